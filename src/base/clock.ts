@@ -1,0 +1,68 @@
+// Time is passed in. Monotonic time for durations and deadlines, wall time only for people.
+
+export interface Clock {
+  /** Milliseconds from an arbitrary start; never goes back; stands still while the process is stopped only if the host does. */
+  monotonicMs(): number;
+  /** Milliseconds since 1970-01-01 UTC; may jump. For display only. */
+  wallMs(): number;
+}
+
+export const systemClock: Clock = {
+  monotonicMs: () => performance.now(),
+  wallMs: () => Date.now(),
+};
+
+/** Waits `ms` milliseconds or until `signal` aborts; resolves in both cases. */
+export function delay(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) {
+      resolve();
+      return;
+    }
+    const done = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener('abort', done, { once: true });
+  });
+}
+
+/** Thrown by {@link withDeadline} and {@link until}: says what was waited for and how long. */
+export class DeadlineError extends Error {
+  override readonly name = 'DeadlineError';
+}
+
+/** The result of `work`, or {@link DeadlineError} after `timeoutMs`. `work` is not cancelled: give it an AbortSignal of its own. */
+export async function withDeadline<T>(what: string, timeoutMs: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await Promise.race([
+      work,
+      new Promise<never>((_, reject) => {
+        timer = setTimeout(() => reject(new DeadlineError(`${what}: no result within ${timeoutMs} ms`)), timeoutMs);
+      }),
+    ]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Calls `condition` every `everyMs` until it returns something other than `undefined` or `false`, and returns that.
+ * Throws {@link DeadlineError} after `timeoutMs`, and the signal's reason when it aborts.
+ */
+export async function until<T>(
+  options: { readonly what: string; readonly timeoutMs: number; readonly everyMs: number; readonly signal?: AbortSignal | undefined },
+  condition: () => T | undefined | false | Promise<T | undefined | false>,
+): Promise<T> {
+  const deadline = performance.now() + options.timeoutMs;
+  for (;;) {
+    options.signal?.throwIfAborted();
+    const value = await condition();
+    if (value !== undefined && value !== false) return value;
+    if (performance.now() >= deadline) throw new DeadlineError(`${options.what}: not so within ${options.timeoutMs} ms`);
+    await delay(options.everyMs, options.signal);
+  }
+}

@@ -1,0 +1,156 @@
+// The failover protocol's commands: begin, cut reports, promote, outcome, resume. Table of phases (command -> next phase):
+//   running    begin-failover(down: quorum | planned) -> fencing
+//   fencing    cut-report -> fencing · promote -> promoting · resume -> running · begin-failover(down), if planned -> fencing
+//   promoting  promoted -> running · promotion-failed -> promoting · begin-failover(down: quorum | promotion-failed) -> fencing
+import { type LogIndex, epoch as toEpoch } from '../base/ids.ts';
+import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
+import { highest } from './apply-nodes.ts';
+import { candidateRefusal, followersAtOnce } from './candidate.ts';
+import type { FailoverCause, SyncRule } from './commands.ts';
+import { isObjectivelyDown, majority, standingDownCount } from './quorum.ts';
+import type { ClusterState, Floor, GroupState, Phase } from './state.ts';
+
+/** Raises the epoch to `index` and starts fencing. The sync rule, its pending change and the floor stay in force. */
+export function applyBeginFailover(state: ClusterState, index: LogIndex, command: CommandOf<'begin-failover'>): Applied {
+  const group = groupAt(state, command.group, command.epoch);
+  if (isRefused(group)) return group;
+  const phase = group.phase;
+  if (phase.kind === 'creating') return refuse(`group ${group.id} is being created`);
+  const refusal = causeRefusal(state, group, phase, command.cause);
+  if (refusal !== undefined) return refuse(refusal);
+  return withGroup(state, {
+    ...group,
+    epoch: toEpoch(index),
+    phase: { kind: 'fencing', primary: phase.primary, timeline: phase.timeline, cause: command.cause, reports: [] },
+  });
+}
+
+function causeRefusal(
+  state: ClusterState,
+  group: GroupState,
+  phase: Exclude<Phase, { kind: 'creating' }>,
+  cause: FailoverCause,
+): string | undefined {
+  switch (cause.kind) {
+    case 'down': {
+      if (phase.kind === 'fencing' && phase.cause.kind !== 'planned') return `group ${group.id} is fencing already`;
+      const node = state.nodes.get(phase.primary);
+      if (node !== undefined && isObjectivelyDown(state.voters, node.subjectiveDown, group.epoch)) return undefined;
+      return `fewer than ${majority(state.voters.length)} of ${state.voters.length} voters hold ${phase.primary} for down at epoch ${group.epoch}`;
+    }
+    case 'planned': {
+      if (phase.kind !== 'running') return `group ${group.id} is ${phase.kind}, not running`;
+      if (group.next !== undefined) return `the sync rule of group ${group.id} is being changed`;
+      if (group.rule.acks === 0) return `no standby of group ${group.id} is in its sync rule`;
+      if (cause.to === undefined) return undefined;
+      if (cause.to === phase.primary) return `${cause.to} is the primary of group ${group.id} already`;
+      const target = state.nodes.get(cause.to);
+      if (target === undefined || target.group !== group.id) return `there is no node ${cause.to} in group ${group.id}`;
+      if (target.member === undefined || !group.rule.members.includes(target.member)) {
+        return `${cause.to} is not in the sync rule of group ${group.id}`;
+      }
+      return undefined;
+    }
+    case 'promotion-failed':
+      if (phase.kind === 'promoting' && phase.failed !== undefined) return undefined;
+      return `no promotion of group ${group.id} has failed`;
+  }
+}
+
+/** A member says that its WAL streams are cut, and where it stands. */
+export function applyCutReport(state: ClusterState, command: CommandOf<'cut-report'>): Applied {
+  const group = groupAt(state, command.group, command.epoch);
+  if (isRefused(group)) return group;
+  if (group.phase.kind !== 'fencing') return refuse(`group ${group.id} is ${group.phase.kind}, not fencing`);
+  const node = state.nodes.get(command.node);
+  if (node === undefined || node.group !== group.id) return refuse(`there is no node ${command.node} in group ${group.id}`);
+  if (node.member !== command.member) return refuse(`${command.node} is registered as ${node.member ?? 'no member'}, not ${command.member}`);
+  const { kind: _, group: __, epoch: ___, ...report } = command;
+  const reports = [...group.phase.reports.filter((known) => known.node !== command.node), report];
+  return withGroup(state, {
+    ...group,
+    phase: { ...group.phase, reports },
+    highestTimeline: highest(group.highestTimeline, command.timeline),
+  });
+}
+
+/** Chooses the candidate, its timeline and the rule it begins with; all three are checked against the reports. */
+export function applyPromote(state: ClusterState, command: CommandOf<'promote'>): Applied {
+  const group = groupAt(state, command.group, command.epoch);
+  if (isRefused(group)) return group;
+  const phase = group.phase;
+  if (phase.kind !== 'fencing') return refuse(`group ${group.id} is ${phase.kind}, not fencing`);
+  const candidate = phase.reports.find((report) => report.node === command.candidate);
+  if (candidate === undefined) return refuse(`${command.candidate} has not reported at epoch ${group.epoch}`);
+  if (state.nodes.get(command.candidate)?.member !== candidate.member) {
+    return refuse(`${command.candidate} has another data directory than the one it reported`);
+  }
+  const refusal =
+    candidateRefusal(group, phase.primary, phase.reports, candidate) ??
+    timelineRefusal(group, command) ??
+    ruleRefusal(command.rule, followersAtOnce(phase.primary, phase.reports, candidate));
+  if (refusal !== undefined) return refuse(refusal);
+  const from = { timeline: candidate.timeline, position: candidate.position };
+  const floor: Floor = { timeline: command.timeline, from, rule: group.rule, next: group.next?.rule, before: group.floor };
+  return withGroup(state, {
+    ...group,
+    phase: { kind: 'promoting', primary: command.candidate, timeline: command.timeline, previous: phase.primary, from, failed: undefined },
+    rule: command.rule,
+    next: undefined,
+    floor,
+    highestTimeline: command.timeline,
+  });
+}
+
+function timelineRefusal(group: GroupState, command: CommandOf<'promote'>): string | undefined {
+  if (command.timeline > group.highestTimeline) return undefined;
+  return `timeline ${command.timeline} is not higher than ${group.highestTimeline}, the highest ever assigned or reported`;
+}
+
+function ruleRefusal(rule: SyncRule, followers: readonly string[]): string | undefined {
+  const stranger = rule.members.find((member) => !followers.includes(member));
+  if (stranger !== undefined) return `${stranger} cannot follow the candidate directly`;
+  if (rule.acks > rule.members.length || (rule.acks === 0) !== (rule.members.length === 0)) {
+    return `${rule.acks} acknowledgements of ${rule.members.length} members is not a rule`;
+  }
+  return undefined;
+}
+
+export function applyPromoted(state: ClusterState, command: CommandOf<'promoted'>): Applied {
+  const group = groupAt(state, command.group, command.epoch);
+  if (isRefused(group)) return group;
+  const phase = group.phase;
+  if (phase.kind !== 'promoting' || phase.primary !== command.node) return refuse(`${command.node} is not being promoted`);
+  if (command.timeline !== phase.timeline) return refuse(`${command.node} opened timeline ${command.timeline}, not ${phase.timeline}`);
+  const branch = { timeline: phase.timeline, parent: phase.from.timeline, switchLsn: command.switchLsn };
+  return withGroup(state, {
+    ...group,
+    phase: { kind: 'running', primary: command.node, timeline: phase.timeline },
+    branches: [...group.branches, branch],
+    failovers: group.failovers + 1,
+  });
+}
+
+/** Recorded only: a new epoch is begun by the leader, so that the candidate may not come back later. */
+export function applyPromotionFailed(state: ClusterState, command: CommandOf<'promotion-failed'>): Applied {
+  const group = groupAt(state, command.group, command.epoch);
+  if (isRefused(group)) return group;
+  const phase = group.phase;
+  if (phase.kind !== 'promoting' || phase.primary !== command.node) return refuse(`${command.node} is not being promoted`);
+  return withGroup(state, { ...group, phase: { ...phase, failed: command.reason } });
+}
+
+/** A false alarm: the primary that nobody has replaced goes on, at the new epoch, with the same rule. */
+export function applyResume(state: ClusterState, command: CommandOf<'resume'>): Applied {
+  const group = groupAt(state, command.group, command.epoch);
+  if (isRefused(group)) return group;
+  const phase = group.phase;
+  if (phase.kind !== 'fencing') return refuse(`group ${group.id} is ${phase.kind}, not fencing`);
+  if (phase.reports.some((report) => report.node === phase.primary)) {
+    return refuse(`${phase.primary} has stopped and reported: it can only be promoted`);
+  }
+  const node = state.nodes.get(phase.primary);
+  const downCount = standingDownCount(state.voters, node?.subjectiveDown ?? []);
+  if (downCount >= majority(state.voters.length)) return refuse(`${downCount} voters still hold ${phase.primary} for down`);
+  return withGroup(state, { ...group, phase: { kind: 'running', primary: phase.primary, timeline: phase.timeline } });
+}

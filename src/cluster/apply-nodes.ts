@@ -1,0 +1,126 @@
+// Commands about nodes and the creation of groups: registering, the first primary, subjective judgements.
+import { type Epoch, type LogIndex, type Timeline, epoch as toEpoch, timeline } from '../base/ids.ts';
+import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup, withNode } from './applied.ts';
+import type { SyncRule } from './commands.ts';
+import type { ClusterState, GroupState, NodeState } from './state.ts';
+import { nodesOfGroup } from './state.ts';
+
+const ALONE: SyncRule = { members: [], acks: 0 };
+
+/** A node says, through its agent, where it is and which data directory it has. Repeating it is harmless. */
+export function applyRegisterNode(state: ClusterState, command: CommandOf<'register-node'>): Applied {
+  const { kind: _, ...registration } = command;
+  const known = state.nodes.get(command.node);
+  if (known !== undefined && known.group !== command.group) {
+    return refuse(`node ${command.node} belongs to group ${known.group}, not ${command.group}`);
+  }
+  if (known !== undefined && known.peer !== command.peer) {
+    return refuse(`node ${command.node} is managed by peer ${known.peer}, not ${command.peer}`);
+  }
+  const sameAddress = [...state.nodes.values()].find(
+    (node) => node.node !== command.node && node.host === command.host && node.port === command.port,
+  );
+  if (sameAddress !== undefined) {
+    return refuse(`address ${command.host}:${command.port} of node ${command.node} is that of node ${sameAddress.node}`);
+  }
+  const group = state.groups.get(command.group);
+  if (group !== undefined) {
+    const conflict = dataDirectoryConflict(group, known, command);
+    if (conflict !== undefined) return refuse(conflict);
+  }
+  return withNode(state, command.node, { ...registration, subjectiveDown: known?.subjectiveDown ?? [] });
+}
+
+function dataDirectoryConflict(
+  group: GroupState,
+  known: NodeState | undefined,
+  command: CommandOf<'register-node'>,
+): string | undefined {
+  if (
+    group.systemIdentifier !== undefined &&
+    command.systemIdentifier !== undefined &&
+    command.systemIdentifier !== group.systemIdentifier
+  ) {
+    return `the data directory of ${command.node} has system identifier ${command.systemIdentifier}, group ${group.id} has ${group.systemIdentifier}: it holds another database`;
+  }
+  const before = known?.member;
+  if (before === undefined || before === command.member) return undefined;
+  const isCounted = group.rule.members.includes(before) || (group.next?.rule.members.includes(before) ?? false);
+  if (isCounted) return `member ${before} is still in the sync rule of group ${group.id}`;
+  const isPrimary = group.phase.kind !== 'creating' && group.phase.primary === command.node;
+  if (isPrimary) return `${command.node} is the primary of group ${group.id}: its data directory cannot change`;
+  return undefined;
+}
+
+/** Chooses the first primary; where a node already has data, it must be that one. */
+export function applyCreateGroup(state: ClusterState, index: LogIndex, command: CommandOf<'create-group'>): Applied {
+  if (state.groups.has(command.group)) return refuse(`group ${command.group} exists`);
+  const nodes = nodesOfGroup(state, command.group);
+  const primary = nodes.find((node) => node.node === command.primary);
+  if (primary === undefined) return refuse(`node ${command.primary} is not registered in group ${command.group}`);
+  const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
+  if (withData.length > 0 && (withData.length > 1 || withData[0]?.node !== command.primary)) {
+    return refuse(`data exists already on ${withData.map((node) => node.node).join(', ')}: expected on at most one node, the first primary`);
+  }
+  return withGroup(state, {
+    id: command.group,
+    epoch: toEpoch(index),
+    phase: { kind: 'creating', primary: command.primary },
+    rule: ALONE,
+    next: undefined,
+    floor: undefined,
+    highestTimeline: timeline(1),
+    branches: [],
+    systemIdentifier: undefined,
+    failovers: 0,
+  });
+}
+
+export function applyGroupReady(state: ClusterState, command: CommandOf<'group-ready'>): Applied {
+  const group = groupAt(state, command.group, command.epoch);
+  if (isRefused(group)) return group;
+  if (group.phase.kind !== 'creating') return refuse(`group ${group.id} is ${group.phase.kind}, not creating`);
+  const node = state.nodes.get(group.phase.primary);
+  if (node === undefined) return refuse(`node ${group.phase.primary} is not registered`);
+  const withMember = withNode(state, node.node, {
+    ...node,
+    member: command.member,
+    systemIdentifier: command.systemIdentifier,
+  });
+  return withGroup(withMember, {
+    ...group,
+    phase: { kind: 'running', primary: group.phase.primary, timeline: command.timeline },
+    highestTimeline: highest(group.highestTimeline, command.timeline),
+    systemIdentifier: command.systemIdentifier,
+  });
+}
+
+export function highest(a: Timeline, b: Timeline): Timeline {
+  return a > b ? a : b;
+}
+
+/** One peer's judgement, replacing its earlier one. It counts towards a failover from `command.epoch` only. */
+export function applySubjectiveDown(state: ClusterState, index: LogIndex, command: CommandOf<'subjective-down'>): Applied {
+  const found = judgedNode(state, command.node, command.epoch);
+  if (isRefused(found)) return found;
+  if (!state.voters.includes(command.peer)) return refuse(`peer ${command.peer} is not a voter`);
+  const others = found.subjectiveDown.filter((entry) => entry.peer !== command.peer);
+  const entry = { peer: command.peer, epoch: command.epoch, evidence: command.evidence, index };
+  return withNode(state, command.node, { ...found, subjectiveDown: [...others, entry] });
+}
+
+export function applySubjectiveUp(state: ClusterState, command: CommandOf<'subjective-up'>): Applied {
+  const node = state.nodes.get(command.node);
+  if (node === undefined) return refuse(`there is no node ${command.node}`);
+  const remaining = node.subjectiveDown.filter((entry) => entry.peer !== command.peer);
+  return withNode(state, command.node, { ...node, subjectiveDown: remaining });
+}
+
+function judgedNode(state: ClusterState, id: NodeState['node'], epoch: Epoch): NodeState | { readonly refused: string } {
+  const node = state.nodes.get(id);
+  if (node === undefined) return refuse(`there is no node ${id}`);
+  const group = state.groups.get(node.group);
+  if (group === undefined) return refuse(`there is no group ${node.group}`);
+  if (group.epoch !== epoch) return refuse(`group ${group.id} is at epoch ${group.epoch}, not ${epoch}`);
+  return node;
+}

@@ -1,0 +1,56 @@
+// Changing the sync rule: first `next` is written beside the rule and both bind, then, once the primary has verified that it
+// enforces `next` and that enough of its members hold all that was acknowledged before, `next` becomes the rule.
+import { type LogIndex, type MemberId } from '../base/ids.ts';
+import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
+import { sameRule } from './quorum.ts';
+import type { ClusterState, GroupState } from './state.ts';
+import { nodesOfGroup } from './state.ts';
+
+export function applyBeginRuleChange(state: ClusterState, index: LogIndex, command: CommandOf<'begin-rule-change'>): Applied {
+  const group = runningAt(state, command);
+  if (isRefused(group)) return group;
+  if (group.next !== undefined) return refuse(`the sync rule of group ${group.id} is being changed already`);
+  const { members, acks } = command.next;
+  if (sameRule(group.rule, command.next)) return refuse('that is the sync rule already');
+  if (acks > members.length || (acks === 0) !== (members.length === 0) || new Set(members).size !== members.length) {
+    return refuse(`${acks} acknowledgements of ${members.length} members is not a rule`);
+  }
+  const known = standbyMembers(state, group);
+  const stranger = members.find((member) => !known.has(member));
+  if (stranger !== undefined) return refuse(`${stranger} is not a standby of group ${group.id}`);
+  return withGroup(state, { ...group, next: { rule: command.next, change: index } });
+}
+
+/** With at least one acknowledgement the new members hold the switch point of the last promotion too: the floor goes. */
+export function applyCommitRule(state: ClusterState, command: CommandOf<'commit-rule'>): Applied {
+  const group = runningAt(state, command);
+  if (isRefused(group)) return group;
+  if (group.next?.change !== command.change) return refuse(`no change of the sync rule began at ${command.change}`);
+  const rule = group.next.rule;
+  return withGroup(state, { ...group, rule, next: undefined, floor: rule.acks > 0 ? undefined : group.floor });
+}
+
+export function applyFloorPassed(state: ClusterState, command: CommandOf<'floor-passed'>): Applied {
+  const group = runningAt(state, command);
+  if (isRefused(group)) return group;
+  if (group.rule.acks === 0) return refuse(`group ${group.id} has no member that could hold the switch point`);
+  return withGroup(state, { ...group, floor: undefined });
+}
+
+function runningAt(
+  state: ClusterState,
+  command: CommandOf<'begin-rule-change' | 'commit-rule' | 'floor-passed'>,
+): GroupState | { readonly refused: string } {
+  const group = groupAt(state, command.group, command.epoch);
+  if (isRefused(group)) return group;
+  if (group.phase.kind !== 'running') return refuse(`group ${group.id} is ${group.phase.kind}, not running`);
+  return group;
+}
+
+function standbyMembers(state: ClusterState, group: GroupState): ReadonlySet<MemberId> {
+  const members = new Set<MemberId>();
+  for (const node of nodesOfGroup(state, group.id)) {
+    if (node.member !== undefined && node.node !== group.phase.primary) members.add(node.member);
+  }
+  return members;
+}

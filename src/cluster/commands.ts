@@ -1,0 +1,108 @@
+// What may be written to the log. Each command is a proposal: `apply` checks it again against the state it meets, so a
+// command that no longer fits is refused there, on every peer alike. The wire form is in codec.ts.
+import type { Epoch, GroupId, LogIndex, MemberId, NodeId, PeerId, Timeline } from '../base/ids.ts';
+import type { Lsn } from '../base/lsn.ts';
+
+/** Every acknowledged commit was flushed by at least `acks` of `members`; `acks` 0 means that the primary runs alone. */
+export interface SyncRule {
+  readonly members: readonly MemberId[];
+  readonly acks: number;
+}
+
+/** Why one peer holds a node for down. The kinds are those of docs/detection.md. */
+export type Evidence =
+  /** The node's own agent saw every PostgreSQL process gone. */
+  | 'processes-gone'
+  /** The open connection was closed or reset and new ones are refused. */
+  | 'refused'
+  /** No answer, or new connections hang. */
+  | 'no-answer'
+  /** It answers, but writes fail: disk full, read-only, hung fsync. */
+  | 'write-failing'
+  /** "starting up" or "in recovery" for too long where a primary is expected. */
+  | 'in-recovery';
+
+/** Why a failover begins. */
+export type FailoverCause =
+  /** A quorum of standing subjective-down entries. */
+  | { readonly kind: 'down' }
+  /** A person asked for it: switchover while the primary is well. */
+  | { readonly kind: 'planned'; readonly to: NodeId | undefined }
+  /** The promotion of this epoch was reported as failed by its own agent. */
+  | { readonly kind: 'promotion-failed' };
+
+/** Where a member stands after it cut its WAL streams: timeline of its last valid record, and that record's end. */
+export interface CutReport {
+  readonly node: NodeId;
+  readonly member: MemberId;
+  readonly timeline: Timeline;
+  readonly position: Lsn;
+  /** True where PostgreSQL is stopped (the former primary); false for a standby that is up and cut. */
+  readonly stopped: boolean;
+}
+
+/** A node as its own agent describes it. */
+export interface NodeRegistration {
+  readonly node: NodeId;
+  readonly group: GroupId;
+  /** The peer whose agent manages the node. */
+  readonly peer: PeerId;
+  readonly host: string;
+  readonly port: number;
+  /** Absent until the node has a data directory of its own. */
+  readonly member: MemberId | undefined;
+  /** PostgreSQL's system identifier, in decimal; absent without a data directory. */
+  readonly systemIdentifier: string | undefined;
+  readonly priority: number;
+}
+
+export type Command =
+  | ({ readonly kind: 'register-node' } & NodeRegistration)
+  /** Chooses the group's first primary; the index at which it commits is the group's first epoch. */
+  | { readonly kind: 'create-group'; readonly group: GroupId; readonly primary: NodeId }
+  /** The first primary is up and takes writes. */
+  | {
+      readonly kind: 'group-ready';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly member: MemberId;
+      readonly systemIdentifier: string;
+      readonly timeline: Timeline;
+    }
+  | { readonly kind: 'subjective-down'; readonly peer: PeerId; readonly node: NodeId; readonly epoch: Epoch; readonly evidence: Evidence }
+  | { readonly kind: 'subjective-up'; readonly peer: PeerId; readonly node: NodeId; readonly epoch: Epoch }
+  | { readonly kind: 'begin-failover'; readonly group: GroupId; readonly epoch: Epoch; readonly cause: FailoverCause }
+  | ({ readonly kind: 'cut-report'; readonly group: GroupId; readonly epoch: Epoch } & CutReport)
+  | {
+      readonly kind: 'promote';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly candidate: NodeId;
+      readonly timeline: Timeline;
+      readonly rule: SyncRule;
+    }
+  | {
+      readonly kind: 'promoted';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+      readonly timeline: Timeline;
+      readonly switchLsn: Lsn;
+    }
+  | { readonly kind: 'promotion-failed'; readonly group: GroupId; readonly epoch: Epoch; readonly node: NodeId; readonly reason: string }
+  /** Gives the group back to its primary with the same rule, nobody having been promoted: a false alarm. */
+  | { readonly kind: 'resume'; readonly group: GroupId; readonly epoch: Epoch }
+  | { readonly kind: 'begin-rule-change'; readonly group: GroupId; readonly epoch: Epoch; readonly next: SyncRule }
+  /** The primary has verified that it enforces `next` and that `next.acks` members flushed all it acknowledged before. */
+  | { readonly kind: 'commit-rule'; readonly group: GroupId; readonly epoch: Epoch; readonly change: LogIndex }
+  /** `acks` of the rule's members have flushed the switch point of the last promotion. */
+  | { readonly kind: 'floor-passed'; readonly group: GroupId; readonly epoch: Epoch };
+
+/** A command as it stands in the log. */
+export interface Envelope {
+  /** Unique for ever: proposing peer, start of its process, number. The proposer learns the outcome by it. */
+  readonly proposalId: string;
+  /** Wall time at the proposer, for people; nothing is decided by it. */
+  readonly proposedAtMs: number;
+  readonly command: Command;
+}

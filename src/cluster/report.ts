@@ -1,0 +1,47 @@
+// Live figures of a node as its own agent sees them. They travel beside the log (an idle cluster writes nothing to it),
+// are kept in memory, and are never the ground for a promise: decisions that need one re-read committed entries.
+import type { Epoch, MemberId, NodeId, PeerId, Timeline } from '../base/ids.ts';
+import type { Lsn } from '../base/lsn.ts';
+
+/** What the agent finds its PostgreSQL to be. */
+export type NodeCondition =
+  | 'absent' // no data directory yet
+  | 'stopped'
+  | 'starting'
+  | 'standby'
+  | 'primary'
+  | 'stopping'
+  | 'cloning'
+  | 'rewinding'
+  | 'failed'; // the agent could not do its duty; see `message`
+
+/** One walsender on the primary (pg_stat_replication). */
+export interface WalSender {
+  readonly applicationName: string;
+  readonly state: string;
+  readonly syncState: string;
+  readonly flushLsn: Lsn | undefined;
+}
+
+export interface AgentReport {
+  readonly node: NodeId;
+  readonly peer: PeerId;
+  /** Counts up within one run of the agent; a lower one is older. `startedAtMs` tells runs apart. */
+  readonly sequence: number;
+  readonly startedAtMs: number;
+  readonly member: MemberId | undefined;
+  readonly condition: NodeCondition;
+  /** Highest epoch in the agent's fence file. */
+  readonly fenceEpoch: Epoch;
+  readonly timeline: Timeline | undefined;
+  /** Primary: written WAL. Standby: the greater of received and replayed. */
+  readonly position: Lsn | undefined;
+  readonly replayLsn: Lsn | undefined;
+  /** Standby: the walreceiver is streaming, and from which host and port. */
+  readonly streamingFrom: { readonly host: string; readonly port: number } | undefined;
+  readonly walSenders: readonly WalSender[];
+  /** PostgreSQL's `server_version`, such as `15.18`. */
+  readonly serverVersion: string | undefined;
+  /** What the agent is doing or why it cannot, for people. */
+  readonly message: string | undefined;
+}

@@ -1,0 +1,113 @@
+// The replicated state: what every peer knows after applying the same log. Plain data; changed only by apply.ts.
+import type { Epoch, GroupId, LogIndex, MemberId, NodeId, PeerId, Timeline } from '../base/ids.ts';
+import type { Lsn } from '../base/lsn.ts';
+import type { Command, CutReport, Evidence, FailoverCause, NodeRegistration, SyncRule } from './commands.ts';
+
+/** One peer's standing judgement that a node is down. Counts only towards a failover from `epoch`. */
+export interface SubjectiveDown {
+  readonly peer: PeerId;
+  readonly epoch: Epoch;
+  readonly evidence: Evidence;
+  readonly index: LogIndex;
+}
+
+export interface NodeState extends NodeRegistration {
+  readonly subjectiveDown: readonly SubjectiveDown[];
+}
+
+/**
+ * Where a group stands. The table of transitions is in apply.ts and docs/failover.md.
+ * `primary` is the node that is, was, or is to be the primary at this epoch.
+ */
+export type Phase =
+  | { readonly kind: 'creating'; readonly primary: NodeId }
+  | { readonly kind: 'running'; readonly primary: NodeId; readonly timeline: Timeline }
+  | {
+      readonly kind: 'fencing';
+      /** The former primary, to be cut off. */
+      readonly primary: NodeId;
+      /** Its timeline. */
+      readonly timeline: Timeline;
+      readonly cause: FailoverCause;
+      readonly reports: readonly CutReport[];
+    }
+  | {
+      readonly kind: 'promoting';
+      /** The candidate. */
+      readonly primary: NodeId;
+      readonly timeline: Timeline;
+      readonly previous: NodeId;
+      /** Where the candidate stood when it was chosen: the new timeline begins there. */
+      readonly from: { readonly timeline: Timeline; readonly position: Lsn };
+      /** Why the candidate's agent gave up, where it did. */
+      readonly failed: string | undefined;
+    };
+
+/**
+ * Since a promotion until enough new members have flushed its switch point: a candidate of the next failover stands at or
+ * above it, or the reports also satisfy the rule from before (with the floor that was in force then).
+ */
+export interface Floor {
+  readonly timeline: Timeline;
+  /** The candidate's timeline and position before its promotion. */
+  readonly from: { readonly timeline: Timeline; readonly position: Lsn };
+  readonly rule: SyncRule;
+  readonly next: SyncRule | undefined;
+  readonly before: Floor | undefined;
+}
+
+/** One branch of the group's timelines: `timeline` left `parent` at `switchLsn`. */
+export interface TimelineBranch {
+  readonly timeline: Timeline;
+  readonly parent: Timeline;
+  readonly switchLsn: Lsn;
+}
+
+export interface GroupState {
+  readonly id: GroupId;
+  readonly epoch: Epoch;
+  readonly phase: Phase;
+  readonly rule: SyncRule;
+  /** A change of the rule under way; both rules bind until it is committed. `change` is the index that began it. */
+  readonly next: { readonly rule: SyncRule; readonly change: LogIndex } | undefined;
+  readonly floor: Floor | undefined;
+  /** Highest timeline ever assigned or reported in the group. */
+  readonly highestTimeline: Timeline;
+  readonly branches: readonly TimelineBranch[];
+  readonly systemIdentifier: string | undefined;
+  /** The last finished or given-up failover, for people. */
+  readonly failovers: number;
+}
+
+/** One line of `sentinelctl events`: a command that was applied (or refused, with the reason). */
+export interface ClusterEvent {
+  readonly index: LogIndex;
+  readonly proposedAtMs: number;
+  readonly command: Command;
+  readonly refused: string | undefined;
+}
+
+export interface ClusterState {
+  readonly appliedIndex: LogIndex;
+  /** Voters in force at `appliedIndex`; a quorum is a majority of them. */
+  readonly voters: readonly PeerId[];
+  readonly groups: ReadonlyMap<GroupId, GroupState>;
+  readonly nodes: ReadonlyMap<NodeId, NodeState>;
+  /** The latest events, oldest first, at most {@link EVENT_COUNT_MAX}. */
+  readonly events: readonly ClusterEvent[];
+  /** Proposals applied lately, so that one that was sent twice counts once. */
+  readonly recentProposals: readonly string[];
+}
+
+export const EVENT_COUNT_MAX = 1000;
+export const RECENT_PROPOSAL_COUNT_MAX = 1000;
+
+/** The member id of a node's present data directory, if it has one. */
+export function memberOf(state: ClusterState, node: NodeId): MemberId | undefined {
+  return state.nodes.get(node)?.member;
+}
+
+/** The nodes of a group, in the order of their names. */
+export function nodesOfGroup(state: ClusterState, group: GroupId): NodeState[] {
+  return [...state.nodes.values()].filter((node) => node.group === group).sort((a, b) => (a.node < b.node ? -1 : 1));
+}

@@ -1,0 +1,182 @@
+// decide(state, view, memory) -> commands the leader should propose now. Pure: time and reports come in with the view, what
+// has to be remembered between calls (since when something holds) goes in and out as `memory`. Proposing the same command
+// twice is harmless: apply refuses what no longer fits.
+import type { GroupId, NodeId } from '../base/ids.ts';
+import { candidateRefusal, comparePositions, followersAtOnce } from '../cluster/candidate.ts';
+import type { Command, CutReport, SyncRule } from '../cluster/commands.ts';
+import { isObjectivelyDown, majority, reportsSuffice, standingDownCount } from '../cluster/quorum.ts';
+import { type ClusterState, type GroupState, type Phase, nodesOfGroup } from '../cluster/state.ts';
+import { timeline } from '../base/ids.ts';
+import { planRule } from './rule-plan.ts';
+import { type View, freshReport } from './view.ts';
+
+type PhaseOf<K extends Phase['kind']> = Extract<Phase, { readonly kind: K }>;
+
+/** Since when (monotonic milliseconds at this leader) something has held; keys are made by {@link since}. */
+export type Memory = ReadonlyMap<string, number>;
+
+export interface Decision {
+  readonly commands: readonly Command[];
+  readonly memory: Memory;
+}
+
+/** Remembers when a condition began. What is not asked about in a round is forgotten. */
+export interface Stopwatch {
+  /** Milliseconds for which `key` has been asked about without a pause; 0 the first time. */
+  elapsedMs(key: string): number;
+}
+
+export function decide(state: ClusterState, view: View, memory: Memory): Decision {
+  const kept = new Map<string, number>();
+  const stopwatch: Stopwatch = {
+    elapsedMs: (key) => {
+      const sinceMs = memory.get(key) ?? view.nowMs;
+      kept.set(key, sinceMs);
+      return view.nowMs - sinceMs;
+    },
+  };
+  const commands: Command[] = [...createGroups(state, view, stopwatch)];
+  for (const group of state.groups.values()) {
+    const command = decideGroup(state, group, view, stopwatch);
+    if (command !== undefined) commands.push(command);
+  }
+  return { commands, memory: kept };
+}
+
+function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): Iterable<Command> {
+  const names = new Set<GroupId>();
+  for (const node of state.nodes.values()) if (!state.groups.has(node.group)) names.add(node.group);
+  const agents = new Set([...state.nodes.values()].map((node) => node.peer));
+  const everyoneIsHere = state.voters.every((voter) => agents.has(voter));
+  for (const name of names) {
+    const waitedMs = stopwatch.elapsedMs(`create ${name}`);
+    if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
+    const nodes = nodesOfGroup(state, name);
+    const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
+    const eligible = withData.length > 0 ? withData : nodes;
+    const [first] = [...eligible].sort((a, b) => b.priority - a.priority || (a.node < b.node ? -1 : 1));
+    if (first !== undefined && withData.length <= 1) yield { kind: 'create-group', group: name, primary: first.node };
+  }
+}
+
+function decideGroup(state: ClusterState, group: GroupState, view: View, stopwatch: Stopwatch): Command | undefined {
+  const phase = group.phase;
+  switch (phase.kind) {
+    case 'creating':
+      return undefined;
+    case 'running':
+      return beginIfDown(state, group, view) ?? planRule(state, group, view, stopwatch);
+    case 'promoting':
+      if (phase.failed !== undefined) {
+        return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'promotion-failed' } };
+      }
+      return beginIfDown(state, group, view);
+    case 'fencing':
+      return decideFencing(state, group, phase, view, stopwatch);
+  }
+}
+
+/** A failover is begun only while enough agents can be reached to finish the fencing. */
+function beginIfDown(state: ClusterState, group: GroupState, view: View): Command | undefined {
+  const primary = state.nodes.get(group.phase.primary);
+  if (primary === undefined || !isObjectivelyDown(state.voters, primary.subjectiveDown, group.epoch)) return undefined;
+  if (failoverObstacle(state, group, view) !== undefined) return undefined;
+  return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
+}
+
+/** Why a failover from the present primary could not be completed now, or undefined. Also for `status` and people. */
+export function failoverObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
+  if (group.rule.acks === 0 || group.next?.rule.acks === 0) {
+    return `${group.phase.primary} acknowledged writes alone: no standby is sure to hold them`;
+  }
+  const reachable = new Set(
+    nodesOfGroup(state, group.id)
+      .filter((node) => node.node !== group.phase.primary && canBeCut(view, node.node))
+      .flatMap((node) => (node.member === undefined ? [] : [node.member])),
+  );
+  if (reportsSuffice(group.rule, group.next?.rule, reachable)) return undefined;
+  return `too few agents of the sync rule's members can be reached (${reachable.size} of ${group.rule.members.length})`;
+}
+
+function canBeCut(view: View, node: NodeId): boolean {
+  const report = freshReport(view, node);
+  return report !== undefined && (report.condition === 'standby' || report.condition === 'starting');
+}
+
+function decideFencing(
+  state: ClusterState,
+  group: GroupState,
+  phase: PhaseOf<'fencing'>,
+  view: View,
+  stopwatch: Stopwatch,
+): Command | undefined {
+  const elapsedMs = stopwatch.elapsedMs(`fencing ${group.id} ${group.epoch}`);
+  const former = phase.reports.find((report) => report.node === phase.primary);
+  if (phase.cause.kind === 'planned' && former === undefined) {
+    if (elapsedMs < view.settings.handOverTimeoutMs) return undefined;
+    return escalateOrResume(state, group, phase, view);
+  }
+  const handedOverMs = phase.cause.kind === 'planned' ? stopwatch.elapsedMs(`handed over ${group.id} ${group.epoch}`) : 0;
+  const candidate = chooseCandidate(state, group, phase, handedOverMs, view);
+  if (candidate !== undefined) return promotion(group, phase, candidate);
+  if (former !== undefined || elapsedMs < view.settings.resumeAfterMs) return undefined;
+  return resumeIfWell(state, group, phase, view);
+}
+
+/** The primary of a planned switchover did not stop in time. */
+function escalateOrResume(state: ClusterState, group: GroupState, phase: PhaseOf<'fencing'>, view: View): Command | undefined {
+  const node = state.nodes.get(phase.primary);
+  if (node !== undefined && isObjectivelyDown(state.voters, node.subjectiveDown, group.epoch)) {
+    return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
+  }
+  return resumeIfWell(state, group, phase, view);
+}
+
+function resumeIfWell(state: ClusterState, group: GroupState, phase: PhaseOf<'fencing'>, view: View): Command | undefined {
+  const node = state.nodes.get(phase.primary);
+  if (node === undefined || standingDownCount(state.voters, node.subjectiveDown) >= majority(state.voters.length)) return undefined;
+  if (freshReport(view, phase.primary) === undefined) return undefined;
+  return { kind: 'resume', group: group.id, epoch: group.epoch };
+}
+
+/** The best report that may be promoted: most WAL first, then the wish of a planned switchover, priority, name. */
+function chooseCandidate(
+  state: ClusterState,
+  group: GroupState,
+  phase: PhaseOf<'fencing'>,
+  handedOverMs: number,
+  view: View,
+): CutReport | undefined {
+  const planned = phase.cause.kind === 'planned' ? phase.cause : undefined;
+  const isEligible = (report: CutReport): boolean =>
+    candidateRefusal(group, phase.primary, phase.reports, report) === undefined;
+  const eligible = phase.reports.filter(isEligible);
+  if (planned !== undefined) {
+    const target = eligible.find((report) => report.node === planned.to);
+    if (target !== undefined) return target;
+    const isPatient = handedOverMs < view.settings.targetTimeoutMs;
+    if (isPatient && (planned.to !== undefined || eligible.every((report) => report.node === phase.primary))) return undefined;
+  }
+  const priority = (report: CutReport): number => state.nodes.get(report.node)?.priority ?? 0;
+  const [best] = eligible.sort(
+    (a, b) =>
+      Number(a.node === phase.primary) - Number(b.node === phase.primary) ||
+      comparePositions(b, a) ||
+      priority(b) - priority(a) ||
+      (a.node < b.node ? -1 : 1),
+  );
+  return best;
+}
+
+function promotion(group: GroupState, phase: PhaseOf<'fencing'>, candidate: CutReport): Command {
+  const members = followersAtOnce(phase.primary, phase.reports, candidate);
+  const rule: SyncRule = { members, acks: Math.min(1, members.length) };
+  return {
+    kind: 'promote',
+    group: group.id,
+    epoch: group.epoch,
+    candidate: candidate.node,
+    timeline: timeline(group.highestTimeline + 1),
+    rule,
+  };
+}

@@ -1,0 +1,115 @@
+// duties(state, node): what the log asks of one node, as data. The agent compares it with what it finds and acts; it never
+// acts on anything else. Every duty carries the epoch, and an agent whose fence file holds a higher one ignores it.
+import type { Epoch, GroupId, LogIndex, MemberId, NodeId, Timeline } from '../base/ids.ts';
+import type { Lsn } from '../base/lsn.ts';
+import type { SyncRule } from '../cluster/commands.ts';
+import { type ClusterState, type GroupState, type NodeState, type TimelineBranch, nodesOfGroup } from '../cluster/state.ts';
+
+/** Where a standby streams from. */
+export interface Upstream {
+  readonly node: NodeId;
+  readonly host: string;
+  readonly port: number;
+  readonly timeline: Timeline;
+  /** While the upstream is only being promoted: where its new timeline begins. A node beyond that cannot follow directly. */
+  readonly from: { readonly timeline: Timeline; readonly position: Lsn } | undefined;
+  /** False until the upstream's promotion is committed as done; no rewind or clone from it before. */
+  readonly isPrimary: boolean;
+}
+
+interface DutyBase {
+  readonly group: GroupId;
+  readonly epoch: Epoch;
+  /** Replication slots to keep on this node: one for each other member of the group. */
+  readonly slots: readonly MemberId[];
+}
+
+export type Duty =
+  | { readonly kind: 'none'; readonly reason: string }
+  /** First primary of a new group: make a data directory and open it for writes. */
+  | ({ readonly kind: 'create' } & DutyBase)
+  | ({
+      readonly kind: 'primary';
+      readonly timeline: Timeline;
+      readonly rule: SyncRule;
+      readonly next: { readonly rule: SyncRule; readonly change: LogIndex } | undefined;
+      /** The switch point that the rule's members still have to reach, if any. */
+      readonly floor: Lsn | undefined;
+    } & DutyBase)
+  /** Planned switchover: stop cleanly, so that all WAL is shipped, and report. */
+  | ({ readonly kind: 'hand-over'; readonly timeline: Timeline } & DutyBase)
+  /** End every WAL stream, replay what is here, report. `wasPrimary`: stop first. */
+  | ({ readonly kind: 'cut'; readonly wasPrimary: boolean } & DutyBase)
+  | ({ readonly kind: 'promote'; readonly timeline: Timeline; readonly rule: SyncRule } & DutyBase)
+  | ({
+      readonly kind: 'follow';
+      readonly upstream: Upstream;
+      readonly branches: readonly TimelineBranch[];
+      /** Whether this node's present member id counts in the rule: then its data directory must not be touched. */
+      readonly isCounted: boolean;
+    } & DutyBase);
+
+export function duties(state: ClusterState, id: NodeId): Duty {
+  const node = state.nodes.get(id);
+  if (node === undefined) return { kind: 'none', reason: 'not registered yet' };
+  const group = state.groups.get(node.group);
+  if (group === undefined) return { kind: 'none', reason: `group ${node.group} is not created yet` };
+  const base = { group: group.id, epoch: group.epoch, slots: otherMembers(state, group, id) };
+  const phase = group.phase;
+  switch (phase.kind) {
+    case 'creating':
+      return phase.primary === id ? { kind: 'create', ...base } : { kind: 'none', reason: `waiting for ${phase.primary}, the first primary` };
+    case 'running':
+      return phase.primary === id ? primaryDuty(group, phase.timeline, base) : followDuty(state, group, node, base);
+    case 'fencing': {
+      if (phase.cause.kind !== 'planned') return { kind: 'cut', wasPrimary: phase.primary === id, ...base };
+      if (phase.primary === id) return { kind: 'hand-over', timeline: phase.timeline, ...base };
+      const isHandedOver = phase.reports.some((report) => report.node === phase.primary);
+      return isHandedOver ? { kind: 'cut', wasPrimary: false, ...base } : followDuty(state, group, node, base);
+    }
+    case 'promoting':
+      if (phase.primary !== id) return followDuty(state, group, node, base);
+      return { kind: 'promote', timeline: phase.timeline, rule: group.rule, ...base };
+  }
+}
+
+function primaryDuty(group: GroupState, timeline: Timeline, base: DutyBase): Duty {
+  const switchLsn = group.branches.find((branch) => branch.timeline === timeline)?.switchLsn;
+  return {
+    kind: 'primary',
+    timeline,
+    rule: group.rule,
+    next: group.next,
+    floor: group.floor !== undefined && group.rule.acks > 0 ? switchLsn : undefined,
+    ...base,
+  };
+}
+
+function followDuty(state: ClusterState, group: GroupState, node: NodeState, base: DutyBase): Duty {
+  const phase = group.phase;
+  const primary = state.nodes.get(phase.primary);
+  if (primary === undefined || phase.kind === 'creating') return { kind: 'none', reason: `waiting for ${phase.primary}` };
+  const member = node.member;
+  return {
+    kind: 'follow',
+    upstream: {
+      node: primary.node,
+      host: primary.host,
+      port: primary.port,
+      timeline: phase.timeline,
+      from: phase.kind === 'promoting' ? phase.from : undefined,
+      isPrimary: phase.kind === 'running',
+    },
+    branches: group.branches,
+    isCounted:
+      member !== undefined &&
+      (group.rule.members.includes(member) || (group.next?.rule.members.includes(member) ?? false)),
+    ...base,
+  };
+}
+
+function otherMembers(state: ClusterState, group: GroupState, id: NodeId): MemberId[] {
+  return nodesOfGroup(state, group.id)
+    .filter((node) => node.node !== id)
+    .flatMap((node) => (node.member === undefined ? [] : [node.member]));
+}

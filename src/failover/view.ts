@@ -1,0 +1,41 @@
+// What the leader sees beside the log when it decides: the agents' latest reports, their age, and its settings.
+// The view only ever delays or withholds a proposal; what is proposed is checked again by apply against the log.
+import type { NodeId } from '../base/ids.ts';
+import type { AgentReport } from '../cluster/report.ts';
+
+export interface FailoverSettings {
+  /** A report older than this counts as "agent not reachable". */
+  readonly reportFreshMs: number;
+  /** A standby that has not streamed for so long leaves the sync rule, so that writes go on. */
+  readonly syncMemberTimeoutMs: number;
+  /** How long the leader waits for further nodes before it creates a group from those registered. */
+  readonly creationWaitMs: number;
+  /** A planned switchover whose primary has not stopped by then is called off. */
+  readonly handOverTimeoutMs: number;
+  /** How long the target of a planned switchover may take to report before another node, or the old primary, is chosen. */
+  readonly targetTimeoutMs: number;
+  /** How long a fencing that finds no candidate lasts before a primary that turned out to be well is given its group back. */
+  readonly resumeAfterMs: number;
+}
+
+export const DEFAULT_FAILOVER_SETTINGS: FailoverSettings = {
+  reportFreshMs: 1000,
+  syncMemberTimeoutMs: 700,
+  creationWaitMs: 3000,
+  handOverTimeoutMs: 10_000,
+  targetTimeoutMs: 3000,
+  resumeAfterMs: 1000,
+};
+
+export interface View {
+  readonly nowMs: number;
+  readonly reports: ReadonlyMap<NodeId, { readonly report: AgentReport; readonly receivedAtMs: number }>;
+  readonly settings: FailoverSettings;
+}
+
+/** The node's report, unless it is too old to count as "its agent can be reached". */
+export function freshReport(view: View, node: NodeId): AgentReport | undefined {
+  const entry = view.reports.get(node);
+  if (entry === undefined || view.nowMs - entry.receivedAtMs > view.settings.reportFreshMs) return undefined;
+  return entry.report;
+}

@@ -1,0 +1,70 @@
+// Our pg_hba.conf: whoever can open the private socket is superuser; everybody else proves a SCRAM password by TCP.
+// Replication connections must never get in without a password: the cut relies on taking the password away.
+import { join } from 'node:path';
+import { writeFileDurably, type Owner } from './durable-files.ts';
+
+export interface HbaOptions {
+  readonly superuser: string;
+  readonly replicationUser: string;
+  readonly probeUser: string;
+  /** CIDR ranges that users may come from, such as `10.0.0.0/8`; empty means nobody by TCP. */
+  readonly userNetworks: readonly string[];
+  /** CIDR ranges of the other members. */
+  readonly memberNetworks: readonly string[];
+  readonly requireTls: boolean;
+  /** Lines of the user's own, put before the last rules; none may let `replicationUser` in. */
+  readonly extraLines: readonly string[];
+}
+
+/** The text of pg_hba.conf. Throws when an extra line would let the replication user or replication in without a password. */
+export function renderHba(options: HbaOptions): string {
+  const host = options.requireTls ? 'hostssl' : 'host';
+  const [superuser, replication, probe] = [options.superuser, options.replicationUser, options.probeUser].map(
+    quote,
+  );
+  for (const line of options.extraLines) {
+    if (/[\n\r]/.test(line)) throw new Error(`pg_hba line "${line}" holds a line break`);
+    const [, database, , ...rest] = line.trim().split(/\s+/);
+    if (database?.split(',').includes('replication') === true && rest.some((word) => word === 'trust')) {
+      throw new Error(
+        `pg_hba line "${line}" would let replication in without a password, which makes a safe failover impossible`,
+      );
+    }
+  }
+  const lines = [
+    '# Written by pg-sentinel; changes made here are lost. Use the pg_hba lines of its configuration.',
+    '# The socket is in a private directory of mode 0700.',
+    `local all ${superuser} trust`,
+    `local replication ${superuser} trust`,
+    ...options.memberNetworks.flatMap((network) => [
+      `${host} replication ${replication} ${network} scram-sha-256`,
+      `${host} all ${replication} ${network} scram-sha-256`,
+      `${host} all ${probe} ${network} scram-sha-256`,
+    ]),
+    `host all,replication ${replication},${probe} all reject`,
+    ...options.extraLines,
+    ...options.userNetworks.map((network) => `${host} all all ${network} scram-sha-256`),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** Writes pg_hba.conf durably. Does not reload. */
+export async function writeHba(options: {
+  readonly dataDirectory: string;
+  readonly hba: HbaOptions;
+  readonly owner: Owner | undefined;
+}): Promise<void> {
+  const content = renderHba(options.hba);
+  await writeFileDurably({
+    path: join(options.dataDirectory, 'pg_hba.conf'),
+    content,
+    mode: 0o600,
+    owner: options.owner,
+  });
+}
+
+/** Quoted, a name cannot be taken for a keyword such as `all`. */
+function quote(name: string): string {
+  if (/["\n\r]/.test(name)) throw new Error(`role name ${JSON.stringify(name)} cannot stand in pg_hba.conf`);
+  return `"${name}"`;
+}

@@ -1,0 +1,283 @@
+// Starts, stops and watches one PostgreSQL without pg_ctl, which polls slowly: signals go to the postmaster, and its
+// process, postmaster.pid and socket are watched. PostgreSQL outlives sentineld; a stop is done only when nothing is left.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, constants, openSync, readSync, statSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { delay, until } from '../base/clock.ts';
+import type { Binaries } from './binaries.ts';
+import { cleanEnvironment, spawnIds, type OsUser } from './os-user.ts';
+import {
+  allGone,
+  belongsTo,
+  findPostmaster,
+  isAlive,
+  killRemaining,
+  readPostmasterFile,
+  signalProcess,
+  type PostmasterFile,
+} from './processes.ts';
+
+const POLL_MS = 10;
+const LOG_TAIL_BYTES = 4096;
+
+/** A postmaster that was started or found. `child` only where this process is its parent. */
+export interface RunningPostgres {
+  readonly pid: number;
+  readonly sharedMemoryId: number | undefined;
+  readonly child: ChildProcess | undefined;
+}
+
+/**
+ * Starts PostgreSQL as a process of its own session that outlives this one, and waits until it accepts connections
+ * (`accepting`; a standby does so once consistent) or only until it holds the data directory (`holding`). One that
+ * runs already is found and returned. Throws when it exits, with the last lines of its log; when the time is over or the signal aborts
+ * it goes on starting, and the caller decides whether to stop it.
+ */
+export async function startPostgres(options: {
+  readonly binaries: Pick<Binaries, 'directory'>;
+  readonly user: OsUser;
+  readonly dataDirectory: string;
+  readonly logFile: string;
+  readonly waitFor: 'accepting' | 'holding';
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}): Promise<RunningPostgres> {
+  const { dataDirectory } = options;
+  options.signal?.throwIfAborted();
+  let child: ChildProcess | undefined;
+  let exit: string | undefined;
+  if (findPostmaster(dataDirectory) === undefined) {
+    await removeStaleLockFiles(dataDirectory);
+    child = spawnPostmaster(options);
+    child.once('exit', (code, signal) => (exit = signal ?? `exit code ${code}`));
+    child.once('error', (error) => (exit = error.message));
+  }
+  const logStart = sizeOf(options.logFile);
+  const file = await until(
+    {
+      what: `start of PostgreSQL in ${dataDirectory}`,
+      timeoutMs: options.timeoutMs,
+      everyMs: POLL_MS,
+      signal: options.signal,
+    },
+    async () => {
+      if (exit !== undefined) {
+        throw new Error(
+          `PostgreSQL in ${dataDirectory} did not start (${exit}): ${logTail(options.logFile, logStart)}`,
+        );
+      }
+      const present = findPostmaster(dataDirectory);
+      if (present === undefined || (child !== undefined && present.pid !== child.pid)) {
+        if (child === undefined)
+          throw new Error(
+            `PostgreSQL in ${dataDirectory} ended while it was starting; its log is ${options.logFile}`,
+          );
+        return undefined;
+      }
+      return isThere(present, options.waitFor);
+    },
+  );
+  return { pid: file.pid, sharedMemoryId: file.sharedMemoryId, child };
+}
+
+async function isThere(
+  file: PostmasterFile,
+  waitFor: 'accepting' | 'holding',
+): Promise<PostmasterFile | undefined> {
+  if (file.sharedMemoryId === undefined || file.status === undefined) return undefined;
+  if (waitFor === 'holding') return file;
+  return file.status === 'ready' && (await socketAccepts(file)) ? file : undefined;
+}
+
+function spawnPostmaster(options: {
+  binaries: { directory: string };
+  user: OsUser;
+  dataDirectory: string;
+  logFile: string;
+}): ChildProcess {
+  const log = openSync(options.logFile, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600);
+  try {
+    const child = spawn(join(options.binaries.directory, 'postgres'), ['-D', options.dataDirectory], {
+      ...spawnIds(options.user),
+      cwd: options.dataDirectory,
+      env: cleanEnvironment(),
+      stdio: ['ignore', log, log],
+      detached: true,
+    });
+    child.unref();
+    return child;
+  } finally {
+    closeSync(log);
+  }
+}
+
+/**
+ * Removes postmaster.pid and the socket's lock file that a killed postmaster left. PostgreSQL itself refuses to start when
+ * their pid belongs to any other process by now, which is common in containers. Throws when processes of the instance are left.
+ */
+export async function removeStaleLockFiles(dataDirectory: string): Promise<void> {
+  const file = readPostmasterFile(dataDirectory);
+  const left = allGone({ dataDirectory, sharedMemoryId: file?.sharedMemoryId });
+  if (!left.gone) {
+    throw new Error(
+      `cannot start PostgreSQL in ${dataDirectory}: processes of an earlier one are left (${left.pids.join(', ')}, ` +
+        `${left.attached} attached to its shared memory); stop it first`,
+    );
+  }
+  if (file === undefined) return;
+  await rm(join(dataDirectory, 'postmaster.pid'), { force: true });
+  if (file.socketDirectory !== undefined && file.port !== undefined) {
+    await rm(join(file.socketDirectory, `.s.PGSQL.${file.port}.lock`), { force: true });
+    await rm(join(file.socketDirectory, `.s.PGSQL.${file.port}`), { force: true });
+  }
+}
+
+/** Whether the postmaster's socket takes connections at all. */
+function socketAccepts(file: PostmasterFile): Promise<boolean> {
+  if (file.socketDirectory === undefined || file.port === undefined) return Promise.resolve(true);
+  const path = join(file.socketDirectory, `.s.PGSQL.${file.port}`);
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    const finish = (accepts: boolean): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(accepts);
+    };
+    const timer = setTimeout(() => finish(false), 1000);
+    socket.once('connect', () => finish(true));
+    socket.once('error', () => finish(false));
+  });
+}
+
+export interface Stopped {
+  /** The harshest thing it took: `was stopped` when nothing ran, `killed` for SIGKILL. */
+  readonly how: 'was stopped' | 'fast' | 'immediate' | 'killed';
+  readonly tookMs: number;
+}
+
+/**
+ * Stops PostgreSQL: SIGINT (fast) for `fastMs`, then SIGQUIT (immediate) for `immediateMs`, then SIGKILL to every process of the
+ * instance, until all are gone and its shared memory is detached. `fastMs: 0` begins with SIGQUIT, and both 0 with SIGKILL.
+ * Throws when something is still left after `killMs` (a process in uninterruptible sleep), or when the signal aborts.
+ */
+export async function stopPostgres(options: {
+  readonly dataDirectory: string;
+  readonly fastMs: number;
+  readonly immediateMs: number;
+  readonly killMs: number;
+  readonly signal?: AbortSignal | undefined;
+}): Promise<Stopped> {
+  const { dataDirectory, signal } = options;
+  const startedMs = performance.now();
+  const sharedMemoryId = readPostmasterFile(dataDirectory)?.sharedMemoryId;
+  const took = (how: Stopped['how']): Stopped => ({ how, tookMs: performance.now() - startedMs });
+  if (allGone({ dataDirectory, sharedMemoryId }).gone) return took('was stopped');
+
+  for (const [how, name, timeoutMs] of [
+    ['fast', 'SIGINT', options.fastMs],
+    ['immediate', 'SIGQUIT', options.immediateMs],
+  ] as const) {
+    const postmaster = findPostmaster(dataDirectory);
+    if (timeoutMs <= 0 || postmaster === undefined) continue;
+    signalProcess(postmaster.pid, name);
+    if (await goneWithin({ dataDirectory, sharedMemoryId, postmasterPid: postmaster.pid, timeoutMs, signal }))
+      return took(how);
+  }
+  const deadlineMs = performance.now() + options.killMs;
+  for (;;) {
+    signal?.throwIfAborted();
+    killRemaining(dataDirectory);
+    const left = allGone({ dataDirectory, sharedMemoryId });
+    if (left.gone) return took('killed');
+    if (performance.now() >= deadlineMs) {
+      throw new Error(
+        `cannot stop PostgreSQL in ${dataDirectory}: ${left.pids.length} processes (${left.pids.join(', ')}) survive SIGKILL and ` +
+          `${left.attached} are attached to shared memory ${sharedMemoryId}; take the host away from its clients`,
+      );
+    }
+    await delay(POLL_MS, signal);
+  }
+}
+
+/** Waits for all to go. When the postmaster is gone for a while and others are not, they are hung: false. */
+async function goneWithin(options: {
+  readonly dataDirectory: string;
+  readonly sharedMemoryId: number | undefined;
+  readonly postmasterPid: number;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+}): Promise<boolean> {
+  const deadlineMs = performance.now() + options.timeoutMs;
+  let orphansSinceMs: number | undefined;
+  for (;;) {
+    options.signal?.throwIfAborted();
+    // The postmaster goes last: while it is there, the longer scan of all processes is not needed.
+    if (!isAlive(options.postmasterPid)) {
+      if (allGone(options).gone) return true;
+      orphansSinceMs ??= performance.now();
+      if (performance.now() - orphansSinceMs > ORPHAN_GRACE_MS) return false;
+    }
+    if (performance.now() >= deadlineMs) return false;
+    await delay(POLL_MS, options.signal);
+  }
+}
+
+const ORPHAN_GRACE_MS = 200;
+
+/** SIGHUP: PostgreSQL reads its files again. Returns false where it does not run. It takes effect a moment later. */
+export function reloadPostgres(dataDirectory: string): boolean {
+  const postmaster = findPostmaster(dataDirectory);
+  return postmaster !== undefined && signalProcess(postmaster.pid, 'SIGHUP');
+}
+
+/**
+ * Calls `onExit` once, when the postmaster has ended: at once where it is our child, else within `everyMs`.
+ * Returns a function that ends the watch.
+ */
+export function watchPostmaster(options: {
+  readonly dataDirectory: string;
+  readonly postgres: RunningPostgres;
+  readonly everyMs?: number;
+  readonly onExit: () => void;
+}): () => void {
+  const { postgres } = options;
+  let ended = false;
+  const end = (): void => {
+    ended = true;
+    clearInterval(timer);
+    postgres.child?.off('exit', exit);
+  };
+  const exit = (): void => {
+    if (ended) return;
+    end();
+    options.onExit();
+  };
+  const timer = setInterval(() => {
+    if (!belongsTo(postgres.pid, options.dataDirectory)) exit();
+  }, options.everyMs ?? 100);
+  timer.unref();
+  postgres.child?.once('exit', exit);
+  if (!isAlive(postgres.pid)) setImmediate(exit);
+  return end;
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** The last 4 KiB that a log holds after `from`, for an error message. */
+export function logTail(path: string, from = 0): string {
+  const size = sizeOf(path);
+  const start = Math.max(from, size - LOG_TAIL_BYTES, 0);
+  if (size <= start) return 'it wrote nothing to its log';
+  const file = openSync(path, 'r');
+  try {
+    const buffer = Buffer.alloc(size - start);
+    readSync(file, buffer, 0, buffer.length, start);
+    return buffer.toString('utf8').trim();
+  } finally {
+    closeSync(file);
+  }
+}

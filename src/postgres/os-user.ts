@@ -1,0 +1,164 @@
+// Who PostgreSQL runs as. PostgreSQL refuses to run as root, so a root sentineld starts it as another user, and gives
+// that user the files it writes; an ordinary sentineld runs PostgreSQL as itself and changes no owner.
+import { spawn } from 'node:child_process';
+import { chown, lchown, mkdir, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Owner } from './durable-files.ts';
+
+export interface OsUser {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+  /** Set only when sentineld is root: files are given to this owner and processes are started as it. */
+  readonly owner: Owner | undefined;
+}
+
+/**
+ * As root: the configured user, else `postgres`, else `nobody`. Otherwise the user sentineld runs as.
+ * Throws when the configured user does not exist, is root, or is another one than the user of an ordinary sentineld.
+ */
+export async function findOsUser(options: {
+  readonly configured: string | undefined;
+  readonly passwdPath?: string;
+}): Promise<OsUser> {
+  const entries = parsePasswd(await readFile(options.passwdPath ?? '/etc/passwd', 'utf8'));
+  const ownUid = process.getuid?.() ?? -1;
+  const own = [...entries.values()].find((entry) => entry.uid === ownUid);
+  if (ownUid !== 0) {
+    const name = own?.name ?? String(ownUid);
+    if (options.configured !== undefined && options.configured !== name) {
+      throw new Error(
+        `cannot run PostgreSQL as "${options.configured}": sentineld runs as "${name}" and only root can change users; ` +
+          `run sentineld as root or as "${options.configured}", or leave os_user out`,
+      );
+    }
+    return { name, uid: ownUid, gid: process.getgid?.() ?? -1, owner: undefined };
+  }
+  const wanted = options.configured === undefined ? ['postgres', 'nobody'] : [options.configured];
+  const found = wanted.map((name) => entries.get(name)).find((entry) => entry !== undefined);
+  if (found === undefined) {
+    throw new Error(
+      `cannot run PostgreSQL: no OS user ${wanted.join(' or ')} in /etc/passwd; create one or set os_user`,
+    );
+  }
+  if (found.uid === 0)
+    throw new Error(
+      `cannot run PostgreSQL as "${found.name}": PostgreSQL refuses to run as root; set os_user`,
+    );
+  return { ...found, owner: { uid: found.uid, gid: found.gid } };
+}
+
+/** The users of an /etc/passwd by name: `name:password:uid:gid:...`. */
+export function parsePasswd(text: string): Map<string, { name: string; uid: number; gid: number }> {
+  const users = new Map<string, { name: string; uid: number; gid: number }>();
+  for (const line of text.split('\n')) {
+    const [name, , uid, gid] = line.split(':');
+    if (name === undefined || name === '' || uid === undefined || gid === undefined) continue;
+    users.set(name, { name, uid: Number(uid), gid: Number(gid) });
+  }
+  return users;
+}
+
+/** For `spawn`: the ids to change to, empty for an ordinary user. */
+export function spawnIds(user: OsUser): { uid?: number; gid?: number } {
+  return user.owner === undefined ? {} : { uid: user.uid, gid: user.gid };
+}
+
+/** Gives `path` to the user (not what is below it). Does nothing for an ordinary user. */
+export async function giveTo(user: OsUser, path: string): Promise<void> {
+  if (user.owner !== undefined) await chown(path, user.uid, user.gid);
+}
+
+/** Gives a whole directory to the user; symbolic links are changed, not followed. */
+export async function giveTreeTo(user: OsUser, root: string): Promise<void> {
+  if (user.owner === undefined) return;
+  await lchown(root, user.uid, user.gid);
+  for (const entry of await readdir(root, { withFileTypes: true })) {
+    const path = join(root, entry.name);
+    if (entry.isDirectory()) await giveTreeTo(user, path);
+    else await lchown(path, user.uid, user.gid);
+  }
+}
+
+/** Makes `path` a directory of the user's own, with exactly `mode`; parents are made with the same owner where missing. */
+export async function makeDirectory(user: OsUser, path: string, mode = 0o700): Promise<void> {
+  const first = await mkdir(path, { recursive: true, mode });
+  if (first !== undefined) await giveTreeTo(user, first);
+  else await giveTo(user, path);
+}
+
+/** What a finished program said. `output` is the last 16 KiB of stdout and stderr together. */
+export interface ProgramResult {
+  readonly exitCode: number | undefined;
+  readonly signal: string | undefined;
+  readonly output: string;
+}
+
+const OUTPUT_BYTES_MAX = 16_384;
+
+/**
+ * Runs a PostgreSQL program as the user with `LC_ALL=C`, and kills it when `signal` aborts or `timeoutMs` passes.
+ * A failing program is a result; only one that cannot be started throws.
+ */
+export function runProgram(options: {
+  readonly user: OsUser;
+  readonly program: string;
+  readonly arguments: readonly string[];
+  readonly cwd: string;
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onOutput?: (text: string) => void;
+}): Promise<ProgramResult> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(options.program, options.arguments, {
+      ...spawnIds(options.user),
+      cwd: options.cwd,
+      env: { ...cleanEnvironment(), ...options.environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let output = '';
+    const collect = (chunk: Buffer): void => {
+      const text = chunk.toString('utf8');
+      output = (output + text).slice(-OUTPUT_BYTES_MAX);
+      options.onOutput?.(text);
+    };
+    child.stdout.on('data', collect);
+    child.stderr.on('data', collect);
+    const kill = (): void => void child.kill('SIGKILL');
+    const timer = setTimeout(kill, options.timeoutMs);
+    options.signal?.addEventListener('abort', kill, { once: true });
+    if (options.signal?.aborted === true) kill();
+    const finish = (): void => {
+      clearTimeout(timer);
+      options.signal?.removeEventListener('abort', kill);
+    };
+    child.once('error', (error) => {
+      finish();
+      reject(new Error(`cannot start ${options.program} as ${options.user.name}: ${error.message}`));
+    });
+    child.once('close', (exitCode, signal) => {
+      finish();
+      resolve({ exitCode: exitCode ?? undefined, signal: signal ?? undefined, output });
+    });
+  });
+}
+
+/** The environment for PostgreSQL's programs: no libpq settings, no systemd socket, messages in English. */
+export function cleanEnvironment(): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) {
+    if (
+      value === undefined ||
+      name.startsWith('PG') ||
+      name.startsWith('LC_') ||
+      name === 'LANG' ||
+      name === 'LANGUAGE'
+    )
+      continue;
+    if (name === 'NOTIFY_SOCKET' || name === 'LISTEN_FDS' || name === 'LISTEN_PID' || name === 'NODE_OPTIONS')
+      continue;
+    environment[name] = value;
+  }
+  return { ...environment, LC_ALL: 'C' };
+}

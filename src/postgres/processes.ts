@@ -1,0 +1,201 @@
+// The processes of one instance as Linux shows them. "Gone" means every process of it, not only the postmaster: backends
+// of a killed postmaster live on for a moment and may still finish a commit (DESIGN §8). Synchronous reads of /proc:
+// each takes microseconds, and a signal must not go to a process that changed meanwhile.
+import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { basename, join } from 'node:path';
+
+/** What `postmaster.pid` says (src/include/utils/pidfile.h). */
+export interface PostmasterFile {
+  readonly pid: number;
+  readonly dataDirectory: string;
+  readonly port: number | undefined;
+  readonly socketDirectory: string | undefined;
+  /** Id of the System V segment that every process of the instance is attached to. */
+  readonly sharedMemoryId: number | undefined;
+  /** `starting`, `stopping`, `ready`, `standby`. */
+  readonly status: string | undefined;
+}
+
+/** Reads the text of postmaster.pid, or undefined where it is empty (it is being written). */
+export function parsePostmasterFile(text: string): PostmasterFile | undefined {
+  const lines = text.split('\n');
+  const pid = Math.abs(Number(lines[0]));
+  if (!Number.isInteger(pid) || pid === 0) return undefined;
+  const memory = /^\s*\d+\s+(\d+)/.exec(lines[6] ?? '');
+  return {
+    pid,
+    dataDirectory: lines[1] ?? '',
+    port: lines[3] ? Number(lines[3]) : undefined,
+    socketDirectory: lines[4] || undefined,
+    sharedMemoryId: memory === null ? undefined : Number(memory[1]),
+    status: lines[7]?.trim() || undefined,
+  };
+}
+
+/** postmaster.pid of a data directory, or undefined where there is none. It may be left over from a killed postmaster. */
+export function readPostmasterFile(dataDirectory: string): PostmasterFile | undefined {
+  const text = readQuietly(join(dataDirectory, 'postmaster.pid'));
+  return text === undefined ? undefined : parsePostmasterFile(text);
+}
+
+export interface ProcessState {
+  readonly parent: number;
+  /** `R`, `S`, `D`, `T` (stopped), `Z` (zombie), as in proc(5). */
+  readonly state: string;
+  /** Clock ticks since boot: with the pid, this names a process for good. */
+  readonly startTicks: number;
+}
+
+/** The state of a process, or undefined where there is none. */
+export function processState(pid: number): ProcessState | undefined {
+  const text = readQuietly(`/proc/${pid}/stat`);
+  if (text === undefined) return undefined;
+  // The name stands in parentheses and may hold spaces and parentheses itself.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return { state: fields[0] ?? '?', parent: Number(fields[1]), startTicks: Number(fields[19]) };
+}
+
+/** Whether the process exists and still runs code; a zombie does not. */
+export function isAlive(pid: number): boolean {
+  const state = processState(pid)?.state;
+  return state !== undefined && state !== 'Z' && state !== 'X';
+}
+
+/** Whether the process is a living `postgres` that works in this data directory: never signal one that is not. */
+export function belongsTo(pid: number, dataDirectory: string): boolean {
+  if (!isAlive(pid)) return false;
+  const directory = linkQuietly(`/proc/${pid}/cwd`);
+  const program = linkQuietly(`/proc/${pid}/exe`);
+  if (directory === undefined || program === undefined) return false;
+  return directory === realpathQuietly(dataDirectory) && isPostgres(program);
+}
+
+/** The living postmaster of a data directory, or undefined. */
+export function findPostmaster(dataDirectory: string): PostmasterFile | undefined {
+  const file = readPostmasterFile(dataDirectory);
+  return file !== undefined && belongsTo(file.pid, dataDirectory) ? file : undefined;
+}
+
+/** Every living process of the instance, the postmaster included, by its working directory. */
+export function instanceProcesses(dataDirectory: string): number[] {
+  return allPids().filter((pid) => belongsTo(pid, dataDirectory));
+}
+
+/** How many processes are attached to a shared memory segment; 0 where it is gone. Source: /proc/sysvipc/shm. */
+export function attachedProcesses(sharedMemoryId: number): number {
+  const lines = (readQuietly('/proc/sysvipc/shm') ?? '').split('\n').slice(1);
+  for (const line of lines) {
+    const fields = line.trim().split(/\s+/);
+    if (Number(fields[1]) === sharedMemoryId) return Number(fields[6]);
+  }
+  return 0;
+}
+
+export type Gone =
+  | { readonly gone: true }
+  | { readonly gone: false; readonly pids: readonly number[]; readonly attached: number };
+
+/** Whether nothing of the instance is left. `sharedMemoryId` comes from postmaster.pid, read while it was there. */
+export function allGone(options: {
+  readonly dataDirectory: string;
+  readonly sharedMemoryId: number | undefined;
+}): Gone {
+  const pids = instanceProcesses(options.dataDirectory);
+  const attached = options.sharedMemoryId === undefined ? 0 : attachedProcesses(options.sharedMemoryId);
+  return pids.length === 0 && attached === 0 ? { gone: true } : { gone: false, pids, attached };
+}
+
+/** SIGKILL to every process of the instance. Returns the pids; they are gone only when {@link allGone} says so. */
+export function killRemaining(dataDirectory: string): number[] {
+  const pids = instanceProcesses(dataDirectory);
+  for (const pid of pids) signalProcess(pid, 'SIGKILL');
+  return pids;
+}
+
+/** Sends a signal; false where the process no longer exists. Throws where it may not be sent. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    process.kill(pid, signal);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    throw new Error(`cannot send ${signal} to process ${pid}: ${(error as Error).message}`);
+  }
+}
+
+/** A child of the postmaster. `unknown`: forked so recently that it has not yet set its title. */
+export interface ChildProcess {
+  readonly pid: number;
+  readonly kind: 'walreceiver' | 'slotsync' | 'startup' | 'other' | 'unknown';
+  readonly title: string;
+}
+
+/**
+ * The living children of a postmaster. Reads all of /proc: `/proc/PID/task/PID/children` may leave out a child while
+ * others exit (proc(5)), and the cut must not miss one.
+ */
+export function childProcesses(postmasterPid: number): ChildProcess[] {
+  const children: ChildProcess[] = [];
+  for (const pid of allPids()) {
+    const state = processState(pid);
+    if (state === undefined || state.parent !== postmasterPid || state.state === 'Z' || state.state === 'X')
+      continue;
+    const title = (readQuietly(`/proc/${pid}/cmdline`) ?? '').replaceAll('\0', ' ').trim();
+    // One that exited between the two reads has no title either; the next scan tells.
+    children.push({ pid, kind: classifyTitle(title), title });
+  }
+  return children;
+}
+
+/** What a process title of PostgreSQL 14 to 18 says; `postgres: NAME: walreceiver streaming 0/3000148` with a cluster_name. */
+export function classifyTitle(title: string): ChildProcess['kind'] {
+  const match = /^postgres: (?:\S+: )?(\S+)/.exec(title);
+  if (match === null) return 'unknown';
+  switch (match[1]) {
+    case 'walreceiver':
+      return 'walreceiver';
+    case 'slotsync':
+      return 'slotsync';
+    case 'startup':
+      return 'startup';
+    default:
+      return 'other';
+  }
+}
+
+function allPids(): number[] {
+  const pids: number[] = [];
+  for (const name of readdirSync('/proc')) {
+    const first = name.charCodeAt(0);
+    if (first >= 0x31 && first <= 0x39) pids.push(Number(name));
+  }
+  return pids;
+}
+
+/** `/proc/PID/exe` of a program that was replaced by an upgrade ends in " (deleted)". */
+const isPostgres = (program: string): boolean =>
+  ['postgres', 'postmaster'].includes(basename(program.replace(/ \(deleted\)$/, '')));
+
+function readQuietly(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+function linkQuietly(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function realpathQuietly(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}

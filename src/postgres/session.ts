@@ -1,0 +1,201 @@
+// One local superuser session, kept open, so that an instance without a free connection slot can still be read and
+// steered. Our statements run with synchronous_commit = local: a primary that waits for standbys hangs every other write.
+import pg from 'pg';
+import { DeadlineError, delay } from '../base/clock.ts';
+
+export const SESSION_APPLICATION_NAME = 'pg_sentinel_agent';
+
+const SESSION_OPTIONS = [
+  'synchronous_commit=local',
+  'statement_timeout=0',
+  'lock_timeout=0',
+  'idle_session_timeout=0',
+  'idle_in_transaction_session_timeout=0',
+  'default_transaction_read_only=off',
+  'client_min_messages=warning',
+  'log_statement=none',
+  'search_path=pg_catalog',
+];
+
+export interface QueryOptions {
+  /** How long to wait for the session and the result together. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Session {
+  /**
+   * Runs one statement and returns its rows. Throws PostgreSQL's error; {@link DeadlineError} when the time is over, which also closes
+   * the connection (whether the statement took effect is then unknown); an error that says so when the connection is lost.
+   */
+  query<Row extends object = Record<string, unknown>>(
+    text: string,
+    values: readonly unknown[],
+    options: QueryOptions,
+  ): Promise<Row[]>;
+  readonly connected: boolean;
+  /** The pid of our backend, so that others' can be told from it. */
+  readonly backendPid: number | undefined;
+  close(): Promise<void>;
+}
+
+export interface SessionOptions {
+  readonly socketDirectory: string;
+  readonly port: number;
+  readonly superuser: string;
+  readonly database?: string;
+  /** Called at once when an open connection is lost; never when {@link Session.close} was called. */
+  readonly onLost?: (error: Error) => void;
+  readonly onConnected?: () => void;
+  /** Pause between tries to connect. */
+  readonly retryMs?: number;
+  readonly connectTimeoutMs?: number;
+}
+
+/** Opens a session that connects now, and again whenever it is lost, until it is closed. Never throws. */
+export function openSession(options: SessionOptions): Session {
+  const closing = new AbortController();
+  let client: pg.Client | undefined;
+  let lastError: Error = new Error('not connected yet');
+  let waiting: (() => void)[] = [];
+
+  const lose = (lost: pg.Client, error: Error): void => {
+    if (client !== lost) return;
+    client = undefined;
+    lastError = error;
+    destroy(lost);
+    if (!closing.signal.aborted) options.onLost?.(error);
+  };
+
+  const connectOnce = async (): Promise<void> => {
+    const fresh = new pg.Client({
+      host: options.socketDirectory,
+      port: options.port,
+      user: options.superuser,
+      database: options.database ?? 'postgres',
+      application_name: SESSION_APPLICATION_NAME,
+      options: SESSION_OPTIONS.map((setting) => `-c ${setting}`).join(' '),
+      connectionTimeoutMillis: options.connectTimeoutMs ?? 2000,
+      ssl: false,
+    });
+    fresh.on('error', (error) => lose(fresh, error));
+    fresh.on('end', () => lose(fresh, new Error('PostgreSQL closed the connection')));
+    try {
+      await fresh.connect();
+    } catch (error) {
+      destroy(fresh);
+      lastError = error as Error;
+      return;
+    }
+    if (closing.signal.aborted) {
+      destroy(fresh);
+      return;
+    }
+    client = fresh;
+    options.onConnected?.();
+  };
+
+  const keepConnected = async (): Promise<void> => {
+    while (!closing.signal.aborted) {
+      if (client === undefined) await connectOnce();
+      const wake = waiting;
+      waiting = [];
+      if (client !== undefined) for (const resolve of wake) resolve();
+      else waiting.push(...wake);
+      await delay(options.retryMs ?? 50, closing.signal);
+    }
+    for (const resolve of waiting) resolve();
+  };
+  const loop = keepConnected();
+
+  const connectedClient = async (deadlineMs: number, signal: AbortSignal | undefined): Promise<pg.Client> => {
+    while (client === undefined) {
+      signal?.throwIfAborted();
+      if (closing.signal.aborted) throw new Error('the session to the local PostgreSQL was closed');
+      const leftMs = deadlineMs - performance.now();
+      if (leftMs <= 0)
+        throw new DeadlineError(
+          `no session to the local PostgreSQL on ${options.socketDirectory}: ${lastError.message}`,
+        );
+      const connected = new Promise<void>((resolve) => waiting.push(resolve));
+      await Promise.race([connected, delay(Math.min(leftMs, 50), signal)]);
+    }
+    return client;
+  };
+
+  return {
+    get connected() {
+      return client !== undefined;
+    },
+    get backendPid() {
+      return (client as (pg.Client & { processID?: number }) | undefined)?.processID ?? undefined;
+    },
+    async query<Row extends object>(
+      text: string,
+      values: readonly unknown[],
+      queryOptions: QueryOptions,
+    ): Promise<Row[]> {
+      const deadlineMs = performance.now() + queryOptions.timeoutMs;
+      const used = await connectedClient(deadlineMs, queryOptions.signal);
+      try {
+        return await runQuery<Row>(
+          used,
+          text,
+          values,
+          Math.max(1, deadlineMs - performance.now()),
+          queryOptions.signal,
+        );
+      } catch (error) {
+        // PostgreSQL's own errors (they have a code of five characters) leave the connection in order, but for those of class 57P.
+        const code = (error as { code?: string }).code ?? '';
+        if (code.length !== 5 || code.startsWith('57P')) lose(used, error as Error);
+        throw error;
+      }
+    },
+    async close() {
+      closing.abort();
+      await loop;
+      const last = client;
+      client = undefined;
+      if (last !== undefined) destroy(last);
+    },
+  };
+}
+
+async function runQuery<Row extends object>(
+  client: pg.Client,
+  text: string,
+  values: readonly unknown[],
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+): Promise<Row[]> {
+  signal?.throwIfAborted();
+  let timer: NodeJS.Timeout | undefined;
+  let abort: (() => void) | undefined;
+  try {
+    const result = client.query<Row>({ text, values: [...values] });
+    result.catch(() => undefined);
+    return await Promise.race([
+      result.then((present) => present.rows),
+      new Promise<never>((_, reject) => {
+        timer = setTimeout(
+          () =>
+            reject(new DeadlineError(`${text.slice(0, 80)}: no result within ${Math.round(timeoutMs)} ms`)),
+          timeoutMs,
+        );
+        abort = (): void => reject(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
+        signal?.addEventListener('abort', abort, { once: true });
+      }),
+    ]);
+  } finally {
+    clearTimeout(timer);
+    if (abort !== undefined) signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** Closes without waiting for the server, which may be frozen. */
+function destroy(client: pg.Client): void {
+  client.on('error', () => undefined);
+  void client.end().catch(() => undefined);
+  (client as unknown as { connection?: { stream?: { destroy(): void } } }).connection?.stream?.destroy();
+}

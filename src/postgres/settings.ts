@@ -1,0 +1,243 @@
+// Our settings of one PostgreSQL instance, in a file of our own (`pg_sentinel.conf`) that postgresql.conf includes last.
+// They go by file and SIGHUP, so that a server without a free connection slot can still be steered. Users' parameters
+// stand in the same file, before ours, and may not name one of ours.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { MemberId } from '../base/ids.ts';
+import { assert } from '../base/assert.ts';
+import { writeFileDurably, type Owner } from './durable-files.ts';
+
+export const SETTINGS_FILE = 'pg_sentinel.conf';
+
+/** A standby that does not exist: a node that is not primary waits for it, so it can acknowledge nothing (DESIGN §4). */
+export const NOBODY = 'pg_sentinel_nobody';
+
+/** What `synchronous_standby_names` is to say. */
+export type SynchronousStandbys =
+  | { readonly kind: 'alone' }
+  | { readonly kind: 'nobody' }
+  | { readonly kind: 'any'; readonly acks: number; readonly members: readonly MemberId[] };
+
+export interface InstanceSettings {
+  readonly listenAddresses: readonly string[];
+  readonly port: number;
+  /** Private directory of mode 0700: whoever can open the socket in it is superuser. */
+  readonly socketDirectory: string;
+  /** Without spaces: it becomes part of the process titles, which the cut reads. */
+  readonly clusterName: string;
+  readonly synchronousStandbys: SynchronousStandbys;
+  /** See `upstream.ts`; undefined for a primary and for a node that is cut off. */
+  readonly upstream: { readonly conninfo: string; readonly slotName: string } | undefined;
+  readonly walLevel: 'replica' | 'logical';
+  readonly maxWalSenders: number;
+  readonly maxReplicationSlots: number;
+  readonly walKeepSizeMb: number;
+  /** -1: a slot keeps WAL without limit. */
+  readonly maxSlotWalKeepSizeMb: number;
+  readonly hotStandbyFeedback: boolean;
+  readonly restartAfterCrash: boolean;
+  /** The user's own parameters; throws when one of them is ours. */
+  readonly parameters: Readonly<Record<string, string>>;
+}
+
+export const DEFAULT_SETTINGS = {
+  synchronousStandbys: { kind: 'nobody' },
+  upstream: undefined,
+  walLevel: 'replica',
+  maxWalSenders: 16,
+  maxReplicationSlots: 16,
+  walKeepSizeMb: 256,
+  maxSlotWalKeepSizeMb: 10_240,
+  hotStandbyFeedback: false,
+  restartAfterCrash: false,
+  parameters: {},
+} as const satisfies Partial<InstanceSettings>;
+
+/** `ANY 1 ("a", "b")`, `` for alone, and for nobody a rule that no standby can fulfil. */
+export function renderSynchronousStandbys(standbys: SynchronousStandbys): string {
+  switch (standbys.kind) {
+    case 'alone':
+      return '';
+    case 'nobody':
+      return `ANY 1 ("${NOBODY}")`;
+    case 'any': {
+      const { acks, members } = standbys;
+      assert(
+        Number.isInteger(acks) && acks >= 1 && acks <= members.length,
+        `ANY ${acks} of ${members.length} members is no rule`,
+      );
+      return `ANY ${acks} (${members.map((member) => `"${member}"`).join(', ')})`;
+    }
+  }
+}
+
+/** The settings that are ours, by name, with the values they get. */
+export function ourSettings(settings: InstanceSettings): Record<string, string> {
+  return {
+    listen_addresses: settings.listenAddresses.join(','),
+    port: String(settings.port),
+    unix_socket_directories: settings.socketDirectory,
+    unix_socket_permissions: '0700',
+    cluster_name: settings.clusterName,
+    wal_level: settings.walLevel,
+    wal_log_hints: 'on',
+    fsync: 'on',
+    full_page_writes: 'on',
+    hot_standby: 'on',
+    restart_after_crash: settings.restartAfterCrash ? 'on' : 'off',
+    synchronous_commit: 'on',
+    synchronous_standby_names: renderSynchronousStandbys(settings.synchronousStandbys),
+    primary_conninfo: settings.upstream?.conninfo ?? '',
+    primary_slot_name: settings.upstream?.slotName ?? '',
+    restore_command: '',
+    recovery_target_timeline: 'latest',
+    wal_retrieve_retry_interval: '100ms',
+    wal_receiver_status_interval: '1s',
+    wal_receiver_timeout: '10s',
+    wal_sender_timeout: '10s',
+    hot_standby_feedback: settings.hotStandbyFeedback ? 'on' : 'off',
+    max_wal_senders: String(settings.maxWalSenders),
+    max_replication_slots: String(settings.maxReplicationSlots),
+    wal_keep_size: `${settings.walKeepSizeMb}MB`,
+    max_slot_wal_keep_size: settings.maxSlotWalKeepSizeMb < 0 ? '-1' : `${settings.maxSlotWalKeepSizeMb}MB`,
+    tcp_keepalives_idle: '5',
+    tcp_keepalives_interval: '2',
+    tcp_keepalives_count: '3',
+    tcp_user_timeout: '10s',
+  };
+}
+
+/** The text of `pg_sentinel.conf`. Throws when a user parameter is no parameter name or is one of ours. */
+export function renderSettings(settings: InstanceSettings): string {
+  const ours = ourSettings(settings);
+  const lines = [
+    '# Written by pg-sentinel; changes made here are lost. Use the parameters of its configuration.',
+  ];
+  for (const [key, value] of Object.entries(settings.parameters)) {
+    if (!/^[a-z_][a-z0-9_.]*$/i.test(key))
+      throw new Error(`cannot set "${key}": it is not the name of a PostgreSQL parameter`);
+    if (RECOVERY_TARGETS.has(key.toLowerCase()))
+      throw new Error(`cannot set ${key}: a member must replay to the end of its WAL; remove it`);
+    if (key.toLowerCase() in ours)
+      throw new Error(
+        `cannot set ${key} to "${value}": pg-sentinel sets it itself; remove it from the parameters`,
+      );
+    lines.push(renderSetting(key, value));
+  }
+  lines.push(...Object.entries(ours).map(([key, value]) => renderSetting(key, value)));
+  return `${lines.join('\n')}\n`;
+}
+
+const RECOVERY_TARGETS = new Set([
+  'recovery_target',
+  'recovery_target_name',
+  'recovery_target_time',
+  'recovery_target_xid',
+  'recovery_target_lsn',
+  'config_file',
+  'data_directory',
+  'hba_file',
+  'promote_trigger_file',
+  'synchronous_standby_names',
+]);
+
+/** One line of a PostgreSQL configuration file: backslashes and quotes are doubled. */
+export function renderSetting(key: string, value: string): string {
+  if (/[\n\r\0]/.test(value)) throw new Error(`cannot set ${key}: its value holds a line break`);
+  return `${key} = '${value.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
+}
+
+/** Reads `key = 'value'` lines; the last one of a key counts. Keys are lower case. */
+export function parseSettings(text: string): Map<string, string> {
+  const settings = new Map<string, string>();
+  for (const line of text.split('\n')) {
+    const match = /^\s*([A-Za-z_][\w.]*)\s*(?:=\s*|\s)(?:'((?:[^'\\]|''|\\.)*)'|([^\s#']+))/.exec(line);
+    if (match?.[1] === undefined) continue;
+    const quoted = match[2]?.replace(
+      /''|\\(.)/g,
+      (whole, escaped: string | undefined) => escaped ?? (whole === "''" ? "'" : whole),
+    );
+    settings.set(match[1].toLowerCase(), quoted ?? match[3] ?? '');
+  }
+  return settings;
+}
+
+/** Writes `pg_sentinel.conf` durably and has postgresql.conf include it last. Does not reload. */
+export async function writeSettings(options: {
+  readonly dataDirectory: string;
+  readonly settings: InstanceSettings;
+  readonly owner: Owner | undefined;
+}): Promise<void> {
+  const { dataDirectory, owner } = options;
+  await writeFileDurably({
+    path: join(dataDirectory, SETTINGS_FILE),
+    content: renderSettings(options.settings),
+    mode: 0o600,
+    owner,
+  });
+  const path = join(dataDirectory, 'postgresql.conf');
+  const present = await readFile(path, 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw error;
+  });
+  const include = `include '${SETTINGS_FILE}'`;
+  if (present.trimEnd().endsWith(`\n${include}`)) return;
+  const others = present
+    .split('\n')
+    .filter((line) => line.trim() !== include)
+    .join('\n')
+    .trimEnd();
+  await writeFileDurably({
+    path,
+    content: `${others}\n\n# pg-sentinel: keep this line last.\n${include}\n`,
+    mode: 0o600,
+    owner,
+  });
+}
+
+/** The settings in effect for `pg_sentinel.conf`, by name; empty where there is no such file. */
+export async function readSettings(dataDirectory: string): Promise<Map<string, string>> {
+  return parseSettings(await readFile(join(dataDirectory, SETTINGS_FILE), 'utf8').catch(() => ''));
+}
+
+/** Sets some keys of an existing `pg_sentinel.conf` and leaves the others. Does not reload. */
+export async function changeSettings(options: {
+  readonly dataDirectory: string;
+  readonly changes: Readonly<Record<string, string>>;
+  readonly owner: Owner | undefined;
+}): Promise<void> {
+  const path = join(options.dataDirectory, SETTINGS_FILE);
+  const settings = parseSettings(await readFile(path, 'utf8'));
+  for (const [key, value] of Object.entries(options.changes)) settings.set(key, value);
+  const lines = [...settings].map(([key, value]) => renderSetting(key, value));
+  const content = `# Written by pg-sentinel; changes made here are lost.\n${lines.join('\n')}\n`;
+  await writeFileDurably({ path, content, mode: 0o600, owner: options.owner });
+}
+
+/** Those of our settings that ALTER SYSTEM overrides (postgresql.auto.conf is read after everything else), with its values. */
+export async function overriddenSettings(options: {
+  readonly dataDirectory: string;
+  readonly ours: Iterable<string>;
+}): Promise<Map<string, string>> {
+  const path = join(options.dataDirectory, 'postgresql.auto.conf');
+  const present = parseSettings(await readFile(path, 'utf8').catch(() => ''));
+  const ours = new Set(options.ours);
+  return new Map([...present].filter(([key]) => ours.has(key)));
+}
+
+/** Takes settings out of postgresql.auto.conf; ALTER SYSTEM must not run meanwhile. Does not reload. */
+export async function removeOverrides(options: {
+  readonly dataDirectory: string;
+  readonly keys: Iterable<string>;
+  readonly owner: Owner | undefined;
+}): Promise<void> {
+  const path = join(options.dataDirectory, 'postgresql.auto.conf');
+  const keys = new Set(options.keys);
+  const present = await readFile(path, 'utf8').catch(() => undefined);
+  if (present === undefined || keys.size === 0) return;
+  const kept = present.split('\n').filter((line) => {
+    const key = [...parseSettings(line).keys()][0];
+    return key === undefined || !keys.has(key);
+  });
+  await writeFileDurably({ path, content: kept.join('\n'), mode: 0o600, owner: options.owner });
+}
