@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { SummaryReporter } from './test/tooling/summary-reporter.ts';
 
 // Unit tests sit beside the code; tests with real processes are below test/integration. Time limits only catch
 // hangs: no test asserts a speed.
@@ -9,5 +10,6 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
+    reporters: ['default', new SummaryReporter()],
   },
 });

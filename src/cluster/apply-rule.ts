@@ -9,9 +9,14 @@ import { nodesOfGroup } from './state.ts';
 export function applyBeginRuleChange(state: ClusterState, index: LogIndex, command: CommandOf<'begin-rule-change'>): Applied {
   const group = runningAt(state, command);
   if (isRefused(group)) return group;
-  if (group.next !== undefined) return refuse(`the sync rule of group ${group.id} is being changed already`);
   const { members, acks } = command.next;
-  if (sameRule(group.rule, command.next)) return refuse('that is the sync rule already');
+  if (group.next !== undefined) {
+    // While the primary may still acknowledge alone nobody else can be promoted, so that change may be given up or replaced:
+    // its members may have died since, and writes must not wait for them for ever.
+    if (group.rule.acks > 0) return refuse(`the sync rule of group ${group.id} is being changed already`);
+    if (sameRule(group.rule, command.next)) return withGroup(state, { ...group, next: undefined });
+  }
+  if (sameRule(group.next?.rule ?? group.rule, command.next)) return refuse('that is the sync rule already');
   if (acks > members.length || (acks === 0) !== (members.length === 0) || new Set(members).size !== members.length) {
     return refuse(`${acks} acknowledgements of ${members.length} members is not a rule`);
   }

@@ -15,12 +15,13 @@ export function planRule(state: ClusterState, group: GroupState, view: View, sto
   for (const node of nodesOfGroup(state, group.id)) {
     const member = node.member;
     if (node.node === group.phase.primary || member === undefined) continue;
-    const isCounted = group.rule.members.includes(member);
+    const isCounted = (group.next?.rule ?? group.rule).members.includes(member);
     if (isStreaming(primary, freshReport(view, node.node), member)) members.push(member);
     else if (isCounted && stopwatch.elapsedMs(`silent ${member}`) < view.settings.syncMemberTimeoutMs) members.push(member);
   }
   const next: SyncRule = { members: members.sort(), acks: Math.min(1, members.length) };
-  if (group.next !== undefined || sameRule(group.rule, next)) return undefined;
+  if (group.next !== undefined && group.rule.acks > 0) return undefined;
+  if (sameRule(group.next?.rule ?? group.rule, next)) return undefined;
   return { kind: 'begin-rule-change', group: group.id, epoch: group.epoch, next };
 }
 

@@ -22,7 +22,7 @@ export const DEFAULT_FAILOVER_SETTINGS: FailoverSettings = {
   reportFreshMs: 1000,
   syncMemberTimeoutMs: 700,
   creationWaitMs: 3000,
-  handOverTimeoutMs: 10_000,
+  handOverTimeoutMs: 60_000,
   targetTimeoutMs: 3000,
   resumeAfterMs: 1000,
 };

@@ -40,6 +40,7 @@ export interface ControlData {
   readonly minRecoveryTimeline: Timeline | undefined;
   readonly backupEndRequired: boolean;
   readonly walSegmentBytes: number;
+  readonly walBlockBytes: number;
   readonly checksums: boolean;
   readonly walLogHints: boolean;
   /** Settings that a standby must not have lower (DESIGN §8). */
@@ -105,6 +106,7 @@ export function parseControlData(bytes: Buffer): ParsedControlData {
       maxPreparedTransactions: bytes.readInt32LE(192),
       maxLocksPerTransaction: bytes.readInt32LE(196),
       walSegmentBytes: bytes.readUInt32LE(228),
+      walBlockBytes: bytes.readUInt32LE(224),
       checksums: bytes.readUInt32LE(252) !== 0,
     },
   };

@@ -58,12 +58,14 @@ export function openSession(options: SessionOptions): Session {
   let client: pg.Client | undefined;
   let lastError: Error = new Error('not connected yet');
   let waiting: (() => void)[] = [];
+  let lost = new AbortController();
 
-  const lose = (lost: pg.Client, error: Error): void => {
-    if (client !== lost) return;
+  const lose = (broken: pg.Client, error: Error): void => {
+    if (client !== broken) return;
     client = undefined;
     lastError = error;
-    destroy(lost);
+    destroy(broken);
+    lost.abort();
     if (!closing.signal.aborted) options.onLost?.(error);
   };
 
@@ -91,6 +93,7 @@ export function openSession(options: SessionOptions): Session {
       destroy(fresh);
       return;
     }
+    lost = new AbortController();
     client = fresh;
     options.onConnected?.();
   };
@@ -102,7 +105,8 @@ export function openSession(options: SessionOptions): Session {
       waiting = [];
       if (client !== undefined) for (const resolve of wake) resolve();
       else waiting.push(...wake);
-      await delay(options.retryMs ?? 50, closing.signal);
+      if (client === undefined) await delay(options.retryMs ?? 50, closing.signal);
+      else await aborted(AbortSignal.any([closing.signal, lost.signal]));
     }
     for (const resolve of waiting) resolve();
   };
@@ -192,6 +196,12 @@ async function runQuery<Row extends object>(
     if (abort !== undefined) signal?.removeEventListener('abort', abort);
   }
 }
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 
 /** Closes without waiting for the server, which may be frozen. */
 function destroy(client: pg.Client): void {

@@ -98,6 +98,8 @@ export interface RaftSettings {
   readonly maxEntriesPerAppend: number;
   readonly maxBytesPerAppend: number;
   readonly maxInflightAppends: number;
+  /** Bytes of entries sent to one follower and not yet answered for. */
+  readonly maxInflightBytes: number;
   /** Proposals not yet committed on the leader; more are refused with `queue-full`. */
   readonly maxPendingProposals: number;
   readonly maxProposalBytes: number;
@@ -110,6 +112,7 @@ export const DEFAULT_RAFT_SETTINGS: RaftSettings = {
   maxEntriesPerAppend: 256,
   maxBytesPerAppend: 1 << 20,
   maxInflightAppends: 64,
+  maxInflightBytes: 8 << 20,
   maxPendingProposals: 4096,
   maxProposalBytes: 1 << 20,
 };

@@ -12,6 +12,7 @@ const SRC = [...CORE, ...SHELL, 'src/gen', 'src/daemon', 'src/cli'];
 /**
  * The folder, then the folders it may import besides itself. `packages` says which npm packages: all, none, or these;
  * `builtins` whether `node:` modules are allowed.
+ * @type {Readonly<Record<string, { folders: readonly string[], packages: readonly string[] | 'all', builtins: boolean }>>}
  */
 export const LAYERS = {
   'src/base': { folders: [], packages: [], builtins: false },

@@ -1,0 +1,251 @@
+// The agent: one loop that compares the present duty with the local PostgreSQL and does what is missing, one pass at a time.
+// A duty of another kind or epoch breaks off the pass under way. It never acts on anything but the log's duty.
+import { delay } from '../base/clock.ts';
+import { unreachable } from '../base/assert.ts';
+import type { Epoch, MemberId, PeerId } from '../base/ids.ts';
+import type { Command, NodeRegistration } from '../cluster/commands.ts';
+import type { AgentReport, NodeCondition } from '../cluster/report.ts';
+import type { GroupState, NodeState } from '../cluster/state.ts';
+import type { Duty } from '../failover/duties.ts';
+import { finishInterruptedClone } from '../postgres/clone.ts';
+import { readControlData } from '../postgres/control-data.ts';
+import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
+import { inspectDataDirectory } from './data-directory.ts';
+import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-duties.ts';
+import type { FenceFile } from './fence-file.ts';
+import { carryOutFollow } from './follow-duty.ts';
+import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
+import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
+import { buildReport } from './report.ts';
+
+export interface AgentOptions {
+  readonly peer: PeerId;
+  readonly registration: Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
+  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange'>;
+  readonly fence: FenceFile;
+  readonly timing: AgentTiming;
+  readonly protections: Protections;
+  readonly propose: (command: Command) => Promise<{ readonly kind: 'applied' | 'refused' | 'unknown'; readonly reason?: string }>;
+  /** Reads the duty through the leader: what the log says after this call; undefined where nobody answers. */
+  readonly readDuty: () => Promise<Duty | undefined>;
+  readonly registered: () => NodeState | undefined;
+  readonly group: () => GroupState | undefined;
+  readonly onReport: (report: AgentReport) => void;
+  /** PostgreSQL is gone, every process of it, without this agent's doing. */
+  readonly onGone: () => void;
+  readonly onBack: () => void;
+  readonly log: AgentContext['log'];
+}
+
+export interface Agent {
+  setDuty(duty: Duty): void;
+  /** Ends the loop; PostgreSQL goes on. */
+  close(): Promise<void>;
+}
+
+const PASS_EVERY_MS = 250;
+const REPORT_EVERY_MS = 250;
+const RETRY_MS = 500;
+const STARTED_AT_MS = Date.now();
+
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const { node, dataDirectory } = options.instance;
+  await finishInterruptedClone(dataDirectory);
+  const closing = new AbortController();
+  let duty: Duty = { kind: 'none', reason: 'the log has not been read yet' };
+  let passing = new AbortController();
+  let wake = (): void => undefined;
+  let end: UnexpectedEnd | undefined;
+  let activity: { readonly condition: NodeCondition | undefined; readonly message: string | undefined } = { condition: undefined, message: undefined };
+  let member: MemberId | undefined;
+  let doneFor = 0;
+  let reportCount = 0;
+  const done = new Set<string>();
+
+  const instance: Instance = openInstance({
+    ...options.instance,
+    onChange: () => wake(),
+    onUnexpectedEnd: () => void noteEnd(),
+  });
+
+  const noteEnd = async (): Promise<void> => {
+    const isClean = (await readControlData(dataDirectory).catch(() => undefined))?.state === 'shut down';
+    const noted: UnexpectedEnd = { atMs: performance.now(), isClean };
+    end = noted;
+    options.log('warn', isClean ? 'PostgreSQL was shut down by somebody else' : 'PostgreSQL has crashed or was killed');
+    if (isClean) await delay(options.timing.restartGraceMs, closing.signal);
+    if (end === noted && !closing.signal.aborted && instance.postmaster() === undefined) options.onGone();
+    void sendReport();
+    wake();
+  };
+
+  const context: AgentContext = {
+    instance,
+    fence: options.fence,
+    timing: options.timing,
+    protections: options.protections,
+    duty: () => duty,
+    registration: options.registered,
+    group: options.group,
+    async propose(command) {
+      const outcome = await options.propose(command);
+      if (outcome.kind !== 'applied') options.log('warn', `${command.kind} ${outcome.kind}`, { reason: outcome.reason });
+      return outcome.kind === 'applied';
+    },
+    async confirms(kind, epoch) {
+      const read = await options.readDuty();
+      return read !== undefined && read.kind === kind && 'epoch' in read && read.epoch === epoch;
+    },
+    activity(condition, message) {
+      if (activity.condition === condition && activity.message === message) return;
+      activity = { condition, message };
+      void sendReport();
+    },
+    unexpectedEnd: () => end,
+    clearUnexpectedEnd() {
+      if (end === undefined) return;
+      end = undefined;
+      options.onBack();
+    },
+    registerAgain: () => register(),
+    localMember: () => member,
+    async once(key, work) {
+      const pid = instance.postmaster()?.pid ?? 0;
+      if (pid !== doneFor) done.clear();
+      doneFor = pid;
+      if (done.has(key)) return;
+      await work();
+      done.add(key);
+    },
+    log: options.log,
+  };
+
+  const register = async (): Promise<boolean> => {
+    const data = await inspectDataDirectory(dataDirectory, node);
+    member = data.kind === 'ready' ? data.member?.memberId : undefined;
+    const systemIdentifier = data.kind === 'ready' ? data.control.systemIdentifier : undefined;
+    const known = options.registered();
+    const { host, port, priority } = options.registration;
+    const isKnown =
+      known !== undefined &&
+      known.member === member &&
+      known.systemIdentifier === systemIdentifier &&
+      known.host === host &&
+      known.port === port &&
+      known.priority === priority;
+    if (isKnown) return true;
+    return context.propose({ kind: 'register-node', ...options.registration, member, systemIdentifier });
+  };
+
+  const sendReport = async (): Promise<void> => {
+    reportCount += 1;
+    const sequence = reportCount;
+    const report = await buildReport({ instance, peer: options.peer, fenceEpoch: options.fence.epoch, member, activity, sequence, startedAtMs: STARTED_AT_MS });
+    if (!closing.signal.aborted) options.onReport(report);
+  };
+
+  const pass = async (signal: AbortSignal): Promise<void> => {
+    instance.attach();
+    if (instance.postmaster() !== undefined && end !== undefined) context.clearUnexpectedEnd();
+    const present = duty;
+    if (present.kind === 'none') {
+      await register();
+      if (activity.message === undefined) context.activity(undefined, present.reason);
+      return;
+    }
+    if (!(await mayObey(present.epoch))) return;
+    if (present.kind !== 'create') await register();
+    await carryOut(context, present, signal);
+  };
+
+  const mayObey = async (epoch: Epoch): Promise<boolean> => {
+    if (epoch < options.fence.epoch) {
+      context.activity(undefined, `waiting for the log to reach epoch ${options.fence.epoch}`);
+      return false;
+    }
+    await options.fence.raise(epoch);
+    return true;
+  };
+
+  const loop = async (): Promise<void> => {
+    while (!closing.signal.aborted) {
+      passing = new AbortController();
+      const { signal } = passing;
+      const woken = new Promise<void>((resolve) => (wake = resolve));
+      let pauseMs = PASS_EVERY_MS;
+      try {
+        await pass(signal);
+      } catch (error) {
+        if (!signal.aborted) {
+          const message = (error as Error).message;
+          if (activity.message !== message) options.log('error', `cannot do its duty (${duty.kind})`, { error: message });
+          context.activity(instance.postmaster() === undefined ? 'failed' : undefined, message);
+          pauseMs = RETRY_MS;
+        }
+      }
+      if (!signal.aborted) await Promise.race([woken, delay(pauseMs, closing.signal)]);
+    }
+  };
+
+  const running = loop();
+  const reporter = setInterval(() => void sendReport(), REPORT_EVERY_MS);
+
+  return {
+    setDuty(next) {
+      const isOther = keyOf(next) !== keyOf(duty);
+      const isNews = isOther || JSON.stringify(next, bigintAsText) !== JSON.stringify(duty, bigintAsText);
+      duty = next;
+      if (isOther) {
+        activity = { condition: undefined, message: undefined };
+        passing.abort(new Error('the duty has changed'));
+      }
+      if (isNews) wake();
+    },
+    async close() {
+      closing.abort();
+      passing.abort(new Error('sentineld is stopping'));
+      wake();
+      clearInterval(reporter);
+      await Promise.race([running, delay(CLOSE_TIMEOUT_MS)]);
+      await instance.close();
+    },
+  };
+}
+
+const CLOSE_TIMEOUT_MS = 5000;
+
+async function carryOut(context: AgentContext, duty: Exclude<Duty, { kind: 'none' }>, signal: AbortSignal): Promise<void> {
+  switch (duty.kind) {
+    case 'create':
+      return carryOutCreate(context, duty, signal);
+    case 'primary':
+      return carryOutPrimary(context, duty, signal);
+    case 'hand-over':
+      return carryOutHandOver(context, duty, signal);
+    case 'cut':
+      return carryOutCut(context, duty, signal);
+    case 'promote':
+      return carryOutPromote(context, duty, signal);
+    case 'follow':
+      return carryOutFollow(context, duty, signal);
+    default:
+      return unreachable(duty);
+  }
+}
+
+/** What makes a pass under way pointless when it changes; everything else is read from the duty as it goes. */
+function keyOf(duty: Duty): string {
+  switch (duty.kind) {
+    case 'none':
+      return 'none';
+    case 'follow':
+      return `follow ${duty.epoch} ${duty.upstream.node} ${duty.upstream.host} ${duty.upstream.port} ${duty.upstream.timeline}`;
+    case 'primary':
+      return `primary ${duty.epoch} ${duty.next?.change ?? ''}`;
+    default:
+      return `${duty.kind} ${duty.epoch}`;
+  }
+}
+
+const bigintAsText = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : value);
+

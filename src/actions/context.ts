@@ -1,0 +1,107 @@
+// What the steps of every duty are given: the local instance, the log, and how to say what is being done.
+import type { Epoch, MemberId, Timeline } from '../base/ids.ts';
+import type { Lsn } from '../base/lsn.ts';
+import type { Command } from '../cluster/commands.ts';
+import type { NodeCondition } from '../cluster/report.ts';
+import type { GroupState, NodeState } from '../cluster/state.ts';
+import type { Duty } from '../failover/duties.ts';
+import type { QueryOptions } from '../postgres/session.ts';
+import type { SynchronousStandbys } from '../postgres/settings.ts';
+import type { SyncRule } from '../cluster/commands.ts';
+import type { FenceFile } from './fence-file.ts';
+import type { Instance } from './instance.ts';
+
+/** Both true in every build for users; the benchmark's controls switch one off to show what it protects from. */
+export interface Protections {
+  /** `synchronous_standby_names` enforces the sync rule. */
+  readonly rule: boolean;
+  /** Standbys cut their WAL streams before they report. */
+  readonly cut: boolean;
+}
+
+export const ALL_PROTECTIONS: Protections = { rule: true, cut: true };
+
+export interface AgentTiming {
+  /** After a clean shutdown by an administrator: how long PostgreSQL may stay away before it counts as gone. */
+  readonly restartGraceMs: number;
+  /** After a crash, where a standby can take over: how long the failover may take to begin before PostgreSQL is started in place. */
+  readonly crashHoldMs: number;
+  /** How long a fenced former primary stays stopped before it is started, cut off, to report where its WAL ends. */
+  readonly formerPrimaryDelayMs: number;
+  readonly startTimeoutMs: number;
+  readonly cutTimeoutMs: number;
+  readonly promoteTimeoutMs: number;
+  /** A clone that receives nothing for so long is given up and begun again. */
+  readonly cloneStallMs: number;
+  readonly rewindTimeoutMs: number;
+  readonly queryTimeoutMs: number;
+  /** How long a standby that is set up to follow may take until it streams, before another way is tried. */
+  readonly streamTimeoutMs: number;
+}
+
+export const DEFAULT_AGENT_TIMING: AgentTiming = {
+  restartGraceMs: 10_000,
+  crashHoldMs: 5000,
+  formerPrimaryDelayMs: 1500,
+  startTimeoutMs: 300_000,
+  cutTimeoutMs: 3000,
+  promoteTimeoutMs: 20_000,
+  cloneStallMs: 300_000,
+  rewindTimeoutMs: 3_600_000,
+  queryTimeoutMs: 3000,
+  streamTimeoutMs: 15_000,
+};
+
+/** How PostgreSQL last ended without our doing. */
+export interface UnexpectedEnd {
+  readonly atMs: number;
+  /** An administrator's clean shutdown, not a crash. */
+  readonly isClean: boolean;
+}
+
+export interface AgentContext {
+  readonly instance: Instance;
+  readonly fence: FenceFile;
+  readonly timing: AgentTiming;
+  readonly protections: Protections;
+  /** The present duty; it may have moved on within the same kind and epoch. */
+  duty(): Duty;
+  registration(): NodeState | undefined;
+  group(): GroupState | undefined;
+  /** Proposes and waits; true where it was applied, false where it was refused or nobody answered (both are said in the log). */
+  propose(command: Command): Promise<boolean>;
+  /** Whether the log, read through the leader after this call, still gives this node the duty of that kind and epoch. */
+  confirms(kind: Duty['kind'], epoch: Epoch): Promise<boolean>;
+  /** Says what is being done, for `status`; undefined: nothing special. */
+  activity(condition: NodeCondition | undefined, message: string | undefined): void;
+  unexpectedEnd(): UnexpectedEnd | undefined;
+  clearUnexpectedEnd(): void;
+  /** Reads the member id from the data directory again and registers the node anew. */
+  registerAgain(): Promise<boolean>;
+  /** The member id of the data directory as found on disk. */
+  localMember(): MemberId | undefined;
+  /** Runs `work` once for each start of PostgreSQL and `key`; again only if it failed. */
+  once(key: string, work: () => Promise<void>): Promise<void>;
+  log(level: 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+export function query(context: AgentContext, signal: AbortSignal): QueryOptions {
+  return { timeoutMs: context.timing.queryTimeoutMs, signal };
+}
+
+/** How a primary enforces a rule. */
+export function standbysFor(context: AgentContext, rule: SyncRule): SynchronousStandbys {
+  if (!context.protections.rule || rule.acks === 0) return { kind: 'alone' };
+  return { kind: 'any', acks: rule.acks, members: rule.members };
+}
+
+/** What every node that is not primary waits for: nobody, so that it can acknowledge nothing. */
+export function placeholder(context: AgentContext): SynchronousStandbys {
+  return context.protections.rule ? { kind: 'nobody' } : { kind: 'alone' };
+}
+
+/** Where a node stands in the WAL. */
+export interface Standing {
+  readonly timeline: Timeline;
+  readonly position: Lsn;
+}

@@ -1,0 +1,33 @@
+// What a data directory on this host is fit for. Decides nothing and changes nothing.
+import { readdir } from 'node:fs/promises';
+import type { NodeId } from '../base/ids.ts';
+import { type ControlData, readControlData } from '../postgres/control-data.ts';
+import { type Member, readMember } from '../postgres/member.ts';
+import { isRewindInterrupted } from '../postgres/rewind.ts';
+
+export type DataDirectory =
+  /** Missing or empty. */
+  | { readonly kind: 'absent' }
+  /** It holds something that is not PostgreSQL's: never touched. */
+  | { readonly kind: 'foreign'; readonly reason: string }
+  /** Fit only to be replaced by a clone: a rewind was interrupted, or it is damaged. */
+  | { readonly kind: 'unfit'; readonly reason: string }
+  | { readonly kind: 'ready'; readonly control: ControlData; readonly member: Member | undefined };
+
+export async function inspectDataDirectory(dataDirectory: string, node: NodeId): Promise<DataDirectory> {
+  const names: readonly string[] = await readdir(dataDirectory).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  });
+  if (names.length === 0) return { kind: 'absent' };
+  if (!names.includes('PG_VERSION')) {
+    return { kind: 'foreign', reason: `${dataDirectory} holds files (${names.slice(0, 3).join(', ')}) but no PostgreSQL; empty it or set another data_directory` };
+  }
+  if (await isRewindInterrupted(dataDirectory)) return { kind: 'unfit', reason: 'a pg_rewind was interrupted' };
+  try {
+    const control = await readControlData(dataDirectory);
+    return { kind: 'ready', control, member: await readMember({ dataDirectory, node, systemIdentifier: control.systemIdentifier }) };
+  } catch (error) {
+    return { kind: 'unfit', reason: (error as Error).message };
+  }
+}

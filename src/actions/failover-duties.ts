@@ -1,0 +1,189 @@
+// The duties of a failover: cut and report, hand over, promote. Each can be broken off at any point and begun again, by this
+// agent or after a restart: it looks at what is, not at what it did before.
+import { delay } from '../base/clock.ts';
+import { type Lsn, lsn } from '../base/lsn.ts';
+import type { Duty } from '../failover/duties.ts';
+import { readControlData } from '../postgres/control-data.ts';
+import { readCutPosition } from '../postgres/position.ts';
+import { type Promotion, promotePostgres } from '../postgres/promote.ts';
+import { checkpoint } from '../postgres/sql.ts';
+import { readRole } from '../postgres/role.ts';
+import { removeFillers } from '../postgres/timelines.ts';
+import { cutUpstream } from '../postgres/upstream.ts';
+import { type AgentContext, type Standing, placeholder, query, standbysFor } from './context.ts';
+import { inspectDataDirectory } from './data-directory.ts';
+import { keepSlots } from './slots.ts';
+
+type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
+
+/** Ends every WAL stream, replays what is here, and reports it (docs/failover.md, step 2). */
+export async function carryOutCut(context: AgentContext, duty: DutyOf<'cut'>, signal: AbortSignal): Promise<void> {
+  if (hasReported(context)) return;
+  const standing = await cutOff(context, { wasPrimary: duty.wasPrimary, signal });
+  if (standing !== undefined) await report(context, duty, standing, false);
+}
+
+/** Stops cleanly, so that all WAL is shipped, and reports where it ends. */
+export async function carryOutHandOver(context: AgentContext, duty: DutyOf<'hand-over'>, signal: AbortSignal): Promise<void> {
+  const { instance } = context;
+  const { dataDirectory } = instance.options;
+  if (hasReported(context)) return;
+  if (instance.postmaster() !== undefined) {
+    // While it checkpoints, writes go on; the stop then has little left to flush.
+    context.activity(undefined, 'checkpoint before the switchover');
+    await checkpoint(instance.session, { timeoutMs: CHECKPOINT_TIMEOUT_MS, signal }).catch((error: unknown) => {
+      signal.throwIfAborted();
+      context.log('warn', 'checkpoint before the switchover failed; the stop will take longer', { error: (error as Error).message });
+    });
+    context.activity('stopping', 'stopping cleanly for a switchover');
+    await instance.stop({ fastMs: HAND_OVER_FAST_MS, signal });
+  }
+  const control = await readControlData(dataDirectory);
+  if (control.state === 'shut down') {
+    await report(context, duty, { timeline: duty.timeline, position: endOfShutdown(control.checkpoint) }, true);
+    return;
+  }
+  // It did not stop cleanly: only as a standby that replays its own WAL can it say where that ends.
+  const standing = await cutOff(context, { wasPrimary: true, signal });
+  if (standing !== undefined) await report(context, duty, standing, false);
+}
+
+const HAND_OVER_FAST_MS = 3000;
+const CHECKPOINT_TIMEOUT_MS = 30_000;
+
+/** Just beyond the start of the last record of a cleanly stopped node: whoever stands there or above holds that record. */
+export function endOfShutdown(checkpoint: Lsn): Lsn {
+  return lsn(checkpoint + 1n);
+}
+
+/** Opens exactly the assigned timeline, with the new rule in force from the start; anything else is stopped at once. */
+export async function carryOutPromote(context: AgentContext, duty: DutyOf<'promote'>, signal: AbortSignal): Promise<void> {
+  const { instance } = context;
+  const { dataDirectory } = instance.options;
+  let promotion: Promotion;
+  try {
+    const standing = await cutOff(context, { wasPrimary: false, signal, mayBePrimaryOn: duty.timeline });
+    context.activity('standby', `being promoted to timeline ${duty.timeline}`);
+    await instance.setSynchronousStandbys(standbysFor(context, duty.rule));
+    await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
+    promotion = await promotePostgres({
+      dataDirectory,
+      user: instance.options.user,
+      session: instance.session,
+      current: standing?.timeline ?? duty.timeline,
+      assigned: duty.timeline,
+      timeoutMs: context.timing.promoteTimeoutMs,
+      signal,
+    });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    const reason = (error as Error).message;
+    context.log('error', 'promotion failed', { error: reason });
+    await instance.stop({ fastMs: 0, signal });
+    await context.propose({ kind: 'promotion-failed', group: duty.group, epoch: duty.epoch, node: instance.options.node, reason });
+    return;
+  }
+  context.log('info', 'promoted', { timeline: promotion.timeline, tookMs: Math.round(promotion.tookMs) });
+  context.activity(undefined, undefined);
+  await context.propose({
+    kind: 'promoted',
+    group: duty.group,
+    epoch: duty.epoch,
+    node: instance.options.node,
+    timeline: promotion.timeline,
+    switchLsn: promotion.switchLsn,
+  });
+}
+
+/**
+ * Brings the node to where it receives no WAL from anybody, acknowledges nothing, and has replayed all it holds; returns where it stands.
+ * Undefined where there is nothing to report from: no data directory, or a former primary that is kept stopped for
+ * a while first (it is rarely needed, and its recovery would take the machine's time from the promotion).
+ */
+async function cutOff(
+  context: AgentContext,
+  options: { readonly wasPrimary: boolean; readonly signal: AbortSignal; readonly mayBePrimaryOn?: number },
+): Promise<Standing | undefined> {
+  const { instance, timing } = context;
+  const { signal } = options;
+  const { dataDirectory, passfileDirectory, user } = instance.options;
+  const data = await inspectDataDirectory(dataDirectory, instance.options.node);
+  if (data.kind !== 'ready') {
+    context.activity('absent', data.kind === 'absent' ? 'no data directory' : data.reason);
+    return undefined;
+  }
+  if (instance.postmaster() !== undefined) {
+    const role = await readRoleOrUndefined(context, signal);
+    if (role === 'primary') {
+      if (options.mayBePrimaryOn !== undefined) return undefined;
+      context.activity('stopping', 'stopping: another node takes over');
+      await instance.stop({ fastMs: 0, signal });
+    }
+  }
+  if (instance.postmaster() === undefined) {
+    if (options.wasPrimary) {
+      context.activity('stopped', 'stopped: another node takes over');
+      await delay(timing.formerPrimaryDelayMs, signal);
+      signal.throwIfAborted();
+    }
+    await instance.writeConfiguration(placeholder(context));
+    await cutUpstream({ dataDirectory, passfileDirectory, owner: user.owner, timeoutMs: timing.cutTimeoutMs, signal });
+    await removeFillers({ dataDirectory, current: data.control.checkpointTimeline });
+    context.activity('starting', 'starting cut off, to tell where its WAL ends');
+    await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
+  }
+  if (context.protections.cut) {
+    const cut = await cutUpstream({ dataDirectory, passfileDirectory, owner: user.owner, timeoutMs: timing.cutTimeoutMs, signal });
+    if (cut.ended > 0) context.log('info', 'WAL streams cut', { ended: cut.ended, tookMs: Math.round(cut.tookMs) });
+  }
+  const standing = await readCutPosition({
+    session: instance.session,
+    socketDirectory: instance.options.socketDirectory,
+    port: instance.options.port,
+    superuser: instance.options.superuser,
+    timeoutMs: timing.startTimeoutMs,
+    signal,
+  });
+  context.activity(undefined, 'cut off from every upstream');
+  return standing;
+}
+
+async function readRoleOrUndefined(context: AgentContext, signal: AbortSignal): Promise<'primary' | 'standby' | undefined> {
+  try {
+    return (await readRole(context.instance.session, query(context, signal))).kind;
+  } catch {
+    signal.throwIfAborted();
+    // It runs but does not answer: a primary that cannot be asked is treated as what is worse.
+    return 'primary';
+  }
+}
+
+/** The report of this epoch is in the log already; what it says cannot change while the streams stay cut. */
+function hasReported(context: AgentContext): boolean {
+  const phase = context.group()?.phase;
+  const { node } = context.instance.options;
+  return phase?.kind === 'fencing' && phase.reports.some((known) => known.node === node && known.member === context.localMember());
+}
+
+async function report(
+  context: AgentContext,
+  duty: DutyOf<'cut'> | DutyOf<'hand-over'>,
+  standing: Standing,
+  stopped: boolean,
+): Promise<void> {
+  const member = context.registration()?.member;
+  if (member === undefined || member !== context.localMember()) {
+    context.activity(undefined, 'not reported: its data directory is not the one that is registered');
+    return;
+  }
+  await context.propose({
+    kind: 'cut-report',
+    group: duty.group,
+    epoch: duty.epoch,
+    node: context.instance.options.node,
+    member,
+    timeline: standing.timeline,
+    position: standing.position,
+    stopped,
+  });
+}

@@ -1,0 +1,199 @@
+// The one PostgreSQL instance that an agent looks after: its paths, its users, its session and its watch, with the steps
+// that all duties share. Decides nothing. PostgreSQL outlives this object.
+import { join } from 'node:path';
+import type { NodeId } from '../base/ids.ts';
+import { DeadlineError, delay } from '../base/clock.ts';
+import type { Binaries } from '../postgres/binaries.ts';
+import { type HbaOptions, writeHba } from '../postgres/hba.ts';
+import { type Stopped, reloadPostgres, startPostgres, stopPostgres, watchPostmaster } from '../postgres/lifecycle.ts';
+import { type OsUser, makeDirectory } from '../postgres/os-user.ts';
+import { type PostmasterFile, allGone, findPostmaster, killRemaining } from '../postgres/processes.ts';
+import { type Session, openSession } from '../postgres/session.ts';
+import { DEFAULT_SETTINGS, type SynchronousStandbys, changeSettings, readSettings, renderSynchronousStandbys, writeSettings } from '../postgres/settings.ts';
+import { removeStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
+
+export interface Account {
+  readonly name: string;
+  readonly password: string;
+}
+
+export interface InstanceOptions {
+  readonly node: NodeId;
+  readonly clusterName: string;
+  readonly listenAddresses: readonly string[];
+  readonly port: number;
+  readonly dataDirectory: string;
+  /** Private, mode 0700: whoever can open the socket in it is superuser. */
+  readonly socketDirectory: string;
+  /** Private, holds nothing but this node's passfile. */
+  readonly passfileDirectory: string;
+  readonly logFile: string;
+  readonly binaries: Binaries;
+  readonly user: OsUser;
+  readonly superuser: string;
+  readonly replication: Account;
+  readonly probe: Account;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly hbaLines: readonly string[];
+  /** PostgreSQL ended without this agent having stopped it; nothing of it is left. */
+  readonly onUnexpectedEnd: () => void;
+  /** Something changed that a duty may depend on. */
+  readonly onChange: () => void;
+}
+
+export interface Instance {
+  readonly options: InstanceOptions;
+  readonly session: Session;
+  postmaster(): PostmasterFile | undefined;
+  /** Starts watching a postmaster that runs already, such as after a restart of sentineld. */
+  attach(): void;
+  /** Writes all settings and pg_hba.conf; no upstream. Does not reload. */
+  writeConfiguration(standbys: SynchronousStandbys): Promise<void>;
+  /** Changes `synchronous_standby_names` and reloads, if it is not so already. It takes effect a moment later. */
+  setSynchronousStandbys(standbys: SynchronousStandbys): Promise<void>;
+  startAs(role: 'primary' | 'standby', options: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<void>;
+  stop(options: { readonly fastMs: number; readonly signal: AbortSignal }): Promise<Stopped>;
+  close(): Promise<void>;
+}
+
+const IMMEDIATE_MS = 2000;
+const KILL_MS = 10_000;
+const WATCH_EVERY_MS = 100;
+
+export function openInstance(options: InstanceOptions): Instance {
+  const { dataDirectory, user } = options;
+  let watchedPid: number | undefined;
+  let endWatch: (() => void) | undefined;
+  let isStopping = false;
+  let isClosed = false;
+
+  const session = openSession({
+    socketDirectory: options.socketDirectory,
+    port: options.port,
+    superuser: options.superuser,
+    retryMs: 50,
+    onConnected: options.onChange,
+    onLost: () => {
+      // The session ends a moment before the process table shows it: a killed postmaster is noticed here first.
+      if (watchedPid !== undefined && findPostmaster(dataDirectory) === undefined) exited(watchedPid);
+      options.onChange();
+    },
+  });
+
+  const attach = (): void => {
+    const postmaster = findPostmaster(dataDirectory);
+    if (postmaster === undefined || postmaster.pid === watchedPid) return;
+    watch(postmaster.pid, postmaster.sharedMemoryId, undefined);
+  };
+
+  const watch = (pid: number, sharedMemoryId: number | undefined, child: Parameters<typeof watchPostmaster>[0]['postgres']['child']): void => {
+    endWatch?.();
+    watchedPid = pid;
+    endWatch = watchPostmaster({ dataDirectory, postgres: { pid, sharedMemoryId, child }, everyMs: WATCH_EVERY_MS, onExit: () => exited(pid) });
+  };
+
+  const exited = (pid: number): void => {
+    if (watchedPid !== pid || isClosed) return;
+    watchedPid = undefined;
+    endWatch?.();
+    if (isStopping) return;
+    void finishOff().then(() => {
+      if (!isClosed && !isStopping) options.onUnexpectedEnd();
+    });
+  };
+
+  /** Backends of a killed postmaster live on for a moment and may still finish a commit: they are ended. */
+  const finishOff = async (): Promise<void> => {
+    const deadlineMs = performance.now() + KILL_MS;
+    while (!allGone({ dataDirectory, sharedMemoryId: undefined }).gone && findPostmaster(dataDirectory) === undefined) {
+      killRemaining(dataDirectory);
+      if (performance.now() > deadlineMs) throw new DeadlineError(`processes of ${dataDirectory} survive SIGKILL`);
+      await delay(2);
+    }
+  };
+
+  const writeConfiguration = async (standbys: SynchronousStandbys): Promise<void> => {
+    const { owner } = user;
+    await writeSettings({
+      dataDirectory,
+      owner,
+      settings: {
+        ...DEFAULT_SETTINGS,
+        listenAddresses: options.listenAddresses,
+        port: options.port,
+        socketDirectory: options.socketDirectory,
+        clusterName: options.clusterName,
+        parameters: options.parameters,
+        synchronousStandbys: standbys,
+      },
+    });
+    await writeHba({ dataDirectory, hba: hbaOptions(options), owner });
+  };
+
+  return {
+    options,
+    session,
+    postmaster: () => findPostmaster(dataDirectory),
+    attach,
+    writeConfiguration,
+    async setSynchronousStandbys(standbys) {
+      const value = renderSynchronousStandbys(standbys);
+      if ((await readSettings(dataDirectory)).get('synchronous_standby_names') === value) return;
+      await changeSettings({ dataDirectory, changes: { synchronous_standby_names: value }, owner: user.owner });
+      reloadPostgres(dataDirectory);
+    },
+    async startAs(role, { timeoutMs, signal }) {
+      await makeDirectory(user, options.socketDirectory);
+      if (role === 'standby') await writeStandbySignal(dataDirectory, user.owner);
+      else await removeStandbySignal(dataDirectory);
+      const started = await startPostgres({
+        binaries: options.binaries,
+        user,
+        dataDirectory,
+        logFile: options.logFile,
+        waitFor: 'accepting',
+        timeoutMs,
+        signal,
+      });
+      watch(started.pid, started.sharedMemoryId, started.child);
+      options.onChange();
+    },
+    async stop({ fastMs, signal }) {
+      isStopping = true;
+      try {
+        return await stopPostgres({ dataDirectory, fastMs, immediateMs: IMMEDIATE_MS, killMs: KILL_MS, signal });
+      } finally {
+        isStopping = false;
+        if (findPostmaster(dataDirectory) === undefined) watchedPid = undefined;
+        options.onChange();
+      }
+    },
+    async close() {
+      isClosed = true;
+      endWatch?.();
+      await session.close();
+    },
+  };
+}
+
+function hbaOptions(options: InstanceOptions): HbaOptions {
+  return {
+    superuser: options.superuser,
+    replicationUser: options.replication.name,
+    probeUser: options.probe.name,
+    memberNetworks: ['0.0.0.0/0', '::/0'],
+    userNetworks: [],
+    requireTls: false,
+    extraLines: options.hbaLines,
+  };
+}
+
+/** Where the agent keeps what belongs to one node, below the state directory. */
+export function instancePaths(stateDirectory: string, node: NodeId): { fenceFile: string; passfileDirectory: string; socketDirectory: string; logFile: string } {
+  return {
+    fenceFile: join(stateDirectory, `${node}.fence`),
+    passfileDirectory: join(stateDirectory, 'passfile'),
+    socketDirectory: join(stateDirectory, 'socket'),
+    logFile: join(stateDirectory, 'postgresql', `${node}.log`),
+  };
+}

@@ -1,0 +1,114 @@
+// The duties of a primary: the first one of a new group, and any later one. No node becomes a read-write primary because it
+// was one: PostgreSQL is started as primary only after the log, read through the leader, says that this node still is.
+import type { Duty } from '../failover/duties.ts';
+import { readControlData } from '../postgres/control-data.ts';
+import { initDataDirectory } from '../postgres/initdb.ts';
+import { writeNewMember } from '../postgres/member.ts';
+import { readRole } from '../postgres/role.ts';
+import { setUpPrimary } from '../postgres/sql.ts';
+import { type AgentContext, query, standbysFor } from './context.ts';
+import { inspectDataDirectory } from './data-directory.ts';
+import { changeRule, passFloor } from './rule-change.ts';
+import { keepSlots } from './slots.ts';
+
+type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
+
+const INITDB_TIMEOUT_MS = 120_000;
+
+/** First primary of a new group: a new data directory, or the one that is there already. */
+export async function carryOutCreate(context: AgentContext, duty: DutyOf<'create'>, signal: AbortSignal): Promise<void> {
+  const { instance, timing } = context;
+  const { binaries, user, dataDirectory, node, superuser } = instance.options;
+  let data = await inspectDataDirectory(dataDirectory, node);
+  if (data.kind === 'unfit' || data.kind === 'foreign') throw new Error(`cannot create the group's first primary: ${data.reason}`);
+  if (data.kind === 'absent') {
+    context.activity('starting', 'initdb');
+    await initDataDirectory({ binaries, user, dataDirectory, superuser, timeoutMs: INITDB_TIMEOUT_MS, signal });
+    data = await inspectDataDirectory(dataDirectory, node);
+  }
+  if (data.kind !== 'ready') throw new Error(`initdb left no usable data directory in ${dataDirectory}`);
+  const { systemIdentifier } = data.control;
+  const member = data.member ?? (await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner }));
+  if (instance.postmaster() === undefined) {
+    if (!(await context.confirms('create', duty.epoch))) return;
+    await instance.writeConfiguration({ kind: 'alone' });
+    context.activity('starting', 'starting as the first primary');
+    await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
+  }
+  await context.once('accounts', () => setUpAccounts(context, signal));
+  const role = await readRole(instance.session, query(context, signal));
+  if (role.kind !== 'primary') throw new Error(`${dataDirectory} runs as a standby; it cannot become the group's first primary`);
+  await context.propose({
+    kind: 'group-ready',
+    group: duty.group,
+    epoch: duty.epoch,
+    member: member.memberId,
+    systemIdentifier,
+    timeline: role.timeline,
+  });
+  await context.registerAgain();
+  context.activity(undefined, undefined);
+}
+
+/** Keeps the primary running with the rule of the log, its slots and its roles. One pass; it is called again and again. */
+export async function carryOutPrimary(context: AgentContext, duty: DutyOf<'primary'>, signal: AbortSignal): Promise<void> {
+  const { instance } = context;
+  if (instance.postmaster() === undefined && !(await startInPlace(context, duty, signal))) return;
+  const role = await readRole(instance.session, query(context, signal));
+  if (role.kind === 'standby') {
+    // It was started to report where its WAL ends, and then given back its group: same timeline, nobody else was promoted.
+    context.activity('stopping', 'the group was given back to this node');
+    await instance.stop({ fastMs: 1000, signal });
+    return;
+  }
+  if (role.timeline !== duty.timeline) {
+    await instance.stop({ fastMs: 0, signal });
+    throw new Error(`stopped: this node was open on timeline ${role.timeline}, but the group is on ${duty.timeline}`);
+  }
+  context.clearUnexpectedEnd();
+  context.activity(undefined, undefined);
+  await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
+  await context.once('accounts', () => setUpAccounts(context, signal));
+  if (duty.next !== undefined) await changeRule(context, duty, duty.next, signal);
+  else {
+    await instance.setSynchronousStandbys(standbysFor(context, duty.rule));
+    if (duty.floor !== undefined) await passFloor(context, duty, duty.floor, signal);
+  }
+}
+
+/** The replication and probe accounts, and the heartbeat table. */
+export async function setUpAccounts(context: AgentContext, signal: AbortSignal): Promise<void> {
+  const { replication, probe } = context.instance.options;
+  await setUpPrimary({ session: context.instance.session, replication, probe, query: query(context, signal) });
+}
+
+/** Starts the primary again where it was; false while it must stay down. */
+async function startInPlace(context: AgentContext, duty: DutyOf<'primary'>, signal: AbortSignal): Promise<boolean> {
+  const { instance, timing } = context;
+  const { dataDirectory, node } = instance.options;
+  const data = await inspectDataDirectory(dataDirectory, node);
+  if (data.kind !== 'ready') {
+    throw new Error(`cannot start the primary: ${data.kind === 'absent' ? `no data directory in ${dataDirectory}` : data.reason}`);
+  }
+  if (data.member === undefined || data.member.memberId !== context.registration()?.member) {
+    throw new Error(`cannot start the primary: ${dataDirectory} is not the data directory that the log knows (${context.registration()?.member ?? 'none'})`);
+  }
+  const end = context.unexpectedEnd();
+  if (end !== undefined && duty.rule.acks > 0) {
+    const holdMs = timing.crashHoldMs + (end.isClean ? timing.restartGraceMs : 0);
+    if (performance.now() - end.atMs < holdMs) {
+      context.activity('stopped', end.isClean ? 'shut down cleanly by somebody; waiting' : 'crashed; a standby may take over');
+      return false;
+    }
+  }
+  if (!(await context.confirms('primary', duty.epoch))) {
+    context.activity('stopped', 'not started: the log cannot be read through a leader, or says otherwise');
+    return false;
+  }
+  const control = await readControlData(dataDirectory);
+  context.log('info', 'starting PostgreSQL as primary in place', { timeline: duty.timeline, epoch: duty.epoch, state: control.state });
+  context.activity('starting', 'starting as primary');
+  await instance.writeConfiguration(standbysFor(context, duty.next?.rule ?? duty.rule));
+  await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
+  return true;
+}

@@ -1,0 +1,52 @@
+// The agent's live report: what it finds its PostgreSQL to be right now. Never throws: what cannot be read is left out.
+import type { Epoch, MemberId, PeerId } from '../base/ids.ts';
+import type { AgentReport, NodeCondition } from '../cluster/report.ts';
+import { type Role, readRole, standbyPosition } from '../postgres/role.ts';
+import type { Instance } from './instance.ts';
+
+const QUERY_TIMEOUT_MS = 1000;
+
+export async function buildReport(options: {
+  readonly instance: Instance;
+  readonly peer: PeerId;
+  readonly fenceEpoch: Epoch;
+  readonly member: MemberId | undefined;
+  readonly activity: { readonly condition: NodeCondition | undefined; readonly message: string | undefined };
+  readonly sequence: number;
+  readonly startedAtMs: number;
+}): Promise<AgentReport> {
+  const { instance, activity } = options;
+  const isRunning = instance.postmaster() !== undefined;
+  const role = isRunning ? await readRoleQuietly(instance) : undefined;
+  const found: NodeCondition = !isRunning ? (options.member === undefined ? 'absent' : 'stopped') : (role?.kind ?? 'starting');
+  return {
+    node: instance.options.node,
+    peer: options.peer,
+    sequence: options.sequence,
+    startedAtMs: options.startedAtMs,
+    member: options.member,
+    condition: activity.condition ?? found,
+    fenceEpoch: options.fenceEpoch,
+    timeline: role?.timeline,
+    position: role === undefined ? undefined : role.kind === 'primary' ? role.flushLsn : standbyPosition(role),
+    replayLsn: role?.kind === 'standby' ? role.replayLsn : undefined,
+    streamingFrom: streamingFrom(role),
+    walSenders: (role?.replication ?? []).map(({ applicationName, state, syncState, flushLsn }) => ({ applicationName, state, syncState, flushLsn })),
+    serverVersion: String(instance.options.binaries.version),
+    message: activity.message,
+  };
+}
+
+async function readRoleQuietly(instance: Instance): Promise<Role | undefined> {
+  try {
+    return await readRole(instance.session, { timeoutMs: QUERY_TIMEOUT_MS });
+  } catch {
+    return undefined;
+  }
+}
+
+function streamingFrom(role: Role | undefined): { readonly host: string; readonly port: number } | undefined {
+  if (role?.kind !== 'standby' || role.walReceiver?.status !== 'streaming') return undefined;
+  const { senderHost, senderPort } = role.walReceiver;
+  return senderHost === undefined || senderPort === undefined ? undefined : { host: senderHost, port: senderPort };
+}

@@ -1,0 +1,38 @@
+// Physical replication slots: one for each other member of the group, on the primary and on every standby, so that whoever
+// is promoted has them before its followers connect. Slots of members that are gone are dropped, or WAL would be kept for ever.
+import type { MemberId } from '../base/ids.ts';
+import { lagBytes, parseLsn } from '../base/lsn.ts';
+import { createSlot, dropSlot, listSlots } from '../postgres/sql.ts';
+import { type AgentContext, query } from './context.ts';
+
+/** A member id ends in eight hexadecimal digits; other slots belong to somebody else and are left alone. */
+const MEMBER_SLOT = /^[a-z][a-z0-9_]*_[0-9a-f]{8}$/;
+
+/** Creates what is missing and drops what is nobody's any more. One cheap query where nothing is to be done. */
+export async function keepSlots(context: AgentContext, members: readonly MemberId[], signal: AbortSignal): Promise<void> {
+  const { session } = context.instance;
+  const present = await listSlots(session, query(context, signal));
+  for (const member of members) {
+    if (!present.some((slot) => slot.name === member)) await createSlot(session, member, query(context, signal));
+  }
+  for (const slot of present) {
+    const isOurs = MEMBER_SLOT.test(slot.name);
+    if (isOurs && !members.some((member) => member === slot.name) && slot.activePid === undefined) {
+      await dropSlot(session, slot.name, query(context, signal));
+    }
+  }
+}
+
+const KEPT_BYTES_MAX = 64 << 20;
+
+/** On a standby nobody reads the slots: they are moved on with its replay, or they would keep all WAL. */
+export async function advanceIdleSlots(context: AgentContext, signal: AbortSignal): Promise<void> {
+  const { session } = context.instance;
+  const [row] = await session.query<{ replay: string | null }>('select pg_last_wal_replay_lsn()::text as replay', [], query(context, signal));
+  if (row?.replay == null) return;
+  for (const slot of await listSlots(session, query(context, signal))) {
+    if (!MEMBER_SLOT.test(slot.name) || slot.activePid !== undefined || slot.restartLsn === undefined) continue;
+    if (lagBytes(parseLsn(row.replay), parseLsn(slot.restartLsn)) < KEPT_BYTES_MAX) continue;
+    await session.query('select pg_replication_slot_advance($1, $2::pg_lsn)', [slot.name, row.replay], query(context, signal));
+  }
+}

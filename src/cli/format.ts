@@ -1,0 +1,50 @@
+// Figures and lines as people read them. Pure; times are in the local time zone.
+
+/** `0 B`, `328 B`, `12 kB`, `1.5 GB`, in steps of 1024 like pg_size_pretty. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
+  let [value, unit] = [bytes, 0];
+  while (Math.abs(value) >= 1024 && unit < units.length - 1) [value, unit] = [value / 1024, unit + 1];
+  return `${unit === 0 || value >= 10 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** `04:12:31` */
+export function formatClock(atMs: number): string {
+  const time = new Date(atMs);
+  return [time.getHours(), time.getMinutes(), time.getSeconds()].map((part) => String(part).padStart(2, '0')).join(':');
+}
+
+/** `04:12:31.067` */
+export function formatClockMs(atMs: number): string {
+  return `${formatClock(atMs)}.${String(new Date(atMs).getMilliseconds()).padStart(3, '0')}`;
+}
+
+/** `2026-11-21` */
+export function formatDay(atMs: number): string {
+  const time = new Date(atMs);
+  const [month, day] = [time.getMonth() + 1, time.getDate()].map((part) => String(part).padStart(2, '0'));
+  return `${time.getFullYear()}-${month}-${day}`;
+}
+
+/** Cut to `width`, the last character then being `~`. */
+export function shorten(text: string, width: number): string {
+  return text.length <= width ? text : `${text.slice(0, Math.max(0, width - 1))}~`;
+}
+
+/** Words of `text` on lines of at most `width`, the first after `first`, the others after as many spaces. */
+export function wrap(first: string, text: string, width: number): string[] {
+  const indent = ' '.repeat(first.length);
+  const room = Math.max(8, width - first.length);
+  const lines: string[] = [];
+  let line = '';
+  for (let word of text.split(/\s+/).filter((part) => part !== '')) {
+    if (line !== '' && line.length + 1 + word.length > room) {
+      lines.push(line);
+      line = '';
+    }
+    for (; word.length > room; word = word.slice(room)) lines.push(word.slice(0, room));
+    line = line === '' ? word : `${line} ${word}`;
+  }
+  if (line !== '' || lines.length === 0) lines.push(line);
+  return lines.map((part, at) => (at === 0 ? first : indent) + part);
+}

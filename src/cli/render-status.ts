@@ -1,0 +1,180 @@
+// The picture of `sentinelctl status`: for a person who was paged at night. Worst news first, no line wider than the
+// terminal. Pure: the same view gives the same lines.
+import type { EventView, GroupView, NodeView, StatusView } from '../transport/types.ts';
+import { formatDuration } from '../base/duration.ts';
+import { formatBytes, formatClock, formatClockMs, wrap } from './format.ts';
+import { HEALTH_STYLE, healthOf } from './health.ts';
+import type { Paint, Style } from './paint.ts';
+import { phaseTrail } from './phase-trail.ts';
+import { renderTable, type Cell, type Column } from './table.ts';
+
+export interface RenderOptions {
+  readonly width: number;
+  readonly paint: Paint;
+  /** The latest events, for the trail of phases; may be empty. */
+  readonly events: readonly EventView[];
+}
+
+const TRAIL_LINE_COUNT = 6;
+
+/** Lines without line ends: headline, reasons, groups with their nodes, peers, phases, warnings. */
+export function renderStatus(status: StatusView, options: RenderOptions): string[] {
+  return [
+    ...headline(status, options),
+    ...status.groups.flatMap((group) => ['', ...renderGroup(group, options)]),
+    '',
+    ...renderPeers(status, options),
+    ...renderTrail(options),
+    ...renderWarnings(status.warnings, options),
+  ];
+}
+
+/** `shop: healthy, leader b (term 4), answered by a at 04:12:31`, then why it is not healthy. */
+function headline(status: StatusView, options: RenderOptions): string[] {
+  const { word, reasons } = healthOf(status);
+  const leader = status.leader === undefined ? `term ${status.term}` : `leader ${status.leader} (term ${status.term})`;
+  const rest = `, ${leader}, answered by ${status.answeredBy} at ${formatClock(status.atMs)}`;
+  const [first = '', ...more] = wrap('', `${status.cluster}: ${word}${rest}`, options.width);
+  const start = `${status.cluster}: `;
+  const painted = first.startsWith(`${start}${word}`)
+    ? options.paint('bold', start) + options.paint(HEALTH_STYLE[word], word) + first.slice(start.length + word.length)
+    : first;
+  const why = reasons.flatMap((reason) => wrap('  - ', reason, options.width));
+  return [painted, ...more.map((line) => `  ${line}`), ...why.map((line) => options.paint(HEALTH_STYLE[word], line))];
+}
+
+const PHASE_STYLE: Readonly<Record<string, Style>> = { running: 'green', creating: 'yellow', fencing: 'yellow', promoting: 'yellow' };
+
+const STATE_STYLE: Readonly<Record<string, Style>> = {
+  running: 'green',
+  streaming: 'green',
+  stopped: 'red',
+  failed: 'red',
+  unknown: 'red',
+};
+
+const NODE_COLUMNS: readonly Column[] = [
+  { title: 'NODE', least: 8 },
+  { title: 'ROLE' },
+  { title: 'STATE', least: 9 },
+  { title: 'TL', align: 'right' },
+  { title: 'LSN' },
+  { title: 'LAG', align: 'right' },
+  { title: 'SYNC' },
+  { title: 'PEER', drop: 2, least: 4 },
+  { title: 'ADDRESS', drop: 1, least: 12 },
+];
+
+function renderGroup(group: GroupView, options: RenderOptions): string[] {
+  const { paint, width } = options;
+  const primary = group.nodes.find((node) => node.node === group.primary);
+  const timeline = primary?.timeline ?? Math.max(0, ...group.nodes.map((node) => node.timeline ?? 0));
+  const facts = [`epoch ${group.epoch}`, ...(timeline > 0 ? [`timeline ${timeline}`] : []), `durability ${group.durability}`];
+  const header = wrap('', `group ${group.group}: ${group.phase}, ${facts.join(', ')}`, width);
+  const style = PHASE_STYLE[group.phase] ?? 'red';
+  const [first = '', ...more] = header;
+  const lines = [
+    first.replace(`: ${group.phase}`, `: ${paint(style, group.phase)}`),
+    ...more.map((line) => `  ${line}`),
+    ...wrap('  ', explain(group), width),
+  ];
+  const rows = group.nodes.map((node) => nodeRow(node, options));
+  const table = renderTable({ columns: NODE_COLUMNS, rows, width, indent: '  ', paint });
+  const [titles = '', ...nodeLines] = table;
+  lines.push(titles);
+  for (const [at, node] of group.nodes.entries()) {
+    lines.push(nodeLines[at] ?? '');
+    if (node.heldDownBy.length > 0) lines.push(...note(`held for down by ${node.heldDownBy.join(', ')}`, 'red', options));
+    if (node.message !== undefined) lines.push(...note(node.message, 'yellow', options));
+  }
+  return lines;
+}
+
+/** What the phase and the rule mean for whoever writes to the group now. */
+function explain(group: GroupView): string {
+  const primary = group.primary ?? 'the primary';
+  switch (group.phase) {
+    case 'creating':
+      return `making the first primary, ${primary}; no writes yet`;
+    case 'fencing':
+      return `cutting ${primary} off; writes wait until a node that has every acknowledged commit is chosen`;
+    case 'promoting':
+      return `promoting ${primary}; writes wait until it is open`;
+  }
+  const rule =
+    group.rule === 'alone' ? `every commit is on ${primary} alone` : `every commit is on ${group.rule}`;
+  return group.ruleChange === undefined ? rule : `${rule}; changing to ${group.ruleChange}`;
+}
+
+function nodeRow(node: NodeView, { paint: _ }: RenderOptions): Cell[] {
+  const primary = node.role === 'primary';
+  const lagging = (node.lagBytes ?? 0) > 16 * 1024 * 1024;
+  return [
+    { text: node.node, style: primary ? 'bold' : undefined },
+    { text: node.role === 'none' ? '-' : node.role, style: primary ? 'bold' : undefined },
+    { text: node.state, style: STATE_STYLE[node.state] ?? 'yellow' },
+    { text: node.timeline === undefined ? '?' : String(node.timeline) },
+    { text: node.lsn ?? '?' },
+    { text: primary ? '-' : node.lagBytes === undefined ? '?' : formatBytes(node.lagBytes), style: lagging ? 'yellow' : undefined },
+    { text: node.sync ?? '-' },
+    { text: node.peer },
+    { text: node.address },
+  ];
+}
+
+function note(text: string, style: Style, { width, paint }: RenderOptions): string[] {
+  return wrap('    ! ', text, width).map((line) => paint(style, line));
+}
+
+const PEER_COLUMNS: readonly Column[] = [
+  { title: 'PEER', least: 8 },
+  { title: 'RAFT' },
+  { title: 'CONTACT' },
+  { title: 'LOG', align: 'right', drop: 2 },
+  { title: 'NODES', drop: 3, least: 8 },
+  { title: 'ADDRESS', drop: 1, least: 12 },
+];
+
+function renderPeers(status: StatusView, { width, paint }: RenderOptions): string[] {
+  const nodes = status.groups.flatMap((group) => group.nodes);
+  const rows = status.peers.map((peer): Cell[] => {
+    const own = nodes.filter((node) => node.peer === peer.peer).map((node) => node.node);
+    const behind = peer.matchIndex === undefined ? undefined : status.commitIndex - peer.matchIndex;
+    return [
+      { text: peer.peer, style: peer.role === 'leader' ? 'bold' : undefined },
+      { text: peer.role === 'unknown' ? '?' : peer.role, style: peer.role === 'leader' ? 'bold' : undefined },
+      peer.peer === status.answeredBy
+        ? { text: 'answered', style: 'green' }
+        : peer.reachable
+          ? { text: 'ok', style: 'green' }
+          : { text: 'lost', style: 'red' },
+      { text: behind === undefined ? '?' : behind <= 0 ? 'current' : `${behind} behind` },
+      { text: own.length === 0 ? 'witness' : own.join(', ') },
+      { text: peer.address },
+    ];
+  });
+  const reachable = status.peers.filter((peer) => peer.reachable || peer.peer === status.answeredBy).length;
+  const title = `peers: ${reachable} of ${status.peers.length} in contact, ${Math.floor(status.peers.length / 2) + 1} decide, log at ${status.commitIndex}`;
+  return [...wrap('', title, width), ...renderTable({ columns: PEER_COLUMNS, rows, width, indent: '  ', paint })];
+}
+
+function renderTrail({ events, width, paint }: RenderOptions): string[] {
+  const trail = phaseTrail(events, TRAIL_LINE_COUNT);
+  if (trail.length === 0) return [];
+  const several = new Set(trail.map((change) => change.group)).size > 1;
+  const lines = trail.flatMap((change) => {
+    const since = change.sinceMs === undefined ? '' : `+${formatDuration(change.sinceMs)}`;
+    const group = several ? `${change.group} ` : '';
+    const start = `  ${formatClockMs(change.atMs)} ${since.padStart(7)}  ${group}${change.phase.padEnd(9)}  `;
+    return wrap(start, change.text, width).map((line, at) =>
+      at === 0 ? line.replace(` ${change.phase} `, ` ${paint(PHASE_STYLE[change.phase] ?? 'dim', change.phase)} `) : line,
+    );
+  });
+  return ['', 'latest phases', ...lines];
+}
+
+function renderWarnings(warnings: readonly string[], { width, paint }: RenderOptions): string[] {
+  if (warnings.length === 0) return [];
+  const lines = warnings.flatMap((warning) => wrap('  ! ', warning, width));
+  return ['', 'warnings', ...lines.map((line) => paint('yellow', line))];
+}

@@ -1,0 +1,213 @@
+// The log format: what goes in comes out, for every kind of command, and what is not understood is refused. The bytes
+// of one entry are pinned, so that a change of the format that breaks old logs cannot pass unnoticed.
+import { create, toBinary } from '@bufbuild/protobuf';
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
+import { lsn } from '../base/lsn.ts';
+import { EnvelopeSchema } from '../gen/pg_sentinel/v1/log_pb.ts';
+import {
+  decodeEnvelope,
+  decodeMembership,
+  encodeEnvelope,
+  encodeMembership,
+  LogFormatError,
+} from './codec.ts';
+import type { Command, Envelope, Evidence, FailoverCause, SyncRule } from './commands.ts';
+
+const name = fc.stringMatching(/^[a-z][a-z0-9_-]{0,30}$/);
+const peer = name.map(peerId);
+const node = name.map(nodeId);
+const group = name.map(groupId);
+const member = fc.stringMatching(/^[a-z][a-z0-9_]{0,62}$/).map(memberId);
+const count = fc.maxSafeNat();
+const anEpoch = count.map(epoch);
+const aTimeline = fc.integer({ min: 1, max: 0xffffffff }).map(timeline);
+const anLsn = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn }).map(lsn);
+const decimal = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn }).map(String);
+const text = fc.string({ unit: 'grapheme' });
+const rule: fc.Arbitrary<SyncRule> = fc.record({ members: fc.array(member), acks: fc.nat() });
+const optional = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
+  fc.option(arbitrary, { nil: undefined });
+
+const evidence: { [E in Evidence]: fc.Arbitrary<E> } = {
+  'processes-gone': fc.constant('processes-gone'),
+  refused: fc.constant('refused'),
+  'no-answer': fc.constant('no-answer'),
+  'write-failing': fc.constant('write-failing'),
+  'in-recovery': fc.constant('in-recovery'),
+};
+
+type Cause<K extends FailoverCause['kind']> = Extract<FailoverCause, { readonly kind: K }>;
+const causes: { [K in FailoverCause['kind']]: fc.Arbitrary<Cause<K>> } = {
+  down: fc.constant({ kind: 'down' }),
+  planned: fc.record({ kind: fc.constant('planned'), to: optional(node) }),
+  'promotion-failed': fc.constant({ kind: 'promotion-failed' }),
+};
+const cause: fc.Arbitrary<FailoverCause> = fc.oneof(...Object.values(causes));
+
+/** One arbitrary for each kind of command: the compiler asks for one when a kind is added. */
+type OfKind<K extends Command['kind']> = Extract<Command, { readonly kind: K }>;
+const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
+  'register-node': fc.record({
+    kind: fc.constant('register-node'),
+    node,
+    group,
+    peer,
+    host: text,
+    port: fc.integer({ min: 1, max: 65_535 }),
+    member: optional(member),
+    systemIdentifier: optional(decimal),
+    priority: fc.integer(),
+  }),
+  'create-group': fc.record({ kind: fc.constant('create-group'), group, primary: node }),
+  'group-ready': fc.record({
+    kind: fc.constant('group-ready'),
+    group,
+    epoch: anEpoch,
+    member,
+    systemIdentifier: decimal,
+    timeline: aTimeline,
+  }),
+  'subjective-down': fc.record({
+    kind: fc.constant('subjective-down'),
+    peer,
+    node,
+    epoch: anEpoch,
+    evidence: fc.oneof(...Object.values(evidence)),
+  }),
+  'subjective-up': fc.record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
+  'begin-failover': fc.record({ kind: fc.constant('begin-failover'), group, epoch: anEpoch, cause }),
+  'cut-report': fc.record({
+    kind: fc.constant('cut-report'),
+    group,
+    epoch: anEpoch,
+    node,
+    member,
+    timeline: aTimeline,
+    position: anLsn,
+    stopped: fc.boolean(),
+  }),
+  promote: fc.record({
+    kind: fc.constant('promote'),
+    group,
+    epoch: anEpoch,
+    candidate: node,
+    timeline: aTimeline,
+    rule,
+  }),
+  promoted: fc.record({
+    kind: fc.constant('promoted'),
+    group,
+    epoch: anEpoch,
+    node,
+    timeline: aTimeline,
+    switchLsn: anLsn,
+  }),
+  'promotion-failed': fc.record({
+    kind: fc.constant('promotion-failed'),
+    group,
+    epoch: anEpoch,
+    node,
+    reason: text,
+  }),
+  resume: fc.record({ kind: fc.constant('resume'), group, epoch: anEpoch }),
+  'begin-rule-change': fc.record({ kind: fc.constant('begin-rule-change'), group, epoch: anEpoch, next: rule }),
+  'commit-rule': fc.record({
+    kind: fc.constant('commit-rule'),
+    group,
+    epoch: anEpoch,
+    change: count.map(logIndex),
+  }),
+  'floor-passed': fc.record({ kind: fc.constant('floor-passed'), group, epoch: anEpoch }),
+};
+
+const sample: Envelope = {
+  proposalId: 'a/17/3',
+  proposedAtMs: 1_700_000_000_000,
+  command: {
+    kind: 'cut-report',
+    group: groupId('main'),
+    epoch: epoch(41),
+    node: nodeId('pg-2'),
+    member: memberId('pg_2_0a1b2c3d'),
+    timeline: timeline(7),
+    position: lsn(0x16_b374d848n),
+    stopped: false,
+  },
+};
+
+describe('envelope', () => {
+  for (const [kind, arbitrary] of Object.entries<fc.Arbitrary<Command>>(commands)) {
+    test(`${kind} comes back as it went in`, () => {
+      const envelopes = fc.record({ proposalId: text, proposedAtMs: count, command: arbitrary });
+      fc.assert(
+        fc.property(envelopes, (envelope) => {
+          expect(decodeEnvelope(encodeEnvelope(envelope))).toStrictEqual(envelope);
+        }),
+      );
+    });
+  }
+
+  test('the bytes of an entry written by version 1 can still be read', () => {
+    const written =
+      '0a06612f31372f331080d095ffbc318201330a046d61696e10291a0470672d32220d70675f325f306131623263336428' +
+      '073148d874b316000000';
+    expect(decodeEnvelope(Buffer.from(written, 'hex'))).toStrictEqual(sample);
+    expect(Buffer.from(encodeEnvelope(sample)).toString('hex')).toBe(written);
+  });
+
+  test('a command of a later version is refused and says so', () => {
+    const later = new BinaryWriter().tag(1, WireType.LengthDelimited).string('a/1/1');
+    later.tag(900, WireType.LengthDelimited).bytes(new Uint8Array([8, 1]));
+    expect(() => decodeEnvelope(later.finish())).toThrow(LogFormatError);
+    expect(() => decodeEnvelope(later.finish())).toThrow(
+      /command with field number 900 is not known here.*newer version/,
+    );
+  });
+
+  test('a word of a later version is refused and says so', () => {
+    const down = { peer: 'a', node: 'pg1', epoch: 3n, evidence: 'struck-by-lightning' };
+    const later = create(EnvelopeSchema, { command: { case: 'subjectiveDown', value: down } });
+    expect(() => decodeEnvelope(toBinary(EnvelopeSchema, later))).toThrow(
+      /struck-by-lightning.*newer version/,
+    );
+  });
+
+  test('no command, a missing rule and a name that is none are damage', () => {
+    const promote = { group: 'main', epoch: 3n, candidate: 'pg1', timeline: 2 };
+    const noRule = create(EnvelopeSchema, { command: { case: 'promote', value: promote } });
+    const noName = create(EnvelopeSchema, { command: { case: 'createGroup', value: { group: 'Ü' } } });
+    expect(() => decodeEnvelope(new Uint8Array())).toThrow(/no command.*damaged/);
+    expect(() => decodeEnvelope(toBinary(EnvelopeSchema, noRule))).toThrow(/carries no rule.*damaged/);
+    expect(() => decodeEnvelope(toBinary(EnvelopeSchema, noName))).toThrow(/not a name.*damaged/);
+  });
+
+  test('arbitrary bytes are read or refused, and never crash otherwise', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        try {
+          decodeEnvelope(bytes);
+        } catch (error) {
+          expect(error).toBeInstanceOf(LogFormatError);
+        }
+      }),
+    );
+  });
+});
+
+describe('membership', () => {
+  test('comes back as it went in', () => {
+    const memberships = fc.record({ voters: fc.array(peer), learners: fc.array(peer) });
+    fc.assert(
+      fc.property(memberships, (membership) => {
+        expect(decodeMembership(encodeMembership(membership))).toStrictEqual(membership);
+      }),
+    );
+  });
+
+  test('damaged data is refused', () => {
+    expect(() => decodeMembership(new Uint8Array([0xff]))).toThrow(LogFormatError);
+  });
+});

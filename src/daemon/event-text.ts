@@ -1,0 +1,87 @@
+// One sentence for each kind of log entry, for `sentinelctl events`, the demo and notifications. For people only.
+import { formatLsn } from '../base/lsn.ts';
+import type { GroupId, NodeId } from '../base/ids.ts';
+import type { Command, Evidence, SyncRule } from '../cluster/commands.ts';
+import type { ClusterEvent, ClusterState } from '../cluster/state.ts';
+import type { EventView } from '../transport/types.ts';
+
+const EVIDENCE: Record<Evidence, string> = {
+  'processes-gone': 'its own agent saw all PostgreSQL processes gone',
+  refused: 'connection closed, new ones refused',
+  'no-answer': 'no answer',
+  'write-failing': 'it answers, but writes fail',
+  'in-recovery': 'still in recovery where a primary is expected',
+};
+
+/** The group an event is about, or undefined for one about the cluster as a whole. */
+export function groupOf(state: ClusterState, command: Command): GroupId | undefined {
+  if ('group' in command) return command.group;
+  return state.nodes.get(command.node)?.group;
+}
+
+export function eventView(state: ClusterState, event: ClusterEvent): EventView {
+  return {
+    index: event.index,
+    atMs: event.proposedAtMs,
+    group: groupOf(state, event.command),
+    kind: event.command.kind,
+    text: eventText(event.command, (member) => nodeOfMember(state, member)),
+    refused: event.refused,
+  };
+}
+
+/** `pg2` for `pg2_1f2e3d4c`, as far as the member is registered. */
+export function nodeOfMember(state: ClusterState, member: string): NodeId | string {
+  for (const node of state.nodes.values()) if (node.member === member) return node.node;
+  return member;
+}
+
+/** For people: `every commit is on 1 of pg2, pg3`, or `no standby: commits are on the primary alone`. */
+export function ruleText(rule: SyncRule, name: (member: string) => string): string {
+  if (rule.acks === 0) return 'alone';
+  return `${rule.acks} of ${rule.members.map(name).sort().join(', ')}`;
+}
+
+function eventText(command: Command, name: (member: string) => string): string {
+  switch (command.kind) {
+    case 'register-node':
+      return `${command.node} registered at ${command.host}:${command.port} by peer ${command.peer}${command.member === undefined ? ', no data yet' : ` as ${command.member}`}`;
+    case 'create-group':
+      return `group ${command.group} created, first primary ${command.primary}`;
+    case 'group-ready':
+      return `group ${command.group} takes writes on timeline ${command.timeline}`;
+    case 'subjective-down':
+      return `peer ${command.peer} holds ${command.node} for down: ${EVIDENCE[command.evidence]}`;
+    case 'subjective-up':
+      return `peer ${command.peer} finds ${command.node} up again`;
+    case 'begin-failover':
+      return beginText(command);
+    case 'cut-report':
+      return `${command.node} ${command.stopped ? 'stopped' : 'cut its WAL streams'} at timeline ${command.timeline}, ${formatLsn(command.position)}`;
+    case 'promote':
+      return `${command.candidate} chosen for promotion to timeline ${command.timeline}; commits: ${ruleText(command.rule, name)}`;
+    case 'promoted':
+      return `${command.node} is primary on timeline ${command.timeline} from ${formatLsn(command.switchLsn)}`;
+    case 'promotion-failed':
+      return `promotion of ${command.node} failed: ${command.reason}`;
+    case 'resume':
+      return `false alarm: group ${command.group} goes on with its primary`;
+    case 'begin-rule-change':
+      return `synchronous commit is changing to ${ruleText(command.next, name)}`;
+    case 'commit-rule':
+      return 'synchronous commit has changed';
+    case 'floor-passed':
+      return 'standbys hold the switch point of the last promotion';
+  }
+}
+
+function beginText(command: Extract<Command, { kind: 'begin-failover' }>): string {
+  switch (command.cause.kind) {
+    case 'down':
+      return `failover of group ${command.group} begins: a quorum of peers holds the primary for down`;
+    case 'planned':
+      return `switchover of group ${command.group} begins${command.cause.to === undefined ? '' : `, to ${command.cause.to}`}`;
+    case 'promotion-failed':
+      return `failover of group ${command.group} begins again: the promotion failed`;
+  }
+}

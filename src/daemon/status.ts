@@ -1,0 +1,148 @@
+// What `sentinelctl status` is told: the replicated state, with the agents' live reports laid over it. Pure; for people,
+// nothing is decided by it.
+import { formatEndpoint } from './config-address.ts';
+import { formatLsn, lagBytes } from '../base/lsn.ts';
+import type { NodeId, PeerId } from '../base/ids.ts';
+import type { AgentReport } from '../cluster/report.ts';
+import { type ClusterState, type GroupState, type NodeState, nodesOfGroup } from '../cluster/state.ts';
+import { failoverObstacle } from '../failover/decide.ts';
+import type { View } from '../failover/view.ts';
+import type { GroupView, NodeView, PeerAddress, PeerView, StatusView } from '../transport/types.ts';
+import type { ConsensusStatus } from './consensus.ts';
+import { nodeOfMember, ruleText } from './event-text.ts';
+import type { ReceivedReport } from './leader.ts';
+
+const REPORT_SHOWN_MS = 3000;
+const DISTANT_BYTES = 64 << 20;
+
+export interface StatusOptions {
+  readonly cluster: string;
+  readonly self: PeerId;
+  readonly atMs: number;
+  readonly nowMs: number;
+  readonly state: ClusterState;
+  readonly consensus: ConsensusStatus;
+  readonly peers: readonly PeerAddress[];
+  readonly isReachable: (peer: PeerId) => boolean;
+  readonly reports: ReadonlyMap<NodeId, ReceivedReport>;
+  readonly view: View;
+  readonly warnings: readonly string[];
+}
+
+export function buildStatus(options: StatusOptions): StatusView {
+  const { state, consensus } = options;
+  return {
+    cluster: options.cluster,
+    answeredBy: options.self,
+    atMs: options.atMs,
+    leader: consensus.leader,
+    term: consensus.term,
+    commitIndex: consensus.commitIndex,
+    appliedIndex: state.appliedIndex,
+    peers: options.peers.map((peer) => peerView(options, peer)),
+    groups: [...state.groups.values()].map((group) => groupView(options, group)),
+    warnings: [...options.warnings, ...warnings(options)],
+  };
+}
+
+function peerView(options: StatusOptions, peer: PeerAddress): PeerView {
+  const { consensus, self } = options;
+  const isSelf = peer.peer === self;
+  const reachable = isSelf || options.isReachable(peer.peer);
+  const ownRole = consensus.role === 'leader' ? 'leader' : consensus.role === 'follower' ? 'follower' : 'candidate';
+  const otherRole = consensus.leader === peer.peer ? 'leader' : reachable && consensus.leader !== undefined ? 'follower' : 'unknown';
+  return {
+    peer: peer.peer,
+    address: formatEndpoint(peer),
+    role: isSelf ? ownRole : otherRole,
+    reachable,
+    matchIndex: isSelf ? consensus.commitIndex : consensus.matchIndex(peer.peer),
+  };
+}
+
+function groupView(options: StatusOptions, group: GroupState): GroupView {
+  const name = (member: string): string => nodeOfMember(options.state, member);
+  const primaryReport = liveReport(options, group.phase.primary);
+  return {
+    group: group.id,
+    phase: group.phase.kind,
+    epoch: group.epoch,
+    primary: group.phase.primary,
+    durability: 'quorum',
+    rule: ruleText(group.rule, name),
+    ruleChange: group.next === undefined ? undefined : ruleText(group.next.rule, name),
+    nodes: nodesOfGroup(options.state, group.id).map((node) => nodeView(options, group, node, primaryReport)),
+  };
+}
+
+function nodeView(options: StatusOptions, group: GroupState, node: NodeState, primary: AgentReport | undefined): NodeView {
+  const report = liveReport(options, node.node);
+  const isPrimary = report?.condition === 'primary';
+  const role = isPrimary ? 'primary' : report?.condition === 'standby' ? 'standby' : 'none';
+  const sender = primary?.walSenders.find((candidate) => candidate.applicationName === node.member);
+  const isBehind = role === 'standby' && primary?.position !== undefined && report?.position !== undefined;
+  return {
+    node: node.node,
+    address: formatEndpoint(node),
+    peer: node.peer,
+    role,
+    state: stateText(group, node, report),
+    timeline: report?.timeline,
+    lsn: report?.position === undefined ? undefined : formatLsn(report.position),
+    lagBytes:
+      isBehind && primary?.position !== undefined && report?.position !== undefined
+        ? Math.max(0, lagBytes(primary.position, report.position))
+        : undefined,
+    sync: role === 'standby' && sender !== undefined ? sender.syncState : undefined,
+    member: node.member,
+    heldDownBy: node.subjectiveDown.filter((entry) => entry.epoch === group.epoch).map((entry) => `${entry.peer}: ${entry.evidence}`),
+    message: report === undefined ? `no report from its agent (peer ${node.peer})` : report.message,
+  };
+}
+
+function stateText(group: GroupState, node: NodeState, report: AgentReport | undefined): string {
+  if (report === undefined) return 'unknown';
+  if (report.condition === 'primary') return 'running';
+  if (report.condition !== 'standby') return report.condition;
+  if (group.phase.kind === 'promoting' && group.phase.primary === node.node) return 'promoting';
+  if (report.streamingFrom !== undefined) return 'streaming';
+  const isCut = group.phase.kind === 'fencing' && group.phase.reports.some((known) => known.node === node.node);
+  return isCut ? 'cut' : 'running';
+}
+
+function liveReport(options: StatusOptions, node: NodeId): AgentReport | undefined {
+  const entry = options.reports.get(node);
+  return entry === undefined || options.nowMs - entry.receivedAtMs > REPORT_SHOWN_MS ? undefined : entry.report;
+}
+
+function* warnings(options: StatusOptions): Iterable<string> {
+  const { state } = options;
+  if (options.consensus.leader === undefined) {
+    yield 'no Raft leader: PostgreSQL goes on, but nothing can fail over until a majority of the peers is back';
+  }
+  for (const group of state.groups.values()) {
+    const nodes = nodesOfGroup(state, group.id);
+    const open = nodes.filter((node) => liveReport(options, node.node)?.condition === 'primary');
+    if (open.length > 1) yield `group ${group.id}: ${open.map((node) => node.node).join(' and ')} both run as primary`;
+    if (group.phase.kind === 'running') {
+      const obstacle = failoverObstacle(state, group, options.view);
+      if (obstacle !== undefined && nodes.length > 1) yield `group ${group.id} could not fail over now: ${obstacle}`;
+    }
+    const primary = liveReport(options, group.phase.primary);
+    for (const node of nodes) {
+      const report = liveReport(options, node.node);
+      if (report?.condition === 'failed') yield `${node.node}: ${report.message ?? 'its agent cannot do its duty'}`;
+      if (report?.condition === 'standby' && report.position !== undefined && primary?.position !== undefined) {
+        const behind = lagBytes(primary.position, report.position);
+        if (behind > DISTANT_BYTES) yield `${node.node} is ${Math.round(behind / (1 << 20))} MB behind`;
+      }
+    }
+  }
+  const unplaced = [...state.nodes.values()].filter((node) => !state.groups.has(node.group));
+  for (const name of new Set(unplaced.map((node) => node.group))) {
+    const withData = unplaced.filter((node) => node.group === name && node.systemIdentifier !== undefined);
+    if (withData.length > 1) {
+      yield `group ${name} is not created: ${withData.map((node) => node.node).join(' and ')} both hold data; leave it on one of them`;
+    }
+  }
+}

@@ -1,0 +1,266 @@
+// PURE. What one observer knows about one node, and how each event changes it. Facts only: what follows from them is in
+// rows.ts. A fact is never set from the lapse of time alone.
+import type { PeerId } from '../base/ids.ts';
+import { unreachable } from '../base/assert.ts';
+import type { HealthEvent, ServerWord, Target, WriteOutcome } from './events.ts';
+import { wellAfterMs, type HealthSettings } from './settings.ts';
+
+/** Optional times are undefined while the thing is not so. All times are monotonic milliseconds. */
+export interface Facts {
+  readonly settings: HealthSettings;
+  readonly self: PeerId;
+  readonly target: Target;
+  /** Answered as alive at least once since this observer began to watch it. */
+  readonly seenUp: boolean;
+  readonly sessionOpen: boolean;
+  /** The last time anything came back: an answer, a message, a refusal, a close. At first: when the watch began. */
+  readonly lastWordMs: number;
+  /** Since when the oldest try to make a new connection waits, no newer one having been answered. */
+  readonly connectionAskedMs: number | undefined;
+  /** The last time a new connection was answered. */
+  readonly connectionAnsweredMs: number | undefined;
+  /** The probe that waits on the open session. */
+  readonly probe: { readonly what: 'read' | 'write'; readonly askedMs: number } | undefined;
+  /** Refusals since a new connection was last answered. */
+  readonly refusals: { readonly firstMs: number; readonly lastMs: number; readonly count: number } | undefined;
+  /** First sign of a clean shutdown. */
+  readonly shutdownMs: number | undefined;
+  readonly writeFailing: { readonly sinceMs: number; readonly why: string } | undefined;
+  readonly notServing: { readonly sinceMs: number; readonly kind: 'startup' | 'recovery'; readonly why: string } | undefined;
+  readonly localGone: boolean;
+  readonly hostGoneMs: number | undefined;
+  /** Why the observer as a whole abstains, and since when. */
+  readonly tilt: { readonly sinceMs: number; readonly why: string } | undefined;
+  /** Trouble of the observer's own that it met while asking this node. */
+  readonly trouble: { readonly sinceMs: number; readonly lastMs: number; readonly why: string } | undefined;
+  /** The last answer that satisfies the expectation; kept by evidence.ts. */
+  readonly goodMs: number | undefined;
+  readonly lastAnswerMs: number | undefined;
+  readonly latencyMs: number | undefined;
+  readonly inRecovery: boolean | undefined;
+  /** What is odd but not down, for people. */
+  readonly remark: string | undefined;
+}
+
+export function initialFacts(self: PeerId, settings: HealthSettings, target: Target, nowMs: number): Facts {
+  return {
+    settings,
+    self,
+    target,
+    seenUp: false,
+    sessionOpen: false,
+    lastWordMs: nowMs,
+    connectionAskedMs: undefined,
+    connectionAnsweredMs: undefined,
+    probe: undefined,
+    refusals: undefined,
+    shutdownMs: undefined,
+    writeFailing: undefined,
+    notServing: undefined,
+    localGone: false,
+    hostGoneMs: undefined,
+    tilt: undefined,
+    trouble: undefined,
+    goodMs: undefined,
+    lastAnswerMs: undefined,
+    latencyMs: undefined,
+    inRecovery: undefined,
+    remark: undefined,
+  };
+}
+
+/** The facts after `event`. */
+export function learn(facts: Facts, event: HealthEvent): Facts {
+  const { nowMs } = event;
+  switch (event.kind) {
+    case 'tick':
+      return troubleIsOver(facts, nowMs) ? restartClocks({ ...facts, trouble: undefined }, nowMs) : facts;
+    case 'asked':
+      if (event.what === 'connection') return { ...facts, connectionAskedMs: facts.connectionAskedMs ?? nowMs };
+      return { ...facts, probe: { what: event.what, askedMs: nowMs } };
+    case 'connected':
+      return {
+        ...connectionAnswered(facts, nowMs),
+        seenUp: true,
+        sessionOpen: true,
+        probe: undefined,
+        hostGoneMs: undefined,
+        shutdownMs: undefined,
+        notServing: facts.notServing?.kind === 'startup' ? undefined : facts.notServing,
+      };
+    case 'connection-answered':
+      return connectionAnswered(facts, nowMs);
+    case 'connection-refused':
+      return {
+        ...facts,
+        lastWordMs: nowMs,
+        connectionAskedMs: undefined,
+        refusals: { firstMs: facts.refusals?.firstMs ?? nowMs, lastMs: nowMs, count: (facts.refusals?.count ?? 0) + 1 },
+      };
+    case 'server-said':
+      return serverSaid(connectionAnswered(facts, nowMs), event.word, nowMs);
+    case 'session-ended':
+      return sessionEnded(facts, event.how, nowMs);
+    case 'answered':
+      return answered(facts, event, nowMs);
+    case 'own-trouble':
+      return {
+        ...facts,
+        connectionAskedMs: undefined,
+        trouble: { sinceMs: facts.trouble?.sinceMs ?? nowMs, lastMs: nowMs, why: event.why },
+        remark: `${event.why}: the observer's own trouble`,
+      };
+    case 'target':
+      return {
+        ...facts,
+        target: event.target,
+        writeFailing: undefined,
+        notServing: facts.notServing === undefined ? undefined : { ...facts.notServing, sinceMs: nowMs },
+      };
+    case 'local-processes':
+      return { ...facts, localGone: event.gone };
+    case 'host-says':
+      return { ...facts, hostGoneMs: event.gone ? nowMs : undefined };
+    case 'observer':
+      if (event.abstains === undefined) return restartClocks({ ...facts, tilt: undefined }, nowMs);
+      return { ...facts, tilt: { sinceMs: facts.tilt?.sinceMs ?? nowMs, why: event.abstains } };
+    default:
+      return unreachable(event);
+  }
+}
+
+/** Why, and since when, this observer does not judge this node; undefined while it does. */
+export function abstention(facts: Facts): { readonly sinceMs: number; readonly why: string } | undefined {
+  return facts.tilt ?? facts.trouble;
+}
+
+function troubleIsOver(facts: Facts, nowMs: number): boolean {
+  return facts.trouble !== undefined && nowMs - facts.trouble.lastMs >= wellAfterMs(facts.settings);
+}
+
+/** What was or was not seen while the observer was unwell does not count: every clock begins anew. */
+function restartClocks(facts: Facts, nowMs: number): Facts {
+  return {
+    ...facts,
+    lastWordMs: nowMs,
+    connectionAskedMs: facts.connectionAskedMs === undefined ? undefined : nowMs,
+    probe: facts.probe === undefined ? undefined : { ...facts.probe, askedMs: nowMs },
+    refusals: undefined,
+    writeFailing: facts.writeFailing === undefined ? undefined : { ...facts.writeFailing, sinceMs: nowMs },
+    notServing: facts.notServing === undefined ? undefined : { ...facts.notServing, sinceMs: nowMs },
+    remark: facts.remark?.endsWith(`observer's own trouble`) ? undefined : facts.remark,
+  };
+}
+
+function connectionAnswered(facts: Facts, nowMs: number): Facts {
+  return { ...facts, lastWordMs: nowMs, connectionAskedMs: undefined, connectionAnsweredMs: nowMs, refusals: undefined };
+}
+
+function serverSaid(facts: Facts, word: ServerWord, nowMs: number): Facts {
+  const notServing = (why: string): Facts => ({
+    ...facts,
+    notServing: facts.notServing ?? { sinceMs: nowMs, kind: 'startup', why },
+    remark: `${why}: waiting`,
+  });
+  switch (word.kind) {
+    case 'starting-up':
+      return { ...notServing('the database system is starting up'), shutdownMs: undefined };
+    case 'restarting-backends':
+      return { ...notServing('restarting its backends after one was killed'), shutdownMs: undefined };
+    case 'shutting-down':
+      return { ...notServing('the database system is shutting down'), shutdownMs: facts.shutdownMs ?? nowMs };
+    case 'too-many-connections':
+      return alive(facts, 'too many connections: not down');
+    case 'login-refused':
+      return alive(facts, `${word.why}: not down`);
+    default:
+      return unreachable(word);
+  }
+}
+
+/** It lets others in, though not us. */
+function alive(facts: Facts, remark: string): Facts {
+  const notServing = facts.notServing?.kind === 'startup' ? undefined : facts.notServing;
+  return { ...facts, seenUp: true, shutdownMs: undefined, hostGoneMs: undefined, notServing, remark };
+}
+
+function sessionEnded(facts: Facts, how: Extract<HealthEvent, { kind: 'session-ended' }>['how'], nowMs: number): Facts {
+  const ended: Facts = { ...facts, sessionOpen: false, probe: undefined };
+  switch (how) {
+    case 'given-up':
+      // A write that hung while new connections were answered goes on hanging for all we know.
+      return isHangingAlone(facts) && facts.probe?.what === 'write'
+        ? { ...ended, writeFailing: facts.writeFailing ?? { sinceMs: facts.probe.askedMs, why: 'a write hangs' } }
+        : ended;
+    case 'closed':
+      return { ...ended, lastWordMs: nowMs, remark: 'connection lost' };
+    case 'administrator':
+      return { ...ended, lastWordMs: nowMs, shutdownMs: facts.shutdownMs ?? nowMs, remark: 'session ended by an administrator' };
+    case 'backend-crash':
+      return { ...ended, lastWordMs: nowMs, remark: 'restarting its backends after one was killed' };
+    default:
+      return unreachable(how);
+  }
+}
+
+/** Whether the session hangs although a newer new connection was answered: the node is there, this statement is not. */
+export function isHangingAlone(facts: Facts): boolean {
+  const { probe, connectionAnsweredMs } = facts;
+  return probe !== undefined && connectionAnsweredMs !== undefined && connectionAnsweredMs > probe.askedMs;
+}
+
+function answered(facts: Facts, event: Extract<HealthEvent, { kind: 'answered' }>, nowMs: number): Facts {
+  const primary = facts.target.expect === 'primary';
+  const goneIsOld = facts.hostGoneMs !== undefined && facts.probe !== undefined && facts.probe.askedMs > facts.hostGoneMs;
+  return {
+    ...facts,
+    seenUp: true,
+    lastWordMs: nowMs,
+    lastAnswerMs: nowMs,
+    latencyMs: event.latencyMs,
+    inRecovery: event.inRecovery,
+    probe: undefined,
+    shutdownMs: undefined,
+    hostGoneMs: goneIsOld ? undefined : facts.hostGoneMs,
+    notServing:
+      primary && event.inRecovery
+        ? facts.notServing?.kind === 'recovery'
+          ? facts.notServing
+          : { sinceMs: facts.notServing?.sinceMs ?? nowMs, kind: 'recovery', why: 'in recovery where a primary is expected' }
+        : undefined,
+    writeFailing: primary ? writeFailing(facts.writeFailing, event.write, nowMs) : undefined,
+    remark: remarkOf(facts.target.expect, event.inRecovery, event.write),
+  };
+}
+
+function writeFailing(before: Facts['writeFailing'], write: WriteOutcome, nowMs: number): Facts['writeFailing'] {
+  switch (write.kind) {
+    case 'ok':
+    case 'excused':
+      return undefined;
+    case 'not-tried':
+    case 'inconclusive':
+      return before;
+    case 'failed':
+      return { sinceMs: before?.sinceMs ?? nowMs, why: write.why };
+    default:
+      return unreachable(write);
+  }
+}
+
+function remarkOf(expect: Target['expect'], inRecovery: boolean, write: WriteOutcome): string | undefined {
+  if (expect === 'standby') return inRecovery ? undefined : 'not in recovery where a standby is expected';
+  if (inRecovery) return 'in recovery where a primary is expected';
+  switch (write.kind) {
+    case 'ok':
+    case 'not-tried':
+      return undefined;
+    case 'excused':
+    case 'inconclusive':
+      return `${write.why}: not down`;
+    case 'failed':
+      return `writes fail: ${write.why}`;
+    default:
+      return unreachable(write);
+  }
+}

@@ -1,0 +1,250 @@
+// Clones a standby from a running node into a fresh sibling directory, and puts it into place only when it is complete,
+// verified and flushed. The old directory stays until then. The clone always holds standby.signal and never a member
+// file, so it can start neither as a primary nor as the member it was copied from.
+import { access, mkdir, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { runBaseBackup } from './base-backup.ts';
+import { dataVersion, type Binaries } from './binaries.ts';
+import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
+import { readControlData } from './control-data.ts';
+import { fsyncDirectory, fsyncTree, removeFileDurably, writeFileDurably } from './durable-files.ts';
+import { MEMBER_FILE } from './member.ts';
+import { giveTo, makeDirectory, runProgram, type OsUser } from './os-user.ts';
+import { allGone } from './processes.ts';
+import { closeReplication, connectReplication } from './replication-connection.ts';
+import { extractTar, type TarExtraction } from './tar.ts';
+import { writeStandbySignal } from './upstream.ts';
+
+/** In a directory that is not yet a whole clone. */
+const MARKER = 'pg_sentinel_clone_incomplete';
+
+export interface CloneProgress {
+  readonly bytes: number;
+  /** The source's estimate; undefined until it is known. */
+  readonly totalBytes: number | undefined;
+}
+
+export interface CloneOptions {
+  readonly binaries: Binaries;
+  readonly user: OsUser;
+  /** Replaced by the clone; may be missing or empty. PostgreSQL must not run in it. Not a mount point itself. */
+  readonly dataDirectory: string;
+  readonly passfileDirectory: string;
+  /** Its `applicationName` must not be a member's. */
+  readonly source: Upstream;
+  /** Throws when the source turns out to be another system. */
+  readonly systemIdentifier: string | undefined;
+  /** `protocol` where there is no pg_basebackup. */
+  readonly method?: 'pg_basebackup' | 'protocol';
+  readonly onProgress?: (progress: CloneProgress) => void;
+  /** Give up when nothing comes for so long; the checkpoint at the start counts. */
+  readonly stallMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Clones and puts the clone into place. Settings, pg_hba.conf and the member file are the caller's to write before the
+ * first start. Throws when PostgreSQL runs, when there is too little room, or when the copy fails; the old directory is
+ * then untouched.
+ */
+export async function cloneStandby(options: CloneOptions): Promise<{ readonly systemIdentifier: string; readonly method: 'pg_basebackup' | 'protocol' }> {
+  const { dataDirectory, user } = options;
+  await finishInterruptedClone(dataDirectory);
+  await checkPlace(dataDirectory);
+  const fresh = `${dataDirectory}.clone`;
+  await rm(fresh, { recursive: true, force: true });
+  await makeDirectory(user, fresh);
+  const method = options.method ?? (options.binaries.has.pgBasebackup ? 'pg_basebackup' : 'protocol');
+  try {
+    if (method === 'pg_basebackup') await copyByProgram(options, fresh);
+    else await copyByProtocol(options, fresh);
+    const systemIdentifier = await verify(options, fresh);
+    await removeFileDurably(join(fresh, MEMBER_FILE));
+    await writeStandbySignal(fresh, user.owner);
+    await fsyncTree(fresh, options.signal);
+    await rm(join(fresh, MARKER), { force: true });
+    await fsyncDirectory(fresh);
+    await putIntoPlace(dataDirectory, fresh);
+    return { systemIdentifier, method };
+  } catch (error) {
+    if (await exists(join(fresh, MARKER))) await rm(fresh, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** Completes what a clone interrupted between its renames left, and removes half copies. Before anything else uses the directory. */
+export async function finishInterruptedClone(dataDirectory: string): Promise<void> {
+  const [fresh, old] = [`${dataDirectory}.clone`, `${dataDirectory}.old`];
+  const freshIsWhole = (await exists(join(fresh, 'PG_VERSION'))) && !(await exists(join(fresh, MARKER)));
+  if (freshIsWhole && (await exists(old)) && !(await exists(dataDirectory))) await rename(fresh, dataDirectory);
+  if (!(await exists(dataDirectory)) && (await exists(old))) await rename(old, dataDirectory);
+  await rm(fresh, { recursive: true, force: true });
+  await rm(old, { recursive: true, force: true });
+  await fsyncDirectory(dirname(dataDirectory)).catch(() => undefined);
+}
+
+async function checkPlace(dataDirectory: string): Promise<void> {
+  const left = allGone({ dataDirectory, sharedMemoryId: undefined });
+  if (!left.gone) throw new Error(`cannot clone into ${dataDirectory}: PostgreSQL runs in it (processes ${left.pids.join(', ')}); stop it first`);
+  await mkdir(dirname(dataDirectory), { recursive: true, mode: 0o755 });
+  const [own, parent] = await Promise.all([stat(dataDirectory).catch(() => undefined), stat(dirname(dataDirectory))]);
+  if (own !== undefined && own.dev !== parent.dev) {
+    throw new Error(`cannot clone into ${dataDirectory}: it is a mount point and cannot be renamed; make the data directory a directory below it`);
+  }
+}
+
+/** Throws unless the file system holds the estimated size and 5 % more. */
+async function checkRoom(directory: string, totalBytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(directory);
+  const needed = totalBytes * 1.05;
+  if (bavail * bsize < needed) {
+    throw new Error(`cannot clone to ${directory}: ${mib(needed)} MiB needed, ${mib(bavail * bsize)} MiB free; make room, or remove the old data directory`);
+  }
+}
+
+async function copyByProgram(options: CloneOptions, fresh: string): Promise<void> {
+  const { user, source } = options;
+  const passfile = join(options.passfileDirectory, 'clone.pass');
+  await writeFileDurably({ path: passfile, content: renderPassfile(source.user, source.password), mode: 0o600, owner: user.owner });
+  const stall = new AbortController();
+  let timer = setTimeout(() => stall.abort(), options.stallMs);
+  let checking: Promise<void> | undefined;
+  let roomError: Error | undefined;
+  const onOutput = (text: string): void => {
+    clearTimeout(timer);
+    timer = setTimeout(() => stall.abort(), options.stallMs);
+    const match = /(\d+)\/(\d+) kB/.exec(text);
+    if (match === null) return;
+    const totalBytes = Number(match[2]) * 1024;
+    options.onProgress?.({ bytes: Number(match[1]) * 1024, totalBytes });
+    checking ??= checkRoom(fresh, totalBytes).catch((error: unknown) => {
+      roomError = error as Error;
+      stall.abort();
+    });
+  };
+  try {
+    // pg_basebackup wants an empty directory; the marker lies beside it until then.
+    const result = await runProgram({
+      user,
+      program: join(options.binaries.directory, 'pg_basebackup'),
+      arguments: [
+        `--dbname=${renderConninfo(upstreamKeywords(source, passfile))}`,
+        `--pgdata=${fresh}`,
+        '--wal-method=stream',
+        '--checkpoint=fast',
+        '--no-manifest',
+        '--no-password',
+        '--progress',
+        '--no-sync',
+      ],
+      cwd: dirname(fresh),
+      timeoutMs: 2 ** 31 - 1,
+      signal: options.signal === undefined ? stall.signal : AbortSignal.any([options.signal, stall.signal]),
+      onOutput,
+    });
+    await writeMarker(options, fresh);
+    await checking;
+    options.signal?.throwIfAborted();
+    if (roomError !== undefined) throw roomError;
+    if (result.exitCode !== 0) {
+      const why = stall.signal.aborted ? `nothing came for ${options.stallMs} ms` : (result.signal ?? `exit code ${result.exitCode}`);
+      throw new Error(`pg_basebackup from ${source.host}:${source.port} failed (${why}): ${result.output.trim()}`);
+    }
+  } finally {
+    clearTimeout(timer);
+    await rm(passfile, { force: true });
+  }
+}
+
+async function copyByProtocol(options: CloneOptions, fresh: string): Promise<void> {
+  const { source, user } = options;
+  await writeMarker(options, fresh);
+  const target = { host: source.hostAddress ?? source.host, port: source.port, user: source.user, password: source.password };
+  const client = await connectReplication({ ...target, applicationName: source.applicationName, ssl: tlsOf(source) }, options.stallMs);
+  let extraction: TarExtraction | undefined;
+  let totalBytes: number | undefined;
+  let bytes = 0;
+  try {
+    await runBaseBackup({
+      client,
+      version: options.binaries.version,
+      label: 'pg_sentinel clone',
+      stallMs: options.stallMs,
+      signal: options.signal,
+      async onStart(start) {
+        totalBytes = start.tablespaces.reduce((sum, present) => sum + present.bytes, 0);
+        await checkRoom(fresh, totalBytes);
+      },
+      async onEvent(event) {
+        if (event.kind === 'archive') {
+          await extraction?.end();
+          extraction = extractTar({ root: event.location === undefined ? fresh : await emptyTablespace(user, event.location), user });
+          return;
+        }
+        await extraction?.write(event.bytes);
+        bytes += event.bytes.length;
+        options.onProgress?.({ bytes, totalBytes });
+      },
+    });
+    await extraction?.end();
+  } finally {
+    await extraction?.abandon();
+    closeReplication(client);
+  }
+}
+
+/** A tablespace comes to the same path as on the source, which has to be free. */
+async function emptyTablespace(user: OsUser, location: string): Promise<string> {
+  const present = await stat(location).catch(() => undefined);
+  if (present !== undefined && (await readdir(location)).length > 0) {
+    throw new Error(`cannot clone the tablespace at ${location}: the directory is not empty; empty it first`);
+  }
+  await makeDirectory(user, location);
+  return location;
+}
+
+/** The verified system identifier. */
+async function verify(options: CloneOptions, fresh: string): Promise<string> {
+  const from = `${options.source.host}:${options.source.port}`;
+  const version = await dataVersion(fresh);
+  if (version !== options.binaries.version) throw new Error(`the clone from ${from} is of PostgreSQL ${version}, here is ${options.binaries.version}`);
+  if (!(await exists(join(fresh, 'backup_label')))) throw new Error(`the clone from ${from} holds no backup_label: it is no consistent copy`);
+  const control = await readControlData(fresh);
+  if (options.systemIdentifier !== undefined && control.systemIdentifier !== options.systemIdentifier) {
+    throw new Error(`the clone from ${from} is of system ${control.systemIdentifier}, not of ${options.systemIdentifier}; that is another database`);
+  }
+  return control.systemIdentifier;
+}
+
+async function putIntoPlace(dataDirectory: string, fresh: string): Promise<void> {
+  await checkPlace(dataDirectory);
+  const parent = dirname(dataDirectory);
+  const old = `${dataDirectory}.old`;
+  if (await exists(dataDirectory)) await rename(dataDirectory, old);
+  await rename(fresh, dataDirectory);
+  // Whatever an interrupted rewind did to the old directory no longer matters.
+  await rm(`${dataDirectory}.rewinding`, { force: true });
+  await fsyncDirectory(parent);
+  await rm(old, { recursive: true, force: true });
+}
+
+async function writeMarker(options: CloneOptions, fresh: string): Promise<void> {
+  const path = join(fresh, MARKER);
+  await writeFileDurably({ path, content: '', mode: 0o600, owner: options.user.owner });
+  await giveTo(options.user, path);
+}
+
+/** libpq's sslmode for node-postgres: the certificate is checked for verify-ca and verify-full only, as libpq does. */
+function tlsOf(source: Upstream): boolean | { rejectUnauthorized: boolean } {
+  const mode = source.parameters?.['sslmode'];
+  if (mode === undefined || mode === 'disable' || mode === 'prefer' || mode === 'allow') return false;
+  return { rejectUnauthorized: mode.startsWith('verify') };
+}
+
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
+
+const mib = (bytes: number): number => Math.ceil(bytes / 1024 / 1024);

@@ -1,0 +1,134 @@
+// pg_rewind: turns a diverged, stopped node into a copy of the source as of the fork. A rewind that was interrupted leaves
+// a directory fit only for a clone: the marker file says so until it has succeeded.
+import { access, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { delay } from '../base/clock.ts';
+import pg from 'pg';
+import type { Binaries } from './binaries.ts';
+import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
+import { readControlData } from './control-data.ts';
+import { fsyncDirectory, removeFileDurably, writeFileDurably } from './durable-files.ts';
+import { removeMember } from './member.ts';
+import { runProgram, type OsUser } from './os-user.ts';
+import { allGone } from './processes.ts';
+import { writeStandbySignal } from './upstream.ts';
+
+/** Beside a data directory whose rewind has begun and not succeeded: within it, pg_rewind would remove what the source lacks. */
+export const rewindMarker = (dataDirectory: string): string => `${dataDirectory}.rewinding`;
+
+/** Whether a rewind was begun and not completed here: the directory must be cloned anew. */
+export const isRewindInterrupted = (dataDirectory: string): Promise<boolean> =>
+  access(rewindMarker(dataDirectory)).then(
+    () => true,
+    () => false,
+  );
+
+/**
+ * Rewinds the stopped node to the source, which is a primary. Afterwards standby.signal is there and the member file is gone; settings,
+ * pg_hba.conf and a new member file are the caller's to write before the first start. Throws when it cannot be begun
+ * (nothing was changed then) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
+ */
+export async function rewindPostgres(options: {
+  readonly binaries: Binaries;
+  readonly user: OsUser;
+  readonly dataDirectory: string;
+  readonly passfileDirectory: string;
+  /** The role needs the grants of {@link setUpPrimary}. */
+  readonly source: Upstream;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}): Promise<{ readonly output: string }> {
+  const { binaries, dataDirectory, user, source } = options;
+  if (!binaries.has.pgRewind) throw new Error(`cannot rewind ${dataDirectory}: there is no pg_rewind in ${binaries.directory}; clone instead`);
+  if (await isRewindInterrupted(dataDirectory)) throw new Error(`cannot rewind ${dataDirectory}: an earlier rewind was interrupted; clone instead`);
+  const left = allGone({ dataDirectory, sharedMemoryId: undefined });
+  if (!left.gone) throw new Error(`cannot rewind ${dataDirectory}: PostgreSQL runs in it (processes ${left.pids.join(', ')}); stop it first`);
+  await prepareTarget(dataDirectory);
+  await waitForSourceCheckpoint({ ...options, timeoutMs: Math.min(options.timeoutMs, SOURCE_CHECKPOINT_MS) });
+
+  await removeMember(dataDirectory);
+  const marker = rewindMarker(dataDirectory);
+  await writeFileDurably({ path: marker, content: '', mode: 0o600, owner: user.owner });
+  const passfile = join(options.passfileDirectory, 'rewind.pass');
+  await writeFileDurably({ path: passfile, content: renderPassfile(source.user, source.password), mode: 0o600, owner: user.owner });
+  try {
+    const result = await runProgram({
+      user,
+      program: join(binaries.directory, 'pg_rewind'),
+      arguments: [`--target-pgdata=${dataDirectory}`, `--source-server=${renderConninfo({ ...upstreamKeywords(source, passfile), dbname: 'postgres' })}`],
+      cwd: dataDirectory,
+      timeoutMs: options.timeoutMs,
+      signal: options.signal,
+    });
+    options.signal?.throwIfAborted();
+    if (result.exitCode !== 0) {
+      throw new Error(
+        `pg_rewind of ${dataDirectory} from ${source.host}:${source.port} failed (${result.signal ?? `exit code ${result.exitCode}`}); ` +
+          `the directory is now fit only for a clone: ${result.output.trim()}`,
+      );
+    }
+    await writeStandbySignal(dataDirectory, user.owner);
+    // What pg_rewind copied may include the source's.
+    await removeMember(dataDirectory);
+    await removeFileDurably(marker);
+    return { output: result.output };
+  } finally {
+    await rm(passfile, { force: true });
+  }
+}
+
+/**
+ * A crashed primary is brought to a clean end by pg_rewind itself, in single-user mode, which refuses standby.signal. A standby that was
+ * not stopped cleanly has to be started and stopped once by the caller.
+ */
+async function prepareTarget(dataDirectory: string): Promise<void> {
+  const { state } = await readControlData(dataDirectory);
+  if (state === 'shut down' || state === 'shut down in recovery') return;
+  if (state === 'in archive recovery') {
+    throw new Error(`cannot rewind ${dataDirectory}: it is a standby that was not stopped cleanly; start and stop it once, or clone`);
+  }
+  for (const name of ['standby.signal', 'recovery.signal']) await rm(join(dataDirectory, name), { force: true });
+  await fsyncDirectory(dataDirectory);
+}
+
+const SOURCE_CHECKPOINT_MS = 30_000;
+
+/**
+ * Before version 16 pg_rewind takes the source's timeline from its latest checkpoint, and finds nothing to do when that is older
+ * than its promotion. Waits until the checkpoint is of the timeline the source writes on; the caller has it checkpoint.
+ */
+async function waitForSourceCheckpoint(options: { readonly source: Upstream; readonly timeoutMs: number; readonly signal?: AbortSignal | undefined }): Promise<void> {
+  const { source } = options;
+  const deadlineMs = performance.now() + options.timeoutMs;
+  const mode = source.parameters?.['sslmode'];
+  const client = new pg.Client({
+    host: source.hostAddress ?? source.host,
+    port: source.port,
+    user: source.user,
+    password: source.password,
+    database: 'postgres',
+    application_name: source.applicationName,
+    connectionTimeoutMillis: options.timeoutMs,
+    query_timeout: options.timeoutMs,
+    ssl: mode === 'require' || mode?.startsWith('verify') === true ? { rejectUnauthorized: mode !== 'require' } : false,
+  });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    for (;;) {
+      options.signal?.throwIfAborted();
+      const { rows } = await client.query<{ recovery: boolean; done: boolean }>(
+        `select pg_is_in_recovery() as recovery, case when not pg_is_in_recovery() then timeline_id =
+           ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint end as done from pg_control_checkpoint()`,
+      );
+      if (rows[0]?.recovery === true) throw new Error(`cannot rewind from ${source.host}:${source.port}: it is a standby; rewind from the primary`);
+      if (rows[0]?.done === true) return;
+      if (performance.now() > deadlineMs) {
+        throw new Error(`cannot rewind from ${source.host}:${source.port}: it made no checkpoint since its promotion; run CHECKPOINT there`);
+      }
+      await delay(50, options.signal);
+    }
+  } finally {
+    void client.end().catch(() => undefined);
+  }
+}

@@ -1,0 +1,172 @@
+// Following an upstream, and being cut off from every upstream. The cut (DESIGN §4 step 2) is what a failover's promise
+// rests on: once it returns, nothing more is acknowledged by this node, whatever is paused, blocked or just connecting.
+import { access, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { delay } from '../base/clock.ts';
+import { fsyncDirectory, writeFileDurably, type Owner } from './durable-files.ts';
+import {
+  removePassfiles,
+  renderConninfo,
+  upstreamKeywords,
+  writePassfile,
+  type Upstream,
+} from './conninfo.ts';
+import { reloadPostgres } from './lifecycle.ts';
+import {
+  allGone,
+  childProcesses,
+  findPostmaster,
+  killRemaining,
+  readPostmasterFile,
+  signalProcess,
+  type ChildProcess,
+} from './processes.ts';
+import { changeSettings, overriddenSettings, readSettings, removeOverrides } from './settings.ts';
+
+const UPSTREAM_KEYS = ['primary_conninfo', 'primary_slot_name', 'restore_command'];
+
+/**
+ * Makes the node follow `upstream` through the slot: by reload where it runs as a standby, else from its next start on (standby.signal
+ * is written). Throws when it runs without standby.signal, that is as a primary: stop it first. Does not wait for streaming.
+ */
+export async function followUpstream(options: {
+  readonly dataDirectory: string;
+  /** Private to this node; holds nothing but its passfile. */
+  readonly passfileDirectory: string;
+  readonly upstream: Upstream;
+  readonly slotName: string;
+  readonly owner: Owner | undefined;
+}): Promise<'reloaded' | 'at next start'> {
+  const { dataDirectory, passfileDirectory, upstream, owner } = options;
+  const running = findPostmaster(dataDirectory) !== undefined;
+  const isStandby = await hasStandbySignal(dataDirectory);
+  if (running && !isStandby) {
+    throw new Error(
+      `cannot make ${dataDirectory} follow ${upstream.host}:${upstream.port}: it runs without standby.signal, as a primary; stop it first`,
+    );
+  }
+  if (!isStandby) await writeStandbySignal(dataDirectory, owner);
+  const passfile = await writePassfile({
+    directory: passfileDirectory,
+    user: upstream.user,
+    password: upstream.password,
+    owner,
+  });
+  const changes = {
+    primary_conninfo: renderConninfo(upstreamKeywords(upstream, passfile)),
+    primary_slot_name: options.slotName,
+    restore_command: '',
+  };
+  await removeOverrides({ dataDirectory, keys: UPSTREAM_KEYS, owner });
+  await changeSettings({ dataDirectory, changes, owner });
+  await removePassfiles(passfileDirectory, passfile);
+  return running && reloadPostgres(dataDirectory) ? 'reloaded' : 'at next start';
+}
+
+/** From its next start on, the node is a standby. */
+export async function writeStandbySignal(dataDirectory: string, owner: Owner | undefined): Promise<void> {
+  await writeFileDurably({ path: join(dataDirectory, 'standby.signal'), content: '', mode: 0o600, owner });
+}
+
+export const hasStandbySignal = (dataDirectory: string): Promise<boolean> =>
+  access(join(dataDirectory, 'standby.signal')).then(
+    () => true,
+    () => false,
+  );
+
+/** From its next start on, a stopped node is a primary: only for the node that the log names. */
+export async function removeStandbySignal(dataDirectory: string): Promise<void> {
+  for (const name of ['standby.signal', 'recovery.signal'])
+    await rm(join(dataDirectory, name), { force: true });
+  await fsyncDirectory(dataDirectory);
+}
+
+export interface Cut {
+  /** Walreceivers that were ended. */
+  readonly ended: number;
+  /** False: PostgreSQL does not run, and none of its processes is left. */
+  readonly running: boolean;
+  readonly tookMs: number;
+}
+
+const POLL_MS = 2;
+
+/**
+ * Cuts the node off from every upstream and returns once no walreceiver is left and none can connect any more. Safe to repeat.
+ * Throws when one is still there after `timeoutMs` (it is frozen, or waits for DNS): stopping PostgreSQL is then the only cut.
+ */
+export async function cutUpstream(options: {
+  readonly dataDirectory: string;
+  readonly passfileDirectory: string;
+  readonly owner: Owner | undefined;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}): Promise<Cut> {
+  const { dataDirectory, owner } = options;
+  const startedMs = performance.now();
+  // First the password, then the scan: a walreceiver that the scan misses began after this, and cannot log in.
+  await removePassfiles(options.passfileDirectory);
+  const overrides = await overriddenSettings({ dataDirectory, ours: UPSTREAM_KEYS });
+  await removeOverrides({ dataDirectory, keys: overrides.keys(), owner });
+  await changeSettings({
+    dataDirectory,
+    changes: await cutChanges(dataDirectory),
+    owner,
+  });
+  reloadPostgres(dataDirectory);
+
+  const sharedMemoryId = readPostmasterFile(dataDirectory)?.sharedMemoryId;
+  const ended = new Set<number>();
+  for (;;) {
+    options.signal?.throwIfAborted();
+    const left = upstreamProcesses(dataDirectory, sharedMemoryId);
+    if (left.kind === 'none')
+      return { ended: ended.size, running: left.running, tookMs: performance.now() - startedMs };
+    if (left.kind === 'orphans') killRemaining(dataDirectory);
+    else for (const child of left.children) if (endReceiver(child, ended)) ended.add(child.pid);
+    if (performance.now() - startedMs >= options.timeoutMs) {
+      const titles =
+        left.kind === 'orphans'
+          ? `processes ${left.pids.join(', ')} of a dead postmaster`
+          : describe(left.children);
+      throw new Error(
+        `cannot cut ${dataDirectory} off from its upstream: ${titles} still there after ${options.timeoutMs} ms; stop PostgreSQL instead`,
+      );
+    }
+    await delay(POLL_MS, options.signal);
+  }
+}
+
+/** A delayed standby has to replay what it holds, too. */
+async function cutChanges(dataDirectory: string): Promise<Record<string, string>> {
+  const present = await readSettings(dataDirectory);
+  const delayed = present.has('recovery_min_apply_delay') ? { recovery_min_apply_delay: '0' } : {};
+  return { primary_conninfo: '', primary_slot_name: '', restore_command: '', ...delayed };
+}
+
+type UpstreamProcesses =
+  | { readonly kind: 'none'; readonly running: boolean }
+  | { readonly kind: 'orphans'; readonly pids: readonly number[] }
+  | { readonly kind: 'receivers'; readonly children: readonly ChildProcess[] };
+
+/** What may still receive WAL. A child without a title yet may be about to become a walreceiver. */
+function upstreamProcesses(dataDirectory: string, sharedMemoryId: number | undefined): UpstreamProcesses {
+  const postmaster = findPostmaster(dataDirectory);
+  if (postmaster !== undefined) {
+    const children = childProcesses(postmaster.pid).filter(
+      (child) => child.kind !== 'other' && child.kind !== 'startup',
+    );
+    if (children.length > 0) return { kind: 'receivers', children };
+    // Its children change parents when it dies: what the scan did not show counts only if it still lives.
+    if (findPostmaster(dataDirectory)?.pid === postmaster.pid) return { kind: 'none', running: true };
+  }
+  const gone = allGone({ dataDirectory, sharedMemoryId });
+  return gone.gone ? { kind: 'none', running: false } : { kind: 'orphans', pids: gone.pids };
+}
+
+function endReceiver(child: ChildProcess, ended: ReadonlySet<number>): boolean {
+  return child.kind !== 'unknown' && !ended.has(child.pid) && signalProcess(child.pid, 'SIGTERM');
+}
+
+const describe = (children: readonly ChildProcess[]): string =>
+  children.map((child) => `process ${child.pid} (${child.kind}: "${child.title}")`).join(', ');

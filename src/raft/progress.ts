@@ -1,0 +1,119 @@
+// What the leader knows of one follower, and how much it may send it. Invariant: 0 <= match < next.
+// `probe` sends one message at a time until the logs are known to agree; `replicate` sends ahead of the answers
+// (pipelining), bounded by messages and by bytes. Must never move `match` back: what was durable there stays so (§5.3).
+import { assert } from '../base/assert.ts';
+import { logIndex } from '../base/ids.ts';
+import type { LogIndex } from '../base/ids.ts';
+import type { RaftSettings } from './types.ts';
+
+/** Appends sent and not yet answered for. A repeated one keeps its place: its rounds are `firstRound` to `lastRound`. */
+export interface InflightAppend {
+  readonly firstRound: number;
+  lastRound: number;
+  readonly prevIndex: LogIndex;
+  readonly lastIndex: LogIndex;
+  readonly bytes: number;
+}
+
+export interface Progress {
+  mode: 'probe' | 'replicate';
+  /** Last index known to be durable and equal to ours there. */
+  match: LogIndex;
+  /** Index of the next entry to send. */
+  next: LogIndex;
+  inflight: InflightAppend[];
+  inflightBytes: number;
+  /** When it last answered us in this term. */
+  activeAtMs: number;
+  /** Highest heartbeat round it answered; only ever grows. */
+  answeredRound: number;
+  /** Highest commit index told to it. */
+  commitTold: LogIndex;
+}
+
+export function createProgress(next: LogIndex, nowMs: number): Progress {
+  return {
+    mode: 'probe',
+    match: logIndex(0),
+    next,
+    inflight: [],
+    inflightBytes: 0,
+    activeAtMs: nowMs,
+    answeredRound: 0,
+    commitTold: logIndex(0),
+  };
+}
+
+/** Whether entries may be sent now (flow control). */
+export function mayAppend(progress: Progress, settings: RaftSettings): boolean {
+  if (progress.mode === 'probe') return progress.inflight.length === 0;
+  return progress.inflight.length < settings.maxInflightAppends && progress.inflightBytes < settings.maxInflightBytes;
+}
+
+/** Notes an append that was sent. In `replicate`, `next` moves ahead of the answer. */
+export function recordAppend(
+  progress: Progress,
+  sent: { readonly round: number; readonly prevIndex: LogIndex; readonly lastIndex: LogIndex; readonly bytes: number },
+): void {
+  const newest = progress.inflight.at(-1);
+  if (newest !== undefined && newest.prevIndex === sent.prevIndex && newest.lastIndex === sent.lastIndex) {
+    newest.lastRound = sent.round;
+    return;
+  }
+  if (progress.mode === 'probe') clearInflight(progress);
+  progress.inflight.push({
+    firstRound: sent.round,
+    lastRound: sent.round,
+    prevIndex: sent.prevIndex,
+    lastIndex: sent.lastIndex,
+    bytes: sent.bytes,
+  });
+  progress.inflightBytes += sent.bytes;
+  if (progress.mode === 'replicate') setNext(progress, logIndex(sent.lastIndex + 1));
+}
+
+/** The follower's log is durable and equal to ours up to `matchIndex`. True for ever in this term, however late it arrives. */
+export function recordMatch(progress: Progress, matchIndex: LogIndex): void {
+  if (matchIndex < progress.match) return;
+  progress.match = matchIndex;
+  if (progress.mode === 'probe') {
+    progress.mode = 'replicate';
+    clearInflight(progress);
+    setNext(progress, logIndex(matchIndex + 1));
+    return;
+  }
+  let answered = 0;
+  while ((progress.inflight[answered]?.lastIndex ?? Number.POSITIVE_INFINITY) <= matchIndex) {
+    progress.inflightBytes -= progress.inflight[answered]?.bytes ?? 0;
+    answered += 1;
+  }
+  progress.inflight.splice(0, answered);
+  setNext(progress, logIndex(Math.max(progress.next, matchIndex + 1)));
+}
+
+/**
+ * The `prevIndex` that the refusal of `round` is about, or `undefined` where the refusal is stale: for a message that we
+ * no longer wait for, or about an index that has been shown to match since.
+ */
+export function refusedPrevIndex(progress: Progress, round: number): LogIndex | undefined {
+  const refused = progress.inflight.find((sent) => sent.firstRound <= round && round <= sent.lastRound);
+  return refused === undefined || refused.prevIndex <= progress.match ? undefined : refused.prevIndex;
+}
+
+/** Goes back to probing from `candidate` (clamped to what is known to match and to what was refused). */
+export function backtrack(progress: Progress, refusedIndex: LogIndex, candidate: LogIndex): void {
+  assert(refusedIndex > progress.match, () => `refused ${refusedIndex} although ${progress.match} matches`);
+  progress.mode = 'probe';
+  clearInflight(progress);
+  setNext(progress, logIndex(Math.max(Math.min(refusedIndex, candidate), progress.match + 1)));
+}
+
+function clearInflight(progress: Progress): void {
+  progress.inflight = [];
+  progress.inflightBytes = 0;
+}
+
+function setNext(progress: Progress, next: LogIndex): void {
+  assert(progress.match < next, () => `0 <= match < next broken: match ${progress.match}, next ${next}`);
+  progress.next = next;
+}

@@ -1,0 +1,28 @@
+// Leadership transfer (thesis §3.10): the leader brings the target up to date, then tells it to stand at once.
+// Must never last longer than an election timeout: proposals are refused meanwhile.
+import type { PeerId } from '../base/ids.ts';
+import { send } from './durability.ts';
+import { lastIndex } from './log.ts';
+import { isVoter } from './role.ts';
+import type { Leading, Raft } from './state.ts';
+
+/** Begins a transfer. Only a leader can, and only to another voter; anything else is ignored, for it has no effect. */
+export function onTransfer(raft: Raft, to: PeerId): void {
+  if (raft.leading === undefined || to === raft.self || !isVoter(raft, to)) return;
+  raft.leading.transfer = { to, deadlineMs: raft.nowMs + raft.settings.electionMs, timeoutNowSent: false };
+}
+
+/** Hands over once the target holds our whole log. */
+export function advanceTransfer(raft: Raft, leading: Leading): void {
+  const { transfer } = leading;
+  if (transfer === undefined || transfer.timeoutNowSent) return;
+  const progress = leading.progress.get(transfer.to);
+  if (progress === undefined || progress.match < lastIndex(raft.log)) return;
+  send(raft, transfer.to, { kind: 'timeout-now', term: raft.term });
+  transfer.timeoutNowSent = true;
+}
+
+/** Gives up: the target did not take over, and this peer leads on. */
+export function expireTransfer(raft: Raft, leading: Leading): void {
+  if (leading.transfer !== undefined && leading.transfer.deadlineMs <= raft.nowMs) leading.transfer = undefined;
+}

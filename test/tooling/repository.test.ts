@@ -1,0 +1,156 @@
+// What a newcomer stumbles over first, kept true: links that resolve, commands that exist, exact versions, one licence.
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { access, readFile, readdir, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { LAYERS, PURE_FOLDERS } from './layers.mjs';
+
+const PROJECT = resolve(import.meta.dirname, '../..');
+const NOT_OURS = new Set(['node_modules', 'dist', '.git', '.cache']);
+const TEXT = /\.(?:ts|mjs|js|json|jsonc|md|yaml|yml|proto|sh|toml|service|conf)$|^\.?[a-zA-Z]+$/;
+
+interface Package {
+  readonly name: string;
+  readonly license: string;
+  readonly type: string;
+  readonly engines: { readonly node: string };
+  readonly bin: Readonly<Record<string, string>>;
+  readonly scripts: Readonly<Record<string, string>>;
+  readonly dependencies: Readonly<Record<string, string>>;
+  readonly devDependencies: Readonly<Record<string, string>>;
+  readonly optionalDependencies: Readonly<Record<string, string>>;
+}
+
+const text = (file: string): Promise<string> => readFile(join(PROJECT, file), 'utf8');
+const packageJson = JSON.parse(await text('package.json')) as Package;
+
+async function filesBelow(folder: string): Promise<readonly string[]> {
+  const entries = await readdir(folder, { withFileTypes: true });
+  const nested = entries
+    .filter((entry) => !NOT_OURS.has(entry.name))
+    .map((entry) => {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) return filesBelow(path);
+      return entry.isFile() ? [relative(PROJECT, path)] : [];
+    });
+  return (await Promise.all(nested)).flat();
+}
+
+const files = (await filesBelow(PROJECT)).toSorted();
+const documents = files.filter((file) => file.endsWith('.md'));
+
+/** Markdown without its code blocks. */
+const prose = (markdown: string): string => markdown.replaceAll(/^```[\s\S]*?^```/gm, '').replaceAll(/`[^`\n]*`/g, '');
+
+/** The anchor that a heading gets on the usual hosts. */
+function anchor(heading: string): string {
+  const kept = heading.replaceAll(/[`*]/g, '').trim().toLowerCase();
+  return kept.replaceAll(/[^\p{L}\p{N}\s_-]/gu, '').replaceAll(/\s/g, '-');
+}
+
+async function brokenLinks(document: string): Promise<readonly string[]> {
+  const links = [...prose(await text(document)).matchAll(/\]\(([^)\s]+)(?:\s+"[^"]*")?\)/g)].map((match) => match[1]!);
+  const broken: string[] = [];
+  for (const link of links) {
+    if (/^[a-z]+:/.test(link)) continue;
+    const [path = '', fragment] = link.split('#', 2);
+    const target = path === '' ? document : join(dirname(document), path);
+    if (!existsSync(join(PROJECT, target))) {
+      broken.push(`${document}: ${link}`);
+    } else if (fragment !== undefined && target.endsWith('.md')) {
+      const headings = [...(await text(target)).matchAll(/^#+ (.+)$/gm)].map((match) => anchor(match[1]!));
+      if (!headings.includes(fragment)) broken.push(`${document}: ${link} (no such heading)`);
+    }
+  }
+  return broken;
+}
+
+describe('the documents', () => {
+  test.each(documents)('%s links only to what exists', async (document) => {
+    expect(await brokenLinks(document)).toEqual([]);
+  });
+
+  test.each(documents)('%s names only npm scripts that exist', async (document) => {
+    const named = [...(await text(document)).matchAll(/npm run (?:--?[\w-]+ )*([\w:-]+)/g)].map((match) => match[1]!);
+    expect(named.filter((script) => !Object.hasOwn(packageJson.scripts, script))).toEqual([]);
+  });
+
+  test('name no path of the machine they were written on', async () => {
+    const machinePath = /(?:^|[\s"'`(=])\/(?:work|root|home\/(?!postgres\b)\w+|Users)\/[\w.-]+/m;
+    const texts = await Promise.all(
+      files.filter((file) => TEXT.test(file.split('/').at(-1)!)).map(async (file) => [file, await text(file)] as const),
+    );
+    expect(texts.filter(([, content]) => machinePath.test(content)).map(([file]) => file)).toEqual([]);
+  });
+});
+
+describe('package.json', () => {
+  test('pins exact versions', () => {
+    const { dependencies, devDependencies, optionalDependencies } = packageJson;
+    const inexact = Object.entries({ ...dependencies, ...devDependencies, ...optionalDependencies }).filter(
+      ([, version]) => !/^(?:npm:@?[\w./-]+@)?\d+\.\d+\.\d+(?:-[\w.]+)?$/.test(version),
+    );
+    expect(inexact).toEqual([]);
+  });
+
+  test('agrees with its lock file, which names no registry', async () => {
+    const lock = await text('package-lock.json');
+    const { packages } = JSON.parse(lock) as { readonly packages: Readonly<Record<string, Package>> };
+    for (const kind of ['dependencies', 'devDependencies', 'optionalDependencies'] as const) {
+      expect(packages['']![kind], kind).toEqual(packageJson[kind]);
+    }
+    const hosts = [...lock.matchAll(/"resolved": "https?:\/\/([^/"]+)/g)].map((match) => match[1]!);
+    expect(hosts.filter((host) => host !== 'registry.npmjs.org')).toEqual([]);
+  });
+
+  test('asks for a Node that the tests run on', async () => {
+    expect(packageJson.engines.node).toBe('>=20.19.0');
+    expect((await text('.nvmrc')).trim()).toBe('20');
+  });
+
+  test('is an ES module under the Apache License 2.0, with its text beside it', async () => {
+    expect(packageJson).toMatchObject({ name: 'pg-sentinel', type: 'module', license: 'Apache-2.0' });
+    const license = await text('LICENSE');
+    expect(license).toContain('Version 2.0, January 2004');
+    expect(license).toContain('END OF TERMS AND CONDITIONS');
+  });
+
+  test.each(Object.entries(packageJson.bin))('builds %s from a source with a shebang', async (_name, built) => {
+    const source = built.replace(/^dist\//, '').replace(/\.js$/, '.ts');
+    expect(await text(source)).toMatch(/^#!\/usr\/bin\/env node\n/);
+  });
+});
+
+describe('the tree', () => {
+  test('has every folder of the layers in their table, and only those', async () => {
+    const folders = (await readdir(join(PROJECT, 'src'))).map((name) => `src/${name}`);
+    expect(folders.filter((folder) => !Object.hasOwn(LAYERS, folder))).toEqual([]);
+  });
+
+  test('switches no rule off in the pure core, and elsewhere only by name and with a reason', async () => {
+    const sources = files.filter((file) => /^(?:src|harness|demo|bench|test)\/.*\.ts$/.test(file));
+    const wrong: string[] = [];
+    for (const file of sources.filter((each) => !each.startsWith('test/fixtures/') && !each.startsWith('src/gen/'))) {
+      const isPure = PURE_FOLDERS.some((folder) => file.startsWith(`${folder}/`)) && !file.endsWith('.test.ts');
+      for (const [directive] of (await text(file)).matchAll(/(?:\/\/|\/\*)\s*(?:oxlint|eslint)-disable[^\n]*/g)) {
+        if (isPure || !/disable(?:-next-line|-line)? [\w/, -]+ -- \S/.test(directive)) wrong.push(`${file}: ${directive}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  test('silences no compiler error', async () => {
+    const sources = files.filter((file) => /\.ts$/.test(file) && !file.startsWith('test/fixtures/'));
+    const texts = await Promise.all(sources.map(async (file) => [file, await text(file)] as const));
+    const silenced = texts.filter(([, content]) => /^\s*(?:\/\/|\/\*)\s*@ts-(?:ignore|nocheck|expect-error)/m.test(content));
+    expect(silenced.map(([file]) => file)).toEqual([]);
+  });
+
+  test('has a .ci/run that bash can read and anybody may execute', async () => {
+    execFileSync('bash', ['-n', join(PROJECT, '.ci/run')]);
+    await access(join(PROJECT, '.ci/run'), constants.X_OK);
+    expect((await stat(join(PROJECT, '.ci/run'))).size).toBeGreaterThan(0);
+  });
+});
