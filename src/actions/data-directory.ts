@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import type { NodeId } from '../base/ids.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { type Member, readMember } from '../postgres/member.ts';
-import { isRewindInterrupted } from '../postgres/rewind.ts';
+import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 
 export type DataDirectory =
   /** Missing or empty. */

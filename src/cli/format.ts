@@ -11,7 +11,9 @@ export function formatBytes(bytes: number): string {
 /** `04:12:31` */
 export function formatClock(atMs: number): string {
   const time = new Date(atMs);
-  return [time.getHours(), time.getMinutes(), time.getSeconds()].map((part) => String(part).padStart(2, '0')).join(':');
+  return [time.getHours(), time.getMinutes(), time.getSeconds()]
+    .map((part) => String(part).padStart(2, '0'))
+    .join(':');
 }
 
 /** `04:12:31.067` */
@@ -31,13 +33,22 @@ export function shorten(text: string, width: number): string {
   return text.length <= width ? text : `${text.slice(0, Math.max(0, width - 1))}~`;
 }
 
+/** Less room than this beside a long start is not worth having: the text then begins on a line of its own. */
+const ROOM_MIN = 20;
+
 /** Words of `text` on lines of at most `width`, the first after `first`, the others after as many spaces. */
 export function wrap(first: string, text: string, width: number): string[] {
+  if (first.length > 8 && width - first.length < ROOM_MIN)
+    return [first.trimEnd(), ...wrap('    ', text, width)];
   const indent = ' '.repeat(first.length);
-  const room = Math.max(8, width - first.length);
+  const room = Math.max(1, width - first.length);
   const lines: string[] = [];
   let line = '';
-  for (let word of text.split(/\s+/).filter((part) => part !== '')) {
+  // A message may hold anything, also what would steer the terminal.
+  for (let word of text
+    .replaceAll(/\p{Cc}/gu, ' ')
+    .split(/\s+/)
+    .filter((part) => part !== '')) {
     if (line !== '' && line.length + 1 + word.length > room) {
       lines.push(line);
       line = '';
@@ -46,5 +57,5 @@ export function wrap(first: string, text: string, width: number): string[] {
     line = line === '' ? word : `${line} ${word}`;
   }
   if (line !== '' || lines.length === 0) lines.push(line);
-  return lines.map((part, at) => (at === 0 ? first : indent) + part);
+  return lines.map((part, at) => ((at === 0 ? first : indent) + part).trimEnd());
 }

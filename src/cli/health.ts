@@ -42,26 +42,41 @@ export function healthOf(status: StatusView): Health {
   ];
   if (status.groups.length === 0) findings.push(['starting', 'no node has registered yet']);
   if (findings.length === 0 && status.warnings.length > 0) findings.push(['degraded', 'see the warnings']);
-  const word = findings.reduce<HealthWord>((worst, [found]) => (WORDS.indexOf(found) > WORDS.indexOf(worst) ? found : worst), 'healthy');
+  const word = findings.reduce<HealthWord>(
+    (worst, [found]) => (WORDS.indexOf(found) > WORDS.indexOf(worst) ? found : worst),
+    'healthy',
+  );
   return { word, reasons: findings.map(([, reason]) => reason) };
 }
 
 function leaderFindings(status: StatusView): Finding[] {
   if (status.leader !== undefined) return [];
-  return [['no leader', `peer ${status.answeredBy} sees no leader: PostgreSQL goes on, but nothing fails over until a majority of the peers is connected`]];
+  return [['no leader', `peer ${status.answeredBy} knows of no leader, so what it shows may be old`]];
 }
 
 function peerFindings(status: StatusView): Finding[] {
   const lost = status.peers.filter((peer) => !peer.reachable).map((peer) => peer.peer);
   if (lost.length === 0) return [];
-  return [['degraded', `peer${lost.length > 1 ? 's' : ''} ${lost.join(', ')} cannot be reached from ${status.answeredBy}`]];
+  return [
+    [
+      'degraded',
+      `peer${lost.length > 1 ? 's' : ''} ${lost.join(', ')} cannot be reached from ${status.answeredBy}`,
+    ],
+  ];
 }
 
 function groupFindings(group: GroupView): Finding[] {
-  const inGroup = (text: string): string => `group ${group.group}: ${text}`;
+  const inGroup = (text: string): string => `${text} (group ${group.group})`;
   switch (group.phase) {
     case 'creating':
-      return [['starting', inGroup(`the first primary${group.primary === undefined ? '' : `, ${group.primary},`} is being made`)]];
+      return [
+        [
+          'starting',
+          inGroup(
+            `the first primary${group.primary === undefined ? '' : `, ${group.primary},`} is being made`,
+          ),
+        ],
+      ];
     case 'fencing':
       return [['failing over', inGroup(`${group.primary ?? 'the primary'} is being cut off`)]];
     case 'promoting':
@@ -70,7 +85,12 @@ function groupFindings(group: GroupView): Finding[] {
   const findings = group.nodes.flatMap((node) => nodeFindings(node, node.node === group.primary));
   if (group.primary === undefined) findings.push(['down', inGroup('there is no primary')]);
   if (group.rule === 'alone' && group.durability !== 'async') {
-    findings.push(['degraded', inGroup(`commits are on ${group.primary ?? 'the primary'} alone, so nothing can fail over without loss`)]);
+    findings.push([
+      'degraded',
+      inGroup(
+        `commits are on ${group.primary ?? 'the primary'} alone, so nothing can fail over without loss`,
+      ),
+    ]);
   }
   return findings;
 }
@@ -78,10 +98,24 @@ function groupFindings(group: GroupView): Finding[] {
 function nodeFindings(node: NodeView, isPrimary: boolean): Finding[] {
   if (isPrimary) {
     // Without a report its PostgreSQL may well be up: only its agent is known to be silent.
-    if (node.state === 'unknown' && node.heldDownBy.length === 0) return [['degraded', `the agent of ${node.node} (primary) does not report`]];
-    if (node.heldDownBy.length > 0) return [['down', `${node.node} (primary) is held for down by ${node.heldDownBy.length === 1 ? 'a peer' : `${node.heldDownBy.length} peers`}`]];
+    if (node.state === 'unknown' && node.heldDownBy.length === 0)
+      return [['degraded', `the agent of ${node.node} (primary) does not report`]];
+    if (node.heldDownBy.length > 0)
+      return [
+        [
+          'down',
+          `${node.node} (primary) is held for down by ${node.heldDownBy.length === 1 ? 'a peer' : `${node.heldDownBy.length} peers`}`,
+        ],
+      ];
     return node.state === 'running' ? [] : [['down', `${node.node} (primary) is ${node.state}`]];
   }
   if (node.state === 'streaming' && node.heldDownBy.length === 0) return [];
-  return [['degraded', node.state === 'unknown' ? `the agent of ${node.node} does not report` : `${node.node} is ${node.state}`]];
+  return [
+    [
+      'degraded',
+      node.state === 'unknown'
+        ? `the agent of ${node.node} does not report`
+        : `${node.node} is ${node.state}`,
+    ],
+  ];
 }

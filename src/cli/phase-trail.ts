@@ -24,7 +24,7 @@ const PHASE_OF: Readonly<Record<string, PhaseChange['phase']>> = {
 /** How many of the latest events to ask a peer for, so that a failover is among them. */
 export const TRAIL_EVENT_COUNT = 100;
 
-/** The latest `count` phase changes of all groups, oldest first. */
+/** The changes since the latest failover began, at most `count`; before a first failover the latest change. Oldest first. */
 export function phaseTrail(events: readonly EventView[], count: number): PhaseChange[] {
   const begun = new Map<string, number>();
   const trail: PhaseChange[] = [];
@@ -34,7 +34,14 @@ export function phaseTrail(events: readonly EventView[], count: number): PhaseCh
     if (phase === 'fencing') begun.set(event.group, event.atMs);
     const sinceMs = event.atMs - (begun.get(event.group) ?? Number.NaN);
     if (phase === 'running') begun.delete(event.group);
-    trail.push({ group: event.group, phase, atMs: event.atMs, sinceMs: sinceMs >= 0 ? sinceMs : undefined, text: event.text });
+    trail.push({
+      group: event.group,
+      phase,
+      atMs: event.atMs,
+      sinceMs: sinceMs >= 0 ? sinceMs : undefined,
+      text: event.text,
+    });
   }
-  return trail.slice(-count);
+  const latestFailover = trail.findLastIndex((change) => change.phase === 'fencing');
+  return trail.slice(latestFailover).slice(-count);
 }

@@ -21,10 +21,9 @@ export function renderEvent(
   const kind = event.kind.padEnd(17);
   const start = `${formatDay(event.atMs)} ${formatClockMs(event.atMs)}  ${`#${event.index}`.padEnd(6)} ${(event.group ?? '-').padEnd(6)}  ${kind}  `;
   const text = event.refused === undefined ? event.text : `${event.text} (refused: ${event.refused})`;
-  const lines =
-    options.width === undefined ? [start + text] : options.width < start.length + 20
-      ? [start.trimEnd(), ...wrap('    ', text, options.width)]
-      : wrap(start, text, options.width);
+  const lines = options.width === undefined ? [start + text] : wrap(start, text, options.width);
   const style = event.refused === undefined ? STYLE[event.kind] : 'dim';
-  return style === undefined ? lines : lines.map((line, at) => (at === 0 ? line.replace(event.kind, paint(style, event.kind)) : line));
+  return style === undefined
+    ? lines
+    : lines.map((line, at) => (at === 0 ? line.replace(event.kind, paint(style, event.kind)) : line));
 }

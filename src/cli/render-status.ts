@@ -2,7 +2,7 @@
 // terminal. Pure: the same view gives the same lines.
 import type { EventView, GroupView, NodeView, StatusView } from '../transport/types.ts';
 import { formatDuration } from '../base/duration.ts';
-import { formatBytes, formatClock, formatClockMs, wrap } from './format.ts';
+import { formatBytes, formatClock, formatClockMs, shorten, wrap } from './format.ts';
 import { HEALTH_STYLE, healthOf } from './health.ts';
 import type { Paint, Style } from './paint.ts';
 import { phaseTrail } from './phase-trail.ts';
@@ -32,44 +32,58 @@ export function renderStatus(status: StatusView, options: RenderOptions): string
 /** `shop: healthy, leader b (term 4), answered by a at 04:12:31`, then why it is not healthy. */
 function headline(status: StatusView, options: RenderOptions): string[] {
   const { word, reasons } = healthOf(status);
-  const leader = status.leader === undefined ? `term ${status.term}` : `leader ${status.leader} (term ${status.term})`;
+  const leader =
+    status.leader === undefined ? `term ${status.term}` : `leader ${status.leader} (term ${status.term})`;
   const rest = `, ${leader}, answered by ${status.answeredBy} at ${formatClock(status.atMs)}`;
   const [first = '', ...more] = wrap('', `${status.cluster}: ${word}${rest}`, options.width);
   const start = `${status.cluster}: `;
   const painted = first.startsWith(`${start}${word}`)
-    ? options.paint('bold', start) + options.paint(HEALTH_STYLE[word], word) + first.slice(start.length + word.length)
+    ? options.paint('bold', start) +
+      options.paint(HEALTH_STYLE[word], word) +
+      first.slice(start.length + word.length)
     : first;
   const why = reasons.flatMap((reason) => wrap('  - ', reason, options.width));
-  return [painted, ...more.map((line) => `  ${line}`), ...why.map((line) => options.paint(HEALTH_STYLE[word], line))];
+  return [
+    painted,
+    ...more.map((line) => `  ${line}`),
+    ...why.map((line) => options.paint(HEALTH_STYLE[word], line)),
+  ];
 }
 
-const PHASE_STYLE: Readonly<Record<string, Style>> = { running: 'green', creating: 'yellow', fencing: 'yellow', promoting: 'yellow' };
-
-const STATE_STYLE: Readonly<Record<string, Style>> = {
+const PHASE_STYLE: Readonly<Record<string, Style>> = {
   running: 'green',
-  streaming: 'green',
-  stopped: 'red',
-  failed: 'red',
-  unknown: 'red',
+  creating: 'yellow',
+  fencing: 'yellow',
+  promoting: 'yellow',
 };
+
+/** Well is a primary that runs and a standby that streams; on the way to that is yellow. */
+function stateStyle(node: NodeView): Style {
+  if (node.state === (node.role === 'primary' ? 'running' : 'streaming')) return 'green';
+  return ['stopped', 'failed', 'unknown'].includes(node.state) ? 'red' : 'yellow';
+}
 
 const NODE_COLUMNS: readonly Column[] = [
   { title: 'NODE', least: 8 },
   { title: 'ROLE' },
   { title: 'STATE', least: 9 },
-  { title: 'TL', align: 'right' },
-  { title: 'LSN' },
+  { title: 'TL', align: 'right', drop: 2 },
+  { title: 'LSN', drop: 1 },
   { title: 'LAG', align: 'right' },
-  { title: 'SYNC' },
-  { title: 'PEER', drop: 2, least: 4 },
-  { title: 'ADDRESS', drop: 1, least: 12 },
+  { title: 'SYNC', drop: 3 },
+  { title: 'PEER', drop: 5 },
+  { title: 'ADDRESS', drop: 4 },
 ];
 
 function renderGroup(group: GroupView, options: RenderOptions): string[] {
   const { paint, width } = options;
   const primary = group.nodes.find((node) => node.node === group.primary);
   const timeline = primary?.timeline ?? Math.max(0, ...group.nodes.map((node) => node.timeline ?? 0));
-  const facts = [`epoch ${group.epoch}`, ...(timeline > 0 ? [`timeline ${timeline}`] : []), `durability ${group.durability}`];
+  const facts = [
+    `epoch ${group.epoch}`,
+    ...(timeline > 0 ? [`timeline ${timeline}`] : []),
+    `durability ${group.durability}`,
+  ];
   const header = wrap('', `group ${group.group}: ${group.phase}, ${facts.join(', ')}`, width);
   const style = PHASE_STYLE[group.phase] ?? 'red';
   const [first = '', ...more] = header;
@@ -78,13 +92,14 @@ function renderGroup(group: GroupView, options: RenderOptions): string[] {
     ...more.map((line) => `  ${line}`),
     ...wrap('  ', explain(group), width),
   ];
-  const rows = group.nodes.map((node) => nodeRow(node, options));
+  const rows = group.nodes.map(nodeRow);
   const table = renderTable({ columns: NODE_COLUMNS, rows, width, indent: '  ', paint });
   const [titles = '', ...nodeLines] = table;
   lines.push(titles);
   for (const [at, node] of group.nodes.entries()) {
     lines.push(nodeLines[at] ?? '');
-    if (node.heldDownBy.length > 0) lines.push(...note(`held for down by ${node.heldDownBy.join(', ')}`, 'red', options));
+    if (node.heldDownBy.length > 0)
+      lines.push(...note(`held for down by ${node.heldDownBy.join(', ')}`, 'red', options));
     if (node.message !== undefined) lines.push(...note(node.message, 'yellow', options));
   }
   return lines;
@@ -106,16 +121,19 @@ function explain(group: GroupView): string {
   return group.ruleChange === undefined ? rule : `${rule}; changing to ${group.ruleChange}`;
 }
 
-function nodeRow(node: NodeView, { paint: _ }: RenderOptions): Cell[] {
+function nodeRow(node: NodeView): Cell[] {
   const primary = node.role === 'primary';
   const lagging = (node.lagBytes ?? 0) > 16 * 1024 * 1024;
   return [
     { text: node.node, style: primary ? 'bold' : undefined },
     { text: node.role === 'none' ? '-' : node.role, style: primary ? 'bold' : undefined },
-    { text: node.state, style: STATE_STYLE[node.state] ?? 'yellow' },
+    { text: node.state, style: stateStyle(node) },
     { text: node.timeline === undefined ? '?' : String(node.timeline) },
     { text: node.lsn ?? '?' },
-    { text: primary ? '-' : node.lagBytes === undefined ? '?' : formatBytes(node.lagBytes), style: lagging ? 'yellow' : undefined },
+    {
+      text: primary ? '-' : node.lagBytes === undefined ? '?' : formatBytes(node.lagBytes),
+      style: lagging ? 'yellow' : undefined,
+    },
     { text: node.sync ?? '-' },
     { text: node.peer },
     { text: node.address },
@@ -132,7 +150,7 @@ const PEER_COLUMNS: readonly Column[] = [
   { title: 'CONTACT' },
   { title: 'LOG', align: 'right', drop: 2 },
   { title: 'NODES', drop: 3, least: 8 },
-  { title: 'ADDRESS', drop: 1, least: 12 },
+  { title: 'ADDRESS', drop: 1 },
 ];
 
 function renderPeers(status: StatusView, { width, paint }: RenderOptions): string[] {
@@ -155,20 +173,25 @@ function renderPeers(status: StatusView, { width, paint }: RenderOptions): strin
   });
   const reachable = status.peers.filter((peer) => peer.reachable || peer.peer === status.answeredBy).length;
   const title = `peers: ${reachable} of ${status.peers.length} in contact, ${Math.floor(status.peers.length / 2) + 1} decide, log at ${status.commitIndex}`;
-  return [...wrap('', title, width), ...renderTable({ columns: PEER_COLUMNS, rows, width, indent: '  ', paint })];
+  return [
+    ...wrap('', title, width),
+    ...renderTable({ columns: PEER_COLUMNS, rows, width, indent: '  ', paint }),
+  ];
 }
 
 function renderTrail({ events, width, paint }: RenderOptions): string[] {
   const trail = phaseTrail(events, TRAIL_LINE_COUNT);
   if (trail.length === 0) return [];
   const several = new Set(trail.map((change) => change.group)).size > 1;
-  const lines = trail.flatMap((change) => {
+  const lines = trail.map((change) => {
     const since = change.sinceMs === undefined ? '' : `+${formatDuration(change.sinceMs)}`;
     const group = several ? `${change.group} ` : '';
-    const start = `  ${formatClockMs(change.atMs)} ${since.padStart(7)}  ${group}${change.phase.padEnd(9)}  `;
-    return wrap(start, change.text, width).map((line, at) =>
-      at === 0 ? line.replace(` ${change.phase} `, ` ${paint(PHASE_STYLE[change.phase] ?? 'dim', change.phase)} `) : line,
-    );
+    const start = `  ${formatClockMs(change.atMs)} ${since.padStart(7)}  ${group}`;
+    const line = shorten(`${start}${change.phase.padEnd(9)}  ${change.text}`, width);
+    const style = PHASE_STYLE[change.phase] ?? 'dim';
+    return line.startsWith(start + change.phase)
+      ? start + paint(style, change.phase) + line.slice(start.length + change.phase.length)
+      : line;
   });
   return ['', 'latest phases', ...lines];
 }

@@ -231,9 +231,9 @@ export const fileSchema = z.strictObject(
             .meta({ description: 'Superuser, used through the private socket only' }),
           replication: account(
             'Role that standbys stream with; needed where there is a node',
-            'pg_sentinel_replication',
+            'sentinel_replication',
           ).optional(),
-          probe: account('Role that peers watch nodes with', 'pg_sentinel_probe'),
+          probe: account('Role that peers watch nodes with', 'sentinel_probe'),
         },
         { error: 'a mapping with superuser, replication and probe' },
       )

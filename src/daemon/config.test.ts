@@ -80,8 +80,8 @@ describe('a good file', () => {
       },
       users: {
         superuser: { name: 'postgres' },
-        replication: { name: 'pg_sentinel_replication', password: 'wonder land' },
-        probe: { name: 'pg_sentinel_probe', password: 'probed' },
+        replication: { name: 'sentinel_replication', password: 'wonder land' },
+        probe: { name: 'sentinel_probe', password: 'probed' },
       },
       timing: {
         probeIntervalMs: 500,

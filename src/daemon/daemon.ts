@@ -10,8 +10,9 @@ import { openFenceFile } from '../actions/fence-file.ts';
 import { instancePaths } from '../actions/instance.ts';
 import { systemClock } from '../base/clock.ts';
 import type { NodeId, PeerId } from '../base/ids.ts';
+import { majority } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
-import type { ClusterEvent, ClusterState } from '../cluster/state.ts';
+import type { ClusterEvent, ClusterState, NodeState } from '../cluster/state.ts';
 import { duties } from '../failover/duties.ts';
 import { DEFAULT_FAILOVER_SETTINGS, type FailoverSettings } from '../failover/view.ts';
 import { type Health, startHealth } from '../health/watch.ts';
@@ -23,10 +24,10 @@ import { openLogStore } from '../storage/log-store.ts';
 import { startTransport } from '../transport/server.ts';
 import type { AdminHandlers, StatusView, Transport } from '../transport/types.ts';
 import type { Config, NodeConfig } from './config.ts';
-import { type Consensus, startConsensus } from './consensus.ts';
+import { startConsensus } from './consensus.ts';
 import { eventView } from './event-text.ts';
-import { type Leader, type ReceivedReport, startLeader } from './leader.ts';
-import { createObserver, healthTargets, type Observer, type Verdict } from './observer.ts';
+import { type ReceivedReport, startLeader } from './leader.ts';
+import { createObserver, healthTargets, type Verdict } from './observer.ts';
 import { createReplica, type Replica } from './replica.ts';
 import { buildStatus } from './status.ts';
 import { switchOver } from './switchover.ts';
@@ -58,42 +59,17 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   await mkdir(config.stateDirectory, { recursive: true, mode: 0o755 });
   const store = await openLogStore({ directory: join(config.stateDirectory, 'raft'), clusterId: config.cluster, self });
 
-  const parts = {} as { consensus: Consensus; transport: Transport; health: Health; leader: Leader; agent: Agent | undefined; observer: Observer };
   const reports = new Map<NodeId, ReceivedReport>();
   const watchers = new Set<() => void>();
-  const replica = createReplica({ self, voters, clock: systemClock, submit: (id, data) => parts.consensus.propose(id, data) });
   const settings: FailoverSettings = { ...DEFAULT_FAILOVER_SETTINGS, syncMemberTimeoutMs: config.timing.syncMemberTimeoutMs };
+  let transport: Transport | undefined;
+  const isReachable = (peer: PeerId): boolean => transport?.isReachable(peer, PEER_REACHABLE_MS) ?? false;
 
-  const status = (): StatusView =>
-    buildStatus({
-      cluster: config.cluster,
-      self,
-      atMs: systemClock.wallMs(),
-      nowMs: systemClock.monotonicMs(),
-      state: replica.state,
-      consensus: parts.consensus.status(),
-      peers: config.peers,
-      isReachable: (peer) => parts.transport.isReachable(peer, PEER_REACHABLE_MS),
-      reports,
-      view: { nowMs: systemClock.monotonicMs(), reports, settings },
-      warnings: [],
-    });
+  const replica = createReplica({ self, voters, clock: systemClock, submit: (id, data) => consensus.propose(id, data) });
   const changed = (): void => {
     for (const notify of watchers) notify();
   };
-  const takeReport = (report: AgentReport): void => {
-    const known = reports.get(report.node);
-    const isOlder =
-      known !== undefined &&
-      (report.startedAtMs < known.report.startedAtMs ||
-        (report.startedAtMs === known.report.startedAtMs && report.sequence < known.report.sequence));
-    if (isOlder) return;
-    reports.set(report.node, { report, receivedAtMs: systemClock.monotonicMs() });
-    parts.leader.consider();
-    changed();
-  };
-
-  parts.leader = startLeader({
+  const leader = startLeader({
     clock: systemClock,
     settings,
     state: () => replica.state,
@@ -101,91 +77,147 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     propose: replica.propose,
     onRefused: (command, reason) => log.debug({ command: command.kind, reason }, 'a proposal no longer fitted'),
   });
-  parts.observer = createObserver({ self, state: () => replica.state, propose: replica.propose });
-  parts.transport = await startTransport({
-    clusterId: config.cluster,
-    self,
-    listen: config.listen,
-    peers: config.peers.filter((peer) => peer.peer !== self),
-    handlers: {
-      onMessage: (from, message) => parts.consensus.receive(from, message),
-      onReport: (_from, report) => takeReport(report),
-      onRefused: (detail) => log.warn(detail),
-    },
-    admin: adminHandlers({ status, watchers, replica }),
-    log,
-  }).catch(async (error: unknown) => {
-    await store.close();
-    throw error;
-  });
-  parts.health = startHealth({
-    self,
-    settings: config.timing,
-    clock: systemClock,
-    credentials: { user: config.users.probe.name, password: config.users.probe.password, database: 'postgres' },
-    onJudgement: (node, _epoch, judgement) => {
-      log.debug({ node, ...judgement }, 'judgement');
-      parts.observer.judged(node, verdictOf(judgement));
-    },
-    log,
-  });
-  parts.consensus = startConsensus({
+  const consensus = startConsensus({
     self,
     membership: { voters, learners: [] },
     settings: { ...DEFAULT_RAFT_SETTINGS, heartbeatMs: config.timing.heartbeatIntervalMs, electionMs: config.timing.electionTimeoutMs },
     store,
     clock: systemClock,
     random: Math.random,
-    send: (to, message) => parts.transport.send(to, message),
+    send: (to, message) => transport?.send(to, message),
     onCommit: (entries) => replica.commit(entries),
-    onRole: (role, term, leader) => {
-      log.info({ role, term, leader }, 'raft role');
-      parts.leader.setLeading(role === 'leader');
+    onRole: (role, term, leaderNow) => {
+      log.info({ role, term, leader: leaderNow }, 'raft role');
+      leader.setLeading(role === 'leader');
       changed();
     },
     onProposalRefused: (id, reason) => replica.proposalRefused(id, reason),
     onFatal: options.onFatal,
   });
+  const observer = createObserver({ self, state: () => replica.state, propose: replica.propose });
+  const health = startHealth({
+    self,
+    settings: config.timing,
+    clock: systemClock,
+    credentials: { user: config.users.probe.name, password: config.users.probe.password, database: 'postgres' },
+    onJudgement: (node, _epoch, judgement) => {
+      log.debug({ node, ...judgement }, 'judgement');
+      observer.judged(node, verdictOf(judgement));
+    },
+    log,
+  });
 
-  const readThroughLeader = async (): Promise<boolean> => {
-    const index = await parts.consensus.readIndex(READ_TIMEOUT_MS);
-    return index !== undefined && (await replica.appliedUpTo(index, READ_TIMEOUT_MS));
+  const takeReport = (report: AgentReport): void => {
+    const known = reports.get(report.node)?.report;
+    if (known !== undefined && isOlder(report, known)) return;
+    reports.set(report.node, { report, receivedAtMs: systemClock.monotonicMs() });
+    leader.consider();
+    changed();
   };
+  const status = (): StatusView => {
+    const nowMs = systemClock.monotonicMs();
+    return buildStatus({
+      cluster: config.cluster,
+      self,
+      atMs: systemClock.wallMs(),
+      nowMs,
+      state: replica.state,
+      consensus: consensus.status(),
+      peers: config.peers,
+      isReachable,
+      reports,
+      view: { nowMs, reports, settings },
+    });
+  };
+
+  const closeCore = async (): Promise<void> => {
+    leader.close();
+    await health.close();
+    replica.close();
+    await transport?.close();
+    await consensus.close();
+  };
+
+  let agent: Agent | undefined;
   const { node } = config;
-  if (node !== undefined) {
-    parts.agent = await startLocalAgent({ ...options, node, replica, parts, takeReport, readThroughLeader });
+  try {
+    transport = await startTransport({
+      clusterId: config.cluster,
+      self,
+      listen: config.listen,
+      peers: config.peers.filter((peer) => peer.peer !== self),
+      handlers: {
+        onMessage: (from, message) => consensus.receive(from, message),
+        onReport: (_from, report) => takeReport(report),
+        onRefused: (detail) => log.warn(detail),
+      },
+      admin: adminHandlers({ status, watchers, replica }),
+      log,
+    });
+    if (node !== undefined) {
+      agent = await startLocalAgent({
+        ...options,
+        node,
+        replica,
+        health,
+        onReport: (report) => {
+          takeReport(report);
+          transport?.broadcastReport(report);
+        },
+        readThroughLeader: async () => {
+          const index = await consensus.readIndex(READ_TIMEOUT_MS);
+          return index !== undefined && (await replica.appliedUpTo(index, READ_TIMEOUT_MS));
+        },
+      });
+    }
+  } catch (error) {
+    await closeCore();
+    throw error;
   }
 
-  replica.subscribe((state, events) => {
+  const goneByHost = new Set<NodeId>();
+  const tellHostWord = (id: NodeId, isGone: boolean): void => {
+    if (isGone === goneByHost.has(id)) return;
+    if (isGone) goneByHost.add(id);
+    else goneByHost.delete(id);
+    if (isGone) health.hostSaysGone(id);
+    else health.hostSaysBack(id);
+  };
+  const follow = (state: ClusterState, events: readonly ClusterEvent[]): void => {
     sayEvents(log, state, events);
-    parts.health.setTargets(healthTargets(state));
-    if (node !== undefined) parts.agent?.setDuty(duties(state, node.name));
-    for (const known of state.nodes.values()) {
-      const isGone = known.subjectiveDown.some((entry) => entry.peer === known.peer && entry.evidence === 'processes-gone' && entry.epoch === state.groups.get(known.group)?.epoch);
-      if (isGone && known.peer !== self) parts.health.hostSaysGone(known.node);
-    }
-    parts.observer.reconcile();
-    parts.leader.consider();
+    health.setTargets(healthTargets(state));
+    if (node !== undefined) agent?.setDuty(duties(state, node.name));
+    for (const known of state.nodes.values()) if (known.peer !== self) tellHostWord(known.node, hostSaysGone(state, known));
+    observer.reconcile();
+    leader.consider();
     changed();
-  });
-  const quorumCheck = setInterval(() => parts.health.setQuorumReachable(reachesQuorum(parts, voters, self)), QUORUM_CHECK_MS);
+  };
+  replica.subscribe(follow);
+  follow(replica.state, []);
+  const quorumCheck = setInterval(() => {
+    const count = voters.filter((voter) => voter === self || isReachable(voter)).length;
+    health.setQuorumReachable(count >= majority(voters.length));
+  }, QUORUM_CHECK_MS);
 
   return {
     async close() {
       clearInterval(quorumCheck);
-      parts.leader.close();
-      await parts.agent?.close();
-      await parts.health.close();
-      replica.close();
-      await parts.transport.close();
-      await parts.consensus.close();
+      await agent?.close();
+      await closeCore();
     },
   };
 }
 
-function reachesQuorum(parts: { transport: Transport }, voters: readonly PeerId[], self: PeerId): boolean {
-  const count = voters.filter((voter) => voter === self || parts.transport.isReachable(voter, PEER_REACHABLE_MS)).length;
-  return count > voters.length / 2;
+/** Reports of one agent may overtake each other. */
+function isOlder(report: AgentReport, known: AgentReport): boolean {
+  if (report.startedAtMs !== known.startedAtMs) return report.startedAtMs < known.startedAtMs;
+  return report.sequence < known.sequence;
+}
+
+/** The log holds, at the present epoch, the word of the node's own host that all its processes are gone. */
+function hostSaysGone(state: ClusterState, node: NodeState): boolean {
+  const epoch = state.groups.get(node.group)?.epoch;
+  return node.subjectiveDown.some((entry) => entry.peer === node.peer && entry.evidence === 'processes-gone' && entry.epoch === epoch);
 }
 
 /** What the health checks' judgement amounts to in the log: an abstaining or undecided observer says nothing. */
@@ -230,12 +262,12 @@ async function startLocalAgent(
   options: DaemonOptions & {
     readonly node: NodeConfig;
     readonly replica: Replica;
-    readonly parts: { readonly health: Health; readonly transport: Transport };
-    readonly takeReport: (report: AgentReport) => void;
+    readonly health: Health;
+    readonly onReport: (report: AgentReport) => void;
     readonly readThroughLeader: () => Promise<boolean>;
   },
 ): Promise<Agent> {
-  const { config, log, node, replica, parts } = options;
+  const { config, log, node, replica, health } = options;
   const { replication, probe, superuser } = config.users;
   if (replication === undefined) throw new Error('users.replication is missing: a peer with a node needs it');
   const user = await findOsUser({ configured: node.osUser });
@@ -274,12 +306,9 @@ async function startLocalAgent(
     readDuty: async () => ((await options.readThroughLeader()) ? dutyNow() : undefined),
     registered: () => replica.state.nodes.get(node.name),
     group: () => replica.state.groups.get(node.group),
-    onReport: (report) => {
-      options.takeReport(report);
-      parts.transport.broadcastReport(report);
-    },
-    onGone: () => parts.health.localProcessesGone(node.name),
-    onBack: () => parts.health.localProcessesBack(node.name),
+    onReport: options.onReport,
+    onGone: () => health.localProcessesGone(node.name),
+    onBack: () => health.localProcessesBack(node.name),
     log: (level, message, fields) => log[level]({ node: node.name, ...fields }, message),
   });
 }

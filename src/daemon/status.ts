@@ -26,7 +26,6 @@ export interface StatusOptions {
   readonly isReachable: (peer: PeerId) => boolean;
   readonly reports: ReadonlyMap<NodeId, ReceivedReport>;
   readonly view: View;
-  readonly warnings: readonly string[];
 }
 
 export function buildStatus(options: StatusOptions): StatusView {
@@ -41,7 +40,7 @@ export function buildStatus(options: StatusOptions): StatusView {
     appliedIndex: state.appliedIndex,
     peers: options.peers.map((peer) => peerView(options, peer)),
     groups: [...state.groups.values()].map((group) => groupView(options, group)),
-    warnings: [...options.warnings, ...warnings(options)],
+    warnings: [...warnings(options)],
   };
 }
 

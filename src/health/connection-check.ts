@@ -29,7 +29,12 @@ export function checkConnection(
   socket.once('connect', () => socket.write(GSS_ENCRYPTION_REQUEST));
   // Any byte will do: 'G', 'N', or the 'E' of an error message that an overloaded postmaster sends.
   socket.once('data', () => end({ kind: 'answered' }));
-  socket.once('end', () => end({ kind: 'failed', error: Object.assign(new Error('closed without an answer'), { code: 'ECONNRESET' }) }));
+  socket.once('end', () =>
+    end({
+      kind: 'failed',
+      error: Object.assign(new Error('closed without an answer'), { code: 'ECONNRESET' }),
+    }),
+  );
   socket.once('close', () => end({ kind: 'silent' }));
   options.connect();
 }

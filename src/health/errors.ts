@@ -54,7 +54,7 @@ export function classifySessionEnd(error: SeenError | undefined): SessionEnd {
     case '57P01':
       // The same code also comes from a backend that misses its postmaster (routine secure_read) and from an immediate shutdown
       // (quickdie): neither is a clean shutdown.
-      return error.routine === 'ProcessInterrupts' ? 'administrator' : 'closed';
+      return error?.routine === 'ProcessInterrupts' ? 'administrator' : 'closed';
     case '57P02':
       return 'backend-crash';
     default:
@@ -65,7 +65,13 @@ export function classifySessionEnd(error: SeenError | undefined): SessionEnd {
 /** Whether the session is over with this error, so that no answer to anything is to be expected on it. */
 export function endsSession(error: SeenError): boolean {
   const code = error.code ?? '';
-  return !isSqlState(code) || code.startsWith('57P') || code.startsWith('08') || error.severity === 'FATAL' || error.severity === 'PANIC';
+  return (
+    !isSqlState(code) ||
+    code.startsWith('57P') ||
+    code.startsWith('08') ||
+    error.severity === 'FATAL' ||
+    error.severity === 'PANIC'
+  );
 }
 
 /** What a failed write, on a server that is not in recovery, says about it. */
@@ -79,7 +85,9 @@ export function classifyWriteError(error: SeenError): WriteOutcome {
       return { kind: 'excused', why: `refuses writes to avoid wraparound: ${why}` };
     case '42501':
       // Also what a read-only file system gives (EROFS), then not from the check of privileges.
-      return error.routine === 'aclcheck_error' ? { kind: 'excused', why: `no privilege on the heartbeat table: ${why}` } : { kind: 'failed', why };
+      return error.routine === 'aclcheck_error'
+        ? { kind: 'excused', why: `no privilege on the heartbeat table: ${why}` }
+        : { kind: 'failed', why };
     case '42P01':
     case '3F000':
       return { kind: 'excused', why: 'the heartbeat table is missing' };
@@ -113,11 +121,13 @@ function serverWord(error: SeenError): ServerWord {
   }
 }
 
-const isSqlState = (code: string): boolean => /^[0-9A-Z]{5}$/.test(code) && !OWN_TROUBLE.has(code) && !/^E[A-Z]{4}$/.test(code);
+const isSqlState = (code: string): boolean =>
+  /^[0-9A-Z]{5}$/.test(code) && !OWN_TROUBLE.has(code) && !/^E[A-Z]{4}$/.test(code);
 
 function isTlsError(error: SeenError): boolean {
   return (
-    /^(CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH)/.test(error.code ?? '') ||
-    /SSL connection/.test(error.message)
+    /^(CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH)/.test(
+      error.code ?? '',
+    ) || /SSL connection/.test(error.message)
   );
 }

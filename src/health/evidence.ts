@@ -25,11 +25,19 @@ export function startJudging(options: {
 }
 
 /** Takes in one event. Call it with a `tick` every {@link TICK_MS} too: silence ripens only then. */
-export function judge(state: EvidenceState, event: HealthEvent): { readonly state: EvidenceState; readonly judgement: Judgement } {
+export function judge(
+  state: EvidenceState,
+  event: HealthEvent,
+): { readonly state: EvidenceState; readonly judgement: Judgement } {
   const learned = learn(state.facts, event);
   const ripe = ripest(learned, event.nowMs);
   const isGood = ripe === undefined && satisfies(learned, event, state.judgement.evidence);
-  const facts: Facts = ripe !== undefined ? { ...learned, goodMs: undefined } : isGood ? { ...learned, goodMs: event.nowMs } : learned;
+  const facts: Facts =
+    ripe !== undefined
+      ? { ...learned, goodMs: undefined }
+      : isGood
+        ? { ...learned, goodMs: event.nowMs }
+        : learned;
   const judgement = decide(facts, ripe, state.judgement, event.nowMs);
   return { state: { facts, judgement }, judgement };
 }
@@ -52,16 +60,20 @@ function decide(
   const abstains = abstention(facts);
 
   if (before.evidence !== undefined) {
-    if (ripe !== undefined && abstains === undefined && rank(ripe.evidence) < rank(before.evidence)) return conclude({ verdict: 'down', ...ripe });
-    if (ripe !== undefined && ripe.evidence === before.evidence) return conclude({ verdict: 'down', ...ripe });
+    if (ripe !== undefined && abstains === undefined && rank(ripe.evidence) < rank(before.evidence))
+      return conclude({ verdict: 'down', ...ripe });
+    if (ripe !== undefined && ripe.evidence === before.evidence)
+      return conclude({ verdict: 'down', ...ripe });
     if (facts.goodMs === undefined) return before;
   } else if (ripe !== undefined && abstains === undefined) {
     return conclude({ verdict: 'down', ...ripe });
   }
 
-  const answeredSince = facts.goodMs !== undefined && facts.goodMs >= (abstains?.sinceMs ?? 0);
-  if (abstains !== undefined && !answeredSince) return conclude({ verdict: 'abstain', note: `the observer abstains: ${abstains.why}` });
-  if (facts.goodMs === undefined) return conclude({ verdict: 'unknown', note: facts.remark ?? 'not answered yet' });
+  const answeredSince = facts.goodMs !== undefined && facts.goodMs > (abstains?.sinceMs ?? -Infinity);
+  if (abstains !== undefined && !answeredSince)
+    return conclude({ verdict: 'abstain', note: `the observer abstains: ${abstains.why}` });
+  if (facts.goodMs === undefined)
+    return conclude({ verdict: 'unknown', note: facts.remark ?? 'not answered yet' });
   return conclude({ verdict: 'up', note: facts.remark ?? 'answers' });
 }
 

@@ -22,11 +22,13 @@ export interface Facts {
   /** The probe that waits on the open session. */
   readonly probe: { readonly what: 'read' | 'write'; readonly askedMs: number } | undefined;
   /** Refusals since a new connection was last answered. */
-  readonly refusals: { readonly firstMs: number; readonly lastMs: number; readonly count: number } | undefined;
+  readonly refusals:
+    { readonly firstMs: number; readonly lastMs: number; readonly count: number } | undefined;
   /** First sign of a clean shutdown. */
   readonly shutdownMs: number | undefined;
   readonly writeFailing: { readonly sinceMs: number; readonly why: string } | undefined;
-  readonly notServing: { readonly sinceMs: number; readonly kind: 'startup' | 'recovery'; readonly why: string } | undefined;
+  readonly notServing:
+    { readonly sinceMs: number; readonly kind: 'startup' | 'recovery'; readonly why: string } | undefined;
   readonly localGone: boolean;
   readonly hostGoneMs: number | undefined;
   /** Why the observer as a whole abstains, and since when. */
@@ -76,7 +78,8 @@ export function learn(facts: Facts, event: HealthEvent): Facts {
     case 'tick':
       return troubleIsOver(facts, nowMs) ? restartClocks({ ...facts, trouble: undefined }, nowMs) : facts;
     case 'asked':
-      if (event.what === 'connection') return { ...facts, connectionAskedMs: facts.connectionAskedMs ?? nowMs };
+      if (event.what === 'connection')
+        return { ...facts, connectionAskedMs: facts.connectionAskedMs ?? nowMs };
       return { ...facts, probe: { what: event.what, askedMs: nowMs } };
     case 'connected':
       return {
@@ -95,7 +98,11 @@ export function learn(facts: Facts, event: HealthEvent): Facts {
         ...facts,
         lastWordMs: nowMs,
         connectionAskedMs: undefined,
-        refusals: { firstMs: facts.refusals?.firstMs ?? nowMs, lastMs: nowMs, count: (facts.refusals?.count ?? 0) + 1 },
+        refusals: {
+          firstMs: facts.refusals?.firstMs ?? nowMs,
+          lastMs: nowMs,
+          count: (facts.refusals?.count ?? 0) + 1,
+        },
       };
     case 'server-said':
       return serverSaid(connectionAnswered(facts, nowMs), event.word, nowMs);
@@ -153,7 +160,13 @@ function restartClocks(facts: Facts, nowMs: number): Facts {
 }
 
 function connectionAnswered(facts: Facts, nowMs: number): Facts {
-  return { ...facts, lastWordMs: nowMs, connectionAskedMs: undefined, connectionAnsweredMs: nowMs, refusals: undefined };
+  return {
+    ...facts,
+    lastWordMs: nowMs,
+    connectionAskedMs: undefined,
+    connectionAnsweredMs: nowMs,
+    refusals: undefined,
+  };
 }
 
 function serverSaid(facts: Facts, word: ServerWord, nowMs: number): Facts {
@@ -184,18 +197,30 @@ function alive(facts: Facts, remark: string): Facts {
   return { ...facts, seenUp: true, shutdownMs: undefined, hostGoneMs: undefined, notServing, remark };
 }
 
-function sessionEnded(facts: Facts, how: Extract<HealthEvent, { kind: 'session-ended' }>['how'], nowMs: number): Facts {
+function sessionEnded(
+  facts: Facts,
+  how: Extract<HealthEvent, { kind: 'session-ended' }>['how'],
+  nowMs: number,
+): Facts {
   const ended: Facts = { ...facts, sessionOpen: false, probe: undefined };
   switch (how) {
     case 'given-up':
       // A write that hung while new connections were answered goes on hanging for all we know.
       return isHangingAlone(facts) && facts.probe?.what === 'write'
-        ? { ...ended, writeFailing: facts.writeFailing ?? { sinceMs: facts.probe.askedMs, why: 'a write hangs' } }
+        ? {
+            ...ended,
+            writeFailing: facts.writeFailing ?? { sinceMs: facts.probe.askedMs, why: 'a write hangs' },
+          }
         : ended;
     case 'closed':
       return { ...ended, lastWordMs: nowMs, remark: 'connection lost' };
     case 'administrator':
-      return { ...ended, lastWordMs: nowMs, shutdownMs: facts.shutdownMs ?? nowMs, remark: 'session ended by an administrator' };
+      return {
+        ...ended,
+        lastWordMs: nowMs,
+        shutdownMs: facts.shutdownMs ?? nowMs,
+        remark: 'session ended by an administrator',
+      };
     case 'backend-crash':
       return { ...ended, lastWordMs: nowMs, remark: 'restarting its backends after one was killed' };
     default:
@@ -211,7 +236,8 @@ export function isHangingAlone(facts: Facts): boolean {
 
 function answered(facts: Facts, event: Extract<HealthEvent, { kind: 'answered' }>, nowMs: number): Facts {
   const primary = facts.target.expect === 'primary';
-  const goneIsOld = facts.hostGoneMs !== undefined && facts.probe !== undefined && facts.probe.askedMs > facts.hostGoneMs;
+  const goneIsOld =
+    facts.hostGoneMs !== undefined && facts.probe !== undefined && facts.probe.askedMs > facts.hostGoneMs;
   return {
     ...facts,
     seenUp: true,
@@ -226,14 +252,22 @@ function answered(facts: Facts, event: Extract<HealthEvent, { kind: 'answered' }
       primary && event.inRecovery
         ? facts.notServing?.kind === 'recovery'
           ? facts.notServing
-          : { sinceMs: facts.notServing?.sinceMs ?? nowMs, kind: 'recovery', why: 'in recovery where a primary is expected' }
+          : {
+              sinceMs: facts.notServing?.sinceMs ?? nowMs,
+              kind: 'recovery',
+              why: 'in recovery where a primary is expected',
+            }
         : undefined,
     writeFailing: primary ? writeFailing(facts.writeFailing, event.write, nowMs) : undefined,
     remark: remarkOf(facts.target.expect, event.inRecovery, event.write),
   };
 }
 
-function writeFailing(before: Facts['writeFailing'], write: WriteOutcome, nowMs: number): Facts['writeFailing'] {
+function writeFailing(
+  before: Facts['writeFailing'],
+  write: WriteOutcome,
+  nowMs: number,
+): Facts['writeFailing'] {
   switch (write.kind) {
     case 'ok':
     case 'excused':

@@ -45,7 +45,9 @@ export class Prober {
   #link: 'login' | 'open' | 'waiting' = 'waiting';
   #session: Session | undefined;
   #closed = false;
-  #triedCount = 0;
+  /** Refusals in a row, for the pace of the next tries. */
+  #refusedCount = 0;
+  #retryAtMs = 0;
   #loginStartedMs = -Infinity;
   #connectionAnsweredMs = -Infinity;
   /** The probe under way, if any. */
@@ -63,7 +65,7 @@ export class Prober {
     this.#name = applicationName(options.self);
     this.#probeTimer = setInterval(() => this.#probeOrGiveUp(), options.settings.probeIntervalMs);
     this.#checkTimer = setInterval(() => this.#check(), CONNECTION_CHECK_INTERVAL_MS);
-    this.#retryTimer = setTimeout(() => this.#logIn(), 0);
+    this.#logInAfter(0);
   }
 
   /** A change keeps the session. */
@@ -108,7 +110,7 @@ export class Prober {
 
   #opened(): void {
     this.#link = 'open';
-    this.#triedCount = 0;
+    this.#refusedCount = 0;
     this.#writable = false;
     this.#connectionAnsweredMs = this.#now();
     this.#emit({ kind: 'connected' });
@@ -118,16 +120,22 @@ export class Prober {
   #loginFailed(failure: LoginFailure): void {
     this.#session = undefined;
     this.#link = 'waiting';
-    this.#triedCount += 1;
+    this.#refusedCount = failure.kind === 'refused' ? this.#refusedCount + 1 : 0;
     this.#report(failure);
-    this.#retryTimer = setTimeout(() => this.#logIn(), this.#retryDelayMs(failure));
+    this.#logInAfter(this.#retryDelayMs(failure));
+  }
+
+  #logInAfter(delayMs: number): void {
+    clearTimeout(this.#retryTimer);
+    this.#retryAtMs = this.#now() + delayMs;
+    this.#retryTimer = setTimeout(() => this.#logIn(), delayMs);
   }
 
   #retryDelayMs(failure: LoginFailure): number {
     const { probeIntervalMs } = this.#options.settings;
     switch (failure.kind) {
       case 'refused':
-        return FAST_RETRY_DELAYS_MS[this.#triedCount] ?? probeIntervalMs;
+        return FAST_RETRY_DELAYS_MS[this.#refusedCount] ?? probeIntervalMs;
       case 'said':
         if (failure.word.kind === 'login-refused') return LOGIN_REFUSED_RETRY_MS;
         return failure.word.kind === 'too-many-connections' ? TOO_MANY_RETRY_MS : probeIntervalMs / 2;
@@ -141,7 +149,7 @@ export class Prober {
     if (this.#closed) return;
     this.#session = undefined;
     this.#askedMs = undefined;
-    this.#triedCount = 0;
+    this.#refusedCount = 0;
     this.#emit({ kind: 'session-ended', how });
     this.#logIn();
   }
@@ -163,15 +171,22 @@ export class Prober {
   // A new connection, once a second
 
   #check(): void {
-    if (this.#closed || (this.#link === 'login' && this.#now() - this.#loginStartedMs < CONNECTION_CHECK_INTERVAL_MS)) return;
+    if (
+      this.#closed ||
+      (this.#link === 'login' && this.#now() - this.#loginStartedMs < CONNECTION_CHECK_INTERVAL_MS)
+    )
+      return;
     const { host, port, settings } = this.#options;
     const socket = new ResolvingSocket(this.#resolver);
     this.#checks.add(socket);
     this.#emit({ kind: 'asked', what: 'connection' });
-    checkConnection({ socket, connect: () => socket.connect(port, host), timeoutMs: settings.downAfterMs }, (outcome) => {
-      this.#checks.delete(socket);
-      if (!this.#closed) this.#checked(outcome);
-    });
+    checkConnection(
+      { socket, connect: () => socket.connect(port, host), timeoutMs: settings.downAfterMs },
+      (outcome) => {
+        this.#checks.delete(socket);
+        if (!this.#closed) this.#checked(outcome);
+      },
+    );
   }
 
   #checked(outcome: CheckOutcome): void {
@@ -182,11 +197,11 @@ export class Prober {
     }
     const failure = classifyLoginError(outcome.error);
     this.#report(failure);
-    if (failure.kind !== 'refused' || this.#link !== 'waiting' || this.#triedCount < FAST_RETRY_DELAYS_MS.length) return;
     // We were waiting, perhaps for long because it would not let us in: now it may be gone.
-    clearTimeout(this.#retryTimer);
-    this.#triedCount = 1;
-    this.#logIn();
+    const leftMs = this.#retryAtMs - this.#now();
+    if (failure.kind !== 'refused' || this.#link !== 'waiting' || leftMs < FAST_RETRY_DELAYS_MS[1]) return;
+    this.#refusedCount += 1;
+    this.#logInAfter(FAST_RETRY_DELAYS_MS[1]);
   }
 
   // The probe
@@ -201,7 +216,8 @@ export class Prober {
     // A hung write is left alone for a while, as ending its session would only hide it behind its own row lock.
     const { settings } = this.#options;
     const isHangingAlone = this.#connectionAnsweredMs > this.#askedMs;
-    if (this.#now() - this.#askedMs < (isHangingAlone ? settings.writeDownAfterMs / 2 : settings.downAfterMs)) return;
+    if (this.#now() - this.#askedMs < (isHangingAlone ? settings.writeDownAfterMs / 2 : settings.downAfterMs))
+      return;
     this.#givenUpPid = session.backendPid;
     session.destroy();
     this.#ended('given-up');
@@ -209,7 +225,7 @@ export class Prober {
 
   async #probe(session: Session): Promise<void> {
     this.#askedMs = this.#now();
-    if (this.#writable) await this.#write(session);
+    if (this.#writable) await this.#write(session, { wasRead: false });
     else await this.#read(session);
     if (this.#givenUpPid !== undefined && this.#isCurrent(session)) {
       const pid = this.#givenUpPid;
@@ -224,33 +240,36 @@ export class Prober {
     this.#emit({ kind: 'asked', what: 'read' });
     const outcome = await session.query(READ, []);
     if (outcome.kind === 'over' || !this.#isCurrent(session)) return;
-    if (outcome.kind === 'error') return this.#answered(askedMs, false, { kind: 'inconclusive', why: outcome.error.message });
+    if (outcome.kind === 'error')
+      return this.#answered(askedMs, false, { kind: 'inconclusive', why: outcome.error.message });
     const row = outcome.rows[0];
     const inRecovery = row?.['in_recovery'] === true;
-    if (this.#expect === 'standby' || inRecovery) return this.#answered(askedMs, inRecovery, { kind: 'not-tried' });
-    if (row?.['read_only'] === true) return this.#answered(askedMs, false, { kind: 'excused', why: 'read-only on purpose' });
+    if (this.#expect === 'standby' || inRecovery)
+      return this.#answered(askedMs, inRecovery, { kind: 'not-tried' });
+    if (row?.['read_only'] === true)
+      return this.#answered(askedMs, false, { kind: 'excused', why: 'read-only on purpose' });
     if (this.#excused !== undefined && this.#now() < this.#excused.untilMs) {
       return this.#answered(askedMs, false, { kind: 'excused', why: this.#excused.why });
     }
     this.#answered(askedMs, false, { kind: 'not-tried' });
     this.#writable = true;
-    await this.#write(session);
+    await this.#write(session, { wasRead: true });
   }
 
-  async #write(session: Session): Promise<void> {
+  async #write(session: Session, { wasRead }: { wasRead: boolean }): Promise<void> {
     const askedMs = this.#now();
     this.#emit({ kind: 'asked', what: 'write' });
     let outcome = await session.query(WRITE, [this.#options.self]);
-    if (outcome.kind === 'rows' && outcome.rows.length === 0) outcome = await session.query(INSERT, [this.#options.self]);
+    if (outcome.kind === 'rows' && outcome.rows.length === 0)
+      outcome = await session.query(INSERT, [this.#options.self]);
     if (outcome.kind === 'over' || !this.#isCurrent(session)) return;
     const write: WriteOutcome = outcome.kind === 'error' ? classifyWriteError(outcome.error) : { kind: 'ok' };
     // After an excuse read first, which tells a standby and a read-only primary apart and leaves no line in the server's log.
     if (write.kind === 'excused') this.#writable = false;
-    this.#excused = write.kind === 'excused' ? { why: write.why, untilMs: this.#now() + EXCUSED_RETRY_MS } : undefined;
-    if (write.kind === 'excused' && outcome.kind === 'error' && outcome.error.code === READ_ONLY_TRANSACTION) {
-      this.#excused = undefined;
+    if (outcome.kind === 'error' && outcome.error.code === READ_ONLY_TRANSACTION && !wasRead)
       return this.#read(session);
-    }
+    this.#excused =
+      write.kind === 'excused' ? { why: write.why, untilMs: this.#now() + EXCUSED_RETRY_MS } : undefined;
     this.#answered(askedMs, false, write);
   }
 

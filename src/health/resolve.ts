@@ -19,12 +19,17 @@ export class Resolver {
   readonly lookup = (
     host: string,
     options: LookupOptions,
-    callback: (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void,
+    callback: (
+      error: NodeJS.ErrnoException | null,
+      address: string | LookupAddress[],
+      family?: number,
+    ) => void,
   ): void => {
     const answer = (found: readonly LookupAddress[]): void => {
       const first = found[0];
       if (options.all === true) callback(null, [...found]);
-      else if (first === undefined) callback(Object.assign(new Error(`no address for ${host}`), { code: 'ENOTFOUND' }), '');
+      else if (first === undefined)
+        callback(Object.assign(new Error(`no address for ${host}`), { code: 'ENOTFOUND' }), '');
       else callback(null, first.address, first.family);
     };
     if (this.#known.length > 0) {

@@ -20,7 +20,10 @@ export const ROWS: readonly Row[] = [
 ];
 
 /** The strongest row that is ripe. */
-export function ripest(facts: Facts, nowMs: number): { readonly evidence: Evidence; readonly note: string } | undefined {
+export function ripest(
+  facts: Facts,
+  nowMs: number,
+): { readonly evidence: Evidence; readonly note: string } | undefined {
   for (const { evidence, ripe } of ROWS) {
     const note = ripe(facts, nowMs);
     if (note !== undefined) return { evidence, note };
@@ -34,7 +37,8 @@ export function rank(evidence: Evidence): number {
 }
 
 function processesGone(facts: Facts): string | undefined {
-  if (facts.localGone && facts.target.hostPeer === facts.self) return 'all its processes are gone, as its agent saw';
+  if (facts.localGone && facts.target.hostPeer === facts.self)
+    return 'all its processes are gone, as its agent saw';
   if (facts.hostGoneMs !== undefined && !facts.sessionOpen && facts.refusals !== undefined) {
     return `all its processes are gone, says ${facts.target.hostPeer}, and it refuses us`;
   }
@@ -75,7 +79,11 @@ function writeFailing(facts: Facts, nowMs: number): string | undefined {
   if (failing !== undefined && nowMs - failing.sinceMs >= settings.writeDownAfterMs) {
     return `writes fail for ${formatDuration(nowMs - failing.sinceMs)}: ${failing.why}`;
   }
-  if (probe?.what === 'write' && isHangingAlone(facts) && nowMs - probe.askedMs >= settings.writeDownAfterMs) {
+  if (
+    probe?.what === 'write' &&
+    isHangingAlone(facts) &&
+    nowMs - probe.askedMs >= settings.writeDownAfterMs
+  ) {
     return `a write hangs for ${formatDuration(nowMs - probe.askedMs)} although new connections are answered`;
   }
   return undefined;
@@ -84,5 +92,7 @@ function writeFailing(facts: Facts, nowMs: number): string | undefined {
 function inRecovery(facts: Facts, nowMs: number): string | undefined {
   if (facts.target.expect !== 'primary' || facts.notServing === undefined) return undefined;
   const forMs = nowMs - facts.notServing.sinceMs;
-  return forMs >= facts.settings.recoveryDownAfterMs ? `${facts.notServing.why}, for ${formatDuration(forMs)}` : undefined;
+  return forMs >= facts.settings.recoveryDownAfterMs
+    ? `${facts.notServing.why}, for ${formatDuration(forMs)}`
+    : undefined;
 }

@@ -4,7 +4,13 @@
 import type { ConnectionOptions } from 'node:tls';
 import pg from 'pg';
 import { delay } from '../base/clock.ts';
-import { classifyLoginError, classifySessionEnd, endsSession, type LoginFailure, type SeenError } from './errors.ts';
+import {
+  classifyLoginError,
+  classifySessionEnd,
+  endsSession,
+  type LoginFailure,
+  type SeenError,
+} from './errors.ts';
 import type { SessionEnd } from './events.ts';
 import { SESSION_OPTIONS } from './heartbeat.ts';
 import { ResolvingSocket, type Resolver } from './resolve.ts';
@@ -141,6 +147,8 @@ export class Session {
     if (this.#phase === 'login') this.#loginFailed(classifyLoginError(error));
     if (this.#phase !== 'open') return;
     this.destroy();
-    this.#options.onEnd(classifySessionEnd(error.code?.startsWith('57P') === true ? error : (this.#lastMessage ?? error)));
+    this.#options.onEnd(
+      classifySessionEnd(error.code?.startsWith('57P') === true ? error : (this.#lastMessage ?? error)),
+    );
   }
 }

@@ -35,5 +35,9 @@ export const REFUSED_SPAN_MS = 70;
 export const TICK_MS = 100;
 export const STALL_MS = 500;
 
-/** How long the observer must have been well, after trouble of its own, before it judges again. */
-export const wellAfterMs = (settings: HealthSettings): number => settings.downAfterMs / 2;
+/**
+ * How long the observer must have been well, after trouble of its own, before it judges again: half of `downAfterMs`, so that a stall costs
+ * less than a silence does, and long enough for two probes to show the trouble again.
+ */
+export const wellAfterMs = (settings: HealthSettings): number =>
+  Math.max(settings.downAfterMs / 2, 2 * settings.probeIntervalMs);

@@ -23,7 +23,11 @@ export interface TiltState {
 export const NO_QUORUM = 'it reaches no quorum of peers';
 
 /** At first no quorum is known to be reachable: it abstains until told. */
-export function startTilt(options: { readonly wellAfterMs: number; readonly nowMs: number; readonly wallMs: number }): TiltState {
+export function startTilt(options: {
+  readonly wellAfterMs: number;
+  readonly nowMs: number;
+  readonly wallMs: number;
+}): TiltState {
   return {
     wellAfterMs: options.wellAfterMs,
     lastTickMs: options.nowMs,
@@ -34,7 +38,10 @@ export function startTilt(options: { readonly wellAfterMs: number; readonly nowM
 }
 
 /** `abstains` is the reason, for people, or undefined while the observer is well. */
-export function tilt(state: TiltState, event: TiltEvent): { readonly state: TiltState; readonly abstains: string | undefined } {
+export function tilt(
+  state: TiltState,
+  event: TiltEvent,
+): { readonly state: TiltState; readonly abstains: string | undefined } {
   const next = after(state, event);
   return { state: next, abstains: next.quorumReachable ? next.trouble?.why : NO_QUORUM };
 }
@@ -42,19 +49,34 @@ export function tilt(state: TiltState, event: TiltEvent): { readonly state: Tilt
 function after(state: TiltState, event: TiltEvent): TiltState {
   const { nowMs } = event;
   const lateMs = nowMs - state.lastTickMs - TICK_MS;
-  const stalled = lateMs > STALL_MS ? { why: `it was stalled for ${formatDuration(lateMs)}`, lastMs: nowMs } : undefined;
+  const stalled =
+    lateMs > STALL_MS ? { why: `it was stalled for ${formatDuration(lateMs)}`, lastMs: nowMs } : undefined;
   switch (event.kind) {
     case 'activity':
       return stalled === undefined ? state : { ...state, trouble: stalled };
     case 'quorum':
       if (event.reachable === state.quorumReachable) return state;
-      return { ...state, quorumReachable: event.reachable, trouble: { why: 'it reached no quorum of peers a moment ago', lastMs: nowMs } };
+      return {
+        ...state,
+        quorumReachable: event.reachable,
+        trouble: { why: 'it reached no quorum of peers a moment ago', lastMs: nowMs },
+      };
     case 'tick': {
       const jumpMs = event.wallMs - state.lastWallMs - (nowMs - state.lastTickMs);
       const jumped =
-        Math.abs(jumpMs) > STALL_MS ? { why: `its clock jumped by ${formatDuration(Math.abs(jumpMs))}`, lastMs: nowMs } : undefined;
-      const standing = state.trouble !== undefined && nowMs - state.trouble.lastMs < state.wellAfterMs ? state.trouble : undefined;
-      return { ...state, lastTickMs: nowMs, lastWallMs: event.wallMs, trouble: stalled ?? jumped ?? standing };
+        Math.abs(jumpMs) > STALL_MS
+          ? { why: `its clock jumped by ${formatDuration(Math.abs(jumpMs))}`, lastMs: nowMs }
+          : undefined;
+      const standing =
+        state.trouble !== undefined && nowMs - state.trouble.lastMs < state.wellAfterMs
+          ? state.trouble
+          : undefined;
+      return {
+        ...state,
+        lastTickMs: nowMs,
+        lastWallMs: event.wallMs,
+        trouble: stalled ?? jumped ?? standing,
+      };
     }
   }
 }

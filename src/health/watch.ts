@@ -77,7 +77,11 @@ export function startHealth(options: HealthOptions): Health {
   const watched = new Map<NodeId, Watched>();
   const closing = new Set<Promise<void>>();
   let closed = false;
-  let observer = startTilt({ wellAfterMs: wellAfterMs(settings), nowMs: clock.monotonicMs(), wallMs: clock.wallMs() });
+  let observer = startTilt({
+    wellAfterMs: wellAfterMs(settings),
+    nowMs: clock.monotonicMs(),
+    wallMs: clock.wallMs(),
+  });
   let abstains: string | undefined;
 
   const feed = (entry: Watched, event: HealthEvent): void => {
@@ -88,7 +92,8 @@ export function startHealth(options: HealthOptions): Health {
     if (event.kind === 'target') entry.target = event.target;
     if (closed) return;
     const edge = isEdge(before, judgement);
-    if (edge || before.note.replaceAll(/\d/g, '') !== judgement.note.replaceAll(/\d/g, '')) logChange(entry, judgement, edge);
+    if (edge || before.note.replaceAll(/\d/g, '') !== judgement.note.replaceAll(/\d/g, ''))
+      logChange(entry, judgement, edge);
     if (edge || isNewEpoch) options.onJudgement(entry.target.node, entry.target.epoch, judgement);
   };
 
@@ -155,7 +160,8 @@ export function startHealth(options: HealthOptions): Health {
       const wanted = new Map(targets.map((target) => [target.node, target]));
       for (const entry of [...watched.values()]) {
         const target = wanted.get(entry.target.node);
-        if (target === undefined || target.host !== entry.target.host || target.port !== entry.target.port) unwatch(entry);
+        if (target === undefined || target.host !== entry.target.host || target.port !== entry.target.port)
+          unwatch(entry);
       }
       for (const target of wanted.values()) {
         const entry = watched.get(target.node);
@@ -173,7 +179,10 @@ export function startHealth(options: HealthOptions): Health {
     setQuorumReachable(reachable) {
       if (!closed) observe({ kind: 'quorum', reachable, nowMs: clock.monotonicMs() });
     },
-    snapshot: () => ({ abstains, nodes: [...watched.values()].map((entry) => nodeHealth(entry, clock.monotonicMs())) }),
+    snapshot: () => ({
+      abstains,
+      nodes: [...watched.values()].map((entry) => nodeHealth(entry, clock.monotonicMs())),
+    }),
     async close() {
       closed = true;
       clearInterval(ticking);

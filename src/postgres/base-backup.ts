@@ -61,7 +61,7 @@ export function runBaseBackup(options: {
       settle(() => {
         connection?.stream.destroy();
         // Nothing of the caller's may run on after the failure was reported.
-        void work.then(() => reject(error as Error));
+        work.then(() => reject(error as Error), reject);
       });
     const abort = (): void => fail(signal?.reason ?? new Error('aborted'));
     const lost = (): void => fail(new Error('the connection to the source of the base backup was lost'));
@@ -113,7 +113,12 @@ export function runBaseBackup(options: {
       handleCommandComplete: (): void => alive(),
       handleReadyForQuery(): void {
         const last = resultSets.at(-1)?.[0]?.[0];
-        void work.then(() => settle(() => (start === undefined || last === undefined ? reject(new Error('BASE_BACKUP ended without a result')) : resolve({ ...start, endLsn: parseLsn(last) }))));
+        const succeed = (): void =>
+          settle(() => {
+            if (start === undefined || last === undefined) reject(new Error('BASE_BACKUP ended without a result'));
+            else resolve({ ...start, endLsn: parseLsn(last) });
+          });
+        work.then(succeed, fail);
       },
       handleError: (error: Error): void => fail(error),
       handleEmptyQuery: (): void => undefined,

@@ -1,8 +1,9 @@
 // Clones a standby from a running node into a fresh sibling directory, and puts it into place only when it is complete,
 // verified and flushed. The old directory stays until then. The clone always holds standby.signal and never a member
 // file, so it can start neither as a primary nor as the member it was copied from.
-import { access, mkdir, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { access, mkdir, readdir, realpath, rename, rm, stat, statfs } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { runBaseBackup } from './base-backup.ts';
 import { dataVersion, type Binaries } from './binaries.ts';
 import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
@@ -51,8 +52,8 @@ export async function cloneStandby(options: CloneOptions): Promise<{ readonly sy
   const { dataDirectory, user } = options;
   await finishInterruptedClone(dataDirectory);
   await checkPlace(dataDirectory);
-  const fresh = `${dataDirectory}.clone`;
-  await rm(fresh, { recursive: true, force: true });
+  // A name of its own: the pg_basebackup of a sentineld that was killed may still be writing to an earlier one.
+  const fresh = `${dataDirectory}.clone-${randomBytes(4).toString('hex')}`;
   await makeDirectory(user, fresh);
   const method = options.method ?? (options.binaries.has.pgBasebackup ? 'pg_basebackup' : 'protocol');
   try {
@@ -62,6 +63,7 @@ export async function cloneStandby(options: CloneOptions): Promise<{ readonly sy
     await removeFileDurably(join(fresh, MEMBER_FILE));
     await writeStandbySignal(fresh, user.owner);
     await fsyncTree(fresh, options.signal);
+    for (const name of await readdir(join(fresh, 'pg_tblspc'))) await fsyncTree(await realpath(join(fresh, 'pg_tblspc', name)), options.signal);
     await rm(join(fresh, MARKER), { force: true });
     await fsyncDirectory(fresh);
     await putIntoPlace(dataDirectory, fresh);
@@ -74,13 +76,19 @@ export async function cloneStandby(options: CloneOptions): Promise<{ readonly sy
 
 /** Completes what a clone interrupted between its renames left, and removes half copies. Before anything else uses the directory. */
 export async function finishInterruptedClone(dataDirectory: string): Promise<void> {
-  const [fresh, old] = [`${dataDirectory}.clone`, `${dataDirectory}.old`];
-  const freshIsWhole = (await exists(join(fresh, 'PG_VERSION'))) && !(await exists(join(fresh, MARKER)));
-  if (freshIsWhole && (await exists(old)) && !(await exists(dataDirectory))) await rename(fresh, dataDirectory);
-  if (!(await exists(dataDirectory)) && (await exists(old))) await rename(old, dataDirectory);
-  await rm(fresh, { recursive: true, force: true });
-  await rm(old, { recursive: true, force: true });
-  await fsyncDirectory(dirname(dataDirectory)).catch(() => undefined);
+  const parent = dirname(dataDirectory);
+  const old = `${dataDirectory}.old`;
+  const names = await readdir(parent).catch(() => []);
+  const copies = names.filter((name) => /^\.clone-[0-9a-f]{8}$/.test(name.slice(basename(dataDirectory).length)) && name.startsWith(basename(dataDirectory)));
+  for (const fresh of copies.map((name) => join(parent, name))) {
+    const isWhole = (await exists(join(fresh, 'standby.signal'))) && !(await exists(join(fresh, MARKER)));
+    if (isWhole && (await exists(old)) && !(await exists(dataDirectory))) await rename(fresh, dataDirectory);
+    else await rm(fresh, { recursive: true, force: true, maxRetries: 5 });
+  }
+  if (!(await exists(old))) return;
+  if (await exists(dataDirectory)) await rm(old, { recursive: true, force: true });
+  else await rename(old, dataDirectory);
+  await fsyncDirectory(parent);
 }
 
 async function checkPlace(dataDirectory: string): Promise<void> {

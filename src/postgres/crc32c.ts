@@ -8,7 +8,10 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, index) => {
 
 /** The checksum of some parts, one after the other, as an unsigned 32-bit number. */
 export function crc32c(...parts: readonly Uint8Array[]): number {
-  let crc = 0xffffffff;
-  for (const part of parts) for (const byte of part) crc = (TABLE[(crc ^ byte) & 0xff] ?? 0) ^ (crc >>> 8);
-  return (crc ^ 0xffffffff) >>> 0;
+  let crc = -1;
+  for (const part of parts) {
+    // By index: an iterator makes this five times slower.
+    for (let index = 0; index < part.length; index += 1) crc = (TABLE[(crc ^ (part[index] ?? 0)) & 0xff] ?? 0) ^ (crc >>> 8);
+  }
+  return (crc ^ -1) >>> 0;
 }

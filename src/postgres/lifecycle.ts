@@ -6,7 +6,10 @@ import { rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { delay, until } from '../base/clock.ts';
+import { timeline } from '../base/ids.ts';
 import type { Binaries } from './binaries.ts';
+import { readControlData } from './control-data.ts';
+import { isRewindInterrupted } from './rewind-marker.ts';
 import { cleanEnvironment, spawnIds, type OsUser } from './os-user.ts';
 import {
   allGone,
@@ -18,6 +21,7 @@ import {
   signalProcess,
   type PostmasterFile,
 } from './processes.ts';
+import { removeFillers } from './timelines.ts';
 
 const POLL_MS = 10;
 const LOG_TAIL_BYTES = 4096;
@@ -49,7 +53,11 @@ export async function startPostgres(options: {
   let child: ChildProcess | undefined;
   let exit: string | undefined;
   if (findPostmaster(dataDirectory) === undefined) {
+    if (await isRewindInterrupted(dataDirectory)) {
+      throw new Error(`cannot start PostgreSQL in ${dataDirectory}: a rewind of it was interrupted, its files do not fit together; clone it`);
+    }
     await removeStaleLockFiles(dataDirectory);
+    await removeStrayFillers(dataDirectory);
     child = spawnPostmaster(options);
     child.once('exit', (code, signal) => (exit = signal ?? `exit code ${code}`));
     child.once('error', (error) => (exit = error.message));
@@ -80,6 +88,16 @@ export async function startPostgres(options: {
     },
   );
   return { pid: file.pid, sharedMemoryId: file.sharedMemoryId, child };
+}
+
+/** A standby does not start with them. Where pg_control or pg_wal cannot be read, PostgreSQL itself says so best. */
+async function removeStrayFillers(dataDirectory: string): Promise<void> {
+  try {
+    const { checkpointTimeline, minRecoveryTimeline } = await readControlData(dataDirectory);
+    await removeFillers({ dataDirectory, current: timeline(Math.max(checkpointTimeline, minRecoveryTimeline ?? 0)) });
+  } catch {
+    return;
+  }
 }
 
 async function isThere(

@@ -116,6 +116,8 @@ export function runProgram(options: {
       cwd: options.cwd,
       env: { ...cleanEnvironment(), ...options.environment },
       stdio: ['ignore', 'pipe', 'pipe'],
+      // A process group of its own, so that a kill reaches what it forked: pg_basebackup's receiver, pg_rewind's postgres.
+      detached: true,
     });
     let output = '';
     const collect = (chunk: Buffer): void => {
@@ -125,7 +127,13 @@ export function runProgram(options: {
     };
     child.stdout.on('data', collect);
     child.stderr.on('data', collect);
-    const kill = (): void => void child.kill('SIGKILL');
+    const kill = (): void => {
+      try {
+        if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) process.kill(-child.pid, 'SIGKILL');
+      } catch {
+        // It has just ended.
+      }
+    };
     const timer = setTimeout(kill, options.timeoutMs);
     options.signal?.addEventListener('abort', kill, { once: true });
     if (options.signal?.aborted === true) kill();

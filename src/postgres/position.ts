@@ -1,5 +1,6 @@
 // How far a node's WAL reaches once it is cut off: the timeline of its last valid record and that record's end, after
 // everything in its own pg_wal was replayed. Only meaningful when no walreceiver is left; nothing here cuts.
+import type pg from 'pg';
 import { delay } from '../base/clock.ts';
 import type { Timeline } from '../base/ids.ts';
 import { parseLsn, type Lsn } from '../base/lsn.ts';
@@ -28,15 +29,7 @@ export async function readCutPosition(options: {
   const deadlineMs = performance.now() + options.timeoutMs;
   const leftMs = (): number => Math.max(1, deadlineMs - performance.now());
   // Opened meanwhile: it takes about as long as the replay of what is left.
-  const connecting = connectReplication(
-    {
-      host: options.socketDirectory,
-      port: options.port,
-      user: options.superuser,
-      applicationName: 'pg_sentinel_position',
-    },
-    options.timeoutMs,
-  );
+  const connecting = connectWithRetry(options, deadlineMs);
   connecting.catch(() => undefined);
   try {
     const position = await waitForReplay({ ...options, deadlineMs });
@@ -44,6 +37,23 @@ export async function readCutPosition(options: {
     return { timeline: identity.timeline, position };
   } finally {
     connecting.then(closeReplication, () => undefined);
+  }
+}
+
+/** Tries again while every walsender is taken: those of standbys that follow this one end soon. */
+async function connectWithRetry(
+  options: { readonly socketDirectory: string; readonly port: number; readonly superuser: string; readonly signal?: AbortSignal | undefined },
+  deadlineMs: number,
+): Promise<pg.Client> {
+  for (;;) {
+    try {
+      const target = { host: options.socketDirectory, port: options.port, user: options.superuser, applicationName: 'pg_sentinel_position' };
+      return await connectReplication(target, Math.max(1, deadlineMs - performance.now()));
+    } catch (error) {
+      if ((error as { code?: string }).code !== '53300' || performance.now() >= deadlineMs) throw error;
+    }
+    options.signal?.throwIfAborted();
+    await delay(20, options.signal);
   }
 }
 

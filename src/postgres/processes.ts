@@ -149,9 +149,10 @@ export function childProcesses(postmasterPid: number): ChildProcess[] {
 
 /** What a process title of PostgreSQL 14 to 18 says; `postgres: NAME: walreceiver streaming 0/3000148` with a cluster_name. */
 export function classifyTitle(title: string): ChildProcess['kind'] {
-  const match = /^postgres: (?:\S+: )?(\S+)/.exec(title);
-  if (match === null) return 'unknown';
-  switch (match[1]) {
+  const word = /^postgres: (?:\S+: )?(\S+)/.exec(title)?.[1];
+  switch (word) {
+    case undefined:
+      return 'unknown';
     case 'walreceiver':
       return 'walreceiver';
     case 'slotsync':

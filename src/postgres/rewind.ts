@@ -1,6 +1,6 @@
 // pg_rewind: turns a diverged, stopped node into a copy of the source as of the fork. A rewind that was interrupted leaves
 // a directory fit only for a clone: the marker file says so until it has succeeded.
-import { access, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
 import pg from 'pg';
@@ -10,18 +10,9 @@ import { readControlData } from './control-data.ts';
 import { fsyncDirectory, removeFileDurably, writeFileDurably } from './durable-files.ts';
 import { removeMember } from './member.ts';
 import { runProgram, type OsUser } from './os-user.ts';
+import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
 import { allGone } from './processes.ts';
 import { writeStandbySignal } from './upstream.ts';
-
-/** Beside a data directory whose rewind has begun and not succeeded: within it, pg_rewind would remove what the source lacks. */
-export const rewindMarker = (dataDirectory: string): string => `${dataDirectory}.rewinding`;
-
-/** Whether a rewind was begun and not completed here: the directory must be cloned anew. */
-export const isRewindInterrupted = (dataDirectory: string): Promise<boolean> =>
-  access(rewindMarker(dataDirectory)).then(
-    () => true,
-    () => false,
-  );
 
 /**
  * Rewinds the stopped node to the source, which is a primary. Afterwards standby.signal is there and the member file is gone; settings,

@@ -25,7 +25,7 @@ export interface QueryOptions {
 
 export interface Session {
   /**
-   * Runs one statement and returns its rows. Throws PostgreSQL's error; {@link DeadlineError} when the time is over, which also closes
+   * Runs one statement, after those called before, and returns its rows. Throws PostgreSQL's error; {@link DeadlineError} when the time is over, which also closes
    * the connection (whether the statement took effect is then unknown); an error that says so when the connection is lost.
    */
   query<Row extends object = Record<string, unknown>>(
@@ -111,6 +111,7 @@ export function openSession(options: SessionOptions): Session {
     for (const resolve of waiting) resolve();
   };
   const loop = keepConnected();
+  let turn: Promise<unknown> = Promise.resolve();
 
   const connectedClient = async (deadlineMs: number, signal: AbortSignal | undefined): Promise<pg.Client> => {
     while (client === undefined) {
@@ -127,6 +128,25 @@ export function openSession(options: SessionOptions): Session {
     return client;
   };
 
+  const runNow = async <Row extends object>(
+    text: string,
+    values: readonly unknown[],
+    deadlineMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Row[]> => {
+    const used = await connectedClient(deadlineMs, signal);
+    const leftMs = deadlineMs - performance.now();
+    if (leftMs <= 0) throw new DeadlineError(`${text.slice(0, 80)}: an earlier statement took all the time there was`);
+    try {
+      return await runQuery<Row>(used, text, values, leftMs, signal);
+    } catch (error) {
+      // PostgreSQL's own errors (they have a code of five characters) leave the connection in order, but for those of class 57P.
+      const code = (error as { code?: string }).code ?? '';
+      if (code.length !== 5 || code.startsWith('57P')) lose(used, error as Error);
+      throw error;
+    }
+  };
+
   return {
     get connected() {
       return client !== undefined;
@@ -134,26 +154,17 @@ export function openSession(options: SessionOptions): Session {
     get backendPid() {
       return (client as (pg.Client & { processID?: number }) | undefined)?.processID ?? undefined;
     },
-    async query<Row extends object>(
-      text: string,
-      values: readonly unknown[],
-      queryOptions: QueryOptions,
-    ): Promise<Row[]> {
+    async query<Row extends object>(text: string, values: readonly unknown[], queryOptions: QueryOptions): Promise<Row[]> {
       const deadlineMs = performance.now() + queryOptions.timeoutMs;
-      const used = await connectedClient(deadlineMs, queryOptions.signal);
+      const before = turn;
+      let done: () => void = () => undefined;
+      turn = new Promise<void>((resolve) => (done = resolve));
       try {
-        return await runQuery<Row>(
-          used,
-          text,
-          values,
-          Math.max(1, deadlineMs - performance.now()),
-          queryOptions.signal,
-        );
-      } catch (error) {
-        // PostgreSQL's own errors (they have a code of five characters) leave the connection in order, but for those of class 57P.
-        const code = (error as { code?: string }).code ?? '';
-        if (code.length !== 5 || code.startsWith('57P')) lose(used, error as Error);
-        throw error;
+        // One statement at a time; one that is late gives up its turn.
+        await Promise.race([before, delay(queryOptions.timeoutMs, queryOptions.signal)]);
+        return await runNow<Row>(text, values, deadlineMs, queryOptions.signal);
+      } finally {
+        before.then(done, done);
       }
     },
     async close() {

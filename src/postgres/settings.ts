@@ -116,8 +116,8 @@ export function renderSettings(settings: InstanceSettings): string {
   for (const [key, value] of Object.entries(settings.parameters)) {
     if (!/^[a-z_][a-z0-9_.]*$/i.test(key))
       throw new Error(`cannot set "${key}": it is not the name of a PostgreSQL parameter`);
-    if (RECOVERY_TARGETS.has(key.toLowerCase()))
-      throw new Error(`cannot set ${key}: a member must replay to the end of its WAL; remove it`);
+    if (FORBIDDEN.has(key.toLowerCase()))
+      throw new Error(`cannot set ${key}: a member must replay all its WAL, keep its slots and be found; remove it`);
     if (key.toLowerCase() in ours)
       throw new Error(
         `cannot set ${key} to "${value}": pg-sentinel sets it itself; remove it from the parameters`,
@@ -128,7 +128,7 @@ export function renderSettings(settings: InstanceSettings): string {
   return `${lines.join('\n')}\n`;
 }
 
-const RECOVERY_TARGETS = new Set([
+const FORBIDDEN = new Set([
   'recovery_target',
   'recovery_target_name',
   'recovery_target_time',
@@ -138,7 +138,7 @@ const RECOVERY_TARGETS = new Set([
   'data_directory',
   'hba_file',
   'promote_trigger_file',
-  'synchronous_standby_names',
+  'idle_replication_slot_timeout',
 ]);
 
 /** One line of a PostgreSQL configuration file: backslashes and quotes are doubled. */

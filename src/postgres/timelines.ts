@@ -1,11 +1,11 @@
 // Timeline history files (`0000000A.history` in pg_wal): reading them, telling whether a position lies on a timeline's
 // history, and preparing a promotion to an assigned number. PostgreSQL probes upward from its timeline while history
 // files exist and takes the next number (findNewestTimeLine), so empty files fill the gap below the assigned one.
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { chown, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { timeline, type Timeline } from '../base/ids.ts';
 import { formatLsn, parseLsn, type Lsn } from '../base/lsn.ts';
-import { fsyncDirectory, writeFileDurably, type Owner } from './durable-files.ts';
+import { fsyncDirectory, type Owner } from './durable-files.ts';
 
 /** One ancestor: `timeline` was left at `switchLsn` for the next entry, or for the timeline that the file is about. */
 export interface HistoryEntry {
@@ -148,11 +148,19 @@ export async function placeFillers(options: {
   for (let number = current + 1; number < assigned; number += 1) {
     const filler = timeline(number);
     if (present.has(filler)) continue;
-    const path = join(dataDirectory, 'pg_wal', historyFileName(filler));
-    await writeFileDurably({ path, content: '', mode: 0o600, owner });
+    await placeEmptyFile(join(dataDirectory, 'pg_wal', historyFileName(filler)), owner);
     placed.push(filler);
   }
+  if (placed.length > 0) await fsyncDirectory(join(dataDirectory, 'pg_wal'));
   return placed;
+}
+
+/** By renaming: a standby that found one it may not open would end. */
+async function placeEmptyFile(path: string, owner: Owner | undefined): Promise<void> {
+  const temporary = `${path}.new`;
+  await writeFile(temporary, '', { mode: 0o600 });
+  if (owner !== undefined) await chown(temporary, owner.uid, owner.gid);
+  await rename(temporary, path);
 }
 
 /**

@@ -6,7 +6,7 @@ import { logIndex } from '../base/ids.ts';
 import type { LogIndex, PeerId } from '../base/ids.ts';
 import { entriesBetween, lastIndex, truncateFrom } from './log.ts';
 import type { Durability, HeldMessage, Raft } from './state.ts';
-import type { RaftMessage } from './types.ts';
+import type { RaftMessage, RefusalReason } from './types.ts';
 
 /** A write older than this many election timeouts means that the disk does not answer. */
 const STALL_ELECTION_TIMEOUTS = 3;
@@ -41,7 +41,8 @@ export function sendAfterDurable(raft: Raft, to: PeerId, message: RaftMessage, i
   const held: HeldMessage = { to, message, term: raft.term, afterTicket, afterIndex: index };
   const replaced = durability.held.findIndex((other) => supersedes(held, other));
   if (replaced >= 0) durability.held.splice(replaced, 1);
-  durability.held.push(held);
+  if (durability.held.length < raft.settings.maxPendingProposals) durability.held.push(held);
+  else dropMessage(raft, message, 'queue-full');
 }
 
 /** Repeated answers that wait for the same write are kept once, so that a hung disk does not fill the memory. */
@@ -56,14 +57,15 @@ function supersedes(held: HeldMessage, other: HeldMessage): boolean {
   );
 }
 
-/** Drops what waited in an earlier term. A proposal among it certainly reached nobody. */
+/** Drops what waited in an earlier term. */
 export function dropHeld(raft: Raft): void {
-  for (const { message } of raft.durability.held) {
-    if (message.kind === 'propose') {
-      raft.effects.push({ kind: 'proposal-refused', proposalId: message.proposalId, reason: 'no-leader' });
-    }
-  }
+  for (const { message } of raft.durability.held) dropMessage(raft, message, 'no-leader');
   raft.durability.held = [];
+}
+
+/** Any message may be lost, but a proposal of ours that was never sent certainly reached nobody, which is worth saying. */
+function dropMessage(raft: Raft, message: RaftMessage, reason: RefusalReason): void {
+  if (message.kind === 'propose') raft.effects.push({ kind: 'proposal-refused', proposalId: message.proposalId, reason });
 }
 
 /** Truncates the log from `index`, in memory and in the credit of every write under way (ABA). */

@@ -6,13 +6,16 @@ import { logIndex } from '../base/ids.ts';
 import type { LogIndex } from '../base/ids.ts';
 import type { RaftSettings } from './types.ts';
 
-/** Appends sent and not yet answered for. A repeated one keeps its place: its rounds are `firstRound` to `lastRound`. */
+/**
+ * An append sent and not yet answered for. One that is repeated keeps its place and is known by all its rounds, `firstRound`
+ * to `lastRound`: otherwise no answer would ever count on a connection slower than the repetition.
+ */
 export interface InflightAppend {
   readonly firstRound: number;
   lastRound: number;
   readonly prevIndex: LogIndex;
-  readonly lastIndex: LogIndex;
-  readonly bytes: number;
+  lastIndex: LogIndex;
+  bytes: number;
 }
 
 export interface Progress {
@@ -23,6 +26,8 @@ export interface Progress {
   next: LogIndex;
   inflight: InflightAppend[];
   inflightBytes: number;
+  /** When it was last sent an append. */
+  appendedAtMs: number;
   /** When it last answered us in this term. */
   activeAtMs: number;
   /** Highest heartbeat round it answered; only ever grows. */
@@ -38,6 +43,7 @@ export function createProgress(next: LogIndex, nowMs: number): Progress {
     next,
     inflight: [],
     inflightBytes: 0,
+    appendedAtMs: nowMs,
     activeAtMs: nowMs,
     answeredRound: 0,
     commitTold: logIndex(0),
@@ -53,23 +59,27 @@ export function mayAppend(progress: Progress, settings: RaftSettings): boolean {
 /** Notes an append that was sent. In `replicate`, `next` moves ahead of the answer. */
 export function recordAppend(
   progress: Progress,
-  sent: { readonly round: number; readonly prevIndex: LogIndex; readonly lastIndex: LogIndex; readonly bytes: number },
+  sent: {
+    readonly round: number;
+    readonly prevIndex: LogIndex;
+    readonly lastIndex: LogIndex;
+    readonly bytes: number;
+    readonly nowMs: number;
+  },
 ): void {
+  progress.appendedAtMs = sent.nowMs;
   const newest = progress.inflight.at(-1);
-  if (newest !== undefined && newest.prevIndex === sent.prevIndex && newest.lastIndex === sent.lastIndex) {
+  if (newest !== undefined && isRepetition(progress, newest, sent)) {
     newest.lastRound = sent.round;
+    newest.lastIndex = sent.lastIndex;
+    progress.inflightBytes += sent.bytes - newest.bytes;
+    newest.bytes = sent.bytes;
     return;
   }
-  if (progress.mode === 'probe') clearInflight(progress);
-  progress.inflight.push({
-    firstRound: sent.round,
-    lastRound: sent.round,
-    prevIndex: sent.prevIndex,
-    lastIndex: sent.lastIndex,
-    bytes: sent.bytes,
-  });
-  progress.inflightBytes += sent.bytes;
-  if (progress.mode === 'replicate') setNext(progress, logIndex(sent.lastIndex + 1));
+  const { round, prevIndex, lastIndex, bytes } = sent;
+  progress.inflight.push({ firstRound: round, lastRound: round, prevIndex, lastIndex, bytes });
+  progress.inflightBytes += bytes;
+  if (progress.mode === 'replicate') setNext(progress, logIndex(lastIndex + 1));
 }
 
 /** The follower's log is durable and equal to ours up to `matchIndex`. True for ever in this term, however late it arrives. */
@@ -106,6 +116,15 @@ export function backtrack(progress: Progress, refusedIndex: LogIndex, candidate:
   progress.mode = 'probe';
   clearInflight(progress);
   setNext(progress, logIndex(Math.max(Math.min(refusedIndex, candidate), progress.match + 1)));
+}
+
+/** While probing, whatever follows the same entry asks the same question. */
+function isRepetition(
+  progress: Progress,
+  newest: InflightAppend,
+  sent: { readonly prevIndex: LogIndex; readonly lastIndex: LogIndex },
+): boolean {
+  return newest.prevIndex === sent.prevIndex && (progress.mode === 'probe' || newest.lastIndex === sent.lastIndex);
 }
 
 function clearInflight(progress: Progress): void {

@@ -7,6 +7,9 @@ import { appendEntry, lastIndex } from './log.ts';
 import type { Leading, Raft } from './state.ts';
 import type { RefusalReason } from './types.ts';
 
+/** Enough to outlast any copy of a message still on its way. */
+const SEEN_PROPOSALS_MAX = 16_384;
+
 /** A proposal of this peer. */
 export function onPropose(raft: Raft, proposalId: string, data: Uint8Array): void {
   const refusal = refusalOf(raft, data);
@@ -21,16 +24,16 @@ export function onPropose(raft: Raft, proposalId: string, data: Uint8Array): voi
   }
 }
 
-/** A proposal passed on by another peer. The same message may arrive twice; the second is neither appended nor refused. */
+/**
+ * A proposal passed on by another peer. Where the same message arrives twice the first decides: if it was accepted the second
+ * must not be refused, if it was refused the second must not be accepted.
+ */
 export function onForwardedPropose(raft: Raft, from: PeerId, proposalId: string, data: Uint8Array): void {
-  if (raft.acceptedProposals.has(proposalId)) return;
+  if (raft.seenProposals.has(proposalId)) return;
+  rememberSeen(raft, proposalId);
   const refusal = raft.leading === undefined ? 'not-leader' : refusalOf(raft, data);
-  if (refusal !== undefined) {
-    send(raft, from, { kind: 'propose-refused', term: raft.term, proposalId, reason: refusal });
-    return;
-  }
-  rememberAccepted(raft, proposalId);
-  append(raft, data);
+  if (refusal === undefined) append(raft, data);
+  else send(raft, from, { kind: 'propose-refused', term: raft.term, proposalId, reason: refusal });
 }
 
 /** The leader's refusal of a proposal that we passed on. */
@@ -55,11 +58,10 @@ function pendingProposals(raft: Raft, leading: Leading): number {
   return lastIndex(raft.log) - Math.max(raft.commitIndex, leading.termStartIndex);
 }
 
-/** Enough to outlast any message still on its way: twice what may be pending. */
-function rememberAccepted(raft: Raft, proposalId: string): void {
-  const accepted = raft.acceptedProposals;
-  accepted.add(proposalId);
-  if (accepted.size <= 2 * raft.settings.maxPendingProposals) return;
-  const [oldest] = accepted;
-  if (oldest !== undefined) accepted.delete(oldest);
+function rememberSeen(raft: Raft, proposalId: string): void {
+  const seen = raft.seenProposals;
+  seen.add(proposalId);
+  if (seen.size <= SEEN_PROPOSALS_MAX) return;
+  const [oldest] = seen;
+  if (oldest !== undefined) seen.delete(oldest);
 }

@@ -54,7 +54,7 @@ export function createRaft(options: RaftOptions): Raft {
     leading: undefined,
     durability: createDurability(lastIndex(log)),
     forwardedReads: new Map(),
-    acceptedProposals: new Set(),
+    seenProposals: new Set(),
     effects: [],
   };
   resetElectionDeadline(raft);

@@ -27,7 +27,7 @@ export function replicate(raft: Raft, leading: Leading): void {
 
 /** A follower that answers heartbeats but lacks entries is asked again: what was sent may have been lost. */
 export function resumeAppends(raft: Raft, leading: Leading, peer: PeerId, progress: Progress): void {
-  if (progress.match >= lastIndex(raft.log)) return;
+  if (progress.match >= lastIndex(raft.log) || raft.nowMs - progress.appendedAtMs < raft.settings.heartbeatMs) return;
   if (progress.mode === 'probe') sendAppend(raft, leading, peer, progress);
   else sendPoll(raft, leading, peer, progress);
 }
@@ -83,7 +83,7 @@ function sendAppendRequest(
     round: leading.round,
   });
   const bytes = entries.reduce((sum, entry) => sum + entryBytes(entry), 0);
-  recordAppend(progress, { round: leading.round, prevIndex, lastIndex: end, bytes });
+  recordAppend(progress, { round: leading.round, prevIndex, lastIndex: end, bytes, nowMs: raft.nowMs });
   progress.commitTold = laterOf(progress.commitTold, logIndex(Math.min(raft.commitIndex, end)));
 }
 

@@ -32,8 +32,8 @@ export interface Raft {
   readonly durability: Durability;
   /** Reads of this peer that the leader was asked for: readId -> deadline. */
   readonly forwardedReads: Map<string, number>;
-  /** Ids of recently accepted forwarded proposals, oldest first: a message that arrives twice is accepted once. */
-  readonly acceptedProposals: Set<string>;
+  /** Ids of proposals that others passed on to us lately, oldest first: a message that arrives twice is decided once. */
+  readonly seenProposals: Set<string>;
 
   /** Effects of the step at hand, in order. */
   effects: RaftEffect[];

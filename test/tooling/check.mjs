@@ -13,7 +13,7 @@ const CONCURRENT_MAX = 2;
 
 /** Name, and what returns the output of a failure or an empty string. The slowest come first. */
 const STEPS = {
-  format: () => run('prettier', ['--check', '--log-level=warn', '--cache', '--cache-location=node_modules/.cache/prettier', '.']),
+  format: () => run('prettier', ['--check', '--log-level=warn', '--cache', '.']),
   types: () => run('tsc', ['-p', 'tsconfig.json', '--pretty', 'false']),
   unused: () => run('knip', ['--no-progress', '--no-config-hints']),
   lint: () => run('oxlint', ['-c', '.oxlintrc.json']),
@@ -39,7 +39,10 @@ async function generatedCodeIsCurrent() {
   try {
     const failure = await run('buf', ['generate', '--output', folder]);
     if (failure !== '') return failure;
-    const [committed, fresh] = await Promise.all([contents(join(PROJECT, 'src/gen')), contents(join(folder, 'src/gen'))]);
+    const [committed, fresh] = await Promise.all([
+      contents(join(PROJECT, 'src/gen')),
+      contents(join(folder, 'src/gen')),
+    ]);
     const files = [...new Set([...committed.keys(), ...fresh.keys()])];
     const differing = files.filter((file) => committed.get(file) !== fresh.get(file));
     return differing.length === 0
@@ -54,7 +57,11 @@ async function generatedCodeIsCurrent() {
 async function contents(folder) {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
-  return new Map(await Promise.all(files.map(async (file) => [file.slice(folder.length + 1), await readFile(file, 'utf8')])));
+  return new Map(
+    await Promise.all(
+      files.map(async (file) => [file.slice(folder.length + 1), await readFile(file, 'utf8')]),
+    ),
+  );
 }
 
 const seconds = (sinceMs) => `${((performance.now() - sinceMs) / 1000).toFixed(1)} s`;

@@ -80,18 +80,22 @@ export function whyForbidden(file, specifier, typeOnly) {
   if (specifier.startsWith('.')) {
     const target = resolveRelative(file, specifier);
     const to = layerOf(target);
-    if (to === undefined) return `${from} may not import ${target}: it is in no layer of test/tooling/layers.mjs`;
+    if (to === undefined)
+      return `${from} may not import ${target}: it is in no layer of test/tooling/layers.mjs`;
     if (isPure(file) && EFFECTFUL_BASE_FILES.includes(target) && !typeOnly) {
       return `${from} is pure: of ${target} it may import types only (time is an input)`;
     }
     const allowed = to === from || rule.folders.includes(to) || (codec && to === 'src/gen');
-    return allowed ? undefined : `${from} may not import ${to}: it may import ${rule.folders.join(', ') || 'nothing outside itself'}`;
+    return allowed
+      ? undefined
+      : `${from} may not import ${to}: it may import ${rule.folders.join(', ') || 'nothing outside itself'}`;
   }
   if (specifier.startsWith('/') || specifier.startsWith('#') || /^(file|data|https?):/.test(specifier)) {
     return `"${specifier}" is neither a relative path, nor a package, nor a node: module`;
   }
   if (isTest(file)) return undefined;
-  if (specifier.startsWith('node:')) return rule.builtins ? undefined : `${from} may not import ${specifier}: it does no I/O`;
+  if (specifier.startsWith('node:'))
+    return rule.builtins ? undefined : `${from} may not import ${specifier}: it does no I/O`;
   const name = packageName(specifier);
   if (rule.packages === 'all' || rule.packages.includes(name)) return undefined;
   if (codec && name === '@bufbuild/protobuf') return undefined;

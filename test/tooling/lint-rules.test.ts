@@ -41,7 +41,9 @@ async function oxlint(args: readonly string[]): Promise<readonly Diagnostic[]> {
 
 function codeOf(diagnostic: Diagnostic): string {
   if (diagnostic.code !== undefined && diagnostic.code !== '') return diagnostic.code;
-  return diagnostic.message.startsWith('Unused oxlint-disable directive') ? 'unused-disable-directive' : diagnostic.message;
+  return diagnostic.message.startsWith('Unused oxlint-disable directive')
+    ? 'unused-disable-directive'
+    : diagnostic.message;
 }
 
 function group(found: readonly { readonly file: string; readonly code: string }[]): Findings {
@@ -105,7 +107,9 @@ describe('the linter', () => {
       .flatMap((part) => Object.entries(part.rules))
       .filter(([, level]) => level !== 'off')
       .map(([rule]) => (rule.includes('/') ? rule.replace(/^(.+)\/(.+)$/, '$1($2)') : `eslint(${rule})`));
-    const shown = new Set((await Promise.all(treeFiles.map(expectedFindings))).flatMap((codes) => codes.split(' ')));
+    const shown = new Set(
+      (await Promise.all(treeFiles.map(expectedFindings))).flatMap((codes) => codes.split(' ')),
+    );
     expect(named.filter((rule) => !shown.has(rule))).toEqual([]);
   });
 });

@@ -16,7 +16,10 @@ function projectPath(filename) {
 function isTypeOnly(node) {
   if (node.importKind === 'type' || node.exportKind === 'type') return true;
   const specifiers = node.specifiers ?? [];
-  return specifiers.length > 0 && specifiers.every((each) => each.importKind === 'type' || each.exportKind === 'type');
+  return (
+    specifiers.length > 0 &&
+    specifiers.every((each) => each.importKind === 'type' || each.exportKind === 'type')
+  );
 }
 
 const layers = {
@@ -38,7 +41,8 @@ const layers = {
       ExportNamedDeclaration: declaration,
       ExportAllDeclaration: declaration,
       ImportExpression(node) {
-        if (node.source.type === 'Literal' && typeof node.source.value === 'string') check(node, node.source.value, false);
+        if (node.source.type === 'Literal' && typeof node.source.value === 'string')
+          check(node, node.source.value, false);
         else if (file.startsWith('src/')) {
           context.report({ node, message: 'import() of a computed path hides which folder it depends on' });
         }
@@ -55,7 +59,8 @@ const layers = {
 const noAsync = {
   create(context) {
     if (!isPure(projectPath(context.filename))) return {};
-    const report = (node, what) => context.report({ node, message: `${what} in the pure core: it returns effects and never waits` });
+    const report = (node, what) =>
+      context.report({ node, message: `${what} in the pure core: it returns effects and never waits` });
     const asyncFunction = (node) => {
       if (node.async) report(node, 'async function');
     };

@@ -30,10 +30,14 @@ export class SummaryReporter implements Reporter {
     const skipped = this.#isFiltered ? [] : tests.filter((test) => test.result().state === 'skipped');
     const unexplained = skipped.filter((test) => reasonOf(test) === undefined);
     for (const test of skipped) {
-      console.log(`skipped: ${test.module.relativeModuleId} > ${test.fullName}: ${reasonOf(test) ?? 'NO REASON GIVEN'}`);
+      console.log(
+        `skipped: ${test.module.relativeModuleId} > ${test.fullName}: ${reasonOf(test) ?? 'NO REASON GIVEN'}`,
+      );
     }
     if (unexplained.length > 0) {
-      console.error(`${unexplained.length} skipped without a reason: use skip('why') or name the suite "… (needs what)"`);
+      console.error(
+        `${unexplained.length} skipped without a reason: use skip('why') or name the suite "… (needs what)"`,
+      );
       process.exitCode = 1;
     }
     const summary: TestSummary = {

@@ -1,7 +1,8 @@
 // What this peer judges when PostgreSQL is killed, frozen, restarted. Times are printed, not asserted, but for their order.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { delay } from '../../../src/base/clock.ts';
+import { delay, until } from '../../../src/base/clock.ts';
 import { peerId } from '../../../src/base/ids.ts';
+import { Network } from './network.ts';
 import { hasPostgres, Instance, PROBE_USER } from './instance.ts';
 import { observe, PG1, type Observed } from './observer.ts';
 
@@ -70,7 +71,9 @@ describe.skipIf(!hasPostgres)('a node that crashes, freezes or is restarted', ()
     const frozenMs = performance.now();
     instance.signal('SIGSTOP');
     const judgement = await watch.becomes('down', 6000);
-    console.log(`SIGSTOP of the postmaster -> no-answer: ${Math.round(judgement.sinceMs - frozenMs)} ms (${judgement.note})`);
+    console.log(
+      `SIGSTOP of the postmaster -> no-answer: ${Math.round(judgement.sinceMs - frozenMs)} ms (${judgement.note})`,
+    );
     expect(judgement.evidence).toBe('no-answer');
     expect(judgement.note).toMatch(/new connections hang/);
     expect(watch.health.snapshot().nodes[0]?.sessionOpen).toBe(true);
@@ -83,7 +86,9 @@ describe.skipIf(!hasPostgres)('a node that crashes, freezes or is restarted', ()
     const frozenMs = performance.now();
     instance.signalAll('SIGSTOP');
     const judgement = await watch.becomes('down', 6000);
-    console.log(`SIGSTOP of everything -> no-answer: ${Math.round(judgement.sinceMs - frozenMs)} ms (${judgement.note})`);
+    console.log(
+      `SIGSTOP of everything -> no-answer: ${Math.round(judgement.sinceMs - frozenMs)} ms (${judgement.note})`,
+    );
     expect(judgement.evidence).toBe('no-answer');
     instance.signalAll('SIGCONT');
     await watch.becomes('up');
@@ -124,7 +129,9 @@ describe.skipIf(!hasPostgres)('a node that crashes, freezes or is restarted', ()
 
   test('our session ended by pg_terminate_backend is opened again, nothing more', async () => {
     const watch = await watchUntilUp();
-    await instance.sql(`select pg_terminate_backend(pid) from pg_stat_activity where usename = '${PROBE_USER}'`);
+    await instance.sql(
+      `select pg_terminate_backend(pid) from pg_stat_activity where usename = '${PROBE_USER}'`,
+    );
     await watch.noted(/administrator/);
     await watch.noted(/answers/);
     await delay(300);
@@ -139,5 +146,45 @@ describe.skipIf(!hasPostgres)('a node that crashes, freezes or is restarted', ()
     const judgement = await observed.becomes('down');
     expect(judgement.evidence).toBe('refused');
     expect(judgement.sinceMs - startedMs).toBeGreaterThan(2000);
+  });
+
+  test('a network that swallows everything is `no-answer`, and is got over by a new session', async () => {
+    const network = await Network.to(instance.port);
+    try {
+      observed = observe(network.port);
+      const watch = observed;
+      await watch.becomes('up');
+      const cutMs = performance.now();
+      network.cut();
+      const judgement = await watch.becomes('down', 6000);
+      console.log(`partition -> no-answer: ${Math.round(judgement.sinceMs - cutMs)} ms (${judgement.note})`);
+      expect(judgement.evidence).toBe('no-answer');
+      network.heal();
+      await watch.becomes('up');
+      await delay(1500);
+      expect(watch.judgement()).toMatchObject({ verdict: 'up', note: 'answers' });
+    } finally {
+      await observed?.close();
+      await network.close();
+    }
+  });
+
+  test('an observer that was stalled, or reaches no quorum, gives no down', async () => {
+    const watch = await watchUntilUp();
+    instance.signalAll('SIGSTOP');
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4000);
+    await until(
+      { what: 'abstention', timeoutMs: 1000, everyMs: 1 },
+      () => watch.judgement().verdict === 'abstain',
+    );
+    expect(watch.judgement().note).toMatch(/stalled/);
+    watch.health.setQuorumReachable(false);
+    await delay(4000);
+    expect(watch.judgement().verdict).toBe('abstain');
+    expect(watch.wasDown()).toBe(false);
+    watch.health.setQuorumReachable(true);
+    await watch.becomes('down', 6000);
+    instance.signalAll('SIGCONT');
+    await watch.becomes('up');
   });
 });

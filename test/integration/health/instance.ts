@@ -1,7 +1,16 @@
 // A real PostgreSQL for these tests: its own data directory and port, run as user postgres where the tests run as root. Every process
 // it started is ended by destroy(), by process id.
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { appendFileSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,12 +19,13 @@ import { until } from '../../../src/base/clock.ts';
 
 export const POSTGRES_BIN = process.env['PG_SENTINEL_TEST_BIN'] ?? '/usr/lib/postgresql/15/bin';
 export const hasPostgres = existsSync(join(POSTGRES_BIN, 'postgres'));
-// Not pg_sentinel_probe: PostgreSQL reserves role names that begin with pg_, without exception.
+// Not sentinel_probe: PostgreSQL reserves role names that begin with pg_, without exception.
 export const PROBE_USER = 'sentinel_probe';
 export const PROBE_PASSWORD = 'probe-secret';
 
 const isRoot = process.getuid?.() === 0;
-const postgresId = (flag: '-u' | '-g'): number => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
+const postgresId = (flag: '-u' | '-g'): number =>
+  Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
 const owner = isRoot ? { uid: postgresId('-u'), gid: postgresId('-g') } : {};
 
 const DDL = `
@@ -56,13 +66,26 @@ export class Instance {
     const place = directory ?? mkdtempSync(join(tmpdir(), 'pg-sentinel-health-'));
     if (owner.uid !== undefined) chownSync(place, owner.uid, owner.gid);
     const instance = new Instance(place, await freePort());
-    execFileSync(join(POSTGRES_BIN, 'initdb'), ['-D', instance.data, '-U', 'postgres', '-A', 'trust', '-N', '--wal-segsize=1'], {
-      ...owner,
-      cwd: '/',
-      stdio: 'ignore',
+    execFileSync(
+      join(POSTGRES_BIN, 'initdb'),
+      ['-D', instance.data, '-U', 'postgres', '-A', 'trust', '-N', '--wal-segsize=1'],
+      {
+        ...owner,
+        cwd: '/',
+        stdio: 'ignore',
+      },
+    );
+    writeFileSync(
+      join(instance.data, 'pg_hba.conf'),
+      `local all all trust\nhost all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n`,
+    );
+    instance.configure({
+      listen_addresses: '127.0.0.1',
+      port: String(instance.port),
+      unix_socket_directories: place,
+      fsync: 'off',
+      ...settings,
     });
-    writeFileSync(join(instance.data, 'pg_hba.conf'), `local all all trust\nhost all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n`);
-    instance.configure({ listen_addresses: '127.0.0.1', port: String(instance.port), unix_socket_directories: place, fsync: 'off', ...settings });
     return instance;
   }
 
@@ -79,7 +102,11 @@ export class Instance {
 
   /** Starts the postmaster and does not wait. */
   spawn(): void {
-    const child = spawn(join(POSTGRES_BIN, 'postgres'), ['-D', this.data], { ...owner, cwd: '/', stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(join(POSTGRES_BIN, 'postgres'), ['-D', this.data], {
+      ...owner,
+      cwd: '/',
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     child.stderr.on('data', (text: Buffer) => appendFileSync(join(this.directory, 'log'), text));
     this.#postmaster = child;
   }
@@ -117,13 +144,22 @@ export class Instance {
   }
 
   signalAll(signal: NodeJS.Signals): void {
-    for (const pid of this.processes()) process.kill(pid, signal);
+    for (const pid of this.processes()) {
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // It has just ended.
+      }
+    }
   }
 
   /** Resolves when the postmaster has ended. */
   async ended(): Promise<void> {
     const child = this.#postmaster;
-    await until({ what: 'postmaster ended', timeoutMs: 30_000, everyMs: 5 }, () => child?.exitCode !== null || child.signalCode !== null);
+    await until(
+      { what: 'postmaster ended', timeoutMs: 30_000, everyMs: 5 },
+      () => child?.exitCode !== null || child.signalCode !== null,
+    );
   }
 
   /** As superuser, over the socket. */
@@ -137,14 +173,24 @@ export class Instance {
   }
 
   async connect(): Promise<pg.Client> {
-    const client = new pg.Client({ host: this.directory, port: this.port, user: 'postgres', database: 'postgres', connectionTimeoutMillis: 5000 });
+    const client = new pg.Client({
+      host: this.directory,
+      port: this.port,
+      user: 'postgres',
+      database: 'postgres',
+      connectionTimeoutMillis: 5000,
+    });
     client.on('error', () => undefined);
     await client.connect();
     return client;
   }
 
   async destroy(): Promise<void> {
-    if (this.#postmaster !== undefined && this.#postmaster.exitCode === null && this.#postmaster.signalCode === null) {
+    if (
+      this.#postmaster !== undefined &&
+      this.#postmaster.exitCode === null &&
+      this.#postmaster.signalCode === null
+    ) {
       this.signalAll('SIGCONT');
       this.signal('SIGQUIT');
       await this.ended();

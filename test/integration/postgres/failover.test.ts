@@ -2,7 +2,7 @@
 // to an assigned timeline, the others following across the gap, the old primary coming back.
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
@@ -14,12 +14,13 @@ import { childProcesses, findPostmaster } from '../../../src/postgres/processes.
 import { promotePostgres } from '../../../src/postgres/promote.ts';
 import { readRole } from '../../../src/postgres/role.ts';
 import { checkpoint, createSlot } from '../../../src/postgres/sql.ts';
-import { isRewindInterrupted, rewindMarker, rewindPostgres } from '../../../src/postgres/rewind.ts';
-import { predictTimeline, removeFillers, placeFillers, listHistories } from '../../../src/postgres/timelines.ts';
+import { isRewindInterrupted } from '../../../src/postgres/rewind-marker.ts';
+import { rewindPostgres } from '../../../src/postgres/rewind.ts';
+import { predictTimeline, placeFillers, listHistories } from '../../../src/postgres/timelines.ts';
 import { cutUpstream, followUpstream, hasStandbySignal, removeStandbySignal, writeStandbySignal } from '../../../src/postgres/upstream.ts';
 import { readWalEnd } from '../../../src/postgres/wal-end.ts';
-import { writeFileDurably } from '../../../src/postgres/durable-files.ts';
-import { configure, openPlace, LIMIT_MS, QUERY, sql, start, startPrimary, stop, upstreamOf, type Instance, type Place } from './instances.ts';
+import { makeDirectory } from '../../../src/postgres/os-user.ts';
+import { configure, openPlace, LIMIT_MS, QUERY, sql, start, startPrimary, stop, upstreamOf, type Instance, type Place, TESTED_VERSIONS } from './instances.ts';
 
 const slotOf = (instance: Instance): string => `${instance.name}_slot`;
 
@@ -227,13 +228,13 @@ for (const version of TESTED_VERSIONS) {
       await positionOf(two);
     });
 
-    test('fillers that lead nowhere are removed, and the standby starts again', async () => {
+    test('fillers that lead nowhere are removed at the next start, which they would prevent', async () => {
       expect(await predictTimeline(two.dataDirectory, timeline(1))).toBe(2);
       expect(await placeFillers({ dataDirectory: two.dataDirectory, current: timeline(1), assigned: timeline(4), owner: two.user.owner })).toEqual([2, 3]);
       expect(await predictTimeline(two.dataDirectory, timeline(1))).toBe(4);
       await stop(two);
-      expect(await removeFillers({ dataDirectory: two.dataDirectory, current: timeline(1) })).toEqual([2, 3]);
       await start(two);
+      expect(await listHistories(two.dataDirectory)).toEqual([]);
     });
 
     test('promotion opens the assigned timeline across a gap, and the others follow', async () => {
@@ -307,12 +308,32 @@ for (const version of TESTED_VERSIONS) {
       await start(two);
     });
 
+    test('a promoted node that crashes before its first checkpoint reports its new timeline', async () => {
+      await cut(three);
+      const { timeline: current } = await positionOf(three);
+      const promotion = await promotePostgres({ ...three, current, assigned: timeline(9), timeoutMs: LIMIT_MS });
+      await stop(three, 0);
+      const end = await readWalEnd(three);
+      expect(end.timeline).toBe(9);
+      expect(end.position).toBeGreaterThan(promotion.switchLsn);
+    });
+
     test('a rewind that was interrupted is refused until a clone has replaced the directory', async () => {
       await stop(one);
-      await writeFileDurably({ path: rewindMarker(one.dataDirectory), content: '', mode: 0o600, owner: one.user.owner });
-      if (at.binaries.has.pgRewind) {
-        await expect(rewindPostgres({ ...one, source: upstreamOf(two, 'x'), timeoutMs: LIMIT_MS })).rejects.toThrow(/clone instead/);
-      }
+      // A pg_rewind that takes long, and is killed.
+      const directory = join(at.root, 'slow');
+      await makeDirectory(at.user, directory);
+      await writeFile(join(directory, 'pg_rewind'), '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 });
+      const binaries = { ...at.binaries, directory, has: { ...at.binaries.has, pgRewind: true } };
+      const abort = new AbortController();
+      const rewinding = rewindPostgres({ ...one, binaries, source: upstreamOf(two, 'x'), timeoutMs: LIMIT_MS, signal: abort.signal });
+      rewinding.catch(() => undefined);
+      await waitUntil('a rewind', () => isRewindInterrupted(one.dataDirectory));
+      abort.abort(new Error('killed'));
+      await expect(rewinding).rejects.toThrow('killed');
+      expect(await isRewindInterrupted(one.dataDirectory)).toBe(true);
+      await expect(rewindPostgres({ ...one, binaries, source: upstreamOf(two, 'x'), timeoutMs: LIMIT_MS })).rejects.toThrow(/clone instead/);
+      await expect(start(one)).rejects.toThrow(/clone it/);
       await clone(one, two, 'protocol');
       expect(await isRewindInterrupted(one.dataDirectory)).toBe(false);
       expect(await readFile(join(one.dataDirectory, 'pg_wal', '00000005.history'), 'utf8')).toContain('1\t');

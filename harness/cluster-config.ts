@@ -1,0 +1,57 @@
+// The configuration files of a local cluster's peers, with default timing: the demo and the benchmark measure what a user gets.
+import { stringify } from 'yaml';
+
+export interface HostPlan {
+  readonly peer: string;
+  readonly node: string;
+  /** Everything of this host is below it. */
+  readonly directory: string;
+  readonly peerPort: number;
+  readonly nodePort: number;
+}
+
+export interface ClusterSecrets {
+  readonly replication: string;
+  readonly probe: string;
+}
+
+export const GROUP = 'main';
+export const SUPERUSER = 'postgres';
+
+export const dataDirectory = (host: HostPlan): string => `${host.directory}/pgdata`;
+export const socketDirectory = (host: HostPlan): string => `${host.directory}/s`;
+export const configFile = (host: HostPlan): string => `${host.directory}/sentineld.yaml`;
+
+/** The YAML of one peer. */
+export function renderConfig(options: {
+  readonly cluster: string;
+  readonly host: HostPlan;
+  readonly hosts: readonly HostPlan[];
+  readonly secrets: ClusterSecrets;
+  readonly binDirectory: string;
+}): string {
+  const { host, secrets } = options;
+  return stringify({
+    cluster: options.cluster,
+    peer: host.peer,
+    peers: Object.fromEntries(options.hosts.map((each) => [each.peer, `127.0.0.1:${each.peerPort}`])),
+    state_directory: `${host.directory}/state`,
+    node: {
+      name: host.node,
+      group: GROUP,
+      address: `127.0.0.1:${host.nodePort}`,
+      data_directory: dataDirectory(host),
+      socket_directory: socketDirectory(host),
+      bin_directory: options.binDirectory,
+      // Small, because three servers share this machine; `mmap` keeps their shared memory files in the data directory.
+      parameters: { shared_buffers: '32MB', max_connections: 60, dynamic_shared_memory_type: 'mmap' },
+      hba: ['host all all 127.0.0.1/32 scram-sha-256'],
+    },
+    users: {
+      superuser: { name: SUPERUSER },
+      replication: { name: 'sentinel_replication', password: secrets.replication },
+      probe: { name: 'sentinel_probe', password: secrets.probe },
+    },
+    log: { level: 'info', format: 'json' },
+  });
+}

@@ -1,0 +1,133 @@
+// One host of the local cluster: a sentineld and the PostgreSQL it manages, with the handles that faults need. PostgreSQL
+// outlives its sentineld by design, so stopping one never stops the other here.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { until } from '../src/base/clock.ts';
+import { findPostmaster, isAlive, signalProcess } from '../src/postgres/processes.ts';
+import { configFile, dataDirectory, socketDirectory, type HostPlan } from './cluster-config.ts';
+import { freezeBelow, processesBelow, signalAll, thawBelow } from './processes.ts';
+import type { Target } from './session.ts';
+
+export interface Host {
+  readonly peer: string;
+  readonly node: string;
+  /** Where sentineld listens, for admin clients. */
+  readonly address: string;
+  /** Where PostgreSQL listens. */
+  readonly target: Target;
+  readonly directory: string;
+  readonly socketDirectory: string;
+  readonly dataDirectory: string;
+  readonly logFile: string;
+  /** Undefined when sentineld is not running (any more). */
+  readonly sentineldPid: number | undefined;
+  /** How sentineld ended by itself, for messages; undefined while it runs or when it was ended from here. */
+  readonly sentineldFailure: string | undefined;
+  startSentineld(): void;
+  /** Sends the signal (SIGKILL by default) and resolves when the process is gone. */
+  stopSentineld(signal?: NodeJS.Signals): Promise<void>;
+  /** The postmaster's pid, or undefined when PostgreSQL is not running. */
+  postmasterPid(): number | undefined;
+  /** SIGKILL to the postmaster; returns its pid. Throws where there is none. */
+  killPostmaster(): number;
+  /** SIGSTOP to every process of the host; resolves when all stand still. */
+  freeze(): Promise<void>;
+  /** SIGCONT to every process of the host, or to PostgreSQL's alone. */
+  thaw(which?: 'all' | 'postgres'): void;
+  /** SIGSTOP to the walsenders of this host: it goes on, and what it commits reaches no standby. */
+  stopWalSenders(): void;
+}
+
+const STOP_TIMEOUT_MS = 15_000;
+
+export function createHost(plan: HostPlan, sentineldProgram: string): Host {
+  const data = dataDirectory(plan);
+  const logFile = `${plan.directory}/sentineld.log`;
+  let child: ChildProcess | undefined;
+  let isWanted = false;
+  let failure: string | undefined;
+
+  const startSentineld = (): void => {
+    if (child !== undefined) throw new Error(`sentineld of peer ${plan.peer} already runs with pid ${child.pid}`);
+    failure = undefined;
+    isWanted = true;
+    const log = openSync(logFile, 'a');
+    // A session of its own: a Ctrl-C in the terminal is for the owner of the cluster, who ends this one in order.
+    const started = spawn(process.execPath, [sentineldProgram, '--config', configFile(plan)], {
+      cwd: plan.directory,
+      detached: true,
+      stdio: ['ignore', log, log],
+    });
+    closeSync(log);
+    child = started;
+    const ended = (how: string): void => {
+      if (child !== started) return;
+      child = undefined;
+      if (isWanted) failure = `sentineld of peer ${plan.peer} ended (${how}): ${lastLines(logFile)}`;
+    };
+    started.once('exit', (code, signal) => ended(signal ?? `exit code ${code}`));
+    started.once('error', (error) => ended(error.message));
+  };
+
+  const stopSentineld = async (signal: NodeJS.Signals = 'SIGKILL'): Promise<void> => {
+    const pid = child?.pid;
+    isWanted = false;
+    if (pid === undefined) return;
+    signalProcess(pid, signal);
+    const what = `sentineld of peer ${plan.peer} (pid ${pid}) to end on ${signal}`;
+    await until({ what, timeoutMs: STOP_TIMEOUT_MS, everyMs: 2 }, () => child === undefined || !isAlive(pid));
+    child = undefined;
+  };
+
+  const postmasterPid = (): number | undefined => findPostmaster(data)?.pid;
+  return {
+    peer: plan.peer,
+    node: plan.node,
+    address: `127.0.0.1:${plan.peerPort}`,
+    target: { node: plan.node, host: '127.0.0.1', port: plan.nodePort },
+    directory: plan.directory,
+    socketDirectory: socketDirectory(plan),
+    dataDirectory: data,
+    logFile,
+    get sentineldPid() {
+      return child?.pid;
+    },
+    get sentineldFailure() {
+      return failure;
+    },
+    startSentineld,
+    stopSentineld,
+    postmasterPid,
+    killPostmaster() {
+      const pid = postmasterPid();
+      if (pid === undefined) throw new Error(`cannot kill the postmaster of ${plan.node}: it does not run`);
+      signalProcess(pid, 'SIGKILL');
+      return pid;
+    },
+    freeze: async () => void (await freezeBelow(plan.directory)),
+    thaw: (which = 'all') => thawBelow(plan.directory, ({ cwd }) => which === 'all' || cwd.startsWith(data)),
+    stopWalSenders: () => signalAll(walSenders(data), 'SIGSTOP'),
+  };
+}
+
+function walSenders(data: string): number[] {
+  const processes = processesBelow(data);
+  return processes.map(({ pid }) => pid).filter((pid) => / walsender /.test(title(pid)));
+}
+
+function title(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
+}
+
+/** The end of a log, short enough for a message. */
+function lastLines(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim().split('\n').slice(-3).join(' | ').slice(-600) || 'its log is empty';
+  } catch {
+    return 'it has no log';
+  }
+}

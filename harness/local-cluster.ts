@@ -1,0 +1,159 @@
+// Three (or N) hosts on one machine: a sentineld and a PostgreSQL each, on free loopback ports, in one temporary directory.
+// Owns everything it starts: `close()` ends every process below the directory and removes it, and a reaper does so when this
+// process ends without. Never touches a PostgreSQL that is not its own.
+import { randomBytes } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DeadlineError, until } from '../src/base/clock.ts';
+import { findBinaries } from '../src/postgres/binaries.ts';
+import { findOsUser } from '../src/postgres/os-user.ts';
+import type { GroupView, StatusView } from '../src/transport/types.ts';
+import { clusterAdmin, type ClusterAdmin } from './admin.ts';
+import { configFile, dataDirectory, GROUP, renderConfig, type HostPlan } from './cluster-config.ts';
+import { createHost, type Host } from './host.ts';
+import { endEverythingBelow, makePlace, removePlace } from './place.ts';
+import { freePorts } from './ports.ts';
+import { compiled } from './programs.ts';
+import { startReaper } from './reaper.ts';
+
+export interface LocalClusterOptions {
+  readonly cluster: string;
+  readonly hostCount: number;
+  /** Another sentineld than the built one: only for the benchmark's controls. */
+  readonly sentineldProgram?: string;
+  readonly signal: AbortSignal;
+}
+
+export interface LocalCluster {
+  readonly directory: string;
+  readonly hosts: readonly Host[];
+  /** Directory of PostgreSQL's programs, its major version, and the user it runs as. */
+  readonly postgres: { readonly directory: string; readonly version: number; readonly user: string; readonly source: string };
+  readonly admin: ClusterAdmin;
+  hostOf(node: string): Host;
+  /** The primary's host as the log has it now. */
+  primary(): Promise<Host>;
+  /** Waits until `condition` accepts the group's status; says what the status was when it never does. */
+  waitFor(what: string, timeoutMs: number, condition: (group: GroupView, status: StatusView) => boolean): Promise<GroupView>;
+  /** Waits until one node is primary and all others stream and count in the sync rule. */
+  waitUntilHealthy(timeoutMs: number): Promise<GroupView>;
+  close(): Promise<void>;
+}
+
+const POLL_MS = 20;
+const CLOSE_TIMEOUT_MS = 20_000;
+
+/** Makes the directory and the files; starts every sentineld. Does not wait until they are ready. */
+export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
+  const program = options.sentineldProgram ?? compiled('src/daemon/sentineld.js');
+  const user = await findOsUser({ configured: undefined });
+  const directory = await makePlace(user);
+  const plans = await planHosts(directory, options.hostCount);
+  const dataDirectories = plans.map(dataDirectory);
+  const reaper = startReaper(directory, dataDirectories);
+  const clean = async (): Promise<void> => {
+    try {
+      await endEverythingBelow({ directory, dataDirectories, timeoutMs: CLOSE_TIMEOUT_MS });
+      await removePlace(directory);
+    } finally {
+      await reaper.dismiss();
+    }
+  };
+  try {
+    const privateDirectory = join(directory, 'postgresql');
+    const binaries = await findBinaries({ user, binDirectory: undefined, dataDirectory: undefined, privateDirectory });
+    options.signal.throwIfAborted();
+    const secrets = { replication: randomBytes(12).toString('hex'), probe: randomBytes(12).toString('hex') };
+    for (const host of plans) {
+      await mkdir(host.directory, { mode: 0o755 });
+      const text = renderConfig({ cluster: options.cluster, host, hosts: plans, secrets, binDirectory: binaries.directory });
+      await writeFile(configFile(host), text, { mode: 0o600 });
+    }
+    const hosts = plans.map((plan) => createHost(plan, program));
+    for (const host of hosts) host.startSentineld();
+    const admin = clusterAdmin(hosts.map(({ address }) => address));
+    const postgres = { directory: binaries.directory, version: binaries.version, user: user.name, source: binaries.source };
+    return handle({ options, directory, hosts, postgres, admin, clean });
+  } catch (error) {
+    await clean();
+    throw error;
+  }
+}
+
+async function planHosts(directory: string, count: number): Promise<HostPlan[]> {
+  const ports = await freePorts(2 * count);
+  return Array.from({ length: count }, (_, at) => {
+    const peer = String.fromCharCode('a'.charCodeAt(0) + at);
+    const [peerPort, nodePort] = [ports[2 * at], ports[2 * at + 1]];
+    if (peerPort === undefined || nodePort === undefined) throw new Error(`no ports for peer ${peer}`);
+    return { peer, node: `pg${at + 1}`, directory: join(directory, peer), peerPort, nodePort };
+  });
+}
+
+function handle(parts: {
+  readonly options: LocalClusterOptions;
+  readonly directory: string;
+  readonly hosts: readonly Host[];
+  readonly postgres: LocalCluster['postgres'];
+  readonly admin: ClusterAdmin;
+  readonly clean: () => Promise<void>;
+}): LocalCluster {
+  const { hosts, admin } = parts;
+  const { signal } = parts.options;
+  const hostOf = (node: string): Host => {
+    const host = hosts.find((each) => each.node === node);
+    if (host === undefined) throw new Error(`there is no node ${node} among ${hosts.map((each) => each.node).join(', ')}`);
+    return host;
+  };
+  const waitFor: LocalCluster['waitFor'] = async (what, timeoutMs, condition) => {
+    let last = 'no peer has answered';
+    try {
+      return await until({ what, timeoutMs, everyMs: POLL_MS, signal }, async () => {
+        const failure = hosts.map((host) => host.sentineldFailure).find((text) => text !== undefined);
+        if (failure !== undefined) throw new Error(failure);
+        const status = await admin.status().catch((error: unknown) => void (last = (error as Error).message));
+        const group = status?.groups.find((each) => each.group === GROUP);
+        if (status !== undefined) last = group === undefined ? 'the group is not created' : describeGroup(group);
+        return status !== undefined && group !== undefined && condition(group, status) ? group : undefined;
+      });
+    } catch (error) {
+      if (error instanceof DeadlineError) throw new DeadlineError(`${error.message}; last seen: ${last}`);
+      throw error;
+    }
+  };
+  let closing: Promise<void> | undefined;
+  return {
+    ...parts,
+    hostOf,
+    async primary() {
+      const group = await waitFor('a primary', 5000, ({ primary }) => primary !== undefined);
+      return hostOf(group.primary ?? '');
+    },
+    waitFor,
+    waitUntilHealthy: (timeoutMs) => waitFor('all nodes streaming and in the sync rule', timeoutMs, (group) => isHealthy(group, hosts.length)),
+    close() {
+      closing ??= (async () => {
+        admin.close();
+        await parts.clean();
+      })();
+      return closing;
+    },
+  };
+}
+
+/** One primary, and every other node a standby that streams and counts in the sync rule; no change of it under way. */
+export function isHealthy(group: GroupView, nodeCount: number): boolean {
+  if (group.phase !== 'running' || group.ruleChange !== undefined || group.nodes.length !== nodeCount) return false;
+  const named = new Set(group.rule.match(/[a-z][a-z0-9_-]*/g) ?? []);
+  return group.nodes.every((node) =>
+    node.node === group.primary
+      ? node.role === 'primary'
+      : node.role === 'standby' && node.state === 'streaming' && named.has(node.node) && (node.sync === 'quorum' || node.sync === 'sync'),
+  );
+}
+
+/** `running, epoch 3, rule 1 of pg2; pg1 primary running, pg2 standby streaming, pg3 none cloning`. */
+export function describeGroup(group: GroupView): string {
+  const nodes = group.nodes.map(({ node, role, state, message }) => `${node} ${role} ${state}${message === undefined ? '' : ` (${message})`}`);
+  return `${group.phase}, epoch ${group.epoch}, rule ${group.rule}${group.ruleChange === undefined ? '' : ` -> ${group.ruleChange}`}; ${nodes.join(', ')}`;
+}

@@ -1,0 +1,28 @@
+// Free loopback ports. Below the range that the kernel hands out to outgoing connections (32768 and up by default), so
+// that a port found free is not taken by some client before the server binds it.
+import { randomInt } from 'node:crypto';
+import { createServer } from 'node:net';
+
+const FIRST_PORT = 12_000;
+const LAST_PORT = 31_000;
+const TRY_COUNT_MAX = 500;
+
+/** `count` different ports of 127.0.0.1 that nobody listens on now. */
+export async function freePorts(count: number): Promise<number[]> {
+  const ports = new Set<number>();
+  for (let tries = 0; ports.size < count; tries++) {
+    if (tries >= TRY_COUNT_MAX) throw new Error(`found only ${ports.size} of ${count} free ports from ${FIRST_PORT} to ${LAST_PORT}`);
+    const port = randomInt(FIRST_PORT, LAST_PORT);
+    if (!ports.has(port) && (await isFree(port))) ports.add(port);
+  }
+  return [...ports];
+}
+
+/** Whether 127.0.0.1:`port` can be bound now. */
+export function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen({ port, host: '127.0.0.1', exclusive: true }, () => server.close(() => resolve(true)));
+  });
+}

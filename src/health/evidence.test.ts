@@ -1,0 +1,474 @@
+// The table of docs/detection.md, row by row: events in, verdict out. Times are those of DEFAULT_HEALTH_SETTINGS.
+import { describe, expect, test } from 'vitest';
+import { epoch, nodeId, peerId } from '../base/ids.ts';
+import { isEdge, judge, startJudging, type EvidenceState } from './evidence.ts';
+import type { HealthEvent, Judgement, Target, WriteOutcome } from './events.ts';
+import { DEFAULT_HEALTH_SETTINGS, TICK_MS } from './settings.ts';
+
+const SELF = peerId('p1');
+const PRIMARY: Target = {
+  node: nodeId('pg2'),
+  host: 'h',
+  port: 5432,
+  epoch: epoch(3),
+  expect: 'primary',
+  hostPeer: peerId('p2'),
+};
+
+type Unstamped<T> = T extends unknown ? Omit<T, 'nowMs'> : never;
+type Step = Unstamped<HealthEvent>;
+
+/** One observer in a story: `at` moves the clock on, ticking, and then tells an event. */
+class Story {
+  #state: EvidenceState;
+  #nowMs = 0;
+  readonly edges: Judgement[] = [];
+
+  constructor(target: Partial<Target> = {}) {
+    this.#state = startJudging({
+      self: SELF,
+      settings: DEFAULT_HEALTH_SETTINGS,
+      target: { ...PRIMARY, ...target },
+      nowMs: 0,
+    });
+  }
+
+  get now(): Judgement {
+    return this.#state.judgement;
+  }
+
+  tell(...steps: Step[]): this {
+    for (const step of steps) this.#judge({ ...step, nowMs: this.#nowMs });
+    return this;
+  }
+
+  /** Lets time pass. */
+  wait(ms: number): this {
+    const endMs = this.#nowMs + ms;
+    while (this.#nowMs < endMs) {
+      this.#nowMs = Math.min(this.#nowMs + TICK_MS, endMs);
+      this.#judge({ kind: 'tick', nowMs: this.#nowMs });
+    }
+    return this;
+  }
+
+  /** `ms` of probes and checks of new connections as a well primary answers them. */
+  well(ms: number, write: WriteOutcome = { kind: 'ok' }): this {
+    for (let passedMs = 0; passedMs < ms; passedMs += 500)
+      this.tell(ask('write'), answer({ write }), ask(), CONNECTION_ANSWERED).wait(500);
+    return this;
+  }
+
+  #judge(event: HealthEvent): void {
+    const before = this.#state.judgement;
+    this.#state = judge(this.#state, event).state;
+    if (isEdge(before, this.#state.judgement)) this.edges.push(this.#state.judgement);
+  }
+}
+
+const ask = (what: 'connection' | 'read' | 'write' = 'connection'): Step => ({ kind: 'asked', what });
+const answer = (options: { inRecovery?: boolean; write?: WriteOutcome } = {}): Step => ({
+  kind: 'answered',
+  latencyMs: 1,
+  inRecovery: options.inRecovery ?? false,
+  write: options.write ?? { kind: 'ok' },
+});
+const CONNECTED: Step = { kind: 'connected' };
+const CONNECTION_ANSWERED: Step = { kind: 'connection-answered' };
+const REFUSED: Step = { kind: 'connection-refused' };
+const CLOSED: Step = { kind: 'session-ended', how: 'closed' };
+const HOST_GONE: Step = { kind: 'host-says', gone: true };
+const TOO_MANY: Step = { kind: 'server-said', word: { kind: 'too-many-connections' } };
+const FAILED: WriteOutcome = { kind: 'failed', why: 'disk full (53100)' };
+const abstains = (why: string | undefined): Step => ({ kind: 'observer', abstains: why });
+const down = (evidence: string): object => ({ verdict: 'down', evidence });
+
+const upStory = (target: Partial<Target> = {}): Story =>
+  new Story(target).tell(ask(), CONNECTED, ask('write'), answer()).wait(500).tell(ask('write'), answer());
+const refuse = (story: Story, count: number, everyMs = 40): Story => {
+  for (let tried = 0; tried < count; tried += 1) story.tell(ask(), REFUSED).wait(everyMs);
+  return story;
+};
+
+describe('up', () => {
+  test('a node is unknown until it answers as expected', () => {
+    const story = new Story();
+    expect(story.now.verdict).toBe('unknown');
+    expect(story.tell(ask(), CONNECTED).now.verdict).toBe('unknown');
+    expect(story.tell(ask('write'), answer()).now).toEqual({ verdict: 'up', sinceMs: 0, note: 'answers' });
+    expect(story.edges).toHaveLength(1);
+  });
+
+  test('a primary is not up by a read alone; a standby is', () => {
+    const read = answer({ write: { kind: 'not-tried' } });
+    expect(new Story().tell(CONNECTED, ask('read'), read).now.verdict).toBe('unknown');
+    expect(new Story({ expect: 'standby' }).tell(CONNECTED, ask('read'), read).now).toMatchObject({
+      verdict: 'up',
+      note: /./,
+    });
+  });
+
+  test('well for an hour is one edge', () => {
+    const story = upStory().well(3_600_000);
+    expect(story.edges.map((edge) => edge.verdict)).toEqual(['up']);
+  });
+});
+
+describe('processes-gone', () => {
+  test('its own agent is believed at once, even while the session is open', () => {
+    const story = upStory({ hostPeer: SELF }).tell({ kind: 'local-processes', gone: true });
+    expect(story.now).toMatchObject(down('processes-gone'));
+  });
+
+  test('the local agent has no say about the node of another peer', () => {
+    expect(upStory().tell({ kind: 'local-processes', gone: true }).now.verdict).toBe('up');
+  });
+
+  test('the agent`s word rules over the grace of a clean shutdown', () => {
+    const story = upStory({ hostPeer: SELF }).tell(
+      { kind: 'session-ended', how: 'administrator' },
+      ask(),
+      REFUSED,
+    );
+    expect(story.now.verdict).toBe('up');
+    expect(story.tell({ kind: 'local-processes', gone: true }).now).toMatchObject(down('processes-gone'));
+  });
+
+  test.each([
+    ['first the word, then close and refusal', [HOST_GONE, CLOSED, ask(), REFUSED]],
+    ['first close and refusal, then the word', [CLOSED, ask(), REFUSED, HOST_GONE]],
+  ])('another peer joins at once: %s', (_, steps) => {
+    const story = upStory().tell(...steps.slice(0, -1));
+    expect(story.now.verdict).toBe('up');
+    expect(story.tell(...steps.slice(-1)).now).toMatchObject(down('processes-gone'));
+  });
+
+  test('the word alone does not make another peer join while its session is open or its connection is answered', () => {
+    expect(upStory().tell(HOST_GONE).wait(1000).now.verdict).toBe('up');
+    expect(upStory().tell(CLOSED, HOST_GONE, ask(), CONNECTED, CLOSED, ask(), REFUSED).now.verdict).toBe(
+      'up',
+    );
+  });
+
+  test('a word is forgotten after an answer to a later question, and when it is taken back', () => {
+    expect(
+      upStory().tell(HOST_GONE).wait(100).tell(ask('write'), answer(), CLOSED, ask(), REFUSED).now.verdict,
+    ).toBe('up');
+    expect(
+      upStory().tell(HOST_GONE, { kind: 'host-says', gone: false }, CLOSED, ask(), REFUSED).now.verdict,
+    ).toBe('up');
+  });
+
+  test('an answer to a question from before the word does not outdo it', () => {
+    const story = upStory().tell(ask('write')).wait(50).tell(HOST_GONE, answer(), CLOSED, ask(), REFUSED);
+    expect(story.now).toMatchObject(down('processes-gone'));
+  });
+});
+
+describe('refused', () => {
+  test('three refusals after a lost connection, within about 150 ms', () => {
+    const story = refuse(upStory().tell(CLOSED), 2);
+    expect(story.now.verdict).toBe('up');
+    expect(story.tell(ask(), REFUSED).now).toMatchObject({
+      ...down('refused'),
+      note: 'refused 3 times within 80ms',
+    });
+  });
+
+  test('a burst of refusals is one observation', () => {
+    expect(upStory().tell(CLOSED, REFUSED, REFUSED, REFUSED, REFUSED).now.verdict).toBe('up');
+  });
+
+  test('an answer in between begins the count anew', () => {
+    const story = refuse(upStory().tell(CLOSED), 2).tell(ask(), CONNECTION_ANSWERED);
+    expect(refuse(story, 2).now.verdict).toBe('up');
+  });
+
+  test('a node never seen up needs downAfterMs of refusals', () => {
+    const story = refuse(new Story(), 3, 500);
+    expect(story.now.verdict).toBe('unknown');
+    expect(refuse(story, 2, 500).now).toMatchObject(down('refused'));
+  });
+
+  test('refusals beside an open session need downAfterMs', () => {
+    const story = refuse(upStory(), 5, 40);
+    expect(story.now.verdict).toBe('up');
+    expect(story.wait(2000).now).toMatchObject(down('refused'));
+  });
+
+  test.each([
+    ['its session was ended by an administrator', { kind: 'session-ended', how: 'administrator' }],
+    ['it says that it is shutting down', { kind: 'server-said', word: { kind: 'shutting-down' } }],
+  ] as const)('a clean shutdown gets restartGraceMs: %s', (_, sign) => {
+    const story = upStory().tell(sign, CLOSED);
+    expect(refuse(story, 19, 500).now.verdict).toBe('up');
+    expect(refuse(story, 3, 500).now).toMatchObject(down('refused'));
+  });
+
+  test('a clean restart within the grace is no edge at all', () => {
+    const story = upStory().tell({ kind: 'session-ended', how: 'administrator' });
+    refuse(story, 10, 500).tell(ask(), CONNECTED, ask('write'), answer()).well(20_000);
+    expect(story.edges.map((edge) => edge.verdict)).toEqual(['up']);
+  });
+
+  test('the grace does not cover silence: a host that goes off after a clean stop is no-answer', () => {
+    const story = upStory().tell({ kind: 'session-ended', how: 'administrator' });
+    refuse(story, 2, 500).tell(ask()).wait(2100);
+    expect(story.now).toMatchObject(down('no-answer'));
+  });
+
+  test('a crash after a clean restart gets no grace', () => {
+    const story = upStory().tell({ kind: 'session-ended', how: 'administrator' }, ask(), CONNECTED, CLOSED);
+    expect(refuse(story, 3).now).toMatchObject(down('refused'));
+  });
+});
+
+describe('no-answer', () => {
+  test('silence is counted from the last answer', () => {
+    const story = upStory().wait(500).tell(ask('write')).wait(1400);
+    expect(story.now.verdict).toBe('up');
+    expect(story.wait(100).now).toMatchObject(down('no-answer'));
+  });
+
+  test('silence without a question that stood for half of it is no evidence', () => {
+    const story = upStory().wait(5000);
+    expect(story.now.verdict).toBe('up');
+    expect(story.tell(ask('write')).wait(900).now.verdict).toBe('up');
+    expect(story.wait(100).now).toMatchObject(down('no-answer'));
+  });
+
+  test('connections that hang after a close count from the close', () => {
+    const story = upStory().tell(CLOSED, ask()).wait(1900);
+    expect(story.now.verdict).toBe('up');
+    expect(story.wait(100).now).toMatchObject(down('no-answer'));
+  });
+
+  test('a frozen postmaster: new connections hang although the session answers', () => {
+    const story = upStory();
+    story.tell(ask());
+    for (let round = 0; round < 4; round += 1) story.tell(ask('write'), answer(), ask()).wait(500);
+    expect(story.now).toMatchObject({
+      ...down('no-answer'),
+      note: 'new connections hang for 2.0s although the open one answers',
+    });
+    expect(story.tell(ask('write'), answer()).wait(500).now.verdict).toBe('down');
+    expect(story.tell(CONNECTION_ANSWERED).now.verdict).toBe('down');
+    expect(story.tell(ask('write'), answer()).now.verdict).toBe('up');
+  });
+
+  test('a read that hangs beside answered connections needs writeDownAfterMs', () => {
+    const story = upStory({ expect: 'standby' }).tell(ask('read')).wait(10);
+    for (let round = 0; round < 9; round += 1) story.tell(ask(), CONNECTION_ANSWERED).wait(1000);
+    expect(story.now.verdict).toBe('up');
+    expect(story.tell(ask(), CONNECTION_ANSWERED).wait(1000).now).toMatchObject(down('no-answer'));
+  });
+
+  test('a session given up for silence is no word from the node', () => {
+    const story = upStory()
+      .tell(ask('write'))
+      .wait(1000)
+      .tell({ kind: 'session-ended', how: 'given-up' }, ask())
+      .wait(1000);
+    expect(story.now).toMatchObject(down('no-answer'));
+  });
+});
+
+describe('write-failing', () => {
+  test('writes that fail for writeDownAfterMs, and only a write takes it back', () => {
+    const story = upStory().well(9500, FAILED);
+    expect(story.now.verdict).toBe('up');
+    expect(story.now.note).toBe('writes fail: disk full (53100)');
+    story.well(1000, FAILED);
+    expect(story.now).toMatchObject(down('write-failing'));
+    story.well(1000, { kind: 'inconclusive', why: 'lock timeout' });
+    expect(story.tell(TOO_MANY).now).toMatchObject(down('write-failing'));
+    expect(story.tell(ask('write'), answer()).now.verdict).toBe('up');
+  });
+
+  test('a single success begins the count anew', () => {
+    expect(upStory().well(9500, FAILED).well(500).well(9500, FAILED).now.verdict).toBe('up');
+  });
+
+  test('a write that hangs while new connections are answered', () => {
+    const story = upStory().tell(ask('write')).wait(10);
+    for (let round = 0; round < 9; round += 1) story.tell(ask(), CONNECTION_ANSWERED).wait(1000);
+    expect(story.now.verdict).toBe('up');
+    story.tell(ask(), CONNECTION_ANSWERED).wait(1000);
+    expect(story.now).toMatchObject({
+      ...down('write-failing'),
+      note: 'a write hangs for 10.0s although new connections are answered',
+    });
+  });
+
+  test('a hang goes on counting when the session is given up and its lock remains', () => {
+    const story = upStory().tell(ask('write')).wait(10).tell(ask(), CONNECTION_ANSWERED).wait(5000);
+    story
+      .tell({ kind: 'session-ended', how: 'given-up' }, ask(), CONNECTED)
+      .well(6000, { kind: 'inconclusive', why: 'lock timeout' });
+    expect(story.now).toMatchObject(down('write-failing'));
+  });
+
+  test.each([
+    { kind: 'excused', why: 'read-only on purpose' },
+    { kind: 'excused', why: 'refuses writes to avoid wraparound' },
+    { kind: 'excused', why: 'the heartbeat table is missing' },
+    { kind: 'inconclusive', why: 'lock timeout on the heartbeat' },
+  ] as const)('not down: $why', (write) => {
+    const story = upStory().well(3_600_000, write);
+    expect(story.now).toMatchObject({ verdict: 'up', note: `${write.why}: not down` });
+    expect(story.edges).toHaveLength(1);
+  });
+
+  test('writes do not matter on a standby', () => {
+    expect(upStory({ expect: 'standby' }).well(60_000, FAILED).now.verdict).toBe('up');
+  });
+});
+
+describe('in-recovery', () => {
+  const startingUp: Step = { kind: 'server-said', word: { kind: 'starting-up' } };
+  const hear = (story: Story, step: Step, ms: number): Story => {
+    for (let passedMs = 0; passedMs < ms; passedMs += 500) story.tell(ask(), step).wait(500);
+    return story;
+  };
+
+  test('starting up for recoveryDownAfterMs', () => {
+    const story = hear(upStory().tell(CLOSED), startingUp, 29_500);
+    expect(story.now).toMatchObject({ verdict: 'up', note: 'the database system is starting up: waiting' });
+    expect(hear(story, startingUp, 1000).now).toMatchObject(down('in-recovery'));
+    expect(story.tell(TOO_MANY).now.verdict).toBe('down');
+    expect(story.tell(CONNECTED, ask('write'), answer()).now.verdict).toBe('up');
+  });
+
+  test('a crash loop ends as in-recovery although each start is short', () => {
+    const story = upStory().tell(CLOSED);
+    for (let crash = 0; crash < 12; crash += 1) refuse(hear(story, startingUp, 2500), 1, 300);
+    expect(story.now).toMatchObject(down('in-recovery'));
+  });
+
+  test('backends that restart after one was killed are alive', () => {
+    const story = upStory().tell({ kind: 'session-ended', how: 'backend-crash' });
+    hear(story, { kind: 'server-said', word: { kind: 'restarting-backends' } }, 5000).tell(
+      CONNECTED,
+      ask('write'),
+      answer(),
+    );
+    expect(story.edges.map((edge) => edge.verdict)).toEqual(['up']);
+  });
+
+  test('a server in recovery where a primary is expected, counted from when it was expected', () => {
+    const recovering = answer({ inRecovery: true, write: { kind: 'not-tried' } });
+    const story = upStory({ expect: 'standby' });
+    for (let passedMs = 0; passedMs < 60_000; passedMs += 500) story.tell(ask('read'), recovering).wait(500);
+    story.tell({ kind: 'target', target: { ...PRIMARY, epoch: epoch(4) } });
+    for (let passedMs = 0; passedMs < 29_500; passedMs += 500) story.tell(ask('read'), recovering).wait(500);
+    expect(story.now.verdict).toBe('up');
+    for (let passedMs = 0; passedMs < 1500; passedMs += 500) story.tell(ask('read'), recovering).wait(500);
+    expect(story.now).toMatchObject(down('in-recovery'));
+    expect(story.tell(ask('write'), answer()).now.verdict).toBe('up');
+  });
+
+  test('a standby may start up for as long as it likes', () => {
+    expect(hear(upStory({ expect: 'standby' }).tell(CLOSED), startingUp, 120_000).now.verdict).toBe('up');
+  });
+});
+
+describe('not down, said as what it is', () => {
+  test.each([
+    [TOO_MANY, 'too many connections: not down'],
+    [
+      { kind: 'server-said', word: { kind: 'login-refused', why: 'password authentication failed (28P01)' } },
+      'password authentication failed (28P01): not down',
+    ],
+  ] as const)('%#: %o', (step, note) => {
+    const story = new Story();
+    for (let passedMs = 0; passedMs < 60_000; passedMs += 1000) story.tell(ask(), step).wait(1000);
+    expect(story.now).toMatchObject({ verdict: 'up', note });
+    expect(story.edges).toHaveLength(1);
+  });
+
+  test('a server that lets others in again is up after a crash', () => {
+    const story = refuse(upStory().tell(CLOSED), 3);
+    expect(story.now.verdict).toBe('down');
+    expect(story.tell(ask(), TOO_MANY).now.verdict).toBe('up');
+  });
+});
+
+describe('abstaining', () => {
+  test('an observer in tilt gives no down, whatever it sees', () => {
+    const story = upStory().tell(abstains('it was stalled for 3s'), CLOSED);
+    refuse(story, 5).tell(ask()).wait(60_000);
+    expect(story.now).toMatchObject({
+      verdict: 'abstain',
+      note: 'the observer abstains: it was stalled for 3s',
+    });
+  });
+
+  test('every clock begins anew when it is well again', () => {
+    const story = upStory().tell(abstains('stalled'), ask('write')).wait(30_000).tell(abstains(undefined));
+    expect(story.now.verdict).not.toBe('down');
+    expect(story.wait(1900).now.verdict).not.toBe('down');
+    expect(story.wait(100).now).toMatchObject(down('no-answer'));
+  });
+
+  test('a standing down is withdrawn by a real answer only, tilt or not', () => {
+    const story = refuse(upStory().tell(CLOSED), 3).tell(abstains('no quorum')).wait(5000);
+    expect(story.now).toMatchObject(down('refused'));
+    expect(story.tell(abstains(undefined)).wait(100).now).toMatchObject(down('refused'));
+    expect(story.tell(abstains('no quorum'), ask(), CONNECTED, ask('write'), answer()).now.verdict).toBe(
+      'up',
+    );
+  });
+
+  test('the agent`s word waits for the observer to be well', () => {
+    const story = upStory({ hostPeer: SELF }).tell(abstains('no quorum'), {
+      kind: 'local-processes',
+      gone: true,
+    });
+    expect(story.now.verdict).toBe('abstain');
+    expect(story.tell(abstains(undefined)).now).toMatchObject(down('processes-gone'));
+  });
+
+  test('trouble of its own makes it abstain on that node until a while after the last of it', () => {
+    const story = upStory().tell(CLOSED, ask(), { kind: 'own-trouble', why: 'EMFILE' });
+    expect(story.now).toMatchObject({ verdict: 'abstain', note: 'the observer abstains: EMFILE' });
+    story.wait(1000).tell(ask(), REFUSED).wait(40).tell(ask(), REFUSED).wait(40);
+    expect(story.now.verdict).not.toBe('down');
+    expect(story.tell(ask(), REFUSED).now).toMatchObject(down('refused'));
+  });
+
+  test('a node that goes on answering is up although the observer abstains', () => {
+    const story = upStory().tell(abstains('no quorum'));
+    expect(story.now.verdict).toBe('abstain');
+    expect(story.tell(ask('write'), answer()).now.verdict).toBe('up');
+  });
+});
+
+describe('edges', () => {
+  test('evidence changes only to a stronger kind while a down stands', () => {
+    const story = upStory().tell(ask('write')).wait(2000);
+    expect(story.now).toMatchObject(down('no-answer'));
+    refuse(story.tell(CLOSED), 3);
+    expect(story.now).toMatchObject(down('refused'));
+    story.tell(ask()).wait(10_000);
+    expect(story.now).toMatchObject(down('refused'));
+    story.tell(REFUSED, HOST_GONE);
+    expect(story.edges.map((edge) => edge.evidence)).toEqual([
+      undefined,
+      'no-answer',
+      'refused',
+      'processes-gone',
+    ]);
+  });
+
+  test('a down stands when the epoch moves on and nothing has answered', () => {
+    const story = refuse(upStory().tell(CLOSED), 3);
+    story.tell({ kind: 'target', target: { ...PRIMARY, epoch: epoch(9), expect: 'standby' } });
+    expect(story.now).toMatchObject(down('refused'));
+  });
+
+  test('sinceMs is the time of the edge, not of the last event', () => {
+    const story = refuse(upStory().tell(CLOSED), 3);
+    expect(story.now.sinceMs).toBe(580);
+    expect(refuse(story, 10, 500).now.sinceMs).toBe(580);
+  });
+});

@@ -1,0 +1,185 @@
+// What must hold whatever happens, checked from outside the core against what the peers did and what their disks hold.
+// Each check names the property it stands for (Raft figure 3; RAFT.md). Never used outside tests.
+import type { LogIndex, PeerId, Term } from '../../base/ids.ts';
+import { lastIndex, termAt } from '../log.ts';
+import { majority } from '../quorum.ts';
+import type { Raft } from '../state.ts';
+import type { Entry, HardState, RaftEffect, RaftMessage } from '../types.ts';
+
+export class InvariantViolation extends Error {
+  override readonly name = 'InvariantViolation';
+}
+
+export interface Disk {
+  hardState: HardState;
+  entries: readonly Entry[];
+}
+
+export interface Observed {
+  readonly id: PeerId;
+  readonly disk: Disk;
+  readonly raft: Raft | undefined;
+}
+
+export interface Invariants {
+  /** Before and after every step. */
+  beforeStep(raft: Raft): void;
+  afterStep(raft: Raft, effects: readonly RaftEffect[]): void;
+  /** At the moment an effect is carried out. */
+  onSend(from: Observed, message: RaftMessage, to: PeerId): void;
+  onCommit(peer: Observed, entries: readonly Entry[]): void;
+  onRestart(peer: PeerId): void;
+  onReadAsked(readId: string): void;
+  onReadReady(readId: string, index: LogIndex): void;
+  onReadRefused(readId: string): void;
+  onProposalRefused(proposalId: string): void;
+  /** Every committed entry is still on a majority of the disks. */
+  checkDisks(): void;
+  committedCount(): number;
+  isCommitted(proposalId: string): boolean;
+  openReads(): readonly string[];
+  forgetReadsOf(prefix: string): void;
+}
+
+export function createInvariants(voters: readonly Observed[]): Invariants {
+  const leaders = new Map<Term, PeerId>();
+  const votes = new Map<string, PeerId>();
+  const links = new Map<string, { previousTerm: Term; data: string }>();
+  const committed: Entry[] = [];
+  const committedIds = new Set<string>();
+  const refusedIds = new Set<string>();
+  const applied = new Map<PeerId, number>();
+  const askedAt = new Map<string, number>();
+  let before = { commitIndex: 0, term: 0, isLeader: false, lastIndex: 0, lastTerm: 0 as number | undefined };
+
+  const fail = (property: string, detail: string): never => {
+    throw new InvariantViolation(`${property}: ${detail}`);
+  };
+  const holds = (disk: Disk, entry: Entry): boolean => disk.entries[entry.index - 1]?.term === entry.term;
+  const checkDurable = (entry: Entry): void => {
+    const count = voters.filter((voter) => holds(voter.disk, entry)).length;
+    if (count < majority(voters.length)) fail('CommittedIsDurableOnQuorum', `entry ${entry.index} is on ${count} disks only`);
+  };
+
+  /** Term and predecessor's term determine an entry for ever; by induction two logs that share one share all before it. */
+  const checkLink = (raft: Raft, entry: Entry): void => {
+    const key = `${entry.term}:${entry.index}`;
+    const previousTerm = termAt(raft.log, (entry.index - 1) as LogIndex) as Term;
+    const known = links.get(key);
+    const data = textOf(entry);
+    if (known === undefined) links.set(key, { previousTerm, data });
+    else if (known.previousTerm !== previousTerm || known.data !== data) fail('LogMatching', `two entries ${key} on ${raft.self}`);
+  };
+
+  const checkLeader = (raft: Raft): void => {
+    const known = leaders.get(raft.term);
+    if (known !== undefined && known !== raft.self) fail('ElectionSafety', `${known} and ${raft.self} lead term ${raft.term}`);
+    if (known === undefined) {
+      leaders.set(raft.term, raft.self);
+      for (const entry of committed) {
+        if (termAt(raft.log, entry.index) !== entry.term) {
+          fail('LeaderCompleteness', `${raft.self} leads term ${raft.term} without committed entry ${entry.index}`);
+        }
+      }
+    }
+  };
+
+  const checkFlowControl = (raft: Raft): void => {
+    const { maxInflightAppends, maxPendingProposals } = raft.settings;
+    for (const [peer, progress] of raft.leading?.progress ?? []) {
+      if (progress.match >= progress.next) fail('ProgressOrder', `${peer}: match ${progress.match}, next ${progress.next}`);
+      if (progress.inflight.length > maxInflightAppends + 1) fail('BoundedQueues', `${progress.inflight.length} appends in flight`);
+    }
+    if (raft.durability.held.length > maxPendingProposals) fail('BoundedQueues', `${raft.durability.held.length} messages held`);
+  };
+
+  return {
+    beforeStep: (raft) => {
+      const last = lastIndex(raft.log);
+      const isLeader = raft.role === 'leader';
+      before = { commitIndex: raft.commitIndex, term: raft.term, isLeader, lastIndex: last, lastTerm: termAt(raft.log, last) };
+    },
+    afterStep: (raft, effects) => {
+      if (raft.commitIndex < before.commitIndex) fail('CommitMonotonic', `${raft.self}: ${before.commitIndex} -> ${raft.commitIndex}`);
+      if (raft.term < before.term) fail('TermMonotonic', `${raft.self}: ${before.term} -> ${raft.term}`);
+      if (before.isLeader && raft.role === 'leader' && raft.term === before.term) {
+        const kept = termAt(raft.log, before.lastIndex as LogIndex) === before.lastTerm;
+        if (!kept) fail('LeaderAppendOnly', `${raft.self} lost entry ${before.lastIndex}`);
+      }
+      for (const effect of effects) {
+        if (effect.kind === 'persist') for (const entry of effect.entries) checkLink(raft, entry);
+      }
+      if (raft.role === 'leader') checkLeader(raft);
+      checkFlowControl(raft);
+    },
+    onSend: (from, message, to) => {
+      const { disk } = from;
+      const isPreVote = (message.kind === 'vote-request' || message.kind === 'vote-reply') && message.preVote;
+      if (!isPreVote && message.term > disk.hardState.term) fail('DurableBeforeAnswer', `${from.id} spoke of term ${message.term} too early`);
+      if (message.kind === 'append-reply' && message.success && message.term === disk.hardState.term && message.matchIndex > disk.entries.length) {
+        fail('DurableBeforeAnswer', `${from.id} answered for entry ${message.matchIndex}, its disk ends at ${disk.entries.length}`);
+      }
+      const candidate = votedIn(message, from.id, to);
+      if (candidate === undefined) return;
+      const key = `${from.id}:${message.term}`;
+      const known = votes.get(key) ?? candidate;
+      if (known !== candidate) fail('VoteOncePerTermAcrossCrash', `${from.id} voted for ${known} and ${candidate} in term ${message.term}`);
+      votes.set(key, candidate);
+      if (disk.hardState.term === message.term && disk.hardState.votedFor !== candidate) {
+        fail('DurableBeforeAnswer', `${from.id} voted for ${candidate} before its disk held the vote`);
+      }
+    },
+    onCommit: (peer, entries) => {
+      for (const entry of entries) {
+        const expected = (applied.get(peer.id) ?? 0) + 1;
+        if (entry.index !== expected) fail('StateMachineSafety', `${peer.id} applied ${entry.index} instead of ${expected}`);
+        applied.set(peer.id, entry.index);
+        const known = committed[entry.index - 1];
+        if (known !== undefined) {
+          if (known.term !== entry.term || textOf(known) !== textOf(entry)) fail('StateMachineSafety', `two entries committed at ${entry.index}`);
+          continue;
+        }
+        checkDurable(entry);
+        committed.push(entry);
+        const id = textOf(entry);
+        if (entry.kind === 'command') committedIds.add(id);
+        if (refusedIds.has(id)) fail('RefusedIsNeverCommitted', id);
+      }
+    },
+    onRestart: (peer) => applied.set(peer, 0),
+    onReadAsked: (readId) => askedAt.set(readId, committed.length),
+    onReadReady: (readId, index) => {
+      const least = askedAt.get(readId);
+      if (least === undefined) fail('ReadAnsweredOnce', readId);
+      else if (index < least) fail('ReadIndexNotStale', `${readId} got ${index}, ${least} was committed before it was asked`);
+      askedAt.delete(readId);
+    },
+    onReadRefused: (readId) => {
+      if (!askedAt.delete(readId)) fail('ReadAnsweredOnce', readId);
+    },
+    onProposalRefused: (proposalId) => {
+      refusedIds.add(proposalId);
+      if (committedIds.has(proposalId)) fail('RefusedIsNeverCommitted', proposalId);
+    },
+    checkDisks: () => {
+      for (const entry of committed) checkDurable(entry);
+    },
+    committedCount: () => committed.length,
+    isCommitted: (proposalId) => committedIds.has(proposalId),
+    openReads: () => [...askedAt.keys()],
+    forgetReadsOf: (prefix) => {
+      for (const readId of askedAt.keys()) if (readId.startsWith(prefix)) askedAt.delete(readId);
+    },
+  };
+}
+
+/** For whom this message is a vote, if it is one. Asking for votes means having voted for oneself. */
+function votedIn(message: RaftMessage, from: PeerId, to: PeerId): PeerId | undefined {
+  if (message.kind === 'vote-request' && !message.preVote) return from;
+  return message.kind === 'vote-reply' && !message.preVote && message.granted ? to : undefined;
+}
+
+const decoder = new TextDecoder();
+function textOf(entry: Entry): string {
+  return decoder.decode(entry.data);
+}

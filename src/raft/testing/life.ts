@@ -1,0 +1,248 @@
+// One whole life of a cluster: faults and clients from a seed, then peace, in which it must converge.
+// Throws with the seed and the command that replays it. Never used outside tests.
+import type { PeerId } from '../../base/ids.ts';
+import type { Membership, RaftSettings } from '../types.ts';
+import { calm, crash, createNetwork, enqueue, startPeer } from './network.ts';
+import type { Network, SimulatedPeer } from './network.ts';
+import { seededRandom } from './random.ts';
+
+export interface LifeReport {
+  readonly steps: number;
+  readonly messages: number;
+  readonly elections: number;
+  readonly crashes: number;
+  readonly committed: number;
+  readonly faults: number;
+}
+
+const SETTINGS: RaftSettings = {
+  heartbeatMs: 50,
+  electionMs: 200,
+  electionSpreadMs: 150,
+  maxEntriesPerAppend: 4,
+  maxBytesPerAppend: 400,
+  maxInflightAppends: 4,
+  maxInflightBytes: 1000,
+  maxPendingProposals: 32,
+  maxProposalBytes: 256,
+};
+const TROUBLED_MS = 4000;
+const PEACE_MS = 6000;
+
+export function live(seed: number): LifeReport {
+  try {
+    return liveThrough(seed);
+  } catch (error) {
+    throw new Error(`seed ${seed}: ${String(error)}\nreplay: RAFT_SEED=${seed} npx vitest run src/raft/simulation.test.ts`, { cause: error });
+  }
+}
+
+function liveThrough(seed: number): LifeReport {
+  const random = seededRandom(seed);
+  const voterCount = random.pick([1, 3, 3, 3, 5, 5]);
+  const network = createNetwork({
+    random,
+    voterCount,
+    learnerCount: random.chance(0.25) ? 1 : 0,
+    settings: SETTINGS,
+    trouble: {
+      lossProbability: random.pick([0, 0.01, 0.05, 0.2]),
+      repeatProbability: random.pick([0, 0.05, 0.2]),
+      straggleProbability: random.pick([0, 0.01, 0.1]),
+      delayMsMax: random.pick([2, 10, 60]),
+      writeMsMax: random.pick([2, 10, 40]),
+      crashProbability: random.pick([0, 0.0005, 0.003]),
+    },
+  });
+  const membership = network.peers[0]?.raft?.membership as Membership;
+  const life: Life = { network, membership, proposalCount: 0, faults: 0, troubled: true };
+  const { timeline } = network;
+  scheduleClient(life);
+  scheduleFault(life);
+  scheduleRestarts(life);
+  while (timeline.advance(TROUBLED_MS)) network.invariants.committedCount();
+  network.invariants.checkDisks();
+  assertConverges(life);
+  network.invariants.checkDisks();
+  const { steps, messages, elections, crashes } = network.counts;
+  return { steps, messages, elections, crashes, committed: network.invariants.committedCount(), faults: life.faults };
+}
+
+interface Life {
+  readonly network: Network;
+  readonly membership: Membership;
+  proposalCount: number;
+  faults: number;
+  troubled: boolean;
+}
+
+/** Peace: everything runs and everybody hears everybody. There must be a leader, progress and answers, then silence. */
+function assertConverges(life: Life): void {
+  const { network } = life;
+  const { timeline } = network;
+  life.troubled = false;
+  calm(network);
+  for (const peer of network.peers) {
+    peer.pausedUntilMs = 0;
+    peer.diskBusyUntilMs = timeline.nowMs();
+    if (peer.raft === undefined) startPeer(network, peer, life.membership, SETTINGS);
+  }
+  runFor(network, PEACE_MS);
+  const last = network.peers.map((peer) => propose(life, peer));
+  const reads = network.peers.map((peer) => read(life, peer));
+  runFor(network, 1000);
+  for (const id of last) if (!network.invariants.isCommitted(id)) throw new Error(`LivenessAfterHeal: ${id} did not commit`);
+  for (const id of reads) if (network.invariants.openReads().includes(id)) throw new Error(`LivenessAfterHeal: read ${id} has no answer`);
+  const open = network.invariants.openReads();
+  if (open.length > 0) throw new Error(`ReadAnsweredOnce: ${open.join(', ')} never ended`);
+  for (const peer of network.peers) {
+    if (peer.raft?.commitIndex !== network.invariants.committedCount()) {
+      throw new Error(`LivenessAfterHeal: ${peer.id} stands at ${peer.raft?.commitIndex} of ${network.invariants.committedCount()}`);
+    }
+  }
+  const { persists, elections } = { ...network.counts };
+  runFor(network, 1000);
+  if (network.counts.persists !== persists) throw new Error('IdleWritesNothing: a write without a proposal');
+  if (network.counts.elections !== elections) throw new Error('LivenessAfterHeal: an election in peace');
+}
+
+function runFor(network: Network, durationMs: number): void {
+  const untilMs = network.timeline.nowMs() + durationMs;
+  while (network.timeline.advance(untilMs));
+}
+
+function scheduleClient(life: Life): void {
+  const { network } = life;
+  const act = (): void => {
+    if (!life.troubled) return;
+    const peer = network.random.pick(network.peers);
+    if (peer.raft !== undefined) {
+      if (network.random.chance(0.6)) {
+        const burst = network.random.chance(0.05) ? 40 : network.random.between(1, 3);
+        for (let count = 0; count < burst; count += 1) propose(life, peer);
+      } else {
+        read(life, peer);
+      }
+    }
+    network.timeline.after(network.random.between(2, 40), act);
+  };
+  network.timeline.after(100, act);
+}
+
+function propose(life: Life, peer: SimulatedPeer): string {
+  life.proposalCount += 1;
+  const proposalId = `${peer.id}-${peer.incarnation}-${life.proposalCount}`;
+  const data = new TextEncoder().encode(proposalId);
+  enqueue(life.network, peer, (nowMs) => ({ kind: 'propose', nowMs, proposalId, data }));
+  return proposalId;
+}
+
+function read(life: Life, peer: SimulatedPeer): string {
+  life.proposalCount += 1;
+  const readId = `${peer.id}-${peer.incarnation}-r${life.proposalCount}`;
+  life.network.invariants.onReadAsked(readId);
+  enqueue(life.network, peer, (nowMs) => ({ kind: 'read', nowMs, readId }));
+  return readId;
+}
+
+function scheduleRestarts(life: Life): void {
+  const { network } = life;
+  const look = (): void => {
+    if (!life.troubled) return;
+    for (const peer of network.peers) {
+      if (peer.raft === undefined && network.random.chance(0.3)) startPeer(network, peer, life.membership, SETTINGS);
+    }
+    network.timeline.after(60, look);
+  };
+  network.timeline.after(60, look);
+}
+
+function scheduleFault(life: Life): void {
+  const { network } = life;
+  const strike = (): void => {
+    if (!life.troubled) return;
+    life.faults += 1;
+    network.random.pick(FAULTS)(network);
+    network.timeline.after(network.random.between(50, 500), strike);
+  };
+  network.timeline.after(network.random.between(50, 800), strike);
+}
+
+type Fault = (network: Network) => void;
+
+const FAULTS: readonly Fault[] = [
+  partition,
+  partition,
+  blockOneWay,
+  blockOnePair,
+  heal,
+  heal,
+  crashSome,
+  crashSome,
+  crashAll,
+  hangDisk,
+  pause,
+  transfer,
+  transfer,
+  cutLeader,
+];
+
+function partition(network: Network): void {
+  const side = new Set(network.peers.filter(() => network.random.chance(0.5)).map((peer) => peer.id));
+  network.blocked.clear();
+  for (const from of network.peers) {
+    for (const to of network.peers) if (side.has(from.id) !== side.has(to.id)) block(network, from.id, to.id);
+  }
+}
+
+function blockOneWay(network: Network): void {
+  const [from, to] = [network.random.pick(network.peers), network.random.pick(network.peers)];
+  block(network, from.id, to.id);
+}
+
+/** Not transitive: two that do not hear each other, but both hear the rest. */
+function blockOnePair(network: Network): void {
+  const [a, b] = [network.random.pick(network.peers), network.random.pick(network.peers)];
+  block(network, a.id, b.id);
+  block(network, b.id, a.id);
+}
+
+function cutLeader(network: Network): void {
+  const leader = network.peers.find((peer) => peer.raft?.role === 'leader');
+  if (leader === undefined) return;
+  for (const peer of network.peers) {
+    if (network.random.chance(0.9)) block(network, leader.id, peer.id);
+    if (network.random.chance(0.9)) block(network, peer.id, leader.id);
+  }
+}
+
+function heal(network: Network): void {
+  network.blocked.clear();
+}
+
+function crashSome(network: Network): void {
+  crash(network, network.random.pick(network.peers));
+}
+
+function crashAll(network: Network): void {
+  for (const peer of network.peers) crash(network, peer);
+}
+
+function hangDisk(network: Network): void {
+  network.random.pick(network.peers).diskBusyUntilMs = network.timeline.nowMs() + network.random.between(100, 2000);
+}
+
+function pause(network: Network): void {
+  network.random.pick(network.peers).pausedUntilMs = network.timeline.nowMs() + network.random.between(50, 1000);
+}
+
+function transfer(network: Network): void {
+  const to = network.random.pick(network.peers).id;
+  for (const peer of network.peers) {
+    if (peer.raft?.role === 'leader') enqueue(network, peer, (nowMs) => ({ kind: 'transfer', nowMs, to }));
+  }
+}
+
+function block(network: Network, from: PeerId, to: PeerId): void {
+  if (from !== to) network.blocked.add(`${from}>${to}`);
+}

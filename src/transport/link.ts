@@ -1,0 +1,182 @@
+// One one-way link to one peer: a gRPC channel of its own with one stream on it, opened again whenever it breaks.
+// Driven by `tick`; must never block the caller of `pump`, never hold more than one frame, and never trust a
+// connection that has not answered lately (the receiver answers while it reads, see inbound.ts).
+import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
+import { type ChannelOptions, Client, type ClientDuplexStream, type Metadata, status } from '@grpc/grpc-js';
+import { clientCredentials, methodDefinition, type TypedMethod } from './grpc-adapter.ts';
+
+/** Times in milliseconds. */
+export interface LinkTimes {
+  /** A connection that is not there after this is given up and tried anew: a lost SYN must not be waited for. */
+  readonly connectMs: number;
+  /** After a connection that was closed or refused; doubles with each failure up to `retryMaxMs`. */
+  readonly retryMinMs: number;
+  readonly retryMaxMs: number;
+  /** After the peer refused who we are. */
+  readonly refusedRetryMs: number;
+  /** An idle link sends an empty frame this often. */
+  readonly pingMs: number;
+  /** Nothing heard for this long: the connection is given up. */
+  readonly silenceMs: number;
+}
+
+export interface LinkOptions<I extends DescMessage, O extends DescMessage> {
+  readonly target: string;
+  readonly method: TypedMethod<I, O>;
+  readonly metadata: Metadata;
+  readonly channelOptions: ChannelOptions;
+  readonly times: LinkTimes;
+  readonly nowMs: () => number;
+  /** The next frame to send, or undefined where nothing waits. */
+  readonly nextFrame: () => MessageShape<I> | undefined;
+  readonly emptyFrame: () => MessageShape<I>;
+  /** False: do not connect now (the append link waits for the control link). */
+  readonly mayConnect: () => boolean;
+  readonly onOpen: () => void;
+  /** An open link broke. */
+  readonly onLost: (reason: string) => void;
+  /** An attempt to connect failed. */
+  readonly onFailed: (reason: string) => void;
+  readonly onRefused: (reason: string) => void;
+}
+
+interface Connection<I extends DescMessage, O extends DescMessage> {
+  readonly client: Client;
+  readonly call: ClientDuplexStream<MessageShape<I>, MessageShape<O>>;
+  open: boolean;
+  heardAtMs: number;
+  sentAtMs: number;
+  writing: boolean;
+}
+
+export class Link<I extends DescMessage, O extends DescMessage> {
+  readonly #options: LinkOptions<I, O>;
+  #connection: Connection<I, O> | undefined;
+  #retryAtMs = 0;
+  #retryMs: number;
+  #closed = false;
+
+  constructor(options: LinkOptions<I, O>) {
+    this.#options = options;
+    this.#retryMs = options.times.retryMinMs;
+  }
+
+  get isOpen(): boolean {
+    return this.#connection?.open ?? false;
+  }
+
+  /** Sends what `nextFrame` has, as far as the connection takes it. One frame is in the stream at a time. */
+  pump(): void {
+    const connection = this.#connection;
+    if (connection === undefined || !connection.open || connection.writing) return;
+    const frame = this.#options.nextFrame();
+    if (frame !== undefined) this.#write(connection, frame);
+  }
+
+  /** To be called about every 100 ms. `stalled`: this process did not run for a while, so silence proves nothing. */
+  tick(nowMs: number, stalled: boolean): void {
+    const { times } = this.#options;
+    const connection = this.#connection;
+    if (connection === undefined) {
+      if (nowMs >= this.#retryAtMs) this.connect(nowMs);
+      return;
+    }
+    if (stalled) connection.heardAtMs = nowMs;
+    const silentMs = nowMs - connection.heardAtMs;
+    if (silentMs > (connection.open ? times.silenceMs : times.connectMs)) {
+      this.#drop(connection, `no answer for ${Math.round(silentMs)} ms`);
+      this.connect(nowMs);
+    } else if (connection.open && !connection.writing && nowMs - connection.sentAtMs >= times.pingMs) {
+      this.#write(connection, this.#options.emptyFrame());
+    }
+  }
+
+  /** Connects now unless there is a connection or an attempt, or it may not. */
+  connect(nowMs: number): void {
+    if (this.#closed || this.#connection !== undefined || !this.#options.mayConnect()) return;
+    const { method, target, channelOptions, metadata } = this.#options;
+    const { path, requestSerialize, responseDeserialize } = methodDefinition(method);
+    const client = new Client(target, clientCredentials(), channelOptions);
+    const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
+    const connection: Connection<I, O> = {
+      client,
+      call,
+      open: false,
+      heardAtMs: nowMs,
+      sentAtMs: nowMs,
+      writing: false,
+    };
+    this.#connection = connection;
+    call.on('data', () => this.#heard(connection));
+    call.on('error', () => undefined); // `status` follows and says the same
+    call.on('status', (end) => this.#ended(connection, end.code, end.details));
+  }
+
+  /** Gives up a connection that has not been heard since `ms`, and connects anew. */
+  renewUnlessHeardSince(ms: number, nowMs: number): void {
+    const connection = this.#connection;
+    if (connection !== undefined && connection.heardAtMs < ms) {
+      this.#drop(connection, 'the peer was lost and came back');
+    }
+    this.connect(nowMs);
+  }
+
+  /** Ends the stream, lets it drain for at most `drainMs`, and frees the channel. */
+  async close(drainMs: number): Promise<void> {
+    this.#closed = true;
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    if (connection.open) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, drainMs);
+        connection.call.once('status', () => {
+          clearTimeout(timer);
+          resolve();
+        });
+        connection.call.end();
+      });
+    }
+    this.#connection = undefined;
+    connection.call.cancel();
+    connection.client.close();
+  }
+
+  #heard(connection: Connection<I, O>): void {
+    if (connection !== this.#connection) return;
+    connection.heardAtMs = this.#options.nowMs();
+    if (connection.open) return;
+    connection.open = true;
+    this.#retryMs = this.#options.times.retryMinMs;
+    this.#options.onOpen();
+    this.pump();
+  }
+
+  #write(connection: Connection<I, O>, frame: MessageShape<I>): void {
+    if (this.#closed) return;
+    connection.writing = true;
+    connection.sentAtMs = this.#options.nowMs();
+    // Called when HTTP/2 flow control and the socket have taken the frame: this is the backpressure.
+    connection.call.write(frame, () => {
+      connection.writing = false;
+      if (connection === this.#connection) this.pump();
+    });
+  }
+
+  #ended(connection: Connection<I, O>, code: status, details: string): void {
+    if (connection !== this.#connection) return;
+    const { times, onRefused } = this.#options;
+    const refused = code === status.FAILED_PRECONDITION;
+    if (refused) onRefused(details);
+    this.#drop(connection, refused ? 'refused' : details);
+    this.#retryAtMs = this.#options.nowMs() + (refused ? times.refusedRetryMs : this.#retryMs);
+    this.#retryMs = Math.min(times.retryMaxMs, this.#retryMs * 2);
+  }
+
+  #drop(connection: Connection<I, O>, reason: string): void {
+    this.#connection = undefined;
+    connection.call.cancel();
+    connection.client.close();
+    if (connection.open) this.#options.onLost(reason);
+    else this.#options.onFailed(reason);
+  }
+}

@@ -1,0 +1,65 @@
+// Agent reports to their wire form and back (proto/pg_sentinel/v1/report.proto).
+// Must never fail on a word of a later version where a general one will do.
+import { create } from '@bufbuild/protobuf';
+import { epoch, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
+import { type Lsn, lsn } from '../base/lsn.ts';
+import type { AgentReport, NodeCondition } from '../cluster/report.ts';
+import * as pb from '../gen/pg_sentinel/v1/report_pb.ts';
+
+export function encodeReport(report: AgentReport): pb.AgentReport {
+  return create(pb.AgentReportSchema, {
+    ...report,
+    sequence: BigInt(report.sequence),
+    startedAtMs: BigInt(Math.trunc(report.startedAtMs)),
+    fenceEpoch: BigInt(report.fenceEpoch),
+    walSenders: [...report.walSenders],
+  });
+}
+
+/** Throws {@link InvariantError} where a name or number is damaged. */
+export function decodeReport(report: pb.AgentReport): AgentReport {
+  const { streamingFrom } = report;
+  return {
+    node: nodeId(report.node),
+    peer: peerId(report.peer),
+    sequence: Number(report.sequence),
+    startedAtMs: Number(report.startedAtMs),
+    member: report.member === undefined ? undefined : memberId(report.member),
+    condition: decodeCondition(report.condition),
+    fenceEpoch: epoch(Number(report.fenceEpoch)),
+    timeline: report.timeline === undefined ? undefined : timeline(report.timeline),
+    position: optionalLsn(report.position),
+    replayLsn: optionalLsn(report.replayLsn),
+    streamingFrom:
+      streamingFrom === undefined ? undefined : { host: streamingFrom.host, port: streamingFrom.port },
+    walSenders: report.walSenders.map((sender) => ({
+      applicationName: sender.applicationName,
+      state: sender.state,
+      syncState: sender.syncState,
+      flushLsn: optionalLsn(sender.flushLsn),
+    })),
+    serverVersion: report.serverVersion,
+    message: report.message,
+  };
+}
+
+const CONDITIONS: Record<NodeCondition, true> = {
+  absent: true,
+  stopped: true,
+  starting: true,
+  standby: true,
+  primary: true,
+  stopping: true,
+  cloning: true,
+  rewinding: true,
+  failed: true,
+};
+
+/** A condition of a later version: nothing may be built on it, as on a node that failed. */
+function decodeCondition(text: string): NodeCondition {
+  return Object.hasOwn(CONDITIONS, text) ? (text as NodeCondition) : 'failed';
+}
+
+function optionalLsn(value: bigint | undefined): Lsn | undefined {
+  return value === undefined ? undefined : lsn(value);
+}
