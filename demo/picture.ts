@@ -4,7 +4,6 @@ import { formatBytes, wrap } from '../src/cli/format.ts';
 import type { Paint, Style } from '../src/cli/paint.ts';
 import { renderTable, type Cell } from '../src/cli/table.ts';
 import type { GroupView, NodeView } from '../src/transport/types.ts';
-import type { PulseInput } from './pulse.ts';
 import { renderPulse } from './pulse.ts';
 import { formatCount, formatElapsed, formatSince, type Step } from './story.ts';
 
@@ -13,12 +12,22 @@ export interface Model {
   /** Undefined until a peer answers. */
   readonly group: GroupView | undefined;
   /** Undefined until the client writes. */
-  readonly client: { readonly acked: number; readonly node: string | undefined; readonly pulse: Omit<PulseInput, 'width' | 'unicode'> } | undefined;
+  readonly client: ClientModel | undefined;
   /** Times since the start. */
   readonly before: readonly Step[];
   /** Times since the kill. */
   readonly after: readonly Step[];
   readonly result: readonly string[];
+  /** Monotonic times. */
+  readonly nowMs: number;
+  readonly killedAtMs: number | undefined;
+}
+
+export interface ClientModel {
+  readonly acked: number;
+  /** That acknowledged the last write; undefined while none does. */
+  readonly node: string | undefined;
+  readonly ackedAtMs: readonly number[];
 }
 
 export interface PictureOptions {
@@ -37,7 +46,7 @@ export function renderPicture(model: Model, options: PictureOptions): string[] {
     paint('bold', model.title),
     '',
     ...renderNodes(model.group, width, paint),
-    ...renderClient(model.client, { ...options, width }),
+    ...renderClient(model, { ...options, width }),
     '',
     ...model.before.flatMap((step) => renderStep(step, formatElapsed, { width, paint })),
     ...(model.after.length === 0 ? [] : ['']),
@@ -95,10 +104,10 @@ function nodeRow(node: NodeView, group: GroupView): Cell[] {
   ];
 }
 
-function renderClient(client: Model['client'], options: PictureOptions): string[] {
+function renderClient({ client, nowMs, killedAtMs }: Model, options: PictureOptions): string[] {
   if (client === undefined) return [];
   const { paint, unicode, width } = options;
-  const { bars, sliceMs } = renderPulse({ ...client.pulse, unicode, width: width - 4 });
+  const { bars, sliceMs } = renderPulse({ ackedAtMs: client.ackedAtMs, nowMs, killedAtMs, unicode, width: width - 4 });
   const waits = client.node === undefined ? 'waiting for a primary' : `now by ${client.node}`;
   const text = `client: ${formatCount(client.acked)} writes acknowledged, ${waits}`;
   const scale = `1 column = ${sliceMs} ms`;

@@ -4,13 +4,14 @@
 const BARS = { unicode: [...' ▁▂▃▄▅▆▇█'], ascii: [...' ..::||##'] } as const;
 const SLICES_MS = [20, 40, 80, 160, 320, 640, 1280];
 
+/** Replies that were on their way when the primary died. */
+const LAST_REPLIES_MS = 20;
+
 export interface PulseInput {
   /** When writes were acknowledged, ascending, of the same clock as the others. */
   readonly ackedAtMs: readonly number[];
   readonly nowMs: number;
   readonly killedAtMs: number | undefined;
-  /** First acknowledgement by the new primary. */
-  readonly backAtMs: number | undefined;
   readonly width: number;
   readonly unicode: boolean;
 }
@@ -26,7 +27,7 @@ export function renderPulse(input: PulseInput): Pulse {
   const { fromMs, sliceMs } =
     killedAtMs === undefined
       ? { sliceMs: smallest, fromMs: Math.floor(nowMs / smallest) * smallest - width * smallest }
-      : around(killedAtMs, input.backAtMs ?? nowMs, width);
+      : around(killedAtMs, input.ackedAtMs.find((ms) => ms > killedAtMs + LAST_REPLIES_MS) ?? nowMs, width);
   const counts = Array.from({ length: width }, () => 0);
   for (let at = input.ackedAtMs.length - 1; at >= 0; at--) {
     const slice = Math.floor(((input.ackedAtMs[at] ?? 0) - fromMs) / sliceMs);

@@ -33,15 +33,15 @@ export function openStage(options: {
 
 type StageOptions = Parameters<typeof openStage>[0];
 
-function liveStage({ output, env, title, startMs }: StageOptions): Stage {
+function liveStage({ output, env, title, startMs, killMs }: StageOptions): Stage {
   const screen = openScreen(output);
   const paint = wantsColour(env, output.isTerminal) ? coloured : plain;
   const unicode = /utf-?8/i.test(env['LC_ALL'] ?? env['LC_CTYPE'] ?? env['LANG'] ?? '');
-  let model: Model = { title, group: undefined, client: undefined, before: [], after: [], result: [] };
+  let model: Omit<Model, 'nowMs' | 'killedAtMs'> = { title, group: undefined, client: undefined, before: [], after: [], result: [] };
+  let isClosed = false;
   const draw = (): void => {
-    const { pulse } = model.client ?? {};
-    const client = model.client && pulse && { ...model.client, pulse: { ...pulse, nowMs: performance.now() } };
-    screen.draw(renderPicture({ ...model, client }, { width: output.size().columns, paint, unicode }));
+    const times = { nowMs: performance.now(), killedAtMs: killMs() };
+    screen.draw(renderPicture({ ...model, ...times }, { width: output.size().columns, paint, unicode }));
   };
   const timer = setInterval(draw, DRAW_EVERY_MS);
   draw();
@@ -56,6 +56,8 @@ function liveStage({ output, env, title, startMs }: StageOptions): Stage {
       model = { ...model, ...change };
     },
     close() {
+      if (isClosed) return;
+      isClosed = true;
       clearInterval(timer);
       draw();
       screen.close();

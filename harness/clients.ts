@@ -26,10 +26,10 @@ export async function prepareClients(primary: Host): Promise<Omit<ClientSettings
   return { user: ROLE, password, database: 'postgres', connectTimeoutMs: CLIENT_DEFAULTS.connectTimeoutMs };
 }
 
-/** Every id that is on the node now. */
-export async function readBack(primary: Host): Promise<string[]> {
+/** Every id that is on the node now and begins with `prefix`. */
+export async function readBack(primary: Host, prefix = ''): Promise<string[]> {
   return asSuperuser(primary, async (client) => {
-    const { rows } = await client.query<{ id: string }>('SELECT id FROM public.writes');
+    const { rows } = await client.query<{ id: string }>('SELECT id FROM public.writes WHERE starts_with(id, $1)', [prefix]);
     return rows.map(({ id }) => id);
   });
 }

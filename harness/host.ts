@@ -40,7 +40,10 @@ export interface Host {
 
 const STOP_TIMEOUT_MS = 15_000;
 
-export function createHost(plan: HostPlan, sentineldProgram: string): Host {
+export function createHost(
+  plan: HostPlan,
+  sentineld: { readonly program: string; readonly environment: Readonly<Record<string, string>> },
+): Host {
   const data = dataDirectory(plan);
   const logFile = `${plan.directory}/sentineld.log`;
   let child: ChildProcess | undefined;
@@ -53,9 +56,10 @@ export function createHost(plan: HostPlan, sentineldProgram: string): Host {
     isWanted = true;
     const log = openSync(logFile, 'a');
     // A session of its own: a Ctrl-C in the terminal is for the owner of the cluster, who ends this one in order.
-    const started = spawn(process.execPath, [sentineldProgram, '--config', configFile(plan)], {
+    const started = spawn(process.execPath, [sentineld.program, '--config', configFile(plan)], {
       cwd: plan.directory,
       detached: true,
+      env: { ...process.env, ...sentineld.environment },
       stdio: ['ignore', log, log],
     });
     closeSync(log);

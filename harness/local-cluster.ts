@@ -20,7 +20,9 @@ export interface LocalClusterOptions {
   readonly cluster: string;
   readonly hostCount: number;
   /** Another sentineld than the built one: only for the benchmark's controls. */
-  readonly sentineldProgram?: string;
+  readonly sentineldProgram?: string | undefined;
+  /** Added to the environment of every sentineld. */
+  readonly environment?: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
 }
 
@@ -69,7 +71,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
       const text = renderConfig({ cluster: options.cluster, host, hosts: plans, secrets, binDirectory: binaries.directory });
       await writeFile(configFile(host), text, { mode: 0o600 });
     }
-    const hosts = plans.map((plan) => createHost(plan, program));
+    const hosts = plans.map((plan) => createHost(plan, { program, environment: options.environment ?? {} }));
     for (const host of hosts) host.startSentineld();
     const admin = clusterAdmin(hosts.map(({ address }) => address));
     const postgres = { directory: binaries.directory, version: binaries.version, user: user.name, source: binaries.source };

@@ -2,7 +2,7 @@
 // A duty of another kind or epoch breaks off the pass under way. It never acts on anything but the log's duty.
 import { delay } from '../base/clock.ts';
 import { unreachable } from '../base/assert.ts';
-import type { Epoch, MemberId, PeerId } from '../base/ids.ts';
+import type { MemberId, PeerId } from '../base/ids.ts';
 import type { Command, NodeRegistration } from '../cluster/commands.ts';
 import type { AgentReport, NodeCondition } from '../cluster/report.ts';
 import type { GroupState, NodeState } from '../cluster/state.ts';
@@ -80,6 +80,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const context: AgentContext = {
+    notes: { cut: undefined },
     instance,
     fence: options.fence,
     timing: options.timing,
@@ -153,25 +154,22 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       if (activity.message === undefined) context.activity(undefined, present.reason);
       return;
     }
-    if (!(await mayObey(present.epoch))) return;
-    if (present.kind !== 'create') await register();
-    await carryOut(context, present, signal);
-  };
-
-  const mayObey = async (epoch: Epoch): Promise<boolean> => {
-    if (epoch < options.fence.epoch) {
+    if (present.epoch < options.fence.epoch) {
       context.activity(undefined, `waiting for the log to reach epoch ${options.fence.epoch}`);
-      return false;
+      return;
     }
-    await options.fence.raise(epoch);
-    return true;
+    // A cut makes the epoch durable itself, beside its other writes, before it reports: there each millisecond is an outage.
+    if (present.kind !== 'cut') await options.fence.raise(present.epoch);
+    if (present.kind === 'primary' || present.kind === 'follow' || member === undefined) await register();
+    await carryOut(context, present, signal);
   };
 
   const loop = async (): Promise<void> => {
     while (!closing.signal.aborted) {
       passing = new AbortController();
       const { signal } = passing;
-      const woken = new Promise<void>((resolve) => (wake = resolve));
+      const woken = new AbortController();
+      wake = () => woken.abort();
       let pauseMs = PASS_EVERY_MS;
       try {
         await pass(signal);
@@ -183,7 +181,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
           pauseMs = RETRY_MS;
         }
       }
-      if (!signal.aborted) await Promise.race([woken, delay(pauseMs, closing.signal)]);
+      if (!signal.aborted && !closing.signal.aborted) await delay(pauseMs, woken.signal);
     }
   };
 

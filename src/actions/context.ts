@@ -59,7 +59,16 @@ export interface UnexpectedEnd {
   readonly isClean: boolean;
 }
 
+/** A cut that still holds: nobody but this agent could end it, and this PostgreSQL has run ever since. */
+export interface StandingCut {
+  readonly epoch: Epoch;
+  readonly postmasterPid: number;
+  readonly standing: Standing;
+}
+
 export interface AgentContext {
+  /** The last cut of this agent, so that a promotion right after it need not repeat it. */
+  readonly notes: { cut: StandingCut | undefined };
   readonly instance: Instance;
   readonly fence: FenceFile;
   readonly timing: AgentTiming;

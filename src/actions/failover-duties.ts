@@ -1,6 +1,7 @@
 // The duties of a failover: cut and report, hand over, promote. Each can be broken off at any point and begun again, by this
 // agent or after a restart: it looks at what is, not at what it did before.
 import { delay } from '../base/clock.ts';
+import type { Epoch } from '../base/ids.ts';
 import { type Lsn, lsn } from '../base/lsn.ts';
 import type { Duty } from '../failover/duties.ts';
 import { readControlData } from '../postgres/control-data.ts';
@@ -18,8 +19,10 @@ type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 
 /** Ends every WAL stream, replays what is here, and reports it (docs/failover.md, step 2). */
 export async function carryOutCut(context: AgentContext, duty: DutyOf<'cut'>, signal: AbortSignal): Promise<void> {
-  if (hasReported(context)) return;
-  const standing = await cutOff(context, { wasPrimary: duty.wasPrimary, signal });
+  const raising = context.fence.raise(duty.epoch);
+  raising.catch(() => undefined);
+  const standing = hasReported(context) ? undefined : await cutOff(context, { wasPrimary: duty.wasPrimary, epoch: duty.epoch, signal });
+  await raising;
   if (standing !== undefined) await report(context, duty, standing, false);
 }
 
@@ -44,7 +47,7 @@ export async function carryOutHandOver(context: AgentContext, duty: DutyOf<'hand
     return;
   }
   // It did not stop cleanly: only as a standby that replays its own WAL can it say where that ends.
-  const standing = await cutOff(context, { wasPrimary: true, signal });
+  const standing = await cutOff(context, { wasPrimary: true, epoch: duty.epoch, signal });
   if (standing !== undefined) await report(context, duty, standing, false);
 }
 
@@ -62,7 +65,9 @@ export async function carryOutPromote(context: AgentContext, duty: DutyOf<'promo
   const { dataDirectory } = instance.options;
   let promotion: Promotion;
   try {
-    const standing = await cutOff(context, { wasPrimary: false, signal, mayBePrimaryOn: duty.timeline });
+    const standing =
+      standingCut(context, duty.epoch) ??
+      (await cutOff(context, { wasPrimary: false, epoch: duty.epoch, signal, mayBePrimaryOn: duty.timeline }));
     context.activity('standby', `being promoted to timeline ${duty.timeline}`);
     await instance.setSynchronousStandbys(standbysFor(context, duty.rule));
     await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
@@ -102,7 +107,7 @@ export async function carryOutPromote(context: AgentContext, duty: DutyOf<'promo
  */
 async function cutOff(
   context: AgentContext,
-  options: { readonly wasPrimary: boolean; readonly signal: AbortSignal; readonly mayBePrimaryOn?: number },
+  options: { readonly wasPrimary: boolean; readonly epoch: Epoch; readonly signal: AbortSignal; readonly mayBePrimaryOn?: number },
 ): Promise<Standing | undefined> {
   const { instance, timing } = context;
   const { signal } = options;
@@ -145,7 +150,16 @@ async function cutOff(
     signal,
   });
   context.activity(undefined, 'cut off from every upstream');
+  const postmasterPid = instance.postmaster()?.pid;
+  if (postmasterPid !== undefined) context.notes.cut = { epoch: options.epoch, postmasterPid, standing };
   return standing;
+}
+
+/** Where this node stands by the cut of this epoch, if that cut was this agent's and PostgreSQL has run ever since. */
+function standingCut(context: AgentContext, epoch: Epoch): Standing | undefined {
+  const { cut } = context.notes;
+  const isStanding = cut !== undefined && cut.epoch === epoch && cut.postmasterPid === context.instance.postmaster()?.pid;
+  return isStanding ? cut.standing : undefined;
 }
 
 async function readRoleOrUndefined(context: AgentContext, signal: AbortSignal): Promise<'primary' | 'standby' | undefined> {

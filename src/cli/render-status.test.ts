@@ -163,6 +163,13 @@ describe('the picture', () => {
     expect(stripVTControlCharacters(lines)).toBe(picture(DEGRADED, 80, EVENTS));
   });
 
+  it('leaves out how far the logs of peers are where the peer that answers does not know', () => {
+    const peers = HEALTHY.peers.map((peer) =>
+      peer.peer === 'a' ? peer : { ...peer, matchIndex: undefined },
+    );
+    expect(picture({ ...HEALTHY, peers })).toMatch(/PEER  RAFT      CONTACT   NODES  ADDRESS\n/);
+  });
+
   it('of a cluster without a group says what is missing', () => {
     expect(picture({ ...HEALTHY, groups: [] })).toContain(
       'shop: starting, leader b (term 4), answered by a at 04:12:31\n  - no node has registered yet\n',

@@ -155,6 +155,8 @@ const PEER_COLUMNS: readonly Column[] = [
 
 function renderPeers(status: StatusView, { width, paint }: RenderOptions): string[] {
   const nodes = status.groups.flatMap((group) => group.nodes);
+  // Only the leader knows how far the others are; a column of question marks would look like trouble.
+  const known = status.peers.some((peer) => peer.peer !== status.answeredBy && peer.matchIndex !== undefined);
   const rows = status.peers.map((peer): Cell[] => {
     const own = nodes.filter((node) => node.peer === peer.peer).map((node) => node.node);
     const behind = peer.matchIndex === undefined ? undefined : status.commitIndex - peer.matchIndex;
@@ -166,17 +168,15 @@ function renderPeers(status: StatusView, { width, paint }: RenderOptions): strin
         : peer.reachable
           ? { text: 'ok', style: 'green' }
           : { text: 'lost', style: 'red' },
-      { text: behind === undefined ? '?' : behind <= 0 ? 'current' : `${behind} behind` },
+      ...(known ? [{ text: behind === undefined ? '?' : behind <= 0 ? 'current' : `${behind} behind` }] : []),
       { text: own.length === 0 ? 'witness' : own.join(', ') },
       { text: peer.address },
     ];
   });
+  const columns = PEER_COLUMNS.filter((column) => known || column.title !== 'LOG');
   const reachable = status.peers.filter((peer) => peer.reachable || peer.peer === status.answeredBy).length;
   const title = `peers: ${reachable} of ${status.peers.length} in contact, ${Math.floor(status.peers.length / 2) + 1} decide, log at ${status.commitIndex}`;
-  return [
-    ...wrap('', title, width),
-    ...renderTable({ columns: PEER_COLUMNS, rows, width, indent: '  ', paint }),
-  ];
+  return [...wrap('', title, width), ...renderTable({ columns, rows, width, indent: '  ', paint })];
 }
 
 function renderTrail({ events, width, paint }: RenderOptions): string[] {

@@ -15,7 +15,7 @@ const CLEAR_REST_OF_LINE = '\u001b[K';
 const CLEAR_ALL = '\u001b[2J\u001b[H';
 
 /** What stands between two frames where the output is no terminal. */
-export const FRAME_SEPARATOR = '---';
+const FRAME_SEPARATOR = '---';
 
 export function openScreen(output: Output): Screen {
   return output.isTerminal ? terminalScreen(output) : printedFrames(output);

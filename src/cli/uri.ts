@@ -48,7 +48,7 @@ function findGroup(status: StatusView, name: string | undefined): GroupView {
 }
 
 /** Hosts in the order in which a client had best try them: the primary first for writes, last for reads. */
-export function connectionUri(
+function connectionUri(
   group: GroupView,
   options: { readonly database: string; readonly user?: string; readonly readOnly?: boolean },
 ): string {

@@ -13,7 +13,7 @@ export interface Findings {
   warning(key: string, text: string): void;
 }
 
-export const VOTER_COUNT_MAX = 9;
+const VOTER_COUNT_MAX = 9;
 const SECRET_BYTES_MAX = 1024;
 
 /** Everything but the passwords; those are checked when they are read ({@link readPassword}). */

@@ -31,13 +31,8 @@ export function judge(
 ): { readonly state: EvidenceState; readonly judgement: Judgement } {
   const learned = learn(state.facts, event);
   const ripe = ripest(learned, event.nowMs);
-  const isGood = ripe === undefined && satisfies(learned, event, state.judgement.evidence);
-  const facts: Facts =
-    ripe !== undefined
-      ? { ...learned, goodMs: undefined }
-      : isGood
-        ? { ...learned, goodMs: event.nowMs }
-        : learned;
+  const judged = { ...learned, goodMs: goodSince(state, learned, event, ripe !== undefined) };
+  const facts = judged.goodMs === learned.goodMs ? learned : judged;
   const judgement = decide(facts, ripe, state.judgement, event.nowMs);
   return { state: { facts, judgement }, judgement };
 }
@@ -69,12 +64,18 @@ function decide(
     return conclude({ verdict: 'down', ...ripe });
   }
 
-  const answeredSince = facts.goodMs !== undefined && facts.goodMs > (abstains?.sinceMs ?? -Infinity);
-  if (abstains !== undefined && !answeredSince)
+  if (abstains !== undefined && facts.goodMs === undefined)
     return conclude({ verdict: 'abstain', note: `the observer abstains: ${abstains.why}` });
   if (facts.goodMs === undefined)
     return conclude({ verdict: 'unknown', note: facts.remark ?? 'not answered yet' });
   return conclude({ verdict: 'up', note: facts.remark ?? 'answers' });
+}
+
+/** The time of the last good answer since anything stood against the node and since the observer began to abstain. */
+function goodSince(before: EvidenceState, learned: Facts, event: HealthEvent, isRipe: boolean): number | undefined {
+  const beginsToAbstain = abstention(learned) !== undefined && abstention(before.facts) === undefined;
+  if (isRipe || beginsToAbstain) return undefined;
+  return satisfies(learned, event, before.judgement.evidence) ? event.nowMs : learned.goodMs;
 }
 
 /** Whether `event` is an answer that meets the expectation, given what stands against the node. */

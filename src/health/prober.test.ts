@@ -17,6 +17,7 @@ async function listen(onConnection: (socket: Socket) => void): Promise<{ port: n
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.on('error', () => undefined);
+    socket.resume();
     socket.on('close', () => sockets.delete(socket));
     onConnection(socket);
   });

@@ -92,8 +92,7 @@ export function startHealth(options: HealthOptions): Health {
     if (event.kind === 'target') entry.target = event.target;
     if (closed) return;
     const edge = isEdge(before, judgement);
-    if (edge || before.note.replaceAll(/\d/g, '') !== judgement.note.replaceAll(/\d/g, ''))
-      logChange(entry, judgement, edge);
+    if (edge || !saysTheSame(before, judgement)) logChange(entry, judgement, edge);
     if (edge || isNewEpoch) options.onJudgement(entry.target.node, entry.target.epoch, judgement);
   };
 
@@ -190,6 +189,11 @@ export function startHealth(options: HealthOptions): Health {
       await Promise.all(closing);
     },
   };
+}
+
+/** Whether two notes differ in figures at most. */
+function saysTheSame(before: Judgement, after: Judgement): boolean {
+  return before.note === after.note || before.note.replaceAll(/\d/g, '') === after.note.replaceAll(/\d/g, '');
 }
 
 function sameDuty(before: Target, after: Target): boolean {

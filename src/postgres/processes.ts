@@ -63,11 +63,14 @@ export function isAlive(pid: number): boolean {
 
 /** Whether the process is a living `postgres` that works in this data directory: never signal one that is not. */
 export function belongsTo(pid: number, dataDirectory: string): boolean {
-  if (!isAlive(pid)) return false;
-  const directory = linkQuietly(`/proc/${pid}/cwd`);
+  return worksIn(pid, realpathQuietly(dataDirectory));
+}
+
+/** The working directory first: for nearly every process of the host that one read decides. */
+function worksIn(pid: number, realDirectory: string): boolean {
+  if (linkQuietly(`/proc/${pid}/cwd`) !== realDirectory) return false;
   const program = linkQuietly(`/proc/${pid}/exe`);
-  if (directory === undefined || program === undefined) return false;
-  return directory === realpathQuietly(dataDirectory) && isPostgres(program);
+  return program !== undefined && isPostgres(program) && isAlive(pid);
 }
 
 /** The living postmaster of a data directory, or undefined. */
@@ -78,7 +81,8 @@ export function findPostmaster(dataDirectory: string): PostmasterFile | undefine
 
 /** Every living process of the instance, the postmaster included, by its working directory. */
 export function instanceProcesses(dataDirectory: string): number[] {
-  return allPids().filter((pid) => belongsTo(pid, dataDirectory));
+  const realDirectory = realpathQuietly(dataDirectory);
+  return allPids().filter((pid) => worksIn(pid, realDirectory));
 }
 
 /** How many processes are attached to a shared memory segment; 0 where it is gone. Source: /proc/sysvipc/shm. */

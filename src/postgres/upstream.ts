@@ -105,14 +105,8 @@ export async function cutUpstream(options: {
   const { dataDirectory, owner } = options;
   const startedMs = performance.now();
   // First the password, then the scan: a walreceiver that the scan misses began after this, and cannot log in.
-  await removePassfiles(options.passfileDirectory);
-  const overrides = await overriddenSettings({ dataDirectory, ours: UPSTREAM_KEYS });
-  await removeOverrides({ dataDirectory, keys: overrides.keys(), owner });
-  await changeSettings({
-    dataDirectory,
-    changes: await cutChanges(dataDirectory),
-    owner,
-  });
+  // The two writes do not depend on each other, and each waits for the disk.
+  await Promise.all([removePassfiles(options.passfileDirectory), blankUpstream(dataDirectory, owner)]);
   reloadPostgres(dataDirectory);
 
   const sharedMemoryId = readPostmasterFile(dataDirectory)?.sharedMemoryId;
@@ -142,6 +136,12 @@ async function cutChanges(dataDirectory: string): Promise<Record<string, string>
   const present = await readSettings(dataDirectory);
   const delayed = present.has('recovery_min_apply_delay') ? { recovery_min_apply_delay: '0' } : {};
   return { primary_conninfo: '', primary_slot_name: '', restore_command: '', ...delayed };
+}
+
+async function blankUpstream(dataDirectory: string, owner: Owner | undefined): Promise<void> {
+  const overrides = await overriddenSettings({ dataDirectory, ours: UPSTREAM_KEYS });
+  await removeOverrides({ dataDirectory, keys: overrides.keys(), owner });
+  await changeSettings({ dataDirectory, changes: await cutChanges(dataDirectory), owner });
 }
 
 type UpstreamProcesses =

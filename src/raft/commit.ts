@@ -30,7 +30,10 @@ export function hasCommittedInTerm(raft: Raft): boolean {
 }
 
 function commitTo(raft: Raft, index: LogIndex): void {
-  assert(index <= lastIndex(raft.log), () => `commit ${index} is beyond the log, which ends at ${lastIndex(raft.log)}`);
+  assert(
+    index <= lastIndex(raft.log),
+    () => `commit ${index} is beyond the log, which ends at ${lastIndex(raft.log)}`,
+  );
   const from = logIndex(raft.commitIndex + 1);
   raft.commitIndex = index;
   raft.effects.push({ kind: 'commit', entries: entriesBetween(raft.log, from, index) });

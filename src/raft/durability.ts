@@ -65,7 +65,8 @@ export function dropHeld(raft: Raft): void {
 
 /** Any message may be lost, but a proposal of ours that was never sent certainly reached nobody, which is worth saying. */
 function dropMessage(raft: Raft, message: RaftMessage, reason: RefusalReason): void {
-  if (message.kind === 'propose') raft.effects.push({ kind: 'proposal-refused', proposalId: message.proposalId, reason });
+  if (message.kind === 'propose')
+    raft.effects.push({ kind: 'proposal-refused', proposalId: message.proposalId, reason });
 }
 
 /** Truncates the log from `index`, in memory and in the credit of every write under way (ABA). */
@@ -102,14 +103,21 @@ export function issuePersist(raft: Raft): void {
 /** All writes up to `ticket` are durable: credits them and releases what waited. Returns whether this was news. */
 export function completeWrites(raft: Raft, ticket: number): boolean {
   const { durability } = raft;
-  assert(ticket <= durability.issuedTicket, () => `ticket ${ticket} was never issued (last ${durability.issuedTicket})`);
+  assert(
+    ticket <= durability.issuedTicket,
+    () => `ticket ${ticket} was never issued (last ${durability.issuedTicket})`,
+  );
   if (ticket <= durability.durableTicket) return false;
   durability.durableTicket = ticket;
   while (durability.writes[0] !== undefined && durability.writes[0].ticket <= ticket) {
     const write = durability.writes.shift();
-    if (write !== undefined && write.lastIndex > durability.durableIndex) durability.durableIndex = write.lastIndex;
+    if (write !== undefined && write.lastIndex > durability.durableIndex)
+      durability.durableIndex = write.lastIndex;
   }
-  assert(durability.durableIndex <= lastIndex(raft.log), () => `durable ${durability.durableIndex} is beyond the log`);
+  assert(
+    durability.durableIndex <= lastIndex(raft.log),
+    () => `durable ${durability.durableIndex} is beyond the log`,
+  );
   releaseHeld(raft);
   return true;
 }
@@ -118,7 +126,10 @@ function releaseHeld(raft: Raft): void {
   const { durability } = raft;
   const waiting: HeldMessage[] = [];
   for (const held of durability.held) {
-    assert(held.term === raft.term, () => `a message held in term ${held.term} outlived it (now ${raft.term})`);
+    assert(
+      held.term === raft.term,
+      () => `a message held in term ${held.term} outlived it (now ${raft.term})`,
+    );
     if (held.afterTicket <= durability.durableTicket && held.afterIndex <= durability.durableIndex) {
       raft.effects.push({ kind: 'send', to: held.to, message: held.message });
     } else {

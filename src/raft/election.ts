@@ -51,7 +51,11 @@ export function onVoteRequest(raft: Raft, from: PeerId, request: VoteRequest): v
     return;
   }
   if (request.term > raft.term) becomeFollower(raft, request.term, undefined);
-  if (request.term < raft.term || !mayVoteFor(raft, from) || !isUpToDate(raft.log, request.lastIndex, request.lastTerm)) {
+  if (
+    request.term < raft.term ||
+    !mayVoteFor(raft, from) ||
+    !isUpToDate(raft.log, request.lastIndex, request.lastTerm)
+  ) {
     refuseVote(raft, from, request);
     return;
   }

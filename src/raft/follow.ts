@@ -34,7 +34,12 @@ export function onAppendRequest(raft: Raft, from: PeerId, request: AppendRequest
   const verified = logIndex(request.prevIndex + request.entries.length);
   advanceFollowerCommit(raft, request.commitIndex, verified);
   const reply = { kind: 'append-reply', term: raft.term, round: request.round, success: true } as const;
-  sendAfterDurable(raft, from, { ...reply, matchIndex: verified, hintIndex: logIndex(0), hintTerm: raft.term }, verified);
+  sendAfterDurable(
+    raft,
+    from,
+    { ...reply, matchIndex: verified, hintIndex: logIndex(0), hintTerm: raft.term },
+    verified,
+  );
 }
 
 /** The leader never tells more than it knows to be durable here, so a shorter log means that this disk lost entries. */
@@ -42,7 +47,8 @@ export function onHeartbeatRequest(raft: Raft, from: PeerId, request: HeartbeatR
   heardLeader(raft, from);
   assert(
     request.commitIndex <= lastIndex(raft.log),
-    () => `${from} counted on entries up to ${request.commitIndex} here, but the log ends at ${lastIndex(raft.log)}: entries were lost`,
+    () =>
+      `${from} counted on entries up to ${request.commitIndex} here, but the log ends at ${lastIndex(raft.log)}: entries were lost`,
   );
   advanceFollowerCommit(raft, request.commitIndex, request.commitIndex);
   send(raft, from, { kind: 'heartbeat-reply', term: raft.term, round: request.round });

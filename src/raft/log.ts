@@ -50,19 +50,28 @@ export function isUpToDate(log: Log, index: LogIndex, lastLogTerm: Term): boolea
 
 export function appendEntry(log: Log, entry: Entry): void {
   assert(entry.index === lastIndex(log) + 1, () => `entry ${entry.index} does not follow ${lastIndex(log)}`);
-  assert(entry.term >= lastTerm(log), () => `entry ${entry.index} has term ${entry.term}, its predecessor ${lastTerm(log)}`);
+  assert(
+    entry.term >= lastTerm(log),
+    () => `entry ${entry.index} has term ${entry.term}, its predecessor ${lastTerm(log)}`,
+  );
   log.entries.push(entry);
 }
 
 /** Removes the entry at `index` and all after it. */
 export function truncateFrom(log: Log, index: LogIndex): void {
-  assert(index >= 1 && index <= lastIndex(log), () => `cannot truncate from ${index}: the log ends at ${lastIndex(log)}`);
+  assert(
+    index >= 1 && index <= lastIndex(log),
+    () => `cannot truncate from ${index}: the log ends at ${lastIndex(log)}`,
+  );
   log.entries.length = index - 1;
 }
 
 /** Entries from `from` to `to`, both included. */
 export function entriesBetween(log: Log, from: LogIndex, to: LogIndex): readonly Entry[] {
-  assert(from >= 1 && to <= lastIndex(log), () => `entries ${from}..${to} are not in a log that ends at ${lastIndex(log)}`);
+  assert(
+    from >= 1 && to <= lastIndex(log),
+    () => `entries ${from}..${to} are not in a log that ends at ${lastIndex(log)}`,
+  );
   return log.entries.slice(from - 1, to);
 }
 
@@ -71,7 +80,11 @@ export function entryBytes(entry: Entry): number {
 }
 
 /** Entries from `from` on: at least one if there is one, then as many as both limits allow. */
-export function entriesFrom(log: Log, from: LogIndex, limits: { readonly count: number; readonly bytes: number }): readonly Entry[] {
+export function entriesFrom(
+  log: Log,
+  from: LogIndex,
+  limits: { readonly count: number; readonly bytes: number },
+): readonly Entry[] {
   let end = from - 1;
   let bytes = 0;
   while (end < log.entries.length && end - (from - 1) < limits.count) {

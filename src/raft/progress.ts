@@ -53,7 +53,10 @@ export function createProgress(next: LogIndex, nowMs: number): Progress {
 /** Whether entries may be sent now (flow control). */
 export function mayAppend(progress: Progress, settings: RaftSettings): boolean {
   if (progress.mode === 'probe') return progress.inflight.length === 0;
-  return progress.inflight.length < settings.maxInflightAppends && progress.inflightBytes < settings.maxInflightBytes;
+  return (
+    progress.inflight.length < settings.maxInflightAppends &&
+    progress.inflightBytes < settings.maxInflightBytes
+  );
 }
 
 /** Notes an append that was sent. In `replicate`, `next` moves ahead of the answer. */
@@ -124,7 +127,9 @@ function isRepetition(
   newest: InflightAppend,
   sent: { readonly prevIndex: LogIndex; readonly lastIndex: LogIndex },
 ): boolean {
-  return newest.prevIndex === sent.prevIndex && (progress.mode === 'probe' || newest.lastIndex === sent.lastIndex);
+  return (
+    newest.prevIndex === sent.prevIndex && (progress.mode === 'probe' || newest.lastIndex === sent.lastIndex)
+  );
 }
 
 function clearInflight(progress: Progress): void {

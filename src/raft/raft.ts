@@ -16,7 +16,15 @@ import { onAppendReply, replicate } from './replicate.ts';
 import { becomeFollower, resetElectionDeadline } from './role.ts';
 import type { Raft } from './state.ts';
 import { advanceTransfer, expireTransfer, onTransfer } from './transfer.ts';
-import type { Entry, HardState, Membership, RaftEffect, RaftEvent, RaftMessage, RaftSettings } from './types.ts';
+import type {
+  Entry,
+  HardState,
+  Membership,
+  RaftEffect,
+  RaftEvent,
+  RaftMessage,
+  RaftSettings,
+} from './types.ts';
 
 export type { Raft } from './state.ts';
 
@@ -35,7 +43,10 @@ export interface RaftOptions {
 export function createRaft(options: RaftOptions): Raft {
   const log = createLog(options.entries);
   const { term, votedFor } = options.hardState;
-  assert(lastTerm(log) <= term, () => `the log ends in term ${lastTerm(log)}, after the durable term ${term}`);
+  assert(
+    lastTerm(log) <= term,
+    () => `the log ends in term ${lastTerm(log)}, after the durable term ${term}`,
+  );
   const raft: Raft = {
     self: options.self,
     settings: options.settings,
@@ -144,10 +155,12 @@ function onReceive(raft: Raft, from: PeerId, message: RaftMessage): void {
       else onHeartbeatRequest(raft, from, message);
       return;
     case 'append-reply':
-      if (message.term === raft.term && raft.leading !== undefined) onAppendReply(raft, raft.leading, from, message);
+      if (message.term === raft.term && raft.leading !== undefined)
+        onAppendReply(raft, raft.leading, from, message);
       return;
     case 'heartbeat-reply':
-      if (message.term === raft.term && raft.leading !== undefined) onHeartbeatReply(raft, raft.leading, from, message);
+      if (message.term === raft.term && raft.leading !== undefined)
+        onHeartbeatReply(raft, raft.leading, from, message);
       return;
     case 'timeout-now':
       if (message.term === raft.term) onTimeoutNow(raft, from);

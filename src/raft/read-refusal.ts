@@ -4,7 +4,11 @@ import { send } from './durability.ts';
 import type { Leading, PendingRead, Raft } from './state.ts';
 import type { RefusalReason } from './types.ts';
 
-export function refuseRead(raft: Raft, read: Pick<PendingRead, 'readId' | 'from'>, reason: RefusalReason): void {
+export function refuseRead(
+  raft: Raft,
+  read: Pick<PendingRead, 'readId' | 'from'>,
+  reason: RefusalReason,
+): void {
   if (read.from === undefined) {
     raft.effects.push({ kind: 'read-refused', readId: read.readId, reason });
   } else {

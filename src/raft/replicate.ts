@@ -21,13 +21,15 @@ export function replicate(raft: Raft, leading: Leading): void {
       sent = true;
       if (progress.mode === 'probe') break;
     }
-    if (!sent && progress.mode === 'replicate' && isCommitNews(raft, progress)) sendPoll(raft, leading, peer, progress);
+    if (!sent && progress.mode === 'replicate' && isCommitNews(raft, progress))
+      sendPoll(raft, leading, peer, progress);
   }
 }
 
 /** A follower that answers heartbeats but lacks entries is asked again: what was sent may have been lost. */
 export function resumeAppends(raft: Raft, leading: Leading, peer: PeerId, progress: Progress): void {
-  if (progress.match >= lastIndex(raft.log) || raft.nowMs - progress.appendedAtMs < raft.settings.heartbeatMs) return;
+  if (progress.match >= lastIndex(raft.log) || raft.nowMs - progress.appendedAtMs < raft.settings.heartbeatMs)
+    return;
   if (progress.mode === 'probe') sendAppend(raft, leading, peer, progress);
   else sendPoll(raft, leading, peer, progress);
 }
@@ -37,7 +39,10 @@ export function onAppendReply(raft: Raft, leading: Leading, from: PeerId, reply:
   if (progress === undefined) return;
   progress.activeAtMs = raft.nowMs;
   if (reply.success) {
-    assert(reply.matchIndex <= lastIndex(raft.log), () => `${from} claims to match at ${reply.matchIndex}, beyond our log`);
+    assert(
+      reply.matchIndex <= lastIndex(raft.log),
+      () => `${from} claims to match at ${reply.matchIndex}, beyond our log`,
+    );
     recordMatch(progress, reply.matchIndex);
     return;
   }
@@ -52,7 +57,10 @@ export function onAppendReply(raft: Raft, leading: Leading, from: PeerId, reply:
 /** Entries from `next` on. */
 function sendAppend(raft: Raft, leading: Leading, peer: PeerId, progress: Progress): void {
   const { maxEntriesPerAppend, maxBytesPerAppend } = raft.settings;
-  const entries = entriesFrom(raft.log, progress.next, { count: maxEntriesPerAppend, bytes: maxBytesPerAppend });
+  const entries = entriesFrom(raft.log, progress.next, {
+    count: maxEntriesPerAppend,
+    bytes: maxBytesPerAppend,
+  });
   sendAppendRequest(raft, leading, peer, progress, entries);
 }
 

@@ -24,5 +24,6 @@ export function advanceTransfer(raft: Raft, leading: Leading): void {
 
 /** Gives up: the target did not take over, and this peer leads on. */
 export function expireTransfer(raft: Raft, leading: Leading): void {
-  if (leading.transfer !== undefined && leading.transfer.deadlineMs <= raft.nowMs) leading.transfer = undefined;
+  if (leading.transfer !== undefined && leading.transfer.deadlineMs <= raft.nowMs)
+    leading.transfer = undefined;
 }

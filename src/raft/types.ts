@@ -27,7 +27,14 @@ export type Role = 'follower' | 'pre-candidate' | 'candidate' | 'leader';
 
 /** Every message carries the sender's term; the receiver of a higher term steps down (§3.3), pre-votes excepted (§9.6). */
 export type RaftMessage =
-  | { readonly kind: 'vote-request'; readonly term: Term; readonly preVote: boolean; readonly lastIndex: LogIndex; readonly lastTerm: Term; readonly transfer: boolean }
+  | {
+      readonly kind: 'vote-request';
+      readonly term: Term;
+      readonly preVote: boolean;
+      readonly lastIndex: LogIndex;
+      readonly lastTerm: Term;
+      readonly transfer: boolean;
+    }
   | { readonly kind: 'vote-reply'; readonly term: Term; readonly preVote: boolean; readonly granted: boolean }
   | {
       readonly kind: 'append-request';
@@ -50,22 +57,49 @@ export type RaftMessage =
       readonly hintIndex: LogIndex;
       readonly hintTerm: Term;
     }
-  | { readonly kind: 'heartbeat-request'; readonly term: Term; readonly commitIndex: LogIndex; readonly round: number }
+  | {
+      readonly kind: 'heartbeat-request';
+      readonly term: Term;
+      readonly commitIndex: LogIndex;
+      readonly round: number;
+    }
   | { readonly kind: 'heartbeat-reply'; readonly term: Term; readonly round: number }
   | { readonly kind: 'propose'; readonly term: Term; readonly proposalId: string; readonly data: Uint8Array }
-  | { readonly kind: 'propose-refused'; readonly term: Term; readonly proposalId: string; readonly reason: RefusalReason }
+  | {
+      readonly kind: 'propose-refused';
+      readonly term: Term;
+      readonly proposalId: string;
+      readonly reason: RefusalReason;
+    }
   | { readonly kind: 'read-request'; readonly term: Term; readonly readId: string }
-  | { readonly kind: 'read-reply'; readonly term: Term; readonly readId: string; readonly index: LogIndex | undefined }
+  | {
+      readonly kind: 'read-reply';
+      readonly term: Term;
+      readonly readId: string;
+      readonly index: LogIndex | undefined;
+    }
   | { readonly kind: 'timeout-now'; readonly term: Term };
 
-export type RefusalReason = 'no-leader' | 'not-leader' | 'queue-full' | 'transferring' | 'too-large' | 'stopped';
+export type RefusalReason =
+  'no-leader' | 'not-leader' | 'queue-full' | 'transferring' | 'too-large' | 'stopped';
 
 /** What the shell tells the core. `nowMs` is monotonic; `random` is in [0, 1). */
 export type RaftEvent =
   | { readonly kind: 'tick'; readonly nowMs: number; readonly random: number }
-  | { readonly kind: 'receive'; readonly nowMs: number; readonly random: number; readonly from: PeerId; readonly message: RaftMessage }
+  | {
+      readonly kind: 'receive';
+      readonly nowMs: number;
+      readonly random: number;
+      readonly from: PeerId;
+      readonly message: RaftMessage;
+    }
   /** `proposalId` is unique for ever (peer, start of the process, number); forwarded to the leader where need be. */
-  | { readonly kind: 'propose'; readonly nowMs: number; readonly proposalId: string; readonly data: Uint8Array }
+  | {
+      readonly kind: 'propose';
+      readonly nowMs: number;
+      readonly proposalId: string;
+      readonly data: Uint8Array;
+    }
   | { readonly kind: 'read'; readonly nowMs: number; readonly readId: string }
   /** All `persist` effects up to and including `ticket` are durable. */
   | { readonly kind: 'persisted'; readonly nowMs: number; readonly ticket: number }
@@ -78,7 +112,12 @@ export type RaftEffect =
    * and all after it are replaced. Answer with the event `persisted`. The core itself holds back every message that
    * depends on the write until then, so that `send` never has to wait.
    */
-  | { readonly kind: 'persist'; readonly ticket: number; readonly hardState: HardState; readonly entries: readonly Entry[] }
+  | {
+      readonly kind: 'persist';
+      readonly ticket: number;
+      readonly hardState: HardState;
+      readonly entries: readonly Entry[];
+    }
   | { readonly kind: 'send'; readonly to: PeerId; readonly message: RaftMessage }
   /** Committed entries, each exactly once and in order. */
   | { readonly kind: 'commit'; readonly entries: readonly Entry[] }

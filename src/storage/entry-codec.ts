@@ -27,7 +27,10 @@ export type DecodedEntry =
   | { readonly kind: 'damaged'; readonly reason: string };
 
 export function encodeEntry(entry: Entry, previousHash: Buffer): EncodedEntry {
-  assert(previousHash.length === HASH_BYTES, () => `a hash has ${HASH_BYTES} bytes, not ${previousHash.length}`);
+  assert(
+    previousHash.length === HASH_BYTES,
+    () => `a hash has ${HASH_BYTES} bytes, not ${previousHash.length}`,
+  );
   const bytes = Buffer.allocUnsafe(SMALLEST_BYTES + entry.data.length);
   bytes.writeUInt8(FORMAT, 0);
   bytes.writeUInt8(KINDS.indexOf(entry.kind), 1);
@@ -42,17 +45,22 @@ export function encodeEntry(entry: Entry, previousHash: Buffer): EncodedEntry {
 
 /** Reads what was stored under `index`; `damaged` says what is wrong with it. */
 export function decodeEntry(bytes: Buffer, index: LogIndex): DecodedEntry {
-  if (bytes.length < SMALLEST_BYTES) return { kind: 'damaged', reason: `entry ${index} has ${bytes.length} bytes only` };
+  if (bytes.length < SMALLEST_BYTES)
+    return { kind: 'damaged', reason: `entry ${index} has ${bytes.length} bytes only` };
   const hash = bytes.subarray(-HASH_BYTES);
   if (!sha256(bytes.subarray(0, -HASH_BYTES)).equals(hash)) {
     return { kind: 'damaged', reason: `the checksum of entry ${index} is wrong` };
   }
   const kind = KINDS[bytes.readUInt8(1)];
   if (bytes.readUInt8(0) !== FORMAT || kind === undefined) {
-    return { kind: 'damaged', reason: `entry ${index} has the unknown format ${bytes.readUInt8(0)}.${bytes.readUInt8(1)}` };
+    return {
+      kind: 'damaged',
+      reason: `entry ${index} has the unknown format ${bytes.readUInt8(0)}.${bytes.readUInt8(1)}`,
+    };
   }
   const stored = logIndex(Number(bytes.readBigUInt64BE(2)));
-  if (stored !== index) return { kind: 'damaged', reason: `entry ${stored} was found in the place of entry ${index}` };
+  if (stored !== index)
+    return { kind: 'damaged', reason: `entry ${stored} was found in the place of entry ${index}` };
   const entry: Entry = {
     index,
     term: term(Number(bytes.readBigUInt64BE(10))),

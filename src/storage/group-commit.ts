@@ -15,7 +15,9 @@ interface Waiting<Item> {
   readonly reject: (error: Error) => void;
 }
 
-export function createGroupCommit<Item>(commit: (items: readonly Item[]) => Promise<void>): GroupCommit<Item> {
+export function createGroupCommit<Item>(
+  commit: (items: readonly Item[]) => Promise<void>,
+): GroupCommit<Item> {
   let waiting: Waiting<Item>[] = [];
   let running: Promise<void> | undefined;
   let refusal: StoreFailedError | undefined;

@@ -17,7 +17,11 @@ export function entryKey(index: LogIndex): Buffer {
 }
 
 export function isEntryKey(key: Buffer): boolean {
-  return key.length === ENTRY_KEY_BYTES && key[0] === ENTRY_PREFIX && key.readBigUInt64BE(1) <= BigInt(Number.MAX_SAFE_INTEGER);
+  return (
+    key.length === ENTRY_KEY_BYTES &&
+    key[0] === ENTRY_PREFIX &&
+    key.readBigUInt64BE(1) <= BigInt(Number.MAX_SAFE_INTEGER)
+  );
 }
 
 export function indexOfEntryKey(key: Buffer): LogIndex {

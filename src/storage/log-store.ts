@@ -101,7 +101,10 @@ function createLogStore(opened: {
 }
 
 /** Several writes as one: the last hard state, and the entries that are left once later ones have replaced earlier ones. */
-export function mergeWrites(current: Pick<StoreState, 'hardState' | 'lastIndex'>, writes: readonly LogWrite[]): LogWrite {
+export function mergeWrites(
+  current: Pick<StoreState, 'hardState' | 'lastIndex'>,
+  writes: readonly LogWrite[],
+): LogWrite {
   let { hardState } = current;
   const entries: Entry[] = [];
   for (const write of writes) {
@@ -133,14 +136,23 @@ async function encodeWrite(
     }
     lastIndex = logIndex(first.index - 1);
     for (const entry of write.entries) {
-      assert(entry.index === lastIndex + 1, () => `refused to write entry ${entry.index} after entry ${lastIndex}`);
+      assert(
+        entry.index === lastIndex + 1,
+        () => `refused to write entry ${entry.index} after entry ${lastIndex}`,
+      );
       const encoded = encodeEntry(entry, chainHead);
       operations.push({ type: 'put', key: entryKey(entry.index), value: encoded.bytes });
       chainHead = encoded.hash;
       lastIndex = entry.index;
     }
   }
-  const next: StoreState = { ...current, sequence: current.sequence + 1, hardState: write.hardState, lastIndex, chainHead };
+  const next: StoreState = {
+    ...current,
+    sequence: current.sequence + 1,
+    hardState: write.hardState,
+    lastIndex,
+    chainHead,
+  };
   operations.push(stateOperation(next));
   return { next, operations };
 }
@@ -148,7 +160,10 @@ async function encodeWrite(
 async function hashBefore(database: Level<Buffer, Buffer>, entry: Entry): Promise<Buffer> {
   if (entry.index === 1) return CHAIN_START;
   const previous: Buffer | undefined = await database.get(entryKey(logIndex(entry.index - 1)));
-  assert(previous !== undefined, () => `refused to replace entry ${entry.index}: the entry before it is gone`);
+  assert(
+    previous !== undefined,
+    () => `refused to replace entry ${entry.index}: the entry before it is gone`,
+  );
   return hashOfEncoded(previous);
 }
 
@@ -189,9 +204,16 @@ async function openDatabase(
     const cause = (error as { cause?: { code?: string; message?: string } }).cause;
     if (cause?.code === 'LEVEL_LOCKED') throw new StoreLockedError(directory, { cause: error });
     if (cause?.code === 'LEVEL_IO_ERROR') {
-      throw new Error(`cannot open the Raft log in ${directory}: ${cause.message}; check the disk and the permissions`, { cause: error });
+      throw new Error(
+        `cannot open the Raft log in ${directory}: ${cause.message}; check the disk and the permissions`,
+        { cause: error },
+      );
     }
-    throw new StoreDamagedError(directory, `LevelDB refused to open it (${cause?.message ?? String(error)})`, { cause: error });
+    throw new StoreDamagedError(
+      directory,
+      `LevelDB refused to open it (${cause?.message ?? String(error)})`,
+      { cause: error },
+    );
   }
   await syncDirectory(directory);
   return database;

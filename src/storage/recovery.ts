@@ -46,7 +46,8 @@ export async function recover(
   }
   if (state === undefined) {
     if (sideState !== undefined) throw damaged(`the log lost its record of write ${sideState.sequence}`);
-    if (entries.length > 0) throw damaged(`${entries.length} entries without a record of their writing were found`);
+    if (entries.length > 0)
+      throw damaged(`${entries.length} entries without a record of their writing were found`);
     return undefined;
   }
   if (sideState === undefined && !isUnused(state)) throw damaged('the file "hard-state" is missing');
@@ -58,11 +59,15 @@ export async function recover(
     );
   }
   if (state.sequence > answered + 1) {
-    throw damaged(`the file "hard-state" stands at write ${answered}, the log at write ${state.sequence}: the file is an old copy`);
+    throw damaged(
+      `the file "hard-state" stands at write ${answered}, the log at write ${state.sequence}: the file is an old copy`,
+    );
   }
   const lastIndex = entries.length;
-  if (state.lastIndex !== lastIndex) throw damaged(`the log should end at entry ${state.lastIndex}, but ends at ${lastIndex}`);
-  if (!state.chainHead.equals(chainHead)) throw damaged(`entry ${lastIndex} is not the one that was written last`);
+  if (state.lastIndex !== lastIndex)
+    throw damaged(`the log should end at entry ${state.lastIndex}, but ends at ${lastIndex}`);
+  if (!state.chainHead.equals(chainHead))
+    throw damaged(`entry ${lastIndex} is not the one that was written last`);
   if (sideState?.sequence === state.sequence && !isSame(sideState, state)) {
     throw damaged(`the log and the file "hard-state" differ about write ${state.sequence}`);
   }
@@ -76,15 +81,20 @@ async function readContents(database: Level<Buffer, Buffer>, directory: string):
   for await (const [key, value] of database.iterator()) {
     if (key.equals(STATE_KEY)) {
       state = decodeStoreState(value);
-      if (state === undefined) throw new StoreDamagedError(directory, 'the record of the last write is unreadable');
+      if (state === undefined)
+        throw new StoreDamagedError(directory, 'the record of the last write is unreadable');
       continue;
     }
     if (!isEntryKey(key)) {
-      throw new StoreDamagedError(directory, `an unknown key was found (${key.toString('hex', 0, ENTRY_KEY_BYTES)})`);
+      throw new StoreDamagedError(
+        directory,
+        `an unknown key was found (${key.toString('hex', 0, ENTRY_KEY_BYTES)})`,
+      );
     }
     const expected: LogIndex = logIndex(entries.length + 1);
     const index = indexOfEntryKey(key);
-    if (index !== expected) throw new StoreDamagedError(directory, `entry ${expected} is missing; the next one is ${index}`);
+    if (index !== expected)
+      throw new StoreDamagedError(directory, `entry ${expected} is missing; the next one is ${index}`);
     const decoded = decodeEntry(value, index);
     if (decoded.kind === 'damaged') throw new StoreDamagedError(directory, decoded.reason);
     if (!decoded.previousHash.equals(chainHead)) {
@@ -100,7 +110,8 @@ function checkIdentity(state: StoreState, identity: Identity): void {
   if (state.clusterId !== identity.clusterId) {
     throw new StoreIdentityError(identity.directory, 'cluster', state.clusterId, identity.clusterId);
   }
-  if (state.self !== identity.self) throw new StoreIdentityError(identity.directory, 'peer', state.self, identity.self);
+  if (state.self !== identity.self)
+    throw new StoreIdentityError(identity.directory, 'peer', state.self, identity.self);
 }
 
 /** Only the write that creates a store has this number: a crash before the side file existed leaves just that. */

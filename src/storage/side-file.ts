@@ -32,7 +32,11 @@ export async function openSideFile(path: string): Promise<SideFile | undefined> 
     throw error;
   }
   try {
-    return { state: await readNewestSlot(handle), write: (state) => writeSlot(handle, state), close: () => handle.close() };
+    return {
+      state: await readNewestSlot(handle),
+      write: (state) => writeSlot(handle, state),
+      close: () => handle.close(),
+    };
   } catch (error) {
     await handle.close();
     throw error;
@@ -73,7 +77,13 @@ async function writeSlot(handle: FileHandle, state: StoreState): Promise<void> {
   assert(record.length <= SLOT_BYTES, () => `a state of ${record.length} bytes does not fit a slot`);
   const slot = Buffer.alloc(SLOT_BYTES);
   record.copy(slot);
-  const { bytesWritten } = await handle.write(slot, 0, SLOT_BYTES, (state.sequence % SLOT_COUNT) * SLOT_BYTES);
-  if (bytesWritten !== SLOT_BYTES) throw new Error(`wrote ${bytesWritten} of ${SLOT_BYTES} bytes to the side file: disk full?`);
+  const { bytesWritten } = await handle.write(
+    slot,
+    0,
+    SLOT_BYTES,
+    (state.sequence % SLOT_COUNT) * SLOT_BYTES,
+  );
+  if (bytesWritten !== SLOT_BYTES)
+    throw new Error(`wrote ${bytesWritten} of ${SLOT_BYTES} bytes to the side file: disk full?`);
   await handle.datasync();
 }

@@ -32,7 +32,12 @@ export function encodeStoreState(state: StoreState): Buffer {
   fixed.writeBigUInt64BE(BigInt(state.hardState.term), 16);
   fixed.writeBigUInt64BE(BigInt(state.lastIndex), 24);
   state.chainHead.copy(fixed, 32);
-  const content = Buffer.concat([fixed, text(state.clusterId), text(state.self), text(state.hardState.votedFor ?? '')]);
+  const content = Buffer.concat([
+    fixed,
+    text(state.clusterId),
+    text(state.self),
+    text(state.hardState.votedFor ?? ''),
+  ]);
   return Buffer.concat([content, sha256(content)]);
 }
 
@@ -70,7 +75,8 @@ export function assertHardStateFollows(before: HardState, after: HardState): voi
   const voteChanged = before.votedFor !== undefined && after.votedFor !== before.votedFor;
   assert(
     after.term > before.term || !voteChanged,
-    () => `refused to write a vote for ${after.votedFor} in term ${after.term}, which was given to ${before.votedFor}`,
+    () =>
+      `refused to write a vote for ${after.votedFor} in term ${after.term}, which was given to ${before.votedFor}`,
   );
 }
 

@@ -149,6 +149,8 @@ export class Link<I extends DescMessage, O extends DescMessage> {
     this.#retryMs = this.#options.times.retryMinMs;
     this.#options.onOpen();
     this.pump();
+    // Something is sent at once in any case, so that the peer knows that it is heard.
+    if (!connection.writing) this.#write(connection, this.#options.emptyFrame());
   }
 
   #write(connection: Connection<I, O>, frame: MessageShape<I>): void {
@@ -167,16 +169,17 @@ export class Link<I extends DescMessage, O extends DescMessage> {
     const { times, onRefused } = this.#options;
     const refused = code === status.FAILED_PRECONDITION;
     if (refused) onRefused(details);
-    this.#drop(connection, refused ? 'refused' : details);
+    this.#drop(connection, refused ? undefined : details);
     this.#retryAtMs = this.#options.nowMs() + (refused ? times.refusedRetryMs : this.#retryMs);
     this.#retryMs = Math.min(times.retryMaxMs, this.#retryMs * 2);
   }
 
-  #drop(connection: Connection<I, O>, reason: string): void {
+  /** `reason` undefined: it has been reported otherwise. */
+  #drop(connection: Connection<I, O>, reason: string | undefined): void {
     this.#connection = undefined;
     connection.call.cancel();
     connection.client.close();
-    if (connection.open) this.#options.onLost(reason);
-    else this.#options.onFailed(reason);
+    if (connection.open) this.#options.onLost(reason ?? 'refused');
+    else if (reason !== undefined) this.#options.onFailed(reason);
   }
 }

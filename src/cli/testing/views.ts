@@ -2,7 +2,7 @@
 import type { EventView, GroupView, NodeView, PeerView, StatusView } from '../../transport/types.ts';
 
 /** 2026-11-21 04:12:31.000 UTC. */
-export const NOW_MS = Date.UTC(2026, 10, 21, 4, 12, 31);
+const NOW_MS = Date.UTC(2026, 10, 21, 4, 12, 31);
 
 const node = (name: string, number: number, change: Partial<NodeView> = {}): NodeView => ({
   node: name,

@@ -4,7 +4,7 @@ import type { LogIndex, PeerId, Term } from '../../base/ids.ts';
 import { lastIndex, termAt } from '../log.ts';
 import { majority } from '../quorum.ts';
 import type { Raft } from '../state.ts';
-import type { Entry, HardState, RaftEffect, RaftMessage } from '../types.ts';
+import type { Entry, HardState, RaftEffect, RaftEvent, RaftMessage } from '../types.ts';
 
 export class InvariantViolation extends Error {
   override readonly name = 'InvariantViolation';
@@ -24,7 +24,7 @@ export interface Observed {
 export interface Invariants {
   /** Before and after every step. */
   beforeStep(raft: Raft): void;
-  afterStep(raft: Raft, effects: readonly RaftEffect[]): void;
+  afterStep(peer: Observed, raft: Raft, events: readonly RaftEvent[], effects: readonly RaftEffect[]): void;
   /** At the moment an effect is carried out. */
   onSend(from: Observed, message: RaftMessage, to: PeerId): void;
   onCommit(peer: Observed, entries: readonly Entry[]): void;
@@ -37,6 +37,7 @@ export interface Invariants {
   checkDisks(): void;
   committedCount(): number;
   isCommitted(proposalId: string): boolean;
+  wasRefused(readId: string): boolean;
   openReads(): readonly string[];
   forgetReadsOf(prefix: string): void;
 }
@@ -50,6 +51,8 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
   const refusedIds = new Set<string>();
   const applied = new Map<PeerId, number>();
   const askedAt = new Map<string, number>();
+  const refusedReads = new Set<string>();
+  const matches = new Map<string, number>();
   let before = { commitIndex: 0, term: 0, isLeader: false, lastIndex: 0, lastTerm: 0 as number | undefined };
 
   const fail = (property: string, detail: string): never => {
@@ -58,7 +61,8 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
   const holds = (disk: Disk, entry: Entry): boolean => disk.entries[entry.index - 1]?.term === entry.term;
   const checkDurable = (entry: Entry): void => {
     const count = voters.filter((voter) => holds(voter.disk, entry)).length;
-    if (count < majority(voters.length)) fail('CommittedIsDurableOnQuorum', `entry ${entry.index} is on ${count} disks only`);
+    if (count < majority(voters.length))
+      fail('CommittedIsDurableOnQuorum', `entry ${entry.index} is on ${count} disks only`);
   };
 
   /** Term and predecessor's term determine an entry for ever; by induction two logs that share one share all before it. */
@@ -68,39 +72,74 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
     const known = links.get(key);
     const data = textOf(entry);
     if (known === undefined) links.set(key, { previousTerm, data });
-    else if (known.previousTerm !== previousTerm || known.data !== data) fail('LogMatching', `two entries ${key} on ${raft.self}`);
+    else if (known.previousTerm !== previousTerm || known.data !== data)
+      fail('LogMatching', `two entries ${key} on ${raft.self}`);
   };
 
-  const checkLeader = (raft: Raft): void => {
+  const checkLeader = (peer: Observed, raft: Raft): void => {
     const known = leaders.get(raft.term);
-    if (known !== undefined && known !== raft.self) fail('ElectionSafety', `${known} and ${raft.self} lead term ${raft.term}`);
-    if (known === undefined) {
-      leaders.set(raft.term, raft.self);
-      for (const entry of committed) {
-        if (termAt(raft.log, entry.index) !== entry.term) {
-          fail('LeaderCompleteness', `${raft.self} leads term ${raft.term} without committed entry ${entry.index}`);
-        }
+    if (known === raft.self) return;
+    if (known !== undefined) fail('ElectionSafety', `${known} and ${raft.self} lead term ${raft.term}`);
+    leaders.set(raft.term, raft.self);
+    const { hardState } = peer.disk;
+    if (hardState.term !== raft.term || hardState.votedFor !== raft.self) {
+      fail('DurableBeforeAnswer', `${raft.self} leads term ${raft.term} before its disk holds its own vote`);
+    }
+    for (const entry of committed) {
+      if (termAt(raft.log, entry.index) !== entry.term) {
+        fail(
+          'LeaderCompleteness',
+          `${raft.self} leads term ${raft.term} without committed entry ${entry.index}`,
+        );
       }
     }
+  };
+
+  /** A leader makes room in time when its disk or its peers do not answer. Looked at on ticks, when it can know. */
+  const checkFitToLead = (raft: Raft): void => {
+    const { electionMs } = raft.settings;
+    const oldest = raft.durability.writes[0];
+    if (oldest !== undefined && raft.nowMs - oldest.issuedAtMs > 5 * electionMs)
+      fail('StalledDoesNotLead', raft.self);
+    const heard = [...(raft.leading?.progress ?? [])].filter(
+      ([id, progress]) =>
+        raft.membership.voters.includes(id) && raft.nowMs - progress.activeAtMs < 2 * electionMs,
+    );
+    if (heard.length + 1 < majority(voters.length))
+      fail('LeaderHasContact', `${raft.self} hears ${heard.length} voters`);
   };
 
   const checkFlowControl = (raft: Raft): void => {
     const { maxInflightAppends, maxPendingProposals } = raft.settings;
     for (const [peer, progress] of raft.leading?.progress ?? []) {
-      if (progress.match >= progress.next) fail('ProgressOrder', `${peer}: match ${progress.match}, next ${progress.next}`);
-      if (progress.inflight.length > maxInflightAppends + 1) fail('BoundedQueues', `${progress.inflight.length} appends in flight`);
+      const key = `${raft.self}:${raft.term}:${peer}`;
+      if (progress.match < (matches.get(key) ?? 0))
+        fail('MatchMonotonic', `${peer} fell to ${progress.match}`);
+      matches.set(key, progress.match);
+      if (progress.match >= progress.next)
+        fail('ProgressOrder', `${peer}: match ${progress.match}, next ${progress.next}`);
+      if (progress.inflight.length > maxInflightAppends + 1)
+        fail('BoundedQueues', `${progress.inflight.length} appends in flight`);
     }
-    if (raft.durability.held.length > maxPendingProposals) fail('BoundedQueues', `${raft.durability.held.length} messages held`);
+    if (raft.durability.held.length > maxPendingProposals)
+      fail('BoundedQueues', `${raft.durability.held.length} messages held`);
   };
 
   return {
     beforeStep: (raft) => {
       const last = lastIndex(raft.log);
       const isLeader = raft.role === 'leader';
-      before = { commitIndex: raft.commitIndex, term: raft.term, isLeader, lastIndex: last, lastTerm: termAt(raft.log, last) };
+      before = {
+        commitIndex: raft.commitIndex,
+        term: raft.term,
+        isLeader,
+        lastIndex: last,
+        lastTerm: termAt(raft.log, last),
+      };
     },
-    afterStep: (raft, effects) => {
-      if (raft.commitIndex < before.commitIndex) fail('CommitMonotonic', `${raft.self}: ${before.commitIndex} -> ${raft.commitIndex}`);
+    afterStep: (peer, raft, events, effects) => {
+      if (raft.commitIndex < before.commitIndex)
+        fail('CommitMonotonic', `${raft.self}: ${before.commitIndex} -> ${raft.commitIndex}`);
       if (raft.term < before.term) fail('TermMonotonic', `${raft.self}: ${before.term} -> ${raft.term}`);
       if (before.isLeader && raft.role === 'leader' && raft.term === before.term) {
         const kept = termAt(raft.log, before.lastIndex as LogIndex) === before.lastTerm;
@@ -109,21 +148,37 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
       for (const effect of effects) {
         if (effect.kind === 'persist') for (const entry of effect.entries) checkLink(raft, entry);
       }
-      if (raft.role === 'leader') checkLeader(raft);
+      if (raft.role === 'leader') {
+        checkLeader(peer, raft);
+        if (events.some((event) => event.kind === 'tick')) checkFitToLead(raft);
+      }
       checkFlowControl(raft);
     },
     onSend: (from, message, to) => {
       const { disk } = from;
       const isPreVote = (message.kind === 'vote-request' || message.kind === 'vote-reply') && message.preVote;
-      if (!isPreVote && message.term > disk.hardState.term) fail('DurableBeforeAnswer', `${from.id} spoke of term ${message.term} too early`);
-      if (message.kind === 'append-reply' && message.success && message.term === disk.hardState.term && message.matchIndex > disk.entries.length) {
-        fail('DurableBeforeAnswer', `${from.id} answered for entry ${message.matchIndex}, its disk ends at ${disk.entries.length}`);
+      if (!isPreVote && message.term > disk.hardState.term)
+        fail('DurableBeforeAnswer', `${from.id} spoke of term ${message.term} too early`);
+      if (
+        message.kind === 'append-reply' &&
+        message.success &&
+        message.term === disk.hardState.term &&
+        message.matchIndex > disk.entries.length
+      ) {
+        fail(
+          'DurableBeforeAnswer',
+          `${from.id} answered for entry ${message.matchIndex}, its disk ends at ${disk.entries.length}`,
+        );
       }
       const candidate = votedIn(message, from.id, to);
       if (candidate === undefined) return;
       const key = `${from.id}:${message.term}`;
       const known = votes.get(key) ?? candidate;
-      if (known !== candidate) fail('VoteOncePerTermAcrossCrash', `${from.id} voted for ${known} and ${candidate} in term ${message.term}`);
+      if (known !== candidate)
+        fail(
+          'VoteOncePerTermAcrossCrash',
+          `${from.id} voted for ${known} and ${candidate} in term ${message.term}`,
+        );
       votes.set(key, candidate);
       if (disk.hardState.term === message.term && disk.hardState.votedFor !== candidate) {
         fail('DurableBeforeAnswer', `${from.id} voted for ${candidate} before its disk held the vote`);
@@ -132,11 +187,13 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
     onCommit: (peer, entries) => {
       for (const entry of entries) {
         const expected = (applied.get(peer.id) ?? 0) + 1;
-        if (entry.index !== expected) fail('StateMachineSafety', `${peer.id} applied ${entry.index} instead of ${expected}`);
+        if (entry.index !== expected)
+          fail('StateMachineSafety', `${peer.id} applied ${entry.index} instead of ${expected}`);
         applied.set(peer.id, entry.index);
         const known = committed[entry.index - 1];
         if (known !== undefined) {
-          if (known.term !== entry.term || textOf(known) !== textOf(entry)) fail('StateMachineSafety', `two entries committed at ${entry.index}`);
+          if (known.term !== entry.term || textOf(known) !== textOf(entry))
+            fail('StateMachineSafety', `two entries committed at ${entry.index}`);
           continue;
         }
         checkDurable(entry);
@@ -151,11 +208,13 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
     onReadReady: (readId, index) => {
       const least = askedAt.get(readId);
       if (least === undefined) fail('ReadAnsweredOnce', readId);
-      else if (index < least) fail('ReadIndexNotStale', `${readId} got ${index}, ${least} was committed before it was asked`);
+      else if (index < least)
+        fail('ReadIndexNotStale', `${readId} got ${index}, ${least} was committed before it was asked`);
       askedAt.delete(readId);
     },
     onReadRefused: (readId) => {
       if (!askedAt.delete(readId)) fail('ReadAnsweredOnce', readId);
+      refusedReads.add(readId);
     },
     onProposalRefused: (proposalId) => {
       refusedIds.add(proposalId);
@@ -166,6 +225,7 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
     },
     committedCount: () => committed.length,
     isCommitted: (proposalId) => committedIds.has(proposalId),
+    wasRefused: (readId) => refusedReads.has(readId),
     openReads: () => [...askedAt.keys()],
     forgetReadsOf: (prefix) => {
       for (const readId of askedAt.keys()) if (readId.startsWith(prefix)) askedAt.delete(readId);

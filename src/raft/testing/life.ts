@@ -1,10 +1,12 @@
 // One whole life of a cluster: faults and clients from a seed, then peace, in which it must converge.
 // Throws with the seed and the command that replays it. Never used outside tests.
 import type { PeerId } from '../../base/ids.ts';
+import { majority } from '../quorum.ts';
 import type { Membership, RaftSettings } from '../types.ts';
 import { calm, crash, createNetwork, enqueue, startPeer } from './network.ts';
-import type { Network, SimulatedPeer } from './network.ts';
+import type { Network, SimulatedPeer, Trouble } from './network.ts';
 import { seededRandom } from './random.ts';
+import type { Random } from './random.ts';
 
 export interface LifeReport {
   readonly steps: number;
@@ -27,83 +29,165 @@ const SETTINGS: RaftSettings = {
   maxProposalBytes: 256,
 };
 const TROUBLED_MS = 4000;
-const PEACE_MS = 6000;
+/** Longer than the latest straggler takes. */
+const QUIET_MS = 4000;
+const ANSWER_MS = 400;
 
 export function live(seed: number): LifeReport {
   try {
     return liveThrough(seed);
   } catch (error) {
-    throw new Error(`seed ${seed}: ${String(error)}\nreplay: RAFT_SEED=${seed} npx vitest run src/raft/simulation.test.ts`, { cause: error });
+    throw new Error(
+      `seed ${seed}: ${String(error)}\nreplay: RAFT_SEED=${seed} npx vitest run src/raft/simulation.test.ts`,
+      { cause: error },
+    );
   }
 }
 
-function liveThrough(seed: number): LifeReport {
-  const random = seededRandom(seed);
-  const voterCount = random.pick([1, 3, 3, 3, 5, 5]);
-  const network = createNetwork({
-    random,
-    voterCount,
-    learnerCount: random.chance(0.25) ? 1 : 0,
-    settings: SETTINGS,
-    trouble: {
+/** How rough a life is: what may befall a message, a disk, a process, and how often something larger happens. */
+interface Weather {
+  readonly trouble: (random: Random) => Partial<Trouble>;
+  readonly faultEveryMs: readonly [number, number];
+  readonly clockSpread: number;
+}
+
+const WEATHERS: readonly Weather[] = [
+  {
+    trouble: (random) => ({
       lossProbability: random.pick([0, 0.01, 0.05, 0.2]),
       repeatProbability: random.pick([0, 0.05, 0.2]),
       straggleProbability: random.pick([0, 0.01, 0.1]),
       delayMsMax: random.pick([2, 10, 60]),
       writeMsMax: random.pick([2, 10, 40]),
       crashProbability: random.pick([0, 0.0005, 0.003]),
-    },
+    }),
+    faultEveryMs: [50, 500],
+    clockSpread: 0.1,
+  },
+  {
+    // Leaders live shortly and leave much behind that is not committed.
+    trouble: (random) => ({
+      lossProbability: random.pick([0, 0.1, 0.3]),
+      repeatProbability: 0.1,
+      straggleProbability: random.pick([0.01, 0.2]),
+      delayMsMax: random.pick([2, 20]),
+      writeMsMax: random.pick([2, 20]),
+      crashProbability: random.pick([0, 0.002, 0.01]),
+    }),
+    faultEveryMs: [5, 120],
+    clockSpread: 0.6,
+  },
+];
+
+function liveThrough(seed: number): LifeReport {
+  const random = seededRandom(seed);
+  const weather = random.pick(WEATHERS);
+  const network = createNetwork({
+    random,
+    voterCount: random.pick([1, 2, 3, 3, 3, 4, 5, 5]),
+    learnerCount: random.chance(0.25) ? 1 : 0,
+    settings: SETTINGS,
+    trouble: weather.trouble(random),
+    clockSpread: weather.clockSpread,
   });
   const membership = network.peers[0]?.raft?.membership as Membership;
-  const life: Life = { network, membership, proposalCount: 0, faults: 0, troubled: true };
-  const { timeline } = network;
+  const life: Life = { network, membership, weather, proposalCount: 0, faults: 0, troubled: true };
   scheduleClient(life);
   scheduleFault(life);
   scheduleRestarts(life);
-  while (timeline.advance(TROUBLED_MS)) network.invariants.committedCount();
+  runFor(network, TROUBLED_MS);
   network.invariants.checkDisks();
   assertConverges(life);
   network.invariants.checkDisks();
   const { steps, messages, elections, crashes } = network.counts;
-  return { steps, messages, elections, crashes, committed: network.invariants.committedCount(), faults: life.faults };
+  return {
+    steps,
+    messages,
+    elections,
+    crashes,
+    committed: network.invariants.committedCount(),
+    faults: life.faults,
+  };
 }
 
 interface Life {
   readonly network: Network;
   readonly membership: Membership;
+  readonly weather: Weather;
   proposalCount: number;
   faults: number;
   troubled: boolean;
 }
 
-/** Peace: everything runs and everybody hears everybody. There must be a leader, progress and answers, then silence. */
+/** Peace: first a bare majority must get on without the rest, then all together; then there must be silence. */
 function assertConverges(life: Life): void {
-  const { network } = life;
-  const { timeline } = network;
+  const { network, membership } = life;
   life.troubled = false;
   calm(network);
+  const voters = shuffled(network, membership.voters);
+  const awake = new Set(voters.slice(0, majority(voters.length)));
   for (const peer of network.peers) {
     peer.pausedUntilMs = 0;
-    peer.diskBusyUntilMs = timeline.nowMs();
-    if (peer.raft === undefined) startPeer(network, peer, life.membership, SETTINGS);
+    peer.diskBusyUntilMs = network.timeline.nowMs();
+    if (!awake.has(peer.id)) crash(network, peer);
+    else if (peer.raft === undefined) startPeer(network, peer, membership, SETTINGS);
   }
-  runFor(network, PEACE_MS);
-  const last = network.peers.map((peer) => propose(life, peer));
-  const reads = network.peers.map((peer) => read(life, peer));
+  assertWorks(life);
+  for (const peer of network.peers)
+    if (peer.raft === undefined) startPeer(network, peer, membership, SETTINGS);
+  assertWorks(life);
+  const before = { ...network.counts };
+  assertDeafPeerDisturbsNobody(life);
   runFor(network, 1000);
-  for (const id of last) if (!network.invariants.isCommitted(id)) throw new Error(`LivenessAfterHeal: ${id} did not commit`);
-  for (const id of reads) if (network.invariants.openReads().includes(id)) throw new Error(`LivenessAfterHeal: read ${id} has no answer`);
-  const open = network.invariants.openReads();
+  if (network.counts.persists !== before.persists)
+    throw new Error('IdleWritesNothing: a write without a proposal');
+  if (network.counts.elections !== before.elections) throw new Error('StableLeader: an election in peace');
+}
+
+/** The running peers find a leader, read through it, commit through it, and all stand at the same index. */
+function assertWorks(life: Life): void {
+  const { network } = life;
+  const { invariants } = network;
+  const peers = network.peers.filter((peer) => peer.raft !== undefined);
+  runFor(network, QUIET_MS);
+  const reads = peers.map((peer) => read(life, peer));
+  runFor(network, ANSWER_MS);
+  for (const id of reads)
+    if (invariants.wasRefused(id)) throw new Error(`LivenessAfterHeal: read ${id} was refused`);
+  const proposals = peers.map((peer) => propose(life, peer));
+  runFor(network, ANSWER_MS);
+  for (const id of proposals)
+    if (!invariants.isCommitted(id)) throw new Error(`LivenessAfterHeal: ${id} did not commit`);
+  const open = invariants.openReads();
   if (open.length > 0) throw new Error(`ReadAnsweredOnce: ${open.join(', ')} never ended`);
-  for (const peer of network.peers) {
-    if (peer.raft?.commitIndex !== network.invariants.committedCount()) {
-      throw new Error(`LivenessAfterHeal: ${peer.id} stands at ${peer.raft?.commitIndex} of ${network.invariants.committedCount()}`);
+  for (const { id, raft } of peers) {
+    if (raft?.commitIndex !== invariants.committedCount()) {
+      throw new Error(
+        `LivenessAfterHeal: ${id} stands at ${raft?.commitIndex} of ${invariants.committedCount()}`,
+      );
     }
   }
-  const { persists, elections } = { ...network.counts };
-  runFor(network, 1000);
-  if (network.counts.persists !== persists) throw new Error('IdleWritesNothing: a write without a proposal');
-  if (network.counts.elections !== elections) throw new Error('LivenessAfterHeal: an election in peace');
+}
+
+/** One that does not hear the leader, but hears the others, must not unseat it (thesis §4.2.3, §9.6). */
+function assertDeafPeerDisturbsNobody(life: Life): void {
+  const { network, membership } = life;
+  const leader = network.peers.find((peer) => peer.raft?.role === 'leader');
+  const deaf = shuffled(network, membership.voters).find((id) => id !== leader?.id);
+  if (leader === undefined || deaf === undefined || membership.voters.length < 3) return;
+  block(network, leader.id, deaf);
+  runFor(network, 1500);
+  if (leader.raft?.role !== 'leader')
+    throw new Error(`StableLeader: ${deaf}, which could not hear ${leader.id}, unseated it`);
+  network.blocked.clear();
+  runFor(network, 1500);
+}
+
+function shuffled(network: Network, ids: readonly PeerId[]): readonly PeerId[] {
+  return ids
+    .map((id) => ({ id, place: network.random.next() }))
+    .sort((a, b) => a.place - b.place)
+    .map(({ id }) => id);
 }
 
 function runFor(network: Network, durationMs: number): void {
@@ -150,7 +234,8 @@ function scheduleRestarts(life: Life): void {
   const look = (): void => {
     if (!life.troubled) return;
     for (const peer of network.peers) {
-      if (peer.raft === undefined && network.random.chance(0.3)) startPeer(network, peer, life.membership, SETTINGS);
+      if (peer.raft === undefined && network.random.chance(0.3))
+        startPeer(network, peer, life.membership, SETTINGS);
     }
     network.timeline.after(60, look);
   };
@@ -163,7 +248,7 @@ function scheduleFault(life: Life): void {
     if (!life.troubled) return;
     life.faults += 1;
     network.random.pick(FAULTS)(network);
-    network.timeline.after(network.random.between(50, 500), strike);
+    network.timeline.after(network.random.between(...life.weather.faultEveryMs), strike);
   };
   network.timeline.after(network.random.between(50, 800), strike);
 }
@@ -185,6 +270,8 @@ const FAULTS: readonly Fault[] = [
   transfer,
   transfer,
   cutLeader,
+  transferAndCut,
+  pauseLeader,
 ];
 
 function partition(network: Network): void {
@@ -229,11 +316,27 @@ function crashAll(network: Network): void {
 }
 
 function hangDisk(network: Network): void {
-  network.random.pick(network.peers).diskBusyUntilMs = network.timeline.nowMs() + network.random.between(100, 2000);
+  network.random.pick(network.peers).diskBusyUntilMs =
+    network.timeline.nowMs() + network.random.between(100, 2000);
 }
 
 function pause(network: Network): void {
-  network.random.pick(network.peers).pausedUntilMs = network.timeline.nowMs() + network.random.between(50, 1000);
+  network.random.pick(network.peers).pausedUntilMs =
+    network.timeline.nowMs() + network.random.between(50, 1000);
+}
+
+function pauseLeader(network: Network): void {
+  const leader = network.peers.find((peer) => peer.raft?.role === 'leader');
+  if (leader !== undefined)
+    leader.pausedUntilMs = network.timeline.nowMs() + network.random.between(50, 1000);
+}
+
+/** The old leader does not learn that it was relieved. */
+function transferAndCut(network: Network): void {
+  transfer(network);
+  network.timeline.after(network.random.between(1, 30), () => {
+    if (network.trouble.writeMsMax > 0) cutLeader(network);
+  });
 }
 
 function transfer(network: Network): void {

@@ -1,7 +1,7 @@
 // A cluster of real cores on a simulated network, with simulated disks and clocks, all driven by one seed.
 // The network loses, repeats, delays and reorders; disks lose what they had not confirmed; processes die between effects.
 // Never used outside tests.
-import { logIndex, peerId, term } from '../../base/ids.ts';
+import { peerId, term } from '../../base/ids.ts';
 import type { PeerId } from '../../base/ids.ts';
 import { createRaft, stepAll } from '../raft.ts';
 import type { Raft } from '../state.ts';
@@ -66,11 +66,16 @@ export function createNetwork(options: {
   readonly random: Random;
   readonly voterCount: number;
   readonly learnerCount?: number;
+  /** Clocks run at rates that differ by up to this part. */
+  readonly clockSpread?: number;
   readonly settings: RaftSettings;
   readonly trouble?: Partial<Trouble>;
 }): Network {
   const { random, voterCount } = options;
-  const ids = Array.from({ length: voterCount + (options.learnerCount ?? 0) }, (_, position) => peerId(`p${position + 1}`));
+  const clockSpread = options.clockSpread ?? 0.1;
+  const ids = Array.from({ length: voterCount + (options.learnerCount ?? 0) }, (_, position) =>
+    peerId(`p${position + 1}`),
+  );
   const membership: Membership = { voters: ids.slice(0, voterCount), learners: ids.slice(voterCount) };
   const peers = ids.map((id): SimulatedPeer => ({
     id,
@@ -81,7 +86,7 @@ export function createNetwork(options: {
     writes: [],
     diskBusyUntilMs: 0,
     pausedUntilMs: 0,
-    clockRate: 0.95 + 0.1 * random.next(),
+    clockRate: 1 + clockSpread * (random.next() - 0.5),
     clockOffsetMs: random.between(0, 1_000_000),
   }));
   const network: Network = {
@@ -103,18 +108,34 @@ export function calm(network: Network): void {
 }
 
 /** Starts, or starts again from what its disk holds. */
-export function startPeer(network: Network, peer: SimulatedPeer, membership: Membership, settings: RaftSettings): void {
+export function startPeer(
+  network: Network,
+  peer: SimulatedPeer,
+  membership: Membership,
+  settings: RaftSettings,
+): void {
   peer.inbox = [];
   peer.writes = [];
   peer.incarnation += 1;
   network.invariants.onRestart(peer.id);
   const { hardState, entries } = peer.disk;
   const nowMs = clockOf(network, peer);
-  peer.raft = createRaft({ self: peer.id, membership, settings, hardState, entries, nowMs, random: network.random.next() });
+  peer.raft = createRaft({
+    self: peer.id,
+    membership,
+    settings,
+    hardState,
+    entries,
+    nowMs,
+    random: network.random.next(),
+  });
   const { incarnation } = peer;
   const tick = (): void => {
     if (peer.incarnation !== incarnation || peer.raft === undefined) return;
-    enqueue(network, peer, (atMs, random) => ({ kind: 'tick', nowMs: atMs, random }));
+    // A stopped process has no ticks waiting when it goes on; messages may well wait for it.
+    if (peer.pausedUntilMs <= network.timeline.nowMs()) {
+      enqueue(network, peer, (atMs, random) => ({ kind: 'tick', nowMs: atMs, random }));
+    }
     network.timeline.after(TICK_MS, tick);
   };
   network.timeline.after(network.random.between(0, TICK_MS), tick);
@@ -127,7 +148,8 @@ export function crash(network: Network, peer: SimulatedPeer): void {
   peer.incarnation += 1;
   network.counts.crashes += 1;
   network.invariants.forgetReadsOf(`${peer.id}-`);
-  for (const write of peer.writes.slice(0, network.random.between(0, peer.writes.length))) apply(peer.disk, write);
+  for (const write of peer.writes.slice(0, network.random.between(0, peer.writes.length)))
+    apply(peer.disk, write);
   peer.writes = [];
 }
 
@@ -154,7 +176,7 @@ function stepPeer(network: Network, peer: SimulatedPeer, raft: Raft): void {
   const events = bodies.map((body) => body(nowMs, network.random.next()));
   network.invariants.beforeStep(raft);
   const effects = stepAll(raft, events);
-  network.invariants.afterStep(raft, effects);
+  network.invariants.afterStep(peer, raft, events, effects);
   network.counts.steps += 1;
   for (const effect of effects) {
     if (network.trouble.crashProbability > 0 && network.random.chance(network.trouble.crashProbability)) {
@@ -198,7 +220,8 @@ function write(network: Network, peer: SimulatedPeer, effect: PersistEffect): vo
   network.counts.persists += 1;
   peer.writes.push(effect);
   const { incarnation } = peer;
-  const endsAtMs = Math.max(timeline.nowMs(), peer.diskBusyUntilMs) + random.between(1, network.trouble.writeMsMax);
+  const endsAtMs =
+    Math.max(timeline.nowMs(), peer.diskBusyUntilMs) + random.between(1, network.trouble.writeMsMax);
   peer.diskBusyUntilMs = endsAtMs;
   const finish = (): void => {
     if (peer.incarnation !== incarnation) return;
@@ -206,7 +229,8 @@ function write(network: Network, peer: SimulatedPeer, effect: PersistEffect): vo
       timeline.after(peer.diskBusyUntilMs - timeline.nowMs(), finish);
       return;
     }
-    while (peer.writes[0] !== undefined && peer.writes[0].ticket <= effect.ticket) apply(peer.disk, peer.writes.shift() as PersistEffect);
+    while (peer.writes[0] !== undefined && peer.writes[0].ticket <= effect.ticket)
+      apply(peer.disk, peer.writes.shift() as PersistEffect);
     if (peer.writes.length > 0 && random.chance(0.5)) return;
     enqueue(network, peer, (nowMs) => ({ kind: 'persisted', nowMs, ticket: effect.ticket }));
   };
@@ -216,7 +240,8 @@ function write(network: Network, peer: SimulatedPeer, effect: PersistEffect): vo
 function apply(disk: Disk, effect: PersistEffect): void {
   const first = effect.entries[0];
   if (first !== undefined) {
-    if (first.index > disk.entries.length + 1) throw new Error(`hole: entry ${first.index} after ${disk.entries.length}`);
+    if (first.index > disk.entries.length + 1)
+      throw new Error(`hole: entry ${first.index} after ${disk.entries.length}`);
     disk.entries = [...disk.entries.slice(0, first.index - 1), ...effect.entries];
   }
   disk.hardState = effect.hardState;
@@ -231,23 +256,24 @@ function send(network: Network, from: PeerId, to: PeerId, message: RaftMessage):
   if (receiver === undefined) throw new Error(`message to ${to}, which does not exist`);
   const { incarnation } = receiver;
   for (let copy = 0; copy < copies; copy += 1) {
-    const delayMs = random.chance(trouble.straggleProbability) ? random.between(100, 3000) : random.between(1, trouble.delayMsMax);
+    const delayMs = random.chance(trouble.straggleProbability)
+      ? random.between(100, 3000)
+      : random.between(1, trouble.delayMsMax);
     network.timeline.after(delayMs, () => {
       if (network.blocked.has(`${from}>${to}`) || receiver.raft === undefined) return;
       // The transport knows the incarnation it speaks to; proposals rely on it, the rest of the core need not.
       if (message.kind === 'propose' && receiver.incarnation !== incarnation) return;
-      enqueue(network, receiver, (nowMs, value) => ({ kind: 'receive', nowMs, random: value, from, message }));
+      enqueue(network, receiver, (nowMs, value) => ({
+        kind: 'receive',
+        nowMs,
+        random: value,
+        from,
+        message,
+      }));
     });
   }
 }
 
-export function clockOf(network: Network, peer: SimulatedPeer): number {
+function clockOf(network: Network, peer: SimulatedPeer): number {
   return network.timeline.nowMs() * peer.clockRate + peer.clockOffsetMs;
 }
-
-export function membershipOf(network: Network): Membership {
-  const raft = network.peers.find((peer) => peer.raft !== undefined)?.raft;
-  return raft?.membership ?? { voters: network.peers.map((peer) => peer.id), learners: [] };
-}
-
-export const FIRST_INDEX = logIndex(1);
