@@ -26,6 +26,7 @@ async function main(options: BenchOptions): Promise<number> {
       cluster: 'bench',
       hostCount: HOST_COUNT,
       signal,
+      isRuleEnforced: options.control !== 'no-rule',
       ...(options.control === undefined
         ? {}
         : { sentineldProgram: compiled('bench/failover/unsafe-sentineld.js'), environment: { PG_SENTINEL_UNSAFE_CONTROL: options.control } }),

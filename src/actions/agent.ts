@@ -46,6 +46,7 @@ export interface Agent {
 const PASS_EVERY_MS = 250;
 const REPORT_EVERY_MS = 250;
 const RETRY_MS = 500;
+const REGISTER_AGAIN_MS = 2000;
 const STARTED_AT_MS = Date.now();
 
 export async function startAgent(options: AgentOptions): Promise<Agent> {
@@ -58,6 +59,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let end: UnexpectedEnd | undefined;
   let activity: { readonly condition: NodeCondition | undefined; readonly message: string | undefined } = { condition: undefined, message: undefined };
   let member: MemberId | undefined;
+  let refusal: { readonly wish: string; readonly untilMs: number } | undefined;
   let doneFor = 0;
   let reportCount = 0;
   const done = new Set<string>();
@@ -135,7 +137,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       known.port === port &&
       known.priority === priority;
     if (isKnown) return true;
-    return context.propose({ kind: 'register-node', ...options.registration, member, systemIdentifier });
+    // A refusal stands until something changes: asking again and again would fill the log.
+    const wish = `${host} ${port} ${priority} ${member} ${systemIdentifier}`;
+    if (refusal !== undefined && refusal.wish === wish && performance.now() < refusal.untilMs) return false;
+    const isTaken = await context.propose({ kind: 'register-node', ...options.registration, member, systemIdentifier });
+    refusal = isTaken ? undefined : { wish, untilMs: performance.now() + REGISTER_AGAIN_MS };
+    return isTaken;
   };
 
   const sendReport = async (): Promise<void> => {

@@ -2,13 +2,14 @@
 // agent or after a restart: it looks at what is, not at what it did before.
 import { delay } from '../base/clock.ts';
 import type { Epoch } from '../base/ids.ts';
-import { type Lsn, lsn } from '../base/lsn.ts';
+import { type Lsn, formatLsn, lsn } from '../base/lsn.ts';
 import type { Duty } from '../failover/duties.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { readCutPosition } from '../postgres/position.ts';
 import { type Promotion, promotePostgres } from '../postgres/promote.ts';
 import { checkpoint } from '../postgres/sql.ts';
 import { readRole } from '../postgres/role.ts';
+import { readSettings } from '../postgres/settings.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query, standbysFor } from './context.ts';
@@ -21,7 +22,7 @@ type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 export async function carryOutCut(context: AgentContext, duty: DutyOf<'cut'>, signal: AbortSignal): Promise<void> {
   const raising = context.fence.raise(duty.epoch);
   raising.catch(() => undefined);
-  const standing = hasReported(context) ? undefined : await cutOff(context, { wasPrimary: duty.wasPrimary, epoch: duty.epoch, signal });
+  const standing = hasReported(context) ? undefined : await cutOff(context, { wasPrimary: duty.wasPrimary, epoch: duty.epoch, signal, kind: 'cut' });
   await raising;
   if (standing !== undefined) await report(context, duty, standing, false);
 }
@@ -32,6 +33,7 @@ export async function carryOutHandOver(context: AgentContext, duty: DutyOf<'hand
   const { dataDirectory } = instance.options;
   if (hasReported(context)) return;
   if (instance.postmaster() !== undefined) {
+    if (!(await context.confirms('hand-over', duty.epoch))) return;
     // While it checkpoints, writes go on; the stop then has little left to flush.
     context.activity(undefined, 'checkpoint before the switchover');
     await checkpoint(instance.session, { timeoutMs: CHECKPOINT_TIMEOUT_MS, signal }).catch((error: unknown) => {
@@ -47,7 +49,7 @@ export async function carryOutHandOver(context: AgentContext, duty: DutyOf<'hand
     return;
   }
   // It did not stop cleanly: only as a standby that replays its own WAL can it say where that ends.
-  const standing = await cutOff(context, { wasPrimary: true, epoch: duty.epoch, signal });
+  const standing = await cutOff(context, { wasPrimary: true, epoch: duty.epoch, signal, kind: 'hand-over' });
   if (standing !== undefined) await report(context, duty, standing, false);
 }
 
@@ -65,9 +67,17 @@ export async function carryOutPromote(context: AgentContext, duty: DutyOf<'promo
   const { dataDirectory } = instance.options;
   let promotion: Promotion;
   try {
-    const standing =
-      standingCut(context, duty.epoch) ??
-      (await cutOff(context, { wasPrimary: false, epoch: duty.epoch, signal, mayBePrimaryOn: duty.timeline }));
+    const confirmation = context.confirms('promote', duty.epoch);
+    const standing = standingCut(context, duty.epoch) ?? (await cutOff(context, { epoch: duty.epoch, signal, isPromotion: true }));
+    if (!(await confirmation)) {
+      context.activity('standby', 'not promoted: the log cannot be read through a leader, or says otherwise');
+      return;
+    }
+    if (standing !== undefined && isBelow(standing, duty.from)) {
+      throw new Error(
+        `it stands at timeline ${standing.timeline}, ${formatLsn(standing.position)}, below timeline ${duty.from.timeline}, ${formatLsn(duty.from.position)}, which it reported`,
+      );
+    }
     context.activity('standby', `being promoted to timeline ${duty.timeline}`);
     await instance.setSynchronousStandbys(standbysFor(context, duty.rule));
     await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
@@ -107,7 +117,14 @@ export async function carryOutPromote(context: AgentContext, duty: DutyOf<'promo
  */
 async function cutOff(
   context: AgentContext,
-  options: { readonly wasPrimary: boolean; readonly epoch: Epoch; readonly signal: AbortSignal; readonly mayBePrimaryOn?: number },
+  options: {
+    readonly kind?: 'cut' | 'hand-over';
+    readonly wasPrimary?: boolean;
+    readonly epoch: Epoch;
+    readonly signal: AbortSignal;
+    /** It may have been promoted already, by this duty. */
+    readonly isPromotion?: boolean;
+  },
 ): Promise<Standing | undefined> {
   const { instance, timing } = context;
   const { signal } = options;
@@ -118,15 +135,20 @@ async function cutOff(
     return undefined;
   }
   if (instance.postmaster() !== undefined) {
-    const role = await readRoleOrUndefined(context, signal);
+    const role = await readRoleOrWorse(context, options.isPromotion === true, signal);
     if (role === 'primary') {
-      if (options.mayBePrimaryOn !== undefined) return undefined;
+      if (options.isPromotion === true) return undefined;
+      // The log applied here may lag behind: a healthy primary is not stopped for a duty that has passed.
+      if (!(await context.confirms(options.kind ?? 'cut', options.epoch))) return undefined;
       context.activity('stopping', 'stopping: another node takes over');
       await instance.stop({ fastMs: 0, signal });
+    } else if (!(await isHeldBack(context))) {
+      // A promotion that was given up left it without the placeholder, and from none to one the change takes effect late.
+      await instance.stop({ fastMs: 1000, signal });
     }
   }
   if (instance.postmaster() === undefined) {
-    if (options.wasPrimary) {
+    if (options.wasPrimary === true) {
       context.activity('stopped', 'stopped: another node takes over');
       await delay(timing.formerPrimaryDelayMs, signal);
       signal.throwIfAborted();
@@ -162,14 +184,33 @@ function standingCut(context: AgentContext, epoch: Epoch): Standing | undefined 
   return isStanding ? cut.standing : undefined;
 }
 
-async function readRoleOrUndefined(context: AgentContext, signal: AbortSignal): Promise<'primary' | 'standby' | undefined> {
-  try {
-    return (await readRole(context.instance.session, query(context, signal))).kind;
-  } catch {
-    signal.throwIfAborted();
-    // It runs but does not answer: a primary that cannot be asked is treated as what is worse.
-    return 'primary';
+/** Puts the placeholder in force on a running standby; false where commits do not wait there at all. */
+async function isHeldBack(context: AgentContext): Promise<boolean> {
+  if (!context.protections.rule) return true;
+  const { instance } = context;
+  const names = (await readSettings(instance.options.dataDirectory)).get('synchronous_standby_names') ?? '';
+  if (names === '') return false;
+  await instance.setSynchronousStandbys(placeholder(context));
+  return true;
+}
+
+const ROLE_TRY_COUNT_MAX = 3;
+
+/** A node that runs but does not answer is treated as what is worse, a primary; one that is to be promoted is asked again. */
+async function readRoleOrWorse(context: AgentContext, isPromotion: boolean, signal: AbortSignal): Promise<'primary' | 'standby'> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return (await readRole(context.instance.session, query(context, signal))).kind;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isPromotion) return 'primary';
+      if (tries >= ROLE_TRY_COUNT_MAX) throw error;
+    }
   }
+}
+
+function isBelow(standing: Standing, from: Standing): boolean {
+  return standing.timeline !== from.timeline || standing.position < from.position;
 }
 
 /** The report of this epoch is in the log already; what it says cannot change while the streams stay cut. */

@@ -44,6 +44,7 @@ export async function carryOutFollow(context: AgentContext, duty: FollowDuty, si
   }
   const running = await runningStandby(context, signal);
   if (running === 'primary') {
+    if (!(await context.confirms('follow', duty.epoch))) return;
     context.activity('stopping', 'stopping: it is no longer the primary');
     await instance.stop({ fastMs: 0, signal });
   }
@@ -131,6 +132,7 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
   const { host, port, node } = duty.upstream;
   await instance.setSynchronousStandbys(placeholder(context));
   context.activity('standby', `connecting to ${node}`);
+  context.notes.cut = undefined;
   await followUpstream({
     dataDirectory,
     passfileDirectory,

@@ -48,13 +48,18 @@ export interface Instance {
   /** Starts watching a postmaster that runs already, such as after a restart of sentineld. */
   attach(): void;
   /** Writes all settings and pg_hba.conf; no upstream. Does not reload. */
-  writeConfiguration(standbys: SynchronousStandbys): Promise<void>;
+  writeConfiguration(standbys: SynchronousStandbys, clients?: ClientAccess): Promise<void>;
+  /** Lets clients in again after a start that kept them out. */
+  admitClients(): Promise<void>;
   /** Changes `synchronous_standby_names` and reloads, if it is not so already. It takes effect a moment later. */
   setSynchronousStandbys(standbys: SynchronousStandbys): Promise<void>;
   startAs(role: 'primary' | 'standby', options: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<void>;
   stop(options: { readonly fastMs: number; readonly signal: AbortSignal }): Promise<Stopped>;
   close(): Promise<void>;
 }
+
+/** `kept-out`: only our own users may connect, until the rule was seen to be in force. */
+export type ClientAccess = 'admitted' | 'kept-out';
 
 const IMMEDIATE_MS = 2000;
 const KILL_MS = 10_000;
@@ -66,6 +71,7 @@ export function openInstance(options: InstanceOptions): Instance {
   let endWatch: (() => void) | undefined;
   let isStopping = false;
   let isClosed = false;
+  let lastReload: string | undefined;
 
   const session = openSession({
     socketDirectory: options.socketDirectory,
@@ -112,7 +118,7 @@ export function openInstance(options: InstanceOptions): Instance {
     }
   };
 
-  const writeConfiguration = async (standbys: SynchronousStandbys): Promise<void> => {
+  const writeConfiguration = async (standbys: SynchronousStandbys, clients: ClientAccess = 'admitted'): Promise<void> => {
     const { owner } = user;
     await writeSettings({
       dataDirectory,
@@ -127,7 +133,7 @@ export function openInstance(options: InstanceOptions): Instance {
         synchronousStandbys: standbys,
       },
     });
-    await writeHba({ dataDirectory, hba: hbaOptions(options), owner });
+    await writeHba({ dataDirectory, hba: hbaOptions(options, clients), owner });
   };
 
   return {
@@ -138,8 +144,16 @@ export function openInstance(options: InstanceOptions): Instance {
     writeConfiguration,
     async setSynchronousStandbys(standbys) {
       const value = renderSynchronousStandbys(standbys);
-      if ((await readSettings(dataDirectory)).get('synchronous_standby_names') === value) return;
-      await changeSettings({ dataDirectory, changes: { synchronous_standby_names: value }, owner: user.owner });
+      // What the file says may never have been reloaded, if an earlier sentineld was killed in between.
+      const taken = `${findPostmaster(dataDirectory)?.pid} ${value}`;
+      const isWritten = (await readSettings(dataDirectory)).get('synchronous_standby_names') === value;
+      if (isWritten && taken === lastReload) return;
+      if (!isWritten) await changeSettings({ dataDirectory, changes: { synchronous_standby_names: value }, owner: user.owner });
+      reloadPostgres(dataDirectory);
+      lastReload = taken;
+    },
+    async admitClients() {
+      await writeHba({ dataDirectory, hba: hbaOptions(options, 'admitted'), owner: user.owner });
       reloadPostgres(dataDirectory);
     },
     async startAs(role, { timeoutMs, signal }) {
@@ -176,7 +190,7 @@ export function openInstance(options: InstanceOptions): Instance {
   };
 }
 
-function hbaOptions(options: InstanceOptions): HbaOptions {
+function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions {
   return {
     superuser: options.superuser,
     replicationUser: options.replication.name,
@@ -184,7 +198,7 @@ function hbaOptions(options: InstanceOptions): HbaOptions {
     memberNetworks: ['0.0.0.0/0', '::/0'],
     userNetworks: [],
     requireTls: false,
-    extraLines: options.hbaLines,
+    extraLines: clients === 'admitted' ? options.hbaLines : [],
   };
 }
 

@@ -1,14 +1,13 @@
 // The duties of a primary: the first one of a new group, and any later one. No node becomes a read-write primary because it
 // was one: PostgreSQL is started as primary only after the log, read through the leader, says that this node still is.
 import type { Duty } from '../failover/duties.ts';
-import { readControlData } from '../postgres/control-data.ts';
 import { initDataDirectory } from '../postgres/initdb.ts';
 import { writeNewMember } from '../postgres/member.ts';
 import { readRole } from '../postgres/role.ts';
 import { setUpPrimary } from '../postgres/sql.ts';
 import { type AgentContext, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
-import { changeRule, passFloor } from './rule-change.ts';
+import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
 import { keepSlots } from './slots.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
@@ -67,6 +66,7 @@ export async function carryOutPrimary(context: AgentContext, duty: DutyOf<'prima
   }
   context.clearUnexpectedEnd();
   context.activity(undefined, undefined);
+  await context.once('admit', () => instance.admitClients());
   await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
   await context.once('accounts', () => setUpAccounts(context, signal));
   if (duty.next !== undefined) await changeRule(context, duty, duty.next, signal);
@@ -105,10 +105,24 @@ async function startInPlace(context: AgentContext, duty: DutyOf<'primary'>, sign
     context.activity('stopped', 'not started: the log cannot be read through a leader, or says otherwise');
     return false;
   }
-  const control = await readControlData(dataDirectory);
+  const { control } = data;
+  const newest = Math.max(control.checkpointTimeline, control.minRecoveryTimeline ?? 0);
+  if (newest !== duty.timeline) {
+    throw new Error(`cannot start the primary: ${dataDirectory} is on timeline ${newest}, but the group is on ${duty.timeline}`);
+  }
   context.log('info', 'starting PostgreSQL as primary in place', { timeline: duty.timeline, epoch: duty.epoch, state: control.state });
   context.activity('starting', 'starting as primary');
-  await instance.writeConfiguration(standbysFor(context, duty.next?.rule ?? duty.rule));
+  const rule = duty.next?.rule ?? duty.rule;
+  const standbys = standbysFor(context, rule);
+  if (standbys.kind === 'alone') {
+    await instance.writeConfiguration(standbys);
+    await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
+    return true;
+  }
+  // Until the checkpointer has read its settings commits do not wait, whatever those say: clients are let in after one was seen to.
+  await instance.writeConfiguration({ kind: 'nobody' }, 'kept-out');
   await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
+  await waitUntilCommitsWait(context, signal);
+  await instance.setSynchronousStandbys(standbys);
   return true;
 }

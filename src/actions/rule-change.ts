@@ -1,6 +1,7 @@
 // Changing the sync rule on a running primary (docs/failover.md, "Changing the rule"). Each walsender takes a reload by
 // itself, and one that is late could release commits that satisfy neither rule, so the change counts only once every one
 // of them was seen to have taken it, and the new members hold everything acknowledged before.
+import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { until } from '../base/clock.ts';
 import type { MemberId } from '../base/ids.ts';
@@ -52,16 +53,21 @@ export async function passFloor(context: AgentContext, duty: PrimaryDuty, floor:
 async function beginToWait(context: AgentContext, signal: AbortSignal): Promise<void> {
   const { instance } = context;
   await instance.setSynchronousStandbys({ kind: 'nobody' });
+  await waitUntilCommitsWait(context, signal);
+}
+
+/** With the placeholder in force, resolves once a commit was seen to wait for it. */
+export async function waitUntilCommitsWait(context: AgentContext, signal: AbortSignal): Promise<void> {
   await until({ what: 'a commit to wait for standbys', timeoutMs: STEP_TIMEOUT_MS, everyMs: POLL_MS, signal }, () =>
     isCommitSeenToWait(context, signal),
   );
 }
 
-const WAITER_NAME = 'pg_sentinel_sync_check';
 
 /** Commits once with the placeholder in force; true when the commit was seen waiting, false when it went through. */
 async function isCommitSeenToWait(context: AgentContext, signal: AbortSignal): Promise<boolean> {
-  const client = await freshClient(context, WAITER_NAME);
+  const name = `pg_sentinel_sync_check_${randomBytes(4).toString('hex')}`;
+  const client = await freshClient(context, name);
   try {
     let isDone = false;
     const commit = client.query("set synchronous_commit = on; select pg_logical_emit_message(true, 'pg_sentinel', 'sync check')").then(
@@ -73,7 +79,7 @@ async function isCommitSeenToWait(context: AgentContext, signal: AbortSignal): P
       signal.throwIfAborted();
       const rows = await context.instance.session.query(
         "select 1 from pg_stat_activity where application_name = $1 and wait_event = 'SyncRep'",
-        [WAITER_NAME],
+        [name],
         query(context, signal),
       );
       if (rows.length > 0) return true;
@@ -109,7 +115,10 @@ export function hasTaken(
 ): boolean {
   const isIn = (members: readonly MemberId[]): boolean => members.some((member) => member === sender.applicationName);
   if (!isIn(rule.members) && !isIn(next.members)) return true;
-  return sender.backendStartMs > seenAtMs || sender.syncPriority > 0 === isIn(next.members);
+  if (sender.backendStartMs > seenAtMs) return true;
+  // With ANY every member has priority 1: a walsender that is in both rules does not show which number it counts to.
+  const isCountTheSame = rule.acks === next.acks || rule.acks === 0 || next.acks === 0;
+  return isCountTheSame && sender.syncPriority > 0 === isIn(next.members);
 }
 
 async function haveFlushed(context: AgentContext, rule: SyncRule, flushed: Lsn, signal: AbortSignal): Promise<boolean> {

@@ -29,6 +29,17 @@ export function delay(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/** Waits until `work` settles (whatever its outcome), `ms` have passed or `signal` aborts; leaves no timer or listener behind. */
+export async function settledWithin(work: Promise<unknown>, ms: number, signal?: AbortSignal): Promise<void> {
+  const over = new AbortController();
+  const end = (): void => over.abort();
+  signal?.addEventListener('abort', end, { once: true });
+  work.then(end, end);
+  if (signal?.aborted === true) end();
+  await delay(ms, over.signal);
+  signal?.removeEventListener('abort', end);
+}
+
 /** Thrown by {@link withDeadline} and {@link until}: says what was waited for and how long. */
 export class DeadlineError extends Error {
   override readonly name = 'DeadlineError';

@@ -7,8 +7,8 @@ import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } f
 import { highest } from './apply-nodes.ts';
 import { candidateRefusal, followersAtOnce } from './candidate.ts';
 import type { FailoverCause, SyncRule } from './commands.ts';
-import { isObjectivelyDown, majority, standingDownCount } from './quorum.ts';
-import type { ClusterState, Floor, GroupState, Phase } from './state.ts';
+import { isObjectivelyDown, isRule, majority, standingDownCount } from './quorum.ts';
+import { type ClusterState, type Floor, type GroupState, type Phase, isTimelineOpen } from './state.ts';
 
 /** Raises the epoch to `index` and starts fencing. The sync rule, its pending change and the floor stay in force. */
 export function applyBeginFailover(state: ClusterState, index: LogIndex, command: CommandOf<'begin-failover'>): Applied {
@@ -110,10 +110,7 @@ function timelineRefusal(group: GroupState, command: CommandOf<'promote'>): stri
 function ruleRefusal(rule: SyncRule, followers: readonly string[]): string | undefined {
   const stranger = rule.members.find((member) => !followers.includes(member));
   if (stranger !== undefined) return `${stranger} cannot follow the candidate directly`;
-  if (rule.acks > rule.members.length || (rule.acks === 0) !== (rule.members.length === 0)) {
-    return `${rule.acks} acknowledgements of ${rule.members.length} members is not a rule`;
-  }
-  return undefined;
+  return isRule(rule) ? undefined : `${rule.acks} acknowledgements of ${rule.members.length} members is not a rule`;
 }
 
 export function applyPromoted(state: ClusterState, command: CommandOf<'promoted'>): Applied {
@@ -149,6 +146,7 @@ export function applyResume(state: ClusterState, command: CommandOf<'resume'>): 
   if (phase.reports.some((report) => report.node === phase.primary)) {
     return refuse(`${phase.primary} has stopped and reported: it can only be promoted`);
   }
+  if (!isTimelineOpen(group, phase.timeline)) return refuse(`${phase.primary} is not known to have opened timeline ${phase.timeline}: it can only be promoted`);
   const node = state.nodes.get(phase.primary);
   const downCount = standingDownCount(state.voters, node?.subjectiveDown ?? []);
   if (downCount >= majority(state.voters.length)) return refuse(`${downCount} voters still hold ${phase.primary} for down`);

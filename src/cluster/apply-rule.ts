@@ -2,7 +2,7 @@
 // enforces `next` and that enough of its members hold all that was acknowledged before, `next` becomes the rule.
 import { type LogIndex, type MemberId } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
-import { sameRule } from './quorum.ts';
+import { isRule, sameRule } from './quorum.ts';
 import type { ClusterState, GroupState } from './state.ts';
 import { nodesOfGroup } from './state.ts';
 
@@ -17,7 +17,7 @@ export function applyBeginRuleChange(state: ClusterState, index: LogIndex, comma
     if (sameRule(group.rule, command.next)) return withGroup(state, { ...group, next: undefined });
   }
   if (sameRule(group.next?.rule ?? group.rule, command.next)) return refuse('that is the sync rule already');
-  if (acks > members.length || (acks === 0) !== (members.length === 0) || new Set(members).size !== members.length) {
+  if (!isRule(command.next)) {
     return refuse(`${acks} acknowledgements of ${members.length} members is not a rule`);
   }
   const known = standbyMembers(state, group);

@@ -25,13 +25,19 @@ function respectsFloor(report: CutReport, floor: Floor | undefined, cut: Readonl
   return reportsSuffice(floor.rule, floor.next, cut) && respectsFloor(report, floor.before, cut);
 }
 
-/** Why `candidate` must not be promoted on these reports, or undefined where it may be. */
+/**
+ * Why `candidate` must not be promoted on these reports, or undefined where it may be. A report on a timeline that the log
+ * never assigned (somebody promoted that node by hand) proves nothing: its WAL left the group's history at an unknown point.
+ */
 export function candidateRefusal(
   group: GroupState,
   formerPrimary: NodeId,
-  reports: readonly CutReport[],
+  allReports: readonly CutReport[],
   candidate: CutReport,
 ): string | undefined {
+  const assigned = highestAssigned(group);
+  if (candidate.timeline > assigned) return `${candidate.node} is on timeline ${candidate.timeline}, which the log never assigned`;
+  const reports = allReports.filter((report) => report.timeline <= assigned);
   const others = reports.filter((report) => report.node !== formerPrimary);
   const cut = new Set(others.map((report) => report.member));
   if (candidate.node !== formerPrimary && reportsSuffice(group.rule, group.next?.rule, cut)) {
@@ -47,6 +53,11 @@ export function candidateRefusal(
   if (candidate.node === formerPrimary) return undefined;
   if (candidate.timeline === former.timeline && candidate.position >= former.position) return undefined;
   return `${candidate.node} lacks WAL that the former primary ${formerPrimary} holds`;
+}
+
+/** The timeline of the latest promotion, finished or not; that of the first primary before any. */
+function highestAssigned(group: GroupState): number {
+  return group.phase.kind === 'creating' ? 0 : group.phase.timeline;
 }
 
 function membersToHear(rule: SyncRule, next: SyncRule | undefined): number {

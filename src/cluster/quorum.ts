@@ -37,6 +37,12 @@ export function reportsSuffice(rule: SyncRule, next: SyncRule | undefined, cut: 
   return missingCount < acks;
 }
 
+/** Whether the rule can be met: each member once, and as many acknowledgements as there are members at most; 0 for nobody only. */
+export function isRule({ members, acks }: SyncRule): boolean {
+  const isCount = Number.isSafeInteger(acks) && acks >= 0 && acks <= members.length;
+  return isCount && (acks === 0) === (members.length === 0) && new Set(members).size === members.length;
+}
+
 export function sameRule(a: SyncRule, b: SyncRule): boolean {
   return a.acks === b.acks && a.members.length === b.members.length && a.members.every((member) => b.members.includes(member));
 }

@@ -102,6 +102,14 @@ export interface ClusterState {
 export const EVENT_COUNT_MAX = 1000;
 export const RECENT_PROPOSAL_COUNT_MAX = 1000;
 
+/**
+ * False while all that is known of the primary's timeline is that it was assigned: the promotion was given up before it was
+ * reported as done. Such a group cannot be given back to that primary, it may never have opened it.
+ */
+export function isTimelineOpen(group: GroupState, timeline: Timeline): boolean {
+  return group.floor?.timeline !== timeline || group.branches.some((branch) => branch.timeline === timeline);
+}
+
 /** The member id of a node's present data directory, if it has one. */
 export function memberOf(state: ClusterState, node: NodeId): MemberId | undefined {
   return state.nodes.get(node)?.member;

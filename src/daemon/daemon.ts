@@ -8,13 +8,13 @@ import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING, type Protections } from '../acti
 import { type Agent, startAgent } from '../actions/agent.ts';
 import { openFenceFile } from '../actions/fence-file.ts';
 import { instancePaths } from '../actions/instance.ts';
-import { systemClock } from '../base/clock.ts';
+import { delay, systemClock } from '../base/clock.ts';
 import type { NodeId, PeerId } from '../base/ids.ts';
 import { majority } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { ClusterEvent, ClusterState, NodeState } from '../cluster/state.ts';
 import { duties } from '../failover/duties.ts';
-import { DEFAULT_FAILOVER_SETTINGS, type FailoverSettings } from '../failover/view.ts';
+import { DEFAULT_FAILOVER_SETTINGS, type FailoverSettings, type View } from '../failover/view.ts';
 import { type Health, startHealth } from '../health/watch.ts';
 import type { Judgement } from '../health/events.ts';
 import { findBinaries } from '../postgres/binaries.ts';
@@ -51,6 +51,7 @@ const WATCH_EVERY_MS = 50;
 const AGENT_PROPOSAL_TIMEOUT_MS = 2000;
 const READ_TIMEOUT_MS = 1000;
 const QUORUM_CHECK_MS = 200;
+const CATCH_UP_RETRY_MS = 50;
 
 export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   const { config, log } = options;
@@ -108,12 +109,13 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   });
 
   const takeReport = (report: AgentReport): void => {
-    const known = reports.get(report.node)?.report;
+    const known = reports.get(report.node);
     if (known !== undefined && isOlder(report, known)) return;
     reports.set(report.node, { report, receivedAtMs: systemClock.monotonicMs() });
     leader.consider();
     changed();
   };
+  const view = (): View => ({ nowMs: systemClock.monotonicMs(), reports, settings });
   const status = (): StatusView => {
     const nowMs = systemClock.monotonicMs();
     return buildStatus({
@@ -126,7 +128,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       peers: config.peers,
       isReachable,
       reports,
-      view: { nowMs, reports, settings },
+      view: view(),
     });
   };
 
@@ -138,7 +140,14 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     await consensus.close();
   };
 
+  const readThroughLeader = async (): Promise<boolean> => {
+    const index = await consensus.readIndex(READ_TIMEOUT_MS);
+    return index !== undefined && (await replica.appliedUpTo(index, READ_TIMEOUT_MS));
+  };
+
   let agent: Agent | undefined;
+  let isCaughtUp = false;
+  let isClosing = false;
   const { node } = config;
   try {
     transport = await startTransport({
@@ -148,10 +157,12 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       peers: config.peers.filter((peer) => peer.peer !== self),
       handlers: {
         onMessage: (from, message) => consensus.receive(from, message),
-        onReport: (_from, report) => takeReport(report),
+        onReport: (from, report) => {
+          if (report.peer === from) takeReport(report);
+        },
         onRefused: (detail) => log.warn(detail),
       },
-      admin: adminHandlers({ status, watchers, replica }),
+      admin: adminHandlers({ status, watchers, replica, view }),
       log,
     });
     if (node !== undefined) {
@@ -164,10 +175,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
           takeReport(report);
           transport?.broadcastReport(report);
         },
-        readThroughLeader: async () => {
-          const index = await consensus.readIndex(READ_TIMEOUT_MS);
-          return index !== undefined && (await replica.appliedUpTo(index, READ_TIMEOUT_MS));
-        },
+        readThroughLeader,
       });
     }
   } catch (error) {
@@ -186,7 +194,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   const follow = (state: ClusterState, events: readonly ClusterEvent[]): void => {
     sayEvents(log, state, events);
     health.setTargets(healthTargets(state));
-    if (node !== undefined) agent?.setDuty(duties(state, node.name));
+    if (node !== undefined && isCaughtUp) agent?.setDuty(duties(state, node.name));
     for (const known of state.nodes.values()) if (known.peer !== self) tellHostWord(known.node, hostSaysGone(state, known));
     observer.reconcile();
     leader.consider();
@@ -194,6 +202,13 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   };
   replica.subscribe(follow);
   follow(replica.state, []);
+  // What the log held long ago must not be obeyed while it is still being read: first one read through the leader.
+  const catchUp = async (): Promise<void> => {
+    while (!isClosing && !(await readThroughLeader())) await delay(CATCH_UP_RETRY_MS);
+    isCaughtUp = true;
+    if (!isClosing) follow(replica.state, []);
+  };
+  catchUp().catch(options.onFatal);
   const quorumCheck = setInterval(() => {
     const count = voters.filter((voter) => voter === self || isReachable(voter)).length;
     health.setQuorumReachable(count >= majority(voters.length));
@@ -201,6 +216,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
 
   return {
     async close() {
+      isClosing = true;
       clearInterval(quorumCheck);
       await agent?.close();
       await closeCore();
@@ -208,10 +224,10 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   };
 }
 
-/** Reports of one agent may overtake each other. */
-function isOlder(report: AgentReport, known: AgentReport): boolean {
-  if (report.startedAtMs !== known.startedAtMs) return report.startedAtMs < known.startedAtMs;
-  return report.sequence < known.sequence;
+/** Reports of one agent may overtake each other; one of another run counts once the earlier run has fallen silent. */
+function isOlder(report: AgentReport, known: ReceivedReport): boolean {
+  if (report.startedAtMs === known.report.startedAtMs) return report.sequence < known.report.sequence;
+  return systemClock.monotonicMs() - known.receivedAtMs < PEER_REACHABLE_MS && report.startedAtMs < known.report.startedAtMs;
 }
 
 /** The log holds, at the present epoch, the word of the node's own host that all its processes are gone. */
@@ -231,8 +247,9 @@ function adminHandlers(options: {
   readonly status: () => StatusView;
   readonly watchers: Set<() => void>;
   readonly replica: Replica;
+  readonly view: () => View;
 }): AdminHandlers {
-  const { status, watchers, replica } = options;
+  const { status, watchers, replica, view } = options;
   return {
     status,
     watch(listener, signal) {
@@ -250,7 +267,7 @@ function adminHandlers(options: {
         clearTimeout(timer);
       });
     },
-    failover: (request, signal) => switchOver({ request, state: () => replica.state, propose: replica.propose, signal }),
+    failover: (request, signal) => switchOver({ request, state: () => replica.state, view, propose: replica.propose, signal }),
     events({ group, limit }) {
       const views = replica.state.events.map((event) => eventView(replica.state, event));
       return views.filter((view) => group === undefined || view.group === group).slice(-limit);

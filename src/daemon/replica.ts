@@ -1,5 +1,6 @@
 // The replicated state on this peer: applies committed entries, tells listeners, and tells a proposer how its own proposal
 // fared. Proposals are tried again until applied or too late; each carries an id, so a second copy has no effect.
+import { randomBytes } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 import type { LogIndex, PeerId } from '../base/ids.ts';
 import { apply, applyNothing, emptyState } from '../cluster/apply.ts';
@@ -46,7 +47,8 @@ export function createReplica(options: {
   const pending = new Map<string, Pending>();
   const retries = new Set<NodeJS.Timeout>();
   const listeners = new Set<(state: ClusterState, events: readonly ClusterEvent[]) => void>();
-  const startedAtMs = clock.wallMs();
+  // Unique for ever, also where the wall clock was set back between two starts.
+  const prefix = `${options.self}-${clock.wallMs()}-${randomBytes(4).toString('hex')}`;
   let proposalCount = 0;
 
   const applyEntry = (entry: Entry): ClusterEvent | undefined => {
@@ -55,8 +57,10 @@ export function createReplica(options: {
       return undefined;
     }
     const envelope = decodeEnvelope(entry.data);
+    const isRepeated = state.recentProposals.includes(envelope.proposalId);
     const result = apply(state, entry.index, envelope);
     state = result.state;
+    if (isRepeated) return undefined;
     const outcome: ProposalOutcome =
       result.refused === undefined ? { kind: 'applied', index: entry.index } : { kind: 'refused', reason: result.refused };
     pending.get(envelope.proposalId)?.settle(outcome);
@@ -83,7 +87,7 @@ export function createReplica(options: {
     propose(command, timeoutMs) {
       if (pending.size >= PENDING_COUNT_MAX) return Promise.resolve({ kind: 'unknown' });
       proposalCount += 1;
-      const proposalId = `${options.self}-${startedAtMs}-${proposalCount}`;
+      const proposalId = `${prefix}-${proposalCount}`;
       const data = encodeEnvelope({ proposalId, proposedAtMs: clock.wallMs(), command });
       return new Promise((resolve) => {
         const settle = (outcome: ProposalOutcome): void => {

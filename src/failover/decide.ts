@@ -5,7 +5,7 @@ import type { GroupId, NodeId } from '../base/ids.ts';
 import { candidateRefusal, comparePositions, followersAtOnce } from '../cluster/candidate.ts';
 import type { Command, CutReport, SyncRule } from '../cluster/commands.ts';
 import { isObjectivelyDown, majority, reportsSuffice, standingDownCount } from '../cluster/quorum.ts';
-import { type ClusterState, type GroupState, type Phase, nodesOfGroup } from '../cluster/state.ts';
+import { type ClusterState, type GroupState, type Phase, isTimelineOpen, nodesOfGroup } from '../cluster/state.ts';
 import { timeline } from '../base/ids.ts';
 import { planRule } from './rule-plan.ts';
 import { type View, freshReport } from './view.ts';
@@ -24,6 +24,8 @@ export interface Decision {
 export interface Stopwatch {
   /** Milliseconds for which `key` has been asked about without a pause; 0 the first time. */
   elapsedMs(key: string): number;
+  /** Whether `key` was asked about in the round before. */
+  isRunning(key: string): boolean;
 }
 
 export function decide(state: ClusterState, view: View, memory: Memory): Decision {
@@ -34,6 +36,7 @@ export function decide(state: ClusterState, view: View, memory: Memory): Decisio
       kept.set(key, sinceMs);
       return view.nowMs - sinceMs;
     },
+    isRunning: (key) => memory.has(key),
   };
   const commands: Command[] = [...createGroups(state, view, stopwatch)];
   for (const group of state.groups.values()) {
@@ -61,16 +64,21 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
 
 function decideGroup(state: ClusterState, group: GroupState, view: View, stopwatch: Stopwatch): Command | undefined {
   const phase = group.phase;
+  const promotion = `promotion ${group.id} ${group.epoch}`;
   switch (phase.kind) {
     case 'creating':
       return undefined;
-    case 'running':
-      return beginIfDown(state, group, view) ?? planRule(state, group, view, stopwatch);
-    case 'promoting':
+    case 'running': {
+      const isNew = stopwatch.isRunning(promotion) && stopwatch.elapsedMs(promotion) < view.settings.promotionGraceMs;
+      return (isNew ? undefined : beginIfDown(state, group, view)) ?? planRule(state, group, view, stopwatch);
+    }
+    case 'promoting': {
+      const elapsedMs = stopwatch.elapsedMs(promotion);
       if (phase.failed !== undefined) {
         return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'promotion-failed' } };
       }
-      return beginIfDown(state, group, view);
+      return elapsedMs < view.settings.promotionGraceMs ? undefined : beginIfDown(state, group, view);
+    }
     case 'fencing':
       return decideFencing(state, group, phase, view, stopwatch);
   }
@@ -113,8 +121,10 @@ function decideFencing(
   const elapsedMs = stopwatch.elapsedMs(`fencing ${group.id} ${group.epoch}`);
   const former = phase.reports.find((report) => report.node === phase.primary);
   if (phase.cause.kind === 'planned' && former === undefined) {
-    if (elapsedMs < view.settings.handOverTimeoutMs) return undefined;
-    return escalateOrResume(state, group, phase, view);
+    if (hasDied(state, group, phase, view, stopwatch)) {
+      return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
+    }
+    return elapsedMs < view.settings.handOverTimeoutMs ? undefined : resumeIfWell(state, group, phase, view);
   }
   const handedOverMs = phase.cause.kind === 'planned' ? stopwatch.elapsedMs(`handed over ${group.id} ${group.epoch}`) : 0;
   const candidate = chooseCandidate(state, group, phase, handedOverMs, view);
@@ -123,18 +133,17 @@ function decideFencing(
   return resumeIfWell(state, group, phase, view);
 }
 
-/** The primary of a planned switchover did not stop in time. */
-function escalateOrResume(state: ClusterState, group: GroupState, phase: PhaseOf<'fencing'>, view: View): Command | undefined {
+/** The primary of a planned switchover is down, and not only for the moment between its stop and its report. */
+function hasDied(state: ClusterState, group: GroupState, phase: PhaseOf<'fencing'>, view: View, stopwatch: Stopwatch): boolean {
   const node = state.nodes.get(phase.primary);
-  if (node !== undefined && isObjectivelyDown(state.voters, node.subjectiveDown, group.epoch)) {
-    return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
-  }
-  return resumeIfWell(state, group, phase, view);
+  if (node === undefined || !isObjectivelyDown(state.voters, node.subjectiveDown, group.epoch)) return false;
+  return stopwatch.elapsedMs(`handing over, but down ${group.id} ${group.epoch}`) >= view.settings.targetTimeoutMs;
 }
 
 function resumeIfWell(state: ClusterState, group: GroupState, phase: PhaseOf<'fencing'>, view: View): Command | undefined {
   const node = state.nodes.get(phase.primary);
-  if (node === undefined || standingDownCount(state.voters, node.subjectiveDown) >= majority(state.voters.length)) return undefined;
+  if (node === undefined || !isTimelineOpen(group, phase.timeline)) return undefined;
+  if (standingDownCount(state.voters, node.subjectiveDown) >= majority(state.voters.length)) return undefined;
   if (freshReport(view, phase.primary) === undefined) return undefined;
   return { kind: 'resume', group: group.id, epoch: group.epoch };
 }

@@ -12,7 +12,7 @@ export interface Upstream {
   readonly port: number;
   readonly timeline: Timeline;
   /** While the upstream is only being promoted: where its new timeline begins. A node beyond that cannot follow directly. */
-  readonly from: { readonly timeline: Timeline; readonly position: Lsn } | undefined;
+  readonly from: CandidateStanding | undefined;
   /** False until the upstream's promotion is committed as done; no rewind or clone from it before. */
   readonly isPrimary: boolean;
 }
@@ -22,6 +22,12 @@ interface DutyBase {
   readonly epoch: Epoch;
   /** Replication slots to keep on this node: one for each other member of the group. */
   readonly slots: readonly MemberId[];
+}
+
+/** Where the candidate stood when it was chosen; it must not open below that. */
+export interface CandidateStanding {
+  readonly timeline: Timeline;
+  readonly position: Lsn;
 }
 
 export type Duty =
@@ -40,7 +46,7 @@ export type Duty =
   | ({ readonly kind: 'hand-over'; readonly timeline: Timeline } & DutyBase)
   /** End every WAL stream, replay what is here, report. `wasPrimary`: stop first. */
   | ({ readonly kind: 'cut'; readonly wasPrimary: boolean } & DutyBase)
-  | ({ readonly kind: 'promote'; readonly timeline: Timeline; readonly rule: SyncRule } & DutyBase)
+  | ({ readonly kind: 'promote'; readonly timeline: Timeline; readonly rule: SyncRule; readonly from: CandidateStanding } & DutyBase)
   | ({
       readonly kind: 'follow';
       readonly upstream: Upstream;
@@ -69,7 +75,7 @@ export function duties(state: ClusterState, id: NodeId): Duty {
     }
     case 'promoting':
       if (phase.primary !== id) return followDuty(state, group, node, base);
-      return { kind: 'promote', timeline: phase.timeline, rule: group.rule, ...base };
+      return { kind: 'promote', timeline: phase.timeline, rule: group.rule, from: phase.from, ...base };
   }
 }
 

@@ -14,6 +14,11 @@ export interface FailoverSettings {
   readonly handOverTimeoutMs: number;
   /** How long the target of a planned switchover may take to report before another node, or the old primary, is chosen. */
   readonly targetTimeoutMs: number;
+  /**
+   * How long a primary that was just promoted is given before it can be held for down again: judgements of the node it was
+   * before (a crashed primary that is chosen again) stand until it answers the next probe.
+   */
+  readonly promotionGraceMs: number;
   /** How long a fencing that finds no candidate lasts before a primary that turned out to be well is given its group back. */
   readonly resumeAfterMs: number;
 }
@@ -21,9 +26,10 @@ export interface FailoverSettings {
 export const DEFAULT_FAILOVER_SETTINGS: FailoverSettings = {
   reportFreshMs: 1000,
   syncMemberTimeoutMs: 700,
-  creationWaitMs: 3000,
+  creationWaitMs: 30_000,
   handOverTimeoutMs: 60_000,
   targetTimeoutMs: 3000,
+  promotionGraceMs: 3000,
   resumeAfterMs: 1000,
 };
 

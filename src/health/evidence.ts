@@ -24,7 +24,7 @@ export function startJudging(options: {
   };
 }
 
-/** Takes in one event. Call it with a `tick` every {@link TICK_MS} too: silence ripens only then. */
+/** Takes in one event. Call it with a `tick` from time to time: silence ripens only then. */
 export function judge(
   state: EvidenceState,
   event: HealthEvent,
@@ -72,7 +72,12 @@ function decide(
 }
 
 /** The time of the last good answer since anything stood against the node and since the observer began to abstain. */
-function goodSince(before: EvidenceState, learned: Facts, event: HealthEvent, isRipe: boolean): number | undefined {
+function goodSince(
+  before: EvidenceState,
+  learned: Facts,
+  event: HealthEvent,
+  isRipe: boolean,
+): number | undefined {
   const beginsToAbstain = abstention(learned) !== undefined && abstention(before.facts) === undefined;
   if (isRipe || beginsToAbstain) return undefined;
   return satisfies(learned, event, before.judgement.evidence) ? event.nowMs : learned.goodMs;

@@ -31,6 +31,18 @@ export function ripest(
   return undefined;
 }
 
+/** Whether some row could ripen by the lapse of time alone, so that ticks matter. */
+export function mayRipen(facts: Facts): boolean {
+  return [
+    facts.connectionAskedMs,
+    facts.probe,
+    facts.refusals,
+    facts.writeFailing,
+    facts.notServing,
+    facts.trouble,
+  ].some((fact) => fact !== undefined);
+}
+
 /** 0 is the strongest. */
 export function rank(evidence: Evidence): number {
   return ROWS.findIndex((row) => row.evidence === evidence);

@@ -31,8 +31,12 @@ export const FAST_RETRY_DELAYS_MS = [0, 40, 40, 40] as const;
 export const REFUSED_COUNT_MIN = 3;
 export const REFUSED_SPAN_MS = 70;
 
-/** The observer's own tick, and how late it may be before the observer no longer trusts itself. */
+/** The observer's own tick while something may ripen; a wake-up costs more than what is done in it, so all calm it is slower. */
 export const TICK_MS = 100;
+export const calmTickMs = (settings: HealthSettings): number =>
+  Math.max(TICK_MS, Math.min(500, settings.downAfterMs / 4));
+
+/** How late a tick may be before the observer no longer trusts itself. */
 export const STALL_MS = 500;
 
 /**

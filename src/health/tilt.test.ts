@@ -15,7 +15,7 @@ function tickOn(
   const reasons: (string | undefined)[] = [];
   const endMs = state.lastTickMs + ms;
   for (let nowMs = state.lastTickMs + TICK_MS; nowMs <= endMs; nowMs += TICK_MS) {
-    const next = tilt(current, { kind: 'tick', nowMs, wallMs: nowMs + wallOffsetMs });
+    const next = tilt(current, { kind: 'tick', nowMs, wallMs: nowMs + wallOffsetMs, nextInMs: TICK_MS });
     current = next.state;
     if (reasons.at(-1) !== next.abstains || reasons.length === 0) reasons.push(next.abstains);
   }
@@ -43,12 +43,20 @@ describe('tilt', () => {
   });
 
   test('ticks that are a little late do not matter', () => {
-    expect(tilt(well(), { kind: 'tick', nowMs: 2590, wallMs: 2590 }).abstains).toBeUndefined();
+    expect(
+      tilt(well(), { kind: 'tick', nowMs: 2590, wallMs: 2590, nextInMs: TICK_MS }).abstains,
+    ).toBeUndefined();
+  });
+
+  test('a tick that was meant to be slow is not late', () => {
+    const slow = tilt(well(), { kind: 'tick', nowMs: 2100, wallMs: 2100, nextInMs: 1000 });
+    expect(tilt(slow.state, { kind: 'activity', nowMs: 3550 }).abstains).toBeUndefined();
+    expect(tilt(slow.state, { kind: 'activity', nowMs: 3650 }).abstains).toMatch(/stalled/);
   });
 
   test('a stopped process finds itself stalled at the first thing that happens, tick or not', () => {
     expect(tilt(well(), { kind: 'activity', nowMs: 9000 }).abstains).toBe('it was stalled for 6.9s');
-    const resumed = tilt(well(), { kind: 'tick', nowMs: 9000, wallMs: 9000 });
+    const resumed = tilt(well(), { kind: 'tick', nowMs: 9000, wallMs: 9000, nextInMs: TICK_MS });
     expect(resumed.abstains).toBe('it was stalled for 6.9s');
     expect(tickOn(resumed.state, 900).reasons.at(-1)).toMatch(/stalled/);
     expect(tickOn(resumed.state, 1000).reasons.at(-1)).toBeUndefined();
@@ -58,7 +66,7 @@ describe('tilt', () => {
     ['forward, as after a suspend', 3600_000],
     ['back', -5000],
   ])('a wall clock that jumps %s', (_, byMs) => {
-    const jumped = tilt(well(), { kind: 'tick', nowMs: 2100, wallMs: 2100 + byMs });
+    const jumped = tilt(well(), { kind: 'tick', nowMs: 2100, wallMs: 2100 + byMs, nextInMs: TICK_MS });
     expect(jumped.abstains).toMatch(/its clock jumped/);
     expect(tickOn(jumped.state, 1000, byMs).reasons.at(-1)).toBeUndefined();
   });
@@ -66,15 +74,20 @@ describe('tilt', () => {
   test('a clock that is slewed does not matter', () => {
     let state = well();
     for (let nowMs = 2100; nowMs < 60_000; nowMs += TICK_MS) {
-      const next = tilt(state, { kind: 'tick', nowMs, wallMs: nowMs * 1.0005 + 10 });
+      const next = tilt(state, { kind: 'tick', nowMs, wallMs: nowMs * 1.0005 + 10, nextInMs: TICK_MS });
       expect(next.abstains).toBeUndefined();
       state = next.state;
     }
   });
 
   test('new trouble during the wait begins the wait anew', () => {
-    const first = tilt(well(), { kind: 'tick', nowMs: 3000, wallMs: 3000 });
-    const second = tilt(tickOn(first.state, 900).state, { kind: 'tick', nowMs: 4800, wallMs: 4800 });
+    const first = tilt(well(), { kind: 'tick', nowMs: 3000, wallMs: 3000, nextInMs: TICK_MS });
+    const second = tilt(tickOn(first.state, 900).state, {
+      kind: 'tick',
+      nowMs: 4800,
+      wallMs: 4800,
+      nextInMs: TICK_MS,
+    });
     expect(tickOn(second.state, 900).reasons.at(-1)).toMatch(/stalled/);
   });
 });

@@ -5,7 +5,8 @@ import { formatDuration } from '../base/duration.ts';
 import { STALL_MS, TICK_MS } from './settings.ts';
 
 export type TiltEvent =
-  | { readonly kind: 'tick'; readonly nowMs: number; readonly wallMs: number }
+  /** `nextInMs`: how long the observer means to wait until the next one. */
+  | { readonly kind: 'tick'; readonly nowMs: number; readonly wallMs: number; readonly nextInMs: number }
   /** Something else happened at `nowMs`, perhaps before an overdue tick. */
   | { readonly kind: 'activity'; readonly nowMs: number }
   | { readonly kind: 'quorum'; readonly nowMs: number; readonly reachable: boolean };
@@ -14,6 +15,8 @@ export interface TiltState {
   /** How long it must have been well before it judges again. */
   readonly wellAfterMs: number;
   readonly lastTickMs: number;
+  /** When the next tick is due. */
+  readonly nextTickMs: number;
   readonly lastWallMs: number;
   readonly quorumReachable: boolean;
   /** The last trouble; it abstains until `wellAfterMs` after that. */
@@ -31,6 +34,7 @@ export function startTilt(options: {
   return {
     wellAfterMs: options.wellAfterMs,
     lastTickMs: options.nowMs,
+    nextTickMs: options.nowMs + TICK_MS,
     lastWallMs: options.wallMs,
     quorumReachable: false,
     trouble: undefined,
@@ -48,7 +52,7 @@ export function tilt(
 
 function after(state: TiltState, event: TiltEvent): TiltState {
   const { nowMs } = event;
-  const lateMs = nowMs - state.lastTickMs - TICK_MS;
+  const lateMs = nowMs - state.nextTickMs;
   const stalled =
     lateMs > STALL_MS ? { why: `it was stalled for ${formatDuration(lateMs)}`, lastMs: nowMs } : undefined;
   switch (event.kind) {
@@ -74,6 +78,7 @@ function after(state: TiltState, event: TiltEvent): TiltState {
       return {
         ...state,
         lastTickMs: nowMs,
+        nextTickMs: nowMs + event.nextInMs,
         lastWallMs: event.wallMs,
         trouble: stalled ?? jumped ?? standing,
       };

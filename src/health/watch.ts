@@ -5,8 +5,9 @@ import type { Epoch, NodeId, PeerId } from '../base/ids.ts';
 import { isEdge, judge, startJudging, type EvidenceState } from './evidence.ts';
 import type { HealthEvent, Judgement, Target } from './events.ts';
 import { Prober } from './prober.ts';
+import { mayRipen } from './rows.ts';
 import type { Credentials } from './session.ts';
-import { TICK_MS, wellAfterMs, type HealthSettings } from './settings.ts';
+import { calmTickMs, TICK_MS, wellAfterMs, type HealthSettings } from './settings.ts';
 import { startTilt, tilt, type TiltEvent } from './tilt.ts';
 
 export type { Judgement, Target, Verdict } from './events.ts';
@@ -146,11 +147,16 @@ export function startHealth(options: HealthOptions): Health {
     closing.add(done);
   };
 
-  const ticking = setInterval(() => {
+  const tick = (): void => {
     const nowMs = clock.monotonicMs();
-    observe({ kind: 'tick', nowMs, wallMs: clock.wallMs() });
+    const isCalm =
+      observer.trouble === undefined && [...watched.values()].every((entry) => !mayRipen(entry.state.facts));
+    const nextInMs = isCalm ? calmTickMs(settings) : TICK_MS;
+    observe({ kind: 'tick', nowMs, wallMs: clock.wallMs(), nextInMs });
     for (const entry of watched.values()) feed(entry, { kind: 'tick', nowMs });
-  }, TICK_MS);
+    if (!closed) ticking = setTimeout(tick, nextInMs);
+  };
+  let ticking = setTimeout(tick, TICK_MS);
   observe({ kind: 'activity', nowMs: clock.monotonicMs() });
 
   return {
@@ -184,7 +190,7 @@ export function startHealth(options: HealthOptions): Health {
     }),
     async close() {
       closed = true;
-      clearInterval(ticking);
+      clearTimeout(ticking);
       for (const entry of [...watched.values()]) unwatch(entry);
       await Promise.all(closing);
     },

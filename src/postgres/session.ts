@@ -1,7 +1,7 @@
 // One local superuser session, kept open, so that an instance without a free connection slot can still be read and
 // steered. Our statements run with synchronous_commit = local: a primary that waits for standbys hangs every other write.
 import pg from 'pg';
-import { DeadlineError, delay } from '../base/clock.ts';
+import { DeadlineError, delay, settledWithin } from '../base/clock.ts';
 
 export const SESSION_APPLICATION_NAME = 'pg_sentinel_agent';
 
@@ -123,7 +123,7 @@ export function openSession(options: SessionOptions): Session {
           `no session to the local PostgreSQL on ${options.socketDirectory}: ${lastError.message}`,
         );
       const connected = new Promise<void>((resolve) => waiting.push(resolve));
-      await Promise.race([connected, delay(Math.min(leftMs, 50), signal)]);
+      await settledWithin(connected, Math.min(leftMs, 50), signal);
     }
     return client;
   };
@@ -161,7 +161,7 @@ export function openSession(options: SessionOptions): Session {
       turn = new Promise<void>((resolve) => (done = resolve));
       try {
         // One statement at a time; one that is late gives up its turn.
-        await Promise.race([before, delay(queryOptions.timeoutMs, queryOptions.signal)]);
+        await settledWithin(before, queryOptions.timeoutMs, queryOptions.signal);
         return await runNow<Row>(text, values, deadlineMs, queryOptions.signal);
       } finally {
         before.then(done, done);

@@ -29,8 +29,8 @@ interface Stream {
   readonly call: ServerDuplexStream<unknown, unknown>;
 }
 
-/** The receiver answers at most this often; the sender pings about as often when idle. */
-export const ANSWER_EVERY_MS = 400;
+/** The receiver answers at most this often; the sender pings a little less often when idle. */
+export const ANSWER_EVERY_MS = 550;
 /** Two processes under one name: the second is refused while the first was heard from this lately. */
 const RIVAL_MS = 1000;
 /** Different refusals that are remembered as reported. */
@@ -58,6 +58,7 @@ export function createInbound(options: {
     answer: O,
     deliver: (from: PeerId, request: I) => void,
   ): (call: ServerDuplexStream<I, MessageShape<O>>) => void {
+    const answerMessage = create(answer);
     return (call) => {
       call.on('error', () => undefined); // a broken stream ends; the peer opens another
       const verdict = judgeHello(readHello(call.metadata), identity, hostOf(call));
@@ -79,14 +80,14 @@ export function createInbound(options: {
       if (replaced !== undefined) fail(replaced.call, status.ABORTED, 'replaced by a newer stream');
 
       let answeredAtMs = nowMs();
-      call.write(create(answer));
+      call.write(answerMessage);
       call.on('data', (request: I) => {
         if (streams.get(key) !== stream) return;
         const now = nowMs();
         heard.set(from, now);
         if (now - answeredAtMs >= ANSWER_EVERY_MS) {
           answeredAtMs = now;
-          call.write(create(answer));
+          call.write(answerMessage);
         }
         try {
           deliver(from, request);

@@ -29,7 +29,7 @@ export interface LinkOptions<I extends DescMessage, O extends DescMessage> {
   readonly nowMs: () => number;
   /** The next frame to send, or undefined where nothing waits. */
   readonly nextFrame: () => MessageShape<I> | undefined;
-  readonly emptyFrame: () => MessageShape<I>;
+  readonly emptyFrame: MessageShape<I>;
   /** False: do not connect now (the append link waits for the control link). */
   readonly mayConnect: () => boolean;
   readonly onOpen: () => void;
@@ -87,7 +87,7 @@ export class Link<I extends DescMessage, O extends DescMessage> {
       this.#drop(connection, `no answer for ${Math.round(silentMs)} ms`);
       this.connect(nowMs);
     } else if (connection.open && !connection.writing && nowMs - connection.sentAtMs >= times.pingMs) {
-      this.#write(connection, this.#options.emptyFrame());
+      this.#write(connection, this.#options.emptyFrame);
     }
   }
 
@@ -150,7 +150,7 @@ export class Link<I extends DescMessage, O extends DescMessage> {
     this.#options.onOpen();
     this.pump();
     // Something is sent at once in any case, so that the peer knows that it is heard.
-    if (!connection.writing) this.#write(connection, this.#options.emptyFrame());
+    if (!connection.writing) this.#write(connection, this.#options.emptyFrame);
   }
 
   #write(connection: Connection<I, O>, frame: MessageShape<I>): void {

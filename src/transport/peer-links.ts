@@ -38,11 +38,11 @@ const CONTROL_TIMES: LinkTimes = {
   retryMinMs: 100,
   retryMaxMs: 500,
   refusedRetryMs: 1000,
-  pingMs: 500,
+  pingMs: 600,
   silenceMs: 1500,
 };
 /** A receiver answers whole frames only, and 1 MiB takes a while on a slow line; the control link notices partitions. */
-const APPEND_TIMES: LinkTimes = { ...CONTROL_TIMES, silenceMs: 10_000 };
+const APPEND_TIMES: LinkTimes = { ...CONTROL_TIMES, pingMs: 2000, silenceMs: 10_000 };
 
 const CONTROL_LIMITS: OutboxLimits = { countMax: 64, bytesMax: 64 << 10, batchBytesMax: 16 << 10 };
 const APPEND_LIMITS: OutboxLimits = { countMax: 4096, bytesMax: 16 << 20, batchBytesMax: 64 << 10 };
@@ -102,7 +102,7 @@ export function createPeerLinks(options: {
       if (messages.length === 0) return undefined;
       return create(AppendRequestSchema, { messages: messages.map(encodeRaftMessage) });
     },
-    emptyFrame: () => create(AppendRequestSchema),
+    emptyFrame: create(AppendRequestSchema),
     mayConnect: () => controlLink.isOpen,
     onOpen: () => append.dropOlderThan(nowMs() - STALE_MS),
     onLost: (reason) => log.info({ peer: peer.peer, reason }, `append link to ${peer.peer} lost`),
@@ -124,7 +124,7 @@ export function createPeerLinks(options: {
       reports.clear();
       return frame;
     },
-    emptyFrame: () => create(ControlRequestSchema),
+    emptyFrame: create(ControlRequestSchema),
     mayConnect: () => true,
     onOpen() {
       const now = nowMs();

@@ -3,6 +3,7 @@
 import type { PeerId } from '../../base/ids.ts';
 import { majority } from '../quorum.ts';
 import type { Membership, RaftSettings } from '../types.ts';
+import { block, strikeOnce } from './faults.ts';
 import { calm, crash, createNetwork, enqueue, startPeer } from './network.ts';
 import type { Network, SimulatedPeer, Trouble } from './network.ts';
 import { seededRandom } from './random.ts';
@@ -17,7 +18,7 @@ export interface LifeReport {
   readonly faults: number;
 }
 
-const SETTINGS: RaftSettings = {
+const BASE_SETTINGS: RaftSettings = {
   heartbeatMs: 50,
   electionMs: 200,
   electionSpreadMs: 150,
@@ -74,7 +75,7 @@ const WEATHERS: readonly Weather[] = [
       writeMsMax: random.pick([2, 20]),
       crashProbability: random.pick([0, 0.002, 0.01]),
     }),
-    faultEveryMs: [5, 120],
+    faultEveryMs: [10, 250],
     clockSpread: 0.6,
   },
 ];
@@ -82,16 +83,21 @@ const WEATHERS: readonly Weather[] = [
 function liveThrough(seed: number): LifeReport {
   const random = seededRandom(seed);
   const weather = random.pick(WEATHERS);
+  const settings = {
+    ...BASE_SETTINGS,
+    maxEntriesPerAppend: random.pick([1, 4, 16]),
+    maxInflightAppends: random.pick([1, 4]),
+  };
   const network = createNetwork({
     random,
     voterCount: random.pick([1, 2, 3, 3, 3, 4, 5, 5]),
     learnerCount: random.chance(0.25) ? 1 : 0,
-    settings: SETTINGS,
+    settings,
     trouble: weather.trouble(random),
     clockSpread: weather.clockSpread,
   });
   const membership = network.peers[0]?.raft?.membership as Membership;
-  const life: Life = { network, membership, weather, proposalCount: 0, faults: 0, troubled: true };
+  const life: Life = { network, membership, settings, weather, proposalCount: 0, faults: 0, troubled: true };
   scheduleClient(life);
   scheduleFault(life);
   scheduleRestarts(life);
@@ -113,6 +119,7 @@ function liveThrough(seed: number): LifeReport {
 interface Life {
   readonly network: Network;
   readonly membership: Membership;
+  readonly settings: RaftSettings;
   readonly weather: Weather;
   proposalCount: number;
   faults: number;
@@ -130,11 +137,11 @@ function assertConverges(life: Life): void {
     peer.pausedUntilMs = 0;
     peer.diskBusyUntilMs = network.timeline.nowMs();
     if (!awake.has(peer.id)) crash(network, peer);
-    else if (peer.raft === undefined) startPeer(network, peer, membership, SETTINGS);
+    else if (peer.raft === undefined) startPeer(network, peer, membership, life.settings);
   }
   assertWorks(life);
   for (const peer of network.peers)
-    if (peer.raft === undefined) startPeer(network, peer, membership, SETTINGS);
+    if (peer.raft === undefined) startPeer(network, peer, membership, life.settings);
   assertWorks(life);
   const before = { ...network.counts };
   assertDeafPeerDisturbsNobody(life);
@@ -235,7 +242,7 @@ function scheduleRestarts(life: Life): void {
     if (!life.troubled) return;
     for (const peer of network.peers) {
       if (peer.raft === undefined && network.random.chance(0.3))
-        startPeer(network, peer, life.membership, SETTINGS);
+        startPeer(network, peer, life.membership, life.settings);
     }
     network.timeline.after(60, look);
   };
@@ -247,105 +254,13 @@ function scheduleFault(life: Life): void {
   const strike = (): void => {
     if (!life.troubled) return;
     life.faults += 1;
-    network.random.pick(FAULTS)(network);
+    strikeOnce({
+      network,
+      isTroubled: () => life.troubled,
+      propose: (peer) => propose(life, peer),
+      read: (peer) => read(life, peer),
+    });
     network.timeline.after(network.random.between(...life.weather.faultEveryMs), strike);
   };
   network.timeline.after(network.random.between(50, 800), strike);
-}
-
-type Fault = (network: Network) => void;
-
-const FAULTS: readonly Fault[] = [
-  partition,
-  partition,
-  blockOneWay,
-  blockOnePair,
-  heal,
-  heal,
-  crashSome,
-  crashSome,
-  crashAll,
-  hangDisk,
-  pause,
-  transfer,
-  transfer,
-  cutLeader,
-  transferAndCut,
-  pauseLeader,
-];
-
-function partition(network: Network): void {
-  const side = new Set(network.peers.filter(() => network.random.chance(0.5)).map((peer) => peer.id));
-  network.blocked.clear();
-  for (const from of network.peers) {
-    for (const to of network.peers) if (side.has(from.id) !== side.has(to.id)) block(network, from.id, to.id);
-  }
-}
-
-function blockOneWay(network: Network): void {
-  const [from, to] = [network.random.pick(network.peers), network.random.pick(network.peers)];
-  block(network, from.id, to.id);
-}
-
-/** Not transitive: two that do not hear each other, but both hear the rest. */
-function blockOnePair(network: Network): void {
-  const [a, b] = [network.random.pick(network.peers), network.random.pick(network.peers)];
-  block(network, a.id, b.id);
-  block(network, b.id, a.id);
-}
-
-function cutLeader(network: Network): void {
-  const leader = network.peers.find((peer) => peer.raft?.role === 'leader');
-  if (leader === undefined) return;
-  for (const peer of network.peers) {
-    if (network.random.chance(0.9)) block(network, leader.id, peer.id);
-    if (network.random.chance(0.9)) block(network, peer.id, leader.id);
-  }
-}
-
-function heal(network: Network): void {
-  network.blocked.clear();
-}
-
-function crashSome(network: Network): void {
-  crash(network, network.random.pick(network.peers));
-}
-
-function crashAll(network: Network): void {
-  for (const peer of network.peers) crash(network, peer);
-}
-
-function hangDisk(network: Network): void {
-  network.random.pick(network.peers).diskBusyUntilMs =
-    network.timeline.nowMs() + network.random.between(100, 2000);
-}
-
-function pause(network: Network): void {
-  network.random.pick(network.peers).pausedUntilMs =
-    network.timeline.nowMs() + network.random.between(50, 1000);
-}
-
-function pauseLeader(network: Network): void {
-  const leader = network.peers.find((peer) => peer.raft?.role === 'leader');
-  if (leader !== undefined)
-    leader.pausedUntilMs = network.timeline.nowMs() + network.random.between(50, 1000);
-}
-
-/** The old leader does not learn that it was relieved. */
-function transferAndCut(network: Network): void {
-  transfer(network);
-  network.timeline.after(network.random.between(1, 30), () => {
-    if (network.trouble.writeMsMax > 0) cutLeader(network);
-  });
-}
-
-function transfer(network: Network): void {
-  const to = network.random.pick(network.peers).id;
-  for (const peer of network.peers) {
-    if (peer.raft?.role === 'leader') enqueue(network, peer, (nowMs) => ({ kind: 'transfer', nowMs, to }));
-  }
-}
-
-function block(network: Network, from: PeerId, to: PeerId): void {
-  if (from !== to) network.blocked.add(`${from}>${to}`);
 }
