@@ -178,7 +178,7 @@ async function cutOff(
 }
 
 /** Where this node stands by the cut of this epoch, if that cut was this agent's and PostgreSQL has run ever since. */
-function standingCut(context: AgentContext, epoch: Epoch): Standing | undefined {
+export function standingCut(context: AgentContext, epoch: Epoch): Standing | undefined {
   const { cut } = context.notes;
   const isStanding = cut !== undefined && cut.epoch === epoch && cut.postmasterPid === context.instance.postmaster()?.pid;
   return isStanding ? cut.standing : undefined;

@@ -18,7 +18,7 @@ import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
-import { endOfShutdown } from './failover-duties.ts';
+import { endOfShutdown, standingCut } from './failover-duties.ts';
 import { advanceIdleSlots, keepSlots } from './slots.ts';
 
 type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
@@ -88,10 +88,10 @@ function isFollowing(running: { readonly receiver: WalReceiver | undefined }, up
 
 /** A running standby is turned to another upstream: cut first, so that where it stands is known. */
 async function redirect(context: AgentContext, duty: FollowDuty, control: ControlData, signal: AbortSignal): Promise<void> {
-  const standing = await cutAndRead(context, signal);
+  const standing = standingCut(context, duty.epoch) ?? (await cutAndRead(context, signal));
   const obstacle = followObstacle(standing, duty.upstream, duty.branches);
   if (obstacle === undefined) return follow(context, duty, signal);
-  if (!duty.upstream.isPrimary) {
+  if (!duty.upstream.isReady) {
     context.activity('standby', `waiting for ${duty.upstream.node}: ${obstacle}`);
     return;
   }
@@ -185,8 +185,8 @@ async function rejoin(
 ): Promise<void> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, node, binaries, user } = instance.options;
-  if (duty.isCounted || !duty.upstream.isPrimary) {
-    context.activity('stopped', `must be rewound (${reason}); waiting until ${duty.isCounted ? 'it is out of the sync rule' : `${duty.upstream.node} is primary`}`);
+  if (duty.isCounted || !duty.upstream.isReady) {
+    context.activity('stopped', `must be rewound (${reason}); waiting until ${duty.isCounted ? 'it is out of the sync rule' : `${duty.upstream.node} has settled as primary`}`);
     return;
   }
   if (!binaries.has.pgRewind) return clone(context, duty, `${reason}; there is no pg_rewind here`, signal);
@@ -219,7 +219,7 @@ async function rejoin(
 async function clone(context: AgentContext, duty: FollowDuty, reason: string, signal: AbortSignal): Promise<void> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, node, binaries, user } = instance.options;
-  if (duty.isCounted || !duty.upstream.isPrimary) {
+  if (duty.isCounted || !duty.upstream.isReady) {
     context.activity('absent', `must be cloned (${reason}); waiting`);
     return;
   }

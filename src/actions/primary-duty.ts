@@ -8,6 +8,7 @@ import { setUpPrimary } from '../postgres/sql.ts';
 import { type AgentContext, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
+import { closeFresh, connectFresh } from './fresh-session.ts';
 import { keepSlots } from './slots.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
@@ -69,11 +70,27 @@ export async function carryOutPrimary(context: AgentContext, duty: DutyOf<'prima
   await context.once('admit', () => instance.admitClients());
   await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
   await context.once('accounts', () => setUpAccounts(context, signal));
+  if (duty.floor === undefined) await context.once(`checkpoint ${duty.timeline}`, () => checkpointAside(context));
   if (duty.next !== undefined) await changeRule(context, duty, duty.next, signal);
   else {
     await instance.setSynchronousStandbys(standbysFor(context, duty.rule));
     if (duty.floor !== undefined) await passFloor(context, duty, duty.floor, signal);
   }
+}
+
+const CHECKPOINT_TIMEOUT_MS = 600_000;
+
+/**
+ * Begins a checkpoint soon after a promotion, without waiting for it: pg_rewind before PostgreSQL 16 reads the source's
+ * timeline from its last checkpoint, so a former primary could not rejoin before.
+ */
+async function checkpointAside(context: AgentContext): Promise<void> {
+  const client = await connectFresh(context, { name: 'pg_sentinel_checkpoint', queryTimeoutMs: CHECKPOINT_TIMEOUT_MS });
+  client
+    .query('checkpoint')
+    .catch((error: unknown) => context.log('warn', 'checkpoint after the promotion failed', { error: (error as Error).message }))
+    .finally(() => closeFresh(client))
+    .catch(() => undefined);
 }
 
 /** The replication and probe accounts, and the heartbeat table. */

@@ -2,7 +2,6 @@
 // itself, and one that is late could release commits that satisfy neither rule, so the change counts only once every one
 // of them was seen to have taken it, and the new members hold everything acknowledged before.
 import { randomBytes } from 'node:crypto';
-import pg from 'pg';
 import { until } from '../base/clock.ts';
 import type { MemberId } from '../base/ids.ts';
 import { type Lsn, parseLsn } from '../base/lsn.ts';
@@ -10,13 +9,14 @@ import type { SyncRule } from '../cluster/commands.ts';
 import type { Duty } from '../failover/duties.ts';
 import { type ReplicationRow, readRole } from '../postgres/role.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
+import { SESSION_APPLICATION_NAME } from '../postgres/session.ts';
 import { type AgentContext, query, standbysFor } from './context.ts';
+import { closeFresh, connectFresh } from './fresh-session.ts';
 
 type PrimaryDuty = Extract<Duty, { readonly kind: 'primary' }>;
 
 const POLL_MS = 5;
 const STEP_TIMEOUT_MS = 5000;
-const CONNECT_TIMEOUT_MS = 2000;
 
 export async function changeRule(
   context: AgentContext,
@@ -67,7 +67,7 @@ export async function waitUntilCommitsWait(context: AgentContext, signal: AbortS
 /** Commits once with the placeholder in force; true when the commit was seen waiting, false when it went through. */
 async function isCommitSeenToWait(context: AgentContext, signal: AbortSignal): Promise<boolean> {
   const name = `pg_sentinel_sync_check_${randomBytes(4).toString('hex')}`;
-  const client = await freshClient(context, name);
+  const client = await connectFresh(context, { name, queryTimeoutMs: STEP_TIMEOUT_MS });
   try {
     let isDone = false;
     const commit = client.query("set synchronous_commit = on; select pg_logical_emit_message(true, 'pg_sentinel', 'sync check')").then(
@@ -86,14 +86,14 @@ async function isCommitSeenToWait(context: AgentContext, signal: AbortSignal): P
     }
     return false;
   } finally {
-    destroy(client);
+    closeFresh(client);
   }
 }
 
 /** The server's clock (ms) at which a session that began after the reload saw the new value. */
 async function seenByFreshSession(context: AgentContext, value: string, signal: AbortSignal): Promise<number> {
   return until({ what: 'a fresh session to see the new sync rule', timeoutMs: STEP_TIMEOUT_MS, everyMs: POLL_MS, signal }, async () => {
-    const client = await freshClient(context, 'pg_sentinel_agent');
+    const client = await connectFresh(context, { name: SESSION_APPLICATION_NAME, queryTimeoutMs: STEP_TIMEOUT_MS });
     try {
       const result = await client.query<{ value: string; at: string }>(
         "select current_setting('synchronous_standby_names') as value, (extract(epoch from clock_timestamp()) * 1000)::bigint::text as at",
@@ -101,7 +101,7 @@ async function seenByFreshSession(context: AgentContext, value: string, signal: 
       const row = result.rows[0];
       return row?.value === value ? Number(row.at) : undefined;
     } finally {
-      destroy(client);
+      closeFresh(client);
     }
   });
 }
@@ -145,22 +145,3 @@ async function flushLsn(context: AgentContext, signal: AbortSignal): Promise<Lsn
   return parseLsn(row.flushed);
 }
 
-async function freshClient(context: AgentContext, name: string): Promise<pg.Client> {
-  const { socketDirectory, port, superuser } = context.instance.options;
-  const client = new pg.Client({
-    host: socketDirectory,
-    port,
-    user: superuser,
-    database: 'postgres',
-    application_name: name,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    query_timeout: STEP_TIMEOUT_MS,
-  });
-  client.on('error', () => undefined);
-  await client.connect();
-  return client;
-}
-
-function destroy(client: pg.Client): void {
-  void client.end().catch(() => undefined);
-}

@@ -2,7 +2,7 @@
 // epoch moves on, a node that is still down is proposed again for the new one.
 import type { NodeId, PeerId } from '../base/ids.ts';
 import type { Command, Evidence } from '../cluster/commands.ts';
-import type { ClusterState } from '../cluster/state.ts';
+import type { ClusterState, GroupState } from '../cluster/state.ts';
 import type { Target } from '../health/watch.ts';
 import type { ProposalOutcome } from './replica.ts';
 
@@ -61,9 +61,15 @@ export function missingCommand(state: ClusterState, self: PeerId, id: NodeId, ve
     case 'up':
       return standing === undefined ? undefined : { kind: 'subjective-up', peer: self, node: id, epoch };
     case 'down':
-      if (standing?.epoch === epoch) return undefined;
+      if (standing !== undefined && (standing.epoch === epoch || !isCounted(group, id))) return undefined;
       return { kind: 'subjective-down', peer: self, node: id, epoch, evidence: verdict.evidence };
   }
+}
+
+/** Whether entries of the present epoch against the node could still begin a failover; others need not be written anew. */
+function isCounted(group: GroupState, id: NodeId): boolean {
+  const isPrimary = group.phase.primary === id;
+  return isPrimary && !(group.phase.kind === 'fencing' && group.phase.cause.kind !== 'planned');
 }
 
 /** What the health checks should watch: every node, each with what its group's epoch expects of it. */

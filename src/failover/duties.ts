@@ -13,8 +13,11 @@ export interface Upstream {
   readonly timeline: Timeline;
   /** While the upstream is only being promoted: where its new timeline begins. A node beyond that cannot follow directly. */
   readonly from: CandidateStanding | undefined;
-  /** False until the upstream's promotion is committed as done; no rewind or clone from it before. */
-  readonly isPrimary: boolean;
+  /**
+   * False until the upstream's promotion is committed as done and, where it has members, they hold its switch point: no rewind or
+   * clone from it before, for both take the machine's time from the clients that wait.
+   */
+  readonly isReady: boolean;
 }
 
 interface DutyBase {
@@ -104,7 +107,7 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
       port: primary.port,
       timeline: phase.timeline,
       from: phase.kind === 'promoting' ? phase.from : undefined,
-      isPrimary: phase.kind === 'running',
+      isReady: phase.kind === 'running' && (group.floor === undefined || group.rule.acks === 0),
     },
     branches: group.branches,
     isCounted:

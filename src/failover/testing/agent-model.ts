@@ -1,0 +1,326 @@
+// An agent as src/actions builds it, cut into steps that may be interrupted anywhere: what it does in one step depends on the
+// duty of the log as far as it has applied it, on its fence, and on what it finds. Never used outside tests.
+import { type Timeline, epoch as toEpoch, makeMemberId, timeline } from '../../base/ids.ts';
+import { lsn } from '../../base/lsn.ts';
+import type { Command } from '../../cluster/commands.ts';
+import type { ClusterState } from '../../cluster/state.ts';
+import { type Duty, duties } from '../duties.ts';
+import { NOBODY, type NodeModel, canStream, cut, hasPriority, isPrimary, namesFor, sameNames, start, stop, stream, timelineOf } from './postgres-model.ts';
+
+/** Ways to break an agent or its PostgreSQL, to see that the model notices. */
+export interface AgentFaults {
+  readonly cutForgottenAtRestart?: boolean;
+  readonly reportsWithoutCut?: boolean;
+  readonly reportsReplayedOnly?: boolean;
+  readonly timelineByPostgres?: boolean;
+  readonly walSendersUnverified?: boolean;
+  readonly flushUnverified?: boolean;
+  readonly waitUnseen?: boolean;
+  readonly fenceIgnored?: boolean;
+  /** A cut leaves `synchronous_standby_names` as it is, and a promotion does not wait until a rule is in force. */
+  readonly placeholderForgotten?: boolean;
+  readonly primaryStartsUnasked?: boolean;
+}
+
+/** What an agent may do to the world around its node. */
+export interface Surroundings {
+  readonly nowMs: number;
+  /** Counts up with every event. */
+  readonly now: number;
+  readonly faults: AgentFaults;
+  readonly nodes: readonly NodeModel[];
+  /** The state as it is now: what a read through the leader shows. */
+  readonly truth: ClusterState;
+  /** The state as this agent has applied it. */
+  readonly state: ClusterState;
+  propose(command: Command): void;
+  newMemberSuffix(): string;
+  newValue(): number;
+  /** Whether WAL can flow between two nodes. */
+  isLinked(a: NodeModel, b: NodeModel): boolean;
+  /** A chance, for what may go either way. */
+  chance(probability: number): boolean;
+  onOpened(node: NodeModel): void;
+}
+
+type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
+
+const FORMER_PRIMARY_DELAY_MS = 1500;
+
+const position = (node: NodeModel, length = node.wal.length) => lsn(BigInt(Math.min(length, node.wal.length)));
+const localMember = (node: NodeModel) => (node.isFit ? node.member : undefined);
+
+export function stepAgent(node: NodeModel, world: Surroundings): void {
+  const duty = duties(world.state, node.name);
+  if (duty.kind === 'none') return;
+  if (!world.faults.fenceIgnored && duty.epoch < node.fence) return;
+  if (duty.epoch > node.fence) {
+    node.fence = duty.epoch;
+    return;
+  }
+  if (world.state.nodes.get(node.name)?.member !== localMember(node)) register(node, world);
+  switch (duty.kind) {
+    case 'create':
+      return;
+    case 'cut':
+      return carryOutCut(node, world, duty, duty.wasPrimary);
+    case 'hand-over':
+      return carryOutHandOver(node, world, duty);
+    case 'promote':
+      return carryOutPromote(node, world, duty);
+    case 'follow':
+      return carryOutFollow(node, world, duty);
+    case 'primary':
+      return carryOutPrimary(node, world, duty);
+  }
+}
+
+function register(node: NodeModel, world: Surroundings): void {
+  const known = world.state.nodes.get(node.name);
+  if (known === undefined) return;
+  const { subjectiveDown: _, ...registration } = known;
+  world.propose({ kind: 'register-node', ...registration, member: localMember(node) });
+}
+
+function hasReported(node: NodeModel, world: Surroundings, group: DutyOf<'cut'>['group']): boolean {
+  const phase = world.state.groups.get(group)?.phase;
+  return phase?.kind === 'fencing' && phase.reports.some((report) => report.node === node.name && report.member === localMember(node));
+}
+
+function carryOutCut(node: NodeModel, world: Surroundings, duty: DutyOf<'cut' | 'hand-over'>, wasPrimary: boolean): void {
+  if (hasReported(node, world, duty.group) || localMember(node) === undefined) return;
+  if (!bringToCut(node, world, wasPrimary)) return;
+  const length = world.faults.reportsReplayedOnly ? node.replayed : node.wal.length;
+  report(node, world, duty, length, false);
+}
+
+function report(node: NodeModel, world: Surroundings, duty: DutyOf<'cut' | 'hand-over'>, length: number, stopped: boolean): void {
+  const member = localMember(node);
+  if (member === undefined || world.state.nodes.get(node.name)?.member !== member) return;
+  const at = timeline(timelineOf(node.wal.slice(0, length)));
+  world.propose({ kind: 'cut-report', group: duty.group, epoch: duty.epoch, node: node.name, member, timeline: at, position: position(node, length), stopped });
+}
+
+/** One step towards a standby that is cut off and has replayed what it holds; true once it is there. */
+function bringToCut(node: NodeModel, world: Surroundings, wasPrimary: boolean): boolean {
+  if (isPrimary(node)) {
+    stop(node);
+    node.agent.memo.stoppedAtMs = world.nowMs;
+    return false;
+  }
+  if (!node.isUp) {
+    node.agent.memo.stoppedAtMs ??= world.nowMs;
+    if (wasPrimary && world.nowMs - node.agent.memo.stoppedAtMs < FORMER_PRIMARY_DELAY_MS) return false;
+    startStandby(node);
+    return false;
+  }
+  if (!world.faults.placeholderForgotten && !sameNames(node.fileNames, NOBODY)) {
+    node.fileNames = NOBODY;
+    return false;
+  }
+  if (!world.faults.reportsWithoutCut && node.upstream !== undefined) {
+    cut(node);
+    return false;
+  }
+  if (!world.faults.reportsReplayedOnly) node.replayed = node.wal.length;
+  return true;
+}
+
+function startStandby(node: NodeModel): void {
+  cut(node);
+  node.fileNames = NOBODY;
+  start(node, 'standby', 0);
+}
+
+function carryOutHandOver(node: NodeModel, world: Surroundings, duty: DutyOf<'hand-over'>): void {
+  if (hasReported(node, world, duty.group)) return;
+  if (isPrimary(node)) {
+    for (const standby of world.nodes) {
+      const isServed = canStream(standby, node) && world.isLinked(standby, node) && world.chance(0.8);
+      if (isServed) stream(standby, node, node.wal.length);
+    }
+    stop(node);
+    node.endedAs = 'clean';
+    node.agent.memo.stoppedAtMs = world.nowMs;
+    return;
+  }
+  if (!node.isUp && node.endedAs === 'clean') report(node, world, duty, node.wal.length, true);
+  else carryOutCut(node, world, duty, true);
+}
+
+function carryOutPromote(node: NodeModel, world: Surroundings, duty: DutyOf<'promote'>): void {
+  const { group, epoch } = duty;
+  if (world.chance(0.03)) {
+    stop(node);
+    world.propose({ kind: 'promotion-failed', group, epoch, node: node.name, reason: 'it was made to fail' });
+    return;
+  }
+  if (!isPrimary(node)) {
+    if (isOnDuty(node, world, duty)) open(node, world, duty.timeline);
+    return;
+  }
+  const opened = node.wal.findIndex((record) => record.timeline === timelineOf(node.wal));
+  if (timelineOf(node.wal) !== duty.timeline && !world.faults.timelineByPostgres) {
+    stop(node);
+    world.propose({ kind: 'promotion-failed', group, epoch, node: node.name, reason: 'it opened another timeline' });
+    return;
+  }
+  world.propose({ kind: 'promoted', group, epoch, node: node.name, timeline: duty.timeline, switchLsn: position(node, opened) });
+}
+
+/** Cut off, and with the new rule in its settings: ready to be opened. */
+function isOnDuty(node: NodeModel, world: Surroundings, duty: DutyOf<'promote'>): boolean {
+  const names = namesFor(duty.rule);
+  if (!node.isUp) {
+    startStandby(node);
+    return false;
+  }
+  if (node.upstream !== undefined) {
+    cut(node);
+    return false;
+  }
+  node.replayed = node.wal.length;
+  if (!sameNames(node.fileNames, names)) {
+    node.fileNames = names;
+    return false;
+  }
+  return world.faults.placeholderForgotten || names.kind === 'alone' || node.checkpointerNames.kind !== 'alone';
+}
+
+function open(node: NodeModel, world: Surroundings, assigned: Timeline): void {
+  const chosen = world.faults.timelineByPostgres ? timelineOf(node.wal) + 1 : assigned;
+  node.role = 'primary';
+  node.endedAs = 'primary';
+  node.wal.push({ timeline: chosen, value: world.newValue() });
+  node.replayed = node.wal.length;
+  world.onOpened(node);
+}
+
+function carryOutFollow(node: NodeModel, world: Surroundings, duty: DutyOf<'follow'>): void {
+  if (!node.isFit || node.member === undefined) return rejoin(node, world, duty);
+  if (world.state.nodes.get(node.name)?.member !== node.member) return;
+  if (isPrimary(node)) return stop(node);
+  if (!node.isUp) {
+    if (node.endedAs === 'primary' || (node.endedAs === 'clean' && !mayFollow(node, duty))) return rejoin(node, world, duty);
+    return startStandby(node);
+  }
+  if (node.upstream === duty.upstream.node && canFollowNow(node, world)) {
+    node.fileNames = NOBODY;
+    return;
+  }
+  if (node.upstream !== undefined) return cut(node);
+  node.replayed = node.wal.length;
+  if (!mayFollow(node, duty)) return rejoin(node, world, duty);
+  node.fileNames = NOBODY;
+  node.upstream = duty.upstream.node;
+}
+
+function canFollowNow(node: NodeModel, world: Surroundings): boolean {
+  const upstream = world.nodes.find((other) => other.name === node.upstream);
+  return upstream !== undefined && canStream(node, upstream);
+}
+
+/** Whether the node's WAL lies on the log's history of timelines (the rule of follow-duty.ts, on numbers). */
+function mayFollow(node: NodeModel, { upstream, branches }: DutyOf<'follow'>): boolean {
+  const own = timelineOf(node.wal);
+  let child: number = upstream.timeline;
+  while (child !== own) {
+    const branch = branches.find((known) => known.timeline === child);
+    const isNew = child === upstream.timeline && upstream.from !== undefined;
+    const parent = isNew ? upstream.from?.timeline : branch?.parent;
+    const end = isNew ? upstream.from?.position : branch?.switchLsn;
+    if (parent === undefined || end === undefined) return false;
+    if (parent === own) return position(node) <= end;
+    child = parent;
+  }
+  return true;
+}
+
+/** A clone, in two steps: the old data directory is gone before the new one is whole. */
+function rejoin(node: NodeModel, world: Surroundings, duty: DutyOf<'follow'>): void {
+  const source = world.nodes.find((other) => other.name === duty.upstream.node);
+  const isForbidden = node.isFit && duty.isCounted;
+  if (isForbidden || !duty.upstream.isReady || source === undefined || !isPrimary(source) || !world.isLinked(node, source)) return;
+  if (timelineOf(source.wal) !== duty.upstream.timeline) return;
+  if (node.isFit) {
+    stop(node);
+    node.isFit = false;
+    return;
+  }
+  node.wal = [...source.wal];
+  node.member = makeMemberId(node.name, world.newMemberSuffix());
+  node.isFit = true;
+  node.endedAs = 'standby';
+  node.upstream = undefined;
+  node.formerUpstream = undefined;
+}
+
+function carryOutPrimary(node: NodeModel, world: Surroundings, duty: DutyOf<'primary'>): void {
+  if (!node.isUp) return startInPlace(node, world, duty);
+  if (node.role === 'standby') return stop(node);
+  if (timelineOf(node.wal) !== duty.timeline && !world.faults.timelineByPostgres) return stop(node);
+  if (duty.next !== undefined) return changeRule(node, world, duty, duty.next);
+  delete node.agent.memo.change;
+  node.fileNames = namesFor(duty.rule);
+  if (duty.floor === undefined) return;
+  const holders = sendersOf(node, duty.rule.members).filter(([, sender]) => BigInt(sender.flush) >= (duty.floor ?? 0n));
+  if (holders.length >= duty.rule.acks) world.propose({ kind: 'floor-passed', group: duty.group, epoch: duty.epoch });
+}
+
+function startInPlace(node: NodeModel, world: Surroundings, duty: DutyOf<'primary'>): void {
+  if (localMember(node) === undefined || world.state.nodes.get(node.name)?.member !== node.member) return;
+  const confirmed = duties(world.truth, node.name);
+  const isConfirmed = node.agent.isConnected && confirmed.kind === 'primary' && confirmed.epoch === duty.epoch;
+  if (!isConfirmed && !world.faults.primaryStartsUnasked) return;
+  node.fileNames = namesFor(duty.next?.rule ?? duty.rule);
+  node.upstream = undefined;
+  start(node, 'primary', node.wal.length);
+  world.onOpened(node);
+}
+
+const sendersOf = (node: NodeModel, members: readonly string[]) => [...node.senders].filter(([member]) => members.includes(member));
+
+/** rule-change.ts, stage by stage; begun again whenever PostgreSQL or the agent was restarted. */
+function changeRule(node: NodeModel, world: Surroundings, duty: DutyOf<'primary'>, next: NonNullable<DutyOf<'primary'>['next']>): void {
+  const { memo } = node.agent;
+  if (memo.change?.index !== next.change || memo.change.start !== node.startCount) {
+    const isFirst = duty.rule.acks === 0 && next.rule.acks > 0;
+    memo.change = { index: next.change, start: node.startCount, stage: isFirst ? 'wait' : 'set', seenAt: 0, flushed: 0 };
+    if (isFirst) node.fileNames = NOBODY;
+    return;
+  }
+  const { change } = memo;
+  switch (change.stage) {
+    case 'wait':
+      if (node.checkpointerNames.kind !== 'alone' || world.faults.waitUnseen) change.stage = 'set';
+      return;
+    case 'set':
+      node.fileNames = namesFor(next.rule);
+      change.seenAt = world.now;
+      change.stage = 'verify';
+      return;
+    case 'verify': {
+      const concerned = sendersOf(node, [...duty.rule.members, ...next.rule.members]);
+      const haveTaken = concerned.every((entry) => entry[1].startedAt > change.seenAt || hasPriority(entry) === next.rule.members.includes(entry[0]));
+      if (!haveTaken && !world.faults.walSendersUnverified) return;
+      change.flushed = node.wal.length;
+      change.stage = 'flush';
+      return;
+    }
+    case 'flush': {
+      const holders = sendersOf(node, next.rule.members).filter(([, sender]) => sender.flush >= change.flushed);
+      if (holders.length < next.rule.acks && !world.faults.flushUnverified) return;
+      world.propose({ kind: 'commit-rule', group: duty.group, epoch: duty.epoch, change: next.change });
+    }
+  }
+}
+
+/** What a restart of sentineld forgets. */
+export function restartAgent(node: NodeModel, faults: AgentFaults): void {
+  node.agent.isAlive = true;
+  node.agent.applied = 0;
+  node.agent.memo = {};
+  if (faults.cutForgottenAtRestart && node.upstream === undefined) node.upstream = node.formerUpstream;
+  if (faults.fenceIgnored) node.fence = toEpoch(0);
+}
+

@@ -1,0 +1,440 @@
+// A whole life of one group under faults, from a seed: the real apply, duties and decide over a model of PostgreSQL and of the
+// agents, with everything interrupted, delayed, repeated and lost at random. Checks after every step that the promise holds.
+// Never used outside tests.
+import { type Epoch, type LogIndex, type NodeId, type PeerId, groupId, makeMemberId, nodeId, peerId, timeline } from '../../base/ids.ts';
+import { lsn } from '../../base/lsn.ts';
+import { type ApplyResult, apply, emptyState } from '../../cluster/apply.ts';
+import type { Command, Envelope, SyncRule } from '../../cluster/commands.ts';
+import { followersAtOnce } from '../../cluster/candidate.ts';
+import type { AgentReport } from '../../cluster/report.ts';
+import type { ClusterState, GroupState } from '../../cluster/state.ts';
+import { type Memory, decide } from '../decide.ts';
+import { DEFAULT_FAILOVER_SETTINGS, type View } from '../view.ts';
+import { type AgentFaults, type Surroundings, restartAgent, stepAgent } from './agent-model.ts';
+import { type NodeModel, canAcknowledge, canStream, connect, hasPriority, isPrimary, newNode, release, start, stop, stream, takeOut, timelineOf } from './postgres-model.ts';
+import { type Random, seededRandom } from './random.ts';
+
+export class BrokenPromise extends Error {
+  override readonly name = 'BrokenPromise';
+}
+
+export type Apply = (state: ClusterState, index: LogIndex, envelope: Envelope) => ApplyResult;
+
+export interface LifeOptions {
+  readonly seed: number;
+  readonly steps: number;
+  readonly faults?: AgentFaults;
+  /** A log that accepts what it must not, to see that the model notices. */
+  readonly apply?: Apply;
+  /** Whether everything is repaired in the end and has to come back. */
+  readonly heals?: boolean;
+}
+
+/** How often what happened: a life in which nothing happens proves nothing. */
+export interface Tally {
+  acknowledged: number;
+  failovers: number;
+  promotions: number;
+  promotionsOverFloor: number;
+  promotionsDuringChange: number;
+  formerChosenAgain: number;
+  failedPromotions: number;
+  resumed: number;
+  ruleChanges: number;
+  clones: number;
+  agentRestarts: number;
+  refused: number;
+}
+
+export const GROUP = groupId('main');
+const EPOCH_LIMIT_MS = 60_000;
+
+export interface Life {
+  readonly random: Random;
+  readonly nodes: readonly NodeModel[];
+  readonly states: ClusterState[];
+  readonly tally: Tally;
+  readonly step: () => void;
+  readonly settle: () => void;
+}
+
+interface InFlight {
+  readonly from: NodeModel | 'leader' | 'observer';
+  readonly envelope: Envelope;
+}
+
+export function live(options: LifeOptions): Tally {
+  const life = begin(options);
+  for (let count = 0; count < options.steps; count += 1) life.step();
+  if (options.heals) life.settle();
+  return life.tally;
+}
+
+function begin(options: LifeOptions): Life {
+  const random = seededRandom(options.seed);
+  const faults = options.faults ?? {};
+  const applyEntry = options.apply ?? apply;
+  const nodeCount = random.pick([3, 3, 4]);
+  const names = ['a', 'b', 'c', 'd'].slice(0, nodeCount).map(nodeId);
+  const peers: PeerId[] = names.map((name) => peerId(name));
+  const nodes = names.map((name) => newNode(name, peerId(name), makeMemberId(name, '00000000'), [{ timeline: 1, value: 0 }]));
+  const broken = new Set<string>();
+  const inFlight: InFlight[] = [];
+  const states: ClusterState[] = [emptyState(peers)];
+  const acknowledged: { readonly value: number; readonly timeline: number }[] = [];
+  const tally: Tally = {
+    acknowledged: 0,
+    failovers: 0,
+    promotions: 0,
+    promotionsOverFloor: 0,
+    promotionsDuringChange: 0,
+    formerChosenAgain: 0,
+    failedPromotions: 0,
+    resumed: 0,
+    ruleChanges: 0,
+    clones: 0,
+    agentRestarts: 0,
+    refused: 0,
+  };
+  let nowMs = 1000;
+  let now = 0;
+  let value = 0;
+  let proposals = 0;
+  let suffix = 0;
+  let memory: Memory = new Map();
+  let highestOpened = 1;
+  let highestPromoted = 1;
+
+  const truth = (): ClusterState => states.at(-1) as ClusterState;
+  const group = (): GroupState => truth().groups.get(GROUP) as GroupState;
+  const fail = (text: string): never => {
+    throw new BrokenPromise(`seed ${options.seed}, event ${now}: ${text}`);
+  };
+  const linkOf = (a: NodeModel, b: NodeModel): string => [a.name, b.name].sort().join('-');
+  const isLinked = (a: NodeModel, b: NodeModel): boolean => !broken.has(linkOf(a, b));
+
+  const propose = (from: InFlight['from'], command: Command): void => {
+    if (typeof from === 'object' && !from.agent.isConnected) return;
+    const isWaiting = inFlight.some((other) => other.from === from && other.envelope.command.kind === command.kind);
+    if (isWaiting || inFlight.length > 20) return;
+    proposals += 1;
+    inFlight.push({ from, envelope: { proposalId: `p-${proposals}`, proposedAtMs: 0, command } });
+  };
+
+  const commit = (envelope: Envelope): void => {
+    const before = group();
+    const result = applyEntry(truth(), states.length as LogIndex, envelope);
+    states.push(result.state);
+    if (result.refused !== undefined) tally.refused += 1;
+    else note(envelope.command, before);
+    const after = group();
+    if (before === undefined) return;
+    if (after.epoch < before.epoch) fail(`the epoch fell from ${before.epoch} to ${after.epoch}`);
+    if (after.highestTimeline < before.highestTimeline) fail('the highest timeline fell');
+    if (after.epoch !== before.epoch && after.epoch !== states.length - 1) fail('an epoch is not the index of its entry');
+    if (after.phase.kind === 'promoting' && before.phase.kind !== 'promoting') {
+      if (after.phase.timeline <= highestPromoted) fail(`timeline ${after.phase.timeline} is not higher than ${highestPromoted}`);
+      highestPromoted = after.phase.timeline;
+    }
+  };
+
+  const note = (command: Command, before: GroupState): void => {
+    if (command.kind === 'begin-failover') tally.failovers += 1;
+    if (command.kind === 'resume') tally.resumed += 1;
+    if (command.kind === 'commit-rule') tally.ruleChanges += 1;
+    if (command.kind === 'promotion-failed') tally.failedPromotions += 1;
+    if (command.kind !== 'promote') return;
+    tally.promotions += 1;
+    if (before.floor !== undefined) tally.promotionsOverFloor += 1;
+    if (before.next !== undefined) tally.promotionsDuringChange += 1;
+    if (before.phase.kind === 'fencing' && before.phase.primary === command.candidate) tally.formerChosenAgain += 1;
+  };
+
+  const acknowledge = (node: NodeModel, values: readonly number[]): void => {
+    for (const done of values) {
+      const on = timelineOf(node.wal);
+      if (on < highestOpened) fail(`${node.name} acknowledged on timeline ${on} after ${highestOpened} was opened`);
+      acknowledged.push({ value: done, timeline: on });
+      tally.acknowledged += 1;
+    }
+  };
+
+  const checkHolds = (node: NodeModel, what: string): void => {
+    const held = new Set(node.wal.map((record) => record.value));
+    const lost = acknowledged.find((record) => !held.has(record.value));
+    if (lost !== undefined) fail(`${node.name} ${what} without acknowledged write ${lost.value} of timeline ${lost.timeline}`);
+  };
+
+  const onOpened = (node: NodeModel): void => {
+    checkHolds(node, 'became primary');
+    highestOpened = Math.max(highestOpened, timelineOf(node.wal));
+  };
+
+  const surroundings = (node: NodeModel): Surroundings => ({
+    nowMs,
+    now,
+    faults,
+    nodes,
+    truth: truth(),
+    state: states[node.agent.applied] as ClusterState,
+    propose: (command) => propose(node, command),
+    newMemberSuffix: () => {
+      suffix += 1;
+      tally.clones += 1;
+      return suffix.toString(16).padStart(8, '0');
+    },
+    newValue: () => (value += 1),
+    isLinked,
+    chance: (probability) => !isCalm && random.chance(probability),
+    onOpened,
+  });
+  let isCalm = false;
+
+  const runAgent = (node: NodeModel): void => {
+    if (node.agent.isAlive) stepAgent(node, surroundings(node));
+  };
+
+  const learn = (node: NodeModel, count: number): void => {
+    if (node.agent.isAlive && node.agent.isConnected) node.agent.applied = Math.min(states.length - 1, node.agent.applied + count);
+  };
+
+  const report = (node: NodeModel): AgentReport => ({
+    node: node.name,
+    peer: node.peer,
+    sequence: now,
+    startedAtMs: 0,
+    member: node.isFit ? node.member : undefined,
+    condition: !node.isFit ? 'absent' : !node.isUp ? 'stopped' : node.role,
+    fenceEpoch: node.fence as Epoch,
+    timeline: timeline(timelineOf(node.wal)),
+    position: lsn(BigInt(node.wal.length)),
+    replayLsn: undefined,
+    streamingFrom: undefined,
+    walSenders: [...node.senders].map(([member, sender]) => ({
+      applicationName: member,
+      state: 'streaming',
+      syncState: hasPriority([member, sender]) ? 'quorum' : 'async',
+      flushLsn: lsn(BigInt(sender.flush)),
+    })),
+    serverVersion: undefined,
+    message: undefined,
+  });
+
+  const view = (): View => {
+    const reachable = nodes.filter((node) => node.agent.isAlive && node.agent.isConnected);
+    return { nowMs, settings: DEFAULT_FAILOVER_SETTINGS, reports: new Map(reachable.map((node) => [node.name, { report: report(node), receivedAtMs: nowMs }])) };
+  };
+
+  const lead = (): void => {
+    const decision = decide(truth(), view(), memory);
+    memory = decision.memory;
+    for (const command of decision.commands) propose('leader', command);
+  };
+
+  const observe = (peer: PeerId, isDown: boolean): void => {
+    const { epoch, phase } = group();
+    const node = phase.primary;
+    propose('observer', isDown ? { kind: 'subjective-down', peer, node, epoch, evidence: 'refused' } : { kind: 'subjective-up', peer, node, epoch });
+  };
+
+  const write = (node: NodeModel): void => {
+    if (!isPrimary(node)) return;
+    value += 1;
+    node.wal.push({ timeline: timelineOf(node.wal), value });
+    node.replayed = node.wal.length;
+    node.waiting.push({ position: node.wal.length, value });
+    if (node.checkpointerNames.kind === 'alone') acknowledge(node, takeOut(node, node.wal.length));
+  };
+
+  const upstreamOf = (node: NodeModel): NodeModel | undefined => nodes.find((other) => other.name === node.upstream && canStream(node, other) && isLinked(node, other));
+
+  const receive = (node: NodeModel, count: number): void => {
+    const upstream = upstreamOf(node);
+    if (upstream === undefined) return;
+    connect(node, upstream, now);
+    stream(node, upstream, count);
+  };
+
+  const answer = (node: NodeModel): void => {
+    const upstream = upstreamOf(node);
+    if (upstream === undefined) return;
+    connect(node, upstream, now).flush = node.wal.length;
+    if (isPrimary(upstream)) acknowledge(upstream, release(upstream, node.member as NonNullable<typeof node.member>));
+  };
+
+  const reloadCheckpointer = (node: NodeModel): void => {
+    node.checkpointerNames = node.fileNames;
+    if (isPrimary(node) && node.checkpointerNames.kind === 'alone') acknowledge(node, takeOut(node, node.wal.length));
+  };
+
+  const check = (): void => {
+    const able = nodes.filter((node) => canAcknowledge(node, nodes));
+    if (able.length > 1) fail(`${able.map((node) => node.name).join(' and ')} can both acknowledge`);
+  };
+
+  const anyNode = (): NodeModel => random.pick(nodes);
+  /** What happens, with its weight. */
+  const events: readonly (readonly [number, () => void])[] = [
+    [40, () => runAgent(anyNode())],
+    [20, () => learn(anyNode(), random.pick([1, 1, 2, 50]))],
+    [25, () => {
+      const [taken] = inFlight.splice(random.between(0, Math.max(0, inFlight.length - 1)), 1);
+      if (taken === undefined) return;
+      commit(taken.envelope);
+      if (random.chance(0.05)) inFlight.push(taken);
+    }],
+    [1, () => void inFlight.pop()],
+    [12, lead],
+    [1, () => (memory = new Map())],
+    [2, () => {
+      const command = mischief(random, group(), truth(), nodes);
+      if (command !== undefined) propose('leader', command);
+    }],
+    [2, () => observe(random.pick(peers), true)],
+    [2, () => observe(random.pick(peers), false)],
+    [12, () => write(anyNode())],
+    [20, () => receive(anyNode(), random.between(0, 4))],
+    [20, () => answer(anyNode())],
+    [4, () => {
+      const node = anyNode();
+      node.replayed = Math.min(node.wal.length, node.replayed + random.between(1, 5));
+    }],
+    [4, () => reloadCheckpointer(anyNode())],
+    [6, () => {
+      const node = anyNode();
+      for (const sender of node.senders.values()) if (random.chance(0.5)) sender.names = node.fileNames;
+    }],
+    [1, () => anyNode().senders.clear()],
+    [0.6, () => stop(anyNode())],
+    [0.6, () => (anyNode().agent.isAlive = false)],
+    [1.5, () => {
+      const node = anyNode();
+      tally.agentRestarts += 1;
+      restartAgent(node, faults);
+    }],
+    [0.6, () => (anyNode().agent.isConnected = false)],
+    [1.5, () => (anyNode().agent.isConnected = true)],
+    [0.6, () => broken.add(linkOf(anyNode(), anyNode()))],
+    [1.5, () => broken.clear()],
+  ];
+  const totalWeight = events.reduce((sum, [weight]) => sum + weight, 0);
+
+  const step = (): void => {
+    now += 1;
+    nowMs += random.pick([5, 20, 100, 400]);
+    let at = random.between(0, Math.floor(totalWeight * 100)) / 100;
+    const [, event] = events.find(([weight]) => (at -= weight) <= 0) ?? [0, lead];
+    event();
+    check();
+  };
+
+  /** Everything is repaired; observers tell the truth, half a second late. The group has to come back by itself. */
+  const settle = (): void => {
+    isCalm = true;
+    broken.clear();
+    inFlight.length = 0;
+    for (const node of nodes) {
+      if (!node.agent.isAlive) restartAgent(node, faults);
+      node.agent.isConnected = true;
+    }
+    const okSinceMs = new Map<NodeId, number>();
+    const startMs = nowMs;
+    for (; nowMs - startMs < EPOCH_LIMIT_MS; nowMs += 50) {
+      now += 1;
+      for (const node of nodes) {
+        learn(node, Infinity);
+        runAgent(node);
+        receive(node, 1000);
+        answer(node);
+        reloadCheckpointer(node);
+        for (const sender of node.senders.values()) sender.names = node.fileNames;
+      }
+      for (const node of nodes) for (const member of node.senders.keys()) if (!nodes.some((other) => other.member === member && upstreamOf(other) === node)) node.senders.delete(member);
+      lead();
+      const primary = nodes.find((node) => node.name === group().phase.primary) as NodeModel;
+      const isWell = isPrimary(primary);
+      if (isWell) okSinceMs.set(primary.name, okSinceMs.get(primary.name) ?? nowMs);
+      else okSinceMs.delete(primary.name);
+      for (const peer of peers) {
+        const standing = truth().nodes.get(primary.name)?.subjectiveDown.find((entry) => entry.peer === peer);
+        const seenUp = nowMs - (okSinceMs.get(primary.name) ?? Infinity) >= 500;
+        if (seenUp && standing !== undefined) observe(peer, false);
+        else if (!seenUp && standing !== undefined && standing.epoch !== group().epoch) observe(peer, true);
+        else if (!isWell && nowMs - startMs > 5000 && standing === undefined) observe(peer, true);
+        for (const taken of inFlight.splice(0)) commit(taken.envelope);
+      }
+      write(primary);
+      check();
+      if (nowMs - startMs > 2000 && isWhole()) return;
+    }
+    fail(`not whole again after ${EPOCH_LIMIT_MS} ms: ${describe()}`);
+  };
+
+  const isWhole = (): boolean => {
+    const { phase, rule, next, floor } = group();
+    const primary = nodes.find((node) => node.name === phase.primary);
+    const standbys = nodes.filter((node) => node !== primary);
+    if (phase.kind !== 'running' || next !== undefined || floor !== undefined || primary === undefined || !isPrimary(primary)) return false;
+    checkHolds(primary, 'goes on');
+    return primary.waiting.length <= 1 && standbys.every((node) => node.member !== undefined && rule.members.includes(node.member));
+  };
+
+  const describe = (): string => {
+    const { events: _events, recentProposals: _proposals, ...rest } = truth();
+    const text = (_key: string, item: unknown): unknown => (typeof item === 'bigint' ? Number(item) : item instanceof Map ? [...item.values()] : item);
+    return JSON.stringify({ rest, nodes: nodes.map(({ wal, ...node }) => ({ ...node, at: [timelineOf(wal), wal.length] })) }, text);
+  };
+
+  found({ names, nodes, commit: (command) => commit({ proposalId: `found-${(proposals += 1)}`, proposedAtMs: 0, command }), states });
+  return { random, nodes, states, tally, step, settle };
+}
+
+/** The group's first primary runs alone; the others are standbys of the same data, streaming from it. */
+function found(options: { readonly names: readonly NodeId[]; readonly nodes: readonly NodeModel[]; readonly commit: (command: Command) => void; readonly states: readonly ClusterState[] }): void {
+  const [first] = options.nodes;
+  if (first === undefined) throw new Error('no node');
+  options.nodes.forEach((node, place) => {
+    const { name, peer } = node;
+    const member = place === 0 ? node.member : undefined;
+    options.commit({ kind: 'register-node', node: name, group: GROUP, peer, host: name, port: 5432, member, systemIdentifier: member === undefined ? undefined : '1', priority: 0 });
+  });
+  options.commit({ kind: 'create-group', group: GROUP, primary: first.name });
+  const epoch = (options.states.length - 1) as Epoch;
+  options.commit({ kind: 'group-ready', group: GROUP, epoch, member: first.member as NonNullable<typeof first.member>, systemIdentifier: '1', timeline: timeline(1) });
+  for (const node of options.nodes) {
+    node.agent.applied = options.states.length - 1;
+    node.fence = epoch;
+    if (node === first) {
+      node.fileNames = { kind: 'alone' };
+      start(node, 'primary', 1);
+    } else {
+      node.upstream = first.name;
+      start(node, 'standby', 1);
+    }
+  }
+}
+
+/** What a leader with a bug might propose. */
+function mischief(random: Random, group: GroupState, state: ClusterState, nodes: readonly NodeModel[]): Command | undefined {
+  const base = { group: group.id, epoch: group.epoch };
+  const members = nodes.flatMap((node) => state.nodes.get(node.name)?.member ?? []);
+  const subset = members.filter(() => random.chance(0.5));
+  const rule: SyncRule = { members: subset, acks: subset.length === 0 ? 0 : random.between(1, Math.min(2, subset.length)) };
+  switch (random.between(0, 5)) {
+    case 0:
+      return { kind: 'begin-failover', ...base, cause: { kind: 'planned', to: random.chance(0.5) ? random.pick(nodes).name : undefined } };
+    case 1:
+      return { kind: 'begin-failover', ...base, cause: { kind: random.chance(0.5) ? 'down' : 'promotion-failed' } };
+    case 2:
+      return { kind: 'resume', ...base };
+    case 3:
+      return { kind: 'begin-rule-change', ...base, next: rule };
+    default: {
+      if (group.phase.kind !== 'fencing' || group.phase.reports.length === 0) return undefined;
+      const candidate = random.pick(group.phase.reports);
+      const able = followersAtOnce(group.phase.primary, group.phase.reports, candidate).filter(() => random.chance(0.8));
+      const acks = able.length === 0 ? 0 : random.between(1, able.length);
+      return { kind: 'promote', ...base, candidate: candidate.node, timeline: timeline(group.highestTimeline + random.between(0, 2)), rule: { members: able, acks } };
+    }
+  }
+}
