@@ -6,7 +6,7 @@ import { SummaryReporter } from './test/tooling/summary-reporter.ts';
 export default defineConfig({
   test: {
     include: ['src/**/*.test.ts', 'harness/**/*.test.ts', 'bench/**/*.test.ts', 'test/**/*.test.ts'],
-    exclude: ['test/chaos/**', 'node_modules/**', 'dist/**'],
+    exclude: ['test/chaos/**', 'test/fixtures/**', 'node_modules/**', 'dist/**'],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 2,

@@ -23,7 +23,11 @@ interface Arguments {
 function readArguments(argv: readonly string[]): Arguments | undefined {
   const { values } = parseArgs({
     args: [...argv],
-    options: { json: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false } },
+    options: {
+      json: { type: 'boolean', default: false },
+      keep: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
   });
   return values.help ? undefined : { json: values.json, keep: values.keep };
 }
@@ -33,7 +37,7 @@ async function main({ json, keep }: Arguments): Promise<number> {
   const deadline = AbortSignal.timeout(DEADLINE_MS);
   const signal = AbortSignal.any([interruption.signal, deadline]);
   const output = outputOf(json ? process.stderr : process.stdout);
-  const print = (text: string): void => void output.write(`${text}\n`);
+  const print = (text: string): void => output.write(`${text}\n`);
   let cluster: LocalCluster | undefined;
   let stage: Stage | undefined;
   let killMs: number | undefined;
@@ -50,9 +54,14 @@ async function main({ json, keep }: Arguments): Promise<number> {
       await aborted(interruption.signal);
     }
   } catch (error) {
-    failure = reasonOf(deadline.aborted && !interruption.signal.aborted ? new Error(`not done within ${DEADLINE_MS / 1000} s`) : error);
+    failure = reasonOf(
+      deadline.aborted && !interruption.signal.aborted
+        ? new Error(`not done within ${DEADLINE_MS / 1000} s`)
+        : error,
+    );
     stage?.close();
-    if (json && !(error instanceof InterruptedError)) process.stdout.write(`${JSON.stringify({ ok: false, error: failure })}\n`);
+    if (json && !(error instanceof InterruptedError))
+      process.stdout.write(`${JSON.stringify({ ok: false, error: failure })}\n`);
   }
   if (failure !== undefined) print(`\n  ${failure}`);
   try {
@@ -62,7 +71,8 @@ async function main({ json, keep }: Arguments): Promise<number> {
     print(`\n  ${reasonOf(error)}`);
     return 1;
   }
-  if (interruption.exitCode() !== undefined) return keep && failure === undefined ? 0 : (interruption.exitCode() ?? 1);
+  if (interruption.exitCode() !== undefined)
+    return keep && failure === undefined ? 0 : (interruption.exitCode() ?? 1);
   return failure === undefined ? 0 : 1;
 }
 

@@ -1,6 +1,6 @@
 // The live picture of the demo, 80 columns wide: the nodes, the client, the story with its times, the result. Pure: the
 // same model gives the same lines. Without a terminal only the story's lines are used.
-import { formatBytes, wrap } from '../src/cli/format.ts';
+import { formatBytes, shorten, wrap } from '../src/cli/format.ts';
 import type { Paint, Style } from '../src/cli/paint.ts';
 import { renderTable, type Cell } from '../src/cli/table.ts';
 import type { GroupView, NodeView } from '../src/transport/types.ts';
@@ -9,6 +9,8 @@ import { formatCount, formatElapsed, formatSince, type Step } from './story.ts';
 
 export interface Model {
   readonly title: string;
+  /** How to look at the same from beside. */
+  readonly hint: string | undefined;
   /** Undefined until a peer answers. */
   readonly group: GroupView | undefined;
   /** Undefined until the client writes. */
@@ -32,6 +34,8 @@ export interface ClientModel {
 
 export interface PictureOptions {
   readonly width: number;
+  /** Lines that there is room for; what a person needs least is left out first. */
+  readonly height: number;
   readonly paint: Paint;
   readonly unicode: boolean;
 }
@@ -41,18 +45,33 @@ const TONES: Record<Step['tone'], Style | undefined> = { plain: undefined, bad: 
 
 export function renderPicture(model: Model, options: PictureOptions): string[] {
   const { paint } = options;
-  const width = Math.min(WIDTH_MAX, options.width);
-  return [
-    paint('bold', model.title),
-    '',
-    ...renderNodes(model.group, width, paint),
-    ...renderClient(model, { ...options, width }),
-    '',
-    ...model.before.flatMap((step) => renderStep(step, formatElapsed, { width, paint })),
-    ...(model.after.length === 0 ? [] : ['']),
-    ...inOrder(model.after).flatMap((step) => renderStep(step, formatSince, { width, paint })),
-    ...(model.result.length === 0 ? [] : ['', ...model.result]),
+  const look = { ...options, width: Math.min(WIDTH_MAX, options.width) };
+  const title = [
+    paint('bold', shorten(model.title, look.width)),
+    ...(model.hint === undefined ? [] : [paint('dim', shorten(model.hint, look.width))]),
   ];
+  const nodes = renderNodes(model.group, look.width, paint);
+  const client = renderClient(model, look);
+  const before = model.before.flatMap((step) => renderStep(step, formatElapsed, look));
+  const after = inOrder(model.after).flatMap((step) => renderStep(step, formatSince, look));
+  const { result } = model;
+  const variants = [
+    [title, nodes, client, before, after, result],
+    [title, nodes, client, after.length > 0 ? [] : before, after, result],
+    [nodes, client, after.length > 0 ? [] : before, after, result],
+    [nodes, after, result],
+    [after, result],
+  ].map(join);
+  return (
+    variants.find((lines) => lines.length <= options.height) ?? variants.at(-1)?.slice(-options.height) ?? []
+  );
+}
+
+/** The sections that have lines, an empty line between them. */
+function join(sections: readonly (readonly string[])[]): string[] {
+  return sections
+    .filter(({ length }) => length > 0)
+    .flatMap((lines, at) => (at === 0 ? lines : ['', ...lines]));
 }
 
 /** Log entries reach us a little after they were made: told in the order of their times. */
@@ -75,7 +94,7 @@ export function renderStep(
 const COLUMNS = [
   { title: 'NODE' },
   { title: 'ROLE' },
-  { title: 'STATE' },
+  { title: 'STATE        ' },
   { title: 'TIMELINE', align: 'right' as const },
   { title: 'LSN' },
   { title: 'BEHIND', align: 'right' as const },
@@ -92,11 +111,13 @@ function nodeRow(node: NodeView, group: GroupView): Cell[] {
   const isPrimary = node.role === 'primary';
   const isWell = node.state === (isPrimary ? 'running' : 'streaming');
   const isIn = node.sync === 'quorum' || node.sync === 'sync';
-  const state = node.heldDownBy.length > 0 && !isWell ? `${node.state}, held for down` : node.state;
+  const isHeld = node.heldDownBy.length > 0 && (isPrimary || node.state === 'unknown');
   return [
     { text: node.node, style: isPrimary ? 'bold' : undefined },
     { text: node.role === 'none' ? '-' : node.role, style: isPrimary ? 'bold' : undefined },
-    { text: state, style: isWell ? 'green' : node.state === 'stopped' || node.heldDownBy.length > 0 ? 'red' : 'yellow' },
+    isHeld
+      ? { text: 'held for down', style: 'red' }
+      : { text: node.state, style: isWell ? 'green' : node.state === 'stopped' ? 'red' : 'yellow' },
     { text: node.timeline === undefined ? '-' : String(node.timeline) },
     { text: node.lsn ?? '-' },
     { text: node.lagBytes === undefined || isPrimary ? '-' : formatBytes(node.lagBytes) },
@@ -107,10 +128,16 @@ function nodeRow(node: NodeView, group: GroupView): Cell[] {
 function renderClient({ client, nowMs, killedAtMs }: Model, options: PictureOptions): string[] {
   if (client === undefined) return [];
   const { paint, unicode, width } = options;
-  const { bars, sliceMs } = renderPulse({ ackedAtMs: client.ackedAtMs, nowMs, killedAtMs, unicode, width: width - 4 });
+  const { bars, sliceMs } = renderPulse({
+    ackedAtMs: client.ackedAtMs,
+    nowMs,
+    killedAtMs,
+    unicode,
+    width: width - 4,
+  });
   const waits = client.node === undefined ? 'waiting for a primary' : `now by ${client.node}`;
   const text = `client: ${formatCount(client.acked)} writes acknowledged, ${waits}`;
   const scale = `1 column = ${sliceMs} ms`;
   const gap = ' '.repeat(Math.max(1, width - 2 - text.length - scale.length));
-  return ['', `  ${text}${gap}${paint('dim', scale)}`, `  [${paint('green', bars)}]`];
+  return [`  ${text}${gap}${paint('dim', scale)}`, `  [${paint('green', bars)}]`];
 }

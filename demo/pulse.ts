@@ -1,7 +1,7 @@
 // The writes as a line of bars: one column for a slice of time, empty where nothing was acknowledged. Before the kill the
 // line runs along; after it, it stays around the kill, so that the gap remains to be seen. Pure.
 
-const BARS = { unicode: [...' ▁▂▃▄▅▆▇█'], ascii: [...' ..::||##'] } as const;
+const BARS = { unicode: ' ▁▂▃▄▅▆▇█', ascii: ' ..::||##' } as const;
 const SLICES_MS = [20, 40, 80, 160, 320, 640, 1280];
 
 /** Replies that were on their way when the primary died. */

@@ -9,8 +9,9 @@ import { checkHistory, outageOf } from '../harness/history.ts';
 import type { Host } from '../harness/host.ts';
 import { isHealthy, type LocalCluster } from '../harness/local-cluster.ts';
 import { CLIENT_DEFAULTS, startWriter, type Writer } from '../harness/writer.ts';
+import { watchHint } from './keep.ts';
 import type { Stage } from './stage.ts';
-import { formatCount, formatMs, stepOfEvent, stepOfNode } from './story.ts';
+import { formatCount, formatMs, stepOfNode, stepsOfEvents } from './story.ts';
 
 export interface DemoResult {
   readonly ok: true;
@@ -49,7 +50,9 @@ const EVENT_COUNT = 100;
 export async function play(scene: Scene): Promise<DemoResult> {
   const { cluster, stage, signal } = scene;
   const { version, user } = cluster.postgres;
-  stage.tell(`${cluster.hosts.length} peers and as many PostgreSQL ${version} servers start (as user ${user})`);
+  stage.tell(
+    `${cluster.hosts.length} peers and as many PostgreSQL ${version} servers start (as user ${user})`,
+  );
   const watching = new AbortController();
   const ending = AbortSignal.any([signal, watching.signal]);
   const story = followStory(scene, ending);
@@ -62,31 +65,50 @@ export async function play(scene: Scene): Promise<DemoResult> {
     client = await startClient(scene, old);
     stage.tell('a client writes to whichever node is read-write');
     const startMs = performance.now();
-    await client.wait(`more than ${ACKED_BEFORE_KILL_MIN} writes before the kill`, WRITES_TIMEOUT_MS, (acks) => {
-      return acks.length > ACKED_BEFORE_KILL_MIN && performance.now() - startMs >= WRITING_BEFORE_KILL_MS;
-    });
+    await client.wait(
+      `more than ${ACKED_BEFORE_KILL_MIN} writes before the kill`,
+      WRITES_TIMEOUT_MS,
+      (acks) => {
+        return acks.length > ACKED_BEFORE_KILL_MIN && performance.now() - startMs >= WRITING_BEFORE_KILL_MS;
+      },
+    );
 
     const ackedBeforeKill = client.acks.length;
     const killMs = story.kill(old);
-    const first = await client.wait('a write acknowledged by another node', FAILOVER_TIMEOUT_MS, (acks) => acks.find(({ node }) => node !== old.node));
-    stage.step({ atMs: first.endMs - killMs, text: `${first.node} acknowledges the client's next write`, tone: 'good' });
+    const first = await client.wait('a write acknowledged by another node', FAILOVER_TIMEOUT_MS, (acks) =>
+      acks.find(({ node }) => node !== old.node),
+    );
+    stage.step({
+      atMs: first.endMs - killMs,
+      text: `${first.node} acknowledges the client's next write`,
+      tone: 'good',
+    });
     const group = await cluster.waitFor(`${old.node} back as a standby`, REJOIN_TIMEOUT_MS, (now) => {
       return now.primary !== old.node && isHealthy(now, cluster.hosts.length);
     });
     const rejoinMs = performance.now() - killMs;
     const primaryAfter = group.primary ?? '';
-    stage.step({ atMs: rejoinMs, text: `${old.node} is back: a standby of ${primaryAfter}, and commits may wait for it again`, tone: 'good' });
+    stage.step({
+      atMs: rejoinMs,
+      text: `${old.node} is back: a standby of ${primaryAfter}, and commits may wait for it again`,
+      tone: 'good',
+    });
     const rejoined = performance.now();
-    await client.wait('writes after the return', WRITES_TIMEOUT_MS, () => performance.now() - rejoined >= WRITING_AFTER_REJOIN_MS);
+    await client.wait(
+      'writes after the return',
+      WRITES_TIMEOUT_MS,
+      () => performance.now() - rejoined >= WRITING_AFTER_REJOIN_MS,
+    );
 
-    await client.writer.stop();
+    await client.stop();
     const verdict = checkHistory({
       attempts: client.writer.attempts,
       readBack: await readBack(cluster.hostOf(primaryAfter)),
       primaries: [old.node, primaryAfter],
     });
     const outage = outageOf(client.writer.attempts, killMs);
-    if (outage === undefined) throw new Error('the outage cannot be measured: no write was acknowledged before the kill');
+    if (outage === undefined)
+      throw new Error('the outage cannot be measured: no write was acknowledged before the kill');
     const figures = {
       outageMs: Math.round(outage.ms),
       acked: verdict.acked,
@@ -103,7 +125,7 @@ export async function play(scene: Scene): Promise<DemoResult> {
     return accept(figures);
   } finally {
     watching.abort();
-    await client?.writer.stop();
+    await client?.stop();
     await story.done;
   }
 }
@@ -112,7 +134,9 @@ export async function play(scene: Scene): Promise<DemoResult> {
 function accept(figures: Omit<DemoResult, 'ok'>): DemoResult {
   const { lost, duplicates, doubles } = figures;
   if (lost + duplicates + doubles > 0) {
-    throw new Error(`the promise is broken: ${lost} acknowledged writes lost, ${duplicates} there twice, ${doubles} acknowledged by two nodes at once`);
+    throw new Error(
+      `the promise is broken: ${lost} acknowledged writes lost, ${duplicates} there twice, ${doubles} acknowledged by two nodes at once`,
+    );
   }
   return { ok: true, ...figures };
 }
@@ -120,8 +144,16 @@ function accept(figures: Omit<DemoResult, 'ok'>): DemoResult {
 function resultLines(figures: Omit<DemoResult, 'ok'>): string[] {
   const { primaryBefore, primaryAfter } = figures;
   const rows = [
-    ['outage', formatMs(figures.outageMs), `from the last write by ${primaryBefore} to the first by ${primaryAfter}`],
-    ['acknowledged', formatCount(figures.acked), `writes, ${formatCount(figures.ackedBeforeKill)} of them before the kill`],
+    [
+      'outage',
+      formatMs(figures.outageMs),
+      `from the last write by ${primaryBefore} to the first by ${primaryAfter}`,
+    ],
+    [
+      'acknowledged',
+      formatCount(figures.acked),
+      `writes, ${formatCount(figures.ackedBeforeKill)} of them before the kill`,
+    ],
     ['lost', formatCount(figures.lost), `counted by reading all of them back from ${primaryAfter}`],
   ] as const;
   return rows.map(([name, figure, text]) => `  ${name.padEnd(12)}  ${figure.padStart(8)}  ${text}`);
@@ -130,13 +162,19 @@ function resultLines(figures: Omit<DemoResult, 'ok'>): string[] {
 interface Client {
   readonly writer: Writer;
   readonly acks: readonly Attempt[];
-  wait<T>(what: string, timeoutMs: number, condition: (acks: readonly Attempt[]) => T | undefined | false): Promise<T>;
+  stop(): Promise<void>;
+  wait<T>(
+    what: string,
+    timeoutMs: number,
+    condition: (acks: readonly Attempt[]) => T | undefined | false,
+  ): Promise<T>;
 }
 
 async function startClient({ cluster, stage, signal }: Scene, primary: Host): Promise<Client> {
   const acks: Attempt[] = [];
   const ackedAtMs: number[] = [];
   let node: string | undefined;
+  let isStopping = false;
   const writer = startWriter({
     ...CLIENT_DEFAULTS,
     name: 'client',
@@ -145,6 +183,7 @@ async function startClient({ cluster, stage, signal }: Scene, primary: Host): Pr
     paceMs: WRITE_PACE_MS,
     targets: cluster.hosts.map(({ target }) => target),
     onAttempt(attempt) {
+      if (isStopping) return;
       node = attempt.outcome === 'acked' ? attempt.node : undefined;
       if (attempt.outcome === 'acked') {
         acks.push(attempt);
@@ -156,7 +195,12 @@ async function startClient({ cluster, stage, signal }: Scene, primary: Host): Pr
   return {
     writer,
     acks,
-    wait: (what, timeoutMs, condition) => until({ what, timeoutMs, everyMs: 5, signal }, () => condition(acks)),
+    stop() {
+      isStopping = true;
+      return writer.stop();
+    },
+    wait: (what, timeoutMs, condition) =>
+      until({ what, timeoutMs, everyMs: 5, signal }, () => condition(acks)),
   };
 }
 
@@ -170,19 +214,20 @@ interface Story {
 function followStory({ cluster, stage, onKill }: Scene, ending: AbortSignal): Story {
   let killed: { readonly node: string; readonly monoMs: number; readonly wallMs: number } | undefined;
   let applied = 0;
-  let toldIndex = 0;
+  let told = 0;
   let former: NodeView | undefined;
   let asking: Promise<void> = Promise.resolve();
 
   const tellEvents = async (): Promise<void> => {
-    for (const event of await cluster.admin.events(EVENT_COUNT).catch(() => [])) {
-      if (event.index <= toldIndex) continue;
-      toldIndex = event.index;
-      const step = killed === undefined || event.atMs < killed.wallMs ? undefined : stepOfEvent(event, killed.wallMs);
-      if (step !== undefined) stage.step(step);
-    }
+    if (killed === undefined) return;
+    const steps = stepsOfEvents(await cluster.admin.events(EVENT_COUNT).catch(() => []), killed.wallMs);
+    for (const step of steps.slice(told)) stage.step(step);
+    told = Math.max(told, steps.length);
   };
+  let isFirst = true;
   const take = (status: StatusView): void => {
+    if (isFirst) stage.show({ hint: watchHint(cluster, status.answeredBy) });
+    isFirst = false;
     const group = status.groups.find((each) => each.group === GROUP);
     if (group !== undefined) stage.show({ group });
     if (killed !== undefined && status.appliedIndex > applied) asking = asking.then(tellEvents);

@@ -12,11 +12,12 @@ export interface Stage {
   /** A line of the story after the kill; `atMs` since it. */
   step(step: Step): void;
   /** Takes the changed parts of the model. */
-  show(change: Partial<Pick<Model, 'group' | 'client' | 'result'>>): void;
+  show(change: Partial<Pick<Model, 'hint' | 'group' | 'client' | 'result'>>): void;
   close(): void;
 }
 
 const DRAW_EVERY_MS = 50;
+const LAST_ROWS = 1000;
 /** Without a terminal lines cannot be put in order later: they wait this long for earlier ones. */
 const HOLD_BACK_MS = 400;
 
@@ -28,20 +29,41 @@ export function openStage(options: {
   readonly startMs: number;
   readonly killMs: () => number | undefined;
 }): Stage {
-  return options.output.isTerminal && options.env['TERM'] !== 'dumb' ? liveStage(options) : plainStage(options);
+  return options.output.isTerminal && options.env['TERM'] !== 'dumb'
+    ? liveStage(options)
+    : plainStage(options);
 }
 
 type StageOptions = Parameters<typeof openStage>[0];
 
 function liveStage({ output, env, title, startMs, killMs }: StageOptions): Stage {
-  const screen = openScreen(output);
+  let isLast = false;
+  // The last picture may be taller than the terminal: it scrolls, and stays.
+  const screen = openScreen({
+    ...output,
+    size: () => (isLast ? { ...output.size(), rows: LAST_ROWS } : output.size()),
+  });
   const paint = wantsColour(env, output.isTerminal) ? coloured : plain;
   const unicode = /utf-?8/i.test(env['LC_ALL'] ?? env['LC_CTYPE'] ?? env['LANG'] ?? '');
-  let model: Omit<Model, 'nowMs' | 'killedAtMs'> = { title, group: undefined, client: undefined, before: [], after: [], result: [] };
+  let model: Omit<Model, 'nowMs' | 'killedAtMs'> = {
+    title,
+    hint: undefined,
+    group: undefined,
+    client: undefined,
+    before: [],
+    after: [],
+    result: [],
+  };
   let isClosed = false;
   const draw = (): void => {
     const times = { nowMs: performance.now(), killedAtMs: killMs() };
-    screen.draw(renderPicture({ ...model, ...times }, { width: output.size().columns, paint, unicode }));
+    const { columns, rows } = output.size();
+    screen.draw(
+      renderPicture(
+        { ...model, ...times },
+        { width: columns, height: isLast ? LAST_ROWS : rows - 1, paint, unicode },
+      ),
+    );
   };
   const timer = setInterval(draw, DRAW_EVERY_MS);
   draw();
@@ -59,6 +81,7 @@ function liveStage({ output, env, title, startMs, killMs }: StageOptions): Stage
       if (isClosed) return;
       isClosed = true;
       clearInterval(timer);
+      isLast = true;
       draw();
       screen.close();
     },
@@ -70,6 +93,7 @@ function plainStage({ output, env, title, startMs, killMs }: StageOptions): Stag
   const look = { width: 80, paint };
   const print = (lines: readonly string[]): void => output.write(lines.map((line) => `${line}\n`).join(''));
   let waiting: Step[] = [];
+  let hasSteps = false;
   const flush = (olderThanMs: number): void => {
     const ready = inOrder(waiting.filter(({ atMs }) => atMs <= olderThanMs));
     waiting = waiting.filter(({ atMs }) => atMs > olderThanMs);
@@ -79,9 +103,15 @@ function plainStage({ output, env, title, startMs, killMs }: StageOptions): Stag
   print([title, '']);
   let isClosed = false;
   return {
-    tell: (text, tone = 'plain') => print(renderStep({ atMs: performance.now() - startMs, text, tone }, formatElapsed, look)),
-    step: (step) => void waiting.push(step),
-    show({ result }) {
+    tell: (text, tone = 'plain') =>
+      print(renderStep({ atMs: performance.now() - startMs, text, tone }, formatElapsed, look)),
+    step(step) {
+      if (!hasSteps) print(['']);
+      hasSteps = true;
+      waiting.push(step);
+    },
+    show({ hint, result }) {
+      if (hint !== undefined) print([`           ${hint}`]);
       if (result === undefined || result.length === 0) return;
       flush(Number.POSITIVE_INFINITY);
       print(['', ...result]);

@@ -8,13 +8,28 @@ export interface Step {
   readonly tone: 'plain' | 'bad' | 'good';
 }
 
-/** What happened at `event`, or undefined where it is not part of the story. */
-export function stepOfEvent(event: EventView, killedAtMs: number): Step | undefined {
+/**
+ * The steps of the log entries after the kill, in their order. Judgements are told until the failover begins: those of the
+ * peers that come later, and those repeated for the new epoch, change nothing.
+ */
+export function stepsOfEvents(events: readonly EventView[], killedAtMs: number): Step[] {
+  const after = events.filter(({ atMs }) => atMs >= killedAtMs);
+  const begin = after.findIndex(({ kind, refused }) => kind === 'begin-failover' && refused === undefined);
+  return after.flatMap((event, at) => {
+    if (event.kind === 'subjective-down' && begin >= 0 && at > begin) return [];
+    return stepOfEvent(event, killedAtMs) ?? [];
+  });
+}
+
+function stepOfEvent(event: EventView, killedAtMs: number): Step | undefined {
   if (event.refused !== undefined) return undefined;
   const step = (tone: Step['tone'], text: string): Step => ({ atMs: event.atMs - killedAtMs, text, tone });
   switch (event.kind) {
     case 'subjective-down':
-      return step('bad', event.text.replace('its own agent saw all PostgreSQL processes gone', 'all its processes are gone'));
+      return step(
+        'bad',
+        event.text.replace('its own agent saw all PostgreSQL processes gone', 'all its processes are gone'),
+      );
     case 'begin-failover':
       return step('bad', `a quorum of peers agrees: failover begins, epoch ${event.index}`);
     case 'cut-report':
@@ -44,9 +59,9 @@ const STATES: Readonly<Record<string, string>> = {
   failed: 'does not come back by itself yet',
 };
 
-/** `+112 ms`, `+2.41 s` after an event; nine characters or more. */
+/** `  +112 ms`, `  +2.41 s` after the kill: nine characters. */
 export function formatSince(ms: number): string {
-  return (ms < 9999.5 ? `+${Math.round(ms)} ms` : `+${(ms / 1000).toFixed(1)} s`).padStart(9);
+  return `+${formatMs(ms)}`.padStart(9);
 }
 
 /** `3.1 s` since the program began; as wide as {@link formatSince}. */

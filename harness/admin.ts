@@ -11,7 +11,10 @@ export interface ClusterAdmin {
   /** The latest `limit` events of all groups, oldest first. */
   events(limit: number): Promise<readonly EventView[]>;
   /** A switchover; not repeated elsewhere when its outcome is unknown. */
-  failover(request: { readonly group: string | undefined; readonly to: NodeId | undefined }, timeoutMs: number): Promise<FailoverOutcome>;
+  failover(
+    request: { readonly group: string | undefined; readonly to: NodeId | undefined },
+    timeoutMs: number,
+  ): Promise<FailoverOutcome>;
   /** Calls `listener` after every change that some peer sees, until the signal aborts. */
   watch(listener: (status: StatusView) => void, signal: AbortSignal): Promise<void>;
   close(): void;

@@ -29,7 +29,10 @@ export async function prepareClients(primary: Host): Promise<Omit<ClientSettings
 /** Every id that is on the node now and begins with `prefix`. */
 export async function readBack(primary: Host, prefix = ''): Promise<string[]> {
   return asSuperuser(primary, async (client) => {
-    const { rows } = await client.query<{ id: string }>('SELECT id FROM public.writes WHERE starts_with(id, $1)', [prefix]);
+    const { rows } = await client.query<{ id: string }>(
+      'SELECT id FROM public.writes WHERE starts_with(id, $1)',
+      [prefix],
+    );
     return rows.map(({ id }) => id);
   });
 }

@@ -13,7 +13,8 @@ export interface ConnectorOptions {
   readonly signal: AbortSignal;
 }
 
-const READ_WRITE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off' AS writable";
+const READ_WRITE =
+  "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off' AS writable";
 
 /** A session on the first node that says it is read-write; undefined when the signal aborts. The caller owns it. */
 export async function findReadWrite(options: ConnectorOptions): Promise<Session | undefined> {

@@ -4,7 +4,12 @@ import type { Attempt } from './attempt.ts';
 import { checkHistory, largestGap, outageOf } from './history.ts';
 
 let count = 0;
-const attempt = (node: string, startMs: number, endMs: number, outcome: Attempt['outcome'] = 'acked'): Attempt => ({
+const attempt = (
+  node: string,
+  startMs: number,
+  endMs: number,
+  outcome: Attempt['outcome'] = 'acked',
+): Attempt => ({
   writer: 'w',
   id: `w:${count++}`,
   node,
@@ -16,9 +21,22 @@ const ids = (attempts: readonly Attempt[]): string[] => attempts.map(({ id }) =>
 
 describe('the checker finds', () => {
   test('nothing in a clean failover', () => {
-    const attempts = [attempt('pg1', 0, 1), attempt('pg1', 2, 3, 'unknown'), attempt('pg2', 9, 10), attempt('pg2', 11, 12)];
+    const attempts = [
+      attempt('pg1', 0, 1),
+      attempt('pg1', 2, 3, 'unknown'),
+      attempt('pg2', 9, 10),
+      attempt('pg2', 11, 12),
+    ];
     const verdict = checkHistory({ attempts, readBack: ids(attempts) });
-    expect(verdict).toMatchObject({ acked: 3, failed: 0, unknown: 1, lost: [], duplicates: [], doubles: [], lateReplies: [] });
+    expect(verdict).toMatchObject({
+      acked: 3,
+      failed: 0,
+      unknown: 1,
+      lost: [],
+      duplicates: [],
+      doubles: [],
+      lateReplies: [],
+    });
   });
 
   test('an acknowledged write that is not there', () => {
@@ -34,7 +52,13 @@ describe('the checker finds', () => {
   });
 
   test('two nodes that acknowledge side by side', () => {
-    const attempts = [attempt('pg1', 0, 1), attempt('pg2', 5, 6), attempt('pg1', 6.5, 7), attempt('pg2', 8, 9), attempt('pg1', 9, 10)];
+    const attempts = [
+      attempt('pg1', 0, 1),
+      attempt('pg2', 5, 6),
+      attempt('pg1', 6.5, 7),
+      attempt('pg2', 8, 9),
+      attempt('pg1', 9, 10),
+    ];
     expect(checkHistory({ attempts, readBack: ids(attempts) }).doubles).toEqual([attempts[2], attempts[4]]);
   });
 
@@ -61,7 +85,9 @@ describe('the checker finds', () => {
 
   test('a double by a node that was never primary', () => {
     const attempts = [attempt('pg1', 0, 1), attempt('pg3', 5, 6)];
-    expect(checkHistory({ attempts, readBack: ids(attempts), primaries: ['pg1', 'pg2'] }).doubles).toEqual([attempts[1]]);
+    expect(checkHistory({ attempts, readBack: ids(attempts), primaries: ['pg1', 'pg2'] }).doubles).toEqual([
+      attempts[1],
+    ]);
   });
 
   test('no loss in a write of unknown outcome, there or not', () => {
@@ -72,10 +98,18 @@ describe('the checker finds', () => {
 });
 
 /** A history of stints, one node after the other, one writer with one insert in flight. */
-const stints = fc.array(fc.tuple(fc.constantFrom('pg1', 'pg2', 'pg3'), fc.integer({ min: 1, max: 8 })), { minLength: 1, maxLength: 6 });
-function historyOf(plan: readonly (readonly [string, number])[]): { attempts: Attempt[]; primaries: string[] } {
+const stints = fc.array(fc.tuple(fc.constantFrom('pg1', 'pg2', 'pg3'), fc.integer({ min: 1, max: 8 })), {
+  minLength: 1,
+  maxLength: 6,
+});
+function historyOf(plan: readonly (readonly [string, number])[]): {
+  attempts: Attempt[];
+  primaries: string[];
+} {
   let nowMs = 0;
-  const attempts = plan.flatMap(([node, writes]) => Array.from({ length: writes }, () => attempt(node, ++nowMs, ++nowMs)));
+  const attempts = plan.flatMap(([node, writes]) =>
+    Array.from({ length: writes }, () => attempt(node, ++nowMs, ++nowMs)),
+  );
   return { attempts, primaries: plan.map(([node]) => node) };
 }
 
@@ -109,7 +143,11 @@ describe('for any history', () => {
         const { attempts } = historyOf([['old', 2], ...plan]);
         const stray = attempt('old', 10_000, 10_001);
         const primaries = ['old', ...plan.map(([node]) => node)];
-        const verdict = checkHistory({ attempts: [...attempts, stray], readBack: [...ids(attempts), stray.id], primaries });
+        const verdict = checkHistory({
+          attempts: [...attempts, stray],
+          readBack: [...ids(attempts), stray.id],
+          primaries,
+        });
         expect(verdict.doubles).toEqual([stray]);
       }),
     );
@@ -118,15 +156,32 @@ describe('for any history', () => {
 
 describe('the outage', () => {
   const steady = (node: string, fromMs: number, toMs: number): Attempt[] =>
-    Array.from({ length: (toMs - fromMs) / 10 }, (_, at) => attempt(node, fromMs + at * 10, fromMs + at * 10 + 5));
+    Array.from({ length: (toMs - fromMs) / 10 }, (_, at) =>
+      attempt(node, fromMs + at * 10, fromMs + at * 10 + 5),
+    );
 
   test('is the time from the last acknowledgement before to the first after', () => {
-    const attempts = [...steady('pg1', 0, 100), attempt('pg1', 100, 350, 'unknown'), ...steady('pg2', 300, 500)];
-    expect(outageOf(attempts, 100)).toMatchObject({ fromMs: 95, toMs: 305, ms: 210, fromNode: 'pg1', toNode: 'pg2' });
+    const attempts = [
+      ...steady('pg1', 0, 100),
+      attempt('pg1', 100, 350, 'unknown'),
+      ...steady('pg2', 300, 500),
+    ];
+    expect(outageOf(attempts, 100)).toMatchObject({
+      fromMs: 95,
+      toMs: 305,
+      ms: 210,
+      fromNode: 'pg1',
+      toNode: 'pg2',
+    });
   });
 
   test('includes a stall soon after the takeover, not one long before the event', () => {
-    const attempts = [...steady('pg1', 0, 50), ...steady('pg1', 900, 1000), ...steady('pg2', 1100, 1200), ...steady('pg2', 1600, 1700)];
+    const attempts = [
+      ...steady('pg1', 0, 50),
+      ...steady('pg1', 900, 1000),
+      ...steady('pg2', 1100, 1200),
+      ...steady('pg2', 1600, 1700),
+    ];
     expect(outageOf(attempts, 1000)?.ms).toBe(410);
   });
 

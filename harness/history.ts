@@ -49,7 +49,7 @@ export function checkHistory(input: HistoryInput): Verdict {
 }
 
 /** Acknowledgements in the order in which clients learned of them. */
-export function inOrder(acks: readonly Acked[]): Acked[] {
+function inOrder(acks: readonly Acked[]): Acked[] {
   return acks.toSorted((a, b) => a.endMs - b.endMs);
 }
 
@@ -89,7 +89,7 @@ export interface Gap {
 }
 
 /** The times between one acknowledgement and the next that end within [`fromMs`, `toMs`]. */
-export function gaps(attempts: readonly Attempt[], fromMs: number, toMs: number): Gap[] {
+function gaps(attempts: readonly Attempt[], fromMs: number, toMs: number): Gap[] {
   const acks = inOrder(attempts.filter(isAcked));
   return acks.flatMap((ack, at) => {
     const before = acks[at - 1];
@@ -102,7 +102,8 @@ export function gaps(attempts: readonly Attempt[], fromMs: number, toMs: number)
 /** The largest gap that ends within [`fromMs`, `toMs`], or undefined where nothing was acknowledged in it. */
 export function largestGap(attempts: readonly Attempt[], fromMs: number, toMs: number): Gap | undefined {
   let largest: Gap | undefined;
-  for (const gap of gaps(attempts, fromMs, toMs)) if (largest === undefined || gap.ms > largest.ms) largest = gap;
+  for (const gap of gaps(attempts, fromMs, toMs))
+    if (largest === undefined || gap.ms > largest.ms) largest = gap;
   return largest;
 }
 

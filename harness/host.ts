@@ -51,7 +51,8 @@ export function createHost(
   let failure: string | undefined;
 
   const startSentineld = (): void => {
-    if (child !== undefined) throw new Error(`sentineld of peer ${plan.peer} already runs with pid ${child.pid}`);
+    if (child !== undefined)
+      throw new Error(`sentineld of peer ${plan.peer} already runs with pid ${child.pid}`);
     failure = undefined;
     isWanted = true;
     const log = openSync(logFile, 'a');
@@ -130,7 +131,9 @@ function title(pid: number): string {
 /** The end of a log, short enough for a message. */
 function lastLines(file: string): string {
   try {
-    return readFileSync(file, 'utf8').trim().split('\n').slice(-3).join(' | ').slice(-600) || 'its log is empty';
+    return (
+      readFileSync(file, 'utf8').trim().split('\n').slice(-3).join(' | ').slice(-600) || 'its log is empty'
+    );
   } catch {
     return 'it has no log';
   }

@@ -29,7 +29,9 @@ export function watchInterruption(): Interruption {
     stream.on('error', () => stop(141, new InterruptedError('nobody reads the output any more')));
   }
   process.on('uncaughtException', (error) => stop(1, error));
-  process.on('unhandledRejection', (reason) => stop(1, reason instanceof Error ? reason : new Error(String(reason))));
+  process.on('unhandledRejection', (reason) =>
+    stop(1, reason instanceof Error ? reason : new Error(String(reason))),
+  );
   // npm runs scripts through a shell that passes no signal on: when it is killed, this process is left over without a word.
   const parent = process.ppid;
   if (process.env['npm_lifecycle_event'] !== undefined && parent !== 1) {

@@ -2,7 +2,7 @@
 // Owns everything it starts: `close()` ends every process below the directory and removes it, and a reaper does so when this
 // process ends without. Never touches a PostgreSQL that is not its own.
 import { randomBytes } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DeadlineError, until } from '../src/base/clock.ts';
 import { findBinaries } from '../src/postgres/binaries.ts';
@@ -32,13 +32,22 @@ export interface LocalCluster {
   readonly directory: string;
   readonly hosts: readonly Host[];
   /** Directory of PostgreSQL's programs, its major version, and the user it runs as. */
-  readonly postgres: { readonly directory: string; readonly version: number; readonly user: string; readonly source: string };
+  readonly postgres: {
+    readonly directory: string;
+    readonly version: number;
+    readonly user: string;
+    readonly source: string;
+  };
   readonly admin: ClusterAdmin;
   hostOf(node: string): Host;
   /** The primary's host as the log has it now. */
   primary(): Promise<Host>;
   /** Waits until `condition` accepts the group's status; says what the status was when it never does. */
-  waitFor(what: string, timeoutMs: number, condition: (group: GroupView, status: StatusView) => boolean): Promise<GroupView>;
+  waitFor(
+    what: string,
+    timeoutMs: number,
+    condition: (group: GroupView, status: StatusView) => boolean,
+  ): Promise<GroupView>;
   /** Waits until one node is primary and all others stream and count in the sync rule. */
   waitUntilHealthy(timeoutMs: number): Promise<GroupView>;
   close(): Promise<void>;
@@ -58,6 +67,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   const clean = async (): Promise<void> => {
     try {
       await endEverythingBelow({ directory, dataDirectories, timeoutMs: CLOSE_TIMEOUT_MS });
+      await keepLogs(directory, process.env['PG_SENTINEL_KEEP_LOGS']);
       await removePlace(directory);
     } finally {
       await reaper.dismiss();
@@ -65,22 +75,48 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   };
   try {
     const privateDirectory = join(directory, 'postgresql');
-    const binaries = await findBinaries({ user, binDirectory: undefined, dataDirectory: undefined, privateDirectory });
+    const binaries = await findBinaries({
+      user,
+      binDirectory: undefined,
+      dataDirectory: undefined,
+      privateDirectory,
+    });
     options.signal.throwIfAborted();
     const secrets = { replication: randomBytes(12).toString('hex'), probe: randomBytes(12).toString('hex') };
     for (const host of plans) {
       await mkdir(host.directory, { mode: 0o755 });
-      const text = renderConfig({ cluster: options.cluster, host, hosts: plans, secrets, binDirectory: binaries.directory });
+      const text = renderConfig({
+        cluster: options.cluster,
+        host,
+        hosts: plans,
+        secrets,
+        binDirectory: binaries.directory,
+      });
       await writeFile(configFile(host), text, { mode: 0o600 });
     }
     const hosts = plans.map((plan) => createHost(plan, { program, environment: options.environment ?? {} }));
     for (const host of hosts) host.startSentineld();
     const admin = clusterAdmin(hosts.map(({ address }) => address));
-    const postgres = { directory: binaries.directory, version: binaries.version, user: user.name, source: binaries.source };
+    const postgres = {
+      directory: binaries.directory,
+      version: binaries.version,
+      user: user.name,
+      source: binaries.source,
+    };
     return handle({ options, directory, hosts, postgres, admin, clean });
   } catch (error) {
     await clean();
     throw error;
+  }
+}
+
+/** For whoever looks into a failure: copies every log below `directory` to `target`, if that is given. */
+async function keepLogs(directory: string, target: string | undefined): Promise<void> {
+  if (target === undefined || target === '') return;
+  for (const file of await readdir(directory, { recursive: true })) {
+    if (!file.endsWith('.log') || file.includes('pgdata')) continue;
+    await mkdir(target, { recursive: true });
+    await copyFile(join(directory, file), join(target, file.replaceAll('/', '-')));
   }
 }
 
@@ -106,7 +142,8 @@ function handle(parts: {
   const { signal } = parts.options;
   const hostOf = (node: string): Host => {
     const host = hosts.find((each) => each.node === node);
-    if (host === undefined) throw new Error(`there is no node ${node} among ${hosts.map((each) => each.node).join(', ')}`);
+    if (host === undefined)
+      throw new Error(`there is no node ${node} among ${hosts.map((each) => each.node).join(', ')}`);
     return host;
   };
   const waitFor: LocalCluster['waitFor'] = async (what, timeoutMs, condition) => {
@@ -117,7 +154,8 @@ function handle(parts: {
         if (failure !== undefined) throw new Error(failure);
         const status = await admin.status().catch((error: unknown) => void (last = (error as Error).message));
         const group = status?.groups.find((each) => each.group === GROUP);
-        if (status !== undefined) last = group === undefined ? 'the group is not created' : describeGroup(group);
+        if (status !== undefined)
+          last = group === undefined ? 'the group is not created' : describeGroup(group);
         return status !== undefined && group !== undefined && condition(group, status) ? group : undefined;
       });
     } catch (error) {
@@ -135,7 +173,9 @@ function handle(parts: {
     },
     waitFor,
     waitUntilHealthy: (timeoutMs) =>
-      waitFor('all nodes streaming and in the sync rule', timeoutMs, (group) => isHealthy(group, hosts.length, parts.options.isRuleEnforced)),
+      waitFor('all nodes streaming and in the sync rule', timeoutMs, (group) =>
+        isHealthy(group, hosts.length, parts.options.isRuleEnforced),
+      ),
     close() {
       closing ??= (async () => {
         admin.close();
@@ -148,17 +188,24 @@ function handle(parts: {
 
 /** One primary, and every other node a standby that streams and counts in the sync rule; no change of it under way. */
 export function isHealthy(group: GroupView, nodeCount: number, isRuleEnforced = true): boolean {
-  if (group.phase !== 'running' || group.ruleChange !== undefined || group.nodes.length !== nodeCount) return false;
+  if (group.phase !== 'running' || group.ruleChange !== undefined || group.nodes.length !== nodeCount)
+    return false;
   const named = new Set(group.rule.match(/[a-z][a-z0-9_-]*/g) ?? []);
   return group.nodes.every((node) =>
     node.node === group.primary
       ? node.role === 'primary'
-      : node.role === 'standby' && node.state === 'streaming' && named.has(node.node) && (!isRuleEnforced || node.sync === 'quorum' || node.sync === 'sync'),
+      : node.role === 'standby' &&
+        node.state === 'streaming' &&
+        named.has(node.node) &&
+        (!isRuleEnforced || node.sync === 'quorum' || node.sync === 'sync'),
   );
 }
 
 /** `running, epoch 3, rule 1 of pg2; pg1 primary running, pg2 standby streaming, pg3 none cloning`. */
-export function describeGroup(group: GroupView): string {
-  const nodes = group.nodes.map(({ node, role, state, message }) => `${node} ${role} ${state}${message === undefined ? '' : ` (${message})`}`);
+function describeGroup(group: GroupView): string {
+  const nodes = group.nodes.map(
+    ({ node, role, state, message }) =>
+      `${node} ${role} ${state}${message === undefined ? '' : ` (${message})`}`,
+  );
   return `${group.phase}, epoch ${group.epoch}, rule ${group.rule}${group.ruleChange === undefined ? '' : ` -> ${group.ruleChange}`}; ${nodes.join(', ')}`;
 }

@@ -47,7 +47,8 @@ export async function endEverythingBelow(options: {
 }): Promise<void> {
   const { directory, dataDirectories } = options;
   const deadline = performance.now() + options.timeoutMs;
-  const inData = (cwd: string): boolean => dataDirectories.some((data) => cwd === data || cwd.startsWith(`${data}/`));
+  const inData = (cwd: string): boolean =>
+    dataDirectories.some((data) => cwd === data || cwd.startsWith(`${data}/`));
   const postmasters = dataDirectories.flatMap((data) => readPostmasterFile(data)?.pid ?? []);
   for (let round = 0; ; round++) {
     const processes = processesBelow(directory);
@@ -55,12 +56,18 @@ export async function endEverythingBelow(options: {
     const daemons = processes.filter(({ cwd }) => !inData(cwd)).map(({ pid }) => pid);
     const rest = processes.filter(({ cwd }) => inData(cwd)).map(({ pid }) => pid);
     signalAll(daemons, 'SIGKILL');
-    if (round === 0) signalAll(rest.filter((pid) => postmasters.includes(pid)), 'SIGQUIT');
+    if (round === 0)
+      signalAll(
+        rest.filter((pid) => postmasters.includes(pid)),
+        'SIGQUIT',
+      );
     signalAll(rest, 'SIGCONT');
     // A postmaster without its file, or one that takes longer than a second, goes the hard way.
     if (round >= 50) signalAll(rest, 'SIGKILL');
     if (performance.now() > deadline) {
-      throw new Error(`processes below ${directory} do not end: ${processes.map(({ pid }) => pid).join(', ')}`);
+      throw new Error(
+        `processes below ${directory} do not end: ${processes.map(({ pid }) => pid).join(', ')}`,
+      );
     }
     await delay(20);
   }

@@ -11,7 +11,8 @@ const TRY_COUNT_MAX = 500;
 export async function freePorts(count: number): Promise<number[]> {
   const ports = new Set<number>();
   for (let tries = 0; ports.size < count; tries++) {
-    if (tries >= TRY_COUNT_MAX) throw new Error(`found only ${ports.size} of ${count} free ports from ${FIRST_PORT} to ${LAST_PORT}`);
+    if (tries >= TRY_COUNT_MAX)
+      throw new Error(`found only ${ports.size} of ${count} free ports from ${FIRST_PORT} to ${LAST_PORT}`);
     const port = randomInt(FIRST_PORT, LAST_PORT);
     if (!ports.has(port) && (await isFree(port))) ports.add(port);
   }
@@ -19,7 +20,7 @@ export async function freePorts(count: number): Promise<number[]> {
 }
 
 /** Whether 127.0.0.1:`port` can be bound now. */
-export function isFree(port: number): Promise<boolean> {
+function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once('error', () => resolve(false));

@@ -47,7 +47,8 @@ export async function freezeBelow(directory: string): Promise<number[]> {
     const running = pids.filter((pid) => processState(pid)?.state !== 'T');
     if (running.length === 0) return pids;
     signalAll(running, 'SIGSTOP');
-    if (performance.now() > deadline) throw new Error(`processes ${running.join(', ')} do not stop on SIGSTOP`);
+    if (performance.now() > deadline)
+      throw new Error(`processes ${running.join(', ')} do not stop on SIGSTOP`);
     await delay(1);
   }
 }

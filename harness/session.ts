@@ -41,7 +41,11 @@ export interface Session {
 }
 
 /** Opens a session; rejects when that does not succeed within `connectTimeoutMs`, and when the signal aborts. */
-export async function openSession(target: Target, settings: ClientSettings, signal?: AbortSignal): Promise<Session> {
+export async function openSession(
+  target: Target,
+  settings: ClientSettings,
+  signal?: AbortSignal,
+): Promise<Session> {
   const socket = new Socket();
   const client = new Client({
     host: target.host,
@@ -112,5 +116,7 @@ export async function openSession(target: Target, settings: ClientSettings, sign
 /** An ERROR rolls the transaction back for certain; FATAL, a lost connection and a timeout leave it open. */
 export function outcomeOfError(error: unknown): InsertOutcome {
   const reason = error instanceof Error ? error.message : String(error);
-  return error instanceof DatabaseError && error.severity === 'ERROR' ? { kind: 'failed', reason } : { kind: 'unknown', reason };
+  return error instanceof DatabaseError && error.severity === 'ERROR'
+    ? { kind: 'failed', reason }
+    : { kind: 'unknown', reason };
 }

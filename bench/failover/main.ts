@@ -29,7 +29,10 @@ async function main(options: BenchOptions): Promise<number> {
       isRuleEnforced: options.control !== 'no-rule',
       ...(options.control === undefined
         ? {}
-        : { sentineldProgram: compiled('bench/failover/unsafe-sentineld.js'), environment: { PG_SENTINEL_UNSAFE_CONTROL: options.control } }),
+        : {
+            sentineldProgram: compiled('bench/failover/unsafe-sentineld.js'),
+            environment: { PG_SENTINEL_UNSAFE_CONTROL: options.control },
+          }),
     });
     const summary = await measure(cluster, options, signal);
     for (const line of ['', ...summaryLines(summary)]) print(line);
@@ -66,7 +69,8 @@ function settingsOf({ postgres, hosts }: LocalCluster, options: BenchOptions): S
   return {
     hosts: `${hosts.length} on one machine, ${availableParallelism()} processors, Linux ${release()}`,
     postgresql: `${postgres.version} (${postgres.source}), fsync on, each commit waits for 1 of 2 standbys`,
-    sentineld: options.control === undefined ? 'default settings' : `default settings, UNSAFE: ${options.control}`,
+    sentineld:
+      options.control === undefined ? 'default settings' : `default settings, UNSAFE: ${options.control}`,
     client: 'one insert in flight, follows the read-write node',
     'client retry': `at most every ${CLIENT_DEFAULTS.retryMs} ms`,
     'client connect timeout': `${CLIENT_DEFAULTS.connectTimeoutMs} ms`,
@@ -76,11 +80,16 @@ function settingsOf({ postgres, hosts }: LocalCluster, options: BenchOptions): S
     outage: 'last write acknowledged before to first after, monotonic clock',
     ...(options.event === 'freeze'
       ? {
-          SIGCONT: options.thawAfter === 'fencing' ? 'as soon as the failover runs' : `${options.thawAfter} ms after SIGSTOP`,
+          SIGCONT:
+            options.thawAfter === 'fencing'
+              ? 'to PostgreSQL as soon as the failover runs, to sentineld 1000 ms later'
+              : `${options.thawAfter} ms after SIGSTOP`,
           'stubborn for': `${options.stubbornForMs} ms after SIGCONT`,
         }
       : {}),
-    ...(options.lagBeforeMs > 0 ? { 'walsenders stopped': `${options.lagBeforeMs} ms before the crash` } : {}),
+    ...(options.lagBeforeMs > 0
+      ? { 'walsenders stopped': `${options.lagBeforeMs} ms before the crash` }
+      : {}),
   };
 }
 

@@ -16,7 +16,10 @@ describe('the options of bench:failover', () => {
 
   test('let a control choose when it shows most', () => {
     expect(readOptions(['--event', 'freeze', '--control', 'no-cut'])?.thawAfter).toBe('fencing');
-    expect(readOptions(['--event', 'freeze', '--control', 'no-cut', '--thaw-after', '2500'])?.thawAfter).toBe(2500);
+    expect(readOptions(['--event', 'freeze', '--thaw-after', 'fencing'])?.thawAfter).toBe('fencing');
+    expect(readOptions(['--event', 'freeze', '--control', 'no-cut', '--thaw-after', '2500'])?.thawAfter).toBe(
+      2500,
+    );
     expect(readOptions(['--event', 'crash', '--control', 'no-rule'])?.lagBeforeMs).toBeGreaterThan(0);
   });
 

@@ -18,12 +18,16 @@ export interface Summary {
   readonly duplicates: number;
   readonly lateReplies: number;
   readonly unknown: number;
+  /** Switchovers that did not come about; none of their time is left out of the figures. */
+  readonly calledOff: number;
   readonly settings: Readonly<Record<string, string | number>>;
   readonly perRun: readonly RunResult[];
 }
 
-const sum = (results: readonly RunResult[], key: 'acked' | 'lost' | 'doubles' | 'duplicates' | 'lateReplies' | 'unknown'): number =>
-  results.reduce((total, result) => total + result[key], 0);
+const sum = (
+  results: readonly RunResult[],
+  key: 'acked' | 'lost' | 'doubles' | 'duplicates' | 'lateReplies' | 'unknown',
+): number => results.reduce((total, result) => total + result[key], 0);
 
 /** A control is ok when it shows what its protection prevents; everything else when nothing of that kind is seen. */
 export function summarize(
@@ -32,7 +36,11 @@ export function summarize(
   results: readonly RunResult[],
   lostInTheEnd: number,
 ): Summary {
-  const [lost, doubles, duplicates] = [sum(results, 'lost'), sum(results, 'doubles'), sum(results, 'duplicates')];
+  const [lost, doubles, duplicates] = [
+    sum(results, 'lost'),
+    sum(results, 'doubles'),
+    sum(results, 'duplicates'),
+  ];
   const broken = lost + lostInTheEnd + doubles > 0;
   return {
     ok: options.control === undefined ? !broken && duplicates === 0 : broken,
@@ -48,6 +56,7 @@ export function summarize(
     duplicates,
     lateReplies: sum(results, 'lateReplies'),
     unknown: sum(results, 'unknown'),
+    calledOff: results.filter(({ calledOff }) => calledOff !== null).length,
     settings,
     perRun: results,
   };
@@ -71,7 +80,7 @@ export function runLine(result: RunResult): string {
     String(result.unknown).padStart(7),
     String(result.lost).padStart(6),
     String(result.doubles).padStart(6),
-    result.leaderHit ? ' (Raft leader hit too)' : '',
+    result.calledOff !== null ? ` (${result.calledOff})` : result.leaderHit ? ' (Raft leader hit too)' : '',
   ].join(' ');
 }
 
@@ -79,6 +88,7 @@ export function summaryLines(summary: Summary): string[] {
   const { outageMs, control } = summary;
   const figures = `outage: median ${outageMs.median} ms, p90 ${outageMs.p90} ms, p99 ${outageMs.p99} ms, max ${outageMs.max} ms`;
   const safety = `${summary.acked} acknowledged: ${summary.lost} lost (${summary.lostInTheEnd} of all runs missing in the end), ${summary.doubles} acknowledged by two nodes, ${summary.duplicates} there twice`;
+  const off = summary.calledOff === 0 ? [] : [`${summary.calledOff} called off`];
   const verdict =
     control === null
       ? summary.ok
@@ -87,5 +97,11 @@ export function summaryLines(summary: Summary): string[] {
       : summary.ok
         ? `the control ${control} shows what its protection prevents`
         : `the control ${control} showed nothing: the benchmark would not have noticed; more runs, or another --thaw-after`;
-  return [`${summary.runs} runs of ${summary.event}${control === null ? '' : ` with ${control}`}`, figures, safety, verdict];
+  return [
+    `${summary.runs} runs of ${summary.event}${control === null ? '' : ` with ${control}`}`,
+    figures,
+    ...off,
+    safety,
+    verdict,
+  ];
 }

@@ -9,7 +9,13 @@ import { GROUP } from '../../harness/cluster-config.ts';
 import { checkHistory, largestGap, outageOf } from '../../harness/history.ts';
 import type { Host } from '../../harness/host.ts';
 import type { LocalCluster } from '../../harness/local-cluster.ts';
-import { CLIENT_DEFAULTS, startStubbornWriter, startWriter, type Writer, type WriterSettings } from '../../harness/writer.ts';
+import {
+  CLIENT_DEFAULTS,
+  startStubbornWriter,
+  startWriter,
+  type Writer,
+  type WriterSettings,
+} from '../../harness/writer.ts';
 import type { BenchOptions } from './options.ts';
 
 export interface RunResult {
@@ -30,6 +36,8 @@ export interface RunResult {
   readonly doubles: number;
   readonly duplicates: number;
   readonly lateReplies: number;
+  /** Why a switchover was called off, else null; the old primary goes on, and the outage is what the attempt cost. */
+  readonly calledOff: string | null;
 }
 
 export interface RunContext {
@@ -49,9 +57,14 @@ const ACKED_BEFORE_MIN = 100;
 const WRITING_BEFORE_MS = { least: 700, spread: 500 } as const;
 const WRITING_AFTER_MS = 1000;
 const FENCING_POLL_MS = 5;
+const AGENT_LATER_MS = 1000;
 
 /** Ids that were acknowledged in this run are handed to `onAcked`, to be looked for once more at the very end. */
-export async function runOnce(context: RunContext, run: number, onAcked: (id: string) => void): Promise<RunResult> {
+export async function runOnce(
+  context: RunContext,
+  run: number,
+  onAcked: (id: string) => void,
+): Promise<RunResult> {
   const { cluster, options, signal } = context;
   await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
   const before = await cluster.primary();
@@ -67,9 +80,10 @@ export async function runOnce(context: RunContext, run: number, onAcked: (id: st
     await waitForAcks(follower, 'writes before the event', signal, (acks) => acks.length >= ACKED_BEFORE_MIN);
     await delay(WRITING_BEFORE_MS.least + Math.random() * WRITING_BEFORE_MS.spread, signal);
 
-    const eventMs = await strike(context, before);
+    const { eventMs, calledOff } = await strike(context, before);
     const thawedMs = options.event === 'freeze' ? thaw(context, admin, before, eventMs) : undefined;
-    let againMs = Number.POSITIVE_INFINITY;
+    // From when on an acknowledgement by the old primary ends the outage too.
+    let againMs = calledOff === null ? Number.POSITIVE_INFINITY : performance.now();
     thawedMs?.then((atMs) => (againMs = atMs)).catch(() => undefined);
     await waitForAcks(follower, 'a write acknowledged after the event', signal, (acks) =>
       acks.some(({ node, endMs }) => endMs > eventMs && (node !== before.node || endMs > againMs)),
@@ -86,7 +100,8 @@ export async function runOnce(context: RunContext, run: number, onAcked: (id: st
     const worst = largestGap(follower.attempts, eventMs, Number.POSITIVE_INFINITY);
     // Without a takeover (thawed too soon for one) the outage is simply the largest gap.
     const outage = outageOf(follower.attempts, eventMs) ?? worst;
-    if (outage === undefined || worst === undefined) throw new Error('the outage cannot be measured: nothing was acknowledged after the event');
+    if (outage === undefined || worst === undefined)
+      throw new Error('the outage cannot be measured: nothing was acknowledged after the event');
     for (const { id, outcome } of attempts) if (outcome === 'acked') onAcked(id);
     return {
       run,
@@ -103,6 +118,7 @@ export async function runOnce(context: RunContext, run: number, onAcked: (id: st
       doubles: verdict.doubles.length,
       duplicates: verdict.duplicates.length,
       lateReplies: verdict.lateReplies.length,
+      calledOff,
     };
   } finally {
     ending.abort();
@@ -111,13 +127,16 @@ export async function runOnce(context: RunContext, run: number, onAcked: (id: st
   }
 }
 
-export const prefixOf = (run: number): string => `run${run}-`;
+const prefixOf = (run: number): string => `run${run}-`;
 
 /**
  * One client that follows, and two pinned to every node: one waits for its insert for ever (its session survives a freeze),
  * one gives up after the statement timeout and connects to the same node again.
  */
-function startWriters({ cluster, client }: RunContext, run: number): { follower: Writer; stubborn: Writer[] } {
+function startWriters(
+  { cluster, client }: RunContext,
+  run: number,
+): { follower: Writer; stubborn: Writer[] } {
   const common = { ...CLIENT_DEFAULTS, client, insert: INSERT };
   const targets = cluster.hosts.map(({ target }) => target);
   const follower = startWriter({ ...common, name: `${prefixOf(run)}client`, paceMs: PACE_MS, targets });
@@ -130,8 +149,13 @@ function startWriters({ cluster, client }: RunContext, run: number): { follower:
   return { follower, stubborn };
 }
 
-/** Lets the event happen; returns its monotonic time. */
-async function strike({ cluster, options, signal }: RunContext, primary: Host): Promise<number> {
+interface Struck {
+  readonly eventMs: number;
+  readonly calledOff: string | null;
+}
+
+/** Lets the event happen; returns its monotonic time. Only a switchover may be called off. */
+async function strike({ cluster, options, signal }: RunContext, primary: Host): Promise<Struck> {
   switch (options.event) {
     case 'crash': {
       if (options.lagBeforeMs > 0) {
@@ -140,35 +164,43 @@ async function strike({ cluster, options, signal }: RunContext, primary: Host): 
       }
       const eventMs = performance.now();
       primary.killPostmaster();
-      return eventMs;
+      return { eventMs, calledOff: null };
     }
     case 'freeze': {
       const eventMs = performance.now();
       await primary.freeze();
-      return eventMs;
+      return { eventMs, calledOff: null };
     }
     case 'switchover': {
       const eventMs = performance.now();
       const outcome = await cluster.admin.failover({ group: GROUP, to: undefined }, FAILOVER_TIMEOUT_MS);
-      if (outcome.kind === 'refused') throw new Error(`the switchover was refused: ${outcome.reason}`);
-      return eventMs;
+      return { eventMs, calledOff: outcome.kind === 'refused' ? outcome.reason : null };
     }
   }
 }
 
 /** Sends SIGCONT when it is time; returns when that was. */
-async function thaw({ options, signal }: RunContext, admin: ClusterAdmin, host: Host, eventMs: number): Promise<number> {
-  const { thawAfter } = options;
-  if (thawAfter !== 'fencing') await delay(eventMs + thawAfter - performance.now(), signal);
-  else {
-    const what = 'the failover to begin';
-    await until({ what, timeoutMs: FAILOVER_TIMEOUT_MS, everyMs: FENCING_POLL_MS, signal }, async () => {
-      const group = (await admin.status()).groups.find((each) => each.group === GROUP);
-      return group !== undefined && (group.phase !== 'running' || group.primary !== host.node);
-    });
+async function thaw(
+  { options, signal }: RunContext,
+  admin: ClusterAdmin,
+  host: Host,
+  eventMs: number,
+): Promise<number> {
+  if (options.thawAfter !== 'fencing') {
+    await delay(eventMs + options.thawAfter - performance.now(), signal);
+    host.thaw();
+    return performance.now();
   }
+  const what = 'the failover to begin';
+  await until({ what, timeoutMs: FAILOVER_TIMEOUT_MS, everyMs: FENCING_POLL_MS, signal }, async () => {
+    const group = (await admin.status()).groups.find((each) => each.group === GROUP);
+    return group !== undefined && (group.phase !== 'running' || group.primary !== host.node);
+  });
+  host.thaw('postgres');
+  const thawedMs = performance.now();
+  await delay(AGENT_LATER_MS, signal);
   host.thaw();
-  return performance.now();
+  return thawedMs;
 }
 
 interface Primaries {

@@ -5,6 +5,10 @@ import { runDaemon } from '../../src/daemon/daemon.ts';
 
 const off = process.env['PG_SENTINEL_UNSAFE_CONTROL'];
 if (off !== 'no-rule' && off !== 'no-cut') {
-  throw new Error(`PG_SENTINEL_UNSAFE_CONTROL is "${off ?? ''}": expected no-rule or no-cut; for real use run sentineld`);
+  throw new Error(
+    `PG_SENTINEL_UNSAFE_CONTROL is "${off ?? ''}": expected no-rule or no-cut; for real use run sentineld`,
+  );
 }
-await main(process.argv, (options) => runDaemon({ ...options, protections: { rule: off !== 'no-rule', cut: off !== 'no-cut' } }));
+await main(process.argv, (options) =>
+  runDaemon({ ...options, protections: { rule: off !== 'no-rule', cut: off !== 'no-cut' } }),
+);

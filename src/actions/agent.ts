@@ -47,6 +47,7 @@ const PASS_EVERY_MS = 250;
 const REPORT_EVERY_MS = 250;
 const RETRY_MS = 500;
 const REGISTER_AGAIN_MS = 2000;
+const REGISTER_AGAIN_MS_MAX = 60_000;
 const STARTED_AT_MS = Date.now();
 
 export async function startAgent(options: AgentOptions): Promise<Agent> {
@@ -59,7 +60,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let end: UnexpectedEnd | undefined;
   let activity: { readonly condition: NodeCondition | undefined; readonly message: string | undefined } = { condition: undefined, message: undefined };
   let member: MemberId | undefined;
-  let refusal: { readonly wish: string; readonly untilMs: number } | undefined;
+  let refusal: { readonly wish: string; readonly reason: string | undefined; readonly untilMs: number; readonly pauseMs: number } | undefined;
+  /** False until the log was read through a leader: before that nobody knows what is registered. */
+  let isTold = false;
   let doneFor = 0;
   let reportCount = 0;
   const done = new Set<string>();
@@ -81,6 +84,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     wake();
   };
 
+  const propose: AgentOptions['propose'] = async (command) => {
+    const outcome = await options.propose(command);
+    if (outcome.kind === 'refused') options.log('warn', `the log refused ${command.kind}: ${outcome.reason}`);
+    if (outcome.kind === 'unknown' && !closing.signal.aborted) options.log('warn', `${command.kind}: no answer from a Raft leader; trying again`);
+    return outcome;
+  };
+
   const context: AgentContext = {
     notes: { cut: undefined },
     instance,
@@ -90,11 +100,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     duty: () => duty,
     registration: options.registered,
     group: options.group,
-    async propose(command) {
-      const outcome = await options.propose(command);
-      if (outcome.kind !== 'applied') options.log('warn', `${command.kind} ${outcome.kind}`, { reason: outcome.reason });
-      return outcome.kind === 'applied';
-    },
+    propose: async (command) => (await propose(command)).kind === 'applied',
     async confirms(kind, epoch) {
       const read = await options.readDuty();
       return read !== undefined && read.kind === kind && 'epoch' in read && read.epoch === epoch;
@@ -139,10 +145,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (isKnown) return true;
     // A refusal stands until something changes: asking again and again would fill the log.
     const wish = `${host} ${port} ${priority} ${member} ${systemIdentifier}`;
-    if (refusal !== undefined && refusal.wish === wish && performance.now() < refusal.untilMs) return false;
-    const isTaken = await context.propose({ kind: 'register-node', ...options.registration, member, systemIdentifier });
-    refusal = isTaken ? undefined : { wish, untilMs: performance.now() + REGISTER_AGAIN_MS };
-    return isTaken;
+    const earlier = refusal?.wish === wish ? refusal : undefined;
+    if (earlier !== undefined && performance.now() < earlier.untilMs) return false;
+    const outcome = await propose({ kind: 'register-node', ...options.registration, member, systemIdentifier });
+    const isRepeated = earlier !== undefined && outcome.kind === 'refused';
+    const pauseMs = isRepeated ? Math.min(2 * earlier.pauseMs, REGISTER_AGAIN_MS_MAX) : REGISTER_AGAIN_MS;
+    refusal = outcome.kind === 'applied' ? undefined : { wish, reason: outcome.reason, untilMs: performance.now() + pauseMs, pauseMs };
+    return outcome.kind === 'applied';
   };
 
   const sendReport = async (): Promise<void> => {
@@ -157,8 +166,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (instance.postmaster() !== undefined && end !== undefined) context.clearUnexpectedEnd();
     const present = duty;
     if (present.kind === 'none') {
-      await register();
-      if (activity.message === undefined) context.activity(undefined, present.reason);
+      const isRegistered = isTold && (await register());
+      context.activity(undefined, isRegistered ? present.reason : (refusal?.reason ?? present.reason));
       return;
     }
     if (present.epoch < options.fence.epoch) {
@@ -197,6 +206,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   return {
     setDuty(next) {
+      isTold = true;
       const isOther = keyOf(next) !== keyOf(duty);
       const isNews = isOther || JSON.stringify(next, bigintAsText) !== JSON.stringify(duty, bigintAsText);
       duty = next;

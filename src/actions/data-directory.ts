@@ -2,15 +2,15 @@
 import { readdir } from 'node:fs/promises';
 import type { NodeId } from '../base/ids.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
-import { type Member, readMember } from '../postgres/member.ts';
+import { MEMBER_FILE, type Member, readMember } from '../postgres/member.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 
 export type DataDirectory =
   /** Missing or empty. */
   | { readonly kind: 'absent' }
-  /** It holds something that is not PostgreSQL's: never touched. */
+  /** It holds something that is not PostgreSQL's, or a database that cannot be told to be ours: never touched. */
   | { readonly kind: 'foreign'; readonly reason: string }
-  /** Fit only to be replaced by a clone: a rewind was interrupted, or it is damaged. */
+  /** Ours, and fit only to be replaced by a clone: a rewind was interrupted, or it is damaged. */
   | { readonly kind: 'unfit'; readonly reason: string }
   | { readonly kind: 'ready'; readonly control: ControlData; readonly member: Member | undefined };
 
@@ -28,6 +28,8 @@ export async function inspectDataDirectory(dataDirectory: string, node: NodeId):
     const control = await readControlData(dataDirectory);
     return { kind: 'ready', control, member: await readMember({ dataDirectory, node, systemIdentifier: control.systemIdentifier }) };
   } catch (error) {
-    return { kind: 'unfit', reason: (error as Error).message };
+    const { message } = error as Error;
+    if (names.includes(MEMBER_FILE)) return { kind: 'unfit', reason: message };
+    return { kind: 'foreign', reason: `${dataDirectory} holds a PostgreSQL that pg-sentinel has not made and cannot read (${message}); restore it or move it away` };
   }
 }

@@ -27,7 +27,11 @@ export async function carryOutCreate(context: AgentContext, duty: DutyOf<'create
     data = await inspectDataDirectory(dataDirectory, node);
   }
   if (data.kind !== 'ready') throw new Error(`initdb left no usable data directory in ${dataDirectory}`);
-  const { systemIdentifier } = data.control;
+  const { systemIdentifier, state } = data.control;
+  // Opening it without a promotion would end its old primary's timeline in two ways.
+  if (instance.postmaster() === undefined && (state === 'in archive recovery' || state === 'shut down in recovery')) {
+    throw new Error(`cannot create the group's first primary: ${dataDirectory} is a standby's (it was ${state}); promote it with pg_ctl promote and stop it, or empty it`);
+  }
   const member = data.member ?? (await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner }));
   if (instance.postmaster() === undefined) {
     if (!(await context.confirms('create', duty.epoch))) return;

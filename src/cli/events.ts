@@ -11,6 +11,7 @@ import {
   type CommonOptions,
   type Context,
 } from './context.ts';
+import { CliError, EXIT } from './exit-codes.ts';
 import { FORMATS, renderDocument, type Format } from './document.ts';
 import { renderEvent } from './render-events.ts';
 
@@ -49,18 +50,29 @@ export function addEventsCommand(program: Command, context: Context): void {
 function parseCount(text: string): number {
   const count = Number(text);
   if (!/^\d+$/.test(text) || count < 1 || count > EVENT_COUNT_MAX) {
-    throw new InvalidArgumentError(`expected a whole number from 1 to ${EVENT_COUNT_MAX}`);
+    throw new InvalidArgumentError(`Expected a whole number from 1 to ${EVENT_COUNT_MAX}.`);
   }
   return count;
 }
 
 async function printEvents(context: Context, options: EventsOptions): Promise<void> {
-  const events = await withAdmin(context, options, (admin) =>
-    admin.events({ group: options.group, limit: options.number }),
-  );
+  const events = await withAdmin(context, options, async (admin) => {
+    const found = await admin.events({ group: options.group, limit: options.number });
+    if (found.length === 0 && options.group !== undefined) await checkGroup(admin, options.group);
+    return found;
+  });
   if (options.output === 'table') print(context, options, events);
   else context.stdout.write(renderDocument(options.output, events, { stream: false }));
   if (events.length === 0 && options.output === 'table') context.stderr.write('no events\n');
+}
+
+/** A mistyped group must not look like one to which nothing has happened. */
+async function checkGroup(admin: Admin, name: string): Promise<void> {
+  const status = await admin.status();
+  const names = status.groups.map((group) => group.group);
+  if (names.includes(name)) return;
+  const there = names.length === 0 ? 'no group yet' : `no group "${name}"; there are: ${names.join(', ')}`;
+  throw new CliError(EXIT.failed, `${status.cluster} has ${there}`);
 }
 
 /** Goes on with another peer when one is lost; only a first attempt that reaches nobody ends it. */

@@ -1,6 +1,6 @@
 // `sentinelctl failover`: a switchover on purpose. Says what will happen and asks first; the cluster checks and decides.
 import { Option, type Command } from 'commander';
-import { formatDuration, parseDurationMs } from '../base/duration.ts';
+import { DURATION_RULE, formatDuration, parseDurationMs } from '../base/duration.ts';
 import { isName, NAME_RULE, nodeId } from '../base/ids.ts';
 import type { FailoverOutcome, GroupView, NodeView, StatusView } from '../transport/types.ts';
 import { messageOf, paintFor, withAdmin, type CommonOptions, type Context } from './context.ts';
@@ -51,7 +51,7 @@ async function failOver(
 ): Promise<void> {
   const waitMs = parseDurationMs(options.wait);
   if (waitMs === undefined)
-    throw new CliError(EXIT.usage, `--wait: "${options.wait}" has no unit; expected for example 40s`);
+    throw new CliError(EXIT.usage, `--wait: "${options.wait}" is given; expected ${DURATION_RULE}`);
   if (options.to !== undefined && !isName(options.to)) {
     throw new CliError(EXIT.usage, `--to: "${options.to}" is not the name of a node: expected ${NAME_RULE}`);
   }
@@ -80,7 +80,12 @@ async function failOver(
 }
 
 function chooseGroup(status: StatusView, name: string | undefined): GroupView {
-  const names = status.groups.map((group) => group.group).join(', ') || 'none yet';
+  if (status.groups.length === 0)
+    throw new CliError(
+      EXIT.failed,
+      `nothing was changed: ${status.cluster} has no group yet; see sentinelctl status`,
+    );
+  const names = status.groups.map((group) => group.group).join(', ');
   if (name === undefined) {
     const [only, ...others] = status.groups;
     if (only !== undefined && others.length === 0) return only;

@@ -40,7 +40,7 @@ export function healthOf(status: StatusView): Health {
     ...status.groups.flatMap(groupFindings),
     ...peerFindings(status),
   ];
-  if (status.groups.length === 0) findings.push(['starting', 'no node has registered yet']);
+  if (status.groups.length === 0) findings.push(['starting', 'no group has been created yet']);
   if (findings.length === 0 && status.warnings.length > 0) findings.push(['degraded', 'see the warnings']);
   const word = findings.reduce<HealthWord>(
     (worst, [found]) => (WORDS.indexOf(found) > WORDS.indexOf(worst) ? found : worst),

@@ -51,7 +51,12 @@ function readPeers(path: string): string[] {
     file = parse(readFileSync(path, 'utf8'), { logLevel: 'error' });
   } catch (error) {
     const message = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
-    throw new CliError(EXIT.usage, `cannot read the peers from ${path}: ${message}`);
+    // `no such file or directory` rather than `ENOENT: no such file or directory, open '...'`.
+    const reason = /^E[A-Z]+: ([^,]+)/.exec(message)?.[1] ?? message.replace(/:$/, '');
+    throw new CliError(
+      EXIT.usage,
+      `cannot read the peers from ${path}: ${reason}; expected the configuration of a sentineld`,
+    );
   }
   const { peers, peer } = (file ?? {}) as { peers?: unknown; peer?: unknown };
   const entries = typeof peers === 'object' && peers !== null ? Object.entries(peers) : [];

@@ -180,7 +180,13 @@ describe('failover', () => {
     ['the primary itself', ['--to', 'pg1', '-y'], undefined, 1, 'pg1 is the primary of main already'],
     ['an unknown group', ['shop', '-y'], undefined, 1, 'there is no group "shop" in shop; there are: main'],
     ['no name', ['--to', 'PG 1', '-y'], undefined, 2, '--to: "PG 1" is not the name of a node'],
-    ['a wait without a unit', ['--wait', '3', '-y'], undefined, 2, '--wait: "3" has no unit'],
+    [
+      'a wait without a unit',
+      ['--wait', '3', '-y'],
+      undefined,
+      2,
+      '--wait: "3" is given; expected a number with a unit',
+    ],
   ])('changes nothing with %s', async (_, args, answer, code, message) => {
     const admin = fakeAdmin();
     const ask = answer === undefined ? undefined : () => Promise.resolve(answer);
@@ -223,6 +229,20 @@ describe('events', () => {
       2026-11-21 04:12:31.121  #428   main    promoted           pg2 is primary on timeline 4 from 16/B374D848
       "
     `);
+  });
+
+  it('of a group that is not there is refused, of one without events is not', async () => {
+    const admin = fakeAdmin({ log: [] });
+    expect(await run(['events', '--group', 'mian'], { admin })).toEqual({
+      exitCode: 1,
+      stdout: '',
+      stderr: 'sentinelctl: shop has no group "mian"; there are: main\n',
+    });
+    expect(await run(['events', '--group', 'main'], { admin })).toEqual({
+      exitCode: 0,
+      stdout: '',
+      stderr: 'no events\n',
+    });
   });
 
   it('wraps on a terminal only', async () => {
@@ -268,8 +288,21 @@ describe('uri', () => {
   it('exits with 1 for a group that is not there', async () => {
     expect(await run(['uri', '--group', 'x'])).toMatchObject({
       exitCode: 1,
-      stderr: 'sentinelctl: there is no group x in shop; there are: main\n',
+      stderr: 'sentinelctl: there is no group "x" in shop; there are: main\n',
     });
+  });
+});
+
+describe('a cluster without a group', () => {
+  it.each([
+    [['failover', '-y'], 'nothing was changed: shop has no group yet'],
+    [['uri'], 'shop has no group yet'],
+    [['events', '--group', 'main'], 'shop has no group yet'],
+  ])('is said to be one by %j', async (args, message) => {
+    const { exitCode, stderr } = await run(args, {
+      admin: fakeAdmin({ shown: { ...HEALTHY, groups: [] }, log: [] }),
+    });
+    expect([exitCode, stderr]).toEqual([1, expect.stringContaining(`sentinelctl: ${message}`)]);
   });
 });
 
@@ -287,8 +320,8 @@ describe('the command line', () => {
     [[], 'Usage: sentinelctl'],
     [['stauts'], 'Did you mean status?'],
     [['status', '-o', 'xml'], 'Allowed choices are table, json, yaml'],
-    [['status', '--timeout', '5'], 'expected a number with a unit'],
-    [['events', '-n', '0'], 'expected a whole number from 1 to 1000'],
+    [['status', '--timeout', '5'], 'Expected a number with a unit'],
+    [['events', '-n', '0'], 'Expected a whole number from 1 to 1000'],
     [['status', 'extra'], 'too many arguments'],
     [['status', '--peers', 'nonsense'], '--peers: "nonsense" is not HOST:PORT'],
     [['status', '--peers', 'a:1', '--config', 'x'], 'either --peers or --config'],
@@ -328,7 +361,7 @@ describe('peers are looked for', () => {
       'give --peers HOST:PORT,..., set PG_SENTINEL_PEERS, or give --config FILE',
     );
     expect(() => findPeers({ config: '/no/such' }, {})).toThrow(
-      'cannot read the peers from /no/such: ENOENT',
+      'cannot read the peers from /no/such: no such file or directory; expected the configuration of a sentineld',
     );
     writeFileSync(join(root, 'empty.yaml'), '# nothing\n');
     expect(() => findPeers({ config: join(root, 'empty.yaml') }, {})).toThrow('names no peers');

@@ -64,6 +64,7 @@ function buildProgram(context: Context, version: string): Command {
     .configureOutput({
       writeOut: (text) => context.stdout.write(text),
       writeErr: (text) => context.stderr.write(text),
+      outputError: (text, write) => write(text.replace(/^error: /, 'sentinelctl: ')),
       getOutHelpWidth: () => context.stdout.size().columns,
       getErrHelpWidth: () => context.stderr.size().columns,
     })
@@ -77,6 +78,6 @@ function buildProgram(context: Context, version: string): Command {
 
 function parseTimeout(text: string): number {
   const ms = parseDurationMs(text);
-  if (ms === undefined || ms <= 0) throw new InvalidArgumentError(`expected ${DURATION_RULE}`);
+  if (ms === undefined || ms <= 0) throw new InvalidArgumentError(`Expected ${DURATION_RULE}.`);
   return ms;
 }

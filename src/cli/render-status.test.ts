@@ -170,9 +170,17 @@ describe('the picture', () => {
     expect(picture({ ...HEALTHY, peers })).toMatch(/PEER  RAFT      CONTACT   NODES  ADDRESS\n/);
   });
 
+  it('calls a peer without a node a witness only where it is in contact and the group is set up', () => {
+    const without = HEALTHY.groups.map((group) => ({ ...group, nodes: group.nodes.slice(0, 2) }));
+    const peers = HEALTHY.peers.map((peer) => ({ ...peer, reachable: peer.peer !== 'c' }));
+    expect(picture({ ...HEALTHY, groups: without })).toMatch(/\n  c .* witness /);
+    expect(picture({ ...HEALTHY, groups: without, peers })).toMatch(/\n  c .* lost .* -  /);
+    expect(picture({ ...HEALTHY, groups: [] })).not.toContain('witness');
+  });
+
   it('of a cluster without a group says what is missing', () => {
     expect(picture({ ...HEALTHY, groups: [] })).toContain(
-      'shop: starting, leader b (term 4), answered by a at 04:12:31\n  - no node has registered yet\n',
+      'shop: starting, leader b (term 4), answered by a at 04:12:31\n  - no group has been created yet\n',
     );
   });
 });

@@ -157,6 +157,7 @@ function renderPeers(status: StatusView, { width, paint }: RenderOptions): strin
   const nodes = status.groups.flatMap((group) => group.nodes);
   // Only the leader knows how far the others are; a column of question marks would look like trouble.
   const known = status.peers.some((peer) => peer.peer !== status.answeredBy && peer.matchIndex !== undefined);
+  const isSetUp = status.groups.some((group) => group.phase !== 'creating');
   const rows = status.peers.map((peer): Cell[] => {
     const own = nodes.filter((node) => node.peer === peer.peer).map((node) => node.node);
     const behind = peer.matchIndex === undefined ? undefined : status.commitIndex - peer.matchIndex;
@@ -169,7 +170,8 @@ function renderPeers(status: StatusView, { width, paint }: RenderOptions): strin
           ? { text: 'ok', style: 'green' }
           : { text: 'lost', style: 'red' },
       ...(known ? [{ text: behind === undefined ? '?' : behind <= 0 ? 'current' : `${behind} behind` }] : []),
-      { text: own.length === 0 ? 'witness' : own.join(', ') },
+      // A peer that was never heard may yet bring a node.
+      { text: own.length > 0 ? own.join(', ') : isSetUp && peer.reachable ? 'witness' : '-' },
       { text: peer.address },
     ];
   });

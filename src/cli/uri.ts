@@ -35,13 +35,15 @@ export function addUriCommand(program: Command, context: Context): void {
 }
 
 function findGroup(status: StatusView, name: string | undefined): GroupView {
-  const names = status.groups.map((group) => group.group).join(', ') || 'none yet';
+  if (status.groups.length === 0)
+    throw new CliError(EXIT.failed, `${status.cluster} has no group yet; see sentinelctl status`);
+  const names = status.groups.map((group) => group.group).join(', ');
   const matching = status.groups.filter((group) => name === undefined || group.group === name);
   const [group, ...others] = matching;
   if (group === undefined)
     throw new CliError(
       EXIT.failed,
-      `there is no group ${name ?? ''} in ${status.cluster}; there are: ${names}`.replace('  ', ' '),
+      `there is no group "${name ?? ''}" in ${status.cluster}; there are: ${names}`,
     );
   if (others.length > 0) throw new CliError(EXIT.usage, `name the group with --group; there are: ${names}`);
   return group;

@@ -3,6 +3,7 @@
 import { type LogIndex, type MemberId } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { isRule, sameRule } from './quorum.ts';
+import type { SyncRule } from './commands.ts';
 import type { ClusterState, GroupState } from './state.ts';
 import { nodesOfGroup } from './state.ts';
 
@@ -13,8 +14,9 @@ export function applyBeginRuleChange(state: ClusterState, index: LogIndex, comma
   if (group.next !== undefined) {
     // While the primary may still acknowledge alone nobody else can be promoted, so that change may be given up or replaced:
     // its members may have died since, and writes must not wait for them for ever.
-    if (group.rule.acks > 0) return refuse(`the sync rule of group ${group.id} is being changed already`);
-    if (sameRule(group.rule, command.next)) return withGroup(state, { ...group, next: undefined });
+    // Otherwise it may only be widened: what was acknowledged by `next` satisfies a rule of more members just as well.
+    if (group.rule.acks > 0 && !widens(command.next, group.next.rule)) return refuse(`the sync rule of group ${group.id} is being changed already`);
+    if (group.rule.acks === 0 && sameRule(group.rule, command.next)) return withGroup(state, { ...group, next: undefined });
   }
   if (sameRule(group.next?.rule ?? group.rule, command.next)) return refuse('that is the sync rule already');
   if (!isRule(command.next)) {
@@ -40,6 +42,10 @@ export function applyFloorPassed(state: ClusterState, command: CommandOf<'floor-
   if (isRefused(group)) return group;
   if (group.rule.acks === 0) return refuse(`group ${group.id} has no member that could hold the switch point`);
   return withGroup(state, { ...group, floor: undefined });
+}
+
+function widens(wide: SyncRule, narrow: SyncRule): boolean {
+  return wide.acks > 0 && wide.acks <= narrow.acks && narrow.members.every((member) => wide.members.includes(member));
 }
 
 function runningAt(

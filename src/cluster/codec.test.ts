@@ -163,7 +163,10 @@ describe('envelope', () => {
 
   test('a command of a later version is refused and says so', () => {
     const writer = new BinaryWriter().tag(1, WireType.LengthDelimited).string('a/1/1');
-    const later = writer.tag(900, WireType.LengthDelimited).bytes(new Uint8Array([8, 1])).finish();
+    const later = writer
+      .tag(900, WireType.LengthDelimited)
+      .bytes(new Uint8Array([8, 1]))
+      .finish();
     expect(() => decodeEnvelope(later)).toThrow(LogFormatError);
     expect(() => decodeEnvelope(later)).toThrow(
       /command with field number 900 is not known here.*newer version/,

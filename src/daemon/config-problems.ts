@@ -10,16 +10,17 @@ export interface ConfigProblem {
   readonly text: string;
 }
 
-/** Lists everything that is wrong with one file. */
+/** Lists everything that is wrong with one file, in the order of its lines. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
   readonly file: string;
   readonly problems: readonly ConfigProblem[];
 
   constructor(file: string, problems: readonly ConfigProblem[]) {
-    super(problems.map((problem) => formatProblem(file, problem)).join('\n'));
+    const inOrder = problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0));
+    super(inOrder.map((problem) => formatProblem(file, problem)).join('\n'));
     this.file = file;
-    this.problems = problems;
+    this.problems = inOrder;
   }
 }
 

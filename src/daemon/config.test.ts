@@ -160,8 +160,8 @@ describe('a wrong file', () => {
 
   it('has unknown keys and contradictions listed together', () => {
     expect(problems(`${GOOD}lgo: {}\n`, { peer: 'd' })).toEqual([
-      'lgo: unknown key; did you mean "log"?',
       'peer: "d" is given; expected one of a, b, c',
+      'lgo: unknown key; did you mean "log"?',
     ]);
   });
 
@@ -356,7 +356,7 @@ describe('the host', () => {
     const change = (text: string): string =>
       text.replace(`${root}/data`, `${root}/old\n  bin_directory: ${programs}`);
     await expect(onHost(change)).rejects.toThrow(
-      `was made by PostgreSQL 9, but the programs found (${programs}) are of PostgreSQL 15`,
+      `was made by PostgreSQL 9, but the programs found are of PostgreSQL 15 (${programs}); 14 is the oldest supported`,
     );
   });
 

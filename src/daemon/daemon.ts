@@ -13,7 +13,7 @@ import type { NodeId, PeerId } from '../base/ids.ts';
 import { majority } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { ClusterEvent, ClusterState, NodeState } from '../cluster/state.ts';
-import { duties } from '../failover/duties.ts';
+import { type Duty, duties } from '../failover/duties.ts';
 import { DEFAULT_FAILOVER_SETTINGS, type FailoverSettings, type View } from '../failover/view.ts';
 import { type Health, startHealth } from '../health/watch.ts';
 import type { Judgement } from '../health/events.ts';
@@ -61,6 +61,8 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   const store = await openLogStore({ directory: join(config.stateDirectory, 'raft'), clusterId: config.cluster, self });
 
   const reports = new Map<NodeId, ReceivedReport>();
+  /** Of peers whose node has the name of another peer's: for people only. */
+  const disowned = new Map<PeerId, ReceivedReport>();
   const watchers = new Set<() => void>();
   const settings: FailoverSettings = { ...DEFAULT_FAILOVER_SETTINGS, syncMemberTimeoutMs: config.timing.syncMemberTimeoutMs };
   let transport: Transport | undefined;
@@ -109,6 +111,11 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   });
 
   const takeReport = (report: AgentReport): void => {
+    const owner = replica.state.nodes.get(report.node)?.peer;
+    if (owner !== undefined && owner !== report.peer) {
+      disowned.set(report.peer, { report, receivedAtMs: systemClock.monotonicMs() });
+      return;
+    }
     const known = reports.get(report.node);
     if (known !== undefined && isOlder(report, known)) return;
     reports.set(report.node, { report, receivedAtMs: systemClock.monotonicMs() });
@@ -128,6 +135,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       peers: config.peers,
       isReachable,
       reports,
+      disowned,
       view: view(),
     });
   };
@@ -194,7 +202,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   const follow = (state: ClusterState, events: readonly ClusterEvent[]): void => {
     sayEvents(log, state, events);
     health.setTargets(healthTargets(state));
-    if (node !== undefined && isCaughtUp) agent?.setDuty(duties(state, node.name));
+    if (node !== undefined && isCaughtUp) agent?.setDuty(ownDuty(state, node.name, self));
     for (const known of state.nodes.values()) if (known.peer !== self) tellHostWord(known.node, hostSaysGone(state, known));
     observer.reconcile();
     leader.consider();
@@ -222,6 +230,13 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       await closeCore();
     },
   };
+}
+
+/** Two peers whose files name the same node must not both carry out its duties: it is the one's that registered it. */
+function ownDuty(state: ClusterState, node: NodeId, self: PeerId): Duty {
+  const owner = state.nodes.get(node)?.peer;
+  if (owner === undefined || owner === self) return duties(state, node);
+  return { kind: 'none', reason: `node ${node} is managed by peer ${owner}, not ${self}; give each host's node a name of its own` };
 }
 
 /** Reports of one agent may overtake each other; one of another run counts once the earlier run has fallen silent. */
@@ -295,7 +310,7 @@ async function startLocalAgent(
   await makeDirectory(user, postgresDirectory);
   const binaries = await findBinaries({ user, binDirectory: node.binDirectory, dataDirectory: node.dataDirectory, privateDirectory: postgresDirectory });
   log.info({ version: binaries.version, directory: binaries.directory, source: binaries.source, user: user.name }, 'PostgreSQL found');
-  const dutyNow = () => duties(replica.state, node.name);
+  const dutyNow = () => ownDuty(replica.state, node.name, config.peer);
   return startAgent({
     peer: config.peer,
     registration: { node: node.name, group: node.group, peer: config.peer, host: node.host, port: node.port, priority: node.priority },

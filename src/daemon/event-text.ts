@@ -59,7 +59,7 @@ function eventText(command: Command, name: (member: string) => string): string {
     case 'cut-report':
       return `${command.node} ${command.stopped ? 'stopped' : 'cut its WAL streams'} at timeline ${command.timeline}, ${formatLsn(command.position)}`;
     case 'promote':
-      return `${command.candidate} chosen for promotion to timeline ${command.timeline}; commits: ${ruleText(command.rule, name)}`;
+      return `${command.candidate} chosen for promotion to timeline ${command.timeline}; ${command.rule.acks === 0 ? 'commits wait for no standby at first' : `commits: ${ruleText(command.rule, name)}`}`;
     case 'promoted':
       return `${command.node} is primary on timeline ${command.timeline} from ${formatLsn(command.switchLsn)}`;
     case 'promotion-failed':

@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { pino, type Logger } from 'pino';
 import { checkConfig } from './config-check.ts';
 import { checkEnvironment } from './config-environment.ts';
+import { checkPorts } from './config-ports.ts';
 import { ConfigError } from './config-problems.ts';
 import { type Config, DEFAULT_CONFIG_PATH, loadConfig } from './config.ts';
 import { runDaemon } from './daemon.ts';
@@ -26,6 +27,8 @@ export async function main(argv: readonly string[], run: typeof runDaemon = runD
     .option('-p, --peer <name>', "which of the configuration's peers this is (overrides its key `peer`)")
     .option('--check-config', 'check the configuration and this host, say what is wrong, and end')
     .version(version(), '-V, --version')
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sentineld: ')) })
+    .showHelpAfterError('(try --help)')
     .exitOverride()
     .addHelpText('after', '\nSIGTERM or SIGINT ends sentineld; PostgreSQL goes on running.\nExit codes: 0 ended by a signal, 1 failed, 2 usage or configuration.');
   let options: Arguments;
@@ -43,24 +46,27 @@ export async function main(argv: readonly string[], run: typeof runDaemon = runD
   try {
     await serve(loadConfig(load), run);
   } catch (error) {
-    console.error(`sentineld: ${(error as Error).message}`);
+    const lines = (error as Error).message.split('\n');
+    console.error(lines.map((line) => `sentineld: ${line}`).join('\n'));
     process.exit(error instanceof ConfigError ? 2 : 1);
   }
 }
 
 async function serve(config: Config, run: typeof runDaemon): Promise<void> {
   const warnings = [...config.warnings, ...(await checkEnvironment(config))];
+  await checkPorts(config);
   const log = createLogger(config);
   for (const warning of warnings) log.warn(warning);
   const fatal = (error: unknown): void => {
-    log.fatal({ error: error instanceof Error ? error.stack : String(error) }, 'sentineld cannot go on; PostgreSQL is left running');
+    const reason = error instanceof Error ? error.message : String(error);
+    log.fatal({ error: error instanceof Error ? error.stack : undefined }, `sentineld cannot go on, PostgreSQL is left running: ${reason}`);
     process.exit(1);
   };
   process.on('uncaughtException', fatal);
   process.on('unhandledRejection', fatal);
   process.on('SIGHUP', () => log.info('SIGHUP: the configuration is read at the next start'));
   const daemon = await run({ config, log, onFatal: fatal });
-  log.info({ peer: config.peer, cluster: config.cluster, version: version() }, 'sentineld is up');
+  log.info({ cluster: config.cluster, version: version() }, 'sentineld is up');
   const end = (signal: NodeJS.Signals): void => {
     log.info({ signal }, 'ending; PostgreSQL goes on');
     setTimeout(() => process.exit(0), CLOSE_TIMEOUT_MS).unref();
@@ -74,7 +80,8 @@ async function serve(config: Config, run: typeof runDaemon): Promise<void> {
 }
 
 function createLogger(config: Config): Logger {
-  const base = { name: 'sentineld', peer: config.peer };
+  // Not `peer`: that is the other one, in the lines about links.
+  const base = { name: 'sentineld', self: config.peer };
   const { level, format } = config.log;
   if (format === 'json') return pino({ level, base });
   return pino({ level, base }, { write: (line: string) => void process.stdout.write(prettyLine(line)) });
@@ -82,11 +89,11 @@ function createLogger(config: Config): Logger {
 
 /** `03:04:05.678 info  message key=value`: for a terminal. */
 function prettyLine(line: string): string {
-  const { level, time, msg, name: _, peer, ...fields } = JSON.parse(line) as Record<string, unknown>;
+  const { level, time, msg, name: _, self, ...fields } = JSON.parse(line) as Record<string, unknown>;
   const at = new Date(Number(time)).toISOString().slice(11, 23);
   const label = pino.levels.labels[Number(level)] ?? String(level);
   const rest = Object.entries(fields).map(([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
-  return `${at} ${label.padEnd(5)} ${String(peer)}: ${String(msg)}${rest.join('')}\n`;
+  return `${at} ${label.padEnd(5)} ${String(self)}: ${String(msg)}${rest.join('')}\n`;
 }
 
 function version(): string {

@@ -25,6 +25,8 @@ export interface StatusOptions {
   readonly peers: readonly PeerAddress[];
   readonly isReachable: (peer: PeerId) => boolean;
   readonly reports: ReadonlyMap<NodeId, ReceivedReport>;
+  /** Of peers whose node has the name of another peer's. */
+  readonly disowned: ReadonlyMap<PeerId, ReceivedReport>;
   readonly view: View;
 }
 
@@ -111,7 +113,7 @@ function stateText(group: GroupState, node: NodeState, report: AgentReport | und
 
 function liveReport(options: StatusOptions, node: NodeId): AgentReport | undefined {
   const entry = options.reports.get(node);
-  return entry === undefined || options.nowMs - entry.receivedAtMs > REPORT_SHOWN_MS ? undefined : entry.report;
+  return entry !== undefined && isShown(options, entry) ? entry.report : undefined;
 }
 
 function* warnings(options: StatusOptions): Iterable<string> {
@@ -137,11 +139,27 @@ function* warnings(options: StatusOptions): Iterable<string> {
       }
     }
   }
+  yield* groupsToCome(state);
+  for (const entry of options.disowned.values()) {
+    if (isShown(options, entry)) yield `peer ${entry.report.peer}: ${entry.report.message ?? `its node ${entry.report.node} is another peer's`}`;
+  }
+  // A node that the log refuses, such as one with another database, is in no group: only its agent speaks of it.
+  for (const { report } of options.reports.values()) {
+    if (liveReport(options, report.node) !== undefined && !state.nodes.has(report.node)) yield `${report.node} (peer ${report.peer}) is not registered: ${report.message ?? report.condition}`;
+  }
+}
+
+function isShown(options: StatusOptions, entry: ReceivedReport): boolean {
+  return options.nowMs - entry.receivedAtMs <= REPORT_SHOWN_MS;
+}
+
+function* groupsToCome(state: ClusterState): Iterable<string> {
   const unplaced = [...state.nodes.values()].filter((node) => !state.groups.has(node.group));
   for (const name of new Set(unplaced.map((node) => node.group))) {
-    const withData = unplaced.filter((node) => node.group === name && node.systemIdentifier !== undefined);
-    if (withData.length > 1) {
-      yield `group ${name} is not created: ${withData.map((node) => node.node).join(' and ')} both hold data; leave it on one of them`;
-    }
+    const nodes = unplaced.filter((node) => node.group === name).toSorted((a, b) => (a.node < b.node ? -1 : 1));
+    const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
+    yield withData.length > 1
+      ? `group ${name} is not created: ${withData.map((node) => node.node).join(' and ')} each hold a database; leave it on one of them and move the others away`
+      : `group ${name} is not created yet; registered so far: ${nodes.map((node) => node.node).join(', ')}`;
   }
 }

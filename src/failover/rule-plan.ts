@@ -20,9 +20,17 @@ export function planRule(state: ClusterState, group: GroupState, view: View, sto
     else if (isCounted && stopwatch.elapsedMs(`silent ${member}`) < view.settings.syncMemberTimeoutMs) members.push(member);
   }
   const next: SyncRule = { members: members.sort(), acks: Math.min(1, members.length) };
-  if (group.next !== undefined && group.rule.acks > 0) return undefined;
+  if (group.next !== undefined && group.rule.acks > 0) return widenStuck(group, group.next.rule, members);
   if (sameRule(group.next?.rule ?? group.rule, next)) return undefined;
   return { kind: 'begin-rule-change', group: group.id, epoch: group.epoch, next };
+}
+
+/** A change that its own members can no longer complete is widened by those that can; whoever is gone leaves by the next change. */
+function widenStuck(group: GroupState, next: SyncRule, present: readonly MemberId[]): Command | undefined {
+  const able = next.members.filter((member) => present.includes(member));
+  const members = [...new Set([...next.members, ...present])].sort();
+  if (next.acks === 0 || able.length >= next.acks || members.length === next.members.length) return undefined;
+  return { kind: 'begin-rule-change', group: group.id, epoch: group.epoch, next: { members, acks: next.acks } };
 }
 
 function isStreaming(primary: AgentReport, standby: AgentReport | undefined, member: MemberId): boolean {

@@ -65,7 +65,7 @@ describe('classifySessionEnd', () => {
         routine: 'quickdie',
         message: 'terminating connection due to immediate shutdown command',
       },
-      'closed',
+      'immediate-shutdown',
     ],
     [
       {

@@ -54,6 +54,7 @@ export function classifySessionEnd(error: SeenError | undefined): SessionEnd {
     case '57P01':
       // The same code also comes from a backend that misses its postmaster (routine secure_read) and from an immediate shutdown
       // (quickdie): neither is a clean shutdown.
+      if (error?.routine === 'quickdie') return 'immediate-shutdown';
       return error?.routine === 'ProcessInterrupts' ? 'administrator' : 'closed';
     case '57P02':
       return 'backend-crash';

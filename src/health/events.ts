@@ -30,6 +30,8 @@ export type SessionEnd =
   | 'closed'
   /** 57P01 "terminating connection due to administrator command": a clean shutdown, or pg_terminate_backend. */
   | 'administrator'
+  /** 57P01 from quickdie: `pg_ctl stop -m immediate`, no clean shutdown. */
+  | 'immediate-shutdown'
   /** 57P02: another backend crashed, PostgreSQL restarts them all. */
   | 'backend-crash'
   /** We gave it up because a probe on it was not answered: no word from the node. */

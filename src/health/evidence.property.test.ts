@@ -34,7 +34,7 @@ const anyEvent: fc.Arbitrary<HealthEvent> = fc.oneof(
   at({ kind: 'connected' }),
   at({ kind: 'connection-answered' }),
   fc
-    .constantFrom('closed', 'administrator', 'backend-crash', 'given-up')
+    .constantFrom('closed', 'administrator', 'immediate-shutdown', 'backend-crash', 'given-up')
     .map((how) => ({ kind: 'session-ended', how, nowMs: 0 }) as HealthEvent),
   fc
     .constantFrom(

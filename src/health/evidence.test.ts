@@ -205,6 +205,14 @@ describe('refused', () => {
     expect(refuse(story, 3, 500).now).toMatchObject(down('refused'));
   });
 
+  test('an immediate shutdown gets no grace, though it too says that it is shutting down', () => {
+    const story = upStory().tell({ kind: 'session-ended', how: 'immediate-shutdown' }, ask(), {
+      kind: 'server-said',
+      word: { kind: 'shutting-down' },
+    });
+    expect(refuse(story, 3).now).toMatchObject(down('refused'));
+  });
+
   test('a clean restart within the grace is no edge at all', () => {
     const story = upStory().tell({ kind: 'session-ended', how: 'administrator' });
     refuse(story, 10, 500).tell(ask(), CONNECTED, ask('write'), answer()).well(20_000);

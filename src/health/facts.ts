@@ -26,6 +26,8 @@ export interface Facts {
     { readonly firstMs: number; readonly lastMs: number; readonly count: number } | undefined;
   /** First sign of a clean shutdown. */
   readonly shutdownMs: number | undefined;
+  /** It was told to stop at once, so that "shutting down" is no sign of a clean shutdown until a session opens again. */
+  readonly stopsAtOnce: boolean;
   readonly writeFailing: { readonly sinceMs: number; readonly why: string } | undefined;
   readonly notServing:
     { readonly sinceMs: number; readonly kind: 'startup' | 'recovery'; readonly why: string } | undefined;
@@ -57,6 +59,7 @@ export function initialFacts(self: PeerId, settings: HealthSettings, target: Tar
     probe: undefined,
     refusals: undefined,
     shutdownMs: undefined,
+    stopsAtOnce: false,
     writeFailing: undefined,
     notServing: undefined,
     localGone: false,
@@ -86,6 +89,7 @@ export function learn(facts: Facts, event: HealthEvent): Facts {
         ...connectionAnswered(facts, nowMs),
         seenUp: true,
         sessionOpen: true,
+        stopsAtOnce: false,
         probe: undefined,
         hostGoneMs: undefined,
         shutdownMs: undefined,
@@ -181,7 +185,10 @@ function serverSaid(facts: Facts, word: ServerWord, nowMs: number): Facts {
     case 'restarting-backends':
       return { ...notServing('restarting its backends after one was killed'), shutdownMs: undefined };
     case 'shutting-down':
-      return { ...notServing('the database system is shutting down'), shutdownMs: facts.shutdownMs ?? nowMs };
+      return {
+        ...notServing('the database system is shutting down'),
+        shutdownMs: facts.stopsAtOnce ? undefined : (facts.shutdownMs ?? nowMs),
+      };
     case 'too-many-connections':
       return alive(facts, 'too many connections: not down');
     case 'login-refused':
@@ -214,6 +221,8 @@ function sessionEnded(
         : ended;
     case 'closed':
       return { ...ended, lastWordMs: nowMs, remark: 'connection lost' };
+    case 'immediate-shutdown':
+      return { ...ended, lastWordMs: nowMs, stopsAtOnce: true, remark: 'stopped at once' };
     case 'administrator':
       return {
         ...ended,

@@ -19,6 +19,9 @@ import { writeStandbySignal } from './upstream.ts';
 /** In a directory that is not yet a whole clone. */
 const MARKER = 'pg_sentinel_clone_incomplete';
 
+/** Where the old directory is between the two renames. Removed without a question, so it is no name that a person gives. */
+const replacedDirectory = (dataDirectory: string): string => `${dataDirectory}.pg_sentinel_replaced`;
+
 export interface CloneProgress {
   readonly bytes: number;
   /** The source's estimate; undefined until it is known. */
@@ -77,7 +80,7 @@ export async function cloneStandby(options: CloneOptions): Promise<{ readonly sy
 /** Completes what a clone interrupted between its renames left, and removes half copies. Before anything else uses the directory. */
 export async function finishInterruptedClone(dataDirectory: string): Promise<void> {
   const parent = dirname(dataDirectory);
-  const old = `${dataDirectory}.old`;
+  const old = replacedDirectory(dataDirectory);
   const names = await readdir(parent).catch(() => []);
   const copies = names.filter((name) => /^\.clone-[0-9a-f]{8}$/.test(name.slice(basename(dataDirectory).length)) && name.startsWith(basename(dataDirectory)));
   for (const fresh of copies.map((name) => join(parent, name))) {
@@ -227,7 +230,7 @@ async function verify(options: CloneOptions, fresh: string): Promise<string> {
 async function putIntoPlace(dataDirectory: string, fresh: string): Promise<void> {
   await checkPlace(dataDirectory);
   const parent = dirname(dataDirectory);
-  const old = `${dataDirectory}.old`;
+  const old = replacedDirectory(dataDirectory);
   if (await exists(dataDirectory)) await rename(dataDirectory, old);
   await rename(fresh, dataDirectory);
   // Whatever an interrupted rewind did to the old directory no longer matters.

@@ -73,7 +73,7 @@ export async function startPostgres(options: {
     async () => {
       if (exit !== undefined) {
         throw new Error(
-          `PostgreSQL in ${dataDirectory} did not start (${exit}): ${logTail(options.logFile, logStart)}`,
+          `PostgreSQL in ${dataDirectory} did not start (${exit}): ${essence(logTail(options.logFile, logStart))}; its log is ${options.logFile}`,
         );
       }
       const present = findPostmaster(dataDirectory);
@@ -283,6 +283,19 @@ export function watchPostmaster(options: {
 
 function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/**
+ * What a server's last words come to: errors and hints without times and process ids, so that the same failure gives the same text
+ * again. The whole text where nothing in it is of that kind.
+ */
+export function essence(log: string): string {
+  const found = log.split('\n').flatMap((line) => {
+    const [, severity, text] = /\b(PANIC|FATAL|ERROR|HINT|LOG): {2}(.*)$/.exec(line) ?? [];
+    if (severity === undefined || text === undefined) return [];
+    return severity !== 'LOG' || /^(could not|cannot|invalid|unrecognized) /.test(text) ? [text] : [];
+  });
+  return found.length === 0 ? log : [...new Set(found)].join('; ');
 }
 
 /** The last 4 KiB that a log holds after `from`, for an error message. */

@@ -14,7 +14,7 @@ type AppendRequest = Extract<RaftMessage, { kind: 'append-request' }>;
 type HeartbeatRequest = Extract<RaftMessage, { kind: 'heartbeat-request' }>;
 
 /** Takes `from` for the leader of our term and starts waiting anew. */
-export function heardLeader(raft: Raft, from: PeerId): void {
+function heardLeader(raft: Raft, from: PeerId): void {
   assert(
     raft.role !== 'leader' && (raft.leader === undefined || raft.leader === from),
     () => `two leaders in term ${raft.term}: ${raft.leader} and ${from}`,

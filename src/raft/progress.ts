@@ -50,13 +50,11 @@ export function createProgress(next: LogIndex, nowMs: number): Progress {
   };
 }
 
-/** Whether entries may be sent now (flow control). */
+/** Whether entries may be sent now (flow control). Polls, which carry none, take nobody's place; each follows an append. */
 export function mayAppend(progress: Progress, settings: RaftSettings): boolean {
   if (progress.mode === 'probe') return progress.inflight.length === 0;
-  return (
-    progress.inflight.length < settings.maxInflightAppends &&
-    progress.inflightBytes < settings.maxInflightBytes
-  );
+  const appends = progress.inflight.filter((sent) => sent.lastIndex > sent.prevIndex).length;
+  return appends < settings.maxInflightAppends && progress.inflightBytes < settings.maxInflightBytes;
 }
 
 /** Notes an append that was sent. In `replicate`, `next` moves ahead of the answer. */

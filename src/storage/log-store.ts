@@ -12,6 +12,7 @@ import { CHAIN_START, encodeEntry, hashOfEncoded } from './entry-codec.ts';
 import { StoreDamagedError, StoreLockedError } from './errors.ts';
 import { createGroupCommit } from './group-commit.ts';
 import { entryKey, STATE_KEY } from './keys.ts';
+import { findDamagedTable } from './leveldb-tables.ts';
 import { recover } from './recovery.ts';
 import type { Identity } from './recovery.ts';
 import { createSideFile, openSideFile } from './side-file.ts';
@@ -47,6 +48,8 @@ type Operation = { type: 'put'; key: Buffer; value: Buffer } | { type: 'del'; ke
 export async function openLogStore(options: LogStoreOptions): Promise<LogStore> {
   const { directory } = options;
   await createDurableDirectory(directory);
+  const damage = await findDamagedTable(join(directory, 'log'));
+  if (damage !== undefined) throw new StoreDamagedError(directory, damage);
   const database = await openDatabase(directory, { sideFileExists: await sideFileExists(directory) });
   let sideFile: SideFile | undefined;
   try {

@@ -1,11 +1,19 @@
 // The admin service as sentinelctl sees it: finds a peer that answers, asks it, and says in plain words why not.
 // Must never ask twice for a failover: a call that may have begun is not repeated with another peer.
 import { create, type DescMessage, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
-import { Client, logVerbosity, Metadata, type ServiceError, setLogVerbosity, status } from '@grpc/grpc-js';
+import {
+  type Client,
+  logVerbosity,
+  Metadata,
+  type ServiceError,
+  setLogVerbosity,
+  status,
+} from '@grpc/grpc-js';
 import type { NodeId } from '../base/ids.ts';
 import { AdminService, type StatusView as WireStatus } from '../gen/pg_sentinel/v1/admin_pb.ts';
 import { decodeEvent, decodeOutcome, decodeStatus } from './admin-codec.ts';
-import { BASE_CHANNEL_OPTIONS, clientCredentials, methodDefinition, type TypedMethod } from './grpc-adapter.ts';
+import { openChannel } from './channel.ts';
+import { BASE_CHANNEL_OPTIONS, methodDefinition, type TypedMethod } from './grpc-adapter.ts';
 import type { EventView, FailoverOutcome, StatusView } from './types.ts';
 
 export type AdminErrorKind =
@@ -43,7 +51,10 @@ export interface AdminClient {
     request: { readonly group: string | undefined; readonly to: NodeId | undefined },
     options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
   ): Promise<FailoverOutcome>;
-  events(request: { readonly group: string | undefined; readonly limit: number }): Promise<readonly EventView[]>;
+  events(request: {
+    readonly group: string | undefined;
+    readonly limit: number;
+  }): Promise<readonly EventView[]>;
   close(): void;
 }
 
@@ -95,7 +106,7 @@ interface CallOptions {
 }
 
 function openClient(address: string, timeoutMs: number) {
-  const client = new Client(address, clientCredentials(), {
+  const { client, destroy } = openChannel(address, {
     ...BASE_CHANNEL_OPTIONS,
     // A watch notices a peer that vanished.
     'grpc.keepalive_time_ms': 2000,
@@ -146,14 +157,15 @@ function openClient(address: string, timeoutMs: number) {
         },
       );
       const outcome = decodeOutcome(answer);
-      if (outcome === undefined) throw new AdminError('failed', `${address}: outcome unknown to this version`);
+      if (outcome === undefined)
+        throw new AdminError('failed', `${address}: outcome unknown to this version`);
       return outcome;
     },
     async events(request) {
       const answer = await ask(AdminService.method.events, { ...request }, { timeoutMs });
       return answer.events.map(decodeEvent);
     },
-    close: () => client.close(),
+    close: destroy,
   };
   return { admin, ask };
 }
@@ -190,7 +202,9 @@ function watch(
       }
     });
     call.on('error', (error: ServiceError) => settle(adminError(address, error, 0)));
-    call.on('end', () => settle(new AdminError('unreachable', `${address}: the peer ended the watch (it is stopping)`)));
+    call.on('end', () =>
+      settle(new AdminError('unreachable', `${address}: the peer ended the watch (it is stopping)`)),
+    );
   });
 }
 
@@ -210,7 +224,11 @@ function adminError(address: string, error: ServiceError, timeoutMs: number): Ad
     case status.CANCELLED:
       return new AdminError('cancelled', `${address}: cancelled`, options);
     case status.UNIMPLEMENTED:
-      return new AdminError('refused', `${address}: it does not know this request; is it a sentineld of this version?`, options);
+      return new AdminError(
+        'refused',
+        `${address}: it does not know this request; is it a sentineld of this version?`,
+        options,
+      );
     case status.INVALID_ARGUMENT:
     case status.FAILED_PRECONDITION:
     case status.RESOURCE_EXHAUSTED:
@@ -232,7 +250,8 @@ function connectionProblem(details: string): string {
 
 /** After these, the failover may or may not have begun. */
 function withUnknownOutcome(error: unknown): unknown {
-  if (!(error instanceof AdminError) || (error.kind !== 'unreachable' && error.kind !== 'deadline')) return error;
+  if (!(error instanceof AdminError) || (error.kind !== 'unreachable' && error.kind !== 'deadline'))
+    return error;
   const message = `${error.message}; whether the failover took place is not known: see the status before trying again`;
   return new AdminError(error.kind, message, { cause: error });
 }

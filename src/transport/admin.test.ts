@@ -35,8 +35,12 @@ async function errorOf(work: Promise<unknown>): Promise<AdminError> {
   throw new Error(`expected an AdminError, got ${String(error)}`);
 }
 
+async function closeAll(): Promise<void> {
+  await Promise.all([...open].map(async (closable) => closable.close()));
+}
+
 afterEach(async () => {
-  await Promise.all([...open].map((closable) => closable.close()));
+  await closeAll();
   open.clear();
 });
 
@@ -82,7 +86,10 @@ describe('admin service', () => {
           ),
       }),
     );
-    expect(await admin.failover({ group: undefined, to: undefined })).toEqual({ kind: 'refused', reason: 'no standby' });
+    expect(await admin.failover({ group: undefined, to: undefined })).toEqual({
+      kind: 'refused',
+      reason: 'no standby',
+    });
     expect(await admin.failover({ group: 'main', to: nodeId('pg2') })).toEqual({
       kind: 'done',
       group: 'main',
@@ -117,7 +124,10 @@ describe('admin service', () => {
   test('a handler that fails is an error with its message', async () => {
     const admin = await client(await serve({ failover: () => Promise.reject(new Error('the log is full')) }));
     const error = await errorOf(admin.failover({ group: undefined, to: undefined }));
-    expect(error).toMatchObject({ kind: 'failed', message: expect.stringContaining('the log is full') as string });
+    expect(error).toMatchObject({
+      kind: 'failed',
+      message: expect.stringContaining('the log is full') as string,
+    });
   });
 });
 
@@ -132,7 +142,11 @@ describe('watch', () => {
         signal.addEventListener('abort', () => listeners.delete(signal));
       },
     });
-    return { address, listeners, change: (status: StatusView) => listeners.forEach((listener) => listener(status)) };
+    return {
+      address,
+      listeners,
+      change: (status: StatusView) => listeners.forEach((listener) => listener(status)),
+    };
   }
 
   test('gives the status at once and after each change, until the caller stops', async () => {
@@ -169,7 +183,7 @@ describe('watch', () => {
     const statuses: StatusView[] = [];
     const ended = errorOf(admin.watch((status) => statuses.push(status), new AbortController().signal));
     await seen('the first status', () => statuses.length === 1);
-    await Promise.all([...open].map((closable) => closable.close()));
+    await closeAll();
     expect((await ended).kind).toMatch(/unreachable|cancelled/);
   });
 
@@ -180,7 +194,10 @@ describe('watch', () => {
     const watching = stops.map((stop) => admin.watch(() => undefined, stop.signal));
     await seen('all watches', () => listeners.size === WATCHER_COUNT_MAX);
     const error = await errorOf(admin.watch(() => undefined, new AbortController().signal));
-    expect(error).toMatchObject({ kind: 'refused', message: expect.stringContaining('64 watchers') as string });
+    expect(error).toMatchObject({
+      kind: 'refused',
+      message: expect.stringContaining('64 watchers') as string,
+    });
     for (const stop of stops) stop.abort();
     await Promise.all(watching);
     await seen('room', () => listeners.size === 0);
@@ -194,7 +211,7 @@ describe('watch', () => {
 
 describe('finding a peer', () => {
   test('addresses that refuse or stay silent are passed over', async () => {
-    const silent = createServer();
+    const silent = createServer((socket) => socket.resume());
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     open.add({ close: () => new Promise<void>((resolve) => silent.close(() => resolve())) });
     const refusing = `127.0.0.1:${await freePort()}`;
@@ -212,7 +229,7 @@ describe('finding a peer', () => {
   });
 
   test('something that is no sentineld is told apart', async () => {
-    const web = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
+    const web = createServer((socket) => socket.resume().end('HTTP/1.1 400 Bad Request\r\n\r\n'));
     await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve));
     open.add({ close: () => new Promise<void>((resolve) => web.close(() => resolve())) });
     const address = `127.0.0.1:${(web.address() as AddressInfo).port}`;

@@ -65,9 +65,7 @@ export const BASE_CHANNEL_OPTIONS: ChannelOptions = {
 
 /** `host:port`, with brackets around an IPv6 address. */
 export function targetOf(address: { readonly host: string; readonly port: number }): string {
-  return address.host.includes(':')
-    ? `[${address.host}]:${address.port}`
-    : `${address.host}:${address.port}`;
+  return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
 }
 
 /** Plain text for now; TLS is to be put in here and in {@link serverCredentials}, nowhere else. */

@@ -1,7 +1,14 @@
 // Who is let in: only a peer of this cluster, known by name, that means this one and speaks its version.
 import { describe, expect, test } from 'vitest';
 import { peerId } from '../base/ids.ts';
-import { type Hello, helloMetadata, judgeHello, readHello, WIRE_VERSION, WIRE_VERSION_MIN } from './handshake.ts';
+import {
+  type Hello,
+  helloMetadata,
+  judgeHello,
+  readHello,
+  WIRE_VERSION,
+  WIRE_VERSION_MIN,
+} from './handshake.ts';
 import { Metadata } from '@grpc/grpc-js';
 
 const identity = { clusterId: 'shop', self: peerId('a'), peers: new Set([peerId('b'), peerId('c')]) };
@@ -29,7 +36,9 @@ describe('handshake', () => {
   });
 
   test('everybody else is refused with the reason and what to do', () => {
-    expect(reasonFor({ ...good, cluster: 'other' })).toMatch(/belongs to cluster "other", this is cluster "shop"/);
+    expect(reasonFor({ ...good, cluster: 'other' })).toMatch(
+      /belongs to cluster "other", this is cluster "shop"/,
+    );
     expect(reasonFor({ ...good, from: 'a' })).toMatch(/the name of this peer itself/);
     expect(reasonFor({ ...good, from: 'z' })).toMatch(/"a" does not know it, only b, c; add it/);
     expect(reasonFor({ ...good, to: 'c' })).toMatch(/meant to reach "c", but this is "a"/);

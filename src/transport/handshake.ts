@@ -70,11 +70,17 @@ export function judgeHello(hello: Hello, identity: Identity, origin: string): Ve
     );
   }
   if (hello.from === identity.self) {
-    return refused('self', `that is the name of this peer itself; give each peer a name and address of its own`);
+    return refused(
+      'self',
+      `that is the name of this peer itself; give each peer a name and address of its own`,
+    );
   }
   if (!isName(hello.from) || !identity.peers.has(hello.from as PeerId)) {
     const known = [...identity.peers].join(', ');
-    return refused('stranger', `"${identity.self}" does not know it, only ${known}; add it to the peers here`);
+    return refused(
+      'stranger',
+      `"${identity.self}" does not know it, only ${known}; add it to the peers here`,
+    );
   }
   if (hello.to !== identity.self) {
     return refused(

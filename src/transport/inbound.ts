@@ -141,7 +141,11 @@ export function createInbound(options: {
         ControlResponseSchema,
         (from, request) => {
           deliverMessages(from, request.messages);
-          for (const report of request.reports) handlers.onReport(from, checked(() => decodeReport(report)));
+          for (const report of request.reports)
+            handlers.onReport(
+              from,
+              checked(() => decodeReport(report)),
+            );
         },
       ),
     },

@@ -1,9 +1,11 @@
 // One one-way link to one peer: a gRPC channel of its own with one stream on it, opened again whenever it breaks.
 // Driven by `tick`; must never block the caller of `pump`, never hold more than one frame, and never trust a
 // connection that has not answered lately (the receiver answers while it reads, see inbound.ts).
+import { connect as connectTcp, type Socket } from 'node:net';
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
-import { type ChannelOptions, Client, type ClientDuplexStream, type Metadata, status } from '@grpc/grpc-js';
-import { clientCredentials, methodDefinition, type TypedMethod } from './grpc-adapter.ts';
+import { type ChannelOptions, type ClientDuplexStream, type Metadata, status } from '@grpc/grpc-js';
+import { type OwnedChannel, openChannel } from './channel.ts';
+import { methodDefinition, targetOf, type TypedMethod } from './grpc-adapter.ts';
 
 /** Times in milliseconds. */
 export interface LinkTimes {
@@ -21,7 +23,7 @@ export interface LinkTimes {
 }
 
 export interface LinkOptions<I extends DescMessage, O extends DescMessage> {
-  readonly target: string;
+  readonly address: { readonly host: string; readonly port: number };
   readonly method: TypedMethod<I, O>;
   readonly metadata: Metadata;
   readonly channelOptions: ChannelOptions;
@@ -40,8 +42,14 @@ export interface LinkOptions<I extends DescMessage, O extends DescMessage> {
   readonly onRefused: (reason: string) => void;
 }
 
+/** A TCP connection that only finds out whether there is a way: grpc-js cannot abandon a SYN that got lost. */
+interface Probe {
+  readonly socket: Socket;
+  startedAtMs: number;
+}
+
 interface Connection<I extends DescMessage, O extends DescMessage> {
-  readonly client: Client;
+  readonly channel: OwnedChannel;
   readonly call: ClientDuplexStream<MessageShape<I>, MessageShape<O>>;
   open: boolean;
   heardAtMs: number;
@@ -51,6 +59,7 @@ interface Connection<I extends DescMessage, O extends DescMessage> {
 
 export class Link<I extends DescMessage, O extends DescMessage> {
   readonly #options: LinkOptions<I, O>;
+  #probe: Probe | undefined;
   #connection: Connection<I, O> | undefined;
   #retryAtMs = 0;
   #retryMs: number;
@@ -77,39 +86,40 @@ export class Link<I extends DescMessage, O extends DescMessage> {
   tick(nowMs: number, stalled: boolean): void {
     const { times } = this.#options;
     const connection = this.#connection;
-    if (connection === undefined) {
+    if (this.#probe !== undefined) this.#tickProbe(this.#probe, nowMs, stalled);
+    else if (connection === undefined) {
       if (nowMs >= this.#retryAtMs) this.connect(nowMs);
-      return;
-    }
-    if (stalled) connection.heardAtMs = nowMs;
-    const silentMs = nowMs - connection.heardAtMs;
-    if (silentMs > (connection.open ? times.silenceMs : times.connectMs)) {
-      this.#drop(connection, `no answer for ${Math.round(silentMs)} ms`);
-      this.connect(nowMs);
-    } else if (connection.open && !connection.writing && nowMs - connection.sentAtMs >= times.pingMs) {
-      this.#write(connection, this.#options.emptyFrame);
+    } else {
+      if (stalled) connection.heardAtMs = nowMs;
+      const silentMs = nowMs - connection.heardAtMs;
+      if (silentMs > (connection.open ? times.silenceMs : times.connectMs)) {
+        this.#drop(connection, noAnswer(silentMs));
+        this.connect(nowMs);
+      } else if (connection.open && !connection.writing && nowMs - connection.sentAtMs >= times.pingMs) {
+        this.#write(connection, this.#options.emptyFrame);
+      }
     }
   }
 
   /** Connects now unless there is a connection or an attempt, or it may not. */
   connect(nowMs: number): void {
-    if (this.#closed || this.#connection !== undefined || !this.#options.mayConnect()) return;
-    const { method, target, channelOptions, metadata } = this.#options;
-    const { path, requestSerialize, responseDeserialize } = methodDefinition(method);
-    const client = new Client(target, clientCredentials(), channelOptions);
-    const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
-    const connection: Connection<I, O> = {
-      client,
-      call,
-      open: false,
-      heardAtMs: nowMs,
-      sentAtMs: nowMs,
-      writing: false,
-    };
-    this.#connection = connection;
-    call.on('data', () => this.#heard(connection));
-    call.on('error', () => undefined); // `status` follows and says the same
-    call.on('status', (end) => this.#ended(connection, end.code, end.details));
+    if (this.#closed || this.#connection !== undefined || this.#probe !== undefined) return;
+    if (!this.#options.mayConnect()) return;
+    const socket = connectTcp({ ...this.#options.address, noDelay: true });
+    const probe: Probe = { socket, startedAtMs: nowMs };
+    this.#probe = probe;
+    socket.once('connect', () => {
+      socket.destroy();
+      if (probe !== this.#probe) return;
+      this.#probe = undefined;
+      this.#openStream();
+    });
+    socket.on('error', (error) => {
+      if (probe !== this.#probe) return;
+      this.#probe = undefined;
+      this.#options.onFailed(error.message);
+      this.#retryLater();
+    });
   }
 
   /** Gives up a connection that has not been heard since `ms`, and connects anew. */
@@ -124,6 +134,7 @@ export class Link<I extends DescMessage, O extends DescMessage> {
   /** Ends the stream, lets it drain for at most `drainMs`, and frees the channel. */
   async close(drainMs: number): Promise<void> {
     this.#closed = true;
+    this.#endProbe();
     const connection = this.#connection;
     if (connection === undefined) return;
     if (connection.open) {
@@ -138,7 +149,41 @@ export class Link<I extends DescMessage, O extends DescMessage> {
     }
     this.#connection = undefined;
     connection.call.cancel();
-    connection.client.close();
+    connection.channel.destroy();
+  }
+
+  #tickProbe(probe: Probe, nowMs: number, stalled: boolean): void {
+    if (stalled) probe.startedAtMs = nowMs;
+    const waitedMs = nowMs - probe.startedAtMs;
+    if (waitedMs <= this.#options.times.connectMs) return;
+    this.#endProbe();
+    this.#options.onFailed(noAnswer(waitedMs));
+    this.connect(nowMs);
+  }
+
+  #endProbe(): void {
+    this.#probe?.socket.destroy();
+    this.#probe = undefined;
+  }
+
+  #openStream(): void {
+    const { method, address, channelOptions, metadata, nowMs } = this.#options;
+    const { path, requestSerialize, responseDeserialize } = methodDefinition(method);
+    const channel = openChannel(targetOf(address), channelOptions);
+    const call = channel.client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
+    const now = nowMs();
+    const connection: Connection<I, O> = {
+      channel,
+      call,
+      open: false,
+      heardAtMs: now,
+      sentAtMs: now,
+      writing: false,
+    };
+    this.#connection = connection;
+    call.on('data', () => this.#heard(connection));
+    call.on('error', () => undefined); // `status` follows and says the same
+    call.on('status', (end) => this.#ended(connection, end.code, end.details));
   }
 
   #heard(connection: Connection<I, O>): void {
@@ -170,16 +215,25 @@ export class Link<I extends DescMessage, O extends DescMessage> {
     const refused = code === status.FAILED_PRECONDITION;
     if (refused) onRefused(details);
     this.#drop(connection, refused ? undefined : details);
-    this.#retryAtMs = this.#options.nowMs() + (refused ? times.refusedRetryMs : this.#retryMs);
-    this.#retryMs = Math.min(times.retryMaxMs, this.#retryMs * 2);
+    if (refused) this.#retryAtMs = this.#options.nowMs() + times.refusedRetryMs;
+    else this.#retryLater();
+  }
+
+  #retryLater(): void {
+    this.#retryAtMs = this.#options.nowMs() + this.#retryMs;
+    this.#retryMs = Math.min(this.#options.times.retryMaxMs, this.#retryMs * 2);
   }
 
   /** `reason` undefined: it has been reported otherwise. */
   #drop(connection: Connection<I, O>, reason: string | undefined): void {
     this.#connection = undefined;
     connection.call.cancel();
-    connection.client.close();
+    connection.channel.destroy();
     if (connection.open) this.#options.onLost(reason ?? 'refused');
     else if (reason !== undefined) this.#options.onFailed(reason);
   }
+}
+
+function noAnswer(ms: number): string {
+  return `no answer for ${Math.round(ms)} ms`;
 }

@@ -34,7 +34,13 @@ test('bytes are bounded as well as items', () => {
 
 test('a batch ends before its limit, and a large item is a batch of its own', () => {
   const outbox = createOutbox<string>(limits);
-  for (const [value, bytes] of [['a', 20], ['b', 20], ['c', 55], ['d', 1]] as const) push(outbox, value, bytes);
+  for (const [value, bytes] of [
+    ['a', 20],
+    ['b', 20],
+    ['c', 55],
+    ['d', 1],
+  ] as const)
+    push(outbox, value, bytes);
   expect([outbox.takeBatch(), outbox.takeBatch(), outbox.takeBatch(), outbox.takeBatch()]).toEqual([
     ['a', 'b'],
     ['c'],

@@ -6,12 +6,7 @@ import type { AgentReport } from '../cluster/report.ts';
 import type { NodeId } from '../base/ids.ts';
 import { AppendRequestSchema, ControlRequestSchema, PeerService } from '../gen/pg_sentinel/v1/raft_pb.ts';
 import type { RaftMessage } from '../raft/types.ts';
-import {
-  BASE_CHANNEL_OPTIONS,
-  FRAME_OVERHEAD_BYTES,
-  MESSAGE_BYTES_MAX,
-  targetOf,
-} from './grpc-adapter.ts';
+import { BASE_CHANNEL_OPTIONS, FRAME_OVERHEAD_BYTES, MESSAGE_BYTES_MAX, targetOf } from './grpc-adapter.ts';
 import { type Hello, helloMetadata } from './handshake.ts';
 import { Link, type LinkTimes } from './link.ts';
 import { createOutbox, type OutboxLimits } from './outbox.ts';
@@ -86,10 +81,11 @@ export function createPeerLinks(options: {
     log.warn({ peer: peer.peer }, message);
   };
   const common = {
-    target,
+    address: { host: peer.host, port: peer.port },
     metadata,
     nowMs,
-    onRefused: (reason: string) => warnOnce(`${peer.peer} (${target}) does not take messages from here: ${reason}`),
+    onRefused: (reason: string) =>
+      warnOnce(`${peer.peer} (${target}) does not take messages from here: ${reason}`),
   };
 
   const appendLink: Link<typeof AppendRequestSchema, typeof PeerService.method.append.output> = new Link({

@@ -16,7 +16,8 @@ import { decodeReport, encodeReport } from './report-codec.ts';
 const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> =>
   fc.record(model, { noNullPrototype: true }) as fc.Arbitrary<T>;
 const is = <const T>(value: T): fc.Arbitrary<T> => fc.constant(value);
-const optional = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(arbitrary, { nil: undefined });
+const optional = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
+  fc.option(arbitrary, { nil: undefined });
 
 const count = fc.maxSafeNat();
 const aTerm = count.map(term);
@@ -24,7 +25,12 @@ const index = count.map(logIndex);
 const text = fc.string({ unit: 'grapheme' });
 const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => new Uint8Array(array));
 const anLsn = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn }).map(lsn);
-const entry = record<Entry>({ index, term: aTerm, kind: fc.constantFrom('command', 'noop', 'config'), data: bytes });
+const entry = record<Entry>({
+  index,
+  term: aTerm,
+  kind: fc.constantFrom('command', 'noop', 'config'),
+  data: bytes,
+});
 const reason = fc.constantFrom<RefusalReason[]>(
   'no-leader',
   'not-leader',
@@ -64,7 +70,12 @@ const messages: { [K in RaftMessage['kind']]: fc.Arbitrary<OfKind<K>> } = {
     hintIndex: index,
     hintTerm: aTerm,
   }),
-  'heartbeat-request': record({ kind: is('heartbeat-request'), term: aTerm, commitIndex: index, round: count }),
+  'heartbeat-request': record({
+    kind: is('heartbeat-request'),
+    term: aTerm,
+    commitIndex: index,
+    round: count,
+  }),
   'heartbeat-reply': record({ kind: is('heartbeat-reply'), term: aTerm, round: count }),
   propose: record({ kind: is('propose'), term: aTerm, proposalId: text, data: bytes }),
   'propose-refused': record({ kind: is('propose-refused'), term: aTerm, proposalId: text, reason }),
@@ -121,7 +132,9 @@ describe('agent report', () => {
       position: optional(anLsn),
       replayLsn: optional(anLsn),
       streamingFrom: optional(record({ host: text, port: fc.integer({ min: 1, max: 65_535 }) })),
-      walSenders: fc.array(record({ applicationName: text, state: text, syncState: text, flushLsn: optional(anLsn) })),
+      walSenders: fc.array(
+        record({ applicationName: text, state: text, syncState: text, flushLsn: optional(anLsn) }),
+      ),
       serverVersion: optional(text),
       message: optional(text),
     });

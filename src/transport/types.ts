@@ -32,13 +32,23 @@ export interface AdminHandlers {
   /** Calls `listener` at once and after every change (at most every 50 ms) until the signal aborts. */
   watch(listener: (status: StatusView) => void, signal: AbortSignal): void;
   /** `sentinelctl failover`: a planned switchover where the primary is well. Forwarded to the leader by the log itself. */
-  failover(request: { readonly group: string | undefined; readonly to: NodeId | undefined }, signal: AbortSignal): Promise<FailoverOutcome>;
+  failover(
+    request: { readonly group: string | undefined; readonly to: NodeId | undefined },
+    signal: AbortSignal,
+  ): Promise<FailoverOutcome>;
   /** The latest `limit` events, oldest first. */
   events(request: { readonly group: string | undefined; readonly limit: number }): readonly EventView[];
 }
 
 export type FailoverOutcome =
-  | { readonly kind: 'done'; readonly group: string; readonly from: string; readonly to: string; readonly epoch: number; readonly tookMs: number }
+  | {
+      readonly kind: 'done';
+      readonly group: string;
+      readonly from: string;
+      readonly to: string;
+      readonly epoch: number;
+      readonly tookMs: number;
+    }
   | { readonly kind: 'refused'; readonly reason: string };
 
 export interface EventView {

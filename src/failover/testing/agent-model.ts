@@ -1,5 +1,6 @@
 // An agent as src/actions builds it, cut into steps that may be interrupted anywhere: what it does in one step depends on the
-// duty of the log as far as it has applied it, on its fence, and on what it finds. Never used outside tests.
+// duty of the log as far as it has applied it, on its fence, and on what it finds. It asks the leader less often than the real
+// one does (only before it starts a primary): what holds here holds there. Never used outside tests.
 import { type Timeline, epoch as toEpoch, makeMemberId, timeline } from '../../base/ids.ts';
 import { lsn } from '../../base/lsn.ts';
 import type { Command } from '../../cluster/commands.ts';
@@ -14,9 +15,13 @@ export interface AgentFaults {
   readonly reportsReplayedOnly?: boolean;
   readonly timelineByPostgres?: boolean;
   readonly walSendersUnverified?: boolean;
+  /** Only the walsenders of the two rules are looked at. */
+  readonly strangersUnverified?: boolean;
   readonly flushUnverified?: boolean;
   readonly waitUnseen?: boolean;
   readonly fenceIgnored?: boolean;
+  /** Obeys the log from its beginning on, while it is still being read after a restart. */
+  readonly obeysWhileCatchingUp?: boolean;
   /** A cut leaves `synchronous_standby_names` as it is, and a promotion does not wait until a rule is in force. */
   readonly placeholderForgotten?: boolean;
   readonly primaryStartsUnasked?: boolean;
@@ -31,6 +36,7 @@ export interface Surroundings {
   readonly nodes: readonly NodeModel[];
   /** The state as it is now: what a read through the leader shows. */
   readonly truth: ClusterState;
+  readonly truthIndex: number;
   /** The state as this agent has applied it. */
   readonly state: ClusterState;
   propose(command: Command): void;
@@ -51,6 +57,7 @@ const position = (node: NodeModel, length = node.wal.length) => lsn(BigInt(Math.
 const localMember = (node: NodeModel) => (node.isFit ? node.member : undefined);
 
 export function stepAgent(node: NodeModel, world: Surroundings): void {
+  if (!isCaughtUp(node, world) && !world.faults.obeysWhileCatchingUp) return;
   const duty = duties(world.state, node.name);
   if (duty.kind === 'none') return;
   if (!world.faults.fenceIgnored && duty.epoch < node.fence) return;
@@ -73,6 +80,12 @@ export function stepAgent(node: NodeModel, world: Surroundings): void {
     case 'primary':
       return carryOutPrimary(node, world, duty);
   }
+}
+
+function isCaughtUp({ agent }: NodeModel, world: Surroundings): boolean {
+  if (agent.catchUpTo === 'unread' && agent.isConnected) agent.catchUpTo = world.truthIndex;
+  if (typeof agent.catchUpTo === 'number' && agent.applied >= agent.catchUpTo) agent.catchUpTo = 'done';
+  return agent.catchUpTo === 'done';
 }
 
 function register(node: NodeModel, world: Surroundings): void {
@@ -300,7 +313,8 @@ function changeRule(node: NodeModel, world: Surroundings, duty: DutyOf<'primary'
       change.stage = 'verify';
       return;
     case 'verify': {
-      const concerned = sendersOf(node, [...duty.rule.members, ...next.rule.members]);
+      // All of them: a member of a change that was replaced while alone is in neither rule, but may still release commits.
+      const concerned = world.faults.strangersUnverified ? sendersOf(node, [...duty.rule.members, ...next.rule.members]) : [...node.senders];
       const haveTaken = concerned.every((entry) => entry[1].startedAt > change.seenAt || hasPriority(entry) === next.rule.members.includes(entry[0]));
       if (!haveTaken && !world.faults.walSendersUnverified) return;
       change.flushed = node.wal.length;
@@ -319,6 +333,7 @@ function changeRule(node: NodeModel, world: Surroundings, duty: DutyOf<'primary'
 export function restartAgent(node: NodeModel, faults: AgentFaults): void {
   node.agent.isAlive = true;
   node.agent.applied = 0;
+  node.agent.catchUpTo = 'unread';
   node.agent.memo = {};
   if (faults.cutForgottenAtRestart && node.upstream === undefined) node.upstream = node.formerUpstream;
   if (faults.fenceIgnored) node.fence = toEpoch(0);

@@ -26,6 +26,8 @@ export interface LifeOptions {
   readonly faults?: AgentFaults;
   /** A log that accepts what it must not, to see that the model notices. */
   readonly apply?: Apply;
+  /** Told what is committed and what happens to whom, for finding out why a seed fails. */
+  readonly onTrace?: (line: string) => void;
   /** Whether everything is repaired in the end and has to come back. */
   readonly heals?: boolean;
 }
@@ -47,7 +49,7 @@ export interface Tally {
 }
 
 export const GROUP = groupId('main');
-const EPOCH_LIMIT_MS = 60_000;
+const SETTLE_MS_MAX = 60_000;
 
 export interface Life {
   readonly random: Random;
@@ -59,7 +61,7 @@ export interface Life {
 }
 
 interface InFlight {
-  readonly from: NodeModel | 'leader' | 'observer';
+  readonly from: NodeModel | string;
   readonly envelope: Envelope;
 }
 
@@ -80,6 +82,8 @@ function begin(options: LifeOptions): Life {
   const nodes = names.map((name) => newNode(name, peerId(name), makeMemberId(name, '00000000'), [{ timeline: 1, value: 0 }]));
   const broken = new Set<string>();
   const inFlight: InFlight[] = [];
+  /** Proposals that a former leader still has. */
+  const late: InFlight[] = [];
   const states: ClusterState[] = [emptyState(peers)];
   const acknowledged: { readonly value: number; readonly timeline: number }[] = [];
   const tally: Tally = {
@@ -110,6 +114,7 @@ function begin(options: LifeOptions): Life {
   const fail = (text: string): never => {
     throw new BrokenPromise(`seed ${options.seed}, event ${now}: ${text}`);
   };
+  const trace = (line: () => string): void => options.onTrace?.(`${now} ${line()}`);
   const linkOf = (a: NodeModel, b: NodeModel): string => [a.name, b.name].sort().join('-');
   const isLinked = (a: NodeModel, b: NodeModel): boolean => !broken.has(linkOf(a, b));
 
@@ -125,6 +130,7 @@ function begin(options: LifeOptions): Life {
     const before = group();
     const result = applyEntry(truth(), states.length as LogIndex, envelope);
     states.push(result.state);
+    trace(() => `commit ${states.length - 1} ${textOf(envelope.command)}${result.refused === undefined ? '' : ` REFUSED ${result.refused}`}`);
     if (result.refused !== undefined) tally.refused += 1;
     else note(envelope.command, before);
     const after = group();
@@ -154,6 +160,7 @@ function begin(options: LifeOptions): Life {
     for (const done of values) {
       const on = timelineOf(node.wal);
       if (on < highestOpened) fail(`${node.name} acknowledged on timeline ${on} after ${highestOpened} was opened`);
+      trace(() => `${node.name} acknowledges ${done} on timeline ${on}`);
       acknowledged.push({ value: done, timeline: on });
       tally.acknowledged += 1;
     }
@@ -166,7 +173,8 @@ function begin(options: LifeOptions): Life {
   };
 
   const onOpened = (node: NodeModel): void => {
-    checkHolds(node, 'became primary');
+    // A stale promotion opens a timeline that was passed by already: useless, and unable to acknowledge, which is checked there.
+    if (timelineOf(node.wal) >= highestOpened) checkHolds(node, 'became primary');
     highestOpened = Math.max(highestOpened, timelineOf(node.wal));
   };
 
@@ -176,6 +184,7 @@ function begin(options: LifeOptions): Life {
     faults,
     nodes,
     truth: truth(),
+    truthIndex: states.length - 1,
     state: states[node.agent.applied] as ClusterState,
     propose: (command) => propose(node, command),
     newMemberSuffix: () => {
@@ -191,7 +200,10 @@ function begin(options: LifeOptions): Life {
   let isCalm = false;
 
   const runAgent = (node: NodeModel): void => {
-    if (node.agent.isAlive) stepAgent(node, surroundings(node));
+    if (!node.agent.isAlive) return;
+    const before = options.onTrace === undefined ? '' : describeNode(node);
+    stepAgent(node, surroundings(node));
+    if (options.onTrace !== undefined && describeNode(node) !== before) trace(() => `agent at ${node.agent.applied}: ${describeNode(node)}`);
   };
 
   const learn = (node: NodeModel, count: number): void => {
@@ -234,7 +246,7 @@ function begin(options: LifeOptions): Life {
   const observe = (peer: PeerId, isDown: boolean): void => {
     const { epoch, phase } = group();
     const node = phase.primary;
-    propose('observer', isDown ? { kind: 'subjective-down', peer, node, epoch, evidence: 'refused' } : { kind: 'subjective-up', peer, node, epoch });
+    propose(`observer ${peer}`, isDown ? { kind: 'subjective-down', peer, node, epoch, evidence: 'refused' } : { kind: 'subjective-up', peer, node, epoch });
   };
 
   const write = (node: NodeModel): void => {
@@ -275,46 +287,53 @@ function begin(options: LifeOptions): Life {
   const anyNode = (): NodeModel => random.pick(nodes);
   /** What happens, with its weight. */
   const events: readonly (readonly [number, () => void])[] = [
-    [40, () => runAgent(anyNode())],
-    [20, () => learn(anyNode(), random.pick([1, 1, 2, 50]))],
-    [25, () => {
+    [60, () => runAgent(anyNode())],
+    [30, () => learn(anyNode(), random.pick([1, 3, 50]))],
+    [30, () => {
       const [taken] = inFlight.splice(random.between(0, Math.max(0, inFlight.length - 1)), 1);
       if (taken === undefined) return;
-      commit(taken.envelope);
+      if (random.chance(0.05)) late.push(taken);
+      else commit(taken.envelope);
       if (random.chance(0.05)) inFlight.push(taken);
     }],
-    [1, () => void inFlight.pop()],
-    [12, lead],
+    [0.3, () => {
+      const taken = late.shift();
+      if (taken !== undefined) commit(taken.envelope);
+    }],
+    [0.5, () => void inFlight.pop()],
+    [15, lead],
     [1, () => (memory = new Map())],
-    [2, () => {
+    [1, () => {
       const command = mischief(random, group(), truth(), nodes);
       if (command !== undefined) propose('leader', command);
     }],
-    [2, () => observe(random.pick(peers), true)],
-    [2, () => observe(random.pick(peers), false)],
+    [0.5, () => observe(random.pick(peers), true)],
+    [0.7, () => peers.forEach((peer) => observe(peer, true))],
+    [3, () => peers.forEach((peer) => observe(peer, !isPrimary(nodes.find((node) => node.name === group().phase.primary) as NodeModel)))],
     [12, () => write(anyNode())],
-    [20, () => receive(anyNode(), random.between(0, 4))],
-    [20, () => answer(anyNode())],
+    [25, () => receive(anyNode(), random.between(0, 4))],
+    [25, () => answer(anyNode())],
     [4, () => {
       const node = anyNode();
       node.replayed = Math.min(node.wal.length, node.replayed + random.between(1, 5));
     }],
-    [4, () => reloadCheckpointer(anyNode())],
-    [6, () => {
+    [5, () => reloadCheckpointer(anyNode())],
+    [8, () => {
       const node = anyNode();
       for (const sender of node.senders.values()) if (random.chance(0.5)) sender.names = node.fileNames;
     }],
-    [1, () => anyNode().senders.clear()],
-    [0.6, () => stop(anyNode())],
-    [0.6, () => (anyNode().agent.isAlive = false)],
-    [1.5, () => {
+    [0.5, () => anyNode().senders.clear()],
+    [0.5, () => stop(anyNode())],
+    [0.3, () => (anyNode().agent.isAlive = false)],
+    [2, () => {
       const node = anyNode();
+      if (node.agent.isAlive && random.chance(0.85)) return;
       tally.agentRestarts += 1;
       restartAgent(node, faults);
     }],
-    [0.6, () => (anyNode().agent.isConnected = false)],
-    [1.5, () => (anyNode().agent.isConnected = true)],
-    [0.6, () => broken.add(linkOf(anyNode(), anyNode()))],
+    [0.3, () => (anyNode().agent.isConnected = false)],
+    [2, () => (anyNode().agent.isConnected = true)],
+    [0.3, () => broken.add(linkOf(anyNode(), anyNode()))],
     [1.5, () => broken.clear()],
   ];
   const totalWeight = events.reduce((sum, [weight]) => sum + weight, 0);
@@ -333,13 +352,14 @@ function begin(options: LifeOptions): Life {
     isCalm = true;
     broken.clear();
     inFlight.length = 0;
+    late.length = 0;
     for (const node of nodes) {
       if (!node.agent.isAlive) restartAgent(node, faults);
       node.agent.isConnected = true;
     }
     const okSinceMs = new Map<NodeId, number>();
     const startMs = nowMs;
-    for (; nowMs - startMs < EPOCH_LIMIT_MS; nowMs += 50) {
+    for (; nowMs - startMs < SETTLE_MS_MAX; nowMs += 50) {
       now += 1;
       for (const node of nodes) {
         learn(node, Infinity);
@@ -367,7 +387,7 @@ function begin(options: LifeOptions): Life {
       check();
       if (nowMs - startMs > 2000 && isWhole()) return;
     }
-    fail(`not whole again after ${EPOCH_LIMIT_MS} ms: ${describe()}`);
+    fail(`not whole again after ${SETTLE_MS_MAX} ms: ${describe()}`);
   };
 
   const isWhole = (): boolean => {
@@ -381,8 +401,7 @@ function begin(options: LifeOptions): Life {
 
   const describe = (): string => {
     const { events: _events, recentProposals: _proposals, ...rest } = truth();
-    const text = (_key: string, item: unknown): unknown => (typeof item === 'bigint' ? Number(item) : item instanceof Map ? [...item.values()] : item);
-    return JSON.stringify({ rest, nodes: nodes.map(({ wal, ...node }) => ({ ...node, at: [timelineOf(wal), wal.length] })) }, text);
+    return `${textOf(rest)}; ${nodes.map(describeNode).join('; ')}`;
   };
 
   found({ names, nodes, commit: (command) => commit({ proposalId: `found-${(proposals += 1)}`, proposedAtMs: 0, command }), states });
@@ -414,12 +433,21 @@ function found(options: { readonly names: readonly NodeId[]; readonly nodes: rea
   }
 }
 
+const textOf = (item: unknown): string =>
+  JSON.stringify(item, (_key: string, part: unknown): unknown => (typeof part === 'bigint' ? Number(part) : part instanceof Map ? [...part] : part));
+
+/** Where a node stands, in one line. */
+function describeNode({ wal, senders: _senders, waiting: _waiting, agent: _agent, ...node }: NodeModel): string {
+  return `${textOf(node)} at ${timelineOf(wal)}/${wal.length}`;
+}
+
 /** What a leader with a bug might propose. */
 function mischief(random: Random, group: GroupState, state: ClusterState, nodes: readonly NodeModel[]): Command | undefined {
   const base = { group: group.id, epoch: group.epoch };
   const members = nodes.flatMap((node) => state.nodes.get(node.name)?.member ?? []);
   const subset = members.filter(() => random.chance(0.5));
   const rule: SyncRule = { members: subset, acks: subset.length === 0 ? 0 : random.between(1, Math.min(2, subset.length)) };
+  const share = random.pick([0, 0.8, 1]);
   switch (random.between(0, 5)) {
     case 0:
       return { kind: 'begin-failover', ...base, cause: { kind: 'planned', to: random.chance(0.5) ? random.pick(nodes).name : undefined } };
@@ -432,7 +460,7 @@ function mischief(random: Random, group: GroupState, state: ClusterState, nodes:
     default: {
       if (group.phase.kind !== 'fencing' || group.phase.reports.length === 0) return undefined;
       const candidate = random.pick(group.phase.reports);
-      const able = followersAtOnce(group.phase.primary, group.phase.reports, candidate).filter(() => random.chance(0.8));
+      const able = followersAtOnce(group.phase.primary, group.phase.reports, candidate).filter(() => random.chance(share));
       const acks = able.length === 0 ? 0 : random.between(1, able.length);
       return { kind: 'promote', ...base, candidate: candidate.node, timeline: timeline(group.highestTimeline + random.between(0, 2)), rule: { members: able, acks } };
     }

@@ -26,6 +26,8 @@ export interface AgentModel {
   isConnected: boolean;
   /** How far it has applied the log; begins at 0 after every restart. */
   applied: number;
+  /** After a restart nothing is obeyed before the log is applied up to an index read through the leader since then. */
+  catchUpTo: number | 'unread' | 'done';
   memo: AgentMemo;
 }
 
@@ -87,7 +89,7 @@ export function newNode(name: NodeId, peer: PeerId, member: MemberId, wal: reado
     checkpointerNames: NOBODY,
     senders: new Map(),
     waiting: [],
-    agent: { isAlive: true, isConnected: true, applied: 0, memo: {} },
+    agent: { isAlive: true, isConnected: true, applied: 0, catchUpTo: 'done', memo: {} },
   };
 }
 

@@ -12,14 +12,15 @@ export interface FaultContext {
   read(peer: SimulatedPeer): void;
 }
 
-type Fault = (network: Network, context: FaultContext) => void;
+export type Fault = (network: Network, context: FaultContext) => void;
 
-/** Lets one fault happen. */
-export function strikeOnce(context: FaultContext): void {
-  context.network.random.pick(FAULTS)(context.network, context);
+/** Lets one of `faults` happen. */
+export function strikeOnce(context: FaultContext, faults: readonly Fault[]): void {
+  context.network.random.pick(faults)(context.network, context);
 }
 
-const FAULTS: readonly Fault[] = [
+/** A bit of everything. */
+export const MANY_FAULTS: readonly Fault[] = [
   partition,
   partition,
   blockOneWay,
@@ -36,6 +37,17 @@ const FAULTS: readonly Fault[] = [
   cutLeader,
   relieveDeafLeader,
   pauseLeader,
+];
+
+/** Reigns end before they have achieved anything: what figure 8 of the paper is made of. */
+export const SHORT_REIGNS: readonly Fault[] = [
+  crashLeader,
+  crashLeader,
+  crashLeader,
+  cutLeader,
+  partition,
+  heal,
+  heal,
 ];
 
 function partition(network: Network): void {
@@ -73,6 +85,11 @@ function heal(network: Network): void {
 
 function crashSome(network: Network): void {
   crash(network, network.random.pick(network.peers));
+}
+
+function crashLeader(network: Network): void {
+  const leader = network.peers.find((peer) => peer.raft?.role === 'leader');
+  if (leader !== undefined) crash(network, leader);
 }
 
 function crashAll(network: Network): void {

@@ -6,7 +6,7 @@ import { majority } from '../quorum.ts';
 import type { Raft } from '../state.ts';
 import type { Entry, HardState, RaftEffect, RaftEvent, RaftMessage } from '../types.ts';
 
-export class InvariantViolation extends Error {
+class InvariantViolation extends Error {
   override readonly name = 'InvariantViolation';
 }
 
@@ -47,6 +47,8 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
   const votes = new Map<string, PeerId>();
   const links = new Map<string, { previousTerm: Term; data: string }>();
   const committed: Entry[] = [];
+  /** The term of the peer that was first seen to commit it: that of the leader, or later. */
+  const committedInTerm: number[] = [];
   const committedIds = new Set<string>();
   const refusedIds = new Set<string>();
   const applied = new Map<PeerId, number>();
@@ -85,8 +87,10 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
     if (hardState.term !== raft.term || hardState.votedFor !== raft.self) {
       fail('DurableBeforeAnswer', `${raft.self} leads term ${raft.term} before its disk holds its own vote`);
     }
-    for (const entry of committed) {
-      if (termAt(raft.log, entry.index) !== entry.term) {
+    // Late votes may still elect a leader of a term that is over; it need not have what later terms committed.
+    for (const [position, entry] of committed.entries()) {
+      const isEarlier = (committedInTerm[position] ?? 0) < raft.term;
+      if (isEarlier && termAt(raft.log, entry.index) !== entry.term) {
         fail(
           'LeaderCompleteness',
           `${raft.self} leads term ${raft.term} without committed entry ${entry.index}`,
@@ -118,7 +122,7 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
       matches.set(key, progress.match);
       if (progress.match >= progress.next)
         fail('ProgressOrder', `${peer}: match ${progress.match}, next ${progress.next}`);
-      if (progress.inflight.length > maxInflightAppends + 1)
+      if (progress.inflight.length > 2 * maxInflightAppends + 1)
         fail('BoundedQueues', `${progress.inflight.length} appends in flight`);
     }
     if (raft.durability.held.length > maxPendingProposals)
@@ -198,6 +202,7 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
         }
         checkDurable(entry);
         committed.push(entry);
+        committedInTerm.push(peer.raft?.term ?? entry.term);
         const id = textOf(entry);
         if (entry.kind === 'command') committedIds.add(id);
         if (refusedIds.has(id)) fail('RefusedIsNeverCommitted', id);

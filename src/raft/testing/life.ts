@@ -3,7 +3,8 @@
 import type { PeerId } from '../../base/ids.ts';
 import { majority } from '../quorum.ts';
 import type { Membership, RaftSettings } from '../types.ts';
-import { block, strikeOnce } from './faults.ts';
+import { block, MANY_FAULTS, SHORT_REIGNS, strikeOnce } from './faults.ts';
+import type { Fault } from './faults.ts';
 import { calm, crash, createNetwork, enqueue, startPeer } from './network.ts';
 import type { Network, SimulatedPeer, Trouble } from './network.ts';
 import { seededRandom } from './random.ts';
@@ -49,6 +50,7 @@ export function live(seed: number): LifeReport {
 interface Weather {
   readonly trouble: (random: Random) => Partial<Trouble>;
   readonly faultEveryMs: readonly [number, number];
+  readonly faults: readonly Fault[];
   readonly clockSpread: number;
 }
 
@@ -63,6 +65,7 @@ const WEATHERS: readonly Weather[] = [
       crashProbability: random.pick([0, 0.0005, 0.003]),
     }),
     faultEveryMs: [50, 500],
+    faults: MANY_FAULTS,
     clockSpread: 0.1,
   },
   {
@@ -76,7 +79,19 @@ const WEATHERS: readonly Weather[] = [
       crashProbability: random.pick([0, 0.002, 0.01]),
     }),
     faultEveryMs: [10, 250],
+    faults: MANY_FAULTS,
     clockSpread: 0.6,
+  },
+  {
+    trouble: (random) => ({
+      lossProbability: random.pick([0, 0.1]),
+      straggleProbability: random.pick([0, 0.1]),
+      delayMsMax: random.pick([20, 60]),
+      writeMsMax: random.pick([2, 40]),
+    }),
+    faultEveryMs: [10, 200],
+    faults: SHORT_REIGNS,
+    clockSpread: 0.3,
   },
 ];
 
@@ -254,12 +269,15 @@ function scheduleFault(life: Life): void {
   const strike = (): void => {
     if (!life.troubled) return;
     life.faults += 1;
-    strikeOnce({
-      network,
-      isTroubled: () => life.troubled,
-      propose: (peer) => propose(life, peer),
-      read: (peer) => read(life, peer),
-    });
+    strikeOnce(
+      {
+        network,
+        isTroubled: () => life.troubled,
+        propose: (peer) => propose(life, peer),
+        read: (peer) => read(life, peer),
+      },
+      life.weather.faults,
+    );
     network.timeline.after(network.random.between(...life.weather.faultEveryMs), strike);
   };
   network.timeline.after(network.random.between(50, 800), strike);

@@ -7,8 +7,22 @@ import { killRemaining } from '../../../src/postgres/processes.ts';
 import type { Attempt } from '../../../harness/attempt.ts';
 import { findReadWrite } from '../../../harness/connector.ts';
 import type { Target } from '../../../harness/session.ts';
-import { startStubbornWriter, startWriter, type Writer, type WriterSettings } from '../../../harness/writer.ts';
-import { configure, openPlace, PROBE, REPLICATION, sql, startPrimary, type Instance, type Place } from '../postgres/instances.ts';
+import {
+  startStubbornWriter,
+  startWriter,
+  type Writer,
+  type WriterSettings,
+} from '../../../harness/writer.ts';
+import {
+  configure,
+  openPlace,
+  PROBE,
+  REPLICATION,
+  sql,
+  startPrimary,
+  type Instance,
+  type Place,
+} from '../postgres/instances.ts';
 
 let place: Place;
 let first: Instance;
@@ -16,12 +30,25 @@ let second: Instance;
 let silent: Server;
 
 const client = { user: 'app', password: 'app-password', database: 'postgres', connectTimeoutMs: 250 };
-const common = { client, insert: 'INSERT INTO public.writes (id) VALUES ($1)', statementTimeoutMs: 1000, retryMs: 10, paceMs: 1 };
-const target = (instance: Instance): Target => ({ node: instance.name, host: '127.0.0.1', port: instance.port });
+const common = {
+  client,
+  insert: 'INSERT INTO public.writes (id) VALUES ($1)',
+  statementTimeoutMs: 1000,
+  retryMs: 10,
+  paceMs: 1,
+};
+const target = (instance: Instance): Target => ({
+  node: instance.name,
+  host: '127.0.0.1',
+  port: instance.port,
+});
 const settings = (name: string): WriterSettings => ({ ...common, name });
-const ofKind = (writer: Writer, outcome: Attempt['outcome']): Attempt[] => writer.attempts.filter((each) => each.outcome === outcome);
+const ofKind = (writer: Writer, outcome: Attempt['outcome']): Attempt[] =>
+  writer.attempts.filter((each) => each.outcome === outcome);
 const eventually = (what: string, condition: () => boolean | Promise<boolean>): Promise<true> =>
-  until({ what, timeoutMs: 30_000, everyMs: 5 }, async () => ((await condition()) ? (true as const) : undefined));
+  until({ what, timeoutMs: 30_000, everyMs: 5 }, async () =>
+    (await condition()) ? (true as const) : undefined,
+  );
 
 async function startServer(name: string): Promise<Instance> {
   const instance = await startPrimary(place, name);
@@ -76,7 +103,11 @@ afterAll(async () => {
 
 function silentTarget(): Target {
   const address = silent.address();
-  return { node: 'silent', host: '127.0.0.1', port: typeof address === 'object' && address !== null ? address.port : 0 };
+  return {
+    node: 'silent',
+    host: '127.0.0.1',
+    port: typeof address === 'object' && address !== null ? address.port : 0,
+  };
 }
 
 describe('the connector', () => {
@@ -95,7 +126,11 @@ describe('the connector', () => {
 
   test('notices a node that becomes read-write while it looks, and gives up when told', async () => {
     await setReadOnly(first, 'on');
-    const options = { targets: [target(first)], settings: { ...client, applicationName: 'test' }, retryMs: 10 };
+    const options = {
+      targets: [target(first)],
+      settings: { ...client, applicationName: 'test' },
+      retryMs: 10,
+    };
     expect(await findReadWrite({ ...options, signal: AbortSignal.timeout(100) })).toBeUndefined();
     const looking = findReadWrite({ ...options, signal: AbortSignal.timeout(20_000) });
     await setReadOnly(first, 'off');
@@ -118,12 +153,21 @@ describe('the writer', () => {
   test('does not take a cancelled wait for replication for an acknowledgement', async () => {
     await configure(first, { synchronousStandbys: { kind: 'nobody' } });
     await allowApp(first);
-    const writer = startWriter({ ...settings('cancelled'), statementTimeoutMs: 20_000, targets: [target(first)] });
+    const writer = startWriter({
+      ...settings('cancelled'),
+      statementTimeoutMs: 20_000,
+      targets: [target(first)],
+    });
     await eventually('a commit that waits', async () => {
-      const rows = await sql(first, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'cancelled' AND wait_event = 'SyncRep'");
+      const rows = await sql(
+        first,
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'cancelled' AND wait_event = 'SyncRep'",
+      );
       return rows.length > 0;
     });
-    await eventually('the outcome of the cancelled one', () => writer.attempts.some(({ reason }) => reason?.includes('canceling wait') === true));
+    await eventually('the outcome of the cancelled one', () =>
+      writer.attempts.some(({ reason }) => reason?.includes('canceling wait') === true),
+    );
     await writer.stop();
     const cancelled = writer.attempts.find(({ reason }) => reason?.includes('canceling wait') === true);
     expect(cancelled?.outcome).toBe('unknown');
@@ -146,7 +190,9 @@ describe('the writer', () => {
     await eventually('writes on pg1', () => ofKind(writer, 'acked').length >= 20);
     killRemaining(first.dataDirectory);
     await setReadOnly(second, 'off');
-    await eventually('writes on pg2', () => writer.attempts.some(({ node, outcome }) => node === 'pg2' && outcome === 'acked'));
+    await eventually('writes on pg2', () =>
+      writer.attempts.some(({ node, outcome }) => node === 'pg2' && outcome === 'acked'),
+    );
     await writer.stop();
     const nodes = ofKind(writer, 'acked').map(({ node }) => node);
     expect(nodes.lastIndexOf('pg1')).toBeLessThan(nodes.indexOf('pg2'));
@@ -155,13 +201,22 @@ describe('the writer', () => {
 
 test('the stubborn writer stays with its node and keeps its session through refusals', async () => {
   await setReadOnly(second, 'on');
-  const writer = startStubbornWriter({ ...settings('stubborn'), statementTimeoutMs: undefined, target: target(second) });
+  const writer = startStubbornWriter({
+    ...settings('stubborn'),
+    statementTimeoutMs: undefined,
+    target: target(second),
+  });
   await writer.connected(10_000);
   await eventually('refusals', () => ofKind(writer, 'failed').length >= 5);
-  const sessions = await sql(second, "SELECT backend_start FROM pg_stat_activity WHERE application_name = 'stubborn'");
+  const sessions = await sql(
+    second,
+    "SELECT backend_start FROM pg_stat_activity WHERE application_name = 'stubborn'",
+  );
   await setReadOnly(second, 'off');
   await eventually('an acknowledgement', () => ofKind(writer, 'acked').length >= 1);
-  expect(await sql(second, "SELECT backend_start FROM pg_stat_activity WHERE application_name = 'stubborn'")).toEqual(sessions);
+  expect(
+    await sql(second, "SELECT backend_start FROM pg_stat_activity WHERE application_name = 'stubborn'"),
+  ).toEqual(sessions);
   expect(ofKind(writer, 'failed')[0]?.reason).toMatch(/read-only/);
   await writer.stop();
 });

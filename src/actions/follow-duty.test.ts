@@ -1,0 +1,49 @@
+// Whether a standby can follow directly: its WAL lies on the log's history of timelines, not beyond where one was left.
+import { describe, expect, test } from 'vitest';
+import { nodeId, timeline } from '../base/ids.ts';
+import { lsn } from '../base/lsn.ts';
+import type { TimelineBranch } from '../cluster/state.ts';
+import type { Upstream } from '../failover/duties.ts';
+import { followObstacle } from './follow-duty.ts';
+
+const at = (on: number, position: number) => ({ timeline: timeline(on), position: lsn(BigInt(position)) });
+const branch = (on: number, parent: number, from: number): TimelineBranch => ({ timeline: timeline(on), parent: timeline(parent), switchLsn: lsn(BigInt(from)) });
+const upstream = (on: number, from?: ReturnType<typeof at>): Upstream => ({ node: nodeId('b'), host: 'b', port: 5432, timeline: timeline(on), from, isReady: from === undefined });
+
+/** 1 ─100→ 2 ─150→ 4; timeline 3 was given up. */
+const BRANCHES = [branch(2, 1, 100), branch(4, 2, 150)];
+
+describe('a standby can follow', () => {
+  test.each([
+    ['on the same timeline', at(4, 500)],
+    ['from the timeline before, at the switch point', at(2, 150)],
+    ['from the timeline before, below it', at(2, 120)],
+    ['from further back', at(1, 100)],
+  ])('%s', (_, standing) => {
+    expect(followObstacle(standing, upstream(4), BRANCHES)).toBeUndefined();
+  });
+
+  test('a candidate that is only being promoted, from where that stood', () => {
+    expect(followObstacle(at(2, 150), upstream(4, at(2, 150)), [branch(2, 1, 100)])).toBeUndefined();
+    expect(followObstacle(at(1, 90), upstream(4, at(2, 150)), [branch(2, 1, 100)])).toBeUndefined();
+  });
+});
+
+describe('a standby cannot follow', () => {
+  test.each([
+    ['beyond the switch point', at(2, 151), /its timeline 2, 0\/97 lies beyond 0\/96, where timeline 4 began/],
+    ['beyond an earlier one', at(1, 101), /lies beyond 0\/64, where timeline 2 began/],
+    ['from a timeline that was given up', at(3, 1), /its timeline 3, 0\/1 is not on the history of timeline 4/],
+    ['from a timeline above', at(5, 1), /is not on the history of timeline 4/],
+  ])('%s', (_, standing, reason) => {
+    expect(followObstacle(standing, upstream(4), BRANCHES)).toMatch(reason);
+  });
+
+  test('a candidate below it', () => {
+    expect(followObstacle(at(1, 101), upstream(2, at(1, 100)), [])).toMatch(/lies beyond/);
+  });
+
+  test('where the log does not know a timeline in between', () => {
+    expect(followObstacle(at(1, 50), upstream(4), [branch(4, 2, 150)])).toMatch(/not on the history/);
+  });
+});

@@ -1,0 +1,124 @@
+// What `sentinelctl status` says: the log's state, the agents' live word over it, and what a person should look at.
+import { describe, expect, test } from 'vitest';
+import { logIndex, peerId, term } from '../base/ids.ts';
+import { ALONE, A, B, C, type Log, MB, MC, P1, P2, P3, at, fencing, newLog, promoting, registration, running, runningAlone } from '../cluster/testing/example.ts';
+import { ALL_WELL, type SeenNodes, reportOf, viewOf } from '../failover/testing/view.ts';
+import type { StatusView } from '../transport/types.ts';
+import { type StatusOptions, buildStatus } from './status.ts';
+
+function statusOf(log: Log, seen: SeenNodes = ALL_WELL, more: Partial<StatusOptions> = {}): StatusView {
+  const view = viewOf(log, 10_000, seen);
+  return buildStatus({
+    cluster: 'shop',
+    self: P1,
+    atMs: 5,
+    nowMs: 10_000,
+    state: log.state,
+    consensus: { role: 'leader', term: term(3), leader: P1, commitIndex: logIndex(40), matchIndex: (peer) => (peer === P2 ? logIndex(39) : undefined) },
+    peers: [P1, P2, P3].map((peer, place) => ({ peer, host: `host${place}`, port: 7000 })),
+    isReachable: (peer) => peer !== P3,
+    reports: view.reports,
+    disowned: new Map(),
+    view,
+    ...more,
+  });
+}
+
+const nodes = (log: Log, seen?: SeenNodes) => statusOf(log, seen).groups[0]?.nodes ?? [];
+
+test('a healthy group', () => {
+  const status = statusOf(running());
+  expect(status).toMatchObject({ cluster: 'shop', answeredBy: 'p1', leader: 'p1', term: 3, commitIndex: 40, warnings: [] });
+  expect(status.groups).toMatchObject([{ group: 'main', phase: 'running', primary: 'a', rule: '1 of b, c', ruleChange: undefined }]);
+  expect(status.groups[0]?.nodes).toMatchObject([
+    { node: 'a', role: 'primary', state: 'running', timeline: 1, lsn: '0/64', sync: undefined, lagBytes: undefined },
+    { node: 'b', role: 'standby', state: 'streaming', sync: 'quorum', lagBytes: 0 },
+    { node: 'c', role: 'standby', state: 'streaming', sync: 'quorum', lagBytes: 0 },
+  ]);
+});
+
+test('the peers as far as this one knows', () => {
+  expect(statusOf(running()).peers).toEqual([
+    { peer: 'p1', address: 'host0:7000', role: 'leader', reachable: true, matchIndex: 40 },
+    { peer: 'p2', address: 'host1:7000', role: 'follower', reachable: true, matchIndex: 39 },
+    { peer: 'p3', address: 'host2:7000', role: 'unknown', reachable: false, matchIndex: undefined },
+  ]);
+  const lost = { role: 'candidate' as const, term: term(3), leader: undefined, commitIndex: logIndex(40), matchIndex: () => undefined };
+  expect(statusOf(running(), ALL_WELL, { consensus: lost }).peers.map((peer) => peer.role)).toEqual(['candidate', 'unknown', 'unknown']);
+});
+
+describe('a node', () => {
+  test('whose agent is silent is unknown, whatever it said before', () => {
+    expect(nodes(running(), { ...ALL_WELL, b: { ageMs: 3001 } })[1]).toMatchObject({ role: 'none', state: 'unknown', message: 'no report from its agent (peer p2)' });
+    expect(nodes(running(), { ...ALL_WELL, b: { ageMs: 3000, streamingFrom: A } })[1]).toMatchObject({ state: 'streaming' });
+  });
+
+  test('shows how far it is behind, never less than nothing', () => {
+    expect(nodes(running(), { ...ALL_WELL, b: { position: 40n, streamingFrom: A } })[1]).toMatchObject({ lagBytes: 60 });
+    expect(nodes(running(), { ...ALL_WELL, b: { position: 140n, streamingFrom: A } })[1]).toMatchObject({ lagBytes: 0 });
+    expect(nodes(running(), { ...ALL_WELL, a: undefined })[1]).toMatchObject({ lagBytes: undefined, sync: undefined });
+  });
+
+  test('is cut, being promoted, or what its agent says', () => {
+    const log = fencing();
+    log.must(at(log).cut(B, 100));
+    expect(nodes(log, { b: {}, c: {} }).map((node) => node.state)).toEqual(['unknown', 'cut', 'running']);
+    expect(nodes(promoting(), { b: {}, c: { condition: 'cloning', message: '3 MB' } })).toMatchObject([{}, { state: 'promoting' }, { state: 'cloning', message: '3 MB' }]);
+  });
+
+  test('names the peers that hold it for down, and why', () => {
+    const log = running();
+    log.must(at(log).down(P2));
+    expect(nodes(log)[0]).toMatchObject({ heldDownBy: ['p2: refused'] });
+  });
+});
+
+test('a pending change is shown beside the rule', () => {
+  const log = running();
+  log.must(at(log).change({ members: [MB], acks: 1 }));
+  expect(statusOf(log).groups[0]).toMatchObject({ rule: '1 of b, c', ruleChange: '1 of b' });
+  expect(statusOf(runningAlone()).groups[0]).toMatchObject({ rule: 'alone' });
+});
+
+describe('warns', () => {
+  const warnings = (log: Log, seen?: SeenNodes, more?: Partial<StatusOptions>) => statusOf(log, seen, more).warnings.join('\n');
+  const leaderless = { role: 'follower' as const, term: term(3), leader: undefined, commitIndex: logIndex(40), matchIndex: () => undefined };
+
+  test('that there is no Raft leader', () => {
+    expect(warnings(running(), ALL_WELL, { consensus: leaderless })).toMatch(/no Raft leader: PostgreSQL goes on/);
+  });
+
+  test('that two nodes run as primary', () => {
+    expect(warnings(running(), { ...ALL_WELL, c: { condition: 'primary' } })).toMatch(/group main: a and c both run as primary/);
+  });
+
+  test('that a failover could not be completed now, and why', () => {
+    expect(warnings(running(), { ...ALL_WELL, c: undefined })).toMatch(/could not fail over now: .*1 of 2/);
+    expect(warnings(runningAlone())).toMatch(/acknowledged writes alone/);
+    const leaving = running();
+    leaving.must(at(leaving).change(ALONE));
+    expect(warnings(leaving)).toMatch(/could not fail over now/);
+  });
+
+  test('of an agent that cannot do its duty, and of a standby that is far behind', () => {
+    expect(warnings(running(), { ...ALL_WELL, b: { condition: 'failed', message: 'disk full' } })).toMatch(/b: disk full/);
+    const far: SeenNodes = { ...ALL_WELL, a: { condition: 'primary', position: 100n << 20n }, b: { position: 0n }, c: { position: 100n << 20n } };
+    expect(warnings(running(), far)).toMatch(/b is 100 MB behind/);
+    expect(warnings(running(), far)).not.toMatch(/c is/);
+  });
+
+  test('of a group that is not created yet, or cannot be', () => {
+    const log = newLog();
+    log.must(registration(B), registration(C));
+    expect(warnings(log, {})).toMatch(/group main is not created yet; registered so far: b, c/);
+    log.must(registration(B, MB), registration(C, MC));
+    expect(warnings(log, {})).toMatch(/b and c each hold a database/);
+  });
+
+  test('of a node that the log does not take, and of one with the name of another', () => {
+    const log = newLog();
+    expect(warnings(log, { a: { message: 'another database' } })).toMatch(/a \(peer p1\) is not registered: another database/);
+    const report = { ...reportOf(running(), A, {}), peer: peerId('p9') };
+    expect(warnings(running(), ALL_WELL, { disowned: new Map([[report.peer, { report, receivedAtMs: 9000 }]]) })).toMatch(/peer p9: its node a is another peer's/);
+  });
+});

@@ -1,0 +1,306 @@
+// What the leader proposes, phase by phase, and when. That proposing is safe is apply's business (src/cluster).
+import { describe, expect, test } from 'vitest';
+import { peerId, timeline } from '../base/ids.ts';
+import type { Command } from '../cluster/commands.ts';
+import { A, ALONE, B, C, GROUP, MA, MB, MC, P1, P2, P3, at, creating, fencing, newLog, promoted, promoting, registration, running, runningAlone } from '../cluster/testing/example.ts';
+import { applyVoters } from '../cluster/apply.ts';
+import { failoverObstacle } from './decide.ts';
+import { ALL_WELL, leaderOf, type SeenNodes, viewOf } from './testing/view.ts';
+
+const kinds = (commands: readonly Command[]): string[] => commands.map((command) => command.kind);
+const WITHOUT_A: SeenNodes = { ...ALL_WELL, a: undefined };
+const SETTLED_MS = 10_000;
+
+describe('creating groups', () => {
+  test('waits until every voter has registered a node', () => {
+    const log = newLog();
+    const leader = leaderOf(log);
+    log.must(registration(A), registration(B));
+    expect(leader.at(0)).toEqual([]);
+    log.must(registration(C));
+    expect(leader.at(10)).toEqual([{ kind: 'create-group', group: GROUP, primary: A }]);
+  });
+
+  test('waits only for a while, a witness never registers one', () => {
+    const log = newLog();
+    const leader = leaderOf(log);
+    log.must(registration(B), registration(C));
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(29_999)).toEqual([]);
+    expect(leader.at(30_000)).toEqual([{ kind: 'create-group', group: GROUP, primary: B }]);
+  });
+
+  test('begins to wait anew at another leader', () => {
+    const log = newLog();
+    const leader = leaderOf(log);
+    log.must(registration(B), registration(C));
+    leader.at(0);
+    leader.change();
+    expect(leader.at(30_000)).toEqual([]);
+  });
+
+  test('chooses the node that has data, else by priority, else by name; nothing where two have data', () => {
+    const log = newLog();
+    const leader = leaderOf(log);
+    log.must(registration(A), { ...registration(B), priority: 5 }, registration(C));
+    expect(leader.at(0)).toMatchObject([{ primary: B }]);
+    log.must(registration(C, MC));
+    expect(leader.at(0)).toMatchObject([{ primary: C }]);
+    log.must(registration(A, MA));
+    expect(leader.at(0)).toEqual([]);
+  });
+
+  test('waits for the first primary', () => {
+    expect(leaderOf(creating()).at(SETTLED_MS)).toEqual([]);
+  });
+});
+
+describe('a running group', () => {
+  test('that is well is left alone', () => {
+    expect(leaderOf(running()).at(SETTLED_MS)).toEqual([]);
+  });
+
+  test('is failed over at once when a quorum holds its primary for down', () => {
+    const log = running();
+    log.must(at(log).down(P1), at(log).down(P3));
+    expect(leaderOf(log, WITHOUT_A).at(0)).toEqual([{ kind: 'begin-failover', group: GROUP, epoch: log.epoch, cause: { kind: 'down' } }]);
+  });
+
+  test('is not failed over on less than a quorum, or on what was judged of an earlier epoch', () => {
+    const log = running();
+    log.must(at(log).down(P1));
+    expect(leaderOf(log, WITHOUT_A).at(0)).toEqual([]);
+    const resumed = fencing();
+    resumed.must(at(resumed).up(P1), at(resumed).resume(), at(resumed).down(P3));
+    expect(kinds(leaderOf(resumed, WITHOUT_A).at(0))).not.toContain('begin-failover');
+  });
+
+  test.each<[string, SeenNodes]>([
+    ['whose agent was never heard of', { ...WITHOUT_A, c: undefined }],
+    ['whose agent fell silent', { ...WITHOUT_A, c: { condition: 'standby', ageMs: 1001 } }],
+    ['that is being cloned', { ...WITHOUT_A, c: { condition: 'cloning' } }],
+    ['that is stopped', { ...WITHOUT_A, c: { condition: 'stopped' } }],
+    ['whose agent has failed', { ...WITHOUT_A, c: { condition: 'failed' } }],
+  ])('is not failed over while a member is needed %s', (_, seen) => {
+    const log = running();
+    log.must(at(log).down(P1), at(log).down(P2));
+    expect(leaderOf(log, seen).at(0)).toEqual([]);
+    expect(failoverObstacle(log.state, log.group, viewOf(log, 0, seen))).toMatch(/1 of 2/);
+  });
+
+  test('is not failed over while the primary may have acknowledged alone', () => {
+    const log = runningAlone();
+    log.must(at(log).down(P1), at(log).down(P2));
+    expect(leaderOf(log, WITHOUT_A).at(0)).toEqual([]);
+    const leaving = running();
+    leaving.must(at(leaving).change(ALONE), at(leaving).down(P1), at(leaving).down(P2));
+    expect(leaderOf(leaving, WITHOUT_A).at(0)).toEqual([]);
+    expect(failoverObstacle(leaving.state, leaving.group, viewOf(leaving, 0))).toMatch(/alone/);
+  });
+});
+
+describe('fencing', () => {
+  test('proposes nothing before enough have reported', () => {
+    const log = fencing();
+    expect(leaderOf(log, WITHOUT_A).at(0)).toEqual([]);
+    log.must(at(log).cut(B, 100));
+    expect(leaderOf(log, WITHOUT_A).at(0)).toEqual([]);
+  });
+
+  test('promotes the best at once, onto a timeline above all others, with those that can follow directly', () => {
+    const log = fencing();
+    log.must(at(log).cut(B, 90), at(log).cut(C, 100));
+    const [command] = leaderOf(log, WITHOUT_A).at(0);
+    expect(command).toEqual({ kind: 'promote', group: GROUP, epoch: log.epoch, candidate: C, timeline: timeline(2), rule: { members: [MB], acks: 1 } });
+    if (command !== undefined) log.must(command);
+  });
+
+  test('goes above a timeline that was only reported', () => {
+    const log = fencing(running({ members: [MB], acks: 1 }));
+    log.must(at(log).cut(C, 90, { timeline: timeline(9) }), at(log).cut(B, 100));
+    expect(leaderOf(log).at(0)).toMatchObject([{ candidate: B, timeline: 10, rule: ALONE }]);
+  });
+
+  test('lets priority decide between equals, then the name', () => {
+    const log = fencing();
+    log.must(at(log).cut(C, 100), at(log).cut(B, 100));
+    expect(leaderOf(log).at(0)).toMatchObject([{ candidate: B }]);
+    log.must({ ...registration(C, MC), priority: 1 });
+    expect(leaderOf(log).at(0)).toMatchObject([{ candidate: C }]);
+  });
+
+  test('chooses the former primary again only where nobody else may be', () => {
+    const log = fencing();
+    log.must(at(log).cut(A, 120), at(log).cut(B, 100));
+    expect(leaderOf(log).at(0)).toMatchObject([{ candidate: A, rule: { members: [MB], acks: 1 } }]);
+    log.must(at(log).cut(C, 90));
+    expect(leaderOf(log).at(0)).toMatchObject([{ candidate: B }]);
+  });
+
+  test('every promotion it proposes is one that apply takes', () => {
+    for (const reports of [[B, C], [A, B], [A], [A, C], [A, B, C]]) {
+      const log = fencing();
+      for (const [place, node] of reports.entries()) log.must(at(log).cut(node, 100 - place));
+      const [command] = leaderOf(log).at(0);
+      expect(command?.kind).toBe('promote');
+      if (command !== undefined) log.must(command);
+    }
+  });
+
+  test('gives the group back when the primary turns out to be well, not at once', () => {
+    const log = fencing();
+    log.must(at(log).up(P1));
+    const leader = leaderOf(log);
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(999)).toEqual([]);
+    expect(kinds(leader.at(1000))).toEqual(['resume']);
+  });
+
+  test.each<[string, SeenNodes, boolean]>([
+    ['a quorum holds it for down', ALL_WELL, false],
+    ['its agent is silent', WITHOUT_A, true],
+  ])('does not give it back while %s', (_, seen, isUp) => {
+    const log = fencing();
+    if (isUp) log.must(at(log).up(P1));
+    const leader = leaderOf(log, seen);
+    leader.at(0);
+    expect(leader.at(60_000)).toEqual([]);
+  });
+
+  test('does not give it back to a candidate that may never have opened its timeline', () => {
+    const log = promoting();
+    log.must(at(log).failed(B));
+    log.must(at(log).begin({ kind: 'promotion-failed' }));
+    const leader = leaderOf(log);
+    leader.at(0);
+    expect(leader.at(60_000)).toEqual([]);
+  });
+});
+
+describe('a planned switchover', () => {
+  const planned = (to: typeof B | 'anybody' = B) => {
+    const log = running();
+    log.must(at(log).begin({ kind: 'planned', to: to === 'anybody' ? undefined : to }));
+    return log;
+  };
+  const handedOver = (to: typeof B | 'anybody' = B) => {
+    const log = planned(to);
+    log.must(at(log).cut(A, 120, { stopped: true }));
+    return log;
+  };
+
+  test('waits for the primary to hand over, and calls it off after a minute', () => {
+    const leader = leaderOf(planned());
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(59_999)).toEqual([]);
+    expect(kinds(leader.at(60_000))).toEqual(['resume']);
+  });
+
+  test('becomes a failover when the primary dies while it hands over, but not for the moment of its stop', () => {
+    const log = planned();
+    const leader = leaderOf(log, WITHOUT_A);
+    leader.at(0);
+    log.must(at(log).down(P1), at(log).down(P2));
+    expect(leader.at(100)).toEqual([]);
+    expect(leader.at(3000)).toEqual([]);
+    expect(leader.at(3100)).toMatchObject([{ kind: 'begin-failover', cause: { kind: 'down' } }]);
+  });
+
+  test('promotes its target as soon as that holds all of it', () => {
+    const log = handedOver();
+    log.must(at(log).cut(C, 120));
+    expect(leaderOf(log).at(0)).toEqual([]);
+    log.must(at(log).cut(B, 120));
+    expect(leaderOf(log).at(0)).toMatchObject([{ kind: 'promote', candidate: B }]);
+  });
+
+  test('takes another standby when the target does not come, else the old primary', () => {
+    const other = handedOver();
+    other.must(at(other).cut(C, 120));
+    const leader = leaderOf(other);
+    leader.at(0);
+    expect(leader.at(2999)).toEqual([]);
+    expect(leader.at(3000)).toMatchObject([{ candidate: C }]);
+    const back = leaderOf(handedOver());
+    back.at(0);
+    expect(back.at(3000)).toMatchObject([{ candidate: A }]);
+  });
+
+  test('without a target takes the first standby that holds all of it', () => {
+    const log = handedOver('anybody');
+    const leader = leaderOf(log);
+    expect(leader.at(0)).toEqual([]);
+    log.must(at(log).cut(C, 120));
+    expect(leader.at(10)).toMatchObject([{ candidate: C }]);
+  });
+});
+
+describe('promoting', () => {
+  test('waits', () => {
+    const leader = leaderOf(promoting());
+    leader.at(0);
+    expect(leader.at(SETTLED_MS)).toEqual([]);
+  });
+
+  test('begins a new epoch when the candidate says that it failed', () => {
+    const log = promoting();
+    log.must(at(log).failed(B));
+    expect(leaderOf(log).at(0)).toMatchObject([{ kind: 'begin-failover', cause: { kind: 'promotion-failed' } }]);
+  });
+
+  test('begins a new epoch when the candidate is down, unless its promotion is only just under way', () => {
+    const log = promoting();
+    log.must(at(log).down(P1), at(log).down(P2));
+    const leader = leaderOf(log);
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(2999)).toEqual([]);
+    expect(leader.at(3000)).toMatchObject([{ kind: 'begin-failover', cause: { kind: 'down' } }]);
+  });
+
+  test('a former primary that is chosen again is not failed over for what was judged of it before', () => {
+    const log = fencing();
+    log.must(at(log).down(P1), at(log).down(P2), at(log).cut(A, 120), at(log).cut(B, 100));
+    const leader = leaderOf(log, { ...ALL_WELL, a: { condition: 'primary', streamsTo: [B] }, c: undefined });
+    const [chosen] = leader.at(0);
+    if (chosen !== undefined) log.must(chosen);
+    expect(leader.at(50)).toEqual([]);
+    log.must(at(log).promoted(A, 2, 120));
+    expect(kinds(leader.at(100))).not.toContain('begin-failover');
+    log.must(at(log).up(P1), at(log).up(P2));
+    expect(kinds(leader.at(SETTLED_MS))).not.toContain('begin-failover');
+  });
+
+  test('one that stays down is failed over once it had its time', () => {
+    const log = promoting();
+    const leader = leaderOf(log, { a: undefined, b: undefined, c: { condition: 'standby' } });
+    leader.at(0);
+    log.must(at(log).promoted(B, 2, 100), at(log).down(P1), at(log).down(P2));
+    expect(leader.at(2000)).toEqual([]);
+    expect(kinds(leader.at(3000))).toEqual(['begin-failover']);
+  });
+
+  test('another leader, which did not see the promotion, does not wait', () => {
+    const log = promoted();
+    log.must(at(log).down(P1), at(log).down(P2));
+    expect(kinds(leaderOf(log).at(0))).toEqual(['begin-failover']);
+  });
+});
+
+test('what is not asked about in a round is forgotten: a condition has to last', () => {
+  const log = fencing();
+  log.must(at(log).up(P1));
+  const leader = leaderOf(log);
+  leader.at(0);
+  log.must(at(log).resume());
+  leader.at(900);
+  fencing(log);
+  log.must(at(log).up(P1));
+  expect(leader.at(1000)).toEqual([]);
+});
+
+test('a quorum is one of the voters in force', () => {
+  const log = running();
+  log.must(at(log).down(P1), at(log).down(P2));
+  log.state = applyVoters(log.state, log.state.appliedIndex, [P1, P2, P3, peerId('p4')]);
+  expect(leaderOf(log, WITHOUT_A).at(0)).toEqual([]);
+});

@@ -1,0 +1,103 @@
+// Which rule the leader wants: whoever streams comes in at once, whoever is gone leaves after a while.
+import { describe, expect, test } from 'vitest';
+import { epoch, memberId } from '../base/ids.ts';
+import { ALONE, B, C, MB, MC, RULE_BC, at, running, runningAlone } from '../cluster/testing/example.ts';
+import { ALL_WELL, leaderOf, type SeenNodes } from './testing/view.ts';
+
+const streaming = (...nodes: readonly (typeof B)[]): SeenNodes => ({ ...ALL_WELL, a: { condition: 'primary', streamsTo: nodes } });
+const change = (next: unknown) => [{ kind: 'begin-rule-change', next }];
+
+describe('a standby comes into the rule', () => {
+  test('at once when it streams and its agent is reachable', () => {
+    const log = runningAlone();
+    expect(leaderOf(log, streaming(B)).at(0)).toMatchObject(change({ members: [MB], acks: 1 }));
+    expect(leaderOf(log).at(0)).toMatchObject(change(RULE_BC));
+  });
+
+  test.each<[string, SeenNodes]>([
+    ['it does not stream', streaming()],
+    ['its agent is silent', { ...ALL_WELL, b: { condition: 'standby', ageMs: 2000 }, c: undefined }],
+    ['it is not up as a standby', { ...ALL_WELL, b: { condition: 'starting' }, c: { condition: 'cloning' } }],
+    ['its data directory is not the registered one', { ...ALL_WELL, b: { member: memberId('b_0000000f') }, c: undefined }],
+    ['the primary is silent', { ...ALL_WELL, a: { condition: 'primary', streamsTo: [B, C], ageMs: 2000 } }],
+    ['the primary is not up', { ...ALL_WELL, a: { condition: 'starting', streamsTo: [B, C] } }],
+    ['the primary does not know of this epoch yet', { ...ALL_WELL, a: { condition: 'primary', streamsTo: [B, C], fenceEpoch: epoch(1) } }],
+  ])('not while %s', (_, seen) => {
+    expect(leaderOf(runningAlone(), seen).at(0)).toEqual([]);
+  });
+});
+
+describe('a member leaves the rule', () => {
+  test.each<[string, SeenNodes]>([
+    ['it no longer streams', streaming(B)],
+    ['its agent cannot be reached', { ...ALL_WELL, c: { condition: 'standby', ageMs: 5000 } }],
+  ])('700 ms after %s', (_, seen) => {
+    const leader = leaderOf(running(), seen);
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(699)).toEqual([]);
+    expect(leader.at(700)).toMatchObject(change({ members: [MB], acks: 1 }));
+  });
+
+  test('not when it came back in between', () => {
+    const leader = leaderOf(running());
+    leader.at(0, streaming(B));
+    leader.at(400, ALL_WELL);
+    expect(leader.at(800, streaming(B))).toEqual([]);
+  });
+
+  test('not on the word of a leader that has only just been elected', () => {
+    const leader = leaderOf(running(), streaming(B));
+    leader.at(0);
+    leader.change();
+    expect(leader.at(700)).toEqual([]);
+  });
+
+  test('the last one too: writes go on alone', () => {
+    const leader = leaderOf(running({ members: [MB], acks: 1 }), { ...streaming(), c: undefined });
+    leader.at(0);
+    expect(leader.at(700)).toMatchObject(change(ALONE));
+  });
+});
+
+describe('while a change is under way', () => {
+  test('no other is begun', () => {
+    const log = running();
+    log.must(at(log).change({ members: [MB], acks: 1 }));
+    const leader = leaderOf(log, streaming(B, C));
+    leader.at(0);
+    expect(leader.at(5000)).toEqual([]);
+  });
+
+  test('it is widened when its own members can no longer complete it', () => {
+    const log = running();
+    log.must(at(log).change({ members: [MB], acks: 1 }));
+    const leader = leaderOf(log, streaming(C));
+    expect(leader.at(0)).toEqual([]);
+    const [command] = leader.at(700);
+    expect([command]).toMatchObject(change(RULE_BC));
+    if (command !== undefined) log.must(command);
+    log.must(at(log).commitRule());
+    leader.at(800);
+    expect(leader.at(1500)).toMatchObject(change({ members: [MC], acks: 1 }));
+  });
+
+  test('it is not widened where nobody else is there', () => {
+    const log = running();
+    log.must(at(log).change({ members: [MB], acks: 1 }));
+    const leader = leaderOf(log, streaming());
+    leader.at(0);
+    expect(leader.at(5000)).toEqual([]);
+  });
+
+  test('from alone it is replaced or given up', () => {
+    const log = runningAlone();
+    log.must(at(log).change({ members: [MB], acks: 1 }));
+    expect(leaderOf(log, streaming(B, C)).at(0)).toMatchObject(change(RULE_BC));
+    const leader = leaderOf(log, streaming());
+    leader.at(0);
+    const [command] = leader.at(700);
+    expect([command]).toMatchObject(change(ALONE));
+    if (command !== undefined) log.must(command);
+    expect(log.group.next).toBeUndefined();
+  });
+});
