@@ -5,7 +5,13 @@ import { SummaryReporter } from './test/tooling/summary-reporter.ts';
 // hangs: no test asserts a speed.
 export default defineConfig({
   test: {
-    include: ['src/**/*.test.ts', 'harness/**/*.test.ts', 'bench/**/*.test.ts', 'test/**/*.test.ts'],
+    include: [
+      'src/**/*.test.ts',
+      'harness/**/*.test.ts',
+      'bench/**/*.test.ts',
+      'demo/**/*.test.ts',
+      'test/**/*.test.ts',
+    ],
     exclude: ['test/chaos/**', 'test/fixtures/**', 'node_modules/**', 'dist/**'],
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -25,7 +25,9 @@ export interface AgentOptions {
   readonly fence: FenceFile;
   readonly timing: AgentTiming;
   readonly protections: Protections;
-  readonly propose: (command: Command) => Promise<{ readonly kind: 'applied' | 'refused' | 'unknown'; readonly reason?: string }>;
+  readonly propose: (
+    command: Command,
+  ) => Promise<{ readonly kind: 'applied' | 'refused' | 'unknown'; readonly reason?: string }>;
   /** Reads the duty through the leader: what the log says after this call; undefined where nobody answers. */
   readonly readDuty: () => Promise<Duty | undefined>;
   readonly registered: () => NodeState | undefined;
@@ -58,9 +60,19 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let passing = new AbortController();
   let wake = (): void => undefined;
   let end: UnexpectedEnd | undefined;
-  let activity: { readonly condition: NodeCondition | undefined; readonly message: string | undefined } = { condition: undefined, message: undefined };
+  let activity: { readonly condition: NodeCondition | undefined; readonly message: string | undefined } = {
+    condition: undefined,
+    message: undefined,
+  };
   let member: MemberId | undefined;
-  let refusal: { readonly wish: string; readonly reason: string | undefined; readonly untilMs: number; readonly pauseMs: number } | undefined;
+  let refusal:
+    | {
+        readonly wish: string;
+        readonly reason: string | undefined;
+        readonly untilMs: number;
+        readonly pauseMs: number;
+      }
+    | undefined;
   /** False until the log was read through a leader: before that nobody knows what is registered. */
   let isTold = false;
   let doneFor = 0;
@@ -77,17 +89,21 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const isClean = (await readControlData(dataDirectory).catch(() => undefined))?.state === 'shut down';
     const noted: UnexpectedEnd = { atMs: performance.now(), isClean };
     end = noted;
-    options.log('warn', isClean ? 'PostgreSQL was shut down by somebody else' : 'PostgreSQL has crashed or was killed');
+    options.log(
+      'warn',
+      isClean ? 'PostgreSQL was shut down by somebody else' : 'PostgreSQL has crashed or was killed',
+    );
     if (isClean) await delay(options.timing.restartGraceMs, closing.signal);
     if (end === noted && !closing.signal.aborted && instance.postmaster() === undefined) options.onGone();
-    void sendReport();
+    report();
     wake();
   };
 
   const propose: AgentOptions['propose'] = async (command) => {
     const outcome = await options.propose(command);
     if (outcome.kind === 'refused') options.log('warn', `the log refused ${command.kind}: ${outcome.reason}`);
-    if (outcome.kind === 'unknown' && !closing.signal.aborted) options.log('warn', `${command.kind}: no answer from a Raft leader; trying again`);
+    if (outcome.kind === 'unknown' && !closing.signal.aborted)
+      options.log('warn', `${command.kind}: no answer from a Raft leader; trying again`);
     return outcome;
   };
 
@@ -108,7 +124,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     activity(condition, message) {
       if (activity.condition === condition && activity.message === message) return;
       activity = { condition, message };
-      void sendReport();
+      report();
     },
     unexpectedEnd: () => end,
     clearUnexpectedEnd() {
@@ -147,18 +163,41 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const wish = `${host} ${port} ${priority} ${member} ${systemIdentifier}`;
     const earlier = refusal?.wish === wish ? refusal : undefined;
     if (earlier !== undefined && performance.now() < earlier.untilMs) return false;
-    const outcome = await propose({ kind: 'register-node', ...options.registration, member, systemIdentifier });
+    const outcome = await propose({
+      kind: 'register-node',
+      ...options.registration,
+      member,
+      systemIdentifier,
+    });
     const isRepeated = earlier !== undefined && outcome.kind === 'refused';
     const pauseMs = isRepeated ? Math.min(2 * earlier.pauseMs, REGISTER_AGAIN_MS_MAX) : REGISTER_AGAIN_MS;
-    refusal = outcome.kind === 'applied' ? undefined : { wish, reason: outcome.reason, untilMs: performance.now() + pauseMs, pauseMs };
+    refusal =
+      outcome.kind === 'applied'
+        ? undefined
+        : { wish, reason: outcome.reason, untilMs: performance.now() + pauseMs, pauseMs };
     return outcome.kind === 'applied';
   };
 
   const sendReport = async (): Promise<void> => {
     reportCount += 1;
     const sequence = reportCount;
-    const report = await buildReport({ instance, peer: options.peer, fenceEpoch: options.fence.epoch, member, activity, sequence, startedAtMs: STARTED_AT_MS });
+    const report = await buildReport({
+      instance,
+      peer: options.peer,
+      fenceEpoch: options.fence.epoch,
+      member,
+      activity,
+      sequence,
+      startedAtMs: STARTED_AT_MS,
+    });
     if (!closing.signal.aborted) options.onReport(report);
+  };
+
+  /** A report never throws; what cannot be read is left out. */
+  const report = (): void => {
+    sendReport().catch((error: unknown) =>
+      options.log('warn', 'no report sent', { error: (error as Error).message }),
+    );
   };
 
   const pass = async (signal: AbortSignal): Promise<void> => {
@@ -192,7 +231,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       } catch (error) {
         if (!signal.aborted) {
           const message = (error as Error).message;
-          if (activity.message !== message) options.log('error', `cannot do its duty (${duty.kind})`, { error: message });
+          if (activity.message !== message)
+            options.log('error', `cannot do its duty (${duty.kind})`, { error: message });
           context.activity(instance.postmaster() === undefined ? 'failed' : undefined, message);
           pauseMs = RETRY_MS;
         }
@@ -202,7 +242,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const running = loop();
-  const reporter = setInterval(() => void sendReport(), REPORT_EVERY_MS);
+  const reporter = setInterval(report, REPORT_EVERY_MS);
 
   return {
     setDuty(next) {
@@ -229,7 +269,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
 const CLOSE_TIMEOUT_MS = 5000;
 
-async function carryOut(context: AgentContext, duty: Exclude<Duty, { kind: 'none' }>, signal: AbortSignal): Promise<void> {
+async function carryOut(
+  context: AgentContext,
+  duty: Exclude<Duty, { kind: 'none' }>,
+  signal: AbortSignal,
+): Promise<void> {
   switch (duty.kind) {
     case 'create':
       return carryOutCreate(context, duty, signal);
@@ -262,5 +306,5 @@ function keyOf(duty: Duty): string {
   }
 }
 
-const bigintAsText = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : value);
-
+const bigintAsText = (_key: string, value: unknown): unknown =>
+  typeof value === 'bigint' ? value.toString() : value;

@@ -1,13 +1,12 @@
 // What the steps of every duty are given: the local instance, the log, and how to say what is being done.
 import type { Epoch, MemberId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
-import type { Command } from '../cluster/commands.ts';
+import type { Command, SyncRule } from '../cluster/commands.ts';
 import type { NodeCondition } from '../cluster/report.ts';
 import type { GroupState, NodeState } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
 import type { QueryOptions } from '../postgres/session.ts';
 import type { SynchronousStandbys } from '../postgres/settings.ts';
-import type { SyncRule } from '../cluster/commands.ts';
 import type { FenceFile } from './fence-file.ts';
 import type { Instance } from './instance.ts';
 

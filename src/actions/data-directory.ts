@@ -21,15 +21,26 @@ export async function inspectDataDirectory(dataDirectory: string, node: NodeId):
   });
   if (names.length === 0) return { kind: 'absent' };
   if (!names.includes('PG_VERSION')) {
-    return { kind: 'foreign', reason: `${dataDirectory} holds files (${names.slice(0, 3).join(', ')}) but no PostgreSQL; empty it or set another data_directory` };
+    return {
+      kind: 'foreign',
+      reason: `${dataDirectory} holds files (${names.slice(0, 3).join(', ')}) but no PostgreSQL; empty it or set another data_directory`,
+    };
   }
-  if (await isRewindInterrupted(dataDirectory)) return { kind: 'unfit', reason: 'a pg_rewind was interrupted' };
+  if (await isRewindInterrupted(dataDirectory))
+    return { kind: 'unfit', reason: 'a pg_rewind was interrupted' };
   try {
     const control = await readControlData(dataDirectory);
-    return { kind: 'ready', control, member: await readMember({ dataDirectory, node, systemIdentifier: control.systemIdentifier }) };
+    return {
+      kind: 'ready',
+      control,
+      member: await readMember({ dataDirectory, node, systemIdentifier: control.systemIdentifier }),
+    };
   } catch (error) {
     const { message } = error as Error;
     if (names.includes(MEMBER_FILE)) return { kind: 'unfit', reason: message };
-    return { kind: 'foreign', reason: `${dataDirectory} holds a PostgreSQL that pg-sentinel has not made and cannot read (${message}); restore it or move it away` };
+    return {
+      kind: 'foreign',
+      reason: `${dataDirectory} holds a PostgreSQL that pg-sentinel has not made and cannot read (${message}); restore it or move it away`,
+    };
   }
 }

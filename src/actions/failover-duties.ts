@@ -19,16 +19,26 @@ import { keepSlots } from './slots.ts';
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 
 /** Ends every WAL stream, replays what is here, and reports it (docs/failover.md, step 2). */
-export async function carryOutCut(context: AgentContext, duty: DutyOf<'cut'>, signal: AbortSignal): Promise<void> {
+export async function carryOutCut(
+  context: AgentContext,
+  duty: DutyOf<'cut'>,
+  signal: AbortSignal,
+): Promise<void> {
   const raising = context.fence.raise(duty.epoch);
   raising.catch(() => undefined);
-  const standing = hasReported(context) ? undefined : await cutOff(context, { wasPrimary: duty.wasPrimary, epoch: duty.epoch, signal, kind: 'cut' });
+  const standing = hasReported(context)
+    ? undefined
+    : await cutOff(context, { wasPrimary: duty.wasPrimary, epoch: duty.epoch, signal, kind: 'cut' });
   await raising;
   if (standing !== undefined) await report(context, duty, standing, false);
 }
 
 /** Stops cleanly, so that all WAL is shipped, and reports where it ends. */
-export async function carryOutHandOver(context: AgentContext, duty: DutyOf<'hand-over'>, signal: AbortSignal): Promise<void> {
+export async function carryOutHandOver(
+  context: AgentContext,
+  duty: DutyOf<'hand-over'>,
+  signal: AbortSignal,
+): Promise<void> {
   const { instance } = context;
   const { dataDirectory } = instance.options;
   if (hasReported(context)) return;
@@ -36,16 +46,25 @@ export async function carryOutHandOver(context: AgentContext, duty: DutyOf<'hand
     if (!(await context.confirms('hand-over', duty.epoch))) return;
     // While it checkpoints, writes go on; the stop then has little left to flush.
     context.activity(undefined, 'checkpoint before the switchover');
-    await checkpoint(instance.session, { timeoutMs: CHECKPOINT_TIMEOUT_MS, signal }).catch((error: unknown) => {
-      signal.throwIfAborted();
-      context.log('warn', 'checkpoint before the switchover failed; the stop will take longer', { error: (error as Error).message });
-    });
+    await checkpoint(instance.session, { timeoutMs: CHECKPOINT_TIMEOUT_MS, signal }).catch(
+      (error: unknown) => {
+        signal.throwIfAborted();
+        context.log('warn', 'checkpoint before the switchover failed; the stop will take longer', {
+          error: (error as Error).message,
+        });
+      },
+    );
     context.activity('stopping', 'stopping cleanly for a switchover');
     await instance.stop({ fastMs: HAND_OVER_FAST_MS, signal });
   }
   const control = await readControlData(dataDirectory);
   if (control.state === 'shut down') {
-    await report(context, duty, { timeline: duty.timeline, position: endOfShutdown(control.checkpoint) }, true);
+    await report(
+      context,
+      duty,
+      { timeline: duty.timeline, position: endOfShutdown(control.checkpoint) },
+      true,
+    );
     return;
   }
   // It did not stop cleanly: only as a standby that replays its own WAL can it say where that ends.
@@ -62,13 +81,19 @@ export function endOfShutdown(checkpoint: Lsn): Lsn {
 }
 
 /** Opens exactly the assigned timeline, with the new rule in force from the start; anything else is stopped at once. */
-export async function carryOutPromote(context: AgentContext, duty: DutyOf<'promote'>, signal: AbortSignal): Promise<void> {
+export async function carryOutPromote(
+  context: AgentContext,
+  duty: DutyOf<'promote'>,
+  signal: AbortSignal,
+): Promise<void> {
   const { instance } = context;
   const { dataDirectory } = instance.options;
   let promotion: Promotion;
   try {
     const confirmation = context.confirms('promote', duty.epoch);
-    const standing = standingCut(context, duty.epoch) ?? (await cutOff(context, { epoch: duty.epoch, signal, isPromotion: true }));
+    const standing =
+      standingCut(context, duty.epoch) ??
+      (await cutOff(context, { epoch: duty.epoch, signal, isPromotion: true }));
     if (!(await confirmation)) {
       context.activity('standby', 'not promoted: the log cannot be read through a leader, or says otherwise');
       return;
@@ -95,7 +120,13 @@ export async function carryOutPromote(context: AgentContext, duty: DutyOf<'promo
     const reason = (error as Error).message;
     context.log('error', 'promotion failed', { error: reason });
     await instance.stop({ fastMs: 0, signal });
-    await context.propose({ kind: 'promotion-failed', group: duty.group, epoch: duty.epoch, node: instance.options.node, reason });
+    await context.propose({
+      kind: 'promotion-failed',
+      group: duty.group,
+      epoch: duty.epoch,
+      node: instance.options.node,
+      reason,
+    });
     return;
   }
   context.log('info', 'promoted', { timeline: promotion.timeline, tookMs: Math.round(promotion.tookMs) });
@@ -154,14 +185,27 @@ async function cutOff(
       signal.throwIfAborted();
     }
     await instance.writeConfiguration(placeholder(context));
-    await cutUpstream({ dataDirectory, passfileDirectory, owner: user.owner, timeoutMs: timing.cutTimeoutMs, signal });
+    await cutUpstream({
+      dataDirectory,
+      passfileDirectory,
+      owner: user.owner,
+      timeoutMs: timing.cutTimeoutMs,
+      signal,
+    });
     await removeFillers({ dataDirectory, current: data.control.checkpointTimeline });
     context.activity('starting', 'starting cut off, to tell where its WAL ends');
     await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
   }
   if (context.protections.cut) {
-    const cut = await cutUpstream({ dataDirectory, passfileDirectory, owner: user.owner, timeoutMs: timing.cutTimeoutMs, signal });
-    if (cut.ended > 0) context.log('info', 'WAL streams cut', { ended: cut.ended, tookMs: Math.round(cut.tookMs) });
+    const cut = await cutUpstream({
+      dataDirectory,
+      passfileDirectory,
+      owner: user.owner,
+      timeoutMs: timing.cutTimeoutMs,
+      signal,
+    });
+    if (cut.ended > 0)
+      context.log('info', 'WAL streams cut', { ended: cut.ended, tookMs: Math.round(cut.tookMs) });
   }
   const standing = await readCutPosition({
     session: instance.session,
@@ -180,7 +224,8 @@ async function cutOff(
 /** Where this node stands by the cut of this epoch, if that cut was this agent's and PostgreSQL has run ever since. */
 export function standingCut(context: AgentContext, epoch: Epoch): Standing | undefined {
   const { cut } = context.notes;
-  const isStanding = cut !== undefined && cut.epoch === epoch && cut.postmasterPid === context.instance.postmaster()?.pid;
+  const isStanding =
+    cut !== undefined && cut.epoch === epoch && cut.postmasterPid === context.instance.postmaster()?.pid;
   return isStanding ? cut.standing : undefined;
 }
 
@@ -197,7 +242,11 @@ async function isHeldBack(context: AgentContext): Promise<boolean> {
 const ROLE_TRY_COUNT_MAX = 3;
 
 /** A node that runs but does not answer is treated as what is worse, a primary; one that is to be promoted is asked again. */
-async function readRoleOrWorse(context: AgentContext, isPromotion: boolean, signal: AbortSignal): Promise<'primary' | 'standby'> {
+async function readRoleOrWorse(
+  context: AgentContext,
+  isPromotion: boolean,
+  signal: AbortSignal,
+): Promise<'primary' | 'standby'> {
   for (let tries = 1; ; tries += 1) {
     try {
       return (await readRole(context.instance.session, query(context, signal))).kind;
@@ -217,7 +266,10 @@ function isBelow(standing: Standing, from: Standing): boolean {
 function hasReported(context: AgentContext): boolean {
   const phase = context.group()?.phase;
   const { node } = context.instance.options;
-  return phase?.kind === 'fencing' && phase.reports.some((known) => known.node === node && known.member === context.localMember());
+  return (
+    phase?.kind === 'fencing' &&
+    phase.reports.some((known) => known.node === node && known.member === context.localMember())
+  );
 }
 
 async function report(

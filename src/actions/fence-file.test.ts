@@ -11,7 +11,8 @@ beforeEach(async () => void (directory = await mkdtemp(join(tmpdir(), 'fence-'))
 afterEach(() => rm(directory, { recursive: true }));
 
 const path = () => join(directory, 'a.fence');
-const open = (options: { readonly cluster?: string; readonly node?: string } = {}) => openFenceFile({ path: path(), cluster: options.cluster ?? 'shop', node: options.node ?? 'a' });
+const open = (options: { readonly cluster?: string; readonly node?: string } = {}) =>
+  openFenceFile({ path: path(), cluster: options.cluster ?? 'shop', node: options.node ?? 'a' });
 
 test('a node that never obeyed anything is at epoch 0', async () => {
   expect((await open()).epoch).toBe(0);

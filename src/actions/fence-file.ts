@@ -20,7 +20,11 @@ interface Content {
  * Opens the fence file at `path`; a missing file means epoch 0. Throws when it is unreadable, damaged or of another cluster
  * or node: guessing an epoch could undo a fence.
  */
-export async function openFenceFile(options: { readonly path: string; readonly cluster: string; readonly node: string }): Promise<FenceFile> {
+export async function openFenceFile(options: {
+  readonly path: string;
+  readonly cluster: string;
+  readonly node: string;
+}): Promise<FenceFile> {
   let current = await read(options);
   return {
     get epoch() {
@@ -28,15 +32,25 @@ export async function openFenceFile(options: { readonly path: string; readonly c
     },
     async raise(epoch) {
       if (epoch === current) return;
-      if (epoch < current) throw new Error(`cannot lower the fence of ${options.node} from epoch ${current} to ${epoch}`);
+      if (epoch < current)
+        throw new Error(`cannot lower the fence of ${options.node} from epoch ${current} to ${epoch}`);
       const content: Content = { cluster: options.cluster, node: options.node, epoch };
-      await writeFileDurably({ path: options.path, content: `${JSON.stringify(content)}\n`, mode: 0o600, owner: undefined });
+      await writeFileDurably({
+        path: options.path,
+        content: `${JSON.stringify(content)}\n`,
+        mode: 0o600,
+        owner: undefined,
+      });
       current = epoch;
     },
   };
 }
 
-async function read(options: { readonly path: string; readonly cluster: string; readonly node: string }): Promise<Epoch> {
+async function read(options: {
+  readonly path: string;
+  readonly cluster: string;
+  readonly node: string;
+}): Promise<Epoch> {
   const text = await readFile(options.path, 'utf8').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
@@ -44,7 +58,9 @@ async function read(options: { readonly path: string; readonly cluster: string; 
   if (text === undefined) return toEpoch(0);
   const content = parse(text);
   if (content === undefined) {
-    throw new Error(`fence file ${options.path} is damaged; look up the group's epoch with sentinelctl status, then restore or remove the file`);
+    throw new Error(
+      `fence file ${options.path} is damaged; look up the group's epoch with sentinelctl status, then restore or remove the file`,
+    );
   }
   if (content.cluster !== options.cluster || content.node !== options.node) {
     throw new Error(
@@ -57,7 +73,12 @@ async function read(options: { readonly path: string; readonly cluster: string; 
 function parse(text: string): Content | undefined {
   try {
     const value = JSON.parse(text) as Partial<Content>;
-    if (typeof value.cluster !== 'string' || typeof value.node !== 'string' || !Number.isSafeInteger(value.epoch)) return undefined;
+    if (
+      typeof value.cluster !== 'string' ||
+      typeof value.node !== 'string' ||
+      !Number.isSafeInteger(value.epoch)
+    )
+      return undefined;
     return value as Content;
   } catch {
     return undefined;

@@ -7,8 +7,19 @@ import type { Upstream } from '../failover/duties.ts';
 import { followObstacle } from './follow-duty.ts';
 
 const at = (on: number, position: number) => ({ timeline: timeline(on), position: lsn(BigInt(position)) });
-const branch = (on: number, parent: number, from: number): TimelineBranch => ({ timeline: timeline(on), parent: timeline(parent), switchLsn: lsn(BigInt(from)) });
-const upstream = (on: number, from?: ReturnType<typeof at>): Upstream => ({ node: nodeId('b'), host: 'b', port: 5432, timeline: timeline(on), from, isReady: from === undefined });
+const branch = (on: number, parent: number, from: number): TimelineBranch => ({
+  timeline: timeline(on),
+  parent: timeline(parent),
+  switchLsn: lsn(BigInt(from)),
+});
+const upstream = (on: number, from?: ReturnType<typeof at>): Upstream => ({
+  node: nodeId('b'),
+  host: 'b',
+  port: 5432,
+  timeline: timeline(on),
+  from,
+  isReady: from === undefined,
+});
 
 /** 1 ─100→ 2 ─150→ 4; timeline 3 was given up. */
 const BRANCHES = [branch(2, 1, 100), branch(4, 2, 150)];
@@ -31,9 +42,17 @@ describe('a standby can follow', () => {
 
 describe('a standby cannot follow', () => {
   test.each([
-    ['beyond the switch point', at(2, 151), /its timeline 2, 0\/97 lies beyond 0\/96, where timeline 4 began/],
+    [
+      'beyond the switch point',
+      at(2, 151),
+      /its timeline 2, 0\/97 lies beyond 0\/96, where timeline 4 began/,
+    ],
     ['beyond an earlier one', at(1, 101), /lies beyond 0\/64, where timeline 2 began/],
-    ['from a timeline that was given up', at(3, 1), /its timeline 3, 0\/1 is not on the history of timeline 4/],
+    [
+      'from a timeline that was given up',
+      at(3, 1),
+      /its timeline 3, 0\/1 is not on the history of timeline 4/,
+    ],
     ['from a timeline above', at(5, 1), /is not on the history of timeline 4/],
   ])('%s', (_, standing, reason) => {
     expect(followObstacle(standing, upstream(4), BRANCHES)).toMatch(reason);

@@ -26,18 +26,24 @@ type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
 const ADVANCE_SLOTS_EVERY_MS = 10_000;
 
 /** One pass; it is called again and again. */
-export async function carryOutFollow(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+export async function carryOutFollow(
+  context: AgentContext,
+  duty: FollowDuty,
+  signal: AbortSignal,
+): Promise<void> {
   const { instance } = context;
   const data = await inspectDataDirectory(instance.options.dataDirectory, instance.options.node);
   if (data.kind === 'foreign') throw new Error(`cannot make a standby: ${data.reason}`);
-  if (data.kind !== 'ready') return clone(context, duty, data.kind === 'absent' ? 'no data directory' : data.reason, signal);
+  if (data.kind !== 'ready')
+    return clone(context, duty, data.kind === 'absent' ? 'no data directory' : data.reason, signal);
   const expected = context.group()?.systemIdentifier;
   if (expected !== undefined && data.control.systemIdentifier !== expected) {
     throw new Error(
       `cannot make a standby: ${instance.options.dataDirectory} holds another database (system identifier ${data.control.systemIdentifier}, the group has ${expected}); move it away`,
     );
   }
-  if (data.member === undefined) return rejoin(context, duty, data.control, 'its data directory has no member id', signal);
+  if (data.member === undefined)
+    return rejoin(context, duty, data.control, 'its data directory has no member id', signal);
   if (data.member.memberId !== context.registration()?.member && !(await context.registerAgain())) {
     context.activity(undefined, 'waiting until its data directory is registered');
     return;
@@ -87,7 +93,12 @@ function isFollowing(running: { readonly receiver: WalReceiver | undefined }, up
 }
 
 /** A running standby is turned to another upstream: cut first, so that where it stands is known. */
-async function redirect(context: AgentContext, duty: FollowDuty, control: ControlData, signal: AbortSignal): Promise<void> {
+async function redirect(
+  context: AgentContext,
+  duty: FollowDuty,
+  control: ControlData,
+  signal: AbortSignal,
+): Promise<void> {
   const standing = standingCut(context, duty.epoch) ?? (await cutAndRead(context, signal));
   const obstacle = followObstacle(standing, duty.upstream, duty.branches);
   if (obstacle === undefined) return follow(context, duty, signal);
@@ -99,19 +110,34 @@ async function redirect(context: AgentContext, duty: FollowDuty, control: Contro
 }
 
 /** A stopped node that was a standby starts cut off, to see where it stands; one that was a primary is rewound. */
-async function startOrRejoin(context: AgentContext, duty: FollowDuty, control: ControlData, signal: AbortSignal): Promise<void> {
+async function startOrRejoin(
+  context: AgentContext,
+  duty: FollowDuty,
+  control: ControlData,
+  signal: AbortSignal,
+): Promise<void> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, user } = instance.options;
   const endedAsStandby = control.state === 'in archive recovery' || control.state === 'shut down in recovery';
   if (control.state === 'shut down') {
-    const obstacle = followObstacle({ timeline: control.checkpointTimeline, position: endOfShutdown(control.checkpoint) }, duty.upstream, duty.branches);
+    const obstacle = followObstacle(
+      { timeline: control.checkpointTimeline, position: endOfShutdown(control.checkpoint) },
+      duty.upstream,
+      duty.branches,
+    );
     if (obstacle !== undefined) return rejoin(context, duty, control, obstacle, signal);
   } else if (!endedAsStandby) {
     return rejoin(context, duty, control, 'it ended as a primary, without a clean shutdown', signal);
   }
   context.activity('starting', `starting as a standby of ${duty.upstream.node}`);
   await instance.writeConfiguration(placeholder(context));
-  await cutUpstream({ dataDirectory, passfileDirectory, owner: user.owner, timeoutMs: timing.cutTimeoutMs, signal });
+  await cutUpstream({
+    dataDirectory,
+    passfileDirectory,
+    owner: user.owner,
+    timeoutMs: timing.cutTimeoutMs,
+    signal,
+  });
   await removeFillers({ dataDirectory, current: control.checkpointTimeline });
   await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
   await redirect(context, duty, control, signal);
@@ -120,15 +146,29 @@ async function startOrRejoin(context: AgentContext, duty: FollowDuty, control: C
 async function cutAndRead(context: AgentContext, signal: AbortSignal): Promise<Standing> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, user, socketDirectory, port, superuser } = instance.options;
-  await cutUpstream({ dataDirectory, passfileDirectory, owner: user.owner, timeoutMs: timing.cutTimeoutMs, signal });
-  return readCutPosition({ session: instance.session, socketDirectory, port, superuser, timeoutMs: timing.startTimeoutMs, signal });
+  await cutUpstream({
+    dataDirectory,
+    passfileDirectory,
+    owner: user.owner,
+    timeoutMs: timing.cutTimeoutMs,
+    signal,
+  });
+  return readCutPosition({
+    session: instance.session,
+    socketDirectory,
+    port,
+    superuser,
+    timeoutMs: timing.startTimeoutMs,
+    signal,
+  });
 }
 
 async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, user } = instance.options;
   const member = context.localMember();
-  if (member === undefined) throw new Error(`cannot follow ${duty.upstream.node}: ${dataDirectory} has no member id`);
+  if (member === undefined)
+    throw new Error(`cannot follow ${duty.upstream.node}: ${dataDirectory} has no member id`);
   const { host, port, node } = duty.upstream;
   await instance.setSynchronousStandbys(placeholder(context));
   context.activity('standby', `connecting to ${node}`);
@@ -140,15 +180,27 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
     slotName: member,
     owner: user.owner,
   });
-  await until({ what: `streaming from ${node} at ${host}:${port}`, timeoutMs: timing.streamTimeoutMs, everyMs: 20, signal }, async () => {
-    const running = await runningStandby(context, signal);
-    return typeof running === 'object' && isFollowing(running, duty.upstream);
-  });
+  await until(
+    {
+      what: `streaming from ${node} at ${host}:${port}`,
+      timeoutMs: timing.streamTimeoutMs,
+      everyMs: 20,
+      signal,
+    },
+    async () => {
+      const running = await runningStandby(context, signal);
+      return typeof running === 'object' && isFollowing(running, duty.upstream);
+    },
+  );
   context.activity(undefined, undefined);
 }
 
 /** Why a node that stands there cannot follow the upstream directly; undefined where it can. */
-export function followObstacle(standing: Standing, upstream: Upstream, branches: readonly TimelineBranch[]): string | undefined {
+export function followObstacle(
+  standing: Standing,
+  upstream: Upstream,
+  branches: readonly TimelineBranch[],
+): string | undefined {
   const text = `timeline ${standing.timeline}, ${formatLsn(standing.position)}`;
   if (standing.timeline === upstream.timeline) return undefined;
   let child: Timeline = upstream.timeline;
@@ -186,7 +238,10 @@ async function rejoin(
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, node, binaries, user } = instance.options;
   if (duty.isCounted || !duty.upstream.isReady) {
-    context.activity('stopped', `must be rewound (${reason}); waiting until ${duty.isCounted ? 'it is out of the sync rule' : `${duty.upstream.node} has settled as primary`}`);
+    context.activity(
+      'stopped',
+      `must be rewound (${reason}); waiting until ${duty.isCounted ? 'it is out of the sync rule' : `${duty.upstream.node} has settled as primary`}`,
+    );
     return;
   }
   if (!binaries.has.pgRewind) return clone(context, duty, `${reason}; there is no pg_rewind here`, signal);
@@ -212,11 +267,21 @@ async function rejoin(
     return;
   }
   await instance.writeConfiguration(placeholder(context));
-  await writeNewMember({ dataDirectory, node, systemIdentifier: control.systemIdentifier, owner: user.owner });
+  await writeNewMember({
+    dataDirectory,
+    node,
+    systemIdentifier: control.systemIdentifier,
+    owner: user.owner,
+  });
   await becomeMember(context, duty, signal);
 }
 
-async function clone(context: AgentContext, duty: FollowDuty, reason: string, signal: AbortSignal): Promise<void> {
+async function clone(
+  context: AgentContext,
+  duty: FollowDuty,
+  reason: string,
+  signal: AbortSignal,
+): Promise<void> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, node, binaries, user } = instance.options;
   if (duty.isCounted || !duty.upstream.isReady) {
@@ -235,7 +300,8 @@ async function clone(context: AgentContext, duty: FollowDuty, reason: string, si
     systemIdentifier: context.group()?.systemIdentifier,
     stallMs: timing.cloneStallMs,
     signal,
-    onProgress: ({ bytes, totalBytes }) => context.activity('cloning', `cloning from ${duty.upstream.node}: ${progress(bytes, totalBytes)}`),
+    onProgress: ({ bytes, totalBytes }) =>
+      context.activity('cloning', `cloning from ${duty.upstream.node}: ${progress(bytes, totalBytes)}`),
   });
   await instance.writeConfiguration(placeholder(context));
   await writeNewMember({ dataDirectory, node, systemIdentifier: cloned.systemIdentifier, owner: user.owner });

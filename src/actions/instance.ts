@@ -5,11 +5,24 @@ import type { NodeId } from '../base/ids.ts';
 import { DeadlineError, delay } from '../base/clock.ts';
 import type { Binaries } from '../postgres/binaries.ts';
 import { type HbaOptions, writeHba } from '../postgres/hba.ts';
-import { type Stopped, reloadPostgres, startPostgres, stopPostgres, watchPostmaster } from '../postgres/lifecycle.ts';
+import {
+  type Stopped,
+  reloadPostgres,
+  startPostgres,
+  stopPostgres,
+  watchPostmaster,
+} from '../postgres/lifecycle.ts';
 import { type OsUser, makeDirectory } from '../postgres/os-user.ts';
 import { type PostmasterFile, allGone, findPostmaster, killRemaining } from '../postgres/processes.ts';
 import { type Session, openSession } from '../postgres/session.ts';
-import { DEFAULT_SETTINGS, type SynchronousStandbys, changeSettings, readSettings, renderSynchronousStandbys, writeSettings } from '../postgres/settings.ts';
+import {
+  DEFAULT_SETTINGS,
+  type SynchronousStandbys,
+  changeSettings,
+  readSettings,
+  renderSynchronousStandbys,
+  writeSettings,
+} from '../postgres/settings.ts';
 import { removeStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
 
 export interface Account {
@@ -53,7 +66,10 @@ export interface Instance {
   admitClients(): Promise<void>;
   /** Changes `synchronous_standby_names` and reloads, if it is not so already. It takes effect a moment later. */
   setSynchronousStandbys(standbys: SynchronousStandbys): Promise<void>;
-  startAs(role: 'primary' | 'standby', options: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<void>;
+  startAs(
+    role: 'primary' | 'standby',
+    options: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  ): Promise<void>;
   stop(options: { readonly fastMs: number; readonly signal: AbortSignal }): Promise<Stopped>;
   close(): Promise<void>;
 }
@@ -92,10 +108,19 @@ export function openInstance(options: InstanceOptions): Instance {
     watch(postmaster.pid, postmaster.sharedMemoryId, undefined);
   };
 
-  const watch = (pid: number, sharedMemoryId: number | undefined, child: Parameters<typeof watchPostmaster>[0]['postgres']['child']): void => {
+  const watch = (
+    pid: number,
+    sharedMemoryId: number | undefined,
+    child: Parameters<typeof watchPostmaster>[0]['postgres']['child'],
+  ): void => {
     endWatch?.();
     watchedPid = pid;
-    endWatch = watchPostmaster({ dataDirectory, postgres: { pid, sharedMemoryId, child }, everyMs: WATCH_EVERY_MS, onExit: () => exited(pid) });
+    endWatch = watchPostmaster({
+      dataDirectory,
+      postgres: { pid, sharedMemoryId, child },
+      everyMs: WATCH_EVERY_MS,
+      onExit: () => exited(pid),
+    });
   };
 
   const exited = (pid: number): void => {
@@ -103,22 +128,31 @@ export function openInstance(options: InstanceOptions): Instance {
     watchedPid = undefined;
     endWatch?.();
     if (isStopping) return;
-    void finishOff().then(() => {
+    const ended = (): void => {
       if (!isClosed && !isStopping) options.onUnexpectedEnd();
-    });
+    };
+    // What survives SIGKILL is said by the stop that a duty asks for.
+    finishOff().then(ended, ended);
   };
 
   /** Backends of a killed postmaster live on for a moment and may still finish a commit: they are ended. */
   const finishOff = async (): Promise<void> => {
     const deadlineMs = performance.now() + KILL_MS;
-    while (!allGone({ dataDirectory, sharedMemoryId: undefined }).gone && findPostmaster(dataDirectory) === undefined) {
+    while (
+      !allGone({ dataDirectory, sharedMemoryId: undefined }).gone &&
+      findPostmaster(dataDirectory) === undefined
+    ) {
       killRemaining(dataDirectory);
-      if (performance.now() > deadlineMs) throw new DeadlineError(`processes of ${dataDirectory} survive SIGKILL`);
+      if (performance.now() > deadlineMs)
+        throw new DeadlineError(`processes of ${dataDirectory} survive SIGKILL`);
       await delay(2);
     }
   };
 
-  const writeConfiguration = async (standbys: SynchronousStandbys, clients: ClientAccess = 'admitted'): Promise<void> => {
+  const writeConfiguration = async (
+    standbys: SynchronousStandbys,
+    clients: ClientAccess = 'admitted',
+  ): Promise<void> => {
     const { owner } = user;
     await writeSettings({
       dataDirectory,
@@ -148,7 +182,12 @@ export function openInstance(options: InstanceOptions): Instance {
       const taken = `${findPostmaster(dataDirectory)?.pid} ${value}`;
       const isWritten = (await readSettings(dataDirectory)).get('synchronous_standby_names') === value;
       if (isWritten && taken === lastReload) return;
-      if (!isWritten) await changeSettings({ dataDirectory, changes: { synchronous_standby_names: value }, owner: user.owner });
+      if (!isWritten)
+        await changeSettings({
+          dataDirectory,
+          changes: { synchronous_standby_names: value },
+          owner: user.owner,
+        });
       reloadPostgres(dataDirectory);
       lastReload = taken;
     },
@@ -175,7 +214,13 @@ export function openInstance(options: InstanceOptions): Instance {
     async stop({ fastMs, signal }) {
       isStopping = true;
       try {
-        return await stopPostgres({ dataDirectory, fastMs, immediateMs: IMMEDIATE_MS, killMs: KILL_MS, signal });
+        return await stopPostgres({
+          dataDirectory,
+          fastMs,
+          immediateMs: IMMEDIATE_MS,
+          killMs: KILL_MS,
+          signal,
+        });
       } finally {
         isStopping = false;
         if (findPostmaster(dataDirectory) === undefined) watchedPid = undefined;
@@ -203,7 +248,10 @@ function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions
 }
 
 /** Where the agent keeps what belongs to one node, below the state directory. */
-export function instancePaths(stateDirectory: string, node: NodeId): { fenceFile: string; passfileDirectory: string; socketDirectory: string; logFile: string } {
+export function instancePaths(
+  stateDirectory: string,
+  node: NodeId,
+): { fenceFile: string; passfileDirectory: string; socketDirectory: string; logFile: string } {
   return {
     fenceFile: join(stateDirectory, `${node}.fence`),
     passfileDirectory: join(stateDirectory, 'passfile'),

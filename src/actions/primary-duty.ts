@@ -16,23 +16,41 @@ type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 const INITDB_TIMEOUT_MS = 120_000;
 
 /** First primary of a new group: a new data directory, or the one that is there already. */
-export async function carryOutCreate(context: AgentContext, duty: DutyOf<'create'>, signal: AbortSignal): Promise<void> {
+export async function carryOutCreate(
+  context: AgentContext,
+  duty: DutyOf<'create'>,
+  signal: AbortSignal,
+): Promise<void> {
   const { instance, timing } = context;
   const { binaries, user, dataDirectory, node, superuser } = instance.options;
   let data = await inspectDataDirectory(dataDirectory, node);
-  if (data.kind === 'unfit' || data.kind === 'foreign') throw new Error(`cannot create the group's first primary: ${data.reason}`);
+  if (data.kind === 'unfit' || data.kind === 'foreign')
+    throw new Error(`cannot create the group's first primary: ${data.reason}`);
   if (data.kind === 'absent') {
     context.activity('starting', 'initdb');
-    await initDataDirectory({ binaries, user, dataDirectory, superuser, timeoutMs: INITDB_TIMEOUT_MS, signal });
+    await initDataDirectory({
+      binaries,
+      user,
+      dataDirectory,
+      superuser,
+      timeoutMs: INITDB_TIMEOUT_MS,
+      signal,
+    });
     data = await inspectDataDirectory(dataDirectory, node);
   }
   if (data.kind !== 'ready') throw new Error(`initdb left no usable data directory in ${dataDirectory}`);
   const { systemIdentifier, state } = data.control;
   // Opening it without a promotion would end its old primary's timeline in two ways.
-  if (instance.postmaster() === undefined && (state === 'in archive recovery' || state === 'shut down in recovery')) {
-    throw new Error(`cannot create the group's first primary: ${dataDirectory} is a standby's (it was ${state}); promote it with pg_ctl promote and stop it, or empty it`);
+  if (
+    instance.postmaster() === undefined &&
+    (state === 'in archive recovery' || state === 'shut down in recovery')
+  ) {
+    throw new Error(
+      `cannot create the group's first primary: ${dataDirectory} is a standby's (it was ${state}); promote it with pg_ctl promote and stop it, or empty it`,
+    );
   }
-  const member = data.member ?? (await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner }));
+  const member =
+    data.member ?? (await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner }));
   if (instance.postmaster() === undefined) {
     if (!(await context.confirms('create', duty.epoch))) return;
     await instance.writeConfiguration({ kind: 'alone' });
@@ -41,7 +59,8 @@ export async function carryOutCreate(context: AgentContext, duty: DutyOf<'create
   }
   await context.once('accounts', () => setUpAccounts(context, signal));
   const role = await readRole(instance.session, query(context, signal));
-  if (role.kind !== 'primary') throw new Error(`${dataDirectory} runs as a standby; it cannot become the group's first primary`);
+  if (role.kind !== 'primary')
+    throw new Error(`${dataDirectory} runs as a standby; it cannot become the group's first primary`);
   await context.propose({
     kind: 'group-ready',
     group: duty.group,
@@ -55,7 +74,11 @@ export async function carryOutCreate(context: AgentContext, duty: DutyOf<'create
 }
 
 /** Keeps the primary running with the rule of the log, its slots and its roles. One pass; it is called again and again. */
-export async function carryOutPrimary(context: AgentContext, duty: DutyOf<'primary'>, signal: AbortSignal): Promise<void> {
+export async function carryOutPrimary(
+  context: AgentContext,
+  duty: DutyOf<'primary'>,
+  signal: AbortSignal,
+): Promise<void> {
   const { instance } = context;
   if (instance.postmaster() === undefined && !(await startInPlace(context, duty, signal))) return;
   const role = await readRole(instance.session, query(context, signal));
@@ -67,14 +90,17 @@ export async function carryOutPrimary(context: AgentContext, duty: DutyOf<'prima
   }
   if (role.timeline !== duty.timeline) {
     await instance.stop({ fastMs: 0, signal });
-    throw new Error(`stopped: this node was open on timeline ${role.timeline}, but the group is on ${duty.timeline}`);
+    throw new Error(
+      `stopped: this node was open on timeline ${role.timeline}, but the group is on ${duty.timeline}`,
+    );
   }
   context.clearUnexpectedEnd();
   context.activity(undefined, undefined);
   await context.once('admit', () => instance.admitClients());
   await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
   await context.once('accounts', () => setUpAccounts(context, signal));
-  if (duty.floor === undefined) await context.once(`checkpoint ${duty.timeline}`, () => checkpointAside(context));
+  if (duty.floor === undefined)
+    await context.once(`checkpoint ${duty.timeline}`, () => checkpointAside(context));
   if (duty.next !== undefined) await changeRule(context, duty, duty.next, signal);
   else {
     await instance.setSynchronousStandbys(standbysFor(context, duty.rule));
@@ -89,36 +115,57 @@ const CHECKPOINT_TIMEOUT_MS = 600_000;
  * timeline from its last checkpoint, so a former primary could not rejoin before.
  */
 async function checkpointAside(context: AgentContext): Promise<void> {
-  const client = await connectFresh(context, { name: 'pg_sentinel_checkpoint', queryTimeoutMs: CHECKPOINT_TIMEOUT_MS });
+  const client = await connectFresh(context, {
+    name: 'pg_sentinel_checkpoint',
+    queryTimeoutMs: CHECKPOINT_TIMEOUT_MS,
+  });
   client
     .query('checkpoint')
-    .catch((error: unknown) => context.log('warn', 'checkpoint after the promotion failed', { error: (error as Error).message }))
+    .catch((error: unknown) =>
+      context.log('warn', 'checkpoint after the promotion failed', { error: (error as Error).message }),
+    )
     .finally(() => closeFresh(client))
     .catch(() => undefined);
 }
 
 /** The replication and probe accounts, and the heartbeat table. */
-export async function setUpAccounts(context: AgentContext, signal: AbortSignal): Promise<void> {
+async function setUpAccounts(context: AgentContext, signal: AbortSignal): Promise<void> {
   const { replication, probe } = context.instance.options;
-  await setUpPrimary({ session: context.instance.session, replication, probe, query: query(context, signal) });
+  await setUpPrimary({
+    session: context.instance.session,
+    replication,
+    probe,
+    query: query(context, signal),
+  });
 }
 
 /** Starts the primary again where it was; false while it must stay down. */
-async function startInPlace(context: AgentContext, duty: DutyOf<'primary'>, signal: AbortSignal): Promise<boolean> {
+async function startInPlace(
+  context: AgentContext,
+  duty: DutyOf<'primary'>,
+  signal: AbortSignal,
+): Promise<boolean> {
   const { instance, timing } = context;
   const { dataDirectory, node } = instance.options;
   const data = await inspectDataDirectory(dataDirectory, node);
   if (data.kind !== 'ready') {
-    throw new Error(`cannot start the primary: ${data.kind === 'absent' ? `no data directory in ${dataDirectory}` : data.reason}`);
+    throw new Error(
+      `cannot start the primary: ${data.kind === 'absent' ? `no data directory in ${dataDirectory}` : data.reason}`,
+    );
   }
   if (data.member === undefined || data.member.memberId !== context.registration()?.member) {
-    throw new Error(`cannot start the primary: ${dataDirectory} is not the data directory that the log knows (${context.registration()?.member ?? 'none'})`);
+    throw new Error(
+      `cannot start the primary: ${dataDirectory} is not the data directory that the log knows (${context.registration()?.member ?? 'none'})`,
+    );
   }
   const end = context.unexpectedEnd();
   if (end !== undefined && duty.rule.acks > 0) {
     const holdMs = timing.crashHoldMs + (end.isClean ? timing.restartGraceMs : 0);
     if (performance.now() - end.atMs < holdMs) {
-      context.activity('stopped', end.isClean ? 'shut down cleanly by somebody; waiting' : 'crashed; a standby may take over');
+      context.activity(
+        'stopped',
+        end.isClean ? 'shut down cleanly by somebody; waiting' : 'crashed; a standby may take over',
+      );
       return false;
     }
   }
@@ -129,9 +176,15 @@ async function startInPlace(context: AgentContext, duty: DutyOf<'primary'>, sign
   const { control } = data;
   const newest = Math.max(control.checkpointTimeline, control.minRecoveryTimeline ?? 0);
   if (newest !== duty.timeline) {
-    throw new Error(`cannot start the primary: ${dataDirectory} is on timeline ${newest}, but the group is on ${duty.timeline}`);
+    throw new Error(
+      `cannot start the primary: ${dataDirectory} is on timeline ${newest}, but the group is on ${duty.timeline}`,
+    );
   }
-  context.log('info', 'starting PostgreSQL as primary in place', { timeline: duty.timeline, epoch: duty.epoch, state: control.state });
+  context.log('info', 'starting PostgreSQL as primary in place', {
+    timeline: duty.timeline,
+    epoch: duty.epoch,
+    state: control.state,
+  });
   context.activity('starting', 'starting as primary');
   const rule = duty.next?.rule ?? duty.rule;
   const standbys = standbysFor(context, rule);

@@ -18,7 +18,11 @@ export async function buildReport(options: {
   const { instance, activity } = options;
   const isRunning = instance.postmaster() !== undefined;
   const role = isRunning ? await readRoleQuietly(instance) : undefined;
-  const found: NodeCondition = !isRunning ? (options.member === undefined ? 'absent' : 'stopped') : (role?.kind ?? 'starting');
+  const found: NodeCondition = !isRunning
+    ? options.member === undefined
+      ? 'absent'
+      : 'stopped'
+    : (role?.kind ?? 'starting');
   return {
     node: instance.options.node,
     peer: options.peer,
@@ -28,10 +32,16 @@ export async function buildReport(options: {
     condition: activity.condition ?? found,
     fenceEpoch: options.fenceEpoch,
     timeline: role?.timeline,
-    position: role === undefined ? undefined : role.kind === 'primary' ? role.flushLsn : standbyPosition(role),
+    position:
+      role === undefined ? undefined : role.kind === 'primary' ? role.flushLsn : standbyPosition(role),
     replayLsn: role?.kind === 'standby' ? role.replayLsn : undefined,
     streamingFrom: streamingFrom(role),
-    walSenders: (role?.replication ?? []).map(({ applicationName, state, syncState, flushLsn }) => ({ applicationName, state, syncState, flushLsn })),
+    walSenders: (role?.replication ?? []).map(({ applicationName, state, syncState, flushLsn }) => ({
+      applicationName,
+      state,
+      syncState,
+      flushLsn,
+    })),
     serverVersion: String(instance.options.binaries.version),
     message: activity.message,
   };
@@ -48,5 +58,7 @@ async function readRoleQuietly(instance: Instance): Promise<Role | undefined> {
 function streamingFrom(role: Role | undefined): { readonly host: string; readonly port: number } | undefined {
   if (role?.kind !== 'standby' || role.walReceiver?.status !== 'streaming') return undefined;
   const { senderHost, senderPort } = role.walReceiver;
-  return senderHost === undefined || senderPort === undefined ? undefined : { host: senderHost, port: senderPort };
+  return senderHost === undefined || senderPort === undefined
+    ? undefined
+    : { host: senderHost, port: senderPort };
 }

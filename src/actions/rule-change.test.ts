@@ -7,7 +7,11 @@ const SEEN_AT_MS = 1000;
 const ONLY_B = { members: [MB], acks: 1 };
 const ONLY_C = { members: [MC], acks: 1 };
 const ALONE = { members: [], acks: 0 };
-const sender = (applicationName: string, syncPriority: number, backendStartMs = 500) => ({ applicationName, syncPriority, backendStartMs });
+const sender = (applicationName: string, syncPriority: number, backendStartMs = 500) => ({
+  applicationName,
+  syncPriority,
+  backendStartMs,
+});
 
 describe('a walsender has taken the change', () => {
   test.each([
@@ -28,8 +32,18 @@ describe('a walsender has not', () => {
     ['a member that leaves and still has priority', sender(MC, 1), RULE_BC, ONLY_B],
     ['one that began in the very millisecond of the check', sender(MC, 1, 1000), RULE_BC, ONLY_B],
     ['the only one, when the primary is to run alone', sender(MB, 1), ONLY_B, ALONE],
-    ['a member of neither rule that still counts, from a change that was replaced while alone', sender(MC, 1), ALONE, ONLY_B],
-    ['a member that stays while the number of acknowledgements changes: its priority does not show it', sender(MB, 1), RULE_BC, { ...RULE_BC, acks: 2 }],
+    [
+      'a member of neither rule that still counts, from a change that was replaced while alone',
+      sender(MC, 1),
+      ALONE,
+      ONLY_B,
+    ],
+    [
+      'a member that stays while the number of acknowledgements changes: its priority does not show it',
+      sender(MB, 1),
+      RULE_BC,
+      { ...RULE_BC, acks: 2 },
+    ],
   ])('%s', (_, walSender, rule, next) => {
     expect(hasTaken(walSender, rule, next, SEEN_AT_MS)).toBe(false);
   });

@@ -33,18 +33,36 @@ export async function changeRule(
   const standbys = standbysFor(context, next.rule);
   await instance.setSynchronousStandbys(standbys);
   const seenAtMs = await seenByFreshSession(context, renderSynchronousStandbys(standbys), signal);
-  await until({ what: 'every walsender to take the new sync rule', timeoutMs: STEP_TIMEOUT_MS, everyMs: POLL_MS, signal }, async () =>
-    (await walSenders(context, signal)).every((sender) => hasTaken(sender, duty.rule, next.rule, seenAtMs)),
+  await until(
+    {
+      what: 'every walsender to take the new sync rule',
+      timeoutMs: STEP_TIMEOUT_MS,
+      everyMs: POLL_MS,
+      signal,
+    },
+    async () =>
+      (await walSenders(context, signal)).every((sender) => hasTaken(sender, duty.rule, next.rule, seenAtMs)),
   );
   const flushed = await flushLsn(context, signal);
-  await until({ what: 'the new members to hold what was acknowledged', timeoutMs: STEP_TIMEOUT_MS, everyMs: POLL_MS, signal }, () =>
-    haveFlushed(context, next.rule, flushed, signal),
+  await until(
+    {
+      what: 'the new members to hold what was acknowledged',
+      timeoutMs: STEP_TIMEOUT_MS,
+      everyMs: POLL_MS,
+      signal,
+    },
+    () => haveFlushed(context, next.rule, flushed, signal),
   );
   await context.propose({ kind: 'commit-rule', group: duty.group, epoch: duty.epoch, change: next.change });
 }
 
 /** Says so once `acks` members have flushed the switch point of the last promotion. */
-export async function passFloor(context: AgentContext, duty: PrimaryDuty, floor: Lsn, signal: AbortSignal): Promise<void> {
+export async function passFloor(
+  context: AgentContext,
+  duty: PrimaryDuty,
+  floor: Lsn,
+  signal: AbortSignal,
+): Promise<void> {
   if (!(await haveFlushed(context, duty.rule, floor, signal))) return;
   await context.propose({ kind: 'floor-passed', group: duty.group, epoch: duty.epoch });
 }
@@ -58,11 +76,11 @@ async function beginToWait(context: AgentContext, signal: AbortSignal): Promise<
 
 /** With the placeholder in force, resolves once a commit was seen to wait for it. */
 export async function waitUntilCommitsWait(context: AgentContext, signal: AbortSignal): Promise<void> {
-  await until({ what: 'a commit to wait for standbys', timeoutMs: STEP_TIMEOUT_MS, everyMs: POLL_MS, signal }, () =>
-    isCommitSeenToWait(context, signal),
+  await until(
+    { what: 'a commit to wait for standbys', timeoutMs: STEP_TIMEOUT_MS, everyMs: POLL_MS, signal },
+    () => isCommitSeenToWait(context, signal),
   );
 }
-
 
 /** Commits once with the placeholder in force; true when the commit was seen waiting, false when it went through. */
 async function isCommitSeenToWait(context: AgentContext, signal: AbortSignal): Promise<boolean> {
@@ -70,11 +88,12 @@ async function isCommitSeenToWait(context: AgentContext, signal: AbortSignal): P
   const client = await connectFresh(context, { name, queryTimeoutMs: STEP_TIMEOUT_MS });
   try {
     let isDone = false;
-    const commit = client.query("set synchronous_commit = on; select pg_logical_emit_message(true, 'pg_sentinel', 'sync check')").then(
-      () => (isDone = true),
-      () => (isDone = true),
-    );
-    void commit;
+    client
+      .query("set synchronous_commit = on; select pg_logical_emit_message(true, 'pg_sentinel', 'sync check')")
+      .then(
+        () => (isDone = true),
+        () => (isDone = true),
+      );
     while (!isDone) {
       signal.throwIfAborted();
       const rows = await context.instance.session.query(
@@ -91,19 +110,34 @@ async function isCommitSeenToWait(context: AgentContext, signal: AbortSignal): P
 }
 
 /** The server's clock (ms) at which a session that began after the reload saw the new value. */
-async function seenByFreshSession(context: AgentContext, value: string, signal: AbortSignal): Promise<number> {
-  return until({ what: 'a fresh session to see the new sync rule', timeoutMs: STEP_TIMEOUT_MS, everyMs: POLL_MS, signal }, async () => {
-    const client = await connectFresh(context, { name: SESSION_APPLICATION_NAME, queryTimeoutMs: STEP_TIMEOUT_MS });
-    try {
-      const result = await client.query<{ value: string; at: string }>(
-        "select current_setting('synchronous_standby_names') as value, (extract(epoch from clock_timestamp()) * 1000)::bigint::text as at",
-      );
-      const row = result.rows[0];
-      return row?.value === value ? Number(row.at) : undefined;
-    } finally {
-      closeFresh(client);
-    }
-  });
+async function seenByFreshSession(
+  context: AgentContext,
+  value: string,
+  signal: AbortSignal,
+): Promise<number> {
+  return until(
+    {
+      what: 'a fresh session to see the new sync rule',
+      timeoutMs: STEP_TIMEOUT_MS,
+      everyMs: POLL_MS,
+      signal,
+    },
+    async () => {
+      const client = await connectFresh(context, {
+        name: SESSION_APPLICATION_NAME,
+        queryTimeoutMs: STEP_TIMEOUT_MS,
+      });
+      try {
+        const result = await client.query<{ value: string; at: string }>(
+          "select current_setting('synchronous_standby_names') as value, (extract(epoch from clock_timestamp()) * 1000)::bigint::text as at",
+        );
+        const row = result.rows[0];
+        return row?.value === value ? Number(row.at) : undefined;
+      } finally {
+        closeFresh(client);
+      }
+    },
+  );
 }
 
 /** A walsender of either rule shows the priority that `next` gives it, or began after a fresh session saw the new value. */
@@ -113,20 +147,31 @@ export function hasTaken(
   next: SyncRule,
   seenAtMs: number,
 ): boolean {
-  const isIn = (members: readonly MemberId[]): boolean => members.some((member) => member === sender.applicationName);
-  if (!isIn(rule.members) && !isIn(next.members)) return true;
+  const isIn = (members: readonly MemberId[]): boolean =>
+    members.some((member) => member === sender.applicationName);
   if (sender.backendStartMs > seenAtMs) return true;
   // With ANY every member has priority 1: a walsender that is in both rules does not show which number it counts to.
   const isCountTheSame = rule.acks === next.acks || rule.acks === 0 || next.acks === 0;
   return isCountTheSame && sender.syncPriority > 0 === isIn(next.members);
 }
 
-async function haveFlushed(context: AgentContext, rule: SyncRule, flushed: Lsn, signal: AbortSignal): Promise<boolean> {
+async function haveFlushed(
+  context: AgentContext,
+  rule: SyncRule,
+  flushed: Lsn,
+  signal: AbortSignal,
+): Promise<boolean> {
   const senders = await walSenders(context, signal);
   const holders = new Set<string>();
   for (const sender of senders) {
     const isMember = rule.members.some((member) => member === sender.applicationName);
-    if (isMember && sender.state === 'streaming' && sender.flushLsn !== undefined && sender.flushLsn >= flushed) holders.add(sender.applicationName);
+    if (
+      isMember &&
+      sender.state === 'streaming' &&
+      sender.flushLsn !== undefined &&
+      sender.flushLsn >= flushed
+    )
+      holders.add(sender.applicationName);
   }
   return holders.size >= rule.acks;
 }
@@ -144,4 +189,3 @@ async function flushLsn(context: AgentContext, signal: AbortSignal): Promise<Lsn
   if (row === undefined) throw new Error('PostgreSQL did not say how far its WAL is flushed');
   return parseLsn(row.flushed);
 }
-

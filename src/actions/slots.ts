@@ -9,11 +9,16 @@ import { type AgentContext, query } from './context.ts';
 const MEMBER_SLOT = /^[a-z][a-z0-9_]*_[0-9a-f]{8}$/;
 
 /** Creates what is missing and drops what is nobody's any more. One cheap query where nothing is to be done. */
-export async function keepSlots(context: AgentContext, members: readonly MemberId[], signal: AbortSignal): Promise<void> {
+export async function keepSlots(
+  context: AgentContext,
+  members: readonly MemberId[],
+  signal: AbortSignal,
+): Promise<void> {
   const { session } = context.instance;
   const present = await listSlots(session, query(context, signal));
   for (const member of members) {
-    if (!present.some((slot) => slot.name === member)) await createSlot(session, member, query(context, signal));
+    if (!present.some((slot) => slot.name === member))
+      await createSlot(session, member, query(context, signal));
   }
   for (const slot of present) {
     const isOurs = MEMBER_SLOT.test(slot.name);
@@ -28,11 +33,20 @@ const KEPT_BYTES_MAX = 64 << 20;
 /** On a standby nobody reads the slots: they are moved on with its replay, or they would keep all WAL. */
 export async function advanceIdleSlots(context: AgentContext, signal: AbortSignal): Promise<void> {
   const { session } = context.instance;
-  const [row] = await session.query<{ replay: string | null }>('select pg_last_wal_replay_lsn()::text as replay', [], query(context, signal));
-  if (row?.replay == null) return;
+  const [row] = await session.query<{ replay: string | null }>(
+    'select pg_last_wal_replay_lsn()::text as replay',
+    [],
+    query(context, signal),
+  );
+  if (row === undefined || row.replay === null) return;
   for (const slot of await listSlots(session, query(context, signal))) {
-    if (!MEMBER_SLOT.test(slot.name) || slot.activePid !== undefined || slot.restartLsn === undefined) continue;
+    if (!MEMBER_SLOT.test(slot.name) || slot.activePid !== undefined || slot.restartLsn === undefined)
+      continue;
     if (lagBytes(parseLsn(row.replay), parseLsn(slot.restartLsn)) < KEPT_BYTES_MAX) continue;
-    await session.query('select pg_replication_slot_advance($1, $2::pg_lsn)', [slot.name, row.replay], query(context, signal));
+    await session.query(
+      'select pg_replication_slot_advance($1, $2::pg_lsn)',
+      [slot.name, row.replay],
+      query(context, signal),
+    );
   }
 }

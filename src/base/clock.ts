@@ -52,7 +52,10 @@ export async function withDeadline<T>(what: string, timeoutMs: number, work: Pro
     return await Promise.race([
       work,
       new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(new DeadlineError(`${what}: no result within ${timeoutMs} ms`)), timeoutMs);
+        timer = setTimeout(
+          () => reject(new DeadlineError(`${what}: no result within ${timeoutMs} ms`)),
+          timeoutMs,
+        );
       }),
     ]);
   } finally {
@@ -65,7 +68,12 @@ export async function withDeadline<T>(what: string, timeoutMs: number, work: Pro
  * Throws {@link DeadlineError} after `timeoutMs`, and the signal's reason when it aborts.
  */
 export async function until<T>(
-  options: { readonly what: string; readonly timeoutMs: number; readonly everyMs: number; readonly signal?: AbortSignal | undefined },
+  options: {
+    readonly what: string;
+    readonly timeoutMs: number;
+    readonly everyMs: number;
+    readonly signal?: AbortSignal | undefined;
+  },
   condition: () => T | undefined | false | Promise<T | undefined | false>,
 ): Promise<T> {
   const deadline = performance.now() + options.timeoutMs;
@@ -73,7 +81,8 @@ export async function until<T>(
     options.signal?.throwIfAborted();
     const value = await condition();
     if (value !== undefined && value !== false) return value;
-    if (performance.now() >= deadline) throw new DeadlineError(`${options.what}: not so within ${options.timeoutMs} ms`);
+    if (performance.now() >= deadline)
+      throw new DeadlineError(`${options.what}: not so within ${options.timeoutMs} ms`);
     await delay(options.everyMs, options.signal);
   }
 }

@@ -41,7 +41,9 @@ export const groupId = (text: string): GroupId => name<'GroupId'>('group', text)
 /** `NODE_xxxxxxxx`: lower case, digits and `_` only, because it is also the name of a replication slot. */
 export function memberId(text: string): MemberId {
   if (!/^[a-z][a-z0-9_]{0,62}$/.test(text)) {
-    throw new InvariantError(`member "${text}" is not a member id: expected lower-case letters, digits and "_"`);
+    throw new InvariantError(
+      `member "${text}" is not a member id: expected lower-case letters, digits and "_"`,
+    );
   }
   return text as MemberId;
 }
@@ -52,7 +54,8 @@ export function makeMemberId(node: NodeId, suffix: string): MemberId {
 }
 
 function counter<T extends string>(kind: string, value: number): Brand<number, T> {
-  if (!Number.isSafeInteger(value) || value < 0) throw new InvariantError(`${kind} ${value} is not a whole number >= 0`);
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw new InvariantError(`${kind} ${value} is not a whole number >= 0`);
   return value as Brand<number, T>;
 }
 

@@ -6,16 +6,16 @@ import { InvariantError } from './assert.ts';
 export type Lsn = Brand<bigint, 'Lsn'>;
 
 export function lsn(value: bigint): Lsn {
-  if (value < 0n || value > 0xffffffffffffffffn) throw new InvariantError(`LSN ${value} is outside 0 to 2^64 - 1`);
+  if (value < 0n || value > 0xffffffffffffffffn)
+    throw new InvariantError(`LSN ${value} is outside 0 to 2^64 - 1`);
   return value as Lsn;
 }
-
-export const LSN_ZERO: Lsn = lsn(0n);
 
 /** Reads `16/B374D848`; throws {@link InvariantError} for anything else. */
 export function parseLsn(text: string): Lsn {
   const match = /^([0-9A-Fa-f]{1,8})\/([0-9A-Fa-f]{1,8})$/.exec(text);
-  if (match === null) throw new InvariantError(`"${text}" is not an LSN: expected two hexadecimal numbers like 16/B374D848`);
+  if (match === null)
+    throw new InvariantError(`"${text}" is not an LSN: expected two hexadecimal numbers like 16/B374D848`);
   return lsn((BigInt(`0x${match[1]}`) << 32n) | BigInt(`0x${match[2]}`));
 }
 

@@ -1,25 +1,30 @@
 // Small steps that the apply-*.ts files share: finding a group at an epoch, replacing a group or a node.
 import type { Epoch, GroupId, NodeId } from '../base/ids.ts';
 import type { Command } from './commands.ts';
-import type { ClusterState, GroupState, NodeState, Phase } from './state.ts';
+import type { ClusterState, GroupState, NodeState } from './state.ts';
 
 /** The next state, or why the command does not fit the present one. */
 export type Applied = ClusterState | { readonly refused: string };
 
 /** One command of the log, by its kind. */
 export type CommandOf<K extends Command['kind']> = Extract<Command, { readonly kind: K }>;
-export type PhaseOf<K extends Phase['kind']> = Extract<Phase, { readonly kind: K }>;
 
 export function refuse(reason: string): { readonly refused: string } {
   return { refused: reason };
 }
 
-export function isRefused<T extends object>(value: T | { readonly refused: string }): value is { readonly refused: string } {
+export function isRefused<T extends object>(
+  value: T | { readonly refused: string },
+): value is { readonly refused: string } {
   return 'refused' in value;
 }
 
 /** The group, where it stands at exactly this epoch; commands of an older epoch have no effect. */
-export function groupAt(state: ClusterState, id: GroupId, epoch: Epoch): GroupState | { readonly refused: string } {
+export function groupAt(
+  state: ClusterState,
+  id: GroupId,
+  epoch: Epoch,
+): GroupState | { readonly refused: string } {
   const group = state.groups.get(id);
   if (group === undefined) return refuse(`there is no group ${id}`);
   if (group.epoch !== epoch) return refuse(`group ${id} is at epoch ${group.epoch}, not ${epoch}`);

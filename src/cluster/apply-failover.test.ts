@@ -1,7 +1,26 @@
 // The failover protocol as the log accepts it (docs/failover.md, step by step).
 import { describe, expect, test } from 'vitest';
 import { memberId, timeline } from '../base/ids.ts';
-import { A, ALONE, B, C, MA, MB, MC, P1, P2, P3, RULE_BC, at, fencing, promoted, promoting, registration, running, runningAlone } from './testing/example.ts';
+import {
+  A,
+  ALONE,
+  B,
+  C,
+  MA,
+  MB,
+  MC,
+  P1,
+  P2,
+  P3,
+  RULE_BC,
+  at,
+  fencing,
+  promoted,
+  promoting,
+  registration,
+  running,
+  runningAlone,
+} from './testing/example.ts';
 
 const ONLY_C = { members: [MC], acks: 1 };
 const T2 = { timeline: timeline(2) };
@@ -13,7 +32,12 @@ describe('begin-failover', () => {
     const before = log.group;
     fencing(log);
     expect(log.epoch).toBe(log.state.appliedIndex);
-    expect(log.group).toMatchObject({ rule: before.rule, next: before.next, floor: before.floor, phase: { kind: 'fencing', primary: A, reports: [] } });
+    expect(log.group).toMatchObject({
+      rule: before.rule,
+      next: before.next,
+      floor: before.floor,
+      phase: { kind: 'fencing', primary: A, reports: [] },
+    });
   });
 
   test('wants a majority of the voters', () => {
@@ -56,13 +80,17 @@ describe('begin-failover', () => {
 describe('cut-report', () => {
   test('of another data directory than the registered one is refused', () => {
     const log = fencing();
-    expect(log.commit(at(log).cut(B, 100, { member: memberId('b_00000002') }))).toMatch(/b is registered as b_00000001, not b_00000002/);
+    expect(log.commit(at(log).cut(B, 100, { member: memberId('b_00000002') }))).toMatch(
+      /b is registered as b_00000001, not b_00000002/,
+    );
   });
 
   test('replaces an earlier one of the same node', () => {
     const log = fencing();
     log.must(at(log).cut(B, 100), at(log).cut(B, 101));
-    expect(log.group.phase.kind === 'fencing' && log.group.phase.reports.map((report) => report.position)).toEqual([101n]);
+    expect(
+      log.group.phase.kind === 'fencing' && log.group.phase.reports.map((report) => report.position),
+    ).toEqual([101n]);
   });
 
   test('raises the highest timeline, so that no promotion repeats it', () => {
@@ -129,7 +157,13 @@ describe('promote', () => {
       rule: ONLY_C,
       next: undefined,
       highestTimeline: 2,
-      floor: { timeline: 2, from: { timeline: 1, position: 100n }, rule: RULE_BC, next: { members: [MB], acks: 1 }, before: undefined },
+      floor: {
+        timeline: 2,
+        from: { timeline: 1, position: 100n },
+        rule: RULE_BC,
+        next: { members: [MB], acks: 1 },
+        before: undefined,
+      },
     });
   });
 });
@@ -137,7 +171,10 @@ describe('promote', () => {
 describe('after a promotion', () => {
   test('promoted runs the group and records where the timeline began', () => {
     const log = promoted();
-    expect(log.group).toMatchObject({ phase: { kind: 'running', primary: B, timeline: 2 }, branches: [{ timeline: 2, parent: 1, switchLsn: 100n }] });
+    expect(log.group).toMatchObject({
+      phase: { kind: 'running', primary: B, timeline: 2 },
+      branches: [{ timeline: 2, parent: 1, switchLsn: 100n }],
+    });
     expect(log.group.floor).toBeDefined();
   });
 
@@ -153,7 +190,10 @@ describe('after a promotion', () => {
     log.must(at(log).failed(B));
     expect(log.group).toMatchObject({ epoch, phase: { kind: 'promoting', failed: 'no room' } });
     log.must(at(log).begin({ kind: 'promotion-failed' }));
-    expect(log.group).toMatchObject({ phase: { kind: 'fencing', primary: B, timeline: 2, reports: [] }, rule: ONLY_C });
+    expect(log.group).toMatchObject({
+      phase: { kind: 'fencing', primary: B, timeline: 2, reports: [] },
+      rule: ONLY_C,
+    });
     expect(log.epoch).toBeGreaterThan(epoch);
   });
 
@@ -170,10 +210,17 @@ describe('after a promotion', () => {
     log.must(at(log).begin({ kind: 'promotion-failed' }));
     log.must(at(log).cut(C, 120, T2));
     log.must(at(log).promote(C, 3, ALONE));
-    expect(log.group.floor).toMatchObject({ timeline: 3, rule: ONLY_C, before: { timeline: 2, rule: RULE_BC, before: undefined } });
+    expect(log.group.floor).toMatchObject({
+      timeline: 3,
+      rule: ONLY_C,
+      before: { timeline: 2, rule: RULE_BC, before: undefined },
+    });
     log.must(at(log).promoted(C, 3, 120));
     expect(log.commit(at(log).floorPassed())).toMatch(/has no member that could hold the switch point/);
-    log.must(registration(B, memberId('b_00000002')), at(log).change({ members: [memberId('b_00000002')], acks: 1 }));
+    log.must(
+      registration(B, memberId('b_00000002')),
+      at(log).change({ members: [memberId('b_00000002')], acks: 1 }),
+    );
     log.must(at(log).commitRule());
     expect(log.group.floor).toBeUndefined();
   });
@@ -183,7 +230,9 @@ describe('after a promotion', () => {
     log.must(at(log).down(P1), at(log).down(P2));
     log.must(at(log).begin());
     log.must(at(log).cut(C, 90));
-    expect(log.commit(at(log).promote(C, 3, ALONE))).toMatch(/below the switch point of the promotion to timeline 2/);
+    expect(log.commit(at(log).promote(C, 3, ALONE))).toMatch(
+      /below the switch point of the promotion to timeline 2/,
+    );
     log.must(at(log).cut(C, 100), at(log).promote(C, 3, ALONE));
   });
 
@@ -253,7 +302,11 @@ describe('resume', () => {
     const log = withdrawn();
     const { epoch } = log;
     log.must(at(log).cut(B, 100), at(log).resume());
-    expect(log.group).toMatchObject({ epoch, phase: { kind: 'running', primary: A, timeline: 1 }, rule: RULE_BC });
+    expect(log.group).toMatchObject({
+      epoch,
+      phase: { kind: 'running', primary: A, timeline: 1 },
+      rule: RULE_BC,
+    });
   });
 
   test('is refused once the primary has stopped and reported', () => {

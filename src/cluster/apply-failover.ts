@@ -11,7 +11,11 @@ import { isObjectivelyDown, isRule, majority, standingDownCount } from './quorum
 import { type ClusterState, type Floor, type GroupState, type Phase, isTimelineOpen } from './state.ts';
 
 /** Raises the epoch to `index` and starts fencing. The sync rule, its pending change and the floor stay in force. */
-export function applyBeginFailover(state: ClusterState, index: LogIndex, command: CommandOf<'begin-failover'>): Applied {
+export function applyBeginFailover(
+  state: ClusterState,
+  index: LogIndex,
+  command: CommandOf<'begin-failover'>,
+): Applied {
   const group = groupAt(state, command.group, command.epoch);
   if (isRefused(group)) return group;
   const phase = group.phase;
@@ -21,7 +25,13 @@ export function applyBeginFailover(state: ClusterState, index: LogIndex, command
   return withGroup(state, {
     ...group,
     epoch: toEpoch(index),
-    phase: { kind: 'fencing', primary: phase.primary, timeline: phase.timeline, cause: command.cause, reports: [] },
+    phase: {
+      kind: 'fencing',
+      primary: phase.primary,
+      timeline: phase.timeline,
+      cause: command.cause,
+      reports: [],
+    },
   });
 }
 
@@ -33,9 +43,11 @@ function causeRefusal(
 ): string | undefined {
   switch (cause.kind) {
     case 'down': {
-      if (phase.kind === 'fencing' && phase.cause.kind !== 'planned') return `group ${group.id} is fencing already`;
+      if (phase.kind === 'fencing' && phase.cause.kind !== 'planned')
+        return `group ${group.id} is fencing already`;
       const node = state.nodes.get(phase.primary);
-      if (node !== undefined && isObjectivelyDown(state.voters, node.subjectiveDown, group.epoch)) return undefined;
+      if (node !== undefined && isObjectivelyDown(state.voters, node.subjectiveDown, group.epoch))
+        return undefined;
       return `fewer than ${majority(state.voters.length)} of ${state.voters.length} voters hold ${phase.primary} for down at epoch ${group.epoch}`;
     }
     case 'planned': {
@@ -45,7 +57,8 @@ function causeRefusal(
       if (cause.to === undefined) return undefined;
       if (cause.to === phase.primary) return `${cause.to} is the primary of group ${group.id} already`;
       const target = state.nodes.get(cause.to);
-      if (target === undefined || target.group !== group.id) return `there is no node ${cause.to} in group ${group.id}`;
+      if (target === undefined || target.group !== group.id)
+        return `there is no node ${cause.to} in group ${group.id}`;
       if (target.member === undefined || !group.rule.members.includes(target.member)) {
         return `${cause.to} is not in the sync rule of group ${group.id}`;
       }
@@ -63,8 +76,10 @@ export function applyCutReport(state: ClusterState, command: CommandOf<'cut-repo
   if (isRefused(group)) return group;
   if (group.phase.kind !== 'fencing') return refuse(`group ${group.id} is ${group.phase.kind}, not fencing`);
   const node = state.nodes.get(command.node);
-  if (node === undefined || node.group !== group.id) return refuse(`there is no node ${command.node} in group ${group.id}`);
-  if (node.member !== command.member) return refuse(`${command.node} is registered as ${node.member ?? 'no member'}, not ${command.member}`);
+  if (node === undefined || node.group !== group.id)
+    return refuse(`there is no node ${command.node} in group ${group.id}`);
+  if (node.member !== command.member)
+    return refuse(`${command.node} is registered as ${node.member ?? 'no member'}, not ${command.member}`);
   const { kind: _, group: __, epoch: ___, ...report } = command;
   const reports = [...group.phase.reports.filter((known) => known.node !== command.node), report];
   return withGroup(state, {
@@ -91,10 +106,23 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
     ruleRefusal(command.rule, followersAtOnce(phase.primary, phase.reports, candidate));
   if (refusal !== undefined) return refuse(refusal);
   const from = { timeline: candidate.timeline, position: candidate.position };
-  const floor: Floor = { timeline: command.timeline, from, rule: group.rule, next: group.next?.rule, before: group.floor };
+  const floor: Floor = {
+    timeline: command.timeline,
+    from,
+    rule: group.rule,
+    next: group.next?.rule,
+    before: group.floor,
+  };
   return withGroup(state, {
     ...group,
-    phase: { kind: 'promoting', primary: command.candidate, timeline: command.timeline, previous: phase.primary, from, failed: undefined },
+    phase: {
+      kind: 'promoting',
+      primary: command.candidate,
+      timeline: command.timeline,
+      previous: phase.primary,
+      from,
+      failed: undefined,
+    },
     rule: command.rule,
     next: undefined,
     floor,
@@ -110,15 +138,19 @@ function timelineRefusal(group: GroupState, command: CommandOf<'promote'>): stri
 function ruleRefusal(rule: SyncRule, followers: readonly string[]): string | undefined {
   const stranger = rule.members.find((member) => !followers.includes(member));
   if (stranger !== undefined) return `${stranger} cannot follow the candidate directly`;
-  return isRule(rule) ? undefined : `${rule.acks} acknowledgements of ${rule.members.length} members is not a rule`;
+  return isRule(rule)
+    ? undefined
+    : `${rule.acks} acknowledgements of ${rule.members.length} members is not a rule`;
 }
 
 export function applyPromoted(state: ClusterState, command: CommandOf<'promoted'>): Applied {
   const group = groupAt(state, command.group, command.epoch);
   if (isRefused(group)) return group;
   const phase = group.phase;
-  if (phase.kind !== 'promoting' || phase.primary !== command.node) return refuse(`${command.node} is not being promoted`);
-  if (command.timeline !== phase.timeline) return refuse(`${command.node} opened timeline ${command.timeline}, not ${phase.timeline}`);
+  if (phase.kind !== 'promoting' || phase.primary !== command.node)
+    return refuse(`${command.node} is not being promoted`);
+  if (command.timeline !== phase.timeline)
+    return refuse(`${command.node} opened timeline ${command.timeline}, not ${phase.timeline}`);
   const branch = { timeline: phase.timeline, parent: phase.from.timeline, switchLsn: command.switchLsn };
   return withGroup(state, {
     ...group,
@@ -133,7 +165,8 @@ export function applyPromotionFailed(state: ClusterState, command: CommandOf<'pr
   const group = groupAt(state, command.group, command.epoch);
   if (isRefused(group)) return group;
   const phase = group.phase;
-  if (phase.kind !== 'promoting' || phase.primary !== command.node) return refuse(`${command.node} is not being promoted`);
+  if (phase.kind !== 'promoting' || phase.primary !== command.node)
+    return refuse(`${command.node} is not being promoted`);
   return withGroup(state, { ...group, phase: { ...phase, failed: command.reason } });
 }
 
@@ -146,9 +179,16 @@ export function applyResume(state: ClusterState, command: CommandOf<'resume'>): 
   if (phase.reports.some((report) => report.node === phase.primary)) {
     return refuse(`${phase.primary} has stopped and reported: it can only be promoted`);
   }
-  if (!isTimelineOpen(group, phase.timeline)) return refuse(`${phase.primary} is not known to have opened timeline ${phase.timeline}: it can only be promoted`);
+  if (!isTimelineOpen(group, phase.timeline))
+    return refuse(
+      `${phase.primary} is not known to have opened timeline ${phase.timeline}: it can only be promoted`,
+    );
   const node = state.nodes.get(phase.primary);
   const downCount = standingDownCount(state.voters, node?.subjectiveDown ?? []);
-  if (downCount >= majority(state.voters.length)) return refuse(`${downCount} voters still hold ${phase.primary} for down`);
-  return withGroup(state, { ...group, phase: { kind: 'running', primary: phase.primary, timeline: phase.timeline } });
+  if (downCount >= majority(state.voters.length))
+    return refuse(`${downCount} voters still hold ${phase.primary} for down`);
+  return withGroup(state, {
+    ...group,
+    phase: { kind: 'running', primary: phase.primary, timeline: phase.timeline },
+  });
 }

@@ -1,7 +1,27 @@
 // Registering nodes, creating a group, and the subjective judgements.
 import { describe, expect, test } from 'vitest';
 import { groupId, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
-import { A, ALONE, B, C, GROUP, MA, MB, MC, P1, P2, P3, at, creating, fencing, newLog, promoted, registration, running, runningAlone } from './testing/example.ts';
+import {
+  A,
+  ALONE,
+  B,
+  C,
+  GROUP,
+  MA,
+  MB,
+  MC,
+  P1,
+  P2,
+  P3,
+  at,
+  creating,
+  fencing,
+  newLog,
+  promoted,
+  registration,
+  running,
+  runningAlone,
+} from './testing/example.ts';
 
 const FRESH = memberId('b_00000002');
 
@@ -21,13 +41,33 @@ describe('register-node', () => {
   });
 
   test.each([
-    ['another group', { ...registration(B, MB), group: groupId('other') }, /belongs to group main, not other/],
+    [
+      'another group',
+      { ...registration(B, MB), group: groupId('other') },
+      /belongs to group main, not other/,
+    ],
     ['another peer', { ...registration(B, MB), peer: P3 }, /is managed by peer p2, not p3/],
-    ["another node's address", { ...registration(B, MB), host: 'c' }, /address c:5432 of node b is that of node c/],
-    ['another database', { ...registration(B, MB), systemIdentifier: '78' }, /system identifier 78, group main has 77: it holds another database/],
-    ['a new data directory while the old one counts', registration(B, FRESH), /member b_00000001 is still in the sync rule/],
+    [
+      "another node's address",
+      { ...registration(B, MB), host: 'c' },
+      /address c:5432 of node b is that of node c/,
+    ],
+    [
+      'another database',
+      { ...registration(B, MB), systemIdentifier: '78' },
+      /system identifier 78, group main has 77: it holds another database/,
+    ],
+    [
+      'a new data directory while the old one counts',
+      registration(B, FRESH),
+      /member b_00000001 is still in the sync rule/,
+    ],
     ['no data directory while the old one counts', registration(B), /is still in the sync rule/],
-    ['a new data directory of the primary', registration(A, memberId('a_00000002')), /is the primary of group main/],
+    [
+      'a new data directory of the primary',
+      registration(A, memberId('a_00000002')),
+      /is the primary of group main/,
+    ],
   ])('refuses %s', (_, command, reason) => {
     expect(running().commit(command)).toMatch(reason);
   });
@@ -51,7 +91,12 @@ describe('create-group', () => {
   test('makes the index of its entry the first epoch', () => {
     const log = creating();
     expect(log.epoch).toBe(log.state.appliedIndex);
-    expect(log.group).toMatchObject({ phase: { kind: 'creating', primary: A }, rule: ALONE, next: undefined, floor: undefined });
+    expect(log.group).toMatchObject({
+      phase: { kind: 'creating', primary: A },
+      rule: ALONE,
+      next: undefined,
+      floor: undefined,
+    });
   });
 
   test('refuses a primary that is not registered in the group', () => {
@@ -77,16 +122,35 @@ describe('create-group', () => {
 
 test('group-ready starts the group on the timeline that the primary is on, and registers its data directory', () => {
   const log = creating();
-  log.must({ kind: 'group-ready', group: GROUP, epoch: log.epoch, member: MA, systemIdentifier: '77', timeline: timeline(5) });
-  expect(log.group).toMatchObject({ phase: { kind: 'running', primary: A, timeline: 5 }, highestTimeline: 5, systemIdentifier: '77' });
+  log.must({
+    kind: 'group-ready',
+    group: GROUP,
+    epoch: log.epoch,
+    member: MA,
+    systemIdentifier: '77',
+    timeline: timeline(5),
+  });
+  expect(log.group).toMatchObject({
+    phase: { kind: 'running', primary: A, timeline: 5 },
+    highestTimeline: 5,
+    systemIdentifier: '77',
+  });
   expect(log.state.nodes.get(A)?.member).toBe(MA);
 });
 
 describe('subjective judgements', () => {
   test("a peer's later word replaces its earlier one", () => {
     const log = running();
-    log.must(at(log).down(P1), { kind: 'subjective-down', peer: P1, node: A, epoch: log.epoch, evidence: 'no-answer' });
-    expect(log.state.nodes.get(A)?.subjectiveDown).toEqual([{ peer: P1, epoch: log.epoch, evidence: 'no-answer', index: log.state.appliedIndex }]);
+    log.must(at(log).down(P1), {
+      kind: 'subjective-down',
+      peer: P1,
+      node: A,
+      epoch: log.epoch,
+      evidence: 'no-answer',
+    });
+    expect(log.state.nodes.get(A)?.subjectiveDown).toEqual([
+      { peer: P1, epoch: log.epoch, evidence: 'no-answer', index: log.state.appliedIndex },
+    ]);
   });
 
   test('up takes back the word of that peer only', () => {

@@ -21,7 +21,9 @@ export function applyRegisterNode(state: ClusterState, command: CommandOf<'regis
     (node) => node.node !== command.node && node.host === command.host && node.port === command.port,
   );
   if (sameAddress !== undefined) {
-    return refuse(`address ${command.host}:${command.port} of node ${command.node} is that of node ${sameAddress.node}`);
+    return refuse(
+      `address ${command.host}:${command.port} of node ${command.node} is that of node ${sameAddress.node}`,
+    );
   }
   const group = state.groups.get(command.group);
   if (group !== undefined) {
@@ -45,22 +47,31 @@ function dataDirectoryConflict(
   }
   const before = known?.member;
   if (before === undefined || before === command.member) return undefined;
-  const isCounted = group.rule.members.includes(before) || (group.next?.rule.members.includes(before) ?? false);
+  const isCounted =
+    group.rule.members.includes(before) || (group.next?.rule.members.includes(before) ?? false);
   if (isCounted) return `member ${before} is still in the sync rule of group ${group.id}`;
   const isPrimary = group.phase.kind !== 'creating' && group.phase.primary === command.node;
-  if (isPrimary) return `${command.node} is the primary of group ${group.id}: its data directory cannot change`;
+  if (isPrimary)
+    return `${command.node} is the primary of group ${group.id}: its data directory cannot change`;
   return undefined;
 }
 
 /** Chooses the first primary; where a node already has data, it must be that one. */
-export function applyCreateGroup(state: ClusterState, index: LogIndex, command: CommandOf<'create-group'>): Applied {
+export function applyCreateGroup(
+  state: ClusterState,
+  index: LogIndex,
+  command: CommandOf<'create-group'>,
+): Applied {
   if (state.groups.has(command.group)) return refuse(`group ${command.group} exists`);
   const nodes = nodesOfGroup(state, command.group);
   const primary = nodes.find((node) => node.node === command.primary);
-  if (primary === undefined) return refuse(`node ${command.primary} is not registered in group ${command.group}`);
+  if (primary === undefined)
+    return refuse(`node ${command.primary} is not registered in group ${command.group}`);
   const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
   if (withData.length > 0 && (withData.length > 1 || withData[0]?.node !== command.primary)) {
-    return refuse(`data exists already on ${withData.map((node) => node.node).join(', ')}: expected on at most one node, the first primary`);
+    return refuse(
+      `data exists already on ${withData.map((node) => node.node).join(', ')}: expected on at most one node, the first primary`,
+    );
   }
   return withGroup(state, {
     id: command.group,
@@ -79,7 +90,8 @@ export function applyCreateGroup(state: ClusterState, index: LogIndex, command: 
 export function applyGroupReady(state: ClusterState, command: CommandOf<'group-ready'>): Applied {
   const group = groupAt(state, command.group, command.epoch);
   if (isRefused(group)) return group;
-  if (group.phase.kind !== 'creating') return refuse(`group ${group.id} is ${group.phase.kind}, not creating`);
+  if (group.phase.kind !== 'creating')
+    return refuse(`group ${group.id} is ${group.phase.kind}, not creating`);
   const node = state.nodes.get(group.phase.primary);
   if (node === undefined) return refuse(`node ${group.phase.primary} is not registered`);
   const withMember = withNode(state, node.node, {
@@ -100,7 +112,11 @@ export function highest(a: Timeline, b: Timeline): Timeline {
 }
 
 /** One peer's judgement, replacing its earlier one. It counts towards a failover from `command.epoch` only. */
-export function applySubjectiveDown(state: ClusterState, index: LogIndex, command: CommandOf<'subjective-down'>): Applied {
+export function applySubjectiveDown(
+  state: ClusterState,
+  index: LogIndex,
+  command: CommandOf<'subjective-down'>,
+): Applied {
   const found = judgedNode(state, command.node, command.epoch);
   if (isRefused(found)) return found;
   if (!state.voters.includes(command.peer)) return refuse(`peer ${command.peer} is not a voter`);
@@ -116,7 +132,11 @@ export function applySubjectiveUp(state: ClusterState, command: CommandOf<'subje
   return withNode(state, command.node, { ...node, subjectiveDown: remaining });
 }
 
-function judgedNode(state: ClusterState, id: NodeState['node'], epoch: Epoch): NodeState | { readonly refused: string } {
+function judgedNode(
+  state: ClusterState,
+  id: NodeState['node'],
+  epoch: Epoch,
+): NodeState | { readonly refused: string } {
   const node = state.nodes.get(id);
   if (node === undefined) return refuse(`there is no node ${id}`);
   const group = state.groups.get(node.group);

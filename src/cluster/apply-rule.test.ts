@@ -1,7 +1,18 @@
 // Changing the sync rule (docs/failover.md, "Changing the rule"; docs/decisions/0001).
 import { describe, expect, test } from 'vitest';
 import { logIndex, memberId } from '../base/ids.ts';
-import { ALONE, MA, MB, MC, RULE_BC, at, fencing, promoted, running, runningAlone } from './testing/example.ts';
+import {
+  ALONE,
+  MA,
+  MB,
+  MC,
+  RULE_BC,
+  at,
+  fencing,
+  promoted,
+  running,
+  runningAlone,
+} from './testing/example.ts';
 
 const ONLY_B = { members: [MB], acks: 1 };
 const ONLY_C = { members: [MC], acks: 1 };
@@ -10,7 +21,10 @@ describe('begin-rule-change', () => {
   test('writes next beside the rule, known by the index of its entry', () => {
     const log = running();
     log.must(at(log).change(ONLY_B));
-    expect(log.group).toMatchObject({ rule: RULE_BC, next: { rule: ONLY_B, change: log.state.appliedIndex } });
+    expect(log.group).toMatchObject({
+      rule: RULE_BC,
+      next: { rule: ONLY_B, change: log.state.appliedIndex },
+    });
   });
 
   test.each([
@@ -29,7 +43,8 @@ describe('begin-rule-change', () => {
   test('is not replaced or withdrawn while both rules ask for acknowledgements', () => {
     const log = running();
     log.must(at(log).change(ONLY_B));
-    for (const next of [ONLY_C, ALONE, { members: [MB, MC], acks: 2 }]) expect(log.commit(at(log).change(next))).toMatch(/is being changed already/);
+    for (const next of [ONLY_C, ALONE, { members: [MB, MC], acks: 2 }])
+      expect(log.commit(at(log).change(next))).toMatch(/is being changed already/);
   });
 
   test('may be widened then: what satisfied the pending rule satisfies one of more members', () => {
@@ -46,7 +61,8 @@ describe('begin-rule-change', () => {
   test('a change to alone is not replaced by anything while the rule asks for acknowledgements', () => {
     const log = running();
     log.must(at(log).change(ALONE));
-    for (const next of [ONLY_B, ONLY_C, RULE_BC]) expect(log.commit(at(log).change(next))).toMatch(/is being changed already/);
+    for (const next of [ONLY_B, ONLY_C, RULE_BC])
+      expect(log.commit(at(log).change(next))).toMatch(/is being changed already/);
   });
 
   test('may be replaced while the primary is alone; the change before cannot be committed any more', () => {

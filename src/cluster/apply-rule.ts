@@ -7,7 +7,11 @@ import type { SyncRule } from './commands.ts';
 import type { ClusterState, GroupState } from './state.ts';
 import { nodesOfGroup } from './state.ts';
 
-export function applyBeginRuleChange(state: ClusterState, index: LogIndex, command: CommandOf<'begin-rule-change'>): Applied {
+export function applyBeginRuleChange(
+  state: ClusterState,
+  index: LogIndex,
+  command: CommandOf<'begin-rule-change'>,
+): Applied {
   const group = runningAt(state, command);
   if (isRefused(group)) return group;
   const { members, acks } = command.next;
@@ -15,8 +19,10 @@ export function applyBeginRuleChange(state: ClusterState, index: LogIndex, comma
     // While the primary may still acknowledge alone nobody else can be promoted, so that change may be given up or replaced:
     // its members may have died since, and writes must not wait for them for ever.
     // Otherwise it may only be widened: what was acknowledged by `next` satisfies a rule of more members just as well.
-    if (group.rule.acks > 0 && !widens(command.next, group.next.rule)) return refuse(`the sync rule of group ${group.id} is being changed already`);
-    if (group.rule.acks === 0 && sameRule(group.rule, command.next)) return withGroup(state, { ...group, next: undefined });
+    if (group.rule.acks > 0 && !widens(command.next, group.next.rule))
+      return refuse(`the sync rule of group ${group.id} is being changed already`);
+    if (group.rule.acks === 0 && sameRule(group.rule, command.next))
+      return withGroup(state, { ...group, next: undefined });
   }
   if (sameRule(group.next?.rule ?? group.rule, command.next)) return refuse('that is the sync rule already');
   if (!isRule(command.next)) {
@@ -32,20 +38,31 @@ export function applyBeginRuleChange(state: ClusterState, index: LogIndex, comma
 export function applyCommitRule(state: ClusterState, command: CommandOf<'commit-rule'>): Applied {
   const group = runningAt(state, command);
   if (isRefused(group)) return group;
-  if (group.next?.change !== command.change) return refuse(`no change of the sync rule began at ${command.change}`);
+  if (group.next?.change !== command.change)
+    return refuse(`no change of the sync rule began at ${command.change}`);
   const rule = group.next.rule;
-  return withGroup(state, { ...group, rule, next: undefined, floor: rule.acks > 0 ? undefined : group.floor });
+  return withGroup(state, {
+    ...group,
+    rule,
+    next: undefined,
+    floor: rule.acks > 0 ? undefined : group.floor,
+  });
 }
 
 export function applyFloorPassed(state: ClusterState, command: CommandOf<'floor-passed'>): Applied {
   const group = runningAt(state, command);
   if (isRefused(group)) return group;
-  if (group.rule.acks === 0) return refuse(`group ${group.id} has no member that could hold the switch point`);
+  if (group.rule.acks === 0)
+    return refuse(`group ${group.id} has no member that could hold the switch point`);
   return withGroup(state, { ...group, floor: undefined });
 }
 
 function widens(wide: SyncRule, narrow: SyncRule): boolean {
-  return wide.acks > 0 && wide.acks <= narrow.acks && narrow.members.every((member) => wide.members.includes(member));
+  return (
+    wide.acks > 0 &&
+    wide.acks <= narrow.acks &&
+    narrow.members.every((member) => wide.members.includes(member))
+  );
 }
 
 function runningAt(

@@ -4,7 +4,24 @@ import { epoch, logIndex, peerId } from '../base/ids.ts';
 import { apply, applyNothing, applyVoters, emptyState } from './apply.ts';
 import type { Command } from './commands.ts';
 import { type ClusterState, EVENT_COUNT_MAX, RECENT_PROPOSAL_COUNT_MAX } from './state.ts';
-import { A, B, C, GROUP, type Log, MB, P1, P2, RULE_BC, at, creating, fencing, newLog, promoting, registration, running } from './testing/example.ts';
+import {
+  A,
+  B,
+  C,
+  GROUP,
+  type Log,
+  MB,
+  P1,
+  P2,
+  RULE_BC,
+  at,
+  creating,
+  fencing,
+  newLog,
+  promoting,
+  registration,
+  running,
+} from './testing/example.ts';
 
 const PHASES = { creating, running, fencing, promoting: () => promoting() };
 type PhaseName = keyof typeof PHASES;
@@ -12,11 +29,37 @@ type PhaseName = keyof typeof PHASES;
 /** `taken`, or what the refusal says. */
 type Outcome = 'taken' | RegExp;
 
-const TABLE: { readonly [name: string]: { readonly command: (log: Log) => Command } & Readonly<Record<PhaseName, Outcome>> } = {
-  'create-group': { command: () => ({ kind: 'create-group', group: GROUP, primary: A }), creating: /exists/, running: /exists/, fencing: /exists/, promoting: /exists/ },
-  'group-ready': { command: (log) => at(log).ready(), creating: 'taken', running: /is running, not creating/, fencing: /is fencing/, promoting: /is promoting/ },
-  'subjective-down': { command: (log) => at(log).down(P1), creating: 'taken', running: 'taken', fencing: 'taken', promoting: 'taken' },
-  'subjective-up': { command: (log) => at(log).up(P1), creating: 'taken', running: 'taken', fencing: 'taken', promoting: 'taken' },
+const TABLE: {
+  readonly [name: string]: { readonly command: (log: Log) => Command } & Readonly<Record<PhaseName, Outcome>>;
+} = {
+  'create-group': {
+    command: () => ({ kind: 'create-group', group: GROUP, primary: A }),
+    creating: /exists/,
+    running: /exists/,
+    fencing: /exists/,
+    promoting: /exists/,
+  },
+  'group-ready': {
+    command: (log) => at(log).ready(),
+    creating: 'taken',
+    running: /is running, not creating/,
+    fencing: /is fencing/,
+    promoting: /is promoting/,
+  },
+  'subjective-down': {
+    command: (log) => at(log).down(P1),
+    creating: 'taken',
+    running: 'taken',
+    fencing: 'taken',
+    promoting: 'taken',
+  },
+  'subjective-up': {
+    command: (log) => at(log).up(P1),
+    creating: 'taken',
+    running: 'taken',
+    fencing: 'taken',
+    promoting: 'taken',
+  },
   'begin-failover without a quorum': {
     command: (log) => at(log).begin(),
     creating: /being created/,
@@ -38,11 +81,41 @@ const TABLE: { readonly [name: string]: { readonly command: (log: Log) => Comman
     fencing: /no promotion/,
     promoting: /no promotion/,
   },
-  'cut-report': { command: (log) => at(log).cut(B, 100), creating: /is creating, not fencing/, running: /is running/, fencing: 'taken', promoting: /is promoting/ },
-  promote: { command: (log) => at(log).promote(B, 9, RULE_BC), creating: /is creating, not fencing/, running: /is running/, fencing: /has not reported/, promoting: /is promoting/ },
-  promoted: { command: (log) => at(log).promoted(B, 2, 100), creating: /is not being promoted/, running: /is not being promoted/, fencing: /is not being promoted/, promoting: 'taken' },
-  'promotion-failed': { command: (log) => at(log).failed(B), creating: /is not being promoted/, running: /is not being promoted/, fencing: /is not being promoted/, promoting: 'taken' },
-  resume: { command: (log) => at(log).resume(), creating: /is creating, not fencing/, running: /is running/, fencing: /2 voters still hold a for down/, promoting: /is promoting/ },
+  'cut-report': {
+    command: (log) => at(log).cut(B, 100),
+    creating: /is creating, not fencing/,
+    running: /is running/,
+    fencing: 'taken',
+    promoting: /is promoting/,
+  },
+  promote: {
+    command: (log) => at(log).promote(B, 9, RULE_BC),
+    creating: /is creating, not fencing/,
+    running: /is running/,
+    fencing: /has not reported/,
+    promoting: /is promoting/,
+  },
+  promoted: {
+    command: (log) => at(log).promoted(B, 2, 100),
+    creating: /is not being promoted/,
+    running: /is not being promoted/,
+    fencing: /is not being promoted/,
+    promoting: 'taken',
+  },
+  'promotion-failed': {
+    command: (log) => at(log).failed(B),
+    creating: /is not being promoted/,
+    running: /is not being promoted/,
+    fencing: /is not being promoted/,
+    promoting: 'taken',
+  },
+  resume: {
+    command: (log) => at(log).resume(),
+    creating: /is creating, not fencing/,
+    running: /is running/,
+    fencing: /2 voters still hold a for down/,
+    promoting: /is promoting/,
+  },
   'begin-rule-change': {
     command: (log) => at(log).change({ members: [MB], acks: 1 }),
     creating: /is creating, not running/,
@@ -50,8 +123,20 @@ const TABLE: { readonly [name: string]: { readonly command: (log: Log) => Comman
     fencing: /is fencing/,
     promoting: /is promoting/,
   },
-  'commit-rule': { command: (log) => at(log).commitRule(), creating: /is creating/, running: /no change/, fencing: /is fencing/, promoting: /is promoting/ },
-  'floor-passed': { command: (log) => at(log).floorPassed(), creating: /is creating/, running: 'taken', fencing: /is fencing/, promoting: /is promoting/ },
+  'commit-rule': {
+    command: (log) => at(log).commitRule(),
+    creating: /is creating/,
+    running: /no change/,
+    fencing: /is fencing/,
+    promoting: /is promoting/,
+  },
+  'floor-passed': {
+    command: (log) => at(log).floorPassed(),
+    creating: /is creating/,
+    running: 'taken',
+    fencing: /is fencing/,
+    promoting: /is promoting/,
+  },
 };
 
 const phaseNames = Object.keys(PHASES) as PhaseName[];
@@ -73,16 +158,19 @@ describe.each(phaseNames)('in phase %s', (phase) => {
     expect(log.state.events.at(-1)).toMatchObject({ index: log.state.appliedIndex, refused });
   });
 
-  test.each(Object.keys(TABLE).filter((name) => !['create-group', 'subjective-up'].includes(name)))('%s of another epoch is refused', (name) => {
-    for (const by of [-1, 1]) {
-      const log = PHASES[phase]();
-      const command = TABLE[name]?.command(log);
-      if (command === undefined || !('epoch' in command)) throw new Error(name);
-      const before = log.state;
-      expect(log.commit({ ...command, epoch: epoch(command.epoch + by) })).toMatch(/is at epoch/);
-      expectUnchanged(before, log.state);
-    }
-  });
+  test.each(Object.keys(TABLE).filter((name) => !['create-group', 'subjective-up'].includes(name)))(
+    '%s of another epoch is refused',
+    (name) => {
+      for (const by of [-1, 1]) {
+        const log = PHASES[phase]();
+        const command = TABLE[name]?.command(log);
+        if (command === undefined || !('epoch' in command)) throw new Error(name);
+        const before = log.state;
+        expect(log.commit({ ...command, epoch: epoch(command.epoch + by) })).toMatch(/is at epoch/);
+        expectUnchanged(before, log.state);
+      }
+    },
+  );
 });
 
 function expectUnchanged(before: ClusterState, after: ClusterState): void {
@@ -93,10 +181,16 @@ function expectUnchanged(before: ClusterState, after: ClusterState): void {
 test('a command about a group or a node that is not there is refused', () => {
   const log = newLog();
   expect(log.commit({ kind: 'resume', group: GROUP, epoch: epoch(1) })).toMatch(/there is no group main/);
-  expect(log.commit({ kind: 'subjective-down', peer: P1, node: A, epoch: epoch(1), evidence: 'refused' })).toMatch(/there is no node a/);
-  expect(log.commit({ kind: 'subjective-up', peer: P1, node: A, epoch: epoch(1) })).toMatch(/there is no node a/);
+  expect(
+    log.commit({ kind: 'subjective-down', peer: P1, node: A, epoch: epoch(1), evidence: 'refused' }),
+  ).toMatch(/there is no node a/);
+  expect(log.commit({ kind: 'subjective-up', peer: P1, node: A, epoch: epoch(1) })).toMatch(
+    /there is no node a/,
+  );
   log.must(registration(A));
-  expect(log.commit({ kind: 'subjective-down', peer: P1, node: A, epoch: epoch(1), evidence: 'refused' })).toMatch(/there is no group main/);
+  expect(
+    log.commit({ kind: 'subjective-down', peer: P1, node: A, epoch: epoch(1), evidence: 'refused' }),
+  ).toMatch(/there is no group main/);
 });
 
 describe('a proposal that comes twice', () => {
@@ -154,6 +248,10 @@ test('apply leaves the state that it was given as it was', () => {
   const log = fencing();
   const before = structuredClone(log.state);
   const given = log.state;
-  apply(given, logIndex(given.appliedIndex + 1), { proposalId: 'x', proposedAtMs: 0, command: at(log).cut(C, 90) });
+  apply(given, logIndex(given.appliedIndex + 1), {
+    proposalId: 'x',
+    proposedAtMs: 0,
+    command: at(log).cut(C, 90),
+  });
   expect(given).toEqual(before);
 });

@@ -4,8 +4,21 @@
 import { unreachable } from '../base/assert.ts';
 import type { LogIndex, PeerId } from '../base/ids.ts';
 import { type Applied, isRefused } from './applied.ts';
-import { applyBeginFailover, applyCutReport, applyPromote, applyPromoted, applyPromotionFailed, applyResume } from './apply-failover.ts';
-import { applyCreateGroup, applyGroupReady, applyRegisterNode, applySubjectiveDown, applySubjectiveUp } from './apply-nodes.ts';
+import {
+  applyBeginFailover,
+  applyCutReport,
+  applyPromote,
+  applyPromoted,
+  applyPromotionFailed,
+  applyResume,
+} from './apply-failover.ts';
+import {
+  applyCreateGroup,
+  applyGroupReady,
+  applyRegisterNode,
+  applySubjectiveDown,
+  applySubjectiveUp,
+} from './apply-nodes.ts';
 import { applyBeginRuleChange, applyCommitRule, applyFloorPassed } from './apply-rule.ts';
 import type { Command, Envelope } from './commands.ts';
 import { type ClusterState, EVENT_COUNT_MAX, RECENT_PROPOSAL_COUNT_MAX } from './state.ts';

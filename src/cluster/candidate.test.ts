@@ -17,7 +17,11 @@ const groupOf = (more: Partial<GroupState> = {}, on = 1): GroupState => {
   if (group.phase.kind !== 'fencing') throw new Error(group.phase.kind);
   return { ...group, phase: { ...group.phase, timeline: timeline(on) }, ...more };
 };
-const refusal = (group: GroupState, reports: readonly CutReport[], candidate: CutReport): string | undefined => candidateRefusal(group, A, reports, candidate);
+const refusal = (
+  group: GroupState,
+  reports: readonly CutReport[],
+  candidate: CutReport,
+): string | undefined => candidateRefusal(group, A, reports, candidate);
 
 test('positions are ordered by timeline, then by LSN', () => {
   expect(comparePositions(report(B, 90, T2), report(C, 100))).toBeGreaterThan(0);
@@ -34,17 +38,24 @@ describe('without the former primary', () => {
     const d = report(nodeId('d'), 120);
     expect(refusal(groupOf(), [report(B, 100), d], d)).toMatch(/too few/);
     expect(refusal(groupOf(), [report(B, 100), report(C, 90), d], d)).toBeUndefined();
-    expect(refusal(groupOf(), [report(B, 100), report(C, 90), d], report(B, 100))).toMatch(/d holds more WAL than b/);
+    expect(refusal(groupOf(), [report(B, 100), report(C, 90), d], report(B, 100))).toMatch(
+      /d holds more WAL than b/,
+    );
   });
 
   test('while a change is pending the members of both rules are heard', () => {
-    const group = groupOf({ rule: { members: [MB], acks: 1 }, next: { rule: { members: [MC], acks: 1 }, change: 9 as never } });
+    const group = groupOf({
+      rule: { members: [MB], acks: 1 },
+      next: { rule: { members: [MC], acks: 1 }, change: 9 as never },
+    });
     expect(refusal(group, [report(B, 100)], report(B, 100))).toMatch(/1 of 2 members/);
     expect(refusal(group, [report(B, 100), report(C, 90)], report(B, 100))).toBeUndefined();
   });
 
   test("the former primary's own report is left out of the comparison", () => {
-    expect(refusal(groupOf(), [report(A, 500), report(B, 100), report(C, 90)], report(B, 100))).toBeUndefined();
+    expect(
+      refusal(groupOf(), [report(A, 500), report(B, 100), report(C, 90)], report(B, 100)),
+    ).toBeUndefined();
   });
 });
 
@@ -61,12 +72,16 @@ describe('a node on a timeline that the log never assigned', () => {
   const stray = report(B, 200, T2);
 
   test('is not promoted, although nobody holds more', () => {
-    expect(refusal(groupOf(), [stray, report(C, 100)], stray)).toMatch(/b is on timeline 2, which the log never assigned/);
+    expect(refusal(groupOf(), [stray, report(C, 100)], stray)).toMatch(
+      /b is on timeline 2, which the log never assigned/,
+    );
   });
 
   test('neither stands in the way of others nor counts as heard', () => {
     expect(refusal(groupOf(), [stray, report(C, 100)], report(C, 100))).toMatch(/1 of 2 members/);
-    expect(refusal(groupOf({ rule: { members: [MC], acks: 1 } }), [stray, report(C, 100)], report(C, 100))).toBeUndefined();
+    expect(
+      refusal(groupOf({ rule: { members: [MC], acks: 1 } }), [stray, report(C, 100)], report(C, 100)),
+    ).toBeUndefined();
   });
 
   test('is no former primary to be chosen again', () => {
@@ -75,7 +90,13 @@ describe('a node on a timeline that the log never assigned', () => {
 });
 
 describe('a floor', () => {
-  const floor: Floor = { timeline: timeline(2), from: { timeline: timeline(1), position: lsn(100n) }, rule: RULE_BC, next: undefined, before: undefined };
+  const floor: Floor = {
+    timeline: timeline(2),
+    from: { timeline: timeline(1), position: lsn(100n) },
+    rule: RULE_BC,
+    next: undefined,
+    before: undefined,
+  };
   const group = groupOf({ rule: { members: [MC], acks: 1 }, floor }, 2);
 
   test('is reached at its switch point, or on its timeline', () => {
@@ -87,15 +108,25 @@ describe('a floor', () => {
   test('may be passed under when the rule from before is satisfied too, with its pending change', () => {
     expect(refusal(group, [report(C, 99), report(B, 99)], report(C, 99))).toBeUndefined();
     const changing = { ...floor, next: { members: [memberOfNode(nodeId('d'))], acks: 1 } };
-    expect(refusal({ ...group, floor: changing }, [report(C, 99), report(B, 99)], report(C, 99))).toMatch(/below/);
+    expect(refusal({ ...group, floor: changing }, [report(C, 99), report(B, 99)], report(C, 99))).toMatch(
+      /below/,
+    );
   });
 
   test('stands on the floor before it', () => {
-    const upper: Floor = { timeline: timeline(3), from: { timeline: timeline(2), position: lsn(150n) }, rule: { members: [MC], acks: 1 }, next: undefined, before: floor };
+    const upper: Floor = {
+      timeline: timeline(3),
+      from: { timeline: timeline(2), position: lsn(150n) },
+      rule: { members: [MC], acks: 1 },
+      next: undefined,
+      before: floor,
+    };
     const nested = groupOf({ rule: { members: [MC], acks: 1 }, floor: upper }, 3);
     expect(refusal(nested, [report(C, 1, T3)], report(C, 1, T3))).toBeUndefined();
     expect(refusal(nested, [report(C, 149, T2)], report(C, 149, T2))).toBeUndefined();
-    expect(refusal(nested, [report(C, 99)], report(C, 99))).toMatch(/below the switch point of the promotion to timeline 3/);
+    expect(refusal(nested, [report(C, 99)], report(C, 99))).toMatch(
+      /below the switch point of the promotion to timeline 3/,
+    );
     expect(refusal(nested, [report(C, 99), report(B, 99)], report(C, 99))).toBeUndefined();
   });
 });
@@ -112,7 +143,10 @@ test('followers at once are those on the same timeline and not ahead, but neithe
 describe('whoever is permitted holds every acknowledged write', () => {
   const NAMES = ['b', 'c', 'd', 'e'].map(nodeId);
   const aRule = fc.subarray(NAMES, { minLength: 1 }).chain((names) =>
-    fc.record({ members: fc.constant(names.map(memberOfNode)), acks: fc.integer({ min: 1, max: names.length }) }),
+    fc.record({
+      members: fc.constant(names.map(memberOfNode)),
+      acks: fc.integer({ min: 1, max: names.length }),
+    }),
   );
   const positions = fc.tuple(...NAMES.map(() => fc.integer({ min: 0, max: 12 })));
   const heard = fc.subarray(NAMES, { minLength: 1 });
@@ -122,18 +156,31 @@ describe('whoever is permitted holds every acknowledged write', () => {
   const acknowledged = (rule: SyncRule, at: ReadonlyMap<MemberId, number>): number =>
     rule.members.map((member) => at.get(member) ?? 0).sort((x, y) => y - x)[rule.acks - 1] ?? 0;
 
-  const scene = fc.record({ rule: aRule, next: fc.option(aRule, { nil: undefined }), at: positions, heard, formerReports: fc.boolean(), formerAhead: fc.nat(3) });
+  const scene = fc.record({
+    rule: aRule,
+    next: fc.option(aRule, { nil: undefined }),
+    at: positions,
+    heard,
+    formerReports: fc.boolean(),
+    formerAhead: fc.nat(3),
+  });
 
   test('from one failover, under either of two rules', () => {
     let permitted = 0;
     fc.assert(
       fc.property(scene, ({ rule, next, at, heard: names, formerReports, formerAhead }) => {
         const byMember = new Map(NAMES.map((name) => [memberOfNode(name), held(at, name)]));
-        const lost = Math.max(acknowledged(rule, byMember), next === undefined ? 0 : acknowledged(next, byMember));
+        const lost = Math.max(
+          acknowledged(rule, byMember),
+          next === undefined ? 0 : acknowledged(next, byMember),
+        );
         const primaryAt = Math.max(...at) + formerAhead;
         const reports = names.map((name) => report(name, held(at, name)));
         if (formerReports) reports.push(report(A, primaryAt));
-        const group = groupOf({ rule, next: next === undefined ? undefined : { rule: next, change: 9 as never } });
+        const group = groupOf({
+          rule,
+          next: next === undefined ? undefined : { rule: next, change: 9 as never },
+        });
         for (const candidate of reports) {
           if (refusal(group, reports, candidate) !== undefined) continue;
           permitted += 1;
@@ -146,18 +193,32 @@ describe('whoever is permitted holds every acknowledged write', () => {
   });
 
   /** A promotion to timeline 2 that may never have been finished: its candidate was chosen rightly, then wrote and was acknowledged by some. */
-  const afterPromotion = fc.record({ first: scene, rule: fc.subarray(NAMES), written: fc.nat(3), streams: fc.tuple(...NAMES.map(() => fc.nat(4))), heard: fc.subarray(NAMES, { minLength: 1 }) });
+  const afterPromotion = fc.record({
+    first: scene,
+    rule: fc.subarray(NAMES),
+    written: fc.nat(3),
+    streams: fc.tuple(...NAMES.map(() => fc.nat(4))),
+    heard: fc.subarray(NAMES, { minLength: 1 }),
+  });
 
   test('from a second failover while the floor stands', () => {
     let permitted = 0;
     fc.assert(
       fc.property(afterPromotion, ({ first, rule: wanted, written, streams, heard: names }) => {
         const firstReports = first.heard.map((name) => report(name, held(first.at, name)));
-        const before = groupOf({ rule: first.rule, next: first.next === undefined ? undefined : { rule: first.next, change: 9 as never } });
-        const chosen = firstReports.find((candidate) => refusal(before, firstReports, candidate) === undefined);
+        const before = groupOf({
+          rule: first.rule,
+          next: first.next === undefined ? undefined : { rule: first.next, change: 9 as never },
+        });
+        const chosen = firstReports.find(
+          (candidate) => refusal(before, firstReports, candidate) === undefined,
+        );
         if (chosen === undefined) return;
         const byMember = new Map(NAMES.map((name) => [memberOfNode(name), held(first.at, name)]));
-        const onOne = Math.max(acknowledged(first.rule, byMember), first.next === undefined ? 0 : acknowledged(first.next, byMember));
+        const onOne = Math.max(
+          acknowledged(first.rule, byMember),
+          first.next === undefined ? 0 : acknowledged(first.next, byMember),
+        );
         const able = followersAtOnce(A, firstReports, chosen);
         const members = wanted.map(memberOfNode).filter((member) => able.includes(member));
         const rule: SyncRule = { members, acks: Math.min(1, members.length) };
@@ -167,16 +228,30 @@ describe('whoever is permitted holds every acknowledged write', () => {
         const standing = NAMES.map((name, place): CutReport => {
           const took = streams[place] ?? 0;
           const follows = members.includes(memberOfNode(name)) && took > 0;
-          return follows ? report(name, switchAt + Math.min(took - 1, written), took > 1 && written > 0 ? T2 : {}) : report(name, held(first.at, name));
+          return follows
+            ? report(name, switchAt + Math.min(took - 1, written), took > 1 && written > 0 ? T2 : {})
+            : report(name, held(first.at, name));
         });
-        const onTwo = Math.max(0, ...standing.filter((other) => other.timeline === 2 && rule.members.includes(other.member)).map((other) => Number(other.position)));
-        const floor: Floor = { timeline: timeline(2), from: { timeline: timeline(1), position: chosen.position }, rule: before.rule, next: before.next?.rule, before: undefined };
+        const onTwo = Math.max(
+          0,
+          ...standing
+            .filter((other) => other.timeline === 2 && rule.members.includes(other.member))
+            .map((other) => Number(other.position)),
+        );
+        const floor: Floor = {
+          timeline: timeline(2),
+          from: { timeline: timeline(1), position: chosen.position },
+          rule: before.rule,
+          next: before.next?.rule,
+          before: undefined,
+        };
         const group = groupOf({ rule, next: undefined, floor }, 2);
         const reports = standing.filter((other) => names.includes(other.node) && other.node !== chosen.node);
         for (const candidate of reports) {
           if (candidateRefusal(group, chosen.node, reports, candidate) !== undefined) continue;
           permitted += 1;
-          if (onTwo > switchAt) expect(candidate.timeline === 2 && Number(candidate.position) >= onTwo).toBe(true);
+          if (onTwo > switchAt)
+            expect(candidate.timeline === 2 && Number(candidate.position) >= onTwo).toBe(true);
           const holdsOfOne = candidate.timeline === 2 ? switchAt : Number(candidate.position);
           expect(holdsOfOne).toBeGreaterThanOrEqual(onOne);
         }

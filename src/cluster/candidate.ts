@@ -36,7 +36,8 @@ export function candidateRefusal(
   candidate: CutReport,
 ): string | undefined {
   const assigned = highestAssigned(group);
-  if (candidate.timeline > assigned) return `${candidate.node} is on timeline ${candidate.timeline}, which the log never assigned`;
+  if (candidate.timeline > assigned)
+    return `${candidate.node} is on timeline ${candidate.timeline}, which the log never assigned`;
   const reports = allReports.filter((report) => report.timeline <= assigned);
   const others = reports.filter((report) => report.node !== formerPrimary);
   const cut = new Set(others.map((report) => report.member));
@@ -65,7 +66,11 @@ function membersToHear(rule: SyncRule, next: SyncRule | undefined): number {
 }
 
 /** The members of the rule that a promotion begins with: those of the reports that can follow the candidate directly. */
-export function followersAtOnce(formerPrimary: NodeId, reports: readonly CutReport[], candidate: CutReport): MemberId[] {
+export function followersAtOnce(
+  formerPrimary: NodeId,
+  reports: readonly CutReport[],
+  candidate: CutReport,
+): MemberId[] {
   return reports
     .filter(
       (report) =>

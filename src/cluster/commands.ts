@@ -69,9 +69,20 @@ export type Command =
       readonly systemIdentifier: string;
       readonly timeline: Timeline;
     }
-  | { readonly kind: 'subjective-down'; readonly peer: PeerId; readonly node: NodeId; readonly epoch: Epoch; readonly evidence: Evidence }
+  | {
+      readonly kind: 'subjective-down';
+      readonly peer: PeerId;
+      readonly node: NodeId;
+      readonly epoch: Epoch;
+      readonly evidence: Evidence;
+    }
   | { readonly kind: 'subjective-up'; readonly peer: PeerId; readonly node: NodeId; readonly epoch: Epoch }
-  | { readonly kind: 'begin-failover'; readonly group: GroupId; readonly epoch: Epoch; readonly cause: FailoverCause }
+  | {
+      readonly kind: 'begin-failover';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly cause: FailoverCause;
+    }
   | ({ readonly kind: 'cut-report'; readonly group: GroupId; readonly epoch: Epoch } & CutReport)
   | {
       readonly kind: 'promote';
@@ -89,12 +100,28 @@ export type Command =
       readonly timeline: Timeline;
       readonly switchLsn: Lsn;
     }
-  | { readonly kind: 'promotion-failed'; readonly group: GroupId; readonly epoch: Epoch; readonly node: NodeId; readonly reason: string }
+  | {
+      readonly kind: 'promotion-failed';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+      readonly reason: string;
+    }
   /** Gives the group back to its primary with the same rule, nobody having been promoted: a false alarm. */
   | { readonly kind: 'resume'; readonly group: GroupId; readonly epoch: Epoch }
-  | { readonly kind: 'begin-rule-change'; readonly group: GroupId; readonly epoch: Epoch; readonly next: SyncRule }
+  | {
+      readonly kind: 'begin-rule-change';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly next: SyncRule;
+    }
   /** The primary has verified that it enforces `next` and that `next.acks` members flushed all it acknowledged before. */
-  | { readonly kind: 'commit-rule'; readonly group: GroupId; readonly epoch: Epoch; readonly change: LogIndex }
+  | {
+      readonly kind: 'commit-rule';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly change: LogIndex;
+    }
   /** `acks` of the rule's members have flushed the switch point of the last promotion. */
   | { readonly kind: 'floor-passed'; readonly group: GroupId; readonly epoch: Epoch };
 

@@ -2,11 +2,23 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { epoch, logIndex, type MemberId, memberId, type PeerId, peerId } from '../base/ids.ts';
-import { isObjectivelyDown, isRule, majority, reportsSuffice, sameRule, standingDownCount } from './quorum.ts';
+import {
+  isObjectivelyDown,
+  isRule,
+  majority,
+  reportsSuffice,
+  sameRule,
+  standingDownCount,
+} from './quorum.ts';
 import type { SubjectiveDown } from './state.ts';
 import { MA, MB, MC, P1, P2, P3 } from './testing/example.ts';
 
-const down = (peer: PeerId, at: number): SubjectiveDown => ({ peer, epoch: epoch(at), evidence: 'refused', index: logIndex(1) });
+const down = (peer: PeerId, at: number): SubjectiveDown => ({
+  peer,
+  epoch: epoch(at),
+  evidence: 'refused',
+  index: logIndex(1),
+});
 
 test.each([
   [1, 1],
@@ -64,8 +76,16 @@ describe('reports suffice', () => {
     expect(reportsSuffice({ members: [MB], acks: 1 }, { members: [MC], acks: 1 }, of(MB, MC))).toBe(true);
   });
 
-  const members = fc.uniqueArray(fc.nat(5).map((n) => memberId(`m${n}`)), { maxLength: 6 });
-  const aRule = members.chain((all) => fc.record({ members: fc.constant(all), acks: all.length === 0 ? fc.constant(0) : fc.integer({ min: 1, max: all.length }) }));
+  const members = fc.uniqueArray(
+    fc.nat(5).map((n) => memberId(`m${n}`)),
+    { maxLength: 6 },
+  );
+  const aRule = members.chain((all) =>
+    fc.record({
+      members: fc.constant(all),
+      acks: all.length === 0 ? fc.constant(0) : fc.integer({ min: 1, max: all.length }),
+    }),
+  );
 
   test('exactly when every set that could have acknowledged meets the reports, under either rule', () => {
     fc.assert(

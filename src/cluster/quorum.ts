@@ -15,7 +15,9 @@ export function isObjectivelyDown(
   entries: readonly SubjectiveDown[],
   epoch: Epoch,
 ): boolean {
-  const count = voters.filter((voter) => entries.some((entry) => entry.peer === voter && entry.epoch === epoch)).length;
+  const count = voters.filter((voter) =>
+    entries.some((entry) => entry.peer === voter && entry.epoch === epoch),
+  ).length;
   return count >= majority(voters.length);
 }
 
@@ -29,7 +31,11 @@ export function standingDownCount(voters: readonly PeerId[], entries: readonly S
  * acknowledged commit: `|members \ cut| < acks`. While `next` is pending either rule may be the one in force, so
  * `|(members + next.members) \ cut| < min(acks, next.acks)`. A primary that ran alone (`acks` 0) is never proved so.
  */
-export function reportsSuffice(rule: SyncRule, next: SyncRule | undefined, cut: ReadonlySet<MemberId>): boolean {
+export function reportsSuffice(
+  rule: SyncRule,
+  next: SyncRule | undefined,
+  cut: ReadonlySet<MemberId>,
+): boolean {
   const members = new Set(next === undefined ? rule.members : [...rule.members, ...next.members]);
   const acks = next === undefined ? rule.acks : Math.min(rule.acks, next.acks);
   let missingCount = 0;
@@ -44,5 +50,9 @@ export function isRule({ members, acks }: SyncRule): boolean {
 }
 
 export function sameRule(a: SyncRule, b: SyncRule): boolean {
-  return a.acks === b.acks && a.members.length === b.members.length && a.members.every((member) => b.members.includes(member));
+  return (
+    a.acks === b.acks &&
+    a.members.length === b.members.length &&
+    a.members.every((member) => b.members.includes(member))
+  );
 }

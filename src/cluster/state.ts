@@ -1,5 +1,5 @@
 // The replicated state: what every peer knows after applying the same log. Plain data; changed only by apply.ts.
-import type { Epoch, GroupId, LogIndex, MemberId, NodeId, PeerId, Timeline } from '../base/ids.ts';
+import type { Epoch, GroupId, LogIndex, NodeId, PeerId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
 import type { Command, CutReport, Evidence, FailoverCause, NodeRegistration, SyncRule } from './commands.ts';
 
@@ -110,12 +110,9 @@ export function isTimelineOpen(group: GroupState, timeline: Timeline): boolean {
   return group.floor?.timeline !== timeline || group.branches.some((branch) => branch.timeline === timeline);
 }
 
-/** The member id of a node's present data directory, if it has one. */
-export function memberOf(state: ClusterState, node: NodeId): MemberId | undefined {
-  return state.nodes.get(node)?.member;
-}
-
 /** The nodes of a group, in the order of their names. */
 export function nodesOfGroup(state: ClusterState, group: GroupId): NodeState[] {
-  return [...state.nodes.values()].filter((node) => node.group === group).sort((a, b) => (a.node < b.node ? -1 : 1));
+  return [...state.nodes.values()]
+    .filter((node) => node.group === group)
+    .sort((a, b) => (a.node < b.node ? -1 : 1));
 }

@@ -3,7 +3,16 @@
 import type { Clock } from '../base/clock.ts';
 import type { LogIndex, PeerId, Term } from '../base/ids.ts';
 import { type Raft, createRaft, stepAll } from '../raft/raft.ts';
-import type { Entry, Membership, RaftEffect, RaftEvent, RaftMessage, RaftSettings, RefusalReason, Role } from '../raft/types.ts';
+import type {
+  Entry,
+  Membership,
+  RaftEffect,
+  RaftEvent,
+  RaftMessage,
+  RaftSettings,
+  RefusalReason,
+  Role,
+} from '../raft/types.ts';
 import type { LogStore } from '../storage/log-store.ts';
 
 const TICK_MS = 20;
@@ -116,7 +125,10 @@ export function startConsensus(options: ConsensusOptions): Consensus {
     reads.delete(readId);
   };
 
-  const ticker = setInterval(() => enqueue({ kind: 'tick', nowMs: clock.monotonicMs(), random: options.random() }), TICK_MS);
+  const ticker = setInterval(
+    () => enqueue({ kind: 'tick', nowMs: clock.monotonicMs(), random: options.random() }),
+    TICK_MS,
+  );
 
   return {
     receive: (from, message) =>

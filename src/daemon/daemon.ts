@@ -58,17 +58,29 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   const self = config.peer;
   const voters = config.peers.map((peer) => peer.peer);
   await mkdir(config.stateDirectory, { recursive: true, mode: 0o755 });
-  const store = await openLogStore({ directory: join(config.stateDirectory, 'raft'), clusterId: config.cluster, self });
+  const store = await openLogStore({
+    directory: join(config.stateDirectory, 'raft'),
+    clusterId: config.cluster,
+    self,
+  });
 
   const reports = new Map<NodeId, ReceivedReport>();
   /** Of peers whose node has the name of another peer's: for people only. */
   const disowned = new Map<PeerId, ReceivedReport>();
   const watchers = new Set<() => void>();
-  const settings: FailoverSettings = { ...DEFAULT_FAILOVER_SETTINGS, syncMemberTimeoutMs: config.timing.syncMemberTimeoutMs };
+  const settings: FailoverSettings = {
+    ...DEFAULT_FAILOVER_SETTINGS,
+    syncMemberTimeoutMs: config.timing.syncMemberTimeoutMs,
+  };
   let transport: Transport | undefined;
   const isReachable = (peer: PeerId): boolean => transport?.isReachable(peer, PEER_REACHABLE_MS) ?? false;
 
-  const replica = createReplica({ self, voters, clock: systemClock, submit: (id, data) => consensus.propose(id, data) });
+  const replica = createReplica({
+    self,
+    voters,
+    clock: systemClock,
+    submit: (id, data) => consensus.propose(id, data),
+  });
   const changed = (): void => {
     for (const notify of watchers) notify();
   };
@@ -78,12 +90,18 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     state: () => replica.state,
     reports: () => reports,
     propose: replica.propose,
-    onRefused: (command, reason) => log.debug({ command: command.kind, reason }, 'a proposal no longer fitted'),
+    onFailed: options.onFatal,
+    onRefused: (command, reason) =>
+      log.debug({ command: command.kind, reason }, 'a proposal no longer fitted'),
   });
   const consensus = startConsensus({
     self,
     membership: { voters, learners: [] },
-    settings: { ...DEFAULT_RAFT_SETTINGS, heartbeatMs: config.timing.heartbeatIntervalMs, electionMs: config.timing.electionTimeoutMs },
+    settings: {
+      ...DEFAULT_RAFT_SETTINGS,
+      heartbeatMs: config.timing.heartbeatIntervalMs,
+      electionMs: config.timing.electionTimeoutMs,
+    },
     store,
     clock: systemClock,
     random: Math.random,
@@ -102,7 +120,11 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     self,
     settings: config.timing,
     clock: systemClock,
-    credentials: { user: config.users.probe.name, password: config.users.probe.password, database: 'postgres' },
+    credentials: {
+      user: config.users.probe.name,
+      password: config.users.probe.password,
+      database: 'postgres',
+    },
     onJudgement: (node, _epoch, judgement) => {
       log.debug({ node, ...judgement }, 'judgement');
       observer.judged(node, verdictOf(judgement));
@@ -203,7 +225,8 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     sayEvents(log, state, events);
     health.setTargets(healthTargets(state));
     if (node !== undefined && isCaughtUp) agent?.setDuty(ownDuty(state, node.name, self));
-    for (const known of state.nodes.values()) if (known.peer !== self) tellHostWord(known.node, hostSaysGone(state, known));
+    for (const known of state.nodes.values())
+      if (known.peer !== self) tellHostWord(known.node, hostSaysGone(state, known));
     observer.reconcile();
     leader.consider();
     changed();
@@ -236,25 +259,34 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
 function ownDuty(state: ClusterState, node: NodeId, self: PeerId): Duty {
   const owner = state.nodes.get(node)?.peer;
   if (owner === undefined || owner === self) return duties(state, node);
-  return { kind: 'none', reason: `node ${node} is managed by peer ${owner}, not ${self}; give each host's node a name of its own` };
+  return {
+    kind: 'none',
+    reason: `node ${node} is managed by peer ${owner}, not ${self}; give each host's node a name of its own`,
+  };
 }
 
 /** Reports of one agent may overtake each other; one of another run counts once the earlier run has fallen silent. */
 function isOlder(report: AgentReport, known: ReceivedReport): boolean {
   if (report.startedAtMs === known.report.startedAtMs) return report.sequence < known.report.sequence;
-  return systemClock.monotonicMs() - known.receivedAtMs < PEER_REACHABLE_MS && report.startedAtMs < known.report.startedAtMs;
+  return (
+    systemClock.monotonicMs() - known.receivedAtMs < PEER_REACHABLE_MS &&
+    report.startedAtMs < known.report.startedAtMs
+  );
 }
 
 /** The log holds, at the present epoch, the word of the node's own host that all its processes are gone. */
 function hostSaysGone(state: ClusterState, node: NodeState): boolean {
   const epoch = state.groups.get(node.group)?.epoch;
-  return node.subjectiveDown.some((entry) => entry.peer === node.peer && entry.evidence === 'processes-gone' && entry.epoch === epoch);
+  return node.subjectiveDown.some(
+    (entry) => entry.peer === node.peer && entry.evidence === 'processes-gone' && entry.epoch === epoch,
+  );
 }
 
 /** What the health checks' judgement amounts to in the log: an abstaining or undecided observer says nothing. */
 function verdictOf(judgement: Judgement): Verdict {
   if (judgement.verdict === 'up') return { kind: 'up' };
-  if (judgement.verdict === 'down' && judgement.evidence !== undefined) return { kind: 'down', evidence: judgement.evidence };
+  if (judgement.verdict === 'down' && judgement.evidence !== undefined)
+    return { kind: 'down', evidence: judgement.evidence };
   return { kind: 'open' };
 }
 
@@ -282,7 +314,8 @@ function adminHandlers(options: {
         clearTimeout(timer);
       });
     },
-    failover: (request, signal) => switchOver({ request, state: () => replica.state, view, propose: replica.propose, signal }),
+    failover: (request, signal) =>
+      switchOver({ request, state: () => replica.state, view, propose: replica.propose, signal }),
     events({ group, limit }) {
       const views = replica.state.events.map((event) => eventView(replica.state, event));
       return views.filter((view) => group === undefined || view.group === group).slice(-limit);
@@ -308,12 +341,27 @@ async function startLocalAgent(
   await makeDirectory(user, paths.passfileDirectory);
   await makeDirectory(user, node.socketDirectory);
   await makeDirectory(user, postgresDirectory);
-  const binaries = await findBinaries({ user, binDirectory: node.binDirectory, dataDirectory: node.dataDirectory, privateDirectory: postgresDirectory });
-  log.info({ version: binaries.version, directory: binaries.directory, source: binaries.source, user: user.name }, 'PostgreSQL found');
+  const binaries = await findBinaries({
+    user,
+    binDirectory: node.binDirectory,
+    dataDirectory: node.dataDirectory,
+    privateDirectory: postgresDirectory,
+  });
+  log.info(
+    { version: binaries.version, directory: binaries.directory, source: binaries.source, user: user.name },
+    'PostgreSQL found',
+  );
   const dutyNow = () => ownDuty(replica.state, node.name, config.peer);
   return startAgent({
     peer: config.peer,
-    registration: { node: node.name, group: node.group, peer: config.peer, host: node.host, port: node.port, priority: node.priority },
+    registration: {
+      node: node.name,
+      group: node.group,
+      peer: config.peer,
+      host: node.host,
+      port: node.port,
+      priority: node.priority,
+    },
     instance: {
       node: node.name,
       clusterName: config.cluster,

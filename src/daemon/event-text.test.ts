@@ -1,12 +1,27 @@
 // One sentence for each kind of log entry, naming nodes rather than member ids where they are known.
 import { describe, expect, test } from 'vitest';
 import type { Command } from '../cluster/commands.ts';
-import { A, ALONE, B, C, MA, MB, P1, RULE_BC, at, fencing, promoting, registration, running } from '../cluster/testing/example.ts';
+import {
+  A,
+  ALONE,
+  B,
+  C,
+  MA,
+  MB,
+  P1,
+  RULE_BC,
+  at,
+  fencing,
+  promoting,
+  registration,
+  running,
+} from '../cluster/testing/example.ts';
 import { eventView, groupOf, nodeOfMember, ruleText } from './event-text.ts';
 import { logIndex, memberId, nodeId } from '../base/ids.ts';
 
 const log = promoting();
-const text = (command: Command): string => eventView(log.state, { index: logIndex(9), proposedAtMs: 5, command, refused: undefined }).text;
+const text = (command: Command): string =>
+  eventView(log.state, { index: logIndex(9), proposedAtMs: 5, command, refused: undefined }).text;
 
 describe('says', () => {
   test.each<[Command, string]>([
@@ -19,7 +34,10 @@ describe('says', () => {
     [at(log).begin(), 'failover of group main begins: a quorum of peers holds the primary for down'],
     [at(log).begin({ kind: 'planned', to: undefined }), 'switchover of group main begins'],
     [at(log).begin({ kind: 'planned', to: B }), 'switchover of group main begins, to b'],
-    [at(log).begin({ kind: 'promotion-failed' }), 'failover of group main begins again: the promotion failed'],
+    [
+      at(log).begin({ kind: 'promotion-failed' }),
+      'failover of group main begins again: the promotion failed',
+    ],
     [at(log).cut(B, 0x1000), 'b cut its WAL streams at timeline 1, 0/1000'],
     [at(log).cut(A, 0x1000, { stopped: true }), 'a stopped at timeline 1, 0/1000'],
     [at(log).promote(B, 2, RULE_BC), 'b chosen for promotion to timeline 2; commits: 1 of b, c'],
@@ -35,13 +53,19 @@ describe('says', () => {
   });
 
   test('what was refused, with the reason, and whose event it is', () => {
-    const view = eventView(log.state, { index: logIndex(9), proposedAtMs: 5, command: at(log).resume(), refused: 'no' });
+    const view = eventView(log.state, {
+      index: logIndex(9),
+      proposedAtMs: 5,
+      command: at(log).resume(),
+      refused: 'no',
+    });
     expect(view).toMatchObject({ index: 9, atMs: 5, group: 'main', kind: 'resume', refused: 'no' });
   });
 });
 
 test('every event of a failover has a sentence', () => {
-  for (const event of fencing(running()).state.events) expect(eventView(log.state, event).text).toMatch(/\w{3,}/);
+  for (const event of fencing(running()).state.events)
+    expect(eventView(log.state, event).text).toMatch(/\w{3,}/);
 });
 
 test('the group of an event about a node is that of the node, where it is known', () => {
@@ -52,5 +76,7 @@ test('the group of an event about a node is that of the node, where it is known'
 test('members are named by their node, former ones by their id', () => {
   expect(nodeOfMember(log.state, MB)).toBe('b');
   expect(nodeOfMember(log.state, memberId('b_0000000f'))).toBe('b_0000000f');
-  expect(ruleText({ members: [memberId('x'), memberId('w')], acks: 2 }, (member) => member)).toBe('2 of w, x');
+  expect(ruleText({ members: [memberId('x'), memberId('w')], acks: 2 }, (member) => member)).toBe(
+    '2 of w, x',
+  );
 });

@@ -31,6 +31,8 @@ export function startLeader(options: {
   readonly reports: () => ReadonlyMap<NodeId, ReceivedReport>;
   readonly propose: (command: Command, timeoutMs: number) => Promise<ProposalOutcome>;
   readonly onRefused: (command: Command, reason: string) => void;
+  /** A proposal could not even be made: a broken invariant. */
+  readonly onFailed: (error: unknown) => void;
 }): Leader {
   let isLeading = false;
   let memory: Memory = new Map();
@@ -38,10 +40,14 @@ export function startLeader(options: {
 
   const consider = (): void => {
     if (!isLeading) return;
-    const view: View = { nowMs: options.clock.monotonicMs(), reports: options.reports(), settings: options.settings };
+    const view: View = {
+      nowMs: options.clock.monotonicMs(),
+      reports: options.reports(),
+      settings: options.settings,
+    };
     const decision = decide(options.state(), view, memory);
     memory = decision.memory;
-    for (const command of decision.commands) void submit(command);
+    for (const command of decision.commands) submit(command).catch(options.onFailed);
   };
 
   const submit = async (command: Command): Promise<void> => {

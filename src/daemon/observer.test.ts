@@ -2,7 +2,22 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Command } from '../cluster/commands.ts';
 import { peerId } from '../base/ids.ts';
-import { A, B, C, type Log, P1, P2, at, creating, fencing, newLog, promoting, registration, running, runningAlone } from '../cluster/testing/example.ts';
+import {
+  A,
+  B,
+  C,
+  type Log,
+  P1,
+  P2,
+  at,
+  creating,
+  fencing,
+  newLog,
+  promoting,
+  registration,
+  running,
+  runningAlone,
+} from '../cluster/testing/example.ts';
 import { createObserver, healthTargets, missingCommand, type Verdict } from './observer.ts';
 import type { ProposalOutcome } from './replica.ts';
 
@@ -11,7 +26,8 @@ const DOWN: Verdict = { kind: 'down', evidence: 'no-answer' };
 const OPEN: Verdict = { kind: 'open' };
 
 describe('what is missing in the log', () => {
-  const missing = (log: Log, verdict: Verdict, node = A): Command['kind'] | undefined => missingCommand(log.state, P1, node, verdict)?.kind;
+  const missing = (log: Log, verdict: Verdict, node = A): Command['kind'] | undefined =>
+    missingCommand(log.state, P1, node, verdict)?.kind;
   const heldDown = () => {
     const log = running();
     log.must(at(log).down(P1));
@@ -39,7 +55,13 @@ describe('what is missing in the log', () => {
 
   test('carries evidence, node and the present epoch', () => {
     const log = running();
-    expect(missingCommand(log.state, P1, B, DOWN)).toEqual({ kind: 'subjective-down', peer: P1, node: B, epoch: log.epoch, evidence: 'no-answer' });
+    expect(missingCommand(log.state, P1, B, DOWN)).toEqual({
+      kind: 'subjective-down',
+      peer: P1,
+      node: B,
+      epoch: log.epoch,
+      evidence: 'no-answer',
+    });
   });
 
   test('a primary that is still down is judged again at the next epoch, where that can matter', () => {
@@ -112,15 +134,18 @@ describe('the observer', () => {
     expect(proposed.map(({ command }) => command.kind)).toEqual(['subjective-down', 'subjective-up']);
   });
 
-  test.each<ProposalOutcome>([{ kind: 'unknown' }, { kind: 'refused', reason: 'another epoch' }])('tries again after a while when it came to nothing: %j', async (outcome) => {
-    const { observer, proposed } = observe(running());
-    observer.judged(A, DOWN);
-    proposed[0]?.settle(outcome);
-    await vi.advanceTimersByTimeAsync(199);
-    expect(proposed).toHaveLength(1);
-    await vi.advanceTimersByTimeAsync(1);
-    expect(proposed).toHaveLength(2);
-  });
+  test.each<ProposalOutcome>([{ kind: 'unknown' }, { kind: 'refused', reason: 'another epoch' }])(
+    'tries again after a while when it came to nothing: %j',
+    async (outcome) => {
+      const { observer, proposed } = observe(running());
+      observer.judged(A, DOWN);
+      proposed[0]?.settle(outcome);
+      await vi.advanceTimersByTimeAsync(199);
+      expect(proposed).toHaveLength(1);
+      await vi.advanceTimersByTimeAsync(1);
+      expect(proposed).toHaveLength(2);
+    },
+  );
 
   test('one node does not wait for another', () => {
     const { observer, proposed } = observe(running());
@@ -131,7 +156,8 @@ describe('the observer', () => {
 });
 
 describe('what the health checks are to watch', () => {
-  const expected = (log: Log) => Object.fromEntries(healthTargets(log.state).map((target) => [target.node, target.expect]));
+  const expected = (log: Log) =>
+    Object.fromEntries(healthTargets(log.state).map((target) => [target.node, target.expect]));
 
   test('nothing before the group is created, and no node without a data directory', () => {
     expect(healthTargets(newLog().state)).toEqual([]);
@@ -146,6 +172,13 @@ describe('what the health checks are to watch', () => {
 
   test('with address, epoch and the peer on their host', () => {
     const log = running();
-    expect(healthTargets(log.state)[1]).toEqual({ node: B, host: 'b', port: 5432, epoch: log.epoch, expect: 'standby', hostPeer: P2 });
+    expect(healthTargets(log.state)[1]).toEqual({
+      node: B,
+      host: 'b',
+      port: 5432,
+      epoch: log.epoch,
+      expect: 'standby',
+      hostPeer: P2,
+    });
   });
 });

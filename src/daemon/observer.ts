@@ -9,7 +9,10 @@ import type { ProposalOutcome } from './replica.ts';
 const PROPOSAL_TIMEOUT_MS = 2000;
 const RETRY_MS = 200;
 
-export type Verdict = { readonly kind: 'up' } | { readonly kind: 'down'; readonly evidence: Evidence } | { readonly kind: 'open' };
+export type Verdict =
+  | { readonly kind: 'up' }
+  | { readonly kind: 'down'; readonly evidence: Evidence }
+  | { readonly kind: 'open' };
 
 export interface Observer {
   /** The present judgement of a node; `open` proposes nothing. */
@@ -32,10 +35,14 @@ export function createObserver(options: {
       const command = missingCommand(state, options.self, node, verdict);
       if (command === undefined || underWay.has(node)) continue;
       underWay.add(node);
-      void options.propose(command, PROPOSAL_TIMEOUT_MS).then((outcome) => {
+      const again = (delayMs: number): void => {
         underWay.delete(node);
-        setTimeout(reconcile, outcome.kind === 'applied' ? 0 : RETRY_MS);
-      });
+        setTimeout(reconcile, delayMs);
+      };
+      options.propose(command, PROPOSAL_TIMEOUT_MS).then(
+        (outcome) => again(outcome.kind === 'applied' ? 0 : RETRY_MS),
+        () => again(RETRY_MS),
+      );
     }
   };
 
@@ -49,7 +56,12 @@ export function createObserver(options: {
 }
 
 /** What this peer has to propose so that the log says what it judges; undefined where it does. */
-export function missingCommand(state: ClusterState, self: PeerId, id: NodeId, verdict: Verdict): Command | undefined {
+export function missingCommand(
+  state: ClusterState,
+  self: PeerId,
+  id: NodeId,
+  verdict: Verdict,
+): Command | undefined {
   const node = state.nodes.get(id);
   const group = node === undefined ? undefined : state.groups.get(node.group);
   if (node === undefined || group === undefined || !state.voters.includes(self)) return undefined;

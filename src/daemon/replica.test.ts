@@ -21,8 +21,18 @@ function open() {
     clock: { monotonicMs: () => 0, wallMs: () => 5000 },
     submit: (id, data) => void submitted.push({ id, data }),
   });
-  const entry = (kind: Entry['kind'], data: Uint8Array): Entry => ({ index: logIndex((index += 1)), term: term(1), kind, data });
-  return { replica, submitted, command: (data: Uint8Array) => entry('command', data), noop: () => entry('noop', new Uint8Array()) };
+  const entry = (kind: Entry['kind'], data: Uint8Array): Entry => ({
+    index: logIndex((index += 1)),
+    term: term(1),
+    kind,
+    data,
+  });
+  return {
+    replica,
+    submitted,
+    command: (data: Uint8Array) => entry('command', data),
+    noop: () => entry('noop', new Uint8Array()),
+  };
 }
 
 /** For proposals of which the outcome does not matter. */
@@ -50,7 +60,10 @@ describe('a proposal', () => {
     const { replica, submitted, command } = open();
     const outcome = replica.propose(CREATE, 2000);
     replica.commit([command(nth(submitted, 0).data)]);
-    expect(await outcome).toMatchObject({ kind: 'refused', reason: expect.stringMatching(/is not registered/) });
+    expect(await outcome).toMatchObject({
+      kind: 'refused',
+      reason: expect.stringMatching(/is not registered/),
+    });
   });
 
   test('is of unknown outcome when nobody answers in time, and may still be applied later', async () => {
@@ -130,10 +143,20 @@ describe('listeners', () => {
     const { replica, command, noop } = open();
     const told: (readonly { readonly index: number; readonly refused: string | undefined }[])[] = [];
     const end = replica.subscribe((_, events) => void told.push(events));
-    const data = (id: string, of: Command) => encodeEnvelope({ proposalId: id, proposedAtMs: 7, command: of });
-    replica.commit([noop(), command(data('1', registration(A))), command(data('2', registration(A))), command(data('3', { ...registration(B), host: 'a' }))]);
+    const data = (id: string, of: Command) =>
+      encodeEnvelope({ proposalId: id, proposedAtMs: 7, command: of });
+    replica.commit([
+      noop(),
+      command(data('1', registration(A))),
+      command(data('2', registration(A))),
+      command(data('3', { ...registration(B), host: 'a' })),
+    ]);
     expect(told).toHaveLength(1);
-    expect(told[0]).toMatchObject([{ index: 2, refused: undefined }, { index: 3 }, { index: 4, refused: expect.stringMatching(/address a:5432/) }]);
+    expect(told[0]).toMatchObject([
+      { index: 2, refused: undefined },
+      { index: 3 },
+      { index: 4, refused: expect.stringMatching(/address a:5432/) },
+    ]);
     end();
     replica.commit([noop()]);
     expect(told).toHaveLength(1);

@@ -62,9 +62,16 @@ export function createReplica(options: {
     state = result.state;
     if (isRepeated) return undefined;
     const outcome: ProposalOutcome =
-      result.refused === undefined ? { kind: 'applied', index: entry.index } : { kind: 'refused', reason: result.refused };
+      result.refused === undefined
+        ? { kind: 'applied', index: entry.index }
+        : { kind: 'refused', reason: result.refused };
     pending.get(envelope.proposalId)?.settle(outcome);
-    return { index: entry.index, proposedAtMs: envelope.proposedAtMs, command: envelope.command, refused: result.refused };
+    return {
+      index: entry.index,
+      proposedAtMs: envelope.proposedAtMs,
+      command: envelope.command,
+      refused: result.refused,
+    };
   };
 
   return {

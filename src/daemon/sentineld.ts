@@ -22,7 +22,9 @@ interface Arguments {
 /** Parses the command line and runs the peer. `run` is what a build for benchmarks replaces. */
 export async function main(argv: readonly string[], run: typeof runDaemon = runDaemon): Promise<void> {
   const program = new Command('sentineld')
-    .description('One pg-sentinel peer: takes part in the Raft log, watches every PostgreSQL node, and manages the one on this host.')
+    .description(
+      'One pg-sentinel peer: takes part in the Raft log, watches every PostgreSQL node, and manages the one on this host.',
+    )
     .option('-c, --config <file>', 'configuration file', DEFAULT_CONFIG_PATH)
     .option('-p, --peer <name>', "which of the configuration's peers this is (overrides its key `peer`)")
     .option('--check-config', 'check the configuration and this host, say what is wrong, and end')
@@ -30,7 +32,10 @@ export async function main(argv: readonly string[], run: typeof runDaemon = runD
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sentineld: ')) })
     .showHelpAfterError('(try --help)')
     .exitOverride()
-    .addHelpText('after', '\nSIGTERM or SIGINT ends sentineld; PostgreSQL goes on running.\nExit codes: 0 ended by a signal, 1 failed, 2 usage or configuration.');
+    .addHelpText(
+      'after',
+      '\nSIGTERM or SIGINT ends sentineld; PostgreSQL goes on running.\nExit codes: 0 ended by a signal, 1 failed, 2 usage or configuration.',
+    );
   let options: Arguments;
   try {
     options = program.parse(argv).opts<Arguments>();
@@ -59,7 +64,10 @@ async function serve(config: Config, run: typeof runDaemon): Promise<void> {
   for (const warning of warnings) log.warn(warning);
   const fatal = (error: unknown): void => {
     const reason = error instanceof Error ? error.message : String(error);
-    log.fatal({ error: error instanceof Error ? error.stack : undefined }, `sentineld cannot go on, PostgreSQL is left running: ${reason}`);
+    log.fatal(
+      { error: error instanceof Error ? error.stack : undefined },
+      `sentineld cannot go on, PostgreSQL is left running: ${reason}`,
+    );
     process.exit(1);
   };
   process.on('uncaughtException', fatal);
@@ -92,7 +100,9 @@ function prettyLine(line: string): string {
   const { level, time, msg, name: _, self, ...fields } = JSON.parse(line) as Record<string, unknown>;
   const at = new Date(Number(time)).toISOString().slice(11, 23);
   const label = pino.levels.labels[Number(level)] ?? String(level);
-  const rest = Object.entries(fields).map(([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
+  const rest = Object.entries(fields).map(
+    ([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  );
   return `${at} ${label.padEnd(5)} ${String(self)}: ${String(msg)}${rest.join('')}\n`;
 }
 
@@ -101,4 +111,5 @@ function version(): string {
   return (JSON.parse(text) as { version: string }).version;
 }
 
-if (process.argv[1] !== undefined && import.meta.filename === realpathSync(process.argv[1])) await main(process.argv);
+if (process.argv[1] !== undefined && import.meta.filename === realpathSync(process.argv[1]))
+  await main(process.argv);

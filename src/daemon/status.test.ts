@@ -1,7 +1,25 @@
 // What `sentinelctl status` says: the log's state, the agents' live word over it, and what a person should look at.
 import { describe, expect, test } from 'vitest';
 import { logIndex, peerId, term } from '../base/ids.ts';
-import { ALONE, A, B, C, type Log, MB, MC, P1, P2, P3, at, fencing, newLog, promoting, registration, running, runningAlone } from '../cluster/testing/example.ts';
+import {
+  ALONE,
+  A,
+  B,
+  C,
+  type Log,
+  MB,
+  MC,
+  P1,
+  P2,
+  P3,
+  at,
+  fencing,
+  newLog,
+  promoting,
+  registration,
+  running,
+  runningAlone,
+} from '../cluster/testing/example.ts';
 import { ALL_WELL, type SeenNodes, reportOf, viewOf } from '../failover/testing/view.ts';
 import type { StatusView } from '../transport/types.ts';
 import { type StatusOptions, buildStatus } from './status.ts';
@@ -14,7 +32,13 @@ function statusOf(log: Log, seen: SeenNodes = ALL_WELL, more: Partial<StatusOpti
     atMs: 5,
     nowMs: 10_000,
     state: log.state,
-    consensus: { role: 'leader', term: term(3), leader: P1, commitIndex: logIndex(40), matchIndex: (peer) => (peer === P2 ? logIndex(39) : undefined) },
+    consensus: {
+      role: 'leader',
+      term: term(3),
+      leader: P1,
+      commitIndex: logIndex(40),
+      matchIndex: (peer) => (peer === P2 ? logIndex(39) : undefined),
+    },
     peers: [P1, P2, P3].map((peer, place) => ({ peer, host: `host${place}`, port: 7000 })),
     isReachable: (peer) => peer !== P3,
     reports: view.reports,
@@ -28,10 +52,27 @@ const nodes = (log: Log, seen?: SeenNodes) => statusOf(log, seen).groups[0]?.nod
 
 test('a healthy group', () => {
   const status = statusOf(running());
-  expect(status).toMatchObject({ cluster: 'shop', answeredBy: 'p1', leader: 'p1', term: 3, commitIndex: 40, warnings: [] });
-  expect(status.groups).toMatchObject([{ group: 'main', phase: 'running', primary: 'a', rule: '1 of b, c', ruleChange: undefined }]);
+  expect(status).toMatchObject({
+    cluster: 'shop',
+    answeredBy: 'p1',
+    leader: 'p1',
+    term: 3,
+    commitIndex: 40,
+    warnings: [],
+  });
+  expect(status.groups).toMatchObject([
+    { group: 'main', phase: 'running', primary: 'a', rule: '1 of b, c', ruleChange: undefined },
+  ]);
   expect(status.groups[0]?.nodes).toMatchObject([
-    { node: 'a', role: 'primary', state: 'running', timeline: 1, lsn: '0/64', sync: undefined, lagBytes: undefined },
+    {
+      node: 'a',
+      role: 'primary',
+      state: 'running',
+      timeline: 1,
+      lsn: '0/64',
+      sync: undefined,
+      lagBytes: undefined,
+    },
     { node: 'b', role: 'standby', state: 'streaming', sync: 'quorum', lagBytes: 0 },
     { node: 'c', role: 'standby', state: 'streaming', sync: 'quorum', lagBytes: 0 },
   ]);
@@ -43,27 +84,54 @@ test('the peers as far as this one knows', () => {
     { peer: 'p2', address: 'host1:7000', role: 'follower', reachable: true, matchIndex: 39 },
     { peer: 'p3', address: 'host2:7000', role: 'unknown', reachable: false, matchIndex: undefined },
   ]);
-  const lost = { role: 'candidate' as const, term: term(3), leader: undefined, commitIndex: logIndex(40), matchIndex: () => undefined };
-  expect(statusOf(running(), ALL_WELL, { consensus: lost }).peers.map((peer) => peer.role)).toEqual(['candidate', 'unknown', 'unknown']);
+  const lost = {
+    role: 'candidate' as const,
+    term: term(3),
+    leader: undefined,
+    commitIndex: logIndex(40),
+    matchIndex: () => undefined,
+  };
+  expect(statusOf(running(), ALL_WELL, { consensus: lost }).peers.map((peer) => peer.role)).toEqual([
+    'candidate',
+    'unknown',
+    'unknown',
+  ]);
 });
 
 describe('a node', () => {
   test('whose agent is silent is unknown, whatever it said before', () => {
-    expect(nodes(running(), { ...ALL_WELL, b: { ageMs: 3001 } })[1]).toMatchObject({ role: 'none', state: 'unknown', message: 'no report from its agent (peer p2)' });
-    expect(nodes(running(), { ...ALL_WELL, b: { ageMs: 3000, streamingFrom: A } })[1]).toMatchObject({ state: 'streaming' });
+    expect(nodes(running(), { ...ALL_WELL, b: { ageMs: 3001 } })[1]).toMatchObject({
+      role: 'none',
+      state: 'unknown',
+      message: 'no report from its agent (peer p2)',
+    });
+    expect(nodes(running(), { ...ALL_WELL, b: { ageMs: 3000, streamingFrom: A } })[1]).toMatchObject({
+      state: 'streaming',
+    });
   });
 
   test('shows how far it is behind, never less than nothing', () => {
-    expect(nodes(running(), { ...ALL_WELL, b: { position: 40n, streamingFrom: A } })[1]).toMatchObject({ lagBytes: 60 });
-    expect(nodes(running(), { ...ALL_WELL, b: { position: 140n, streamingFrom: A } })[1]).toMatchObject({ lagBytes: 0 });
-    expect(nodes(running(), { ...ALL_WELL, a: undefined })[1]).toMatchObject({ lagBytes: undefined, sync: undefined });
+    expect(nodes(running(), { ...ALL_WELL, b: { position: 40n, streamingFrom: A } })[1]).toMatchObject({
+      lagBytes: 60,
+    });
+    expect(nodes(running(), { ...ALL_WELL, b: { position: 140n, streamingFrom: A } })[1]).toMatchObject({
+      lagBytes: 0,
+    });
+    expect(nodes(running(), { ...ALL_WELL, a: undefined })[1]).toMatchObject({
+      lagBytes: undefined,
+      sync: undefined,
+    });
   });
 
   test('is cut, being promoted, or what its agent says', () => {
     const log = fencing();
     log.must(at(log).cut(B, 100));
     expect(nodes(log, { b: {}, c: {} }).map((node) => node.state)).toEqual(['unknown', 'cut', 'running']);
-    expect(nodes(promoting(), { b: {}, c: { condition: 'cloning', message: '3 MB' } })).toMatchObject([{}, { state: 'promoting' }, { state: 'cloning', message: '3 MB' }]);
+    expect(nodes(promoting(), { b: {}, c: { condition: 'cloning', message: '3 MB' } })).toMatchObject([
+      {},
+      { state: 'promoting' },
+      { state: 'cloning', message: '3 MB' },
+    ]);
   });
 
   test('names the peers that hold it for down, and why', () => {
@@ -81,15 +149,26 @@ test('a pending change is shown beside the rule', () => {
 });
 
 describe('warns', () => {
-  const warnings = (log: Log, seen?: SeenNodes, more?: Partial<StatusOptions>) => statusOf(log, seen, more).warnings.join('\n');
-  const leaderless = { role: 'follower' as const, term: term(3), leader: undefined, commitIndex: logIndex(40), matchIndex: () => undefined };
+  const warnings = (log: Log, seen?: SeenNodes, more?: Partial<StatusOptions>) =>
+    statusOf(log, seen, more).warnings.join('\n');
+  const leaderless = {
+    role: 'follower' as const,
+    term: term(3),
+    leader: undefined,
+    commitIndex: logIndex(40),
+    matchIndex: () => undefined,
+  };
 
   test('that there is no Raft leader', () => {
-    expect(warnings(running(), ALL_WELL, { consensus: leaderless })).toMatch(/no Raft leader: PostgreSQL goes on/);
+    expect(warnings(running(), ALL_WELL, { consensus: leaderless })).toMatch(
+      /no Raft leader: PostgreSQL goes on/,
+    );
   });
 
   test('that two nodes run as primary', () => {
-    expect(warnings(running(), { ...ALL_WELL, c: { condition: 'primary' } })).toMatch(/group main: a and c both run as primary/);
+    expect(warnings(running(), { ...ALL_WELL, c: { condition: 'primary' } })).toMatch(
+      /group main: a and c both run as primary/,
+    );
   });
 
   test('that a failover could not be completed now, and why', () => {
@@ -101,8 +180,15 @@ describe('warns', () => {
   });
 
   test('of an agent that cannot do its duty, and of a standby that is far behind', () => {
-    expect(warnings(running(), { ...ALL_WELL, b: { condition: 'failed', message: 'disk full' } })).toMatch(/b: disk full/);
-    const far: SeenNodes = { ...ALL_WELL, a: { condition: 'primary', position: 100n << 20n }, b: { position: 0n }, c: { position: 100n << 20n } };
+    expect(warnings(running(), { ...ALL_WELL, b: { condition: 'failed', message: 'disk full' } })).toMatch(
+      /b: disk full/,
+    );
+    const far: SeenNodes = {
+      ...ALL_WELL,
+      a: { condition: 'primary', position: 100n << 20n },
+      b: { position: 0n },
+      c: { position: 100n << 20n },
+    };
     expect(warnings(running(), far)).toMatch(/b is 100 MB behind/);
     expect(warnings(running(), far)).not.toMatch(/c is/);
   });
@@ -117,8 +203,12 @@ describe('warns', () => {
 
   test('of a node that the log does not take, and of one with the name of another', () => {
     const log = newLog();
-    expect(warnings(log, { a: { message: 'another database' } })).toMatch(/a \(peer p1\) is not registered: another database/);
+    expect(warnings(log, { a: { message: 'another database' } })).toMatch(
+      /a \(peer p1\) is not registered: another database/,
+    );
     const report = { ...reportOf(running(), A, {}), peer: peerId('p9') };
-    expect(warnings(running(), ALL_WELL, { disowned: new Map([[report.peer, { report, receivedAtMs: 9000 }]]) })).toMatch(/peer p9: its node a is another peer's/);
+    expect(
+      warnings(running(), ALL_WELL, { disowned: new Map([[report.peer, { report, receivedAtMs: 9000 }]]) }),
+    ).toMatch(/peer p9: its node a is another peer's/);
   });
 });

@@ -50,8 +50,14 @@ function peerView(options: StatusOptions, peer: PeerAddress): PeerView {
   const { consensus, self } = options;
   const isSelf = peer.peer === self;
   const reachable = isSelf || options.isReachable(peer.peer);
-  const ownRole = consensus.role === 'leader' ? 'leader' : consensus.role === 'follower' ? 'follower' : 'candidate';
-  const otherRole = consensus.leader === peer.peer ? 'leader' : reachable && consensus.leader !== undefined ? 'follower' : 'unknown';
+  const ownRole =
+    consensus.role === 'leader' ? 'leader' : consensus.role === 'follower' ? 'follower' : 'candidate';
+  const otherRole =
+    consensus.leader === peer.peer
+      ? 'leader'
+      : reachable && consensus.leader !== undefined
+        ? 'follower'
+        : 'unknown';
   return {
     peer: peer.peer,
     address: formatEndpoint(peer),
@@ -76,7 +82,12 @@ function groupView(options: StatusOptions, group: GroupState): GroupView {
   };
 }
 
-function nodeView(options: StatusOptions, group: GroupState, node: NodeState, primary: AgentReport | undefined): NodeView {
+function nodeView(
+  options: StatusOptions,
+  group: GroupState,
+  node: NodeState,
+  primary: AgentReport | undefined,
+): NodeView {
   const report = liveReport(options, node.node);
   const isPrimary = report?.condition === 'primary';
   const role = isPrimary ? 'primary' : report?.condition === 'standby' ? 'standby' : 'none';
@@ -96,7 +107,9 @@ function nodeView(options: StatusOptions, group: GroupState, node: NodeState, pr
         : undefined,
     sync: role === 'standby' && sender !== undefined ? sender.syncState : undefined,
     member: node.member,
-    heldDownBy: node.subjectiveDown.filter((entry) => entry.epoch === group.epoch).map((entry) => `${entry.peer}: ${entry.evidence}`),
+    heldDownBy: node.subjectiveDown
+      .filter((entry) => entry.epoch === group.epoch)
+      .map((entry) => `${entry.peer}: ${entry.evidence}`),
     message: report === undefined ? `no report from its agent (peer ${node.peer})` : report.message,
   };
 }
@@ -107,7 +120,8 @@ function stateText(group: GroupState, node: NodeState, report: AgentReport | und
   if (report.condition !== 'standby') return report.condition;
   if (group.phase.kind === 'promoting' && group.phase.primary === node.node) return 'promoting';
   if (report.streamingFrom !== undefined) return 'streaming';
-  const isCut = group.phase.kind === 'fencing' && group.phase.reports.some((known) => known.node === node.node);
+  const isCut =
+    group.phase.kind === 'fencing' && group.phase.reports.some((known) => known.node === node.node);
   return isCut ? 'cut' : 'running';
 }
 
@@ -124,16 +138,23 @@ function* warnings(options: StatusOptions): Iterable<string> {
   for (const group of state.groups.values()) {
     const nodes = nodesOfGroup(state, group.id);
     const open = nodes.filter((node) => liveReport(options, node.node)?.condition === 'primary');
-    if (open.length > 1) yield `group ${group.id}: ${open.map((node) => node.node).join(' and ')} both run as primary`;
+    if (open.length > 1)
+      yield `group ${group.id}: ${open.map((node) => node.node).join(' and ')} both run as primary`;
     if (group.phase.kind === 'running') {
       const obstacle = failoverObstacle(state, group, options.view);
-      if (obstacle !== undefined && nodes.length > 1) yield `group ${group.id} could not fail over now: ${obstacle}`;
+      if (obstacle !== undefined && nodes.length > 1)
+        yield `group ${group.id} could not fail over now: ${obstacle}`;
     }
     const primary = liveReport(options, group.phase.primary);
     for (const node of nodes) {
       const report = liveReport(options, node.node);
-      if (report?.condition === 'failed') yield `${node.node}: ${report.message ?? 'its agent cannot do its duty'}`;
-      if (report?.condition === 'standby' && report.position !== undefined && primary?.position !== undefined) {
+      if (report?.condition === 'failed')
+        yield `${node.node}: ${report.message ?? 'its agent cannot do its duty'}`;
+      if (
+        report?.condition === 'standby' &&
+        report.position !== undefined &&
+        primary?.position !== undefined
+      ) {
         const behind = lagBytes(primary.position, report.position);
         if (behind > DISTANT_BYTES) yield `${node.node} is ${Math.round(behind / (1 << 20))} MB behind`;
       }
@@ -141,11 +162,13 @@ function* warnings(options: StatusOptions): Iterable<string> {
   }
   yield* groupsToCome(state);
   for (const entry of options.disowned.values()) {
-    if (isShown(options, entry)) yield `peer ${entry.report.peer}: ${entry.report.message ?? `its node ${entry.report.node} is another peer's`}`;
+    if (isShown(options, entry))
+      yield `peer ${entry.report.peer}: ${entry.report.message ?? `its node ${entry.report.node} is another peer's`}`;
   }
   // A node that the log refuses, such as one with another database, is in no group: only its agent speaks of it.
   for (const { report } of options.reports.values()) {
-    if (liveReport(options, report.node) !== undefined && !state.nodes.has(report.node)) yield `${report.node} (peer ${report.peer}) is not registered: ${report.message ?? report.condition}`;
+    if (liveReport(options, report.node) !== undefined && !state.nodes.has(report.node))
+      yield `${report.node} (peer ${report.peer}) is not registered: ${report.message ?? report.condition}`;
   }
 }
 
@@ -156,7 +179,9 @@ function isShown(options: StatusOptions, entry: ReceivedReport): boolean {
 function* groupsToCome(state: ClusterState): Iterable<string> {
   const unplaced = [...state.nodes.values()].filter((node) => !state.groups.has(node.group));
   for (const name of new Set(unplaced.map((node) => node.group))) {
-    const nodes = unplaced.filter((node) => node.group === name).toSorted((a, b) => (a.node < b.node ? -1 : 1));
+    const nodes = unplaced
+      .filter((node) => node.group === name)
+      .toSorted((a, b) => (a.node < b.node ? -1 : 1));
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
     yield withData.length > 1
       ? `group ${name} is not created: ${withData.map((node) => node.node).join(' and ')} each hold a database; leave it on one of them and move the others away`

@@ -8,7 +8,16 @@ import type { ProposalOutcome } from './replica.ts';
 import { switchOver } from './switchover.ts';
 
 /** Asks for a switchover; `next` plays what the cluster does once it has begun. */
-async function ask(log: Log, request: { readonly group?: string; readonly to?: NodeId } = {}, options: { readonly seen?: SeenNodes; readonly next?: () => void; readonly outcome?: ProposalOutcome; readonly signal?: AbortSignal } = {}) {
+async function ask(
+  log: Log,
+  request: { readonly group?: string; readonly to?: NodeId } = {},
+  options: {
+    readonly seen?: SeenNodes;
+    readonly next?: () => void;
+    readonly outcome?: ProposalOutcome;
+    readonly signal?: AbortSignal;
+  } = {},
+) {
   const proposed: Command[] = [];
   const outcome = await switchOver({
     request: { group: request.group, to: request.to },
@@ -33,15 +42,51 @@ const refused = (reason: RegExp) => ({ kind: 'refused', reason: expect.stringMat
 describe('is refused, before anything is proposed,', () => {
   test.each<[string, () => Log, { readonly group?: string; readonly to?: NodeId }, SeenNodes, RegExp]>([
     ['without a group', newLog, {}, ALL_WELL, /name the group: none/],
-    ['for a group that is not there', running, { group: 'other' }, ALL_WELL, /there is no group other; there is: main/],
-    ['while a failover is under way', fencing, {}, ALL_WELL, /group main is fencing; wait until it is running/],
+    [
+      'for a group that is not there',
+      running,
+      { group: 'other' },
+      ALL_WELL,
+      /there is no group other; there is: main/,
+    ],
+    [
+      'while a failover is under way',
+      fencing,
+      {},
+      ALL_WELL,
+      /group main is fencing; wait until it is running/,
+    ],
     ['to the primary itself', running, { to: A }, ALL_WELL, /a is the primary already/],
-    ['to a node that is not there', running, { to: nodeId('z') }, ALL_WELL, /there is no node z in group main/],
+    [
+      'to a node that is not there',
+      running,
+      { to: nodeId('z') },
+      ALL_WELL,
+      /there is no node z in group main/,
+    ],
     ['while no standby is in the rule', runningAlone, {}, ALL_WELL, /alone/],
     ['while too few agents are reachable', running, {}, { ...ALL_WELL, c: undefined }, /1 of 2/],
-    ['to a standby that does not stream', running, { to: B }, { ...ALL_WELL, b: { condition: 'standby' } }, /b is not streaming/],
-    ['to a standby that is far behind', running, { to: B }, { ...ALL_WELL, a: { condition: 'primary', position: 200n << 20n } }, /b is 200 MB behind/],
-    ['while the primary does not say where it stands', running, { to: B }, { ...ALL_WELL, a: undefined }, /how far b is behind is not known/],
+    [
+      'to a standby that does not stream',
+      running,
+      { to: B },
+      { ...ALL_WELL, b: { condition: 'standby' } },
+      /b is not streaming/,
+    ],
+    [
+      'to a standby that is far behind',
+      running,
+      { to: B },
+      { ...ALL_WELL, a: { condition: 'primary', position: 200n << 20n } },
+      /b is 200 MB behind/,
+    ],
+    [
+      'while the primary does not say where it stands',
+      running,
+      { to: B },
+      { ...ALL_WELL, a: undefined },
+      /how far b is behind is not known/,
+    ],
   ])('%s', async (_, begin, request, seen, reason) => {
     const { outcome, proposed } = await ask(begin(), request, { seen });
     expect(outcome).toEqual(refused(reason));
@@ -51,18 +96,26 @@ describe('is refused, before anything is proposed,', () => {
 
 describe('once it is proposed', () => {
   test('tells why the log refused it', async () => {
-    const { outcome } = await ask(running(), {}, { outcome: { kind: 'refused', reason: 'the rule is being changed' } });
+    const { outcome } = await ask(
+      running(),
+      {},
+      { outcome: { kind: 'refused', reason: 'the rule is being changed' } },
+    );
     expect(outcome).toEqual(refused(/the rule is being changed/));
   });
 
   test('says that it may still begin when nobody answered', async () => {
-    expect((await ask(running(), {}, { outcome: { kind: 'unknown' } })).outcome).toEqual(refused(/may still begin/));
+    expect((await ask(running(), {}, { outcome: { kind: 'unknown' } })).outcome).toEqual(
+      refused(/may still begin/),
+    );
   });
 
   test('proposes it at the present epoch, with the wish', async () => {
     const log = running();
     const { proposed } = await ask(log, { to: B }, { outcome: { kind: 'unknown' } });
-    expect(proposed).toEqual([{ kind: 'begin-failover', group: 'main', epoch: log.epoch, cause: { kind: 'planned', to: B } }]);
+    expect(proposed).toEqual([
+      { kind: 'begin-failover', group: 'main', epoch: log.epoch, cause: { kind: 'planned', to: B } },
+    ]);
   });
 
   test('tells who took over, at which epoch', async () => {

@@ -27,18 +27,32 @@ export async function switchOver(options: {
   if (obstacle !== undefined) return { kind: 'refused', reason: obstacle };
   const startedMs = performance.now();
   const outcome = await options.propose(
-    { kind: 'begin-failover', group: found.id, epoch: found.epoch, cause: { kind: 'planned', to: options.request.to } },
+    {
+      kind: 'begin-failover',
+      group: found.id,
+      epoch: found.epoch,
+      cause: { kind: 'planned', to: options.request.to },
+    },
     PROPOSAL_TIMEOUT_MS,
   );
   if (outcome.kind === 'refused') return { kind: 'refused', reason: outcome.reason };
-  if (outcome.kind === 'unknown') return { kind: 'refused', reason: 'no answer from a Raft leader; see sentinelctl status, the switchover may still begin' };
+  if (outcome.kind === 'unknown')
+    return {
+      kind: 'refused',
+      reason: 'no answer from a Raft leader; see sentinelctl status, the switchover may still begin',
+    };
   return watch(options, found.id, from, outcome.index as number as Epoch, startedMs);
 }
 
 const LAG_BYTES_MAX = 64 << 20;
 
 /** Why the target, or without one every standby, could not take over now; undefined where it could. */
-function targetObstacle(state: ClusterState, group: GroupState, to: NodeId | undefined, view: View): string | undefined {
+function targetObstacle(
+  state: ClusterState,
+  group: GroupState,
+  to: NodeId | undefined,
+  view: View,
+): string | undefined {
   if (to === group.phase.primary) return `${to} is the primary already`;
   const obstacle = failoverObstacle(state, group, view);
   if (obstacle !== undefined || to === undefined) return obstacle;
@@ -48,9 +62,12 @@ function targetObstacle(state: ClusterState, group: GroupState, to: NodeId | und
   if (report === undefined) return `the agent of ${to} (peer ${target.peer}) cannot be reached`;
   if (report.streamingFrom === undefined) return `${to} is not streaming (${report.condition})`;
   const primary = freshReport(view, group.phase.primary);
-  if (primary?.position === undefined || report.position === undefined) return `how far ${to} is behind is not known yet`;
+  if (primary?.position === undefined || report.position === undefined)
+    return `how far ${to} is behind is not known yet`;
   const behind = lagBytes(primary.position, report.position);
-  return behind > LAG_BYTES_MAX ? `${to} is ${Math.round(behind / (1 << 20))} MB behind; wait until it has caught up` : undefined;
+  return behind > LAG_BYTES_MAX
+    ? `${to} is ${Math.round(behind / (1 << 20))} MB behind; wait until it has caught up`
+    : undefined;
 }
 
 async function watch(
@@ -66,20 +83,32 @@ async function watch(
       const to = group.phase.primary;
       const tookMs = performance.now() - startedMs;
       if (to !== from) return { kind: 'done', group: id, from, to, epoch: group.epoch, tookMs };
-      return { kind: 'refused', reason: `called off: ${from} is still the primary (epoch ${group.epoch}); see sentinelctl events` };
+      return {
+        kind: 'refused',
+        reason: `called off: ${from} is still the primary (epoch ${group.epoch}); see sentinelctl events`,
+      };
     }
     await delay(POLL_MS, options.signal);
   }
-  return { kind: 'refused', reason: `not finished within ${OUTCOME_TIMEOUT_MS / 1000} s; it goes on, see sentinelctl status --watch` };
+  return {
+    kind: 'refused',
+    reason: `not finished within ${OUTCOME_TIMEOUT_MS / 1000} s; it goes on, see sentinelctl status --watch`,
+  };
 }
 
 function findGroup(state: ClusterState, name: string | undefined): GroupState | string {
   const groups = [...state.groups.values()];
   const names = groups.map((group) => group.id).join(', ') || 'none';
-  const group = name === undefined ? (groups.length === 1 ? groups[0] : undefined) : groups.find((known) => known.id === name);
+  const group =
+    name === undefined
+      ? groups.length === 1
+        ? groups[0]
+        : undefined
+      : groups.find((known) => known.id === name);
   if (group === undefined) {
     return name === undefined ? `name the group: ${names}` : `there is no group ${name}; there is: ${names}`;
   }
-  if (group.phase.kind !== 'running') return `group ${group.id} is ${group.phase.kind}; wait until it is running`;
+  if (group.phase.kind !== 'running')
+    return `group ${group.id} is ${group.phase.kind}; wait until it is running`;
   return group;
 }

@@ -2,7 +2,28 @@
 import { describe, expect, test } from 'vitest';
 import { peerId, timeline } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
-import { A, ALONE, B, C, GROUP, MA, MB, MC, P1, P2, P3, at, creating, fencing, newLog, promoted, promoting, registration, running, runningAlone } from '../cluster/testing/example.ts';
+import {
+  A,
+  ALONE,
+  B,
+  C,
+  GROUP,
+  MA,
+  MB,
+  MC,
+  P1,
+  P2,
+  P3,
+  at,
+  creating,
+  fencing,
+  newLog,
+  promoted,
+  promoting,
+  registration,
+  running,
+  runningAlone,
+} from '../cluster/testing/example.ts';
 import { applyVoters } from '../cluster/apply.ts';
 import { failoverObstacle } from './decide.ts';
 import { ALL_WELL, leaderOf, type SeenNodes, viewOf } from './testing/view.ts';
@@ -63,7 +84,9 @@ describe('a running group', () => {
   test('is failed over at once when a quorum holds its primary for down', () => {
     const log = running();
     log.must(at(log).down(P1), at(log).down(P3));
-    expect(leaderOf(log, WITHOUT_A).at(0)).toEqual([{ kind: 'begin-failover', group: GROUP, epoch: log.epoch, cause: { kind: 'down' } }]);
+    expect(leaderOf(log, WITHOUT_A).at(0)).toEqual([
+      { kind: 'begin-failover', group: GROUP, epoch: log.epoch, cause: { kind: 'down' } },
+    ]);
   });
 
   test('is not failed over on less than a quorum, or on what was judged of an earlier epoch', () => {
@@ -111,7 +134,14 @@ describe('fencing', () => {
     const log = fencing();
     log.must(at(log).cut(B, 90), at(log).cut(C, 100));
     const [command] = leaderOf(log, WITHOUT_A).at(0);
-    expect(command).toEqual({ kind: 'promote', group: GROUP, epoch: log.epoch, candidate: C, timeline: timeline(2), rule: { members: [MB], acks: 1 } });
+    expect(command).toEqual({
+      kind: 'promote',
+      group: GROUP,
+      epoch: log.epoch,
+      candidate: C,
+      timeline: timeline(2),
+      rule: { members: [MB], acks: 1 },
+    });
     if (command !== undefined) log.must(command);
   });
 
@@ -245,7 +275,9 @@ describe('promoting', () => {
   test('begins a new epoch when the candidate says that it failed', () => {
     const log = promoting();
     log.must(at(log).failed(B));
-    expect(leaderOf(log).at(0)).toMatchObject([{ kind: 'begin-failover', cause: { kind: 'promotion-failed' } }]);
+    expect(leaderOf(log).at(0)).toMatchObject([
+      { kind: 'begin-failover', cause: { kind: 'promotion-failed' } },
+    ]);
   });
 
   test('begins a new epoch when the candidate is down, unless its promotion is only just under way', () => {

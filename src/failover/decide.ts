@@ -5,7 +5,13 @@ import type { GroupId, NodeId } from '../base/ids.ts';
 import { candidateRefusal, comparePositions, followersAtOnce } from '../cluster/candidate.ts';
 import type { Command, CutReport, SyncRule } from '../cluster/commands.ts';
 import { isObjectivelyDown, majority, reportsSuffice, standingDownCount } from '../cluster/quorum.ts';
-import { type ClusterState, type GroupState, type Phase, isTimelineOpen, nodesOfGroup } from '../cluster/state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type Phase,
+  isTimelineOpen,
+  nodesOfGroup,
+} from '../cluster/state.ts';
 import { timeline } from '../base/ids.ts';
 import { planRule } from './rule-plan.ts';
 import { type View, freshReport } from './view.ts';
@@ -58,24 +64,36 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
     const eligible = withData.length > 0 ? withData : nodes;
     const [first] = [...eligible].sort((a, b) => b.priority - a.priority || (a.node < b.node ? -1 : 1));
-    if (first !== undefined && withData.length <= 1) yield { kind: 'create-group', group: name, primary: first.node };
+    if (first !== undefined && withData.length <= 1)
+      yield { kind: 'create-group', group: name, primary: first.node };
   }
 }
 
-function decideGroup(state: ClusterState, group: GroupState, view: View, stopwatch: Stopwatch): Command | undefined {
+function decideGroup(
+  state: ClusterState,
+  group: GroupState,
+  view: View,
+  stopwatch: Stopwatch,
+): Command | undefined {
   const phase = group.phase;
   const promotion = `promotion ${group.id} ${group.epoch}`;
   switch (phase.kind) {
     case 'creating':
       return undefined;
     case 'running': {
-      const isNew = stopwatch.isRunning(promotion) && stopwatch.elapsedMs(promotion) < view.settings.promotionGraceMs;
+      const isNew =
+        stopwatch.isRunning(promotion) && stopwatch.elapsedMs(promotion) < view.settings.promotionGraceMs;
       return (isNew ? undefined : beginIfDown(state, group, view)) ?? planRule(state, group, view, stopwatch);
     }
     case 'promoting': {
       const elapsedMs = stopwatch.elapsedMs(promotion);
       if (phase.failed !== undefined) {
-        return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'promotion-failed' } };
+        return {
+          kind: 'begin-failover',
+          group: group.id,
+          epoch: group.epoch,
+          cause: { kind: 'promotion-failed' },
+        };
       }
       return elapsedMs < view.settings.promotionGraceMs ? undefined : beginIfDown(state, group, view);
     }
@@ -87,7 +105,8 @@ function decideGroup(state: ClusterState, group: GroupState, view: View, stopwat
 /** A failover is begun only while enough agents can be reached to finish the fencing. */
 function beginIfDown(state: ClusterState, group: GroupState, view: View): Command | undefined {
   const primary = state.nodes.get(group.phase.primary);
-  if (primary === undefined || !isObjectivelyDown(state.voters, primary.subjectiveDown, group.epoch)) return undefined;
+  if (primary === undefined || !isObjectivelyDown(state.voters, primary.subjectiveDown, group.epoch))
+    return undefined;
   if (failoverObstacle(state, group, view) !== undefined) return undefined;
   return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
 }
@@ -126,7 +145,8 @@ function decideFencing(
     }
     return elapsedMs < view.settings.handOverTimeoutMs ? undefined : resumeIfWell(state, group, phase, view);
   }
-  const handedOverMs = phase.cause.kind === 'planned' ? stopwatch.elapsedMs(`handed over ${group.id} ${group.epoch}`) : 0;
+  const handedOverMs =
+    phase.cause.kind === 'planned' ? stopwatch.elapsedMs(`handed over ${group.id} ${group.epoch}`) : 0;
   const candidate = chooseCandidate(state, group, phase, handedOverMs, view);
   if (candidate !== undefined) return promotion(group, phase, candidate);
   if (former !== undefined || elapsedMs < view.settings.resumeAfterMs) return undefined;
@@ -134,13 +154,26 @@ function decideFencing(
 }
 
 /** The primary of a planned switchover is down, and not only for the moment between its stop and its report. */
-function hasDied(state: ClusterState, group: GroupState, phase: PhaseOf<'fencing'>, view: View, stopwatch: Stopwatch): boolean {
+function hasDied(
+  state: ClusterState,
+  group: GroupState,
+  phase: PhaseOf<'fencing'>,
+  view: View,
+  stopwatch: Stopwatch,
+): boolean {
   const node = state.nodes.get(phase.primary);
   if (node === undefined || !isObjectivelyDown(state.voters, node.subjectiveDown, group.epoch)) return false;
-  return stopwatch.elapsedMs(`handing over, but down ${group.id} ${group.epoch}`) >= view.settings.targetTimeoutMs;
+  return (
+    stopwatch.elapsedMs(`handing over, but down ${group.id} ${group.epoch}`) >= view.settings.targetTimeoutMs
+  );
 }
 
-function resumeIfWell(state: ClusterState, group: GroupState, phase: PhaseOf<'fencing'>, view: View): Command | undefined {
+function resumeIfWell(
+  state: ClusterState,
+  group: GroupState,
+  phase: PhaseOf<'fencing'>,
+  view: View,
+): Command | undefined {
   const node = state.nodes.get(phase.primary);
   if (node === undefined || !isTimelineOpen(group, phase.timeline)) return undefined;
   if (standingDownCount(state.voters, node.subjectiveDown) >= majority(state.voters.length)) return undefined;
@@ -164,7 +197,8 @@ function chooseCandidate(
     const target = eligible.find((report) => report.node === planned.to);
     if (target !== undefined) return target;
     const isPatient = handedOverMs < view.settings.targetTimeoutMs;
-    if (isPatient && (planned.to !== undefined || eligible.every((report) => report.node === phase.primary))) return undefined;
+    if (isPatient && (planned.to !== undefined || eligible.every((report) => report.node === phase.primary)))
+      return undefined;
   }
   const priority = (report: CutReport): number => state.nodes.get(report.node)?.priority ?? 0;
   const [best] = eligible.sort(

@@ -2,7 +2,26 @@
 // nothing older than its fence.
 import { describe, expect, test } from 'vitest';
 import { type NodeId, nodeId } from '../base/ids.ts';
-import { A, ALONE, B, C, MA, MB, MC, type Log, RULE_BC, at, creating, fencing, newLog, promoted, promoting, registration, running, runningAlone } from '../cluster/testing/example.ts';
+import {
+  A,
+  ALONE,
+  B,
+  C,
+  MA,
+  MB,
+  MC,
+  type Log,
+  RULE_BC,
+  at,
+  creating,
+  fencing,
+  newLog,
+  promoted,
+  promoting,
+  registration,
+  running,
+  runningAlone,
+} from '../cluster/testing/example.ts';
 import { duties } from './duties.ts';
 
 const of = (log: Log, node: NodeId) => duties(log.state, node);
@@ -41,7 +60,9 @@ describe.each(Object.keys(PHASES))('%s', (phase) => {
       const duty = of(log, node);
       if (duty.kind === 'none') continue;
       const others = [MA, MB, MC].filter((member) => log.state.nodes.get(node)?.member !== member);
-      const known = others.filter((member) => [...log.state.nodes.values()].some((other) => other.member === member));
+      const known = others.filter((member) =>
+        [...log.state.nodes.values()].some((other) => other.member === member),
+      );
       expect(duty).toMatchObject({ group: 'main', epoch: log.epoch, slots: known });
     }
   });
@@ -49,7 +70,8 @@ describe.each(Object.keys(PHASES))('%s', (phase) => {
   test('reading the log from its beginning again leads to the same duties', () => {
     const log = begin();
     const again = newLog();
-    for (const event of log.state.events) again.commit(event.command, log.state.recentProposals[event.index - 1]);
+    for (const event of log.state.events)
+      again.commit(event.command, log.state.recentProposals[event.index - 1]);
     expect(all(again)).toEqual(all(log));
   });
 });
@@ -83,7 +105,12 @@ describe('primary', () => {
   test('carries the rule and a pending change', () => {
     const log = running();
     log.must(at(log).change({ members: [MB], acks: 1 }));
-    expect(of(log, A)).toMatchObject({ timeline: 1, rule: RULE_BC, next: { rule: { members: [MB], acks: 1 }, change: log.group.next?.change }, floor: undefined });
+    expect(of(log, A)).toMatchObject({
+      timeline: 1,
+      rule: RULE_BC,
+      next: { rule: { members: [MB], acks: 1 }, change: log.group.next?.change },
+      floor: undefined,
+    });
   });
 
   test('carries the switch point while the floor stands and members could hold it', () => {
@@ -100,20 +127,38 @@ describe('primary', () => {
 
 describe('promote', () => {
   test('carries the timeline, the rule, and where the candidate stood when it was chosen', () => {
-    expect(of(promoting(), B)).toMatchObject({ timeline: 2, rule: { members: [MC], acks: 1 }, from: { timeline: 1, position: 100n } });
+    expect(of(promoting(), B)).toMatchObject({
+      timeline: 2,
+      rule: { members: [MC], acks: 1 },
+      from: { timeline: 1, position: 100n },
+    });
   });
 });
 
 describe('follow', () => {
   test('names the candidate at once, with where its timeline will begin, but no rewind or clone from it yet', () => {
-    expect(of(promoting(), C)).toMatchObject({ upstream: { node: B, host: 'b', port: 5432, timeline: 2, from: { timeline: 1, position: 100n }, isReady: false }, isCounted: true });
+    expect(of(promoting(), C)).toMatchObject({
+      upstream: {
+        node: B,
+        host: 'b',
+        port: 5432,
+        timeline: 2,
+        from: { timeline: 1, position: 100n },
+        isReady: false,
+      },
+      isCounted: true,
+    });
   });
 
   test('a rewind or clone may begin once the members hold the switch point', () => {
     const log = promoted();
     expect(of(log, A)).toMatchObject({ upstream: { node: B, isReady: false }, isCounted: false });
     log.must(at(log).floorPassed());
-    expect(of(log, A)).toMatchObject({ upstream: { node: B, from: undefined, isReady: true }, branches: [{ timeline: 2, parent: 1, switchLsn: 100n }], isCounted: false });
+    expect(of(log, A)).toMatchObject({
+      upstream: { node: B, from: undefined, isReady: true },
+      branches: [{ timeline: 2, parent: 1, switchLsn: 100n }],
+      isCounted: false,
+    });
   });
 
   test('or at once from a primary that is alone', () => {

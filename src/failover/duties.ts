@@ -3,7 +3,13 @@
 import type { Epoch, GroupId, LogIndex, MemberId, NodeId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
 import type { SyncRule } from '../cluster/commands.ts';
-import { type ClusterState, type GroupState, type NodeState, type TimelineBranch, nodesOfGroup } from '../cluster/state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type NodeState,
+  type TimelineBranch,
+  nodesOfGroup,
+} from '../cluster/state.ts';
 
 /** Where a standby streams from. */
 export interface Upstream {
@@ -49,7 +55,12 @@ export type Duty =
   | ({ readonly kind: 'hand-over'; readonly timeline: Timeline } & DutyBase)
   /** End every WAL stream, replay what is here, report. `wasPrimary`: stop first. */
   | ({ readonly kind: 'cut'; readonly wasPrimary: boolean } & DutyBase)
-  | ({ readonly kind: 'promote'; readonly timeline: Timeline; readonly rule: SyncRule; readonly from: CandidateStanding } & DutyBase)
+  | ({
+      readonly kind: 'promote';
+      readonly timeline: Timeline;
+      readonly rule: SyncRule;
+      readonly from: CandidateStanding;
+    } & DutyBase)
   | ({
       readonly kind: 'follow';
       readonly upstream: Upstream;
@@ -67,14 +78,20 @@ export function duties(state: ClusterState, id: NodeId): Duty {
   const phase = group.phase;
   switch (phase.kind) {
     case 'creating':
-      return phase.primary === id ? { kind: 'create', ...base } : { kind: 'none', reason: `waiting for ${phase.primary}, the first primary` };
+      return phase.primary === id
+        ? { kind: 'create', ...base }
+        : { kind: 'none', reason: `waiting for ${phase.primary}, the first primary` };
     case 'running':
-      return phase.primary === id ? primaryDuty(group, phase.timeline, base) : followDuty(state, group, node, base);
+      return phase.primary === id
+        ? primaryDuty(group, phase.timeline, base)
+        : followDuty(state, group, node, base);
     case 'fencing': {
       if (phase.cause.kind !== 'planned') return { kind: 'cut', wasPrimary: phase.primary === id, ...base };
       if (phase.primary === id) return { kind: 'hand-over', timeline: phase.timeline, ...base };
       const isHandedOver = phase.reports.some((report) => report.node === phase.primary);
-      return isHandedOver ? { kind: 'cut', wasPrimary: false, ...base } : followDuty(state, group, node, base);
+      return isHandedOver
+        ? { kind: 'cut', wasPrimary: false, ...base }
+        : followDuty(state, group, node, base);
     }
     case 'promoting':
       if (phase.primary !== id) return followDuty(state, group, node, base);
@@ -97,7 +114,8 @@ function primaryDuty(group: GroupState, timeline: Timeline, base: DutyBase): Dut
 function followDuty(state: ClusterState, group: GroupState, node: NodeState, base: DutyBase): Duty {
   const phase = group.phase;
   const primary = state.nodes.get(phase.primary);
-  if (primary === undefined || phase.kind === 'creating') return { kind: 'none', reason: `waiting for ${phase.primary}` };
+  if (primary === undefined || phase.kind === 'creating')
+    return { kind: 'none', reason: `waiting for ${phase.primary}` };
   const member = node.member;
   return {
     kind: 'follow',

@@ -3,7 +3,8 @@
 import { describe, expect, test } from 'vitest';
 import type { AgentFaults } from './testing/agent-model.ts';
 import * as log from './testing/broken-log.ts';
-import { type Apply, BrokenPromise, type LifeOptions, type Tally, live } from './testing/life.ts';
+import { type Apply, BrokenPromise, type LifeOptions, live } from './testing/life.ts';
+import type { Tally } from './testing/life-parts.ts';
 
 const first = Number(process.env['PROTOCOL_SEED'] ?? process.env['PROTOCOL_FIRST_SEED'] ?? 1);
 const count = process.env['PROTOCOL_SEED'] === undefined ? Number(process.env['PROTOCOL_SEEDS'] ?? 600) : 1;
@@ -12,7 +13,8 @@ const ALLOWED_MS = 60_000 + count * 200;
 function liveAll(options: Omit<LifeOptions, 'seed'>): Tally {
   const totals: Record<string, number> = {};
   for (let seed = first; seed < first + count; seed += 1) {
-    for (const [what, times] of Object.entries(live({ ...options, seed }))) totals[what] = (totals[what] ?? 0) + times;
+    for (const [what, times] of Object.entries(live({ ...options, seed })))
+      totals[what] = (totals[what] ?? 0) + times;
   }
   console.log(`${count} lives from seed ${first}: ${JSON.stringify(totals)}`);
   return totals as unknown as Tally;
@@ -24,7 +26,14 @@ describe('a group under faults', () => {
     () => {
       const tally = liveAll({ steps: 2000 });
       if (count < 500) return;
-      for (const what of ['promotionsOverFloor', 'promotionsDuringChange', 'formerChosenAgain', 'failedPromotions', 'resumed', 'clones'] as const) {
+      for (const what of [
+        'promotionsOverFloor',
+        'promotionsDuringChange',
+        'formerChosenAgain',
+        'failedPromotions',
+        'resumed',
+        'clones',
+      ] as const) {
         expect(tally[what], what).toBeGreaterThan(20);
       }
     },
@@ -45,7 +54,10 @@ describe('a group under faults', () => {
 });
 
 /** The number of lives it takes until the broken promise shows, or undefined. */
-function livesUntilCaught(broken: { readonly faults?: AgentFaults; readonly apply?: Apply }): { readonly lives: number; readonly how: string } | undefined {
+function livesUntilCaught(broken: {
+  readonly faults?: AgentFaults;
+  readonly apply?: Apply;
+}): { readonly lives: number; readonly how: string } | undefined {
   for (let seed = 1; seed <= LIVES_MAX; seed += 1) {
     try {
       live({ ...broken, seed, steps: 2000 });
@@ -60,11 +72,15 @@ function livesUntilCaught(broken: { readonly faults?: AgentFaults; readonly appl
 const LIVES_MAX = Number(process.env['PROTOCOL_LIVES_MAX'] ?? 3000);
 
 describe('the model notices when the log', () => {
-  test.each(Object.entries(log))('is broken: %s', (name, apply) => {
-    const caught = livesUntilCaught({ apply });
-    console.log(`${name}: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`);
-    expect(caught).toBeDefined();
-  }, 300_000);
+  test.each(Object.entries(log))(
+    'is broken: %s',
+    (name, apply) => {
+      const caught = livesUntilCaught({ apply });
+      console.log(`${name}: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`);
+      expect(caught).toBeDefined();
+    },
+    300_000,
+  );
 });
 
 const FAULTS: readonly (keyof AgentFaults)[] = [
@@ -80,9 +96,13 @@ const FAULTS: readonly (keyof AgentFaults)[] = [
 ];
 
 describe('the model notices when an agent', () => {
-  test.each(FAULTS)('is broken: %s', (fault) => {
-    const caught = livesUntilCaught({ faults: { [fault]: true } });
-    console.log(`${fault}: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`);
-    expect(caught).toBeDefined();
-  }, 300_000);
+  test.each(FAULTS)(
+    'is broken: %s',
+    (fault) => {
+      const caught = livesUntilCaught({ faults: { [fault]: true } });
+      console.log(`${fault}: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`);
+      expect(caught).toBeDefined();
+    },
+    300_000,
+  );
 });

@@ -4,7 +4,10 @@ import { epoch, memberId } from '../base/ids.ts';
 import { ALONE, B, C, MB, MC, RULE_BC, at, running, runningAlone } from '../cluster/testing/example.ts';
 import { ALL_WELL, leaderOf, type SeenNodes } from './testing/view.ts';
 
-const streaming = (...nodes: readonly (typeof B)[]): SeenNodes => ({ ...ALL_WELL, a: { condition: 'primary', streamsTo: nodes } });
+const streaming = (...nodes: readonly (typeof B)[]): SeenNodes => ({
+  ...ALL_WELL,
+  a: { condition: 'primary', streamsTo: nodes },
+});
 const change = (next: unknown) => [{ kind: 'begin-rule-change', next }];
 
 describe('a standby comes into the rule', () => {
@@ -18,10 +21,16 @@ describe('a standby comes into the rule', () => {
     ['it does not stream', streaming()],
     ['its agent is silent', { ...ALL_WELL, b: { condition: 'standby', ageMs: 2000 }, c: undefined }],
     ['it is not up as a standby', { ...ALL_WELL, b: { condition: 'starting' }, c: { condition: 'cloning' } }],
-    ['its data directory is not the registered one', { ...ALL_WELL, b: { member: memberId('b_0000000f') }, c: undefined }],
+    [
+      'its data directory is not the registered one',
+      { ...ALL_WELL, b: { member: memberId('b_0000000f') }, c: undefined },
+    ],
     ['the primary is silent', { ...ALL_WELL, a: { condition: 'primary', streamsTo: [B, C], ageMs: 2000 } }],
     ['the primary is not up', { ...ALL_WELL, a: { condition: 'starting', streamsTo: [B, C] } }],
-    ['the primary does not know of this epoch yet', { ...ALL_WELL, a: { condition: 'primary', streamsTo: [B, C], fenceEpoch: epoch(1) } }],
+    [
+      'the primary does not know of this epoch yet',
+      { ...ALL_WELL, a: { condition: 'primary', streamsTo: [B, C], fenceEpoch: epoch(1) } },
+    ],
   ])('not while %s', (_, seen) => {
     expect(leaderOf(runningAlone(), seen).at(0)).toEqual([]);
   });

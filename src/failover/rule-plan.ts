@@ -8,16 +8,23 @@ import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/sta
 import type { Stopwatch } from './decide.ts';
 import { type View, freshReport } from './view.ts';
 
-export function planRule(state: ClusterState, group: GroupState, view: View, stopwatch: Stopwatch): Command | undefined {
+export function planRule(
+  state: ClusterState,
+  group: GroupState,
+  view: View,
+  stopwatch: Stopwatch,
+): Command | undefined {
   const primary = freshReport(view, group.phase.primary);
-  if (primary === undefined || primary.condition !== 'primary' || primary.fenceEpoch !== group.epoch) return undefined;
+  if (primary === undefined || primary.condition !== 'primary' || primary.fenceEpoch !== group.epoch)
+    return undefined;
   const members: MemberId[] = [];
   for (const node of nodesOfGroup(state, group.id)) {
     const member = node.member;
     if (node.node === group.phase.primary || member === undefined) continue;
     const isCounted = (group.next?.rule ?? group.rule).members.includes(member);
     if (isStreaming(primary, freshReport(view, node.node), member)) members.push(member);
-    else if (isCounted && stopwatch.elapsedMs(`silent ${member}`) < view.settings.syncMemberTimeoutMs) members.push(member);
+    else if (isCounted && stopwatch.elapsedMs(`silent ${member}`) < view.settings.syncMemberTimeoutMs)
+      members.push(member);
   }
   const next: SyncRule = { members: members.sort(), acks: Math.min(1, members.length) };
   if (group.next !== undefined && group.rule.acks > 0) return widenStuck(group, group.next.rule, members);
@@ -30,10 +37,17 @@ function widenStuck(group: GroupState, next: SyncRule, present: readonly MemberI
   const able = next.members.filter((member) => present.includes(member));
   const members = [...new Set([...next.members, ...present])].sort();
   if (next.acks === 0 || able.length >= next.acks || members.length === next.members.length) return undefined;
-  return { kind: 'begin-rule-change', group: group.id, epoch: group.epoch, next: { members, acks: next.acks } };
+  return {
+    kind: 'begin-rule-change',
+    group: group.id,
+    epoch: group.epoch,
+    next: { members, acks: next.acks },
+  };
 }
 
 function isStreaming(primary: AgentReport, standby: AgentReport | undefined, member: MemberId): boolean {
   if (standby === undefined || standby.condition !== 'standby' || standby.member !== member) return false;
-  return primary.walSenders.some((sender) => sender.applicationName === member && sender.state === 'streaming');
+  return primary.walSenders.some(
+    (sender) => sender.applicationName === member && sender.state === 'streaming',
+  );
 }

@@ -10,7 +10,7 @@ import type { Credentials } from './session.ts';
 import { calmTickMs, TICK_MS, wellAfterMs, type HealthSettings } from './settings.ts';
 import { startTilt, tilt, type TiltEvent } from './tilt.ts';
 
-export type { Judgement, Target, Verdict } from './events.ts';
+export type { Judgement, Target } from './events.ts';
 
 /** The part of a pino logger that is used. */
 export interface HealthLog {

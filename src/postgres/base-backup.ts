@@ -67,7 +67,11 @@ export function runBaseBackup(options: {
     const lost = (): void => fail(new Error('the connection to the source of the base backup was lost'));
     const alive = (): void => {
       clearTimeout(stallTimer);
-      if (!settled) stallTimer = setTimeout(() => fail(new Error(`the base backup has stalled: nothing came for ${options.stallMs} ms`)), options.stallMs);
+      if (!settled)
+        stallTimer = setTimeout(
+          () => fail(new Error(`the base backup has stalled: nothing came for ${options.stallMs} ms`)),
+          options.stallMs,
+        );
     };
     /** Queues work; stops reading from the socket while much is queued. */
     const enqueue = (bytes: number, task: () => Promise<void>): void => {
@@ -104,18 +108,21 @@ export function runBaseBackup(options: {
         alive();
       },
       handleRowDescription: (): void => void resultSets.push([]),
-      handleDataRow: (message: { fields: (string | null)[] }): void => void resultSets.at(-1)?.push(message.fields.map((field) => field ?? '')),
+      handleDataRow: (message: { fields: (string | null)[] }): void =>
+        void resultSets.at(-1)?.push(message.fields.map((field) => field ?? '')),
       handleCopyData(message: { chunk: Buffer }): void {
         alive();
         const event = toEvent(version, message.chunk);
-        if (event !== undefined) enqueue(event.kind === 'bytes' ? event.bytes.length : 0, () => options.onEvent(event));
+        if (event !== undefined)
+          enqueue(event.kind === 'bytes' ? event.bytes.length : 0, () => options.onEvent(event));
       },
       handleCommandComplete: (): void => alive(),
       handleReadyForQuery(): void {
         const last = resultSets.at(-1)?.[0]?.[0];
         const succeed = (): void =>
           settle(() => {
-            if (start === undefined || last === undefined) reject(new Error('BASE_BACKUP ended without a result'));
+            if (start === undefined || last === undefined)
+              reject(new Error('BASE_BACKUP ended without a result'));
             else resolve({ ...start, endLsn: parseLsn(last) });
           });
         work.then(succeed, fail);
@@ -142,7 +149,8 @@ interface ProtocolConnection {
 
 function baseBackupCommand(version: number, label: string): string {
   const quoted = `'${label.replaceAll("'", "''")}'`;
-  if (version >= 15) return `BASE_BACKUP (LABEL ${quoted}, PROGRESS true, CHECKPOINT 'fast', WAL true, WAIT false, MANIFEST 'no')`;
+  if (version >= 15)
+    return `BASE_BACKUP (LABEL ${quoted}, PROGRESS true, CHECKPOINT 'fast', WAL true, WAIT false, MANIFEST 'no')`;
   return `BASE_BACKUP LABEL ${quoted} PROGRESS FAST WAL NOWAIT`;
 }
 
@@ -150,11 +158,15 @@ function baseBackupCommand(version: number, label: string): string {
 function parseStart(resultSets: readonly string[][][]): BackupStart {
   const [where, tablespaces] = resultSets;
   const row = where?.[0];
-  if (row?.[0] === undefined || tablespaces === undefined) throw new Error('BASE_BACKUP did not say where it starts');
+  if (row?.[0] === undefined || tablespaces === undefined)
+    throw new Error('BASE_BACKUP did not say where it starts');
   return {
     startLsn: parseLsn(row[0]),
     startTimeline: timeline(Number(row[1])),
-    tablespaces: tablespaces.map((present) => ({ location: present[1] || undefined, bytes: Number(present[2]) * 1024 })),
+    tablespaces: tablespaces.map((present) => ({
+      location: present[1] || undefined,
+      bytes: Number(present[2]) * 1024,
+    })),
   };
 }
 
@@ -172,4 +184,3 @@ function toEvent(version: number, chunk: Buffer): BackupEvent | undefined {
       return undefined;
   }
 }
-

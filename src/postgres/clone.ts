@@ -51,7 +51,9 @@ export interface CloneOptions {
  * first start. Throws when PostgreSQL runs, when there is too little room, or when the copy fails; the old directory is
  * then untouched.
  */
-export async function cloneStandby(options: CloneOptions): Promise<{ readonly systemIdentifier: string; readonly method: 'pg_basebackup' | 'protocol' }> {
+export async function cloneStandby(
+  options: CloneOptions,
+): Promise<{ readonly systemIdentifier: string; readonly method: 'pg_basebackup' | 'protocol' }> {
   const { dataDirectory, user } = options;
   await finishInterruptedClone(dataDirectory);
   await checkPlace(dataDirectory);
@@ -66,7 +68,8 @@ export async function cloneStandby(options: CloneOptions): Promise<{ readonly sy
     await removeFileDurably(join(fresh, MEMBER_FILE));
     await writeStandbySignal(fresh, user.owner);
     await fsyncTree(fresh, options.signal);
-    for (const name of await readdir(join(fresh, 'pg_tblspc'))) await fsyncTree(await realpath(join(fresh, 'pg_tblspc', name)), options.signal);
+    for (const name of await readdir(join(fresh, 'pg_tblspc')))
+      await fsyncTree(await realpath(join(fresh, 'pg_tblspc', name)), options.signal);
     await rm(join(fresh, MARKER), { force: true });
     await fsyncDirectory(fresh);
     await putIntoPlace(dataDirectory, fresh);
@@ -82,7 +85,11 @@ export async function finishInterruptedClone(dataDirectory: string): Promise<voi
   const parent = dirname(dataDirectory);
   const old = replacedDirectory(dataDirectory);
   const names = await readdir(parent).catch(() => []);
-  const copies = names.filter((name) => /^\.clone-[0-9a-f]{8}$/.test(name.slice(basename(dataDirectory).length)) && name.startsWith(basename(dataDirectory)));
+  const copies = names.filter(
+    (name) =>
+      /^\.clone-[0-9a-f]{8}$/.test(name.slice(basename(dataDirectory).length)) &&
+      name.startsWith(basename(dataDirectory)),
+  );
   for (const fresh of copies.map((name) => join(parent, name))) {
     const isWhole = (await exists(join(fresh, 'standby.signal'))) && !(await exists(join(fresh, MARKER)));
     if (isWhole && (await exists(old)) && !(await exists(dataDirectory))) await rename(fresh, dataDirectory);
@@ -96,11 +103,19 @@ export async function finishInterruptedClone(dataDirectory: string): Promise<voi
 
 async function checkPlace(dataDirectory: string): Promise<void> {
   const left = allGone({ dataDirectory, sharedMemoryId: undefined });
-  if (!left.gone) throw new Error(`cannot clone into ${dataDirectory}: PostgreSQL runs in it (processes ${left.pids.join(', ')}); stop it first`);
+  if (!left.gone)
+    throw new Error(
+      `cannot clone into ${dataDirectory}: PostgreSQL runs in it (processes ${left.pids.join(', ')}); stop it first`,
+    );
   await mkdir(dirname(dataDirectory), { recursive: true, mode: 0o755 });
-  const [own, parent] = await Promise.all([stat(dataDirectory).catch(() => undefined), stat(dirname(dataDirectory))]);
+  const [own, parent] = await Promise.all([
+    stat(dataDirectory).catch(() => undefined),
+    stat(dirname(dataDirectory)),
+  ]);
   if (own !== undefined && own.dev !== parent.dev) {
-    throw new Error(`cannot clone into ${dataDirectory}: it is a mount point and cannot be renamed; make the data directory a directory below it`);
+    throw new Error(
+      `cannot clone into ${dataDirectory}: it is a mount point and cannot be renamed; make the data directory a directory below it`,
+    );
   }
 }
 
@@ -109,14 +124,21 @@ async function checkRoom(directory: string, totalBytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(directory);
   const needed = totalBytes * 1.05;
   if (bavail * bsize < needed) {
-    throw new Error(`cannot clone to ${directory}: ${mib(needed)} MiB needed, ${mib(bavail * bsize)} MiB free; make room, or remove the old data directory`);
+    throw new Error(
+      `cannot clone to ${directory}: ${mib(needed)} MiB needed, ${mib(bavail * bsize)} MiB free; make room, or remove the old data directory`,
+    );
   }
 }
 
 async function copyByProgram(options: CloneOptions, fresh: string): Promise<void> {
   const { user, source } = options;
   const passfile = join(options.passfileDirectory, 'clone.pass');
-  await writeFileDurably({ path: passfile, content: renderPassfile(source.user, source.password), mode: 0o600, owner: user.owner });
+  await writeFileDurably({
+    path: passfile,
+    content: renderPassfile(source.user, source.password),
+    mode: 0o600,
+    owner: user.owner,
+  });
   const stall = new AbortController();
   let timer = setTimeout(() => stall.abort(), options.stallMs);
   let checking: Promise<void> | undefined;
@@ -158,8 +180,12 @@ async function copyByProgram(options: CloneOptions, fresh: string): Promise<void
     options.signal?.throwIfAborted();
     if (roomError !== undefined) throw roomError;
     if (result.exitCode !== 0) {
-      const why = stall.signal.aborted ? `nothing came for ${options.stallMs} ms` : (result.signal ?? `exit code ${result.exitCode}`);
-      throw new Error(`pg_basebackup from ${source.host}:${source.port} failed (${why}): ${result.output.trim()}`);
+      const why = stall.signal.aborted
+        ? `nothing came for ${options.stallMs} ms`
+        : (result.signal ?? `exit code ${result.exitCode}`);
+      throw new Error(
+        `pg_basebackup from ${source.host}:${source.port} failed (${why}): ${result.output.trim()}`,
+      );
     }
   } finally {
     clearTimeout(timer);
@@ -170,8 +196,16 @@ async function copyByProgram(options: CloneOptions, fresh: string): Promise<void
 async function copyByProtocol(options: CloneOptions, fresh: string): Promise<void> {
   const { source, user } = options;
   await writeMarker(options, fresh);
-  const target = { host: source.hostAddress ?? source.host, port: source.port, user: source.user, password: source.password };
-  const client = await connectReplication({ ...target, applicationName: source.applicationName, ssl: tlsOf(source) }, options.stallMs);
+  const target = {
+    host: source.hostAddress ?? source.host,
+    port: source.port,
+    user: source.user,
+    password: source.password,
+  };
+  const client = await connectReplication(
+    { ...target, applicationName: source.applicationName, ssl: tlsOf(source) },
+    options.stallMs,
+  );
   let extraction: TarExtraction | undefined;
   let totalBytes: number | undefined;
   let bytes = 0;
@@ -189,7 +223,10 @@ async function copyByProtocol(options: CloneOptions, fresh: string): Promise<voi
       async onEvent(event) {
         if (event.kind === 'archive') {
           await extraction?.end();
-          extraction = extractTar({ root: event.location === undefined ? fresh : await emptyTablespace(user, event.location), user });
+          extraction = extractTar({
+            root: event.location === undefined ? fresh : await emptyTablespace(user, event.location),
+            user,
+          });
           return;
         }
         await extraction?.write(event.bytes);
@@ -218,11 +255,17 @@ async function emptyTablespace(user: OsUser, location: string): Promise<string> 
 async function verify(options: CloneOptions, fresh: string): Promise<string> {
   const from = `${options.source.host}:${options.source.port}`;
   const version = await dataVersion(fresh);
-  if (version !== options.binaries.version) throw new Error(`the clone from ${from} is of PostgreSQL ${version}, here is ${options.binaries.version}`);
-  if (!(await exists(join(fresh, 'backup_label')))) throw new Error(`the clone from ${from} holds no backup_label: it is no consistent copy`);
+  if (version !== options.binaries.version)
+    throw new Error(
+      `the clone from ${from} is of PostgreSQL ${version}, here is ${options.binaries.version}`,
+    );
+  if (!(await exists(join(fresh, 'backup_label'))))
+    throw new Error(`the clone from ${from} holds no backup_label: it is no consistent copy`);
   const control = await readControlData(fresh);
   if (options.systemIdentifier !== undefined && control.systemIdentifier !== options.systemIdentifier) {
-    throw new Error(`the clone from ${from} is of system ${control.systemIdentifier}, not of ${options.systemIdentifier}; that is another database`);
+    throw new Error(
+      `the clone from ${from} is of system ${control.systemIdentifier}, not of ${options.systemIdentifier}; that is another database`,
+    );
   }
   return control.systemIdentifier;
 }

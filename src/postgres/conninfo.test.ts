@@ -2,14 +2,26 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { removePassfiles, renderConninfo, renderPassfile, upstreamKeywords, writePassfile } from './conninfo.ts';
+import {
+  removePassfiles,
+  renderConninfo,
+  renderPassfile,
+  upstreamKeywords,
+  writePassfile,
+} from './conninfo.ts';
 
 test('a connection string escapes quotes and backslashes', () => {
   expect(renderConninfo({ user: "o'neil", host: 'a\\b' })).toBe("user='o\\'neil' host='a\\\\b'");
 });
 
 test('the password of an upstream stands in no connection string', () => {
-  const upstream = { host: 'pg2', port: 5432, user: 'repl', password: 'secret', applicationName: 'pg1_00000000' };
+  const upstream = {
+    host: 'pg2',
+    port: 5432,
+    user: 'repl',
+    password: 'secret',
+    applicationName: 'pg1_00000000',
+  };
   const text = renderConninfo(upstreamKeywords(upstream, '/x/upstream.pass'));
   expect(text).not.toContain('secret');
   expect(text).toContain("passfile='/x/upstream.pass'");

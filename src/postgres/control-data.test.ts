@@ -20,11 +20,20 @@ test('CRC-32C gives the known check value', () => {
   expect(crc32c(Buffer.from('1234'), Buffer.from('56789'))).toBe(0xe3069283);
 });
 
-test.each([[1300, 288], [1700, 288], [1800, 292]])('format %d is read, with the checksum at %d', (version, crcOffset) => {
+test.each([
+  [1300, 288],
+  [1700, 288],
+  [1800, 292],
+])('format %d is read, with the checksum at %d', (version, crcOffset) => {
   const parsed = parseControlData(control(version, crcOffset));
   expect(parsed).toMatchObject({
     kind: 'parsed',
-    control: { systemIdentifier: '7710476986005549374', state: 'in production', checkpointTimeline: 3, walSegmentBytes: 16 * 1024 * 1024 },
+    control: {
+      systemIdentifier: '7710476986005549374',
+      state: 'in production',
+      checkpointTimeline: 3,
+      walSegmentBytes: 16 * 1024 * 1024,
+    },
   });
 });
 
@@ -33,5 +42,8 @@ test('a damaged, short or unknown file is not believed', () => {
   damaged[40] = 1;
   expect(parseControlData(damaged)).toEqual({ kind: 'invalid', reason: 'its checksum is wrong' });
   expect(parseControlData(Buffer.alloc(10))).toEqual({ kind: 'invalid', reason: 'it has 10 bytes' });
-  expect(parseControlData(control(1200, 288))).toEqual({ kind: 'invalid', reason: 'its format version is 1200' });
+  expect(parseControlData(control(1200, 288))).toEqual({
+    kind: 'invalid',
+    reason: 'its format version is 1200',
+  });
 });

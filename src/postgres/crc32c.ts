@@ -11,7 +11,8 @@ export function crc32c(...parts: readonly Uint8Array[]): number {
   let crc = -1;
   for (const part of parts) {
     // By index: an iterator makes this five times slower.
-    for (let index = 0; index < part.length; index += 1) crc = (TABLE[(crc ^ (part[index] ?? 0)) & 0xff] ?? 0) ^ (crc >>> 8);
+    for (let index = 0; index < part.length; index += 1)
+      crc = (TABLE[(crc ^ (part[index] ?? 0)) & 0xff] ?? 0) ^ (crc >>> 8);
   }
   return (crc ^ -1) >>> 0;
 }

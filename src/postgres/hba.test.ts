@@ -12,16 +12,23 @@ const options: HbaOptions = {
 };
 
 test('only the superuser gets in without a password, by the private socket', () => {
-  const trusted = renderHba(options).split('\n').filter((line) => line.includes('trust'));
+  const trusted = renderHba(options)
+    .split('\n')
+    .filter((line) => line.includes('trust'));
   expect(trusted).toEqual(['local all "postgres" trust', 'local replication "postgres" trust']);
 });
 
 test('members are admitted before users, with SCRAM and TLS, and from nowhere else', () => {
   const lines = renderHba(options).split('\n');
   expect(lines).toContain('hostssl replication "repl" 10.1.0.0/16 scram-sha-256');
-  expect(lines.indexOf('host all,replication "repl","probe" all reject')).toBeLessThan(lines.indexOf('host app app 10.2.0.0/16 cert'));
+  expect(lines.indexOf('host all,replication "repl","probe" all reject')).toBeLessThan(
+    lines.indexOf('host app app 10.2.0.0/16 cert'),
+  );
 });
 
-test.each(['host replication all all trust', 'local all,replication all trust', 'x\ny'])('refuses the line %j', (line) => {
-  expect(() => renderHba({ ...options, extraLines: [line] })).toThrow(/pg_hba line/);
-});
+test.each(['host replication all all trust', 'local all,replication all trust', 'x\ny'])(
+  'refuses the line %j',
+  (line) => {
+    expect(() => renderHba({ ...options, extraLines: [line] })).toThrow(/pg_hba line/);
+  },
+);

@@ -54,7 +54,9 @@ export async function startPostgres(options: {
   let exit: string | undefined;
   if (findPostmaster(dataDirectory) === undefined) {
     if (await isRewindInterrupted(dataDirectory)) {
-      throw new Error(`cannot start PostgreSQL in ${dataDirectory}: a rewind of it was interrupted, its files do not fit together; clone it`);
+      throw new Error(
+        `cannot start PostgreSQL in ${dataDirectory}: a rewind of it was interrupted, its files do not fit together; clone it`,
+      );
     }
     await removeStaleLockFiles(dataDirectory);
     await removeStrayFillers(dataDirectory);
@@ -94,7 +96,10 @@ export async function startPostgres(options: {
 async function removeStrayFillers(dataDirectory: string): Promise<void> {
   try {
     const { checkpointTimeline, minRecoveryTimeline } = await readControlData(dataDirectory);
-    await removeFillers({ dataDirectory, current: timeline(Math.max(checkpointTimeline, minRecoveryTimeline ?? 0)) });
+    await removeFillers({
+      dataDirectory,
+      current: timeline(Math.max(checkpointTimeline, minRecoveryTimeline ?? 0)),
+    });
   } catch {
     return;
   }
@@ -135,7 +140,7 @@ function spawnPostmaster(options: {
  * Removes postmaster.pid and the socket's lock file that a killed postmaster left. PostgreSQL itself refuses to start when
  * their pid belongs to any other process by now, which is common in containers. Throws when processes of the instance are left.
  */
-export async function removeStaleLockFiles(dataDirectory: string): Promise<void> {
+async function removeStaleLockFiles(dataDirectory: string): Promise<void> {
   const file = readPostmasterFile(dataDirectory);
   const left = allGone({ dataDirectory, sharedMemoryId: file?.sharedMemoryId });
   if (!left.gone) {
@@ -299,7 +304,7 @@ export function essence(log: string): string {
 }
 
 /** The last 4 KiB that a log holds after `from`, for an error message. */
-export function logTail(path: string, from = 0): string {
+function logTail(path: string, from = 0): string {
   const size = sizeOf(path);
   const start = Math.max(from, size - LOG_TAIL_BYTES, 0);
   if (size <= start) return 'it wrote nothing to its log';

@@ -8,14 +8,21 @@ import { cleanEnvironment, findOsUser, parsePasswd, runProgram } from './os-user
 const isRoot = process.getuid?.() === 0;
 
 test('/etc/passwd is read', () => {
-  expect(parsePasswd('postgres:x:101:104:,,,:/var/lib:/bin/bash\n\nbroken\n').get('postgres')).toEqual({ name: 'postgres', uid: 101, gid: 104 });
+  expect(parsePasswd('postgres:x:101:104:,,,:/var/lib:/bin/bash\n\nbroken\n').get('postgres')).toEqual({
+    name: 'postgres',
+    uid: 101,
+    gid: 104,
+  });
 });
 
 test.runIf(isRoot)('root takes the configured user, else postgres, else nobody (needs root)', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'pg-sentinel-passwd-'));
   const passwdPath = join(directory, 'passwd');
   await writeFile(passwdPath, 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n');
-  expect(await findOsUser({ configured: undefined, passwdPath })).toMatchObject({ name: 'nobody', owner: { uid: 65534, gid: 65534 } });
+  expect(await findOsUser({ configured: undefined, passwdPath })).toMatchObject({
+    name: 'nobody',
+    owner: { uid: 65534, gid: 65534 },
+  });
   await expect(findOsUser({ configured: 'pgsql', passwdPath })).rejects.toThrow(/no OS user pgsql/);
   await expect(findOsUser({ configured: 'root', passwdPath })).rejects.toThrow(/refuses to run as root/);
   await rm(directory, { recursive: true });
@@ -24,10 +31,18 @@ test.runIf(isRoot)('root takes the configured user, else postgres, else nobody (
 test('a program that fails is a result, one that cannot be started an error', async () => {
   const user = await findOsUser({ configured: undefined });
   const common = { user, cwd: '/', timeoutMs: 10_000 };
-  const result = await runProgram({ ...common, program: '/bin/sh', arguments: ['-c', 'echo no >&2; exit 3'] });
+  const result = await runProgram({
+    ...common,
+    program: '/bin/sh',
+    arguments: ['-c', 'echo no >&2; exit 3'],
+  });
   expect(result).toEqual({ exitCode: 3, signal: undefined, output: 'no\n' });
-  expect(await runProgram({ ...common, timeoutMs: 50, program: '/bin/sleep', arguments: ['60'] })).toMatchObject({ signal: 'SIGKILL' });
-  await expect(runProgram({ ...common, program: '/nonexistent', arguments: [] })).rejects.toThrow(/cannot start/);
+  expect(
+    await runProgram({ ...common, timeoutMs: 50, program: '/bin/sleep', arguments: ['60'] }),
+  ).toMatchObject({ signal: 'SIGKILL' });
+  await expect(runProgram({ ...common, program: '/nonexistent', arguments: [] })).rejects.toThrow(
+    /cannot start/,
+  );
 });
 
 test('programs inherit no libpq setting and no systemd socket', () => {
@@ -37,7 +52,9 @@ test('programs inherit no libpq setting and no systemd socket', () => {
   delete process.env['PGHOST'];
   delete process.env['NOTIFY_SOCKET'];
   expect(environment).toMatchObject({ LC_ALL: 'C' });
-  expect(Object.keys(environment).filter((name) => name.startsWith('PG') || name === 'NOTIFY_SOCKET')).toEqual([]);
+  expect(
+    Object.keys(environment).filter((name) => name.startsWith('PG') || name === 'NOTIFY_SOCKET'),
+  ).toEqual([]);
 });
 
 test('a durable write replaces content and mode, and leaves no other file', async () => {

@@ -69,17 +69,6 @@ export async function giveTo(user: OsUser, path: string): Promise<void> {
   if (user.owner !== undefined) await chown(path, user.uid, user.gid);
 }
 
-/** Gives a whole directory to the user; symbolic links are changed, not followed. */
-export async function giveTreeTo(user: OsUser, root: string): Promise<void> {
-  if (user.owner === undefined) return;
-  await lchown(root, user.uid, user.gid);
-  for (const entry of await readdir(root, { withFileTypes: true })) {
-    const path = join(root, entry.name);
-    if (entry.isDirectory()) await giveTreeTo(user, path);
-    else await lchown(path, user.uid, user.gid);
-  }
-}
-
 /** Makes `path` a directory of the user's own, with exactly `mode`; parents are made with the same owner where missing. */
 export async function makeDirectory(user: OsUser, path: string, mode = 0o700): Promise<void> {
   const first = await mkdir(path, { recursive: true, mode });
@@ -129,7 +118,8 @@ export function runProgram(options: {
     child.stderr.on('data', collect);
     const kill = (): void => {
       try {
-        if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) process.kill(-child.pid, 'SIGKILL');
+        if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+          process.kill(-child.pid, 'SIGKILL');
       } catch {
         // It has just ended.
       }
@@ -169,4 +159,15 @@ export function cleanEnvironment(): Record<string, string> {
     environment[name] = value;
   }
   return { ...environment, LC_ALL: 'C' };
+}
+
+/** Gives a whole directory to the user; symbolic links are changed, not followed. */
+async function giveTreeTo(user: OsUser, root: string): Promise<void> {
+  if (user.owner === undefined) return;
+  await lchown(root, user.uid, user.gid);
+  for (const entry of await readdir(root, { withFileTypes: true })) {
+    const path = join(root, entry.name);
+    if (entry.isDirectory()) await giveTreeTo(user, path);
+    else await lchown(path, user.uid, user.gid);
+  }
 }

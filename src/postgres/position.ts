@@ -42,12 +42,22 @@ export async function readCutPosition(options: {
 
 /** Tries again while every walsender is taken: those of standbys that follow this one end soon. */
 async function connectWithRetry(
-  options: { readonly socketDirectory: string; readonly port: number; readonly superuser: string; readonly signal?: AbortSignal | undefined },
+  options: {
+    readonly socketDirectory: string;
+    readonly port: number;
+    readonly superuser: string;
+    readonly signal?: AbortSignal | undefined;
+  },
   deadlineMs: number,
 ): Promise<pg.Client> {
   for (;;) {
     try {
-      const target = { host: options.socketDirectory, port: options.port, user: options.superuser, applicationName: 'pg_sentinel_position' };
+      const target = {
+        host: options.socketDirectory,
+        port: options.port,
+        user: options.superuser,
+        applicationName: 'pg_sentinel_position',
+      };
       return await connectReplication(target, Math.max(1, deadlineMs - performance.now()));
     } catch (error) {
       if ((error as { code?: string }).code !== '53300' || performance.now() >= deadlineMs) throw error;

@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { allGone, belongsTo, classifyTitle, instanceProcesses, isAlive, parsePostmasterFile, processState } from './processes.ts';
+import {
+  allGone,
+  belongsTo,
+  classifyTitle,
+  instanceProcesses,
+  isAlive,
+  parsePostmasterFile,
+  processState,
+} from './processes.ts';
 
 describe('postmaster.pid', () => {
   test('is read, with the shared memory and the status', () => {
@@ -15,7 +23,11 @@ describe('postmaster.pid', () => {
   });
   test('may still be half written', () => {
     expect(parsePostmasterFile('')).toBeUndefined();
-    expect(parsePostmasterFile('4711\n/data\n')).toMatchObject({ pid: 4711, sharedMemoryId: undefined, status: undefined });
+    expect(parsePostmasterFile('4711\n/data\n')).toMatchObject({
+      pid: 4711,
+      sharedMemoryId: undefined,
+      status: undefined,
+    });
   });
 });
 

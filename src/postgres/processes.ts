@@ -86,7 +86,7 @@ export function instanceProcesses(dataDirectory: string): number[] {
 }
 
 /** How many processes are attached to a shared memory segment; 0 where it is gone. Source: /proc/sysvipc/shm. */
-export function attachedProcesses(sharedMemoryId: number): number {
+function attachedProcesses(sharedMemoryId: number): number {
   const lines = (readQuietly('/proc/sysvipc/shm') ?? '').split('\n').slice(1);
   for (const line of lines) {
     const fields = line.trim().split(/\s+/);

@@ -99,10 +99,7 @@ async function resumeReplay(session: Session, query: QueryOptions): Promise<void
 }
 
 /** The timeline a primary writes on. pg_control_checkpoint() still shows the old one right after a promotion (DESIGN §8). */
-async function openedTimeline(
-  session: Session,
-  query: QueryOptions,
-): Promise<Timeline> {
+async function openedTimeline(session: Session, query: QueryOptions): Promise<Timeline> {
   const text = `select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint::text as value`;
   const [row] = await session.query<{ value: string }>(text, [], query);
   return timeline(Number(row?.value));

@@ -30,10 +30,17 @@ export async function rewindPostgres(options: {
   readonly signal?: AbortSignal | undefined;
 }): Promise<{ readonly output: string }> {
   const { binaries, dataDirectory, user, source } = options;
-  if (!binaries.has.pgRewind) throw new Error(`cannot rewind ${dataDirectory}: there is no pg_rewind in ${binaries.directory}; clone instead`);
-  if (await isRewindInterrupted(dataDirectory)) throw new Error(`cannot rewind ${dataDirectory}: an earlier rewind was interrupted; clone instead`);
+  if (!binaries.has.pgRewind)
+    throw new Error(
+      `cannot rewind ${dataDirectory}: there is no pg_rewind in ${binaries.directory}; clone instead`,
+    );
+  if (await isRewindInterrupted(dataDirectory))
+    throw new Error(`cannot rewind ${dataDirectory}: an earlier rewind was interrupted; clone instead`);
   const left = allGone({ dataDirectory, sharedMemoryId: undefined });
-  if (!left.gone) throw new Error(`cannot rewind ${dataDirectory}: PostgreSQL runs in it (processes ${left.pids.join(', ')}); stop it first`);
+  if (!left.gone)
+    throw new Error(
+      `cannot rewind ${dataDirectory}: PostgreSQL runs in it (processes ${left.pids.join(', ')}); stop it first`,
+    );
   await prepareTarget(dataDirectory);
   await waitForSourceCheckpoint({ ...options, timeoutMs: Math.min(options.timeoutMs, SOURCE_CHECKPOINT_MS) });
 
@@ -41,12 +48,20 @@ export async function rewindPostgres(options: {
   const marker = rewindMarker(dataDirectory);
   await writeFileDurably({ path: marker, content: '', mode: 0o600, owner: user.owner });
   const passfile = join(options.passfileDirectory, 'rewind.pass');
-  await writeFileDurably({ path: passfile, content: renderPassfile(source.user, source.password), mode: 0o600, owner: user.owner });
+  await writeFileDurably({
+    path: passfile,
+    content: renderPassfile(source.user, source.password),
+    mode: 0o600,
+    owner: user.owner,
+  });
   try {
     const result = await runProgram({
       user,
       program: join(binaries.directory, 'pg_rewind'),
-      arguments: [`--target-pgdata=${dataDirectory}`, `--source-server=${renderConninfo({ ...upstreamKeywords(source, passfile), dbname: 'postgres' })}`],
+      arguments: [
+        `--target-pgdata=${dataDirectory}`,
+        `--source-server=${renderConninfo({ ...upstreamKeywords(source, passfile), dbname: 'postgres' })}`,
+      ],
       cwd: dataDirectory,
       timeoutMs: options.timeoutMs,
       signal: options.signal,
@@ -76,9 +91,12 @@ async function prepareTarget(dataDirectory: string): Promise<void> {
   const { state } = await readControlData(dataDirectory);
   if (state === 'shut down' || state === 'shut down in recovery') return;
   if (state === 'in archive recovery') {
-    throw new Error(`cannot rewind ${dataDirectory}: it is a standby that was not stopped cleanly; start and stop it once, or clone`);
+    throw new Error(
+      `cannot rewind ${dataDirectory}: it is a standby that was not stopped cleanly; start and stop it once, or clone`,
+    );
   }
-  for (const name of ['standby.signal', 'recovery.signal']) await rm(join(dataDirectory, name), { force: true });
+  for (const name of ['standby.signal', 'recovery.signal'])
+    await rm(join(dataDirectory, name), { force: true });
   await fsyncDirectory(dataDirectory);
 }
 
@@ -88,7 +106,11 @@ const SOURCE_CHECKPOINT_MS = 30_000;
  * Before version 16 pg_rewind takes the source's timeline from its latest checkpoint, and finds nothing to do when that is older
  * than its promotion. Waits until the checkpoint is of the timeline the source writes on; the caller has it checkpoint.
  */
-async function waitForSourceCheckpoint(options: { readonly source: Upstream; readonly timeoutMs: number; readonly signal?: AbortSignal | undefined }): Promise<void> {
+async function waitForSourceCheckpoint(options: {
+  readonly source: Upstream;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}): Promise<void> {
   const { source } = options;
   const deadlineMs = performance.now() + options.timeoutMs;
   const mode = source.parameters?.['sslmode'];
@@ -101,7 +123,10 @@ async function waitForSourceCheckpoint(options: { readonly source: Upstream; rea
     application_name: source.applicationName,
     connectionTimeoutMillis: options.timeoutMs,
     query_timeout: options.timeoutMs,
-    ssl: mode === 'require' || mode?.startsWith('verify') === true ? { rejectUnauthorized: mode !== 'require' } : false,
+    ssl:
+      mode === 'require' || mode?.startsWith('verify') === true
+        ? { rejectUnauthorized: mode !== 'require' }
+        : false,
   });
   client.on('error', () => undefined);
   try {
@@ -112,10 +137,15 @@ async function waitForSourceCheckpoint(options: { readonly source: Upstream; rea
         `select pg_is_in_recovery() as recovery, case when not pg_is_in_recovery() then timeline_id =
            ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint end as done from pg_control_checkpoint()`,
       );
-      if (rows[0]?.recovery === true) throw new Error(`cannot rewind from ${source.host}:${source.port}: it is a standby; rewind from the primary`);
+      if (rows[0]?.recovery === true)
+        throw new Error(
+          `cannot rewind from ${source.host}:${source.port}: it is a standby; rewind from the primary`,
+        );
       if (rows[0]?.done === true) return;
       if (performance.now() > deadlineMs) {
-        throw new Error(`cannot rewind from ${source.host}:${source.port}: it made no checkpoint since its promotion; run CHECKPOINT there`);
+        throw new Error(
+          `cannot rewind from ${source.host}:${source.port}: it made no checkpoint since its promotion; run CHECKPOINT there`,
+        );
       }
       await delay(50, options.signal);
     }

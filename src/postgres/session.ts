@@ -136,7 +136,8 @@ export function openSession(options: SessionOptions): Session {
   ): Promise<Row[]> => {
     const used = await connectedClient(deadlineMs, signal);
     const leftMs = deadlineMs - performance.now();
-    if (leftMs <= 0) throw new DeadlineError(`${text.slice(0, 80)}: an earlier statement took all the time there was`);
+    if (leftMs <= 0)
+      throw new DeadlineError(`${text.slice(0, 80)}: an earlier statement took all the time there was`);
     try {
       return await runQuery<Row>(used, text, values, leftMs, signal);
     } catch (error) {
@@ -154,7 +155,11 @@ export function openSession(options: SessionOptions): Session {
     get backendPid() {
       return (client as (pg.Client & { processID?: number }) | undefined)?.processID ?? undefined;
     },
-    async query<Row extends object>(text: string, values: readonly unknown[], queryOptions: QueryOptions): Promise<Row[]> {
+    async query<Row extends object>(
+      text: string,
+      values: readonly unknown[],
+      queryOptions: QueryOptions,
+    ): Promise<Row[]> {
       const deadlineMs = performance.now() + queryOptions.timeoutMs;
       const before = turn;
       let done: () => void = () => undefined;

@@ -3,7 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { memberId } from '../base/ids.ts';
-import { changeSettings, DEFAULT_SETTINGS, parseSettings, readSettings, renderSetting, renderSettings, renderSynchronousStandbys, writeSettings, type InstanceSettings } from './settings.ts';
+import {
+  changeSettings,
+  DEFAULT_SETTINGS,
+  parseSettings,
+  readSettings,
+  renderSetting,
+  renderSettings,
+  renderSynchronousStandbys,
+  writeSettings,
+  type InstanceSettings,
+} from './settings.ts';
 
 const settings: InstanceSettings = {
   ...DEFAULT_SETTINGS,
@@ -17,14 +27,18 @@ const settings: InstanceSettings = {
 describe('synchronous_standby_names', () => {
   test('names the members of a rule, in quotes', () => {
     const members = [memberId('pg2_00000001'), memberId('pg3_00000002')];
-    expect(renderSynchronousStandbys({ kind: 'any', acks: 1, members })).toBe('ANY 1 ("pg2_00000001", "pg3_00000002")');
+    expect(renderSynchronousStandbys({ kind: 'any', acks: 1, members })).toBe(
+      'ANY 1 ("pg2_00000001", "pg3_00000002")',
+    );
   });
   test('is empty for a primary alone, and names a standby that does not exist for every other node', () => {
     expect(renderSynchronousStandbys({ kind: 'alone' })).toBe('');
     expect(renderSynchronousStandbys({ kind: 'nobody' })).toBe('ANY 1 ("pg_sentinel_nobody")');
   });
   test.each([0, 2, 1.5])('refuses %d acknowledgements of one member', (acks) => {
-    expect(() => renderSynchronousStandbys({ kind: 'any', acks, members: [memberId('a')] })).toThrow(/no rule/);
+    expect(() => renderSynchronousStandbys({ kind: 'any', acks, members: [memberId('a')] })).toThrow(
+      /no rule/,
+    );
   });
 });
 
@@ -42,9 +56,12 @@ describe('the settings file', () => {
     expect(parsed.get('listen_addresses')).toBe('127.0.0.1,::1');
     expect(parsed.get('work_mem')).toBe('8MB');
   });
-  test.each(['fsync', 'Synchronous_Commit', 'recovery_target_lsn', 'hba_file'])('refuses the user parameter %s', (key) => {
-    expect(() => renderSettings({ ...settings, parameters: { [key]: 'off' } })).toThrow(/remove it/);
-  });
+  test.each(['fsync', 'Synchronous_Commit', 'recovery_target_lsn', 'hba_file'])(
+    'refuses the user parameter %s',
+    (key) => {
+      expect(() => renderSettings({ ...settings, parameters: { [key]: 'off' } })).toThrow(/remove it/);
+    },
+  );
   test.each(["it's", 'back\\slash', "'", '', 'a=b # c'])('reads back %j as it was written', (value) => {
     expect(parseSettings(renderSetting('key', value)).get('key')).toBe(value);
   });
@@ -52,8 +69,12 @@ describe('the settings file', () => {
     expect(() => renderSetting('key', "x'\nfsync = 'off")).toThrow(/line break/);
   });
   test('is included last by postgresql.conf, once, however often it is written', async () => {
-    await writeFile(join(directory, 'postgresql.conf'), "port = 1\ninclude 'pg_sentinel.conf'\nshared_buffers = '1GB'\n");
-    for (let round = 0; round < 3; round += 1) await writeSettings({ dataDirectory: directory, settings, owner: undefined });
+    await writeFile(
+      join(directory, 'postgresql.conf'),
+      "port = 1\ninclude 'pg_sentinel.conf'\nshared_buffers = '1GB'\n",
+    );
+    for (let round = 0; round < 3; round += 1)
+      await writeSettings({ dataDirectory: directory, settings, owner: undefined });
     const text = await readFile(join(directory, 'postgresql.conf'), 'utf8');
     expect(text.match(/include/g)).toHaveLength(1);
     expect(text.trimEnd().endsWith("include 'pg_sentinel.conf'")).toBe(true);
@@ -61,7 +82,11 @@ describe('the settings file', () => {
   test('keeps what is not changed', async () => {
     await writeSettings({ dataDirectory: directory, settings, owner: undefined });
     const before = await readSettings(directory);
-    await changeSettings({ dataDirectory: directory, changes: { primary_conninfo: "host='a' password=''" }, owner: undefined });
+    await changeSettings({
+      dataDirectory: directory,
+      changes: { primary_conninfo: "host='a' password=''" },
+      owner: undefined,
+    });
     expect(await readSettings(directory)).toEqual(before.set('primary_conninfo', "host='a' password=''"));
   });
 });

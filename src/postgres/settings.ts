@@ -7,10 +7,10 @@ import type { MemberId } from '../base/ids.ts';
 import { assert } from '../base/assert.ts';
 import { writeFileDurably, type Owner } from './durable-files.ts';
 
-export const SETTINGS_FILE = 'pg_sentinel.conf';
+const SETTINGS_FILE = 'pg_sentinel.conf';
 
 /** A standby that does not exist: a node that is not primary waits for it, so it can acknowledge nothing (DESIGN §4). */
-export const NOBODY = 'pg_sentinel_nobody';
+const NOBODY = 'pg_sentinel_nobody';
 
 /** What `synchronous_standby_names` is to say. */
 export type SynchronousStandbys =
@@ -117,7 +117,9 @@ export function renderSettings(settings: InstanceSettings): string {
     if (!/^[a-z_][a-z0-9_.]*$/i.test(key))
       throw new Error(`cannot set "${key}": it is not the name of a PostgreSQL parameter`);
     if (FORBIDDEN.has(key.toLowerCase()))
-      throw new Error(`cannot set ${key}: a member must replay all its WAL, keep its slots and be found; remove it`);
+      throw new Error(
+        `cannot set ${key}: a member must replay all its WAL, keep its slots and be found; remove it`,
+      );
     if (key.toLowerCase() in ours)
       throw new Error(
         `cannot set ${key} to "${value}": pg-sentinel sets it itself; remove it from the parameters`,

@@ -175,33 +175,6 @@ export async function dropSlot(session: Session, name: string, query: QueryOptio
   return rows.length > 0;
 }
 
-/** Ends a walsender, such as a stale one that holds a member's slot. */
-export async function endWalSender(session: Session, pid: number, query: QueryOptions): Promise<void> {
-  await session.query(
-    "select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and backend_type = 'walsender'",
-    [pid],
-    query,
-  );
-}
-
-/**
- * Ends every client's session but ours, so that a clean stop is quick, and every walsender that is not of `keepApplicationNames`.
- * Returns how many.
- */
-export async function endSessions(
-  options: { readonly session: Session; readonly keepApplicationNames: readonly string[] },
-  query: QueryOptions,
-): Promise<number> {
-  const rows = await options.session.query(
-    `select pg_terminate_backend(pid) from pg_stat_activity
-     where pid <> pg_backend_pid() and application_name <> 'pg_sentinel_agent'
-       and (backend_type = 'client backend' or (backend_type = 'walsender' and application_name <> all ($1)))`,
-    [options.keepApplicationNames],
-    query,
-  );
-  return rows.length;
-}
-
 /** An immediate CHECKPOINT: before a planned stop, and soon after a promotion (pg_rewind before 16 needs one on its source). */
 export async function checkpoint(session: Session, query: QueryOptions): Promise<void> {
   await session.query('checkpoint', [], query);

@@ -40,7 +40,8 @@ const archive = Buffer.concat([
 test.each([1, 7, 512, 513, 100_000])('unpacks a stream that comes in pieces of %d bytes', async (size) => {
   const extraction = extractTar({ root, user });
   await import('node:fs/promises').then((fs) => fs.mkdir(join(root, 'pg_tblspc')));
-  for (let offset = 0; offset < archive.length; offset += size) await extraction.write(archive.subarray(offset, offset + size));
+  for (let offset = 0; offset < archive.length; offset += size)
+    await extraction.write(archive.subarray(offset, offset + size));
   await extraction.end();
   expect(await readFile(join(root, 'base/1'), 'utf8')).toBe('x'.repeat(1300));
   expect((await stat(join(root, 'empty'))).size).toBe(0);
@@ -55,7 +56,9 @@ test('a stream that ends within a file is an error', async () => {
 });
 
 test.each(['../outside', '/etc/passwd', 'a/../../b'])('%s is not written', async (name) => {
-  await expect(extractTar({ root, user }).write(entry(name, '0', Buffer.from('x')))).rejects.toThrow(/outside the data directory/);
+  await expect(extractTar({ root, user }).write(entry(name, '0', Buffer.from('x')))).rejects.toThrow(
+    /outside the data directory/,
+  );
 });
 
 test('a damaged header is noticed, and a size beyond 8 GiB read', () => {

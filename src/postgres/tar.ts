@@ -18,13 +18,22 @@ export interface TarHeader {
 export function parseTarHeader(block: Buffer): TarHeader | 'end' {
   if (block.every((byte) => byte === 0)) return 'end';
   let sum = 0;
-  for (let index = 0; index < BLOCK_BYTES; index += 1) sum += index >= 148 && index < 156 ? 0x20 : (block[index] ?? 0);
+  for (let index = 0; index < BLOCK_BYTES; index += 1)
+    sum += index >= 148 && index < 156 ? 0x20 : (block[index] ?? 0);
   const name = readText(block, 0, 100);
-  if (readNumber(block, 148, 8) !== sum) throw new Error(`the base backup's tar header for "${name}" is damaged`);
+  if (readNumber(block, 148, 8) !== sum)
+    throw new Error(`the base backup's tar header for "${name}" is damaged`);
   const kind = String.fromCharCode(block[156] ?? 0);
-  const type = { '0': 'file', '\0': 'file', '2': 'symlink', '5': 'directory' }[kind] as TarHeader['type'] | undefined;
+  const type = { '0': 'file', '\0': 'file', '2': 'symlink', '5': 'directory' }[kind] as
+    TarHeader['type'] | undefined;
   if (type === undefined) throw new Error(`the base backup's tar holds "${name}" of unknown kind "${kind}"`);
-  return { name, mode: readNumber(block, 100, 8) & 0o777, size: readNumber(block, 124, 12), type, linkTarget: readText(block, 157, 100) };
+  return {
+    name,
+    mode: readNumber(block, 100, 8) & 0o777,
+    size: readNumber(block, 124, 12),
+    type,
+    linkTarget: readText(block, 157, 100),
+  };
 }
 
 export interface TarExtraction {
@@ -101,7 +110,8 @@ export function extractTar(options: { readonly root: string; readonly user: OsUs
     },
     async end() {
       await closeFile();
-      if (dataLeft > 0 || headerBytes > 0) throw new Error(`the base backup ended within an entry: ${dataLeft} bytes are missing`);
+      if (dataLeft > 0 || headerBytes > 0)
+        throw new Error(`the base backup ended within an entry: ${dataLeft} bytes are missing`);
     },
     abandon: closeFile,
   };
@@ -121,7 +131,8 @@ async function openFile(path: string, user: OsUser): Promise<FileHandle> {
 
 function within(root: string, name: string): string {
   const path = normalize(name);
-  if (path.startsWith('/') || path.split('/').includes('..')) throw new Error(`the base backup holds "${name}", which lies outside the data directory`);
+  if (path.startsWith('/') || path.split('/').includes('..'))
+    throw new Error(`the base backup holds "${name}", which lies outside the data directory`);
   return join(root, path);
 }
 
@@ -133,7 +144,8 @@ function readText(block: Buffer, offset: number, length: number): string {
 
 /** Octal digits, or base 256 (first bit set) where octal does not suffice. */
 function readNumber(block: Buffer, offset: number, length: number): number {
-  if (((block[offset] ?? 0) & 0x80) === 0) return Number.parseInt(readText(block, offset, length).trim() || '0', 8);
+  if (((block[offset] ?? 0) & 0x80) === 0)
+    return Number.parseInt(readText(block, offset, length).trim() || '0', 8);
   let value = 0;
   for (let index = offset + 1; index < offset + length; index += 1) value = value * 256 + (block[index] ?? 0);
   return value;

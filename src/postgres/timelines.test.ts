@@ -4,7 +4,19 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { timeline } from '../base/ids.ts';
 import { parseLsn } from '../base/lsn.ts';
-import { formatHistory, highestTimelineAt, liesOnHistory, listHistories, parseHistory, placeFillers, predictTimeline, readHistory, removeFillers, segmentSuffix, timelineOf } from './timelines.ts';
+import {
+  formatHistory,
+  highestTimelineAt,
+  liesOnHistory,
+  listHistories,
+  parseHistory,
+  placeFillers,
+  predictTimeline,
+  readHistory,
+  removeFillers,
+  segmentSuffix,
+  timelineOf,
+} from './timelines.ts';
 
 const TEXT = '# comment\n\n1\t0/3000000\tno recovery target specified\n4\t0/5000148\tpromoted again\n';
 const history = parseHistory(TEXT);
@@ -16,7 +28,7 @@ describe('a history', () => {
     expect(parseHistory(formatHistory(history))).toEqual(history);
     expect(() => parseHistory('what is this')).toThrow(/cannot read timeline history line/);
   });
-  test('tells the timeline of a position; the switch point is the older one\'s', () => {
+  test("tells the timeline of a position; the switch point is the older one's", () => {
     expect(timelineOf(history, timeline(7), at('0/3000000'))).toBe(1);
     expect(timelineOf(history, timeline(7), at('0/3000001'))).toBe(4);
     expect(timelineOf(history, timeline(7), at('0/5000149'))).toBe(7);
@@ -42,8 +54,15 @@ describe('pg_wal', () => {
     await mkdir(join(dataDirectory, 'pg_wal'));
   });
   afterEach(() => rm(dataDirectory, { recursive: true }));
-  const put = (name: string, text = ''): Promise<void> => writeFile(join(dataDirectory, 'pg_wal', name), text);
-  const fill = (current: number, assigned: number) => placeFillers({ dataDirectory, current: timeline(current), assigned: timeline(assigned), owner: undefined });
+  const put = (name: string, text = ''): Promise<void> =>
+    writeFile(join(dataDirectory, 'pg_wal', name), text);
+  const fill = (current: number, assigned: number) =>
+    placeFillers({
+      dataDirectory,
+      current: timeline(current),
+      assigned: timeline(assigned),
+      owner: undefined,
+    });
 
   test('is filled up to the assigned number, so that PostgreSQL picks that', async () => {
     expect(await predictTimeline(dataDirectory, timeline(1))).toBe(2);
@@ -64,7 +83,10 @@ describe('pg_wal', () => {
     await put('00000004.history');
     await put('00000005.history');
     expect(await removeFillers({ dataDirectory, current: timeline(1) })).toEqual([4, 5]);
-    expect(await listHistories(dataDirectory)).toEqual([{ timeline: 2, empty: true }, { timeline: 3, empty: false }]);
+    expect(await listHistories(dataDirectory)).toEqual([
+      { timeline: 2, empty: true },
+      { timeline: 3, empty: false },
+    ]);
   });
   test('has the history of timeline 1 without a file, and of no other', async () => {
     expect(await readHistory(dataDirectory, timeline(1))).toEqual([]);

@@ -15,23 +15,41 @@ import { readHistory, segmentSuffix, timelineOf, type HistoryEntry } from './tim
  * The timeline and end of the last valid record. Throws when PostgreSQL runs, when the node was last a standby, or when the WAL does
  * not even reach the latest checkpoint (its files are damaged or missing).
  */
-export async function readWalEnd(options: { readonly dataDirectory: string; readonly signal?: AbortSignal | undefined }): Promise<Position> {
+export async function readWalEnd(options: {
+  readonly dataDirectory: string;
+  readonly signal?: AbortSignal | undefined;
+}): Promise<Position> {
   const { dataDirectory } = options;
   const left = allGone({ dataDirectory, sharedMemoryId: undefined });
-  if (!left.gone) throw new Error(`cannot read the end of WAL of ${dataDirectory}: PostgreSQL runs in it (processes ${left.pids.join(', ')})`);
+  if (!left.gone)
+    throw new Error(
+      `cannot read the end of WAL of ${dataDirectory}: PostgreSQL runs in it (processes ${left.pids.join(', ')})`,
+    );
   const control = await readControlData(dataDirectory);
   if (control.state === 'in archive recovery' || control.state === 'shut down in recovery') {
-    throw new Error(`cannot read the end of WAL of ${dataDirectory}: it was a standby (${control.state}); start it cut off and let it replay`);
+    throw new Error(
+      `cannot read the end of WAL of ${dataDirectory}: it was a standby (${control.state}); start it cut off and let it replay`,
+    );
   }
   // A primary that crashed before its first checkpoint after the promotion has its new timeline only here.
   const newest = Math.max(control.checkpointTimeline, control.minRecoveryTimeline ?? 0) as Timeline;
   const history = await readHistory(dataDirectory, newest);
-  if (history === undefined) throw new Error(`cannot read the end of WAL of ${dataDirectory}: the history file of timeline ${newest} is missing`);
+  if (history === undefined)
+    throw new Error(
+      `cannot read the end of WAL of ${dataDirectory}: the history file of timeline ${newest} is missing`,
+    );
   const pages = openPages({ ...control, dataDirectory, newest, history });
   try {
-    const end = await scan({ pages, from: control.checkpointRedo, segmentBytes: BigInt(control.walSegmentBytes), signal: options.signal });
+    const end = await scan({
+      pages,
+      from: control.checkpointRedo,
+      segmentBytes: BigInt(control.walSegmentBytes),
+      signal: options.signal,
+    });
     if (end <= control.checkpoint) {
-      throw new Error(`the WAL of ${dataDirectory} ends at ${formatLsn(end)}, before its latest checkpoint at ${formatLsn(control.checkpoint)}; restore or clone it`);
+      throw new Error(
+        `the WAL of ${dataDirectory} ends at ${formatLsn(end)}, before its latest checkpoint at ${formatLsn(control.checkpoint)}; restore or clone it`,
+      );
     }
     return { timeline: timelineOf(history, newest, end), position: end };
   } finally {
@@ -64,7 +82,12 @@ interface Pages {
 }
 
 /** Goes from record to record; every one must name the one before it and have a right checksum. */
-async function scan(options: { readonly pages: Pages; readonly from: Lsn; readonly segmentBytes: bigint; readonly signal: AbortSignal | undefined }): Promise<Lsn> {
+async function scan(options: {
+  readonly pages: Pages;
+  readonly from: Lsn;
+  readonly segmentBytes: bigint;
+  readonly signal: AbortSignal | undefined;
+}): Promise<Lsn> {
   const { pages, segmentBytes } = options;
   const block = BigInt(pages.blockBytes);
   let position: bigint = options.from;
@@ -89,9 +112,10 @@ async function scan(options: { readonly pages: Pages; readonly from: Lsn; readon
       position = record.restart;
       continue;
     }
-    if (record.kind === 'invalid' || (previous !== undefined && record.previous !== previous)) return lsn(end);
+    if (record.kind === 'invalid' || (previous !== undefined && record.previous !== previous))
+      return lsn(end);
     previous = position;
-    end = record.isSwitch ? ((position / segmentBytes) + 1n) * segmentBytes : record.end;
+    end = record.isSwitch ? (position / segmentBytes + 1n) * segmentBytes : record.end;
     position = end;
   }
 }
@@ -128,7 +152,8 @@ async function readRecord(pages: Pages, start: bigint): Promise<WalRecord> {
     address += block;
     page = await pages.read(address);
     if (page === undefined) return INVALID;
-    if ((page.info & FIRST_IS_OVERWRITE_CONTRECORD) !== 0) return { kind: 'overwritten', restart: address + BigInt(page.headerBytes) };
+    if ((page.info & FIRST_IS_OVERWRITE_CONTRECORD) !== 0)
+      return { kind: 'overwritten', restart: address + BigInt(page.headerBytes) };
     if ((page.info & FIRST_IS_CONTRECORD) === 0 || page.remaining !== missing) return INVALID;
     offset = page.headerBytes;
   }
@@ -136,7 +161,8 @@ async function readRecord(pages: Pages, start: bigint): Promise<WalRecord> {
 
 /** The checksum covers what follows the header, then the header up to the checksum itself. */
 function checkRecord(record: Buffer, end: bigint): WalRecord {
-  if (crc32c(record.subarray(RECORD_HEADER_BYTES), record.subarray(0, 20)) !== record.readUInt32LE(20)) return INVALID;
+  if (crc32c(record.subarray(RECORD_HEADER_BYTES), record.subarray(0, 20)) !== record.readUInt32LE(20))
+    return INVALID;
   const isSwitch = record.readUInt8(17) === 0 && (record.readUInt8(16) & 0xf0) === 0x40;
   return { kind: 'valid', end, previous: record.readBigUInt64LE(8), isSwitch };
 }
@@ -187,16 +213,22 @@ function openPages(options: {
 }
 
 /** The timelines, newest first, that may have a file for the segment: those not begun after it. */
-function timelinesOf(options: { newest: Timeline; history: readonly HistoryEntry[] }, segment: bigint, segmentBytes: bigint): Timeline[] {
+function timelinesOf(
+  options: { newest: Timeline; history: readonly HistoryEntry[] },
+  segment: bigint,
+  segmentBytes: bigint,
+): Timeline[] {
   const all = [...options.history.map((entry) => entry.timeline), options.newest];
-  const beganAt = (index: number): bigint => (index === 0 ? 0n : (options.history[index - 1]?.switchLsn ?? 0n));
+  const beganAt = (index: number): bigint =>
+    index === 0 ? 0n : (options.history[index - 1]?.switchLsn ?? 0n);
   return all.filter((_, index) => beganAt(index) / segmentBytes <= segment).toReversed();
 }
 
 function parsePage(bytes: Buffer, address: bigint, magic: number | undefined): Page | undefined {
   const info = bytes.readUInt16LE(2);
   // A recycled file holds pages of an older address.
-  if (bytes.readBigUInt64LE(8) !== address || (magic !== undefined && bytes.readUInt16LE(0) !== magic)) return undefined;
+  if (bytes.readBigUInt64LE(8) !== address || (magic !== undefined && bytes.readUInt16LE(0) !== magic))
+    return undefined;
   const headerBytes = (info & LONG_HEADER) === 0 ? SHORT_HEADER_BYTES : LONG_HEADER_BYTES;
   return { bytes, info, remaining: bytes.readUInt32LE(16), headerBytes };
 }

@@ -58,7 +58,7 @@ export interface AdminClient {
   close(): void;
 }
 
-export const FAILOVER_TIMEOUT_MS = 60_000;
+const FAILOVER_TIMEOUT_MS = 60_000;
 
 /** An address that does not answer within this is passed over, so that a dead host costs little. */
 const ATTEMPT_MS_MAX = 1000;

@@ -30,7 +30,7 @@ interface Stream {
 }
 
 /** The receiver answers at most this often; the sender pings a little less often when idle. */
-export const ANSWER_EVERY_MS = 550;
+const ANSWER_EVERY_MS = 550;
 /** Two processes under one name: the second is refused while the first was heard from this lately. */
 const RIVAL_MS = 1000;
 /** Different refusals that are remembered as reported. */

@@ -1,6 +1,17 @@
 // A small cluster to test with: peers p1 to p3, nodes a, b and c of one group, and the log that brought them to each phase.
 // Never used outside tests.
-import { type Epoch, type LogIndex, type MemberId, type NodeId, groupId, logIndex, memberId, nodeId, peerId, timeline } from '../../base/ids.ts';
+import {
+  type Epoch,
+  type LogIndex,
+  type MemberId,
+  type NodeId,
+  groupId,
+  logIndex,
+  memberId,
+  nodeId,
+  peerId,
+  timeline,
+} from '../../base/ids.ts';
 import { lsn } from '../../base/lsn.ts';
 import { type ApplyResult, apply, emptyState } from '../apply.ts';
 import type { Command, CutReport, FailoverCause, SyncRule } from '../commands.ts';
@@ -36,7 +47,11 @@ export function newLog(state: ClusterState = emptyState([P1, P2, P3])): Log {
     state,
     commit(command, proposalId) {
       count += 1;
-      const envelope = { proposalId: proposalId ?? `example-${log.state.appliedIndex}-${count}`, proposedAtMs: 0, command };
+      const envelope = {
+        proposalId: proposalId ?? `example-${log.state.appliedIndex}-${count}`,
+        proposedAtMs: 0,
+        command,
+      };
       const result: ApplyResult = apply(log.state, logIndex(log.state.appliedIndex + 1), envelope);
       log.state = result.state;
       return result.refused;
@@ -59,7 +74,10 @@ export function newLog(state: ClusterState = emptyState([P1, P2, P3])): Log {
   return log;
 }
 
-export const registration = (node: NodeId, member?: MemberId): Extract<Command, { kind: 'register-node' }> => ({
+export const registration = (
+  node: NodeId,
+  member?: MemberId,
+): Extract<Command, { kind: 'register-node' }> => ({
   kind: 'register-node',
   node,
   group: GROUP,
@@ -75,17 +93,54 @@ export const registration = (node: NodeId, member?: MemberId): Extract<Command, 
 export const at = (log: Log) => {
   const base = { group: GROUP, epoch: log.epoch };
   return {
-    ready: (): Command => ({ kind: 'group-ready', ...base, member: MA, systemIdentifier: '77', timeline: timeline(1) }),
-    down: (peer = P1, node: NodeId = log.group.phase.primary): Command => ({ kind: 'subjective-down', peer, node, epoch: log.epoch, evidence: 'refused' }),
-    up: (peer = P1, node: NodeId = log.group.phase.primary): Command => ({ kind: 'subjective-up', peer, node, epoch: log.epoch }),
+    ready: (): Command => ({
+      kind: 'group-ready',
+      ...base,
+      member: MA,
+      systemIdentifier: '77',
+      timeline: timeline(1),
+    }),
+    down: (peer = P1, node: NodeId = log.group.phase.primary): Command => ({
+      kind: 'subjective-down',
+      peer,
+      node,
+      epoch: log.epoch,
+      evidence: 'refused',
+    }),
+    up: (peer = P1, node: NodeId = log.group.phase.primary): Command => ({
+      kind: 'subjective-up',
+      peer,
+      node,
+      epoch: log.epoch,
+    }),
     begin: (cause: FailoverCause = { kind: 'down' }): Command => ({ kind: 'begin-failover', ...base, cause }),
-    cut: (node: NodeId, position: number, more: Partial<CutReport> = {}): Command => ({ kind: 'cut-report', ...base, ...report(node, position, more) }),
-    promote: (candidate: NodeId, onto: number, rule: SyncRule): Command => ({ kind: 'promote', ...base, candidate, timeline: timeline(onto), rule }),
-    promoted: (node: NodeId, onto: number, switchLsn: number): Command => ({ kind: 'promoted', ...base, node, timeline: timeline(onto), switchLsn: lsn(BigInt(switchLsn)) }),
+    cut: (node: NodeId, position: number, more: Partial<CutReport> = {}): Command => ({
+      kind: 'cut-report',
+      ...base,
+      ...report(node, position, more),
+    }),
+    promote: (candidate: NodeId, onto: number, rule: SyncRule): Command => ({
+      kind: 'promote',
+      ...base,
+      candidate,
+      timeline: timeline(onto),
+      rule,
+    }),
+    promoted: (node: NodeId, onto: number, switchLsn: number): Command => ({
+      kind: 'promoted',
+      ...base,
+      node,
+      timeline: timeline(onto),
+      switchLsn: lsn(BigInt(switchLsn)),
+    }),
     failed: (node: NodeId): Command => ({ kind: 'promotion-failed', ...base, node, reason: 'no room' }),
     resume: (): Command => ({ kind: 'resume', ...base }),
     change: (next: SyncRule): Command => ({ kind: 'begin-rule-change', ...base, next }),
-    commitRule: (change: LogIndex = log.group.next?.change ?? logIndex(0)): Command => ({ kind: 'commit-rule', ...base, change }),
+    commitRule: (change: LogIndex = log.group.next?.change ?? logIndex(0)): Command => ({
+      kind: 'commit-rule',
+      ...base,
+      change,
+    }),
     floorPassed: (): Command => ({ kind: 'floor-passed', ...base }),
   };
 };
@@ -102,7 +157,11 @@ export const report = (node: NodeId, position: number, more: Partial<CutReport> 
 /** a is being made the first primary. */
 export function creating(): Log {
   const log = newLog();
-  log.must(registration(A), registration(B), registration(C), { kind: 'create-group', group: GROUP, primary: A });
+  log.must(registration(A), registration(B), registration(C), {
+    kind: 'create-group',
+    group: GROUP,
+    primary: A,
+  });
   return log;
 }
 
@@ -143,4 +202,3 @@ export function promoted(): Log {
   log.must(at(log).promoted(B, 2, 100));
   return log;
 }
-

@@ -6,7 +6,20 @@ import { lsn } from '../../base/lsn.ts';
 import type { Command } from '../../cluster/commands.ts';
 import type { ClusterState } from '../../cluster/state.ts';
 import { type Duty, duties } from '../duties.ts';
-import { NOBODY, type NodeModel, canStream, cut, hasPriority, isPrimary, namesFor, sameNames, start, stop, stream, timelineOf } from './postgres-model.ts';
+import {
+  NOBODY,
+  type NodeModel,
+  canStream,
+  cut,
+  hasPriority,
+  isPrimary,
+  namesFor,
+  sameNames,
+  start,
+  stop,
+  stream,
+  timelineOf,
+} from './postgres-model.ts';
 
 /** Ways to break an agent or its PostgreSQL, to see that the model notices. */
 export interface AgentFaults {
@@ -53,7 +66,8 @@ type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 
 const FORMER_PRIMARY_DELAY_MS = 1500;
 
-const position = (node: NodeModel, length = node.wal.length) => lsn(BigInt(Math.min(length, node.wal.length)));
+const position = (node: NodeModel, length = node.wal.length) =>
+  lsn(BigInt(Math.min(length, node.wal.length)));
 const localMember = (node: NodeModel) => (node.isFit ? node.member : undefined);
 
 export function stepAgent(node: NodeModel, world: Surroundings): void {
@@ -97,21 +111,44 @@ function register(node: NodeModel, world: Surroundings): void {
 
 function hasReported(node: NodeModel, world: Surroundings, group: DutyOf<'cut'>['group']): boolean {
   const phase = world.state.groups.get(group)?.phase;
-  return phase?.kind === 'fencing' && phase.reports.some((report) => report.node === node.name && report.member === localMember(node));
+  return (
+    phase?.kind === 'fencing' &&
+    phase.reports.some((report) => report.node === node.name && report.member === localMember(node))
+  );
 }
 
-function carryOutCut(node: NodeModel, world: Surroundings, duty: DutyOf<'cut' | 'hand-over'>, wasPrimary: boolean): void {
+function carryOutCut(
+  node: NodeModel,
+  world: Surroundings,
+  duty: DutyOf<'cut' | 'hand-over'>,
+  wasPrimary: boolean,
+): void {
   if (hasReported(node, world, duty.group) || localMember(node) === undefined) return;
   if (!bringToCut(node, world, wasPrimary)) return;
   const length = world.faults.reportsReplayedOnly ? node.replayed : node.wal.length;
   report(node, world, duty, length, false);
 }
 
-function report(node: NodeModel, world: Surroundings, duty: DutyOf<'cut' | 'hand-over'>, length: number, stopped: boolean): void {
+function report(
+  node: NodeModel,
+  world: Surroundings,
+  duty: DutyOf<'cut' | 'hand-over'>,
+  length: number,
+  stopped: boolean,
+): void {
   const member = localMember(node);
   if (member === undefined || world.state.nodes.get(node.name)?.member !== member) return;
   const at = timeline(timelineOf(node.wal.slice(0, length)));
-  world.propose({ kind: 'cut-report', group: duty.group, epoch: duty.epoch, node: node.name, member, timeline: at, position: position(node, length), stopped });
+  world.propose({
+    kind: 'cut-report',
+    group: duty.group,
+    epoch: duty.epoch,
+    node: node.name,
+    member,
+    timeline: at,
+    position: position(node, length),
+    stopped,
+  });
 }
 
 /** One step towards a standby that is cut off and has replayed what it holds; true once it is there. */
@@ -175,10 +212,23 @@ function carryOutPromote(node: NodeModel, world: Surroundings, duty: DutyOf<'pro
   const opened = node.wal.findIndex((record) => record.timeline === timelineOf(node.wal));
   if (timelineOf(node.wal) !== duty.timeline && !world.faults.timelineByPostgres) {
     stop(node);
-    world.propose({ kind: 'promotion-failed', group, epoch, node: node.name, reason: 'it opened another timeline' });
+    world.propose({
+      kind: 'promotion-failed',
+      group,
+      epoch,
+      node: node.name,
+      reason: 'it opened another timeline',
+    });
     return;
   }
-  world.propose({ kind: 'promoted', group, epoch, node: node.name, timeline: duty.timeline, switchLsn: position(node, opened) });
+  world.propose({
+    kind: 'promoted',
+    group,
+    epoch,
+    node: node.name,
+    timeline: duty.timeline,
+    switchLsn: position(node, opened),
+  });
 }
 
 /** Cut off, and with the new rule in its settings: ready to be opened. */
@@ -197,7 +247,9 @@ function isOnDuty(node: NodeModel, world: Surroundings, duty: DutyOf<'promote'>)
     node.fileNames = names;
     return false;
   }
-  return world.faults.placeholderForgotten || names.kind === 'alone' || node.checkpointerNames.kind !== 'alone';
+  return (
+    world.faults.placeholderForgotten || names.kind === 'alone' || node.checkpointerNames.kind !== 'alone'
+  );
 }
 
 function open(node: NodeModel, world: Surroundings, assigned: Timeline): void {
@@ -214,7 +266,8 @@ function carryOutFollow(node: NodeModel, world: Surroundings, duty: DutyOf<'foll
   if (world.state.nodes.get(node.name)?.member !== node.member) return;
   if (isPrimary(node)) return stop(node);
   if (!node.isUp) {
-    if (node.endedAs === 'primary' || (node.endedAs === 'clean' && !mayFollow(node, duty))) return rejoin(node, world, duty);
+    if (node.endedAs === 'primary' || (node.endedAs === 'clean' && !mayFollow(node, duty)))
+      return rejoin(node, world, duty);
     return startStandby(node);
   }
   if (node.upstream === duty.upstream.node && canFollowNow(node, world)) {
@@ -253,7 +306,14 @@ function mayFollow(node: NodeModel, { upstream, branches }: DutyOf<'follow'>): b
 function rejoin(node: NodeModel, world: Surroundings, duty: DutyOf<'follow'>): void {
   const source = world.nodes.find((other) => other.name === duty.upstream.node);
   const isForbidden = node.isFit && duty.isCounted;
-  if (isForbidden || !duty.upstream.isReady || source === undefined || !isPrimary(source) || !world.isLinked(node, source)) return;
+  if (
+    isForbidden ||
+    !duty.upstream.isReady ||
+    source === undefined ||
+    !isPrimary(source) ||
+    !world.isLinked(node, source)
+  )
+    return;
   if (timelineOf(source.wal) !== duty.upstream.timeline) return;
   if (node.isFit) {
     stop(node);
@@ -276,14 +336,18 @@ function carryOutPrimary(node: NodeModel, world: Surroundings, duty: DutyOf<'pri
   delete node.agent.memo.change;
   node.fileNames = namesFor(duty.rule);
   if (duty.floor === undefined) return;
-  const holders = sendersOf(node, duty.rule.members).filter(([, sender]) => BigInt(sender.flush) >= (duty.floor ?? 0n));
-  if (holders.length >= duty.rule.acks) world.propose({ kind: 'floor-passed', group: duty.group, epoch: duty.epoch });
+  const holders = sendersOf(node, duty.rule.members).filter(
+    ([, sender]) => BigInt(sender.flush) >= (duty.floor ?? 0n),
+  );
+  if (holders.length >= duty.rule.acks)
+    world.propose({ kind: 'floor-passed', group: duty.group, epoch: duty.epoch });
 }
 
 function startInPlace(node: NodeModel, world: Surroundings, duty: DutyOf<'primary'>): void {
   if (localMember(node) === undefined || world.state.nodes.get(node.name)?.member !== node.member) return;
   const confirmed = duties(world.truth, node.name);
-  const isConfirmed = node.agent.isConnected && confirmed.kind === 'primary' && confirmed.epoch === duty.epoch;
+  const isConfirmed =
+    node.agent.isConnected && confirmed.kind === 'primary' && confirmed.epoch === duty.epoch;
   if (!isConfirmed && !world.faults.primaryStartsUnasked) return;
   node.fileNames = namesFor(duty.next?.rule ?? duty.rule);
   node.upstream = undefined;
@@ -291,14 +355,26 @@ function startInPlace(node: NodeModel, world: Surroundings, duty: DutyOf<'primar
   world.onOpened(node);
 }
 
-const sendersOf = (node: NodeModel, members: readonly string[]) => [...node.senders].filter(([member]) => members.includes(member));
+const sendersOf = (node: NodeModel, members: readonly string[]) =>
+  [...node.senders].filter(([member]) => members.includes(member));
 
 /** rule-change.ts, stage by stage; begun again whenever PostgreSQL or the agent was restarted. */
-function changeRule(node: NodeModel, world: Surroundings, duty: DutyOf<'primary'>, next: NonNullable<DutyOf<'primary'>['next']>): void {
+function changeRule(
+  node: NodeModel,
+  world: Surroundings,
+  duty: DutyOf<'primary'>,
+  next: NonNullable<DutyOf<'primary'>['next']>,
+): void {
   const { memo } = node.agent;
   if (memo.change?.index !== next.change || memo.change.start !== node.startCount) {
     const isFirst = duty.rule.acks === 0 && next.rule.acks > 0;
-    memo.change = { index: next.change, start: node.startCount, stage: isFirst ? 'wait' : 'set', seenAt: 0, flushed: 0 };
+    memo.change = {
+      index: next.change,
+      start: node.startCount,
+      stage: isFirst ? 'wait' : 'set',
+      seenAt: 0,
+      flushed: 0,
+    };
     if (isFirst) node.fileNames = NOBODY;
     return;
   }
@@ -314,15 +390,22 @@ function changeRule(node: NodeModel, world: Surroundings, duty: DutyOf<'primary'
       return;
     case 'verify': {
       // All of them: a member of a change that was replaced while alone is in neither rule, but may still release commits.
-      const concerned = world.faults.strangersUnverified ? sendersOf(node, [...duty.rule.members, ...next.rule.members]) : [...node.senders];
-      const haveTaken = concerned.every((entry) => entry[1].startedAt > change.seenAt || hasPriority(entry) === next.rule.members.includes(entry[0]));
+      const concerned = world.faults.strangersUnverified
+        ? sendersOf(node, [...duty.rule.members, ...next.rule.members])
+        : [...node.senders];
+      const haveTaken = concerned.every(
+        (entry) =>
+          entry[1].startedAt > change.seenAt || hasPriority(entry) === next.rule.members.includes(entry[0]),
+      );
       if (!haveTaken && !world.faults.walSendersUnverified) return;
       change.flushed = node.wal.length;
       change.stage = 'flush';
       return;
     }
     case 'flush': {
-      const holders = sendersOf(node, next.rule.members).filter(([, sender]) => sender.flush >= change.flushed);
+      const holders = sendersOf(node, next.rule.members).filter(
+        ([, sender]) => sender.flush >= change.flushed,
+      );
       if (holders.length < next.rule.acks && !world.faults.flushUnverified) return;
       world.propose({ kind: 'commit-rule', group: duty.group, epoch: duty.epoch, change: next.change });
     }
@@ -338,4 +421,3 @@ export function restartAgent(node: NodeModel, faults: AgentFaults): void {
   if (faults.cutForgottenAtRestart && node.upstream === undefined) node.upstream = node.formerUpstream;
   if (faults.fenceIgnored) node.fence = toEpoch(0);
 }
-

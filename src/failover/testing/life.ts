@@ -1,17 +1,39 @@
 // A whole life of one group under faults, from a seed: the real apply, duties and decide over a model of PostgreSQL and of the
 // agents, with everything interrupted, delayed, repeated and lost at random. Checks after every step that the promise holds.
 // Never used outside tests.
-import { type Epoch, type LogIndex, type NodeId, type PeerId, groupId, makeMemberId, nodeId, peerId, timeline } from '../../base/ids.ts';
+import {
+  type Epoch,
+  type LogIndex,
+  type NodeId,
+  type PeerId,
+  makeMemberId,
+  nodeId,
+  peerId,
+  timeline,
+} from '../../base/ids.ts';
 import { lsn } from '../../base/lsn.ts';
 import { type ApplyResult, apply, emptyState } from '../../cluster/apply.ts';
-import type { Command, Envelope, SyncRule } from '../../cluster/commands.ts';
-import { followersAtOnce } from '../../cluster/candidate.ts';
+import type { Command, Envelope } from '../../cluster/commands.ts';
 import type { AgentReport } from '../../cluster/report.ts';
 import type { ClusterState, GroupState } from '../../cluster/state.ts';
 import { type Memory, decide } from '../decide.ts';
 import { DEFAULT_FAILOVER_SETTINGS, type View } from '../view.ts';
 import { type AgentFaults, type Surroundings, restartAgent, stepAgent } from './agent-model.ts';
-import { type NodeModel, canAcknowledge, canStream, connect, hasPriority, isPrimary, newNode, release, start, stop, stream, takeOut, timelineOf } from './postgres-model.ts';
+import {
+  type NodeModel,
+  canAcknowledge,
+  canStream,
+  connect,
+  hasPriority,
+  isPrimary,
+  newNode,
+  release,
+  stop,
+  stream,
+  takeOut,
+  timelineOf,
+} from './postgres-model.ts';
+import { GROUP, type Tally, found, textOf, describeNode, mischief } from './life-parts.ts';
 import { type Random, seededRandom } from './random.ts';
 
 export class BrokenPromise extends Error {
@@ -32,23 +54,6 @@ export interface LifeOptions {
   readonly heals?: boolean;
 }
 
-/** How often what happened: a life in which nothing happens proves nothing. */
-export interface Tally {
-  acknowledged: number;
-  failovers: number;
-  promotions: number;
-  promotionsOverFloor: number;
-  promotionsDuringChange: number;
-  formerChosenAgain: number;
-  failedPromotions: number;
-  resumed: number;
-  ruleChanges: number;
-  clones: number;
-  agentRestarts: number;
-  refused: number;
-}
-
-export const GROUP = groupId('main');
 const SETTLE_MS_MAX = 60_000;
 
 export interface Life {
@@ -79,7 +84,9 @@ function begin(options: LifeOptions): Life {
   const nodeCount = random.pick([3, 3, 4]);
   const names = ['a', 'b', 'c', 'd'].slice(0, nodeCount).map(nodeId);
   const peers: PeerId[] = names.map((name) => peerId(name));
-  const nodes = names.map((name) => newNode(name, peerId(name), makeMemberId(name, '00000000'), [{ timeline: 1, value: 0 }]));
+  const nodes = names.map((name) =>
+    newNode(name, peerId(name), makeMemberId(name, '00000000'), [{ timeline: 1, value: 0 }]),
+  );
   const broken = new Set<string>();
   const inFlight: InFlight[] = [];
   /** Proposals that a former leader still has. */
@@ -120,7 +127,9 @@ function begin(options: LifeOptions): Life {
 
   const propose = (from: InFlight['from'], command: Command): void => {
     if (typeof from === 'object' && !from.agent.isConnected) return;
-    const isWaiting = inFlight.some((other) => other.from === from && other.envelope.command.kind === command.kind);
+    const isWaiting = inFlight.some(
+      (other) => other.from === from && other.envelope.command.kind === command.kind,
+    );
     if (isWaiting || inFlight.length > 20) return;
     proposals += 1;
     inFlight.push({ from, envelope: { proposalId: `p-${proposals}`, proposedAtMs: 0, command } });
@@ -130,16 +139,21 @@ function begin(options: LifeOptions): Life {
     const before = group();
     const result = applyEntry(truth(), states.length as LogIndex, envelope);
     states.push(result.state);
-    trace(() => `commit ${states.length - 1} ${textOf(envelope.command)}${result.refused === undefined ? '' : ` REFUSED ${result.refused}`}`);
+    trace(
+      () =>
+        `commit ${states.length - 1} ${textOf(envelope.command)}${result.refused === undefined ? '' : ` REFUSED ${result.refused}`}`,
+    );
     if (result.refused !== undefined) tally.refused += 1;
     else note(envelope.command, before);
     const after = group();
     if (before === undefined) return;
     if (after.epoch < before.epoch) fail(`the epoch fell from ${before.epoch} to ${after.epoch}`);
     if (after.highestTimeline < before.highestTimeline) fail('the highest timeline fell');
-    if (after.epoch !== before.epoch && after.epoch !== states.length - 1) fail('an epoch is not the index of its entry');
+    if (after.epoch !== before.epoch && after.epoch !== states.length - 1)
+      fail('an epoch is not the index of its entry');
     if (after.phase.kind === 'promoting' && before.phase.kind !== 'promoting') {
-      if (after.phase.timeline <= highestPromoted) fail(`timeline ${after.phase.timeline} is not higher than ${highestPromoted}`);
+      if (after.phase.timeline <= highestPromoted)
+        fail(`timeline ${after.phase.timeline} is not higher than ${highestPromoted}`);
       highestPromoted = after.phase.timeline;
     }
   };
@@ -153,13 +167,15 @@ function begin(options: LifeOptions): Life {
     tally.promotions += 1;
     if (before.floor !== undefined) tally.promotionsOverFloor += 1;
     if (before.next !== undefined) tally.promotionsDuringChange += 1;
-    if (before.phase.kind === 'fencing' && before.phase.primary === command.candidate) tally.formerChosenAgain += 1;
+    if (before.phase.kind === 'fencing' && before.phase.primary === command.candidate)
+      tally.formerChosenAgain += 1;
   };
 
   const acknowledge = (node: NodeModel, values: readonly number[]): void => {
     for (const done of values) {
       const on = timelineOf(node.wal);
-      if (on < highestOpened) fail(`${node.name} acknowledged on timeline ${on} after ${highestOpened} was opened`);
+      if (on < highestOpened)
+        fail(`${node.name} acknowledged on timeline ${on} after ${highestOpened} was opened`);
       trace(() => `${node.name} acknowledges ${done} on timeline ${on}`);
       acknowledged.push({ value: done, timeline: on });
       tally.acknowledged += 1;
@@ -169,7 +185,8 @@ function begin(options: LifeOptions): Life {
   const checkHolds = (node: NodeModel, what: string): void => {
     const held = new Set(node.wal.map((record) => record.value));
     const lost = acknowledged.find((record) => !held.has(record.value));
-    if (lost !== undefined) fail(`${node.name} ${what} without acknowledged write ${lost.value} of timeline ${lost.timeline}`);
+    if (lost !== undefined)
+      fail(`${node.name} ${what} without acknowledged write ${lost.value} of timeline ${lost.timeline}`);
   };
 
   const onOpened = (node: NodeModel): void => {
@@ -203,11 +220,13 @@ function begin(options: LifeOptions): Life {
     if (!node.agent.isAlive) return;
     const before = options.onTrace === undefined ? '' : describeNode(node);
     stepAgent(node, surroundings(node));
-    if (options.onTrace !== undefined && describeNode(node) !== before) trace(() => `agent at ${node.agent.applied}: ${describeNode(node)}`);
+    if (options.onTrace !== undefined && describeNode(node) !== before)
+      trace(() => `agent at ${node.agent.applied}: ${describeNode(node)}`);
   };
 
   const learn = (node: NodeModel, count: number): void => {
-    if (node.agent.isAlive && node.agent.isConnected) node.agent.applied = Math.min(states.length - 1, node.agent.applied + count);
+    if (node.agent.isAlive && node.agent.isConnected)
+      node.agent.applied = Math.min(states.length - 1, node.agent.applied + count);
   };
 
   const report = (node: NodeModel): AgentReport => ({
@@ -234,7 +253,11 @@ function begin(options: LifeOptions): Life {
 
   const view = (): View => {
     const reachable = nodes.filter((node) => node.agent.isAlive && node.agent.isConnected);
-    return { nowMs, settings: DEFAULT_FAILOVER_SETTINGS, reports: new Map(reachable.map((node) => [node.name, { report: report(node), receivedAtMs: nowMs }])) };
+    return {
+      nowMs,
+      settings: DEFAULT_FAILOVER_SETTINGS,
+      reports: new Map(reachable.map((node) => [node.name, { report: report(node), receivedAtMs: nowMs }])),
+    };
   };
 
   const lead = (): void => {
@@ -246,7 +269,12 @@ function begin(options: LifeOptions): Life {
   const observe = (peer: PeerId, isDown: boolean): void => {
     const { epoch, phase } = group();
     const node = phase.primary;
-    propose(`observer ${peer}`, isDown ? { kind: 'subjective-down', peer, node, epoch, evidence: 'refused' } : { kind: 'subjective-up', peer, node, epoch });
+    propose(
+      `observer ${peer}`,
+      isDown
+        ? { kind: 'subjective-down', peer, node, epoch, evidence: 'refused' }
+        : { kind: 'subjective-up', peer, node, epoch },
+    );
   };
 
   const write = (node: NodeModel): void => {
@@ -258,7 +286,8 @@ function begin(options: LifeOptions): Life {
     if (node.checkpointerNames.kind === 'alone') acknowledge(node, takeOut(node, node.wal.length));
   };
 
-  const upstreamOf = (node: NodeModel): NodeModel | undefined => nodes.find((other) => other.name === node.upstream && canStream(node, other) && isLinked(node, other));
+  const upstreamOf = (node: NodeModel): NodeModel | undefined =>
+    nodes.find((other) => other.name === node.upstream && canStream(node, other) && isLinked(node, other));
 
   const receive = (node: NodeModel, count: number): void => {
     const upstream = upstreamOf(node);
@@ -271,12 +300,14 @@ function begin(options: LifeOptions): Life {
     const upstream = upstreamOf(node);
     if (upstream === undefined) return;
     connect(node, upstream, now).flush = node.wal.length;
-    if (isPrimary(upstream)) acknowledge(upstream, release(upstream, node.member as NonNullable<typeof node.member>));
+    if (isPrimary(upstream))
+      acknowledge(upstream, release(upstream, node.member as NonNullable<typeof node.member>));
   };
 
   const reloadCheckpointer = (node: NodeModel): void => {
     node.checkpointerNames = node.fileNames;
-    if (isPrimary(node) && node.checkpointerNames.kind === 'alone') acknowledge(node, takeOut(node, node.wal.length));
+    if (isPrimary(node) && node.checkpointerNames.kind === 'alone')
+      acknowledge(node, takeOut(node, node.wal.length));
   };
 
   const check = (): void => {
@@ -289,48 +320,72 @@ function begin(options: LifeOptions): Life {
   const events: readonly (readonly [number, () => void])[] = [
     [60, () => runAgent(anyNode())],
     [30, () => learn(anyNode(), random.pick([1, 3, 50]))],
-    [30, () => {
-      const [taken] = inFlight.splice(random.between(0, Math.max(0, inFlight.length - 1)), 1);
-      if (taken === undefined) return;
-      if (random.chance(0.05)) late.push(taken);
-      else commit(taken.envelope);
-      if (random.chance(0.05)) inFlight.push(taken);
-    }],
-    [0.3, () => {
-      const taken = late.shift();
-      if (taken !== undefined) commit(taken.envelope);
-    }],
+    [
+      30,
+      () => {
+        const [taken] = inFlight.splice(random.between(0, Math.max(0, inFlight.length - 1)), 1);
+        if (taken === undefined) return;
+        if (random.chance(0.05)) late.push(taken);
+        else commit(taken.envelope);
+        if (random.chance(0.05)) inFlight.push(taken);
+      },
+    ],
+    [
+      0.3,
+      () => {
+        const taken = late.shift();
+        if (taken !== undefined) commit(taken.envelope);
+      },
+    ],
     [0.5, () => void inFlight.pop()],
     [15, lead],
     [1, () => (memory = new Map())],
-    [1, () => {
-      const command = mischief(random, group(), truth(), nodes);
-      if (command !== undefined) propose('leader', command);
-    }],
+    [
+      1,
+      () => {
+        const command = mischief(random, group(), truth(), nodes);
+        if (command !== undefined) propose('leader', command);
+      },
+    ],
     [0.5, () => observe(random.pick(peers), true)],
     [0.7, () => peers.forEach((peer) => observe(peer, true))],
-    [3, () => peers.forEach((peer) => observe(peer, !isPrimary(nodes.find((node) => node.name === group().phase.primary) as NodeModel)))],
+    [
+      3,
+      () =>
+        peers.forEach((peer) =>
+          observe(peer, !isPrimary(nodes.find((node) => node.name === group().phase.primary) as NodeModel)),
+        ),
+    ],
     [12, () => write(anyNode())],
     [25, () => receive(anyNode(), random.between(0, 4))],
     [25, () => answer(anyNode())],
-    [4, () => {
-      const node = anyNode();
-      node.replayed = Math.min(node.wal.length, node.replayed + random.between(1, 5));
-    }],
+    [
+      4,
+      () => {
+        const node = anyNode();
+        node.replayed = Math.min(node.wal.length, node.replayed + random.between(1, 5));
+      },
+    ],
     [5, () => reloadCheckpointer(anyNode())],
-    [8, () => {
-      const node = anyNode();
-      for (const sender of node.senders.values()) if (random.chance(0.5)) sender.names = node.fileNames;
-    }],
+    [
+      8,
+      () => {
+        const node = anyNode();
+        for (const sender of node.senders.values()) if (random.chance(0.5)) sender.names = node.fileNames;
+      },
+    ],
     [0.5, () => anyNode().senders.clear()],
     [0.5, () => stop(anyNode())],
     [0.3, () => (anyNode().agent.isAlive = false)],
-    [2, () => {
-      const node = anyNode();
-      if (node.agent.isAlive && random.chance(0.85)) return;
-      tally.agentRestarts += 1;
-      restartAgent(node, faults);
-    }],
+    [
+      2,
+      () => {
+        const node = anyNode();
+        if (node.agent.isAlive && random.chance(0.85)) return;
+        tally.agentRestarts += 1;
+        restartAgent(node, faults);
+      },
+    ],
     [0.3, () => (anyNode().agent.isConnected = false)],
     [2, () => (anyNode().agent.isConnected = true)],
     [0.3, () => broken.add(linkOf(anyNode(), anyNode()))],
@@ -369,14 +424,19 @@ function begin(options: LifeOptions): Life {
         reloadCheckpointer(node);
         for (const sender of node.senders.values()) sender.names = node.fileNames;
       }
-      for (const node of nodes) for (const member of node.senders.keys()) if (!nodes.some((other) => other.member === member && upstreamOf(other) === node)) node.senders.delete(member);
+      for (const node of nodes)
+        for (const member of node.senders.keys())
+          if (!nodes.some((other) => other.member === member && upstreamOf(other) === node))
+            node.senders.delete(member);
       lead();
       const primary = nodes.find((node) => node.name === group().phase.primary) as NodeModel;
       const isWell = isPrimary(primary);
       if (isWell) okSinceMs.set(primary.name, okSinceMs.get(primary.name) ?? nowMs);
       else okSinceMs.delete(primary.name);
       for (const peer of peers) {
-        const standing = truth().nodes.get(primary.name)?.subjectiveDown.find((entry) => entry.peer === peer);
+        const standing = truth()
+          .nodes.get(primary.name)
+          ?.subjectiveDown.find((entry) => entry.peer === peer);
         const seenUp = nowMs - (okSinceMs.get(primary.name) ?? Infinity) >= 500;
         if (seenUp && standing !== undefined) observe(peer, false);
         else if (!seenUp && standing !== undefined && standing.epoch !== group().epoch) observe(peer, true);
@@ -394,9 +454,19 @@ function begin(options: LifeOptions): Life {
     const { phase, rule, next, floor } = group();
     const primary = nodes.find((node) => node.name === phase.primary);
     const standbys = nodes.filter((node) => node !== primary);
-    if (phase.kind !== 'running' || next !== undefined || floor !== undefined || primary === undefined || !isPrimary(primary)) return false;
+    if (
+      phase.kind !== 'running' ||
+      next !== undefined ||
+      floor !== undefined ||
+      primary === undefined ||
+      !isPrimary(primary)
+    )
+      return false;
     checkHolds(primary, 'goes on');
-    return primary.waiting.length <= 1 && standbys.every((node) => node.member !== undefined && rule.members.includes(node.member));
+    return (
+      primary.waiting.length <= 1 &&
+      standbys.every((node) => node.member !== undefined && rule.members.includes(node.member))
+    );
   };
 
   const describe = (): string => {
@@ -404,65 +474,11 @@ function begin(options: LifeOptions): Life {
     return `${textOf(rest)}; ${nodes.map(describeNode).join('; ')}`;
   };
 
-  found({ names, nodes, commit: (command) => commit({ proposalId: `found-${(proposals += 1)}`, proposedAtMs: 0, command }), states });
-  return { random, nodes, states, tally, step, settle };
-}
-
-/** The group's first primary runs alone; the others are standbys of the same data, streaming from it. */
-function found(options: { readonly names: readonly NodeId[]; readonly nodes: readonly NodeModel[]; readonly commit: (command: Command) => void; readonly states: readonly ClusterState[] }): void {
-  const [first] = options.nodes;
-  if (first === undefined) throw new Error('no node');
-  options.nodes.forEach((node, place) => {
-    const { name, peer } = node;
-    const member = place === 0 ? node.member : undefined;
-    options.commit({ kind: 'register-node', node: name, group: GROUP, peer, host: name, port: 5432, member, systemIdentifier: member === undefined ? undefined : '1', priority: 0 });
+  found({
+    names,
+    nodes,
+    commit: (command) => commit({ proposalId: `found-${(proposals += 1)}`, proposedAtMs: 0, command }),
+    states,
   });
-  options.commit({ kind: 'create-group', group: GROUP, primary: first.name });
-  const epoch = (options.states.length - 1) as Epoch;
-  options.commit({ kind: 'group-ready', group: GROUP, epoch, member: first.member as NonNullable<typeof first.member>, systemIdentifier: '1', timeline: timeline(1) });
-  for (const node of options.nodes) {
-    node.agent.applied = options.states.length - 1;
-    node.fence = epoch;
-    if (node === first) {
-      node.fileNames = { kind: 'alone' };
-      start(node, 'primary', 1);
-    } else {
-      node.upstream = first.name;
-      start(node, 'standby', 1);
-    }
-  }
-}
-
-const textOf = (item: unknown): string =>
-  JSON.stringify(item, (_key: string, part: unknown): unknown => (typeof part === 'bigint' ? Number(part) : part instanceof Map ? [...part] : part));
-
-/** Where a node stands, in one line. */
-function describeNode({ wal, senders: _senders, waiting: _waiting, agent: _agent, ...node }: NodeModel): string {
-  return `${textOf(node)} at ${timelineOf(wal)}/${wal.length}`;
-}
-
-/** What a leader with a bug might propose. */
-function mischief(random: Random, group: GroupState, state: ClusterState, nodes: readonly NodeModel[]): Command | undefined {
-  const base = { group: group.id, epoch: group.epoch };
-  const members = nodes.flatMap((node) => state.nodes.get(node.name)?.member ?? []);
-  const subset = members.filter(() => random.chance(0.5));
-  const rule: SyncRule = { members: subset, acks: subset.length === 0 ? 0 : random.between(1, Math.min(2, subset.length)) };
-  const share = random.pick([0, 0.8, 1]);
-  switch (random.between(0, 5)) {
-    case 0:
-      return { kind: 'begin-failover', ...base, cause: { kind: 'planned', to: random.chance(0.5) ? random.pick(nodes).name : undefined } };
-    case 1:
-      return { kind: 'begin-failover', ...base, cause: { kind: random.chance(0.5) ? 'down' : 'promotion-failed' } };
-    case 2:
-      return { kind: 'resume', ...base };
-    case 3:
-      return { kind: 'begin-rule-change', ...base, next: rule };
-    default: {
-      if (group.phase.kind !== 'fencing' || group.phase.reports.length === 0) return undefined;
-      const candidate = random.pick(group.phase.reports);
-      const able = followersAtOnce(group.phase.primary, group.phase.reports, candidate).filter(() => random.chance(share));
-      const acks = able.length === 0 ? 0 : random.between(1, able.length);
-      return { kind: 'promote', ...base, candidate: candidate.node, timeline: timeline(group.highestTimeline + random.between(0, 2)), rule: { members: able, acks } };
-    }
-  }
+  return { random, nodes, states, tally, step, settle };
 }

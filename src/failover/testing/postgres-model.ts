@@ -10,7 +10,8 @@ export interface WalRecord {
 }
 
 /** What `synchronous_standby_names` says. */
-export type StandbyNames = { readonly kind: 'alone' | 'nobody' } | { readonly kind: 'any'; readonly rule: SyncRule };
+export type StandbyNames =
+  { readonly kind: 'alone' | 'nobody' } | { readonly kind: 'any'; readonly rule: SyncRule };
 
 /** A member's connection on its upstream, as pg_stat_replication shows it: also long after the member has gone. */
 export interface WalSender {
@@ -34,7 +35,13 @@ export interface AgentModel {
 /** What an agent forgets when it restarts. */
 export interface AgentMemo {
   stoppedAtMs?: number;
-  change?: { readonly index: number; readonly start: number; stage: 'wait' | 'set' | 'verify' | 'flush'; seenAt: number; flushed: number };
+  change?: {
+    readonly index: number;
+    readonly start: number;
+    stage: 'wait' | 'set' | 'verify' | 'flush';
+    seenAt: number;
+    flushed: number;
+  };
 }
 
 export interface NodeModel {
@@ -66,7 +73,8 @@ export const NOBODY: StandbyNames = { kind: 'nobody' };
 const ALONE: StandbyNames = { kind: 'alone' };
 
 export const namesFor = (rule: SyncRule): StandbyNames => (rule.acks === 0 ? ALONE : { kind: 'any', rule });
-export const sameNames = (a: StandbyNames, b: StandbyNames): boolean => JSON.stringify(a) === JSON.stringify(b);
+export const sameNames = (a: StandbyNames, b: StandbyNames): boolean =>
+  JSON.stringify(a) === JSON.stringify(b);
 export const timelineOf = (wal: readonly WalRecord[]): number => wal.at(-1)?.timeline ?? 1;
 export const isPrimary = (node: NodeModel): boolean => node.isUp && node.role === 'primary';
 
@@ -119,7 +127,13 @@ export function cut(node: NodeModel): void {
 
 /** PostgreSQL compares timeline numbers, not contents: the standby's last record is on the upstream's history. */
 export function canStream(standby: NodeModel, upstream: NodeModel): boolean {
-  if (!standby.isUp || standby.role !== 'standby' || standby.upstream !== upstream.name || standby.member === undefined) return false;
+  if (
+    !standby.isUp ||
+    standby.role !== 'standby' ||
+    standby.upstream !== upstream.name ||
+    standby.member === undefined
+  )
+    return false;
   if (!upstream.isUp || upstream === standby || standby.wal.length > upstream.wal.length) return false;
   const last = standby.wal.at(-1);
   return last === undefined || upstream.wal[standby.wal.length - 1]?.timeline === last.timeline;
@@ -137,16 +151,21 @@ export function connect(standby: NodeModel, upstream: NodeModel, now: number): W
   return sender;
 }
 
-const counts = (names: StandbyNames, member: MemberId): boolean => names.kind === 'any' && names.rule.members.includes(member);
+const counts = (names: StandbyNames, member: MemberId): boolean =>
+  names.kind === 'any' && names.rule.members.includes(member);
 
 /** `sync_priority > 0`, as the walsender itself has it. */
-export const hasPriority = ([member, sender]: readonly [MemberId, WalSender]): boolean => counts(sender.names, member);
+export const hasPriority = ([member, sender]: readonly [MemberId, WalSender]): boolean =>
+  counts(sender.names, member);
 
 /** What the walsender of `member` releases when an answer comes in (SyncRepReleaseWaiters): taken out of `waiting`. */
 export function release(primary: NodeModel, member: MemberId): readonly number[] {
   const names = primary.senders.get(member)?.names;
   if (names?.kind !== 'any' || !counts(names, member)) return [];
-  const flushed = [...primary.senders].filter(hasPriority).map(([, sender]) => sender.flush).sort((a, b) => b - a);
+  const flushed = [...primary.senders]
+    .filter(hasPriority)
+    .map(([, sender]) => sender.flush)
+    .sort((a, b) => b - a);
   const reached = flushed[names.rule.acks - 1] ?? 0;
   return takeOut(primary, reached);
 }
@@ -168,5 +187,7 @@ export function canAcknowledge(node: NodeModel, nodes: readonly NodeModel[]): bo
       return [member, node.senders.get(member) ?? { flush: 0, names: node.fileNames, startedAt: 0 }];
     });
   const priority = live.filter(hasPriority);
-  return priority.some(([, sender]) => sender.names.kind === 'any' && sender.names.rule.acks <= priority.length);
+  return priority.some(
+    ([, sender]) => sender.names.kind === 'any' && sender.names.rule.acks <= priority.length,
+  );
 }

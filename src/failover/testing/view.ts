@@ -23,14 +23,19 @@ export interface Seen {
 /** A node's own description; undefined: its agent was never heard of. */
 export type SeenNodes = { readonly [node: string]: Seen | undefined };
 
-export const ALL_WELL: SeenNodes = { a: { condition: 'primary', streamsTo: [B, C] }, b: { condition: 'standby', streamingFrom: A }, c: { condition: 'standby', streamingFrom: A } };
+export const ALL_WELL: SeenNodes = {
+  a: { condition: 'primary', streamsTo: [B, C] },
+  b: { condition: 'standby', streamingFrom: A },
+  c: { condition: 'standby', streamingFrom: A },
+};
 const ON: Timeline = timeline(1);
 
 export function viewOf(log: Log, nowMs: number, seen: SeenNodes = ALL_WELL): View {
   const reports = new Map<NodeId, { report: AgentReport; receivedAtMs: number }>();
   for (const node of [A, B, C]) {
     const found = seen[node];
-    if (found !== undefined) reports.set(node, { report: reportOf(log, node, found), receivedAtMs: nowMs - (found.ageMs ?? 0) });
+    if (found !== undefined)
+      reports.set(node, { report: reportOf(log, node, found), receivedAtMs: nowMs - (found.ageMs ?? 0) });
   }
   return { nowMs, reports, settings: DEFAULT_FAILOVER_SETTINGS };
 }
@@ -43,12 +48,18 @@ export function reportOf(log: Log, node: NodeId, seen: Seen): AgentReport {
     startedAtMs: 0,
     member: seen.member ?? memberOfNode(node),
     condition: seen.condition ?? 'standby',
-    fenceEpoch: seen.fenceEpoch ?? log.state.groups.values().next().value?.epoch ?? (0 as AgentReport['fenceEpoch']),
+    fenceEpoch:
+      seen.fenceEpoch ?? log.state.groups.values().next().value?.epoch ?? (0 as AgentReport['fenceEpoch']),
     timeline: ON,
     position: lsn(seen.position ?? 100n),
     replayLsn: undefined,
     streamingFrom: seen.streamingFrom === undefined ? undefined : { host: seen.streamingFrom, port: 5432 },
-    walSenders: (seen.streamsTo ?? []).map((to) => ({ applicationName: memberOfNode(to), state: 'streaming', syncState: 'quorum', flushLsn: lsn(100n) })),
+    walSenders: (seen.streamsTo ?? []).map((to) => ({
+      applicationName: memberOfNode(to),
+      state: 'streaming',
+      syncState: 'quorum',
+      flushLsn: lsn(100n),
+    })),
     serverVersion: undefined,
     message: seen.message,
   };

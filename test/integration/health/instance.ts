@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { until } from '../../../src/base/clock.ts';
 
-export const POSTGRES_BIN = process.env['PG_SENTINEL_TEST_BIN'] ?? '/usr/lib/postgresql/15/bin';
+const POSTGRES_BIN = process.env['PG_SENTINEL_TEST_BIN'] ?? '/usr/lib/postgresql/15/bin';
 export const hasPostgres = existsSync(join(POSTGRES_BIN, 'postgres'));
 // Not sentinel_probe: PostgreSQL reserves role names that begin with pg_, without exception.
 export const PROBE_USER = 'sentinel_probe';
@@ -208,7 +208,7 @@ function parentOf(pid: number): number | undefined {
   }
 }
 
-export async function freePort(): Promise<number> {
+async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;

@@ -17,19 +17,47 @@ import { checkpoint, createSlot } from '../../../src/postgres/sql.ts';
 import { isRewindInterrupted } from '../../../src/postgres/rewind-marker.ts';
 import { rewindPostgres } from '../../../src/postgres/rewind.ts';
 import { predictTimeline, placeFillers, listHistories } from '../../../src/postgres/timelines.ts';
-import { cutUpstream, followUpstream, hasStandbySignal, removeStandbySignal, writeStandbySignal } from '../../../src/postgres/upstream.ts';
+import {
+  cutUpstream,
+  followUpstream,
+  hasStandbySignal,
+  removeStandbySignal,
+  writeStandbySignal,
+} from '../../../src/postgres/upstream.ts';
 import { readWalEnd } from '../../../src/postgres/wal-end.ts';
 import { makeDirectory } from '../../../src/postgres/os-user.ts';
-import { configure, openPlace, LIMIT_MS, QUERY, sql, start, startPrimary, stop, upstreamOf, type Instance, type Place, TESTED_VERSIONS } from './instances.ts';
+import {
+  configure,
+  openPlace,
+  LIMIT_MS,
+  QUERY,
+  sql,
+  start,
+  startPrimary,
+  stop,
+  upstreamOf,
+  type Instance,
+  type Place,
+  TESTED_VERSIONS,
+} from './instances.ts';
 
 const slotOf = (instance: Instance): string => `${instance.name}_slot`;
 
 async function follow(instance: Instance, upstream: Instance): Promise<void> {
   await createSlot(upstream.session, slotOf(instance), QUERY);
-  await followUpstream({ ...instance, upstream: upstreamOf(upstream, instance.name), slotName: slotOf(instance), owner: instance.user.owner });
+  await followUpstream({
+    ...instance,
+    upstream: upstreamOf(upstream, instance.name),
+    slotName: slotOf(instance),
+    owner: instance.user.owner,
+  });
 }
 
-async function clone(instance: Instance, source: Instance, method: 'protocol' | 'pg_basebackup'): Promise<void> {
+async function clone(
+  instance: Instance,
+  source: Instance,
+  method: 'protocol' | 'pg_basebackup',
+): Promise<void> {
   const { systemIdentifier } = await readControlData(source.dataDirectory);
   let last = 0;
   const done = await cloneStandby({
@@ -57,17 +85,24 @@ const isStreaming = (from: Instance, name: string): Promise<boolean> =>
 const hasCaughtUp = async (standby: Instance, primary: Instance): Promise<boolean> => {
   const [row] = await sql<{ lsn: string }>(primary, 'select pg_current_wal_flush_lsn()::text as lsn');
   return waitUntil(`${standby.name} replayed ${row?.lsn}`, async () => {
-    const [at] = await sql<{ done: boolean }>(standby, `select pg_last_wal_replay_lsn() >= '${row?.lsn}'::pg_lsn as done`);
+    const [at] = await sql<{ done: boolean }>(
+      standby,
+      `select pg_last_wal_replay_lsn() >= '${row?.lsn}'::pg_lsn as done`,
+    );
     return at?.done === true;
   });
 };
 
-const cut = (instance: Instance) => cutUpstream({ ...instance, owner: instance.user.owner, timeoutMs: LIMIT_MS });
-const positionOf = (instance: Instance) => readCutPosition({ ...instance, superuser: 'sentinel', timeoutMs: LIMIT_MS });
+const cut = (instance: Instance) =>
+  cutUpstream({ ...instance, owner: instance.user.owner, timeoutMs: LIMIT_MS });
+const positionOf = (instance: Instance) =>
+  readCutPosition({ ...instance, superuser: 'sentinel', timeoutMs: LIMIT_MS });
 
 const receivers = (instance: Instance): number => {
   const postmaster = findPostmaster(instance.dataDirectory);
-  return postmaster === undefined ? 0 : childProcesses(postmaster.pid).filter((child) => child.kind === 'walreceiver').length;
+  return postmaster === undefined
+    ? 0
+    : childProcesses(postmaster.pid).filter((child) => child.kind === 'walreceiver').length;
 };
 
 for (const version of TESTED_VERSIONS) {
@@ -105,7 +140,10 @@ for (const version of TESTED_VERSIONS) {
       expect(control.checksums).toBe(row?.['checksums'] === 1);
       expect(control.maxConnections).toBe(20);
       const { formatLsn } = await import('../../../src/base/lsn.ts');
-      expect([formatLsn(control.checkpoint), formatLsn(control.checkpointRedo)]).toEqual([row?.['lsn'], row?.['redo']]);
+      expect([formatLsn(control.checkpoint), formatLsn(control.checkpointRedo)]).toEqual([
+        row?.['lsn'],
+        row?.['redo'],
+      ]);
     });
 
     test('a standby is cloned over the protocol, or with pg_basebackup where there is one, and follows', async () => {
@@ -132,8 +170,13 @@ for (const version of TESTED_VERSIONS) {
     test('a cut standby acknowledges nothing more, and comes back when it follows again', async () => {
       await configure(one, { synchronousStandbys: { kind: 'any', acks: 1, members: [memberId('two')] } });
       await sql(one, 'select pg_reload_conf()');
-      await waitUntil('a rule', async () => (await readRole(one.session, QUERY)).replication.some((row) => row.syncState === 'quorum'));
-      await sql(one, "set synchronous_commit = on; insert into public.kept values (2, 'replicated'); set synchronous_commit = local");
+      await waitUntil('a rule', async () =>
+        (await readRole(one.session, QUERY)).replication.some((row) => row.syncState === 'quorum'),
+      );
+      await sql(
+        one,
+        "set synchronous_commit = on; insert into public.kept values (2, 'replicated'); set synchronous_commit = local",
+      );
       const result = await cut(two);
       figures['cutMs'] = Math.round(result.tookMs);
       expect(result.running).toBe(true);
@@ -170,10 +213,21 @@ for (const version of TESTED_VERSIONS) {
 
     test('while replay is paused the cut is done all the same, and the position is after what was received', async () => {
       await sql(two, 'select pg_wal_replay_pause()');
-      await waitUntil('a pause', async () => (await sql<{ state: string }>(two, 'select pg_get_wal_replay_pause_state() as state'))[0]?.state === 'paused');
+      await waitUntil(
+        'a pause',
+        async () =>
+          (await sql<{ state: string }>(two, 'select pg_get_wal_replay_pause_state() as state'))[0]?.state ===
+          'paused',
+      );
       await sql(one, "insert into public.kept values (4, 'received while paused')");
       const [written] = await sql<{ lsn: string }>(one, 'select pg_current_wal_flush_lsn()::text as lsn');
-      await waitUntil('flushed', async () => (await sql<{ done: boolean }>(two, `select pg_last_wal_receive_lsn() >= '${written?.lsn}' as done`))[0]?.done === true);
+      await waitUntil(
+        'flushed',
+        async () =>
+          (
+            await sql<{ done: boolean }>(two, `select pg_last_wal_receive_lsn() >= '${written?.lsn}' as done`)
+          )[0]?.done === true,
+      );
       await cut(two);
       expect(receivers(two)).toBe(0);
       await positionOf(two);
@@ -197,7 +251,12 @@ for (const version of TESTED_VERSIONS) {
       await follow(two, one);
       await isStreaming(one, 'two');
       await hasCaughtUp(two, one);
-      const reader = new pg.Client({ host: two.socketDirectory, port: two.port, user: 'sentinel', database: 'postgres' });
+      const reader = new pg.Client({
+        host: two.socketDirectory,
+        port: two.port,
+        user: 'sentinel',
+        database: 'postgres',
+      });
       reader.on('error', () => undefined);
       await reader.connect();
       await reader.query('begin isolation level repeatable read; select * from public.kept');
@@ -206,7 +265,10 @@ for (const version of TESTED_VERSIONS) {
       const [written] = await sql<{ lsn: string }>(one, 'select pg_current_wal_flush_lsn()::text as lsn');
       await waitUntil(
         'flushed',
-        async () => (await sql<{ done: boolean }>(two, `select pg_last_wal_receive_lsn() >= '${written?.lsn}' as done`))[0]?.done === true,
+        async () =>
+          (
+            await sql<{ done: boolean }>(two, `select pg_last_wal_receive_lsn() >= '${written?.lsn}' as done`)
+          )[0]?.done === true,
       );
       await cut(two);
       const startedMs = performance.now();
@@ -222,7 +284,9 @@ for (const version of TESTED_VERSIONS) {
       const postmaster = findPostmaster(two.dataDirectory);
       const receiver = childProcesses(postmaster?.pid ?? 0).find((child) => child.kind === 'walreceiver');
       process.kill(receiver?.pid ?? 0, 'SIGSTOP');
-      await expect(cutUpstream({ ...two, owner: two.user.owner, timeoutMs: 300 })).rejects.toThrow(/cannot cut .* stop PostgreSQL instead/);
+      await expect(cutUpstream({ ...two, owner: two.user.owner, timeoutMs: 300 })).rejects.toThrow(
+        /cannot cut .* stop PostgreSQL instead/,
+      );
       process.kill(receiver?.pid ?? 0, 'SIGCONT');
       await cut(two);
       await positionOf(two);
@@ -230,7 +294,14 @@ for (const version of TESTED_VERSIONS) {
 
     test('fillers that lead nowhere are removed at the next start, which they would prevent', async () => {
       expect(await predictTimeline(two.dataDirectory, timeline(1))).toBe(2);
-      expect(await placeFillers({ dataDirectory: two.dataDirectory, current: timeline(1), assigned: timeline(4), owner: two.user.owner })).toEqual([2, 3]);
+      expect(
+        await placeFillers({
+          dataDirectory: two.dataDirectory,
+          current: timeline(1),
+          assigned: timeline(4),
+          owner: two.user.owner,
+        }),
+      ).toEqual([2, 3]);
       expect(await predictTimeline(two.dataDirectory, timeline(1))).toBe(4);
       await stop(two);
       await start(two);
@@ -246,11 +317,20 @@ for (const version of TESTED_VERSIONS) {
       const end = await readWalEnd(one);
       expect(end.timeline).toBe(1);
       expect(end.position).toBeGreaterThan(position.position);
-      const promotion = await promotePostgres({ ...two, current: timeline(1), assigned: timeline(5), timeoutMs: LIMIT_MS });
+      const promotion = await promotePostgres({
+        ...two,
+        current: timeline(1),
+        assigned: timeline(5),
+        timeoutMs: LIMIT_MS,
+      });
       figures['promoteMs'] = Math.round(promotion.tookMs);
       expect(promotion).toMatchObject({ timeline: 5, parent: 1, switchLsn: position.position });
-      expect(await listHistories(two.dataDirectory)).toEqual([2, 3, 4, 5].map((number) => ({ timeline: number, empty: number < 5 })));
-      await expect(promotePostgres({ ...two, current: timeline(1), assigned: timeline(5), timeoutMs: LIMIT_MS })).resolves.toMatchObject({ timeline: 5 });
+      expect(await listHistories(two.dataDirectory)).toEqual(
+        [2, 3, 4, 5].map((number) => ({ timeline: number, empty: number < 5 })),
+      );
+      await expect(
+        promotePostgres({ ...two, current: timeline(1), assigned: timeline(5), timeoutMs: LIMIT_MS }),
+      ).resolves.toMatchObject({ timeline: 5 });
       await configure(two, { synchronousStandbys: { kind: 'alone' } });
       const startedMs = performance.now();
       await follow(three, two);
@@ -281,8 +361,11 @@ for (const version of TESTED_VERSIONS) {
       expect(rows.map((row) => row.id)).toEqual([1, 2, 3, 4, 5, 7, 8]);
     });
 
-    test('the end of a primary\'s WAL is read from its files as crash recovery finds it', async () => {
-      await sql(two, 'insert into public.kept select g, repeat(md5(g::text), 40) from generate_series(100, 30000) g');
+    test("the end of a primary's WAL is read from its files as crash recovery finds it", async () => {
+      await sql(
+        two,
+        'insert into public.kept select g, repeat(md5(g::text), 40) from generate_series(100, 30000) g',
+      );
       await sql(two, 'select pg_switch_wal()');
       await sql(two, "insert into public.kept values (9, 'after a switch')");
       await stop(two, 0);
@@ -311,7 +394,12 @@ for (const version of TESTED_VERSIONS) {
     test('a promoted node that crashes before its first checkpoint reports its new timeline', async () => {
       await cut(three);
       const { timeline: current } = await positionOf(three);
-      const promotion = await promotePostgres({ ...three, current, assigned: timeline(9), timeoutMs: LIMIT_MS });
+      const promotion = await promotePostgres({
+        ...three,
+        current,
+        assigned: timeline(9),
+        timeoutMs: LIMIT_MS,
+      });
       await stop(three, 0);
       const end = await readWalEnd(three);
       expect(end.timeline).toBe(9);
@@ -326,13 +414,21 @@ for (const version of TESTED_VERSIONS) {
       await writeFile(join(directory, 'pg_rewind'), '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 });
       const binaries = { ...at.binaries, directory, has: { ...at.binaries.has, pgRewind: true } };
       const abort = new AbortController();
-      const rewinding = rewindPostgres({ ...one, binaries, source: upstreamOf(two, 'x'), timeoutMs: LIMIT_MS, signal: abort.signal });
+      const rewinding = rewindPostgres({
+        ...one,
+        binaries,
+        source: upstreamOf(two, 'x'),
+        timeoutMs: LIMIT_MS,
+        signal: abort.signal,
+      });
       rewinding.catch(() => undefined);
       await waitUntil('a rewind', () => isRewindInterrupted(one.dataDirectory));
       abort.abort(new Error('killed'));
       await expect(rewinding).rejects.toThrow('killed');
       expect(await isRewindInterrupted(one.dataDirectory)).toBe(true);
-      await expect(rewindPostgres({ ...one, binaries, source: upstreamOf(two, 'x'), timeoutMs: LIMIT_MS })).rejects.toThrow(/clone instead/);
+      await expect(
+        rewindPostgres({ ...one, binaries, source: upstreamOf(two, 'x'), timeoutMs: LIMIT_MS }),
+      ).rejects.toThrow(/clone instead/);
       await expect(start(one)).rejects.toThrow(/clone it/);
       await clone(one, two, 'protocol');
       expect(await isRewindInterrupted(one.dataDirectory)).toBe(false);

@@ -57,7 +57,9 @@ const EXTRA = new Map(
 );
 
 /** 14 and 17 come from npm, 15 from Debian; `PG_SENTINEL_TEST_BIN="18=/dir/bin,16=/other"` adds or replaces. */
-export const TESTED_VERSIONS: readonly number[] = [...new Set([14, 15, 17, ...[...EXTRA.keys()].map(Number)])].toSorted((a, b) => a - b);
+export const TESTED_VERSIONS: readonly number[] = [
+  ...new Set([14, 15, 17, ...[...EXTRA.keys()].map(Number)]),
+].toSorted((a, b) => a - b);
 
 /** Undefined where the version is not installed here. As root, PostgreSQL runs as `osUser`. */
 export async function openPlace(version: number, osUser?: string): Promise<Place | undefined> {

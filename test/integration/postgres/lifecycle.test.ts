@@ -9,11 +9,32 @@ import { startPostgres, stopPostgres, watchPostmaster } from '../../../src/postg
 import { readMember } from '../../../src/postgres/member.ts';
 import { readControlData } from '../../../src/postgres/control-data.ts';
 import { nodeId } from '../../../src/base/ids.ts';
-import { allGone, childProcesses, findPostmaster, instanceProcesses, isAlive, readPostmasterFile } from '../../../src/postgres/processes.ts';
+import {
+  allGone,
+  childProcesses,
+  findPostmaster,
+  instanceProcesses,
+  isAlive,
+  readPostmasterFile,
+} from '../../../src/postgres/processes.ts';
 import { openSession } from '../../../src/postgres/session.ts';
 import { overriddenSettings, ourSettings, removeOverrides } from '../../../src/postgres/settings.ts';
 import { createSlot, dropSlot, listSlots, setUpPrimary } from '../../../src/postgres/sql.ts';
-import { configure, LIMIT_MS, logOf, openPlace, PROBE, QUERY, REPLICATION, sql, start, startPrimary, stop, type Instance, type Place } from './instances.ts';
+import {
+  configure,
+  LIMIT_MS,
+  logOf,
+  openPlace,
+  PROBE,
+  QUERY,
+  REPLICATION,
+  sql,
+  start,
+  startPrimary,
+  stop,
+  type Instance,
+  type Place,
+} from './instances.ts';
 
 const run = promisify(execFile);
 const place: Place | undefined = await openPlace(15);
@@ -28,7 +49,9 @@ describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () =>
 
   test('pg_controldata says the same as our reading of pg_control', async () => {
     await stop(one);
-    const { stdout } = await run(join(at.binaries.directory, 'pg_controldata'), ['-D', one.dataDirectory], { env: { LC_ALL: 'C' } });
+    const { stdout } = await run(join(at.binaries.directory, 'pg_controldata'), ['-D', one.dataDirectory], {
+      env: { LC_ALL: 'C' },
+    });
     const control = await readControlData(one.dataDirectory);
     expect(stdout).toContain(`Database system identifier:           ${control.systemIdentifier}\n`);
     expect(stdout).toMatch(new RegExp(`Database cluster state: +${control.state}\n`));
@@ -59,14 +82,21 @@ describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () =>
     expect(memory).toBeTypeOf('number');
     const exits: string[] = [];
     watchPostmaster({ dataDirectory: one.dataDirectory, postgres, onExit: () => exits.push('parent') });
-    watchPostmaster({ dataDirectory: one.dataDirectory, postgres: { ...postgres, child: undefined }, onExit: () => exits.push('other') });
+    watchPostmaster({
+      dataDirectory: one.dataDirectory,
+      postgres: { ...postgres, child: undefined },
+      onExit: () => exits.push('other'),
+    });
     // A frozen backend outlives its postmaster.
     const backend = childProcesses(postgres.pid).find((child) => child.title.includes('sentinel postgres'));
     process.kill(backend?.pid ?? 0, 'SIGSTOP');
     process.kill(postgres.pid, 'SIGKILL');
     await until({ what: 'exit seen', timeoutMs: LIMIT_MS, everyMs: 5 }, () => exits.length === 2);
     expect(findPostmaster(one.dataDirectory)).toBeUndefined();
-    expect(allGone({ dataDirectory: one.dataDirectory, sharedMemoryId: memory })).toMatchObject({ gone: false, pids: [backend?.pid] });
+    expect(allGone({ dataDirectory: one.dataDirectory, sharedMemoryId: memory })).toMatchObject({
+      gone: false,
+      pids: [backend?.pid],
+    });
     await expect(start(one)).rejects.toThrow(/processes of an earlier one are left/);
     expect(await stop(one)).toMatchObject({ how: 'killed' });
     expect(allGone({ dataDirectory: one.dataDirectory, sharedMemoryId: memory })).toEqual({ gone: true });
@@ -77,7 +107,12 @@ describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () =>
   test('a frozen postmaster is killed when the gentle ways have had their time', async () => {
     const pid = findPostmaster(one.dataDirectory)?.pid ?? 0;
     process.kill(pid, 'SIGSTOP');
-    const stopped = await stopPostgres({ dataDirectory: one.dataDirectory, fastMs: 100, immediateMs: 100, killMs: LIMIT_MS });
+    const stopped = await stopPostgres({
+      dataDirectory: one.dataDirectory,
+      fastMs: 100,
+      immediateMs: 100,
+      killMs: LIMIT_MS,
+    });
     expect(stopped.how).toBe('killed');
     expect(instanceProcesses(one.dataDirectory)).toEqual([]);
     await start(one);
@@ -93,13 +128,22 @@ describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () =>
 
   test('the session reports its loss at once and comes back by itself', async () => {
     const lost: string[] = [];
-    const session = openSession({ socketDirectory: one.socketDirectory, port: one.port, superuser: 'sentinel', onLost: (error) => lost.push(error.message) });
+    const session = openSession({
+      socketDirectory: one.socketDirectory,
+      port: one.port,
+      superuser: 'sentinel',
+      onLost: (error) => lost.push(error.message),
+    });
     await session.query('select 1', [], QUERY);
-    expect(await session.query("select current_setting('synchronous_commit') as value", [], QUERY)).toEqual([{ value: 'local' }]);
+    expect(await session.query("select current_setting('synchronous_commit') as value", [], QUERY)).toEqual([
+      { value: 'local' },
+    ]);
     await sql(one, `select pg_terminate_backend(${session.backendPid})`);
     await until({ what: 'loss', timeoutMs: LIMIT_MS, everyMs: 2 }, () => lost.length > 0);
     expect(await session.query('select 2 as two', [], QUERY)).toEqual([{ two: 2 }]);
-    await expect(session.query('select pg_sleep(30)', [], { timeoutMs: 100 })).rejects.toThrow(/no result within/);
+    await expect(session.query('select pg_sleep(30)', [], { timeoutMs: 100 })).rejects.toThrow(
+      /no result within/,
+    );
     await expect(session.query('select nonsense', [], QUERY)).rejects.toThrow(/nonsense/);
     expect(await session.query('select 3 as three', [], QUERY)).toEqual([{ three: 3 }]);
     await session.close();
@@ -114,7 +158,10 @@ describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () =>
     await setUpPrimary({ session: one.session, replication: REPLICATION, probe: PROBE, query: QUERY });
     expect(await nextId()).toBe(before);
     await sql(one, 'set role probe');
-    await sql(one, "insert into pg_sentinel.heartbeat (peer, beat) values ('a', 1) on conflict (peer) do update set beat = 2");
+    await sql(
+      one,
+      "insert into pg_sentinel.heartbeat (peer, beat) values ('a', 1) on conflict (peer) do update set beat = 2",
+    );
     await sql(one, 'reset role');
   });
 
@@ -133,7 +180,9 @@ describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () =>
     expect([...(await overriddenSettings(options))]).toEqual([['synchronous_standby_names', 'anybody']]);
     await removeOverrides({ dataDirectory: one.dataDirectory, keys: options.ours, owner: one.user.owner });
     expect((await overriddenSettings(options)).size).toBe(0);
-    expect(await readFile(join(one.dataDirectory, 'postgresql.auto.conf'), 'utf8')).toContain("work_mem = '5MB'");
+    expect(await readFile(join(one.dataDirectory, 'postgresql.auto.conf'), 'utf8')).toContain(
+      "work_mem = '5MB'",
+    );
   });
 
   test('the files belong to the user PostgreSQL runs as, and the member file names the node', async () => {
@@ -142,9 +191,15 @@ describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () =>
       expect([name, uid, mode & 0o777]).toEqual([name, one.user.uid, 0o600]);
     }
     const { systemIdentifier } = await readControlData(one.dataDirectory);
-    const member = await readMember({ dataDirectory: one.dataDirectory, node: nodeId('one'), systemIdentifier });
+    const member = await readMember({
+      dataDirectory: one.dataDirectory,
+      node: nodeId('one'),
+      systemIdentifier,
+    });
     expect(member?.memberId).toMatch(/^one_[0-9a-f]{8}$/);
-    expect(await readMember({ dataDirectory: one.dataDirectory, node: nodeId('two'), systemIdentifier })).toBeUndefined();
+    expect(
+      await readMember({ dataDirectory: one.dataDirectory, node: nodeId('two'), systemIdentifier }),
+    ).toBeUndefined();
   });
 
   test('PostgreSQL outlives the process that started it, also when that is an ordinary user', async () => {
@@ -154,8 +209,14 @@ describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () =>
     const compiled = join(directory, 'compiled');
     const project = {
       extends: join(root, 'tsconfig.base.json'),
-      compilerOptions: { rootDir: join(root, 'src'), outDir: compiled, typeRoots: [join(root, 'node_modules/@types')] },
-      files: ['lifecycle.ts', 'initdb.ts', 'os-user.ts', 'binaries.ts', 'settings.ts'].map((name) => join(root, 'src/postgres', name)),
+      compilerOptions: {
+        rootDir: join(root, 'src'),
+        outDir: compiled,
+        typeRoots: [join(root, 'node_modules/@types')],
+      },
+      files: ['lifecycle.ts', 'initdb.ts', 'os-user.ts', 'binaries.ts', 'settings.ts'].map((name) =>
+        join(root, 'src/postgres', name),
+      ),
     };
     await writeFile(join(directory, 'tsconfig.json'), JSON.stringify(project));
     await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', directory]);
@@ -164,9 +225,18 @@ describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () =>
     await writeFile(join(directory, 'start.js'), STARTER);
     const asRoot = process.getuid?.() === 0;
     if (asRoot) await run('chown', ['-R', `${one.user.uid}:${one.user.gid}`, directory]);
-    const argv = [process.execPath, join(directory, 'start.js'), at.binaries.directory, data, String(one.port + 1)];
+    const argv = [
+      process.execPath,
+      join(directory, 'start.js'),
+      at.binaries.directory,
+      data,
+      String(one.port + 1),
+    ];
     const child = asRoot
-      ? spawn('setpriv', [`--reuid=${one.user.uid}`, `--regid=${one.user.gid}`, '--clear-groups', ...argv], { cwd: '/', stdio: ['ignore', 'pipe', 'pipe'] })
+      ? spawn('setpriv', [`--reuid=${one.user.uid}`, `--regid=${one.user.gid}`, '--clear-groups', ...argv], {
+          cwd: '/',
+          stdio: ['ignore', 'pipe', 'pipe'],
+        })
       : spawn(argv[0] ?? '', argv.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     child.stdout.on('data', (chunk) => (output += String(chunk)));
@@ -181,7 +251,12 @@ describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () =>
       const session = openSession({ socketDirectory: data, port: one.port + 1, superuser: 'sentinel' });
       expect(await session.query('select 1 as one', [], QUERY)).toEqual([{ one: 1 }]);
       await session.close();
-      const found = await startPostgres({ ...one, dataDirectory: data, waitFor: 'accepting', timeoutMs: LIMIT_MS });
+      const found = await startPostgres({
+        ...one,
+        dataDirectory: data,
+        waitFor: 'accepting',
+        timeoutMs: LIMIT_MS,
+      });
       expect(found.child).toBeUndefined();
     } finally {
       await stopPostgres({ dataDirectory: data, fastMs: LIMIT_MS, immediateMs: 1000, killMs: LIMIT_MS });
