@@ -80,7 +80,7 @@ describe.skipIf(reason !== undefined)(
           '  if [ -d "$PROJECT/$each" ]; then mkdir -p "$ROOT/root/checkout/$each"; else touch "$ROOT/root/checkout/$each"; fi',
           '  mount --bind "$PROJECT/$each" "$ROOT/root/checkout/$each"',
           'done',
-          'chroot "$ROOT" /bin/sh -c "cd /root/checkout && exec /usr/bin/node dist/demo/main.js --json"',
+          'chroot "$ROOT" /bin/sh -c "cd ~/checkout && exec /usr/bin/node dist/demo/main.js --json"',
           'set -- "$ROOT"/tmp/*',
           'if [ -e "$1" ]; then echo "left behind: $*" >&2; exit 9; fi',
         ].join('\n');
@@ -90,6 +90,7 @@ describe.skipIf(reason !== undefined)(
           {
             ROOT: root,
             PROJECT,
+            HOME: '/root',
             PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
             TMPDIR: '/tmp',
           },
