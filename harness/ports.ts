@@ -7,16 +7,27 @@ const FIRST_PORT = 12_000;
 const LAST_PORT = 31_000;
 const TRY_COUNT_MAX = 500;
 
+/** Test workers that run side by side draw from different ports: one must not take what another has found free. */
+const LANE_COUNT = 4;
+const LANE = Number(process.env['VITEST_POOL_ID'] ?? 0) % LANE_COUNT;
+
 /** `count` different ports of 127.0.0.1 that nobody listens on now. */
 export async function freePorts(count: number): Promise<number[]> {
   const ports = new Set<number>();
   for (let tries = 0; ports.size < count; tries++) {
     if (tries >= TRY_COUNT_MAX)
       throw new Error(`found only ${ports.size} of ${count} free ports from ${FIRST_PORT} to ${LAST_PORT}`);
-    const port = randomInt(FIRST_PORT, LAST_PORT);
+    const port = LANE_COUNT * randomInt(FIRST_PORT / LANE_COUNT, LAST_PORT / LANE_COUNT) + LANE;
     if (!ports.has(port) && (await isFree(port))) ports.add(port);
   }
   return [...ports];
+}
+
+/** One such port. */
+export async function freePort(): Promise<number> {
+  const [port] = await freePorts(1);
+  if (port === undefined) throw new Error('asked for one port, got none');
+  return port;
 }
 
 /** Whether 127.0.0.1:`port` can be bound now. */

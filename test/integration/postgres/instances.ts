@@ -1,9 +1,9 @@
 // Real PostgreSQL instances in temporary directories for the tests of this folder. Everything started is ended, by pid,
 // whatever a test does.
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../../../harness/ports.ts';
 import { nodeId, type MemberId } from '../../../src/base/ids.ts';
 import { findBinaries, type Binaries } from '../../../src/postgres/binaries.ts';
 import { readControlData } from '../../../src/postgres/control-data.ts';
@@ -212,19 +212,4 @@ async function binariesOf(version: number, user: OsUser): Promise<Binaries | und
           })
   ).catch(() => undefined);
   return found?.version === version ? found : undefined;
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() =>
-        address !== null && typeof address === 'object'
-          ? resolve(address.port)
-          : reject(new Error('no port')),
-      );
-    });
-  });
 }
