@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { membershipOf } from './testing/codec.ts';
 import {
   acknowledges,
   appendRequest,
@@ -13,6 +14,7 @@ import {
   P3,
   P4,
   peerUnderTest,
+  snapshotAt,
 } from './testing/peer.ts';
 
 describe('a leader', () => {
@@ -61,6 +63,20 @@ describe('a follower', () => {
     expect(committedIn(follower.receive(P2, heartbeat))).toEqual([1, 2]);
     expect(committedIn(follower.receive(P2, { ...heartbeat, commitIndex: at(1) }))).toEqual([]);
     expect(follower.raft.commitIndex).toBe(2);
+  });
+
+  test('that joins passes over a heartbeat that counts on entries of a former member of its name', () => {
+    const follower = peerUnderTest({ membership: membershipOf([]), term: 2 });
+    const heartbeat = { kind: 'heartbeat-request', term: of(2), commitIndex: at(5), round: 1 } as const;
+    expect(follower.receive(P2, heartbeat).filter(({ kind }) => kind === 'send')).toEqual([]);
+    expect(follower.raft.commitIndex).toBe(0);
+  });
+
+  test('does not miss what its snapshot stands for', () => {
+    const follower = peerUnderTest({ snapshot: snapshotAt(5, 1), term: 2 });
+    const heartbeat = { kind: 'heartbeat-request', term: of(2), commitIndex: at(5), round: 1 } as const;
+    expect(committedIn(follower.receive(P2, heartbeat))).toEqual([]);
+    expect(() => follower.receive(P2, { ...heartbeat, commitIndex: at(6) })).toThrow(/entries were lost/);
   });
 
   test('stops when the leader counts on entries that it does not have: its disk lost them', () => {

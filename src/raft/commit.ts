@@ -15,7 +15,12 @@ export function advanceLeaderCommit(raft: Raft): void {
     voter === raft.self ? raft.durability.durableIndex : (leading.progress.get(voter)?.match ?? 0),
   );
   const candidate = logIndex(reached);
-  if (candidate > raft.commitIndex && matchesAt(raft.log, candidate, raft.term)) commitTo(raft, candidate);
+  if (candidate <= raft.commitIndex) return;
+  if (!matchesAt(raft.log, candidate, raft.term)) {
+    // mark: earlier-term-waits
+    return;
+  }
+  commitTo(raft, candidate);
 }
 
 /** On a follower: commits what the leader has committed, as far as our log is known to equal the leader's. */
@@ -29,7 +34,8 @@ export function hasCommittedInTerm(raft: Raft): boolean {
   return raft.leading !== undefined && raft.commitIndex >= raft.leading.termStartIndex;
 }
 
-function commitTo(raft: Raft, index: LogIndex): void {
+/** Emits the entries up to `index` as committed; they must be in the log. */
+export function commitTo(raft: Raft, index: LogIndex): void {
   assert(
     index <= lastIndex(raft.log),
     () => `commit ${index} is beyond the log, which ends at ${lastIndex(raft.log)}`,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
+  acknowledges,
   appendRequest,
   at,
   entry,
@@ -108,6 +109,21 @@ describe('messages', () => {
 });
 
 describe('a peer whose disk does not answer', () => {
+  test('is given the time that a snapshot takes, ten megabytes a second, and no more', () => {
+    const leader = leaderUnderTest({ settings: { keptEntries: 0 } });
+    for (const from of [P2, P3]) acknowledges(leader, from, 1);
+    leader.step({ kind: 'snapshot-taken', index: at(1), data: new Uint8Array(20_000_000) });
+    for (let elapsedMs = 0; elapsedMs < 3500; elapsedMs += 100) {
+      leader.wait(100);
+      leader.receive(P2, { kind: 'heartbeat-reply', term: of(1), round: 0 });
+      leader.tick();
+      expect(leader.raft.durability.stalled).toBe(false);
+    }
+    leader.wait(100);
+    leader.tick();
+    expect([leader.raft.role, leader.raft.durability.stalled]).toEqual(['follower', true]);
+  });
+
   test('leaves the lead after three election timeouts, although its followers answer, and stands again only when it is well', () => {
     const leader = leaderUnderTest();
     leader.step({ kind: 'propose', proposalId: 'a', data: new Uint8Array(1) });

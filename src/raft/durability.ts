@@ -4,12 +4,16 @@
 import { assert } from '../base/assert.ts';
 import { logIndex } from '../base/ids.ts';
 import type { LogIndex, PeerId } from '../base/ids.ts';
+import { proposalIdOf } from './attempt.ts';
 import { entriesBetween, lastIndex, truncateFrom } from './log.ts';
-import type { Durability, HeldMessage, Raft } from './state.ts';
-import type { RaftMessage, RefusalReason } from './types.ts';
+import { noteTruncated } from './membership.ts';
+import type { Durability, HeldMessage, InflightWrite, Raft } from './state.ts';
+import type { PersistedSnapshot, RaftMessage, RefusalReason } from './types.ts';
 
 /** A write older than this many election timeouts means that the disk does not answer. */
 const STALL_ELECTION_TIMEOUTS = 3;
+/** What a healthy disk writes at the least: a snapshot is given that much more time. */
+const SNAPSHOT_BYTES_PER_MS = 10_000;
 
 export function createDurability(lastDurableIndex: LogIndex): Durability {
   return {
@@ -17,6 +21,7 @@ export function createDurability(lastDurableIndex: LogIndex): Durability {
     durableTicket: 0,
     durableIndex: lastDurableIndex,
     unissuedIndex: logIndex(lastDurableIndex + 1),
+    snapshot: undefined,
     hardStateDirty: false,
     hardStateTicket: 0,
     writes: [],
@@ -41,8 +46,12 @@ export function sendAfterDurable(raft: Raft, to: PeerId, message: RaftMessage, i
   const held: HeldMessage = { to, message, term: raft.term, afterTicket, afterIndex: index };
   const replaced = durability.held.findIndex((other) => supersedes(held, other));
   if (replaced >= 0) durability.held.splice(replaced, 1);
-  if (durability.held.length < raft.settings.maxPendingProposals) durability.held.push(held);
-  else dropMessage(raft, message, 'queue-full');
+  if (durability.held.length < raft.settings.maxPendingProposals) {
+    durability.held.push(held);
+  } else {
+    // mark: held-messages-full
+    dropMessage(raft, message, 'queue-full');
+  }
 }
 
 /** Repeated answers that wait for the same write are kept once, so that a hung disk does not fill the memory. */
@@ -66,37 +75,76 @@ export function dropHeld(raft: Raft): void {
 /** Any message may be lost, but a proposal of ours that was never sent certainly reached nobody, which is worth saying. */
 function dropMessage(raft: Raft, message: RaftMessage, reason: RefusalReason): void {
   if (message.kind === 'propose')
-    raft.effects.push({ kind: 'proposal-refused', proposalId: message.proposalId, reason });
+    raft.effects.push({ kind: 'proposal-refused', proposalId: proposalIdOf(message.proposalId), reason });
 }
 
 /** Truncates the log from `index`, in memory and in the credit of every write under way (ABA). */
 export function truncateLog(raft: Raft, index: LogIndex): void {
   assert(index > raft.commitIndex, () => `cannot truncate from ${index}: ${raft.commitIndex} is committed`);
+  // mark: log-truncated
   truncateFrom(raft.log, index);
+  withdrawCredit(raft, logIndex(index - 1));
+  noteTruncated(raft, index);
+}
+
+/** What any write made or makes durable above `kept` is not what the log holds there any more. */
+export function withdrawCredit(raft: Raft, kept: LogIndex): void {
   const { durability } = raft;
-  const kept = logIndex(index - 1);
   if (durability.durableIndex > kept) durability.durableIndex = kept;
-  if (durability.unissuedIndex > index) durability.unissuedIndex = index;
+  if (durability.unissuedIndex > kept + 1) durability.unissuedIndex = logIndex(kept + 1);
   for (const write of durability.writes) {
-    if (write.lastIndex > kept) write.lastIndex = kept;
+    if (write.lastIndex <= kept) continue;
+    // mark: write-under-way-replaced
+    write.lastIndex = kept;
   }
+}
+
+/**
+ * To be called before the log changes under a snapshot at `index`: what the snapshot does not replace must be on its way to
+ * the disk, and a `persist` effect carries one snapshot at most.
+ */
+export function issueBeforeSnapshot(raft: Raft, index: LogIndex): void {
+  const { snapshot, unissuedIndex } = raft.durability;
+  if (snapshot === undefined && unissuedIndex > Math.min(index, lastIndex(raft.log))) return;
+  // mark: persist-before-snapshot
+  issuePersist(raft);
+}
+
+/** Has the next `persist` effect carry the snapshot. */
+export function persistSnapshot(raft: Raft, snapshot: PersistedSnapshot): void {
+  const { durability } = raft;
+  assert(durability.snapshot === undefined, 'a snapshot would be forgotten before it is written');
+  durability.snapshot = snapshot;
+  if (snapshot.replacesLog) durability.unissuedIndex = logIndex(snapshot.base.index + 1);
+  assert(
+    durability.unissuedIndex > snapshot.base.index,
+    () => `the log up to ${snapshot.base.index} was compacted before it was issued`,
+  );
 }
 
 /** Issues one `persist` effect for everything that changed since the last one: a batch shares one write. */
 export function issuePersist(raft: Raft): void {
   const { durability } = raft;
+  const { hardStateDirty, snapshot, unissuedIndex } = durability;
   const last = lastIndex(raft.log);
-  if (!durability.hardStateDirty && durability.unissuedIndex > last) return;
+  if (!hardStateDirty && unissuedIndex > last && snapshot === undefined) return;
   durability.issuedTicket += 1;
-  if (durability.hardStateDirty) durability.hardStateTicket = durability.issuedTicket;
-  durability.writes.push({ ticket: durability.issuedTicket, issuedAtMs: raft.nowMs, lastIndex: last });
+  if (hardStateDirty) durability.hardStateTicket = durability.issuedTicket;
+  durability.writes.push({
+    ticket: durability.issuedTicket,
+    issuedAtMs: raft.nowMs,
+    snapshotBytes: snapshot?.snapshot.data.length ?? 0,
+    lastIndex: last,
+  });
   raft.effects.push({
     kind: 'persist',
     ticket: durability.issuedTicket,
     hardState: { term: raft.term, votedFor: raft.votedFor },
-    entries: entriesBetween(raft.log, durability.unissuedIndex, last),
+    entries: entriesBetween(raft.log, unissuedIndex, last),
+    snapshot,
   });
   durability.hardStateDirty = false;
+  durability.snapshot = undefined;
   durability.unissuedIndex = logIndex(last + 1);
 }
 
@@ -151,15 +199,23 @@ export function isHardStateDurable(raft: Raft): boolean {
  */
 export function watchDisk(raft: Raft): 'stalled' | 'recovered' | 'unchanged' {
   const { durability } = raft;
-  const oldest = durability.writes[0];
-  const ageMs = oldest === undefined ? 0 : raft.nowMs - oldest.issuedAtMs;
-  if (!durability.stalled && ageMs > STALL_ELECTION_TIMEOUTS * raft.settings.electionMs) {
+  const overdueMs = overdueMsOf(raft, durability.writes[0]);
+  if (!durability.stalled && overdueMs > STALL_ELECTION_TIMEOUTS * raft.settings.electionMs) {
+    // mark: disk-stalled
     durability.stalled = true;
     return 'stalled';
   }
-  if (durability.stalled && ageMs <= raft.settings.electionMs) {
+  if (durability.stalled && overdueMs <= raft.settings.electionMs) {
+    // mark: disk-well-again
     durability.stalled = false;
     return 'recovered';
   }
   return 'unchanged';
+}
+
+/** Age of the write, less the time that its snapshot may take. */
+function overdueMsOf(raft: Raft, write: InflightWrite | undefined): number {
+  return write === undefined
+    ? 0
+    : raft.nowMs - write.issuedAtMs - write.snapshotBytes / SNAPSHOT_BYTES_PER_MS;
 }

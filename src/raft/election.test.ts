@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest';
+import { membershipOf } from './testing/codec.ts';
 import {
   acknowledges,
   appendRequest,
   at,
+  configEntry,
   leaderUnderTest,
   logOf,
   of,
@@ -80,6 +82,35 @@ describe('a vote', () => {
     later.wait(500);
     later.receive(P3, voteRequest(3));
     expect(later.raft.votedFor).toBe(P3);
+  });
+});
+
+describe('who is asked for a vote', () => {
+  const learnerOf = (voters: readonly (typeof P1)[]) => peerUnderTest({ voters, learners: [P1] });
+
+  test('answers by its log, whoever it is itself and whoever asks: either may know an older membership (§4.2.2)', () => {
+    const peer = learnerOf([P2, P3]);
+    expect(sentTo(peer.receive(P4, voteRequest(3, { preVote: true })), P4)).toEqual([
+      voteReply(3, true, true),
+    ]);
+    peer.receive(P4, voteRequest(3));
+    expect(sentTo(peer.persist(), P4)).toEqual([voteReply(3, true)]);
+  });
+
+  test('votes for nobody and enters no term while it knows of no membership', () => {
+    const peer = peerUnderTest({ membership: membershipOf([]) });
+    for (const preVote of [true, false]) {
+      expect(sentTo(peer.receive(P2, voteRequest(3, { preVote })), P2)).toEqual([
+        voteReply(0, false, preVote),
+      ]);
+    }
+    expect([peer.raft.term, peer.raft.votedFor]).toEqual([0, undefined]);
+    peer.wait(10_000);
+    expect(peer.tick()).toEqual([]);
+    peer.receive(P2, appendRequest(1, [0, 0], [configEntry(1, 1, membershipOf([P2, P3], [P1]))]));
+    peer.wait(1000);
+    peer.receive(P3, voteRequest(4));
+    expect(peer.raft.votedFor).toBe(P3);
   });
 });
 

@@ -4,6 +4,7 @@ import { term } from '../base/ids.ts';
 import type { PeerId } from '../base/ids.ts';
 import { isHardStateDurable, send } from './durability.ts';
 import { isUpToDate, lastIndex, lastTerm } from './log.ts';
+import { isChangePending, isJoining, isVoter, othersOf, previousMembership } from './membership.ts';
 import { tally } from './quorum.ts';
 import {
   becomeCandidate,
@@ -11,8 +12,6 @@ import {
   becomeLeader,
   becomePreCandidate,
   hasLiveLeader,
-  isVoter,
-  othersOf,
   resetElectionDeadline,
 } from './role.ts';
 import type { Raft } from './state.ts';
@@ -35,9 +34,18 @@ export function onTimeoutNow(raft: Raft, from: PeerId): void {
   stand(raft, { transfer: true });
 }
 
-/** Answers a request for a vote or pre-vote of any term. */
+/**
+ * Answers a request for a vote or pre-vote of any term. Whether one of us is a voter is not asked: either may know an older
+ * membership than the other, and it is for the candidate to count only voters (thesis §4.2.2).
+ */
 export function onVoteRequest(raft: Raft, from: PeerId, request: VoteRequest): void {
+  if (isJoining(raft)) {
+    // mark: vote-refused-joining
+    refuseVote(raft, from, request);
+    return;
+  }
   if (!request.transfer && hasLiveLeader(raft)) {
+    // mark: vote-refused-leader-lives
     refuseVote(raft, from, request);
     return;
   }
@@ -72,7 +80,10 @@ export function onVoteReply(raft: Raft, from: PeerId, reply: VoteReply): void {
   if (raft.ballot === undefined || !isVoter(raft, from)) return;
   if (reply.preVote !== (raft.role === 'pre-candidate')) return;
   const expectedTerm = reply.preVote && reply.granted ? raft.term + 1 : raft.term;
-  if (reply.term !== expectedTerm) return;
+  if (reply.term !== expectedTerm) {
+    // mark: vote-of-another-term
+    return;
+  }
   if (!raft.ballot.has(from)) raft.ballot.set(from, reply.granted);
   countBallot(raft);
 }
@@ -86,7 +97,13 @@ export function countOwnVote(raft: Raft): void {
 }
 
 function mayStand(raft: Raft): boolean {
-  return isVoter(raft, raft.self) && !raft.durability.stalled;
+  if (raft.durability.stalled) return false;
+  if (isVoter(raft, raft.self)) return true;
+  if (!isChangePending(raft) || !previousMembership(raft).voters.includes(raft.self)) return false;
+  // Our removal is in the log and perhaps nowhere else. It may take us to commit it: the others can have shorter logs, and
+  // then need our log, though not our vote (thesis §4.2.2).
+  // mark: removed-voter-stands
+  return true;
 }
 
 function mayVoteFor(raft: Raft, candidate: PeerId): boolean {
@@ -97,9 +114,13 @@ function countBallot(raft: Raft): void {
   if (raft.ballot === undefined) return;
   const outcome = tally(raft.membership.voters, raft.ballot);
   if (outcome === 'open') return;
-  if (outcome === 'lost') becomeFollower(raft, raft.term, undefined);
-  else if (raft.role === 'pre-candidate') stand(raft, { transfer: false });
-  else becomeLeader(raft);
+  if (outcome === 'lost') {
+    becomeFollower(raft, raft.term, undefined);
+  } else if (raft.role === 'pre-candidate') {
+    stand(raft, { transfer: false });
+  } else {
+    becomeLeader(raft);
+  }
 }
 
 function stand(raft: Raft, options: { readonly transfer: boolean }): void {

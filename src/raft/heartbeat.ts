@@ -25,7 +25,7 @@ export function beginRound(raft: Raft, leading: Leading): number {
 
 export function onHeartbeatReply(raft: Raft, leading: Leading, from: PeerId, reply: HeartbeatReply): void {
   const progress = leading.progress.get(from);
-  if (progress === undefined) return;
+  if (progress === undefined || reply.round < progress.firstRound) return;
   progress.activeAtMs = raft.nowMs;
   if (reply.round > progress.answeredRound) progress.answeredRound = reply.round;
   resumeAppends(raft, leading, from, progress);

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   appendEntry,
+  compactTo,
   createLog,
   entriesBetween,
   entriesFrom,
@@ -11,6 +12,7 @@ import {
   lastIndexOfTermAtMost,
   lastTerm,
   matchesAt,
+  restartAt,
   termAt,
   truncateFrom,
 } from './log.ts';
@@ -35,7 +37,7 @@ describe('a log', () => {
     const log = createLog(logOf(1, 2, 2));
     truncateFrom(log, at(2));
     expect(lastIndex(log)).toBe(1);
-    expect(() => truncateFrom(log, at(2))).toThrow(/the log ends at 1/);
+    expect(() => truncateFrom(log, at(2))).toThrow(/the log holds 1..1/);
   });
 
   test.each([
@@ -65,7 +67,57 @@ describe('a batch of entries', () => {
   test('between two indexes includes both', () => {
     expect(entriesBetween(log, at(2), at(3)).map(({ index }) => index)).toEqual([2, 3]);
     expect(entriesBetween(log, at(5), at(4))).toEqual([]);
-    expect(() => entriesBetween(log, at(3), at(5))).toThrow(/ends at 4/);
+    expect(() => entriesBetween(log, at(3), at(5))).toThrow(/holds 1..4/);
+  });
+});
+
+describe('a compacted log', () => {
+  const compacted = () => {
+    const log = createLog(logOf(1, 1, 2, 2, 4));
+    compactTo(log, at(3));
+    return log;
+  };
+
+  test('still knows the term of its base, and no longer what lies below', () => {
+    const log = compacted();
+    expect([2, 3, 4, 5, 6].map((index) => termAt(log, at(index)))).toEqual([undefined, 2, 2, 4, undefined]);
+    expect([lastIndex(log), lastTerm(log), log.entries.length]).toEqual([5, 4, 2]);
+    expect([
+      matchesAt(log, at(3), of(2)),
+      matchesAt(log, at(2), of(1)),
+      matchesAt(log, at(0), of(0)),
+    ]).toEqual([true, false, false]);
+  });
+
+  test('gives out and truncates only what it holds', () => {
+    const log = compacted();
+    expect(entriesFrom(log, at(4), { count: 9, bytes: 1e6 }).map(({ index }) => index)).toEqual([4, 5]);
+    expect(entriesBetween(log, at(4), at(5)).map(({ index }) => index)).toEqual([4, 5]);
+    expect(() => entriesFrom(log, at(3), { count: 9, bytes: 1e6 })).toThrow(/entry 3 is compacted away/);
+    expect(() => entriesBetween(log, at(3), at(4))).toThrow(/entries 3..4 are not/);
+    expect(() => truncateFrom(log, at(3))).toThrow(/cannot truncate from 3/);
+    expect(() => compactTo(log, at(2))).toThrow(/cannot compact to 2/);
+    truncateFrom(log, at(4));
+    expect([lastIndex(log), lastTerm(log)]).toEqual([3, 2]);
+    appendEntry(log, entry(4, 5));
+    expect(lastTerm(log)).toBe(5);
+  });
+
+  test('that is empty ends at its base', () => {
+    const log = compacted();
+    compactTo(log, at(5));
+    expect([lastIndex(log), lastTerm(log), log.entries]).toEqual([5, 4, []]);
+    expect(isUpToDate(log, at(4), of(4))).toBe(false);
+    restartAt(log, { index: at(9), term: of(6) });
+    expect([lastIndex(log), lastTerm(log), termAt(log, at(5))]).toEqual([9, 6, undefined]);
+  });
+
+  test('says only that an index lies below it where it cannot know better', () => {
+    const log = compacted();
+    expect(lastIndexOfTermAtMost(log, at(5), of(3))).toBe(4);
+    expect(lastIndexOfTermAtMost(log, at(4), of(2))).toBe(4);
+    expect(lastIndexOfTermAtMost(log, at(4), of(1))).toBe(2);
+    expect(lastIndexOfTermAtMost(log, at(2), of(1))).toBe(2);
   });
 });
 

@@ -21,14 +21,14 @@ const sent = (round: number, prevIndex: number, lastIndex: number, bytes = 10) =
 });
 
 function replicating(match: number): Progress {
-  const progress = createProgress(at(match + 1), 0);
+  const progress = createProgress({ next: at(match + 1), nowMs: 0 });
   recordMatch(progress, at(match));
   return progress;
 }
 
 describe('while probing', () => {
   test('one append is sent at a time, and next stays', () => {
-    const progress = createProgress(at(5), 0);
+    const progress = createProgress({ next: at(5), nowMs: 0 });
     expect(mayAppend(progress, settings)).toBe(true);
     recordAppend(progress, sent(1, 4, 6));
     expect(mayAppend(progress, settings)).toBe(false);
@@ -36,7 +36,7 @@ describe('while probing', () => {
   });
 
   test('a repeated probe is answered by any of its rounds, however slow the connection', () => {
-    const progress = createProgress(at(5), 0);
+    const progress = createProgress({ next: at(5), nowMs: 0 });
     for (const [round, lastIndex] of [
       [1, 6],
       [4, 8],
@@ -54,7 +54,7 @@ describe('while probing', () => {
   });
 
   test('an answer that matches lets it replicate, also where nothing was missing', () => {
-    const progress = createProgress(at(5), 0);
+    const progress = createProgress({ next: at(5), nowMs: 0 });
     recordMatch(progress, at(4));
     expect([progress.mode, progress.match, progress.next]).toEqual(['replicate', 4, 5]);
     backtrack(progress, at(5), at(5));

@@ -1,6 +1,7 @@
 // What the leader knows of one follower, and how much it may send it. Invariant: 0 <= match < next.
 // `probe` sends one message at a time until the logs are known to agree; `replicate` sends ahead of the answers
-// (pipelining), bounded by messages and by bytes. Must never move `match` back: what was durable there stays so (§5.3).
+// (pipelining), bounded by messages and by bytes; `snapshot` waits for the answer to one snapshot.
+// Must never move `match` back: what was durable there stays so (§5.3).
 import { assert } from '../base/assert.ts';
 import { logIndex } from '../base/ids.ts';
 import type { LogIndex } from '../base/ids.ts';
@@ -18,14 +19,28 @@ export interface InflightAppend {
   bytes: number;
 }
 
+/** The snapshot sent and not yet answered for. */
+export interface SnapshotUnderway {
+  readonly index: LogIndex;
+  readonly sentAtMs: number;
+  /** The network says that all of it is there, so that the answer cannot be long in coming. */
+  arrived: boolean;
+}
+
 export interface Progress {
-  mode: 'probe' | 'replicate';
+  mode: 'probe' | 'replicate' | 'snapshot';
+  /** Answers to earlier rounds are not for us: they come from a former membership of a peer of the same name. */
+  readonly firstRound: number;
   /** Last index known to be durable and equal to ours there. */
   match: LogIndex;
   /** Index of the next entry to send. */
   next: LogIndex;
   inflight: InflightAppend[];
   inflightBytes: number;
+  /** Present exactly while `mode` is `snapshot`. */
+  snapshot: SnapshotUnderway | undefined;
+  /** No snapshot before this moment: one that fails at once must not be repeated at once. */
+  snapshotDueMs: number;
   /** When it was last sent an append. */
   appendedAtMs: number;
   /** When it last answered us in this term. */
@@ -36,13 +51,21 @@ export interface Progress {
   commitTold: LogIndex;
 }
 
-export function createProgress(next: LogIndex, nowMs: number): Progress {
+export function createProgress(options: {
+  readonly next: LogIndex;
+  readonly nowMs: number;
+  readonly firstRound?: number;
+}): Progress {
+  const { next, nowMs } = options;
   return {
     mode: 'probe',
+    firstRound: options.firstRound ?? 0,
     match: logIndex(0),
     next,
     inflight: [],
     inflightBytes: 0,
+    snapshot: undefined,
+    snapshotDueMs: nowMs,
     appendedAtMs: nowMs,
     activeAtMs: nowMs,
     answeredRound: 0,
@@ -52,9 +75,15 @@ export function createProgress(next: LogIndex, nowMs: number): Progress {
 
 /** Whether entries may be sent now (flow control). Polls, which carry none, take nobody's place; each follows an append. */
 export function mayAppend(progress: Progress, settings: RaftSettings): boolean {
+  if (progress.mode === 'snapshot') return false;
   if (progress.mode === 'probe') return progress.inflight.length === 0;
+  if (progress.inflightBytes >= settings.maxInflightBytes) {
+    // mark: inflight-bytes-full
+    return false;
+  }
+  if (progress.inflight.length < settings.maxInflightAppends) return true;
   const appends = progress.inflight.filter((sent) => sent.lastIndex > sent.prevIndex).length;
-  return appends < settings.maxInflightAppends && progress.inflightBytes < settings.maxInflightBytes;
+  return appends < settings.maxInflightAppends;
 }
 
 /** Notes an append that was sent. In `replicate`, `next` moves ahead of the answer. */
@@ -85,11 +114,19 @@ export function recordAppend(
 
 /** The follower's log is durable and equal to ours up to `matchIndex`. True for ever in this term, however late it arrives. */
 export function recordMatch(progress: Progress, matchIndex: LogIndex): void {
-  if (matchIndex < progress.match) return;
+  if (matchIndex < progress.match) {
+    // mark: stale-match-ignored
+    return;
+  }
   progress.match = matchIndex;
-  if (progress.mode === 'probe') {
+  if (progress.snapshot !== undefined && matchIndex < progress.snapshot.index) {
+    // mark: match-below-snapshot
+    setNext(progress, logIndex(Math.max(progress.next, matchIndex + 1)));
+    return;
+  }
+  if (progress.mode !== 'replicate') {
     progress.mode = 'replicate';
-    clearInflight(progress);
+    clearUnderway(progress);
     setNext(progress, logIndex(matchIndex + 1));
     return;
   }
@@ -115,8 +152,25 @@ export function refusedPrevIndex(progress: Progress, round: number): LogIndex | 
 export function backtrack(progress: Progress, refusedIndex: LogIndex, candidate: LogIndex): void {
   assert(refusedIndex > progress.match, () => `refused ${refusedIndex} although ${progress.match} matches`);
   progress.mode = 'probe';
-  clearInflight(progress);
+  clearUnderway(progress);
   setNext(progress, logIndex(Math.max(Math.min(refusedIndex, candidate), progress.match + 1)));
+}
+
+/** A snapshot was sent in place of all up to `index`: nothing else goes until it is answered for, lost or late. */
+export function recordSnapshot(progress: Progress, index: LogIndex, nowMs: number): void {
+  progress.mode = 'snapshot';
+  clearUnderway(progress);
+  progress.snapshot = { index, sentAtMs: nowMs, arrived: false };
+  progress.appendedAtMs = nowMs;
+}
+
+/** Probes again: after the snapshot where it arrived, else from where we were. Another one may go from `dueMs` on. */
+export function endSnapshot(progress: Progress, dueMs: number): void {
+  const { snapshot } = progress;
+  progress.mode = 'probe';
+  clearUnderway(progress);
+  progress.snapshotDueMs = dueMs;
+  if (snapshot?.arrived === true) setNext(progress, logIndex(Math.max(snapshot.index, progress.match) + 1));
 }
 
 /** While probing, whatever follows the same entry asks the same question. */
@@ -130,9 +184,10 @@ function isRepetition(
   );
 }
 
-function clearInflight(progress: Progress): void {
+function clearUnderway(progress: Progress): void {
   progress.inflight = [];
   progress.inflightBytes = 0;
+  progress.snapshot = undefined;
 }
 
 function setNext(progress: Progress, next: LogIndex): void {

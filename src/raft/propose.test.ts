@@ -42,7 +42,35 @@ describe('a proposal', () => {
     const follower = peerUnderTest({ term: 1, settings: { maxProposalBytes: 10 } });
     follower.receive(P2, appendRequest(1, [0, 0], []));
     expect(propose(follower, 'a', 11)).toEqual([refusal('a', 'too-large')]);
-    expect(sentTo(propose(follower, 'b', 10), P2)).toMatchObject([{ kind: 'propose', proposalId: 'b' }]);
+    expect(sentTo(propose(follower, 'b', 10), P2)).toMatchObject([{ kind: 'propose', proposalId: 'b/1' }]);
+  });
+
+  test('that is tried again is another message, and enters the log of a term once', () => {
+    const follower = peerUnderTest({ term: 1 });
+    follower.receive(P2, appendRequest(1, [0, 0], []));
+    const tries = [propose(follower, 'a'), propose(follower, 'a')].flatMap((effects) => sentTo(effects, P2));
+    expect(tries).toMatchObject([{ proposalId: 'a/1' }, { proposalId: 'a/2' }]);
+
+    const leader = leaderUnderTest();
+    for (const message of tries) leader.receive(P2, message);
+    propose(leader, 'a');
+    propose(leader, 'b');
+    propose(leader, 'b');
+    expect(termsOf(leader.raft)).toEqual([1, 1, 1]);
+  });
+
+  test('that was refused may be tried again, though the refused message counts for nothing when it comes twice', () => {
+    const leader = leaderUnderTest({ settings: { maxPendingProposals: 1 } });
+    propose(leader, 'x');
+    expect(sentTo(leader.receive(P2, passedOn('a/1')), P2)).toMatchObject([
+      { kind: 'propose-refused', proposalId: 'a/1', reason: 'queue-full' },
+    ]);
+    acknowledges(leader, P2, 2);
+    leader.persist();
+    expect(leader.receive(P2, passedOn('a/1'))).toEqual([]);
+    expect(termsOf(leader.raft)).toEqual([1, 1]);
+    leader.receive(P2, passedOn('a/2'));
+    expect(termsOf(leader.raft)).toEqual([1, 1, 1]);
   });
 
   test('that was passed on is decided once, by its first copy', () => {
@@ -64,7 +92,7 @@ describe('a proposal', () => {
     const effects = follower.receive(P2, {
       kind: 'propose-refused',
       term: of(1),
-      proposalId: 'a',
+      proposalId: 'a/7',
       reason: 'queue-full',
     });
     expect(effects).toEqual([refusal('a', 'queue-full')]);

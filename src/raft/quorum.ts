@@ -11,11 +11,14 @@ export function majority(voterCount: number): number {
 
 /** The greatest value that a majority of `voters` has reached, each voter's own value given by `valueOf`. */
 export function reachedByMajority(voters: readonly PeerId[], valueOf: (voter: PeerId) => number): number {
-  const values = voters.map(valueOf).sort((a, b) => b - a);
+  const values = voters.map(valueOf);
+  values.sort(descending);
   const value = values[majority(voters.length) - 1];
   assert(value !== undefined, 'a majority is never larger than the voters');
   return value;
 }
+
+const descending = (a: number, b: number): number => b - a;
 
 export type Tally = 'won' | 'lost' | 'open';
 

@@ -3,45 +3,61 @@
 // Each rule has a file of its own; this one only says which rule answers which event, and in what order effects leave.
 import { assert, unreachable } from '../base/assert.ts';
 import type { PeerId } from '../base/ids.ts';
+import { onChangeMembership } from './change.ts';
 import { advanceLeaderCommit } from './commit.ts';
 import { completeWrites, createDurability, issuePersist, send, watchDisk } from './durability.ts';
 import { countOwnVote, onTimeoutNow, onVoteReply, onVoteRequest, standIfDue } from './election.ts';
 import { onAppendRequest, onHeartbeatRequest } from './follow.ts';
 import { hasQuorumContact, onHeartbeatReply } from './heartbeat.ts';
-import { createLog, INDEX_ZERO, lastIndex, lastTerm } from './log.ts';
+import { onSnapshotRequest } from './install.ts';
+import { leaveIfRemoved } from './leave.ts';
+import { createLog, INDEX_ZERO, lastIndex, lastTerm, matchesAt } from './log.ts';
+import type { LogBase } from './log.ts';
+import { announceMembership, noteAppended } from './membership.ts';
 import { onForwardedPropose, onPropose, onProposeRefused } from './propose.ts';
 import { advanceReads, beginRoundForReads, onRead, onReadReply, onReadRequest } from './read-index.ts';
 import { expireReads } from './read-refusal.ts';
+import { createRecentIds } from './recent.ts';
+import { onRecover } from './recover.ts';
 import { onAppendReply, replicate } from './replicate.ts';
 import { becomeFollower, resetElectionDeadline } from './role.ts';
+import { onSnapshotSent } from './send-snapshot.ts';
+import { onSnapshotTaken } from './snapshot.ts';
 import type { Raft } from './state.ts';
 import { advanceTransfer, expireTransfer, onTransfer } from './transfer.ts';
 import type {
   Entry,
   HardState,
   Membership,
+  MembershipCodec,
   RaftEffect,
   RaftEvent,
   RaftMessage,
   RaftSettings,
+  Snapshot,
 } from './types.ts';
 
 export type { Raft } from './state.ts';
 
 export interface RaftOptions {
   readonly self: PeerId;
+  /** From the configuration; in force only where neither the snapshot nor the log holds one. */
   readonly membership: Membership;
+  readonly codec: MembershipCodec;
   readonly settings: RaftSettings;
-  /** As read back from the disk, all of it durable. */
+  /** As read back from the disk, all of it durable: `entries` follow `base`, which is not above the snapshot. */
   readonly hardState: HardState;
+  readonly snapshot: Snapshot | undefined;
+  readonly base: LogBase;
   readonly entries: readonly Entry[];
   readonly nowMs: number;
   readonly random: number;
 }
 
-/** A peer just started: a follower that knows of no leader and takes nothing for committed yet. */
+/** A peer just started: a follower that knows of no leader and takes nothing for committed but what its snapshot holds. */
 export function createRaft(options: RaftOptions): Raft {
-  const log = createLog(options.entries);
+  const log = createLog(options.entries, options.base);
+  const { snapshot } = options;
   const { term, votedFor } = options.hardState;
   assert(
     lastTerm(log) <= term,
@@ -50,13 +66,20 @@ export function createRaft(options: RaftOptions): Raft {
   const raft: Raft = {
     self: options.self,
     settings: options.settings,
-    membership: options.membership,
+    codec: options.codec,
+    membership: snapshot?.membership ?? options.membership,
+    membershipIndex: INDEX_ZERO,
+    earlierIncarnationIndex: INDEX_ZERO,
+    announcedMembership: options.membership,
+    configs: [],
+    initialMembership: options.membership,
     term,
     votedFor,
     role: 'follower',
     leader: undefined,
     log,
-    commitIndex: INDEX_ZERO,
+    commitIndex: snapshot?.index ?? INDEX_ZERO,
+    snapshot,
     nowMs: options.nowMs,
     random: options.random,
     electionDeadlineMs: 0,
@@ -65,11 +88,28 @@ export function createRaft(options: RaftOptions): Raft {
     leading: undefined,
     durability: createDurability(lastIndex(log)),
     forwardedReads: new Map(),
-    seenProposals: new Set(),
+    attemptCount: 0,
+    seenAttempts: createRecentIds(),
     effects: [],
   };
+  assertSnapshotFits(raft);
+  for (const entry of log.entries) noteAppended(raft, entry);
+  raft.announcedMembership = raft.membership;
   resetElectionDeadline(raft);
   return raft;
+}
+
+/** What lies at or below the base of the log is in the snapshot, and where the log overlaps it, both agree. */
+function assertSnapshotFits({ log, snapshot, commitIndex }: Raft): void {
+  assert(
+    log.base.index <= commitIndex && commitIndex <= lastIndex(log),
+    () =>
+      `the snapshot at ${commitIndex} does not meet the log, which follows ${log.base.index} and ends at ${lastIndex(log)}`,
+  );
+  assert(
+    snapshot === undefined || matchesAt(log, snapshot.index, snapshot.term),
+    () => `the log differs from the snapshot at ${commitIndex}`,
+  );
 }
 
 /** Carries out one event. */
@@ -111,6 +151,18 @@ function onEvent(raft: Raft, event: RaftEvent): void {
     case 'transfer':
       onTransfer(raft, event.to);
       return;
+    case 'change-membership':
+      onChangeMembership(raft, event.changeId, event.change);
+      return;
+    case 'snapshot-taken':
+      onSnapshotTaken(raft, event.index, event.data);
+      return;
+    case 'snapshot-sent':
+      onSnapshotSent(raft, event.to, event.index, event.arrived);
+      return;
+    case 'recover':
+      onRecover(raft);
+      return;
     default:
       unreachable(event);
   }
@@ -126,6 +178,7 @@ function onTick(raft: Raft): void {
   }
   // A leader that cannot write, or that hears from no majority, makes room: it must not heartbeat on.
   if (raft.durability.stalled || !hasQuorumContact(raft, raft.leading)) {
+    // mark: leader-makes-room
     becomeFollower(raft, raft.term, undefined);
     return;
   }
@@ -153,6 +206,10 @@ function onReceive(raft: Raft, from: PeerId, message: RaftMessage): void {
     case 'heartbeat-request':
       if (message.term < raft.term) refuseOldLeader(raft, from, message.round);
       else onHeartbeatRequest(raft, from, message);
+      return;
+    case 'snapshot-request':
+      if (message.term < raft.term) refuseOldLeader(raft, from, message.round);
+      else onSnapshotRequest(raft, from, message);
       return;
     case 'append-reply':
       if (message.term === raft.term && raft.leading !== undefined)
@@ -198,11 +255,13 @@ function refuseOldLeader(raft: Raft, from: PeerId, round: number): void {
 /** What follows from the events of a step taken together. Sending begins before the own write: nobody waits for our disk. */
 function settle(raft: Raft): void {
   const { leading } = raft;
+  announceMembership(raft);
   if (leading !== undefined) {
     advanceLeaderCommit(raft);
     replicate(raft, leading);
     advanceReads(raft, leading);
     advanceTransfer(raft, leading);
+    leaveIfRemoved(raft, leading);
   }
   issuePersist(raft);
 }

@@ -41,6 +41,7 @@ export function expireReads(raft: Raft): void {
   if (leading === undefined) return;
   const expired = leading.reads.filter((read) => read.deadlineMs <= raft.nowMs);
   if (expired.length === 0) return;
+  // mark: reads-expired
   leading.reads = leading.reads.filter((read) => read.deadlineMs > raft.nowMs);
   for (const read of expired) refuseRead(raft, read, 'no-leader');
 }

@@ -7,6 +7,7 @@ import { send } from './durability.ts';
 import { entriesFrom, entryBytes, lastIndex, lastIndexOfTermAtMost, termAt } from './log.ts';
 import { backtrack, mayAppend, recordAppend, recordMatch, refusedPrevIndex } from './progress.ts';
 import type { Progress } from './progress.ts';
+import { advanceSnapshot, needsSnapshot } from './send-snapshot.ts';
 import type { Leading, Raft } from './state.ts';
 import type { RaftMessage } from './types.ts';
 
@@ -15,6 +16,10 @@ type AppendReply = Extract<RaftMessage, { kind: 'append-reply' }>;
 /** Sends every follower what it lacks and may be sent; one that lacks nothing but news of commits gets that. */
 export function replicate(raft: Raft, leading: Leading): void {
   for (const [peer, progress] of leading.progress) {
+    if (progress.mode === 'snapshot' || needsSnapshot(raft, progress)) {
+      advanceSnapshot(raft, leading, peer, progress);
+      continue;
+    }
     let sent = false;
     while (progress.next <= lastIndex(raft.log) && mayAppend(progress, raft.settings)) {
       sendAppend(raft, leading, peer, progress);
@@ -30,13 +35,17 @@ export function replicate(raft: Raft, leading: Leading): void {
 export function resumeAppends(raft: Raft, leading: Leading, peer: PeerId, progress: Progress): void {
   if (progress.match >= lastIndex(raft.log) || raft.nowMs - progress.appendedAtMs < raft.settings.heartbeatMs)
     return;
+  if (progress.mode === 'snapshot' || needsSnapshot(raft, progress)) return;
   if (progress.mode === 'probe') sendAppend(raft, leading, peer, progress);
   else sendPoll(raft, leading, peer, progress);
 }
 
 export function onAppendReply(raft: Raft, leading: Leading, from: PeerId, reply: AppendReply): void {
   const progress = leading.progress.get(from);
-  if (progress === undefined) return;
+  if (progress === undefined || reply.round < progress.firstRound) {
+    // mark: append-reply-of-a-former-member
+    return;
+  }
   progress.activeAtMs = raft.nowMs;
   if (reply.success) {
     assert(
@@ -47,10 +56,16 @@ export function onAppendReply(raft: Raft, leading: Leading, from: PeerId, reply:
     return;
   }
   const refused = refusedPrevIndex(progress, reply.round);
-  if (refused === undefined) return;
-  // The follower's log ends, or its terms are no higher than hintTerm, at hintIndex: nothing of ours above that with a
-  // higher term can match there, so whole terms are skipped.
-  const agreed = lastIndexOfTermAtMost(raft.log, reply.hintIndex, reply.hintTerm);
+  if (refused === undefined) {
+    // mark: stale-refusal-ignored
+    return;
+  }
+  let agreed = reply.hintIndex;
+  if ((termAt(raft.log, agreed) ?? 0) > reply.hintTerm) {
+    // The follower's terms up to there are no higher than hintTerm: nothing of ours with a higher one can match.
+    // mark: hint-skips-a-term
+    agreed = lastIndexOfTermAtMost(raft.log, agreed, reply.hintTerm);
+  }
   backtrack(progress, refused, logIndex(agreed + 1));
 }
 
@@ -78,7 +93,7 @@ function sendAppendRequest(
 ): void {
   const prevIndex = logIndex(progress.next - 1);
   const prevTerm = termAt(raft.log, prevIndex);
-  assert(prevTerm !== undefined, () => `next ${progress.next} of ${peer} is beyond our log`);
+  assert(prevTerm !== undefined, () => `what ${peer} needs next, ${progress.next}, does not follow our log`);
   leading.round += 1;
   const end = logIndex(prevIndex + entries.length);
   send(raft, peer, {

@@ -5,10 +5,11 @@ import { logIndex, term } from '../base/ids.ts';
 import type { PeerId, Term } from '../base/ids.ts';
 import { dropHeld } from './durability.ts';
 import { appendEntry, lastIndex } from './log.ts';
+import { othersOf } from './membership.ts';
 import { createProgress } from './progress.ts';
+import { createRecentIds } from './recent.ts';
 import { refuseForwardedReads, refuseReads } from './read-refusal.ts';
 import type { Raft } from './state.ts';
-import type { Membership } from './types.ts';
 
 const NO_DATA = new Uint8Array(0);
 
@@ -63,23 +64,17 @@ export function becomeLeader(raft: Raft): void {
   raft.leader = raft.self;
   raft.leading = {
     termStartIndex,
-    progress: new Map(othersOf(raft).map((peer) => [peer, createProgress(termStartIndex, raft.nowMs)])),
+    progress: new Map(
+      othersOf(raft).map((peer) => [peer, createProgress({ next: termStartIndex, nowMs: raft.nowMs })]),
+    ),
     round: 0,
     heartbeatDueMs: raft.nowMs + raft.settings.heartbeatMs,
     transfer: undefined,
+    accepted: createRecentIds(),
     reads: [],
   };
   appendEntry(raft.log, { index: termStartIndex, term: raft.term, kind: 'noop', data: NO_DATA });
   announce(raft, before);
-}
-
-/** Voters and learners, this peer left out. */
-export function othersOf(raft: Raft): readonly PeerId[] {
-  return peersOf(raft.membership).filter((peer) => peer !== raft.self);
-}
-
-export function isVoter(raft: Raft, peer: PeerId): boolean {
-  return raft.membership.voters.includes(peer);
 }
 
 /** Chooses anew how long to wait for a leader: `electionMs` plus a random part of `electionSpreadMs` (§9.3). */
@@ -92,10 +87,6 @@ export function resetElectionDeadline(raft: Raft): void {
 export function hasLiveLeader(raft: Raft): boolean {
   if (raft.role === 'leader') return true;
   return raft.leader !== undefined && raft.nowMs - raft.leaderHeardAtMs < raft.settings.electionMs;
-}
-
-function peersOf(membership: Membership): readonly PeerId[] {
-  return [...membership.voters, ...membership.learners];
 }
 
 function enterTerm(raft: Raft, newTerm: Term, votedFor: PeerId | undefined): void {

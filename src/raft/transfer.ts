@@ -3,7 +3,7 @@
 import type { PeerId } from '../base/ids.ts';
 import { send } from './durability.ts';
 import { lastIndex } from './log.ts';
-import { isVoter } from './role.ts';
+import { isVoter } from './membership.ts';
 import type { Leading, Raft } from './state.ts';
 
 /** Begins a transfer. Only a leader can, and only to another voter; anything else is ignored, for it has no effect. */
@@ -16,14 +16,14 @@ export function onTransfer(raft: Raft, to: PeerId): void {
 export function advanceTransfer(raft: Raft, leading: Leading): void {
   const { transfer } = leading;
   if (transfer === undefined || transfer.timeoutNowSent) return;
-  const progress = leading.progress.get(transfer.to);
-  if (progress === undefined || progress.match < lastIndex(raft.log)) return;
+  if ((leading.progress.get(transfer.to)?.match ?? 0) < lastIndex(raft.log)) return;
   send(raft, transfer.to, { kind: 'timeout-now', term: raft.term });
   transfer.timeoutNowSent = true;
 }
 
 /** Gives up: the target did not take over, and this peer leads on. */
 export function expireTransfer(raft: Raft, leading: Leading): void {
-  if (leading.transfer !== undefined && leading.transfer.deadlineMs <= raft.nowMs)
-    leading.transfer = undefined;
+  if (leading.transfer === undefined || leading.transfer.deadlineMs > raft.nowMs) return;
+  // mark: transfer-expired
+  leading.transfer = undefined;
 }

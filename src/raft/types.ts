@@ -11,10 +11,54 @@ export interface Entry {
   readonly data: Uint8Array;
 }
 
-/** Who takes part. Voters elect and commit; learners receive the log only. */
+/** Who takes part and where. Voters elect and commit; learners receive the log only. Each list is sorted. */
 export interface Membership {
   readonly voters: readonly PeerId[];
   readonly learners: readonly PeerId[];
+  /** Where each of them is reached, `host:port`; opaque here. */
+  readonly addresses: ReadonlyMap<PeerId, string>;
+  /**
+   * 1 from the start, one more for each recovery from quorum loss, 0 for a peer that has not been told of any membership yet.
+   * Peers of different incarnations have nothing to say to each other: their logs may differ in committed entries.
+   */
+  readonly incarnation: number;
+}
+
+/** One step of a membership change: at most one voter differs, so that old and new majorities overlap (thesis §4.1). */
+export type MembershipChange =
+  | { readonly kind: 'add-learner'; readonly peer: PeerId; readonly address: string }
+  /** A learner that has caught up becomes a voter. */
+  | { readonly kind: 'promote'; readonly peer: PeerId }
+  | { readonly kind: 'remove'; readonly peer: PeerId }
+  /** The same peer at another address. */
+  | { readonly kind: 'move'; readonly peer: PeerId; readonly address: string };
+
+export type ChangeRefusal =
+  | 'not-leader'
+  | 'transferring'
+  /** The leader has not committed an entry of its own term yet (the single-server bug of 2015). */
+  | 'not-ready'
+  /** An earlier change is not committed yet. */
+  | 'change-pending'
+  | 'unknown-peer'
+  | 'already-member'
+  /** To be promoted: a learner that has not received what is committed. */
+  | 'learner-behind'
+  | 'last-voter';
+
+/** How configuration entries and snapshots write a {@link Membership}; given by the shell, since formats live elsewhere. */
+export interface MembershipCodec {
+  encode(membership: Membership): Uint8Array;
+  decode(data: Uint8Array): Membership;
+}
+
+/** The replicated state after `index`, and the membership in force there: what stands for the log up to `index`. */
+export interface Snapshot {
+  readonly index: LogIndex;
+  readonly term: Term;
+  readonly membership: Membership;
+  /** Opaque here. Must never be changed in place. */
+  readonly data: Uint8Array;
 }
 
 /** What must be durable before it is answered for (§3.8). */
@@ -64,6 +108,7 @@ export type RaftMessage =
       readonly round: number;
     }
   | { readonly kind: 'heartbeat-reply'; readonly term: Term; readonly round: number }
+  /** `proposalId` names this try of it: the proposal's id, and a number that the sender never uses again. */
   | { readonly kind: 'propose'; readonly term: Term; readonly proposalId: string; readonly data: Uint8Array }
   | {
       readonly kind: 'propose-refused';
@@ -78,7 +123,14 @@ export type RaftMessage =
       readonly readId: string;
       readonly index: LogIndex | undefined;
     }
-  | { readonly kind: 'timeout-now'; readonly term: Term };
+  | { readonly kind: 'timeout-now'; readonly term: Term }
+  /** For a follower that needs entries which are compacted away. Answered by an `append-reply` of the same round. */
+  | {
+      readonly kind: 'snapshot-request';
+      readonly term: Term;
+      readonly snapshot: Snapshot;
+      readonly round: number;
+    };
 
 export type RefusalReason =
   'no-leader' | 'not-leader' | 'queue-full' | 'transferring' | 'too-large' | 'stopped';
@@ -93,7 +145,10 @@ export type RaftEvent =
       readonly from: PeerId;
       readonly message: RaftMessage;
     }
-  /** `proposalId` is unique for ever (peer, start of the process, number); forwarded to the leader where need be. */
+  /**
+   * `proposalId` is unique for ever (peer, start of the process, number); forwarded to the leader where need be. The same one
+   * again is another try: within a term it enters the log once, but in another term it may enter once more.
+   */
   | {
       readonly kind: 'propose';
       readonly nowMs: number;
@@ -103,30 +158,81 @@ export type RaftEvent =
   | { readonly kind: 'read'; readonly nowMs: number; readonly readId: string }
   /** All `persist` effects up to and including `ticket` are durable. */
   | { readonly kind: 'persisted'; readonly nowMs: number; readonly ticket: number }
-  | { readonly kind: 'transfer'; readonly nowMs: number; readonly to: PeerId };
+  | { readonly kind: 'transfer'; readonly nowMs: number; readonly to: PeerId }
+  /** Answered by `change-refused`, or by the commit of a `config` entry. Only a leader takes it: the shell finds the leader. */
+  | {
+      readonly kind: 'change-membership';
+      readonly nowMs: number;
+      readonly changeId: string;
+      readonly change: MembershipChange;
+    }
+  /** The shell wrote down its state as applied up to `index`; the log up to there may go. */
+  | {
+      readonly kind: 'snapshot-taken';
+      readonly nowMs: number;
+      readonly index: LogIndex;
+      readonly data: Uint8Array;
+    }
+  /** What became of a `snapshot-request` in the network: the transport knows sooner than a timeout. */
+  | {
+      readonly kind: 'snapshot-sent';
+      readonly nowMs: number;
+      readonly to: PeerId;
+      readonly index: LogIndex;
+      readonly arrived: boolean;
+    }
+  /**
+   * Quorum loss, on the word of a person: this peer goes on alone, as the only voter of the next incarnation, in a new term.
+   * Everything in its log is taken for committed once that membership is durable.
+   */
+  | { readonly kind: 'recover'; readonly nowMs: number };
 
 /** What the core asks of the shell, to be carried out in order. */
 export type RaftEffect =
   /**
-   * Make `hardState` and `entries` durable together; where the log already has an entry at `entries[0].index`, that entry
-   * and all after it are replaced. Answer with the event `persisted`. The core itself holds back every message that
-   * depends on the write until then, so that `send` never has to wait.
+   * Make `hardState`, `snapshot` and `entries` durable together; where the log already has an entry at `entries[0].index`,
+   * that entry and all after it are replaced. Answer with the event `persisted`. The core itself holds back every message
+   * that depends on the write until then, so that `send` never has to wait.
    */
   | {
       readonly kind: 'persist';
       readonly ticket: number;
       readonly hardState: HardState;
       readonly entries: readonly Entry[];
+      /** A newer snapshot, of our own state or installed from the leader. */
+      readonly snapshot: PersistedSnapshot | undefined;
     }
   | { readonly kind: 'send'; readonly to: PeerId; readonly message: RaftMessage }
+  /** Replace the replicated state by that of the snapshot; the next `commit` goes on after it. */
+  | { readonly kind: 'restore'; readonly snapshot: Snapshot }
+  /**
+   * The membership in force changed: by an appended or truncated entry, or by a snapshot. Not necessarily committed. Comes
+   * once for a step, and before what is sent to the new members.
+   */
+  | { readonly kind: 'membership'; readonly membership: Membership }
+  | { readonly kind: 'change-refused'; readonly changeId: string; readonly reason: ChangeRefusal }
   /** Committed entries, each exactly once and in order. */
   | { readonly kind: 'commit'; readonly entries: readonly Entry[] }
   | { readonly kind: 'role'; readonly role: Role; readonly term: Term; readonly leader: PeerId | undefined }
   /** A linearizable read may be served from state applied up to `index` (ReadIndex, §6.4). */
   | { readonly kind: 'read-ready'; readonly readId: string; readonly index: LogIndex }
   | { readonly kind: 'read-refused'; readonly readId: string; readonly reason: RefusalReason }
-  /** The proposal certainly did not enter the log here; a proposal that is neither refused nor committed is of unknown outcome. */
+  /**
+   * This try of the proposal certainly did not enter a log; an earlier one may have. A proposal of which a try was neither
+   * refused nor committed is of unknown outcome.
+   */
   | { readonly kind: 'proposal-refused'; readonly proposalId: string; readonly reason: RefusalReason };
+
+/** Where the log on disk begins after a snapshot: it keeps what follows (`base.index`, `base.term`). */
+export interface PersistedSnapshot {
+  readonly snapshot: Snapshot;
+  readonly base: { readonly index: LogIndex; readonly term: Term };
+  /**
+   * True: the log does not reach the snapshot or differs from it there, so all of it goes (`base` is then the snapshot's own
+   * index and term). False: only what lies at or below `base.index` goes.
+   */
+  readonly replacesLog: boolean;
+}
 
 /** Timing and bounds; all durations in milliseconds. */
 export interface RaftSettings {
@@ -142,6 +248,10 @@ export interface RaftSettings {
   /** Proposals not yet committed on the leader; more are refused with `queue-full`. */
   readonly maxPendingProposals: number;
   readonly maxProposalBytes: number;
+  /** Entries kept below a snapshot, so that a follower that is a little behind needs no snapshot. */
+  readonly keptEntries: number;
+  /** A snapshot that was sent and not answered for is given up after this, and sent again. */
+  readonly snapshotTimeoutMs: number;
 }
 
 export const DEFAULT_RAFT_SETTINGS: RaftSettings = {
@@ -154,4 +264,6 @@ export const DEFAULT_RAFT_SETTINGS: RaftSettings = {
   maxInflightBytes: 8 << 20,
   maxPendingProposals: 4096,
   maxProposalBytes: 1 << 20,
+  keptEntries: 1000,
+  snapshotTimeoutMs: 60_000,
 };

@@ -70,11 +70,6 @@ export function decodeEntry(bytes: Buffer, index: LogIndex): DecodedEntry {
   return { kind: 'entry', entry, previousHash: bytes.subarray(18, 18 + HASH_BYTES), hash };
 }
 
-/** The hash at the end of an encoded entry, for a successor to name. */
-export function hashOfEncoded(bytes: Buffer): Buffer {
-  return Buffer.from(bytes.subarray(-HASH_BYTES));
-}
-
 function sha256(bytes: Uint8Array): Buffer {
   return createHash('sha256').update(bytes).digest();
 }

@@ -1,15 +1,33 @@
 // The ways in which a store refuses to open or to go on. Each message says what was tried, what was found and what to do.
 // Must never be caught and passed over: a peer without a sound store may neither vote nor acknowledge.
+import type { PeerId } from '../base/ids.ts';
+
+/** Which store an error is about: where it is, and the peer that was to use it. */
+export interface StorePlace {
+  readonly directory: string;
+  readonly self: PeerId;
+}
 
 /** The store holds less than this peer has answered for, or something else than was written. */
 export class StoreDamagedError extends Error {
   override readonly name = 'StoreDamagedError';
 
-  constructor(directory: string, found: string, options?: ErrorOptions) {
+  constructor(place: StorePlace, found: string, options?: ErrorOptions) {
     super(
-      `cannot use the Raft log in ${directory}: ${found}. This peer must not vote or acknowledge with it. Keep a copy of the ` +
-        'directory for analysis, remove the peer from the cluster, empty the directory, and let the peer rejoin as a new learner',
+      `cannot use the Raft log in ${place.directory}: ${found}. This peer must neither vote nor acknowledge with it. ${howToRejoin(place)}`,
       options,
+    );
+  }
+}
+
+/** The store was written by a version whose format this one does not read. */
+export class StoreFormatError extends Error {
+  override readonly name = 'StoreFormatError';
+
+  constructor(place: StorePlace, found: string, expected: string) {
+    super(
+      `cannot use the Raft log in ${place.directory}: it has the format ${found}, and this version reads ${expected} only. ` +
+        `Start the version that wrote it, or begin anew. ${howToRejoin(place)}`,
     );
   }
 }
@@ -42,4 +60,12 @@ export class StoreLockedError extends Error {
 /** An earlier write failed, so what is durable is unknown: nothing may be written or answered any more. */
 export class StoreFailedError extends Error {
   override readonly name = 'StoreFailedError';
+}
+
+function howToRejoin({ directory, self }: StorePlace): string {
+  return (
+    'The data of PostgreSQL is not touched by what follows. Stop this sentineld and keep a copy of the directory for analysis; run ' +
+    `"sentinelctl peer remove ${self}" on another peer; delete ${directory}; run "sentinelctl peer add ${self} HOST:PORT" on ` +
+    'another peer, with the address of this one; then start it: it will rejoin as a new learner'
+  );
 }

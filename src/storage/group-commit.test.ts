@@ -53,6 +53,25 @@ describe('group commit', () => {
     expect(disk.batches).toEqual([['a']]);
   });
 
+  test('fails from beside: the write in flight may still end well, no other does, and answers keep their order', async () => {
+    const disk = slowDisk();
+    const group = createGroupCommit(disk.commit);
+    const answered: string[] = [];
+    const written = ['a', 'b'].map((item) =>
+      group.write(item).then(
+        () => answered.push(`${item} written`),
+        (error: unknown) => answered.push(`${item} ${String(error)}`),
+      ),
+    );
+    expect(group.fail(new Error('no space left'))).toBeInstanceOf(StoreFailedError);
+    expect(group.fail(new Error('again')).message).toMatch(/again/);
+    await expect(group.write('c')).rejects.toThrow(/no space left/);
+    await disk.finish();
+    await Promise.all(written);
+    expect(answered).toEqual(['a written', expect.stringMatching(/^b StoreFailedError: .*no space left/)]);
+    expect(disk.batches).toEqual([['a']]);
+  });
+
   test('closing waits for what was accepted and refuses what comes later', async () => {
     const disk = slowDisk();
     const group = createGroupCommit(disk.commit);

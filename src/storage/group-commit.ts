@@ -5,6 +5,8 @@ import { StoreFailedError } from './errors.ts';
 export interface GroupCommit<Item> {
   /** Resolves when `item` is durable. */
   write(item: Item): Promise<void>;
+  /** Refuses all but the writes in flight because of `error`, which happened beside them, and says so in the error returned. */
+  fail(error: unknown): StoreFailedError;
   /** Refuses further writes and resolves when those accepted have ended. */
   close(): Promise<void>;
 }
@@ -20,20 +22,28 @@ export function createGroupCommit<Item>(
 ): GroupCommit<Item> {
   let waiting: Waiting<Item>[] = [];
   let running: Promise<void> | undefined;
-  let refusal: StoreFailedError | undefined;
+  let failure: StoreFailedError | undefined;
+  let isClosed = false;
+
+  const fail = (error: unknown): StoreFailedError => {
+    const latest = new StoreFailedError(
+      `a write to the Raft log failed, so it is unknown what is durable: ${String(error)}. End the process; the log is checked when it is opened again`,
+      { cause: error },
+    );
+    failure ??= latest;
+    return latest;
+  };
 
   const run = async (): Promise<void> => {
     while (waiting.length > 0) {
       const batch = waiting;
       waiting = [];
       try {
+        if (failure !== undefined) throw failure;
         await commit(batch.map((entry) => entry.item));
       } catch (error) {
-        refusal = new StoreFailedError(
-          `a write to the Raft log failed, so it is unknown what is durable: ${String(error)}. End the process; the log is checked when it is opened again`,
-          { cause: error },
-        );
-        for (const entry of [...batch, ...waiting]) entry.reject(refusal);
+        const reason = failure ?? fail(error);
+        for (const entry of [...batch, ...waiting]) entry.reject(reason);
         waiting = [];
         break;
       }
@@ -45,15 +55,16 @@ export function createGroupCommit<Item>(
   return {
     write: (item) =>
       new Promise<void>((resolve, reject) => {
-        if (refusal !== undefined) {
-          reject(refusal);
+        if (failure !== undefined || isClosed) {
+          reject(failure ?? new StoreFailedError('the Raft log is closed'));
           return;
         }
         waiting.push({ item, resolve, reject });
         running ??= run();
       }),
+    fail,
     close: async () => {
-      refusal ??= new StoreFailedError('the Raft log is closed');
+      isClosed = true;
       while (running !== undefined) await running;
     },
   };

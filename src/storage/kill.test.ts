@@ -1,67 +1,77 @@
 // kill -9 in the middle of writes: whatever was acknowledged is there afterwards, and the log is one that was really written.
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { compileWriter } from './testing/child.ts';
+import type { Writer, WriterResult } from './testing/child.ts';
 import { historyOf } from './testing/history.ts';
-import { open, texts, withDirectory } from './testing/stores.ts';
+import type { HistoryOptions } from './testing/history.ts';
+import { assertHolds, modelOf } from './testing/model.ts';
+import { open, withDirectory } from './testing/stores.ts';
 
-const ROOT = resolve(import.meta.dirname, '../..');
-const COUNT = 4000;
-let compiled = '';
+let writer: Writer;
 
-/** Node 20 does not run TypeScript, so what the child runs is compiled beside a link to our packages. */
 beforeAll(() => {
-  compiled = mkdtempSync(join(tmpdir(), 'pg-sentinel-writer-'));
-  symlinkSync(join(ROOT, 'node_modules'), join(compiled, 'node_modules'));
-  writeFileSync(join(compiled, 'package.json'), '{ "type": "module" }');
-  const tsconfig = {
-    extends: join(ROOT, 'tsconfig.base.json'),
-    compilerOptions: { rootDir: ROOT, outDir: compiled, typeRoots: [join(ROOT, 'node_modules/@types')] },
-    files: [join(ROOT, 'src/storage/testing/writer.ts')],
-  };
-  writeFileSync(join(compiled, 'tsconfig.json'), JSON.stringify(tsconfig));
-  execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', compiled], {
-    stdio: 'inherit',
-  });
+  writer = compileWriter();
 });
+afterAll(() => writer.remove());
 
-afterAll(() => rmSync(compiled, { recursive: true, force: true }));
-
-/** Kills a writer after `acknowledgedMin` acknowledgements and a moment more; returns the number of the last one seen. */
-async function killAfter(directory: string, seed: number, acknowledgedMin: number): Promise<number> {
-  const child = spawn(
-    process.execPath,
-    [join(compiled, 'src/storage/testing/writer.js'), directory, `${seed}`, `${COUNT}`],
-    {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  );
-  let output = '';
-  let isKilled = false;
-  child.stdout.on('data', (chunk: Buffer) => {
-    output += chunk.toString();
-    if (isKilled || output.split('\n').length <= acknowledgedMin) return;
-    isKilled = true;
-    setTimeout(() => child.kill('SIGKILL'), seed % 7);
-  });
-  await new Promise((done) => child.on('close', done));
-  return Number(output.slice(0, output.lastIndexOf('\n')).split('\n').at(-1));
+/** What the store holds after a crash is what some of the writes left, and all the acknowledged ones are among them. */
+async function checkStore(
+  directory: string,
+  history: HistoryOptions,
+  result: WriterResult,
+): Promise<{ readonly present: number; readonly snapshotIndex: number }> {
+  const store = await open(directory);
+  const present = store.hardState.term;
+  expect(present).toBeGreaterThanOrEqual(result.acknowledged);
+  assertHolds(store, modelOf(historyOf(history).slice(0, present)), { isNewest: result.hasEnded });
+  await store.close();
+  return { present, snapshotIndex: store.snapshot?.index ?? 0 };
 }
 
-describe('a store whose process is killed', () => {
-  test.each([11, 12, 13, 14, 15, 16, 17, 18])('keeps all that was acknowledged (seed %i)', async (seed) => {
-    await withDirectory(async (directory) => {
-      const acknowledged = await killAfter(directory, seed, 30 * (seed - 9));
-      expect(acknowledged).toBeGreaterThan(0);
-      const store = await open(directory);
-      const present = store.hardState.term;
-      expect(present).toBeGreaterThanOrEqual(acknowledged);
-      const { writes, entries } = historyOf(seed, present);
-      expect(store.hardState).toEqual(writes.at(-1)?.hardState);
-      expect(texts(store.entries)).toEqual(texts(entries));
-      await store.close();
-    });
-  });
+describe('a store whose process is killed', { timeout: 600_000 }, () => {
+  test.each([11, 12, 13, 14, 15, 16, 17, 18])(
+    'after some time keeps all that was acknowledged, with snapshots of megabytes (seed %i)',
+    async (seed) => {
+      await withDirectory(async (directory) => {
+        const history = { seed, count: 2000, snapshotBytesMax: 3 << 20 };
+        const result = await writer.run(
+          { directory, history },
+          { killsWhen: (output) => output.split('\n').length > 30 * (seed - 9), killDelayMs: seed % 7 },
+        );
+        expect(result.acknowledged).toBeGreaterThan(0);
+        expect(result.hasEnded).toBe(false);
+        const { snapshotIndex } = await checkStore(directory, history, result);
+        expect(snapshotIndex).toBeGreaterThan(0);
+      });
+    },
+  );
+
+  // One in so many operations, the two tests taking turns; STORE_KILL_STRIDE=1 takes all of them in both.
+  const stride = Number(process.env['STORE_KILL_STRIDE'] ?? 2);
+  test.each([
+    { inTheMiddle: false, first: 1 },
+    { inTheMiddle: true, first: Math.min(2, stride) },
+  ])(
+    'at any operation on the disk keeps all that was acknowledged (in the middle of it: $inTheMiddle)',
+    async ({ inTheMiddle, first }) => {
+      const history = { seed: 141, count: 14, snapshotBytesMax: 5 << 20 };
+      const snapshots = historyOf(history).flatMap(({ snapshot }) => snapshot ?? []);
+      expect(snapshots.map(({ replacesLog }) => replacesLog)).toEqual([false, true, false]);
+      const presents = new Set<number>();
+      const snapshotIndexes = new Set<number>();
+      let hasEnded = false;
+      for (let atOperation = first; !hasEnded; atOperation += stride) {
+        await withDirectory(async (directory) => {
+          const result = await writer.run({ directory, history, kill: { atOperation, inTheMiddle } });
+          ({ hasEnded } = result);
+          const { present, snapshotIndex } = await checkStore(directory, history, result);
+          presents.add(present);
+          snapshotIndexes.add(snapshotIndex);
+        });
+      }
+      // Many a write was the last one at some time, and so was every snapshot.
+      expect(presents.size).toBeGreaterThan(5);
+      expect([...snapshotIndexes]).toEqual([0, ...snapshots.map(({ snapshot }) => snapshot.index)]);
+    },
+  );
 });

@@ -1,13 +1,22 @@
-import { readdir, rm, stat } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import fc from 'fast-check';
+import { isDeepStrictEqual } from 'node:util';
+import { Level } from 'level';
 import { describe, expect, test } from 'vitest';
+import { until } from '../base/clock.ts';
 import { logIndex, peerId } from '../base/ids.ts';
 import type { Entry } from '../raft/types.ts';
-import { StoreDamagedError, StoreFailedError, StoreIdentityError, StoreLockedError } from './errors.ts';
-import { mergeWrites } from './log-store.ts';
-import type { LogWrite } from './log-store.ts';
-import { entry, hardState, open, texts, withDirectory } from './testing/stores.ts';
+import { CHAIN_START, encodeEntry, HASH_BYTES } from './entry-codec.ts';
+import {
+  StoreDamagedError,
+  StoreFailedError,
+  StoreFormatError,
+  StoreIdentityError,
+  StoreLockedError,
+} from './errors.ts';
+import { entryKey } from './keys.ts';
+import type { LogWrite } from './log-write.ts';
+import { entry, hardState, open, persisted, texts, withDirectory } from './testing/stores.ts';
 
 async function writeAndClose(directory: string, ...writes: readonly LogWrite[]): Promise<void> {
   const store = await open(directory);
@@ -62,34 +71,6 @@ describe('a log store', () => {
     });
   });
 
-  test('gives back, after any writes in any grouping, what these writes leave', async () => {
-    const anyWrites = fc.array(fc.record({ back: fc.nat(4), count: fc.nat(4), waits: fc.boolean() }), {
-      minLength: 1,
-      maxLength: 12,
-    });
-    await fc.assert(
-      fc.asyncProperty(anyWrites, async (steps) => {
-        await withDirectory(async (directory) => {
-          let expected: Entry[] = [];
-          let store = await open(directory);
-          for (const [step, { back, count, waits }] of steps.entries()) {
-            const base = count === 0 ? expected.length : Math.max(0, expected.length - back);
-            const added = Array.from({ length: count }, (_, offset) => entry(base + offset + 1, step + 1));
-            expected = [...expected.slice(0, base), ...added];
-            const written = store.write({ hardState: hardState(step + 1), entries: added });
-            if (waits) await written;
-          }
-          await store.close();
-          store = await open(directory);
-          expect(texts(store.entries)).toEqual(texts(expected));
-          expect(store.hardState.term).toBe(steps.length);
-          await store.close();
-        });
-      }),
-      { numRuns: 25 },
-    );
-  });
-
   test('refuses a hole, and everything after that', async () => {
     await withDirectory(async (directory) => {
       const store = await open(directory);
@@ -142,49 +123,143 @@ describe('a log store', () => {
     });
   });
 
-  test('writes nothing while idle', async () => {
+  test('refuses a store of an earlier format without touching it, and says so', async () => {
+    await withDirectory(async (directory) => {
+      await writeAndClose(directory, threeEntries);
+      const path = join(directory, 'hard-state');
+      const bytes = await readFile(path);
+      for (const slot of [0, 4096]) bytes.write('PGSRAFT1', slot, 'latin1');
+      await writeFile(path, bytes);
+      const before = await modifiedAt(directory);
+      await expect(open(directory)).rejects.toThrow(StoreFormatError);
+      await expect(open(directory)).rejects.toThrow(
+        /has the format PGSRAFT1, and this version reads PGSRAFT2 only/,
+      );
+      expect(await modifiedAt(directory)).toEqual(before);
+    });
+  });
+
+  test.each([
+    [
+      'an entry that is sound but of another history',
+      2,
+      encodeEntry(entry(2, 1, 'other'), CHAIN_START).bytes,
+      /entry 2 does not follow the entry before it/,
+    ],
+    ['a last entry that was never written', 3, undefined, /the log should end at entry 3, but ends at 2/],
+    ['an entry too many', 4, encodeEntry(entry(4, 1), CHAIN_START).bytes, /entry 4 does not follow/],
+    ['a hole', 2, undefined, /entry 2 is missing; the next one is 3/],
+  ])('refuses %s', async (_, index, value, message) => {
+    await withDirectory(async (directory) => {
+      await writeAndClose(directory, threeEntries);
+      const database = new Level<Buffer, Buffer>(join(directory, 'log'), {
+        keyEncoding: 'buffer',
+        valueEncoding: 'buffer',
+      });
+      const key = entryKey(logIndex(index));
+      await (value === undefined ? database.del(key) : database.put(key, value));
+      await database.close();
+      await expect(open(directory)).rejects.toThrow(message);
+    });
+  });
+
+  test('refuses a last entry that follows the one before it but is not the one written', async () => {
+    await withDirectory(async (directory) => {
+      await writeAndClose(directory, threeEntries);
+      const database = new Level<Buffer, Buffer>(join(directory, 'log'), {
+        keyEncoding: 'buffer',
+        valueEncoding: 'buffer',
+      });
+      const before = await database.get(entryKey(logIndex(2)));
+      const other = encodeEntry(entry(3, 2, 'other'), (before ?? CHAIN_START).subarray(-HASH_BYTES)).bytes;
+      await database.put(entryKey(logIndex(3)), other);
+      await database.close();
+      await expect(open(directory)).rejects.toThrow(/entry 3 is not the one that was written last/);
+    });
+  });
+
+  test('keeps its id for ever; another store has another one', async () => {
+    await withDirectory(async (directory) => {
+      const ids = new Set<string>();
+      for (let count = 0; count < 3; count += 1) {
+        const store = await open(directory);
+        ids.add(store.storeId);
+        await store.write({ hardState: hardState(count + 1), entries: [] });
+        await store.close();
+      }
+      expect(ids.size).toBe(1);
+      await rm(directory, { recursive: true });
+      const store = await open(directory);
+      expect(store.storeId).toMatch(/^[0-9a-f]{16}$/);
+      expect(ids).not.toContain(store.storeId);
+      await store.close();
+    });
+  });
+
+  test('refuses a side file and a log of two stores of the same peer', async () => {
+    await withDirectory(async (directory) => {
+      await writeAndClose(directory, threeEntries);
+      await rename(directory, `${directory}-first`);
+      await writeAndClose(directory, threeEntries);
+      await rename(join(`${directory}-first`, 'hard-state'), join(directory, 'hard-state'));
+      await expect(open(directory)).rejects.toThrow(/they do not belong together/);
+    });
+  });
+
+  test('says what was found, what to do, and that PostgreSQL is not touched by it', async () => {
+    await withDirectory(async (directory) => {
+      await writeAndClose(directory, threeEntries);
+      await rm(join(directory, 'log'), { recursive: true });
+      const message = await open(directory).catch(String);
+      for (const part of [
+        `cannot use the Raft log in ${directory}: LevelDB refused to open it`,
+        'must neither vote nor acknowledge',
+        'The data of PostgreSQL is not touched',
+        '"sentinelctl peer remove p1" on another peer',
+        `delete ${directory}`,
+        '"sentinelctl peer add p1 HOST:PORT"',
+        'rejoin as a new learner',
+      ]) {
+        expect(message).toContain(part);
+      }
+    });
+  });
+
+  test('writes nothing while idle, not even after a snapshot', async () => {
     await withDirectory(async (directory) => {
       const store = await open(directory);
       await store.write(threeEntries);
-      const modifiedAt = async (): Promise<number[]> => {
-        const names = (await readdir(join(directory, 'log'))).map((name) => join(directory, 'log', name));
-        return Promise.all(
-          [join(directory, 'hard-state'), ...names].map(async (name) => (await stat(name)).mtimeMs),
-        );
-      };
-      const before = await modifiedAt();
+      await store.write({ ...threeEntries, entries: [], snapshot: persisted(2, 1) });
+      await settled(() => modifiedAt(directory));
+      const before = await modifiedAt(directory);
+      expect([...before.keys()]).toContain('snapshot-0000000000000002');
       await new Promise((resolve) => setTimeout(resolve, 300));
-      expect(await modifiedAt()).toEqual(before);
+      expect(await modifiedAt(directory)).toEqual(before);
       await store.close();
     });
   });
 });
 
-describe('several writes merged into one', () => {
-  const current = { hardState: hardState(1), lastIndex: logIndex(3) };
+/** Path below `directory` -> when it was last written to, directories included. */
+async function modifiedAt(directory: string): Promise<ReadonlyMap<string, number>> {
+  const names = await readdir(directory, { recursive: true });
+  return new Map(
+    await Promise.all(
+      [...names, '.'].map(async (name): Promise<[string, number]> => [
+        name,
+        (await stat(join(directory, name))).mtimeMs,
+      ]),
+    ),
+  );
+}
 
-  test('leave the last hard state, and of the entries those not replaced', () => {
-    const merged = mergeWrites(current, [
-      { hardState: hardState(1), entries: [entry(4, 1), entry(5, 1)] },
-      { hardState: hardState(2, 'p2'), entries: [] },
-      { hardState: hardState(2, 'p2'), entries: [entry(5, 2)] },
-      { hardState: hardState(3), entries: [entry(2, 3)] },
-      { hardState: hardState(3), entries: [entry(3, 3)] },
-    ]);
-    expect(merged.hardState).toEqual(hardState(3));
-    expect(texts(merged.entries)).toEqual(['2/3 entry 2 of term 3', '3/3 entry 3 of term 3']);
+/** Waits until `look` sees the same twice in a row. */
+async function settled(look: () => Promise<unknown>): Promise<void> {
+  let before: unknown;
+  await until({ what: 'the same twice', timeoutMs: 10_000, everyMs: 100 }, async () => {
+    const now = await look();
+    const isSame = isDeepStrictEqual(now, before);
+    before = now;
+    return isSame;
   });
-
-  test('are refused when they leave a hole or take back a term or vote', () => {
-    expect(() => mergeWrites(current, [{ hardState: hardState(1), entries: [entry(5, 1)] }])).toThrow(
-      /entry 5 after entry 3/,
-    );
-    const voted = { hardState: hardState(2, 'p1'), entries: [] };
-    expect(() => mergeWrites(current, [voted, { hardState: hardState(2, 'p2'), entries: [] }])).toThrow(
-      /a vote for p2/,
-    );
-    expect(() => mergeWrites(current, [voted, { hardState: hardState(1), entries: [] }])).toThrow(
-      /term 1 after term 2/,
-    );
-  });
-});
+}

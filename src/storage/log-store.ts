@@ -1,35 +1,52 @@
-// The durable Raft log of one peer: entries, term and vote on LevelDB, guarded by a side file of its own.
-// Order of every write: synchronous LevelDB batch, then the side file, then the answer. Must never answer earlier, never
-// write again after a failure, never repair, and never open a store that holds less than was answered for.
+// The durable Raft log of one peer: snapshot, entries, term and vote, on LevelDB and in files beside it. Order of every write:
+// snapshot file, synchronous LevelDB batch, side file, answer; only then does anything old go. Must never answer earlier,
+// never write again after a failure, never repair, and never open a store that holds less than was answered for.
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { Level } from 'level';
-import { assert } from '../base/assert.ts';
 import { logIndex, term } from '../base/ids.ts';
-import type { PeerId } from '../base/ids.ts';
-import type { Entry, HardState, RaftEffect } from '../raft/types.ts';
-import { createDurableDirectory, syncDirectory } from './directories.ts';
-import { CHAIN_START, encodeEntry, hashOfEncoded } from './entry-codec.ts';
-import { StoreDamagedError, StoreLockedError } from './errors.ts';
+import type { LogIndex, PeerId, Term } from '../base/ids.ts';
+import type { Entry, HardState, MembershipCodec, PersistedSnapshot, Snapshot } from '../raft/types.ts';
+import { createBackground } from './background.ts';
+import { damageOf, openDatabase, writeBatch } from './database.ts';
+import type { Database } from './database.ts';
+import { createDurableDirectory } from './directories.ts';
+import { CHAIN_START } from './entry-codec.ts';
+import { StoreDamagedError, StoreFailedError, StoreFormatError } from './errors.ts';
 import { createGroupCommit } from './group-commit.ts';
-import { entryKey, STATE_KEY } from './keys.ts';
+import { entryKey } from './keys.ts';
 import { findDamagedTable } from './leveldb-tables.ts';
+import { encodeWrite, mergeWrites, stateOperation } from './log-write.ts';
+import type { LogWrite, WriteItem } from './log-write.ts';
 import { recover } from './recovery.ts';
-import type { Identity } from './recovery.ts';
+import type { Recovered } from './recovery.ts';
 import { createSideFile, openSideFile } from './side-file.ts';
 import type { SideFile } from './side-file.ts';
-import { assertHardStateFollows, encodeStoreState } from './store-state.ts';
+import {
+  listSnapshotFiles,
+  removeSnapshotFile,
+  snapshotFileName,
+  writeSnapshotFile,
+} from './snapshot-file.ts';
+import { STORE_FORMAT } from './store-state.ts';
 import type { StoreState } from './store-state.ts';
-
-export type LogWrite = Pick<Extract<RaftEffect, { kind: 'persist' }>, 'hardState' | 'entries'>;
 
 export interface LogStore {
   /** As found on opening. */
   readonly hardState: HardState;
-  /** As found on opening: from index 1, without a hole. */
+  /** As found on opening: the entry after which `entries` begin; index 0 and term 0 where nothing was compacted yet. */
+  readonly base: { readonly index: LogIndex; readonly term: Term };
+  /** As found on opening: from `base` on, without a hole, and as far as `snapshot` at least. */
   readonly entries: readonly Entry[];
-  /** Resolves when durable, in the order of the calls. Rejects with `StoreFailedError`, and from then on always. */
+  /** As found on opening. */
+  readonly snapshot: Snapshot | undefined;
+  /** 16 random hexadecimal digits, made when the store was: it changes when the disk is replaced. */
+  readonly storeId: string;
+  /**
+   * Resolves when durable, in the order of the calls. Rejects with `StoreFailedError`, and from then on always. A snapshot that
+   * leaves the log as it is does not hold up the answer: the entries that it stands for are durable then, and stay until it is.
+   */
   write(write: LogWrite): Promise<void>;
-  /** Ends when the writes accepted so far have ended. */
+  /** Ends when all that was accepted so far is on disk, snapshots included. */
   close(): Promise<void>;
 }
 
@@ -37,204 +54,161 @@ export interface LogStoreOptions {
   readonly directory: string;
   readonly clusterId: string;
   readonly self: PeerId;
+  /** Snapshot files hold the membership as this writes it. */
+  readonly membershipCodec: MembershipCodec;
+  /** Told at once when a snapshot beside the log cannot be recorded, for which no write is rejected: the process must end. */
+  readonly onFailure?: (error: StoreFailedError) => void;
 }
 
-type Operation = { type: 'put'; key: Buffer; value: Buffer } | { type: 'del'; key: Buffer };
+interface OpenStore {
+  readonly database: Database;
+  readonly sideFile: SideFile;
+  readonly recovered: Recovered;
+}
 
 /**
- * Opens the store in `directory`, creating it where there is none. Throws `StoreDamagedError`, `StoreIdentityError` or
- * `StoreLockedError`, each with a message that says what to do.
+ * Opens the store in `directory`, creating it where there is none. Throws `StoreDamagedError`, `StoreFormatError`,
+ * `StoreIdentityError` or `StoreLockedError`, each with a message that says what to do.
  */
 export async function openLogStore(options: LogStoreOptions): Promise<LogStore> {
   const { directory } = options;
   await createDurableDirectory(directory);
+  const mayCreate = !(await hasReadableSideFile(options));
   const damage = await findDamagedTable(join(directory, 'log'));
-  if (damage !== undefined) throw new StoreDamagedError(directory, damage);
-  const database = await openDatabase(directory, { sideFileExists: await sideFileExists(directory) });
+  if (damage !== undefined) throw new StoreDamagedError(options, damage);
+  const database = await openDatabase(options, { mayCreate });
   let sideFile: SideFile | undefined;
   try {
     // Only now, with LevelDB's lock held, may the side file be trusted to stand still.
-    const opened = await openSideFile(sideFilePath(directory));
-    sideFile = opened;
-    if (opened !== undefined && opened.state === undefined) {
-      throw new StoreDamagedError(directory, 'neither slot of the file "hard-state" is readable');
+    sideFile = await openSideFile(sideFilePath(directory));
+    const recovered = (await recover(database, sideFile?.state, options)) ?? unused(options);
+    if (sideFile === undefined) {
+      await writeBatch(database, [stateOperation(recovered.state)]);
+      sideFile = await createSideFile(sideFilePath(directory), recovered.state);
     }
-    const recovered = await recover(database, opened?.state, options);
-    const state = recovered?.state ?? unusedState(options);
-    if (recovered === undefined) await putBatch(database, stateOperation(state));
-    sideFile ??= await createSideFile(sideFilePath(directory), state);
-    const store = createLogStore({ database, sideFile, state, entries: recovered?.entries ?? [] });
-    if (recovered?.isAhead === true) await store.write({ hardState: state.hardState, entries: [] });
-    return store;
+    // LevelDB has made durable what it found when it opened; into the slot that is due, never into the newest.
+    if (recovered.isAhead) await sideFile.write(recovered.state);
+    await removeLeftovers(database, recovered, directory);
+    return createLogStore({ database, sideFile, recovered }, options);
   } catch (error) {
     await sideFile?.close();
     await database.close();
-    throw damageOf(directory, error);
+    throw damageOf(options, error);
   }
 }
 
-function createLogStore(opened: {
-  readonly database: Level<Buffer, Buffer>;
-  readonly sideFile: SideFile;
-  readonly state: StoreState;
-  readonly entries: readonly Entry[];
-}): LogStore {
-  const { database, sideFile } = opened;
-  let current = opened.state;
+function createLogStore(opened: OpenStore, options: LogStoreOptions): LogStore {
+  const { database, sideFile, recovered } = opened;
+  const { directory, membershipCodec } = options;
+  let current: StoreState = recovered.state;
+  let pendingSnapshot: PersistedSnapshot | undefined;
   let closing: Promise<void> | undefined;
 
-  const commit = async (writes: readonly LogWrite[]): Promise<void> => {
-    const { next, operations } = await encodeWrite(database, current, mergeWrites(current, writes));
-    await putBatch(database, ...operations);
+  const commit = async (items: readonly WriteItem[]): Promise<void> => {
+    const write = mergeWrites(current, items);
+    const replacementFile =
+      write.replacement === undefined
+        ? undefined
+        : await writeSnapshotFile(directory, write.replacement.snapshot, membershipCodec);
+    const { next, operations } = await encodeWrite(database, current, write, replacementFile);
+    await writeBatch(database, operations);
     await sideFile.write(next);
+    const previous = current;
     current = next;
+    if (next.snapshot !== previous.snapshot)
+      background.run(() => removeReplaced(database, directory, previous, next));
   };
   const group = createGroupCommit(commit);
+  const background = createBackground((error) => {
+    options.onFailure?.(error instanceof StoreFailedError ? error : group.fail(error));
+  });
+
+  /** Writes the newest of the snapshots that wait, and only then has the log name it. */
+  const recordSnapshot = async (): Promise<void> => {
+    const { snapshot, base } = pendingSnapshot ?? {};
+    pendingSnapshot = undefined;
+    if (snapshot === undefined || base === undefined || snapshot.index <= (current.snapshot?.index ?? 0))
+      return;
+    const file = await writeSnapshotFile(directory, snapshot, membershipCodec);
+    await group.write({ kind: 'record', recorded: { file, base } });
+    if (current.snapshot?.index !== file.index)
+      await removeSnapshotFile(directory, snapshotFileName(file.index));
+  };
+  const write = (asked: LogWrite): Promise<void> => {
+    if (closing !== undefined) return Promise.reject(new StoreFailedError('the Raft log is closed'));
+    const written = group.write({ kind: 'write', write: asked });
+    if (asked.snapshot !== undefined) {
+      // One that replaces the log is written with it; a snapshot that still waited for its turn is of no use then.
+      pendingSnapshot = asked.snapshot.replacesLog ? undefined : asked.snapshot;
+      background.run(recordSnapshot);
+    }
+    return written;
+  };
   const close = async (): Promise<void> => {
+    await background.settled();
     await group.close();
+    await background.settled();
     await sideFile.close();
     await database.close();
   };
   return {
-    hardState: opened.state.hardState,
-    entries: opened.entries,
-    write: (write) => group.write(write),
+    hardState: recovered.state.hardState,
+    base: { index: recovered.state.base.index, term: recovered.state.base.term },
+    entries: recovered.entries,
+    snapshot: recovered.snapshot,
+    storeId: recovered.state.storeId,
+    write,
     close: () => (closing ??= close()),
   };
 }
 
-/** Several writes as one: the last hard state, and the entries that are left once later ones have replaced earlier ones. */
-export function mergeWrites(
-  current: Pick<StoreState, 'hardState' | 'lastIndex'>,
-  writes: readonly LogWrite[],
-): LogWrite {
-  let { hardState } = current;
-  const entries: Entry[] = [];
-  for (const write of writes) {
-    assertHardStateFollows(hardState, write.hardState);
-    hardState = write.hardState;
-    const first = write.entries[0];
-    if (first === undefined) continue;
-    const last = entries.at(-1)?.index ?? current.lastIndex;
-    assert(first.index <= last + 1, () => `refused to write entry ${first.index} after entry ${last}`);
-    while ((entries.at(-1)?.index ?? 0) >= first.index) entries.pop();
-    for (const entry of write.entries) entries.push(entry);
+/** What the write from `previous` to `next` left behind: not synchronous, since whatever stays has no meaning. */
+async function removeReplaced(
+  database: Database,
+  directory: string,
+  previous: StoreState,
+  next: StoreState,
+): Promise<void> {
+  if (previous.snapshot !== undefined)
+    await removeSnapshotFile(directory, snapshotFileName(previous.snapshot.index));
+  await database.clear({ gt: entryKey(previous.base.index), lte: entryKey(next.base.index) });
+}
+
+/** What a crash left behind. Only after the store was found sound: until then it may be evidence. */
+async function removeLeftovers(database: Database, recovered: Recovered, directory: string): Promise<void> {
+  const { base, snapshot } = recovered.state;
+  const inForce = snapshot === undefined ? undefined : snapshotFileName(snapshot.index);
+  for (const name of await listSnapshotFiles(directory)) {
+    if (name !== inForce) await removeSnapshotFile(directory, name);
   }
-  return { hardState, entries };
+  if (recovered.hasEntriesBelowBase) await database.clear({ lte: entryKey(base.index) });
 }
 
-/** The operations of one write: entries chained to what stays, removal of what lies beyond, and the new state. */
-async function encodeWrite(
-  database: Level<Buffer, Buffer>,
-  current: StoreState,
-  write: LogWrite,
-): Promise<{ next: StoreState; operations: Operation[] }> {
-  const operations: Operation[] = [];
-  const first = write.entries[0];
-  let { lastIndex, chainHead } = current;
-  if (first !== undefined) {
-    chainHead = first.index === lastIndex + 1 ? chainHead : await hashBefore(database, first);
-    for (let index = lastIndex; index >= first.index + write.entries.length; index = logIndex(index - 1)) {
-      operations.push({ type: 'del', key: entryKey(index) });
-    }
-    lastIndex = logIndex(first.index - 1);
-    for (const entry of write.entries) {
-      assert(
-        entry.index === lastIndex + 1,
-        () => `refused to write entry ${entry.index} after entry ${lastIndex}`,
-      );
-      const encoded = encodeEntry(entry, chainHead);
-      operations.push({ type: 'put', key: entryKey(entry.index), value: encoded.bytes });
-      chainHead = encoded.hash;
-      lastIndex = entry.index;
-    }
-  }
-  const next: StoreState = {
-    ...current,
-    sequence: current.sequence + 1,
-    hardState: write.hardState,
-    lastIndex,
-    chainHead,
-  };
-  operations.push(stateOperation(next));
-  return { next, operations };
-}
-
-async function hashBefore(database: Level<Buffer, Buffer>, entry: Entry): Promise<Buffer> {
-  if (entry.index === 1) return CHAIN_START;
-  const previous: Buffer | undefined = await database.get(entryKey(logIndex(entry.index - 1)));
-  assert(
-    previous !== undefined,
-    () => `refused to replace entry ${entry.index}: the entry before it is gone`,
-  );
-  return hashOfEncoded(previous);
-}
-
-async function putBatch(database: Level<Buffer, Buffer>, ...operations: readonly Operation[]): Promise<void> {
-  await database.batch([...operations], { sync: true });
-}
-
-function stateOperation(state: StoreState): Operation {
-  return { type: 'put', key: STATE_KEY, value: encodeStoreState(state) };
-}
-
-function unusedState(identity: Identity): StoreState {
-  return {
+function unused(options: LogStoreOptions): Recovered {
+  const state: StoreState = {
     sequence: 1,
-    clusterId: identity.clusterId,
-    self: identity.self,
+    clusterId: options.clusterId,
+    self: options.self,
+    storeId: randomBytes(8).toString('hex'),
     hardState: { term: term(0), votedFor: undefined },
+    base: { index: logIndex(0), term: term(0), hash: CHAIN_START },
     lastIndex: logIndex(0),
     chainHead: CHAIN_START,
+    snapshot: undefined,
   };
+  return { state, entries: [], snapshot: undefined, isAhead: false, hasEntriesBelowBase: false };
 }
 
-/** With a side file there was a log: LevelDB must then not create an empty one in its place. */
-async function openDatabase(
-  directory: string,
-  found: { readonly sideFileExists: boolean },
-): Promise<Level<Buffer, Buffer>> {
-  const database = new Level<Buffer, Buffer>(join(directory, 'log'), {
-    keyEncoding: 'buffer',
-    valueEncoding: 'buffer',
-    createIfMissing: !found.sideFileExists,
-    compression: false,
-    cacheSize: 1 << 20,
-  });
-  try {
-    await database.open();
-  } catch (error) {
-    const cause = (error as { cause?: { code?: string; message?: string } }).cause;
-    if (cause?.code === 'LEVEL_LOCKED') throw new StoreLockedError(directory, { cause: error });
-    if (cause?.code === 'LEVEL_IO_ERROR') {
-      throw new Error(
-        `cannot open the Raft log in ${directory}: ${cause.message}; check the disk and the permissions`,
-        { cause: error },
-      );
-    }
-    throw new StoreDamagedError(
-      directory,
-      `LevelDB refused to open it (${cause?.message ?? String(error)})`,
-      { cause: error },
-    );
-  }
-  await syncDirectory(directory);
-  return database;
-}
-
-async function sideFileExists(directory: string): Promise<boolean> {
-  const sideFile = await openSideFile(sideFilePath(directory));
+/** Whether there is a side file. Throws where no slot of it can be read, before LevelDB touches anything. */
+async function hasReadableSideFile(options: LogStoreOptions): Promise<boolean> {
+  const sideFile = await openSideFile(sideFilePath(options.directory));
   await sideFile?.close();
-  return sideFile !== undefined;
+  if (sideFile === undefined || sideFile.state !== undefined) return sideFile !== undefined;
+  if (sideFile.foreignFormat !== undefined)
+    throw new StoreFormatError(options, sideFile.foreignFormat, STORE_FORMAT);
+  throw new StoreDamagedError(options, 'neither slot of the file "hard-state" is readable');
 }
 
 function sideFilePath(directory: string): string {
   return join(directory, 'hard-state');
-}
-
-/** LevelDB's own complaints while reading are damage too. */
-function damageOf(directory: string, error: unknown): unknown {
-  const code = (error as { code?: unknown }).code;
-  if (code !== 'LEVEL_CORRUPTION') return error;
-  return new StoreDamagedError(directory, `LevelDB could not read it (${String(error)})`, { cause: error });
 }

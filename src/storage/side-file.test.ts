@@ -1,7 +1,7 @@
 import { mkdir, open as openFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { logIndex } from '../base/ids.ts';
+import { logIndex, term } from '../base/ids.ts';
 import { CHAIN_START } from './entry-codec.ts';
 import { createSideFile, openSideFile } from './side-file.ts';
 import type { StoreState } from './store-state.ts';
@@ -11,6 +11,9 @@ const stateOf = (sequence: number): StoreState => ({
   sequence,
   clusterId: 'blue',
   self: SELF,
+  storeId: '0123456789abcdef',
+  base: { index: logIndex(0), term: term(0), hash: CHAIN_START },
+  snapshot: undefined,
   hardState: hardState(sequence),
   lastIndex: logIndex(sequence),
   chainHead: CHAIN_START,

@@ -7,7 +7,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { assert } from '../base/assert.ts';
 import { syncDirectory } from './directories.ts';
-import { decodeStoreState, encodeStoreState } from './store-state.ts';
+import { decodeStoreState, encodeStoreState, foreignFormat } from './store-state.ts';
 import type { StoreState } from './store-state.ts';
 
 /** A slot is a page of its own, so that a torn write cannot reach the other. */
@@ -17,6 +17,8 @@ const SLOT_COUNT = 2;
 export interface SideFile {
   /** The newest good slot; `undefined` where neither is good. */
   readonly state: StoreState | undefined;
+  /** Where neither is good: the name of another format, as found in one of them. */
+  readonly foreignFormat: string | undefined;
   /** Durable when it resolves. After a failure nothing is known, and nothing may be written any more. */
   write(state: StoreState): Promise<void>;
   close(): Promise<void>;
@@ -33,7 +35,7 @@ export async function openSideFile(path: string): Promise<SideFile | undefined> 
   }
   try {
     return {
-      state: await readNewestSlot(handle),
+      ...(await readNewestSlot(handle)),
       write: (state) => writeSlot(handle, state),
       close: () => handle.close(),
     };
@@ -57,18 +59,26 @@ export async function createSideFile(path: string, state: StoreState): Promise<S
     await handle.close();
     throw error;
   }
-  return { state, write: (next) => writeSlot(handle, next), close: () => handle.close() };
+  return {
+    state,
+    foreignFormat: undefined,
+    write: (next) => writeSlot(handle, next),
+    close: () => handle.close(),
+  };
 }
 
-async function readNewestSlot(handle: FileHandle): Promise<StoreState | undefined> {
+async function readNewestSlot(handle: FileHandle): Promise<Pick<SideFile, 'state' | 'foreignFormat'>> {
   const bytes = Buffer.alloc(SLOT_BYTES * SLOT_COUNT);
   await handle.read(bytes, 0, bytes.length, 0);
   let newest: StoreState | undefined;
+  let foreign: string | undefined;
   for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
-    const state = decodeStoreState(bytes.subarray(slot * SLOT_BYTES, (slot + 1) * SLOT_BYTES));
+    const slotBytes = bytes.subarray(slot * SLOT_BYTES, (slot + 1) * SLOT_BYTES);
+    const state = decodeStoreState(slotBytes);
+    foreign ??= foreignFormat(slotBytes);
     if (state !== undefined && (newest === undefined || state.sequence > newest.sequence)) newest = state;
   }
-  return newest;
+  return { state: newest, foreignFormat: newest === undefined ? foreign : undefined };
 }
 
 /** The size never changes, so the data alone need be flushed. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { logIndex } from '../base/ids.ts';
+import { logIndex, term } from '../base/ids.ts';
 import { CHAIN_START } from './entry-codec.ts';
-import { assertHardStateFollows, decodeStoreState, encodeStoreState } from './store-state.ts';
+import { assertHardStateFollows, decodeStoreState, encodeStoreState, foreignFormat } from './store-state.ts';
 import type { StoreState } from './store-state.ts';
 import { hardState, SELF } from './testing/stores.ts';
 
@@ -9,15 +9,23 @@ const state: StoreState = {
   sequence: 9,
   clusterId: 'blue',
   self: SELF,
+  storeId: '0123456789abcdef',
+  base: { index: logIndex(11), term: term(2), hash: Buffer.alloc(32, 8) },
+  snapshot: { index: logIndex(13), term: term(3), hash: Buffer.alloc(32, 9) },
   hardState: hardState(4, 'p2'),
   lastIndex: logIndex(17),
   chainHead: Buffer.alloc(32, 7),
 };
 
 describe('the record of a write', () => {
-  test('comes back as it was, with and without a vote, also from a longer slot', () => {
+  test('comes back as it was, with and without a vote or snapshot, also from a longer slot', () => {
     const unvoted = { ...state, hardState: hardState(4), chainHead: CHAIN_START };
-    for (const each of [state, unvoted]) {
+    const young = {
+      ...state,
+      base: { index: logIndex(0), term: term(0), hash: CHAIN_START },
+      snapshot: undefined,
+    };
+    for (const each of [state, unvoted, young]) {
       expect(decodeStoreState(Buffer.concat([encodeStoreState(each), Buffer.alloc(100)]))).toEqual(each);
     }
   });
@@ -30,6 +38,17 @@ describe('the record of a write', () => {
       expect(decodeStoreState(changed)).toBeUndefined();
       expect(decodeStoreState(bytes.subarray(0, at))).toBeUndefined();
     }
+  });
+});
+
+describe('the format of a record', () => {
+  test('is named where it is another than ours, and only then', () => {
+    const bytes = encodeStoreState(state);
+    expect(foreignFormat(bytes)).toBeUndefined();
+    expect(foreignFormat(Buffer.alloc(200))).toBeUndefined();
+    bytes.write('PGSRAFT1', 'latin1');
+    expect(foreignFormat(bytes)).toBe('PGSRAFT1');
+    expect(decodeStoreState(bytes)).toBeUndefined();
   });
 });
 

@@ -2,7 +2,8 @@
 import { unreachable } from '../../base/assert.ts';
 import { lastIndex } from '../log.ts';
 import type { Raft } from '../state.ts';
-import type { Entry, RaftEffect, RaftMessage } from '../types.ts';
+import type { Entry, Membership, PersistedSnapshot, RaftEffect, RaftMessage, Snapshot } from '../types.ts';
+import { JSON_CODEC } from './codec.ts';
 
 const decoder = new TextDecoder();
 
@@ -10,8 +11,14 @@ export function describeEffect(effect: RaftEffect): string {
   switch (effect.kind) {
     case 'persist': {
       const { term, votedFor } = effect.hardState;
-      return `persist #${effect.ticket}: term ${term}, vote ${votedFor ?? 'none'}, entries ${describeEntries(effect.entries)}`;
+      return `persist #${effect.ticket}: term ${term}, vote ${votedFor ?? 'none'}, entries ${describeEntries(effect.entries)}${describePersisted(effect.snapshot)}`;
     }
+    case 'restore':
+      return `restore ${describeSnapshot(effect.snapshot)}`;
+    case 'membership':
+      return `membership ${describeMembership(effect.membership)}`;
+    case 'change-refused':
+      return `change ${effect.changeId} refused: ${effect.reason}`;
     case 'send':
       return `to ${effect.to}: ${describeMessage(effect.message)}`;
     case 'commit':
@@ -58,27 +65,53 @@ function describeMessage(message: RaftMessage): string {
       return `${head} ${message.readId}`;
     case 'read-reply':
       return `${head} ${message.readId}: ${message.index ?? 'refused'}`;
+    case 'snapshot-request':
+      return `${head} ${describeSnapshot(message.snapshot)}`;
     default:
       return unreachable(message);
   }
 }
 
+function describePersisted(persisted: PersistedSnapshot | undefined): string {
+  if (persisted === undefined) return '';
+  const { snapshot, base, replacesLog } = persisted;
+  const how = replacesLog ? 'in place of the log' : `log from ${base.index + 1}`;
+  return `, ${describeSnapshot(snapshot)}, ${how}`;
+}
+
+/** `snapshot 5/2 [p1 p2 + p3]` stands for the log up to index 5, term 2, with voters p1, p2 and learner p3. */
+function describeSnapshot({ index, term, membership }: Snapshot): string {
+  return `snapshot ${index}/${term} [${describeMembership(membership)}]`;
+}
+
+function describeMembership({ voters, learners, incarnation }: Membership): string {
+  const others = learners.length === 0 ? '' : ` + ${learners.join(' ')}`;
+  return `${voters.join(' ') || 'nobody'}${others}${incarnation > 1 ? ` incarnation ${incarnation}` : ''}`;
+}
+
 /** `2/1 x` is the entry of index 2, term 1, data "x". */
 function describeEntries(entries: readonly Entry[]): string {
   if (entries.length === 0) return 'none';
-  return entries
-    .map(
-      ({ index, term, kind, data }) =>
-        `${index}/${term}${kind === 'command' ? ` ${decoder.decode(data)}` : ` (${kind})`}`,
-    )
-    .join(', ');
+  return entries.map((entry) => `${entry.index}/${entry.term} ${describeContent(entry)}`).join(', ');
+}
+
+function describeContent({ kind, data }: Entry): string {
+  if (kind === 'command') return decoder.decode(data);
+  return kind === 'noop' ? '(noop)' : `(config ${describeMembership(JSON_CODEC.decode(data))})`;
 }
 
 export function describePeer(raft: Raft): string[] {
+  const { log, snapshot, membership } = raft;
   const lines = [
     `${raft.role}, term ${raft.term}, vote ${raft.votedFor ?? 'none'}, leader ${raft.leader ?? 'unknown'}, ` +
-      `log ends at ${lastIndex(raft.log)}, durable ${raft.durability.durableIndex}, commit ${raft.commitIndex}`,
+      `log ends at ${lastIndex(log)}, durable ${raft.durability.durableIndex}, commit ${raft.commitIndex}`,
   ];
+  if (snapshot !== undefined || raft.membershipIndex > 0) {
+    const since = raft.membershipIndex > 0 ? ` since ${raft.membershipIndex}` : '';
+    const compacted =
+      snapshot === undefined ? '' : `, snapshot ${snapshot.index}, log from ${log.base.index + 1}`;
+    lines.push(`  members ${describeMembership(membership)}${since}${compacted}`);
+  }
   for (const [peer, { mode, match, next, inflight }] of raft.leading?.progress ?? []) {
     lines.push(`  ${peer}: ${mode}, match ${match}, next ${next}, ${inflight.length} in flight`);
   }

@@ -1,7 +1,8 @@
 // What can befall a cluster beyond single messages: partitions, crashes, hung disks, pauses, transfers at a bad moment.
 // Every fault can end: nothing here makes it impossible to converge later. Never used outside tests.
 import type { PeerId } from '../../base/ids.ts';
-import { crash, enqueue } from './network.ts';
+import type { MembershipChange } from '../types.ts';
+import { addressOf, crash, enqueue, startJoiner } from './network.ts';
 import type { Network, SimulatedPeer } from './network.ts';
 
 export interface FaultContext {
@@ -49,6 +50,67 @@ export const SHORT_REIGNS: readonly Fault[] = [
   heal,
   heal,
 ];
+
+/** Members come and go, also the leader, also while the cluster is in trouble. */
+export const CHANGES: readonly Fault[] = [
+  addLearner,
+  addLearner,
+  addLearner,
+  addLearner,
+  promote,
+  promote,
+  promote,
+  promote,
+  remove,
+  removeLeader,
+  move,
+];
+
+/** One that is no member, by what is committed and by what the leader wants, comes with an empty disk. */
+function addLearner(network: Network): void {
+  const memberships = network.peers.map(
+    ({ raft, initialMembership }) => raft?.membership ?? initialMembership,
+  );
+  memberships.push(network.invariants.committedMembership());
+  const spares = network.peers.filter(({ id }) => !memberships.some(({ addresses }) => addresses.has(id)));
+  if (spares.length === 0) return;
+  const spare = network.random.pick(spares);
+  startJoiner(network, spare);
+  changeMembership(network, {
+    kind: 'add-learner',
+    peer: spare.id,
+    address: addressOf(spare.id, spare.disks),
+  });
+}
+
+function promote(network: Network): void {
+  const { learners } = network.invariants.committedMembership();
+  if (learners.length > 0)
+    changeMembership(network, { kind: 'promote', peer: network.random.pick(learners) });
+}
+
+function remove(network: Network): void {
+  changeMembership(network, { kind: 'remove', peer: network.random.pick(network.peers).id });
+}
+
+function removeLeader(network: Network): void {
+  const leader = network.peers.find((peer) => peer.raft?.role === 'leader');
+  if (leader !== undefined) changeMembership(network, { kind: 'remove', peer: leader.id });
+}
+
+/** To the address it has: what is told to the peers is the same, but it is a change. */
+function move(network: Network): void {
+  const { id, disks } = network.random.pick(network.peers);
+  changeMembership(network, { kind: 'move', peer: id, address: addressOf(id, disks) });
+}
+
+/** Asked of all who think that they lead. */
+export function changeMembership(network: Network, change: MembershipChange): void {
+  for (const peer of network.peers) {
+    if (peer.raft?.role !== 'leader') continue;
+    enqueue(network, peer, (nowMs) => ({ kind: 'change-membership', nowMs, changeId: 'c', change }));
+  }
+}
 
 function partition(network: Network): void {
   const side = new Set(network.peers.filter(() => network.random.chance(0.5)).map((peer) => peer.id));

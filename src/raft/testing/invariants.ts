@@ -4,21 +4,23 @@ import type { LogIndex, PeerId, Term } from '../../base/ids.ts';
 import { lastIndex, termAt } from '../log.ts';
 import { majority } from '../quorum.ts';
 import type { Raft } from '../state.ts';
-import type { Entry, HardState, RaftEffect, RaftEvent, RaftMessage } from '../types.ts';
+import type { Entry, Membership, RaftEffect, RaftEvent, RaftMessage, Snapshot } from '../types.ts';
+import { diskLastIndex, diskTermAt } from './disk.ts';
+import type { Disk } from './disk.ts';
+import { createMembershipInvariants } from './membership-invariants.ts';
+import { applyEntries, EMPTY_STATE } from './state-machine.ts';
+import type { AppliedState } from './state-machine.ts';
 
 class InvariantViolation extends Error {
   override readonly name = 'InvariantViolation';
 }
 
-export interface Disk {
-  hardState: HardState;
-  entries: readonly Entry[];
-}
-
 export interface Observed {
   readonly id: PeerId;
   readonly disk: Disk;
+  readonly initialMembership: Membership;
   readonly raft: Raft | undefined;
+  readonly state: AppliedState;
 }
 
 export interface Invariants {
@@ -28,7 +30,8 @@ export interface Invariants {
   /** At the moment an effect is carried out. */
   onSend(from: Observed, message: RaftMessage, to: PeerId): void;
   onCommit(peer: Observed, entries: readonly Entry[]): void;
-  onRestart(peer: PeerId): void;
+  onRestore(peer: Observed, snapshot: Snapshot): void;
+  onRestart(peer: Observed, raft: Raft): void;
   onReadAsked(readId: string): void;
   onReadReady(readId: string, index: LogIndex): void;
   onReadRefused(readId: string): void;
@@ -36,22 +39,26 @@ export interface Invariants {
   /** Every committed entry is still on a majority of the disks. */
   checkDisks(): void;
   committedCount(): number;
+  committedMembership(): Membership;
   isCommitted(proposalId: string): boolean;
   wasRefused(readId: string): boolean;
   openReads(): readonly string[];
   forgetReadsOf(prefix: string): void;
 }
 
-export function createInvariants(voters: readonly Observed[]): Invariants {
+export function createInvariants(peers: readonly Observed[], initial: Membership): Invariants {
   const leaders = new Map<Term, PeerId>();
   const votes = new Map<string, PeerId>();
   const links = new Map<string, { previousTerm: Term; data: string }>();
   const committed: Entry[] = [];
   /** The term of the peer that was first seen to commit it: that of the leader, or later. */
   const committedInTerm: number[] = [];
+  /** The membership in force where it was first seen to be committed. */
+  const committers: Membership[] = [];
   const committedIds = new Set<string>();
   const refusedIds = new Set<string>();
-  const applied = new Map<PeerId, number>();
+  /** What the replicated state is after all that is committed. */
+  let latest = EMPTY_STATE;
   const askedAt = new Map<string, number>();
   const refusedReads = new Set<string>();
   const matches = new Map<string, number>();
@@ -60,17 +67,23 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
   const fail = (property: string, detail: string): never => {
     throw new InvariantViolation(`${property}: ${detail}`);
   };
-  const holds = (disk: Disk, entry: Entry): boolean => disk.entries[entry.index - 1]?.term === entry.term;
-  const checkDurable = (entry: Entry): void => {
-    const count = voters.filter((voter) => holds(voter.disk, entry)).length;
-    if (count < majority(voters.length))
-      fail('CommittedIsDurableOnQuorum', `entry ${entry.index} is on ${count} disks only`);
+  const memberships = createMembershipInvariants(initial, fail);
+  const holds = (disk: Disk, entry: Entry): boolean =>
+    entry.index <= (disk.snapshot?.index ?? 0) || diskTermAt(disk, entry.index) === entry.term;
+  const isDurable = (entry: Entry, { voters }: Membership): boolean =>
+    peers.filter((peer) => voters.includes(peer.id) && holds(peer.disk, entry)).length >=
+    majority(voters.length);
+  /** On a majority of those it was committed by, or, once there is a later membership, of those. */
+  const checkDurable = (entry: Entry, committedBy: Membership): void => {
+    if (!isDurable(entry, committedBy) && !isDurable(entry, memberships.committed()))
+      fail('CommittedIsDurableOnQuorum', `entry ${entry.index} is on too few disks`);
   };
 
   /** Term and predecessor's term determine an entry for ever; by induction two logs that share one share all before it. */
   const checkLink = (raft: Raft, entry: Entry): void => {
     const key = `${entry.term}:${entry.index}`;
-    const previousTerm = termAt(raft.log, (entry.index - 1) as LogIndex) as Term;
+    const previousTerm = termAt(raft.log, (entry.index - 1) as LogIndex);
+    if (previousTerm === undefined) return;
     const known = links.get(key);
     const data = textOf(entry);
     if (known === undefined) links.set(key, { previousTerm, data });
@@ -90,7 +103,8 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
     // Late votes may still elect a leader of a term that is over; it need not have what later terms committed.
     for (const [position, entry] of committed.entries()) {
       const isEarlier = (committedInTerm[position] ?? 0) < raft.term;
-      if (isEarlier && termAt(raft.log, entry.index) !== entry.term) {
+      const isCompacted = entry.index <= raft.log.base.index;
+      if (isEarlier && !isCompacted && termAt(raft.log, entry.index) !== entry.term) {
         fail(
           'LeaderCompleteness',
           `${raft.self} leads term ${raft.term} without committed entry ${entry.index}`,
@@ -109,14 +123,15 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
       ([id, progress]) =>
         raft.membership.voters.includes(id) && raft.nowMs - progress.activeAtMs < 2 * electionMs,
     );
-    if (heard.length + 1 < majority(voters.length))
+    const { voters } = raft.membership;
+    if (heard.length + (voters.includes(raft.self) ? 1 : 0) < majority(voters.length))
       fail('LeaderHasContact', `${raft.self} hears ${heard.length} voters`);
   };
 
   const checkFlowControl = (raft: Raft): void => {
     const { maxInflightAppends, maxPendingProposals } = raft.settings;
     for (const [peer, progress] of raft.leading?.progress ?? []) {
-      const key = `${raft.self}:${raft.term}:${peer}`;
+      const key = `${raft.self}:${raft.term}:${peer}:${progress.firstRound}`;
       if (progress.match < (matches.get(key) ?? 0))
         fail('MatchMonotonic', `${peer} fell to ${progress.match}`);
       matches.set(key, progress.match);
@@ -146,17 +161,20 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
         fail('CommitMonotonic', `${raft.self}: ${before.commitIndex} -> ${raft.commitIndex}`);
       if (raft.term < before.term) fail('TermMonotonic', `${raft.self}: ${before.term} -> ${raft.term}`);
       if (before.isLeader && raft.role === 'leader' && raft.term === before.term) {
-        const kept = termAt(raft.log, before.lastIndex as LogIndex) === before.lastTerm;
-        if (!kept) fail('LeaderAppendOnly', `${raft.self} lost entry ${before.lastIndex}`);
+        const kept = termAt(raft.log, before.lastIndex as LogIndex);
+        if (kept !== before.lastTerm && before.lastIndex >= raft.log.base.index)
+          fail('LeaderAppendOnly', `${raft.self} lost entry ${before.lastIndex}`);
       }
       for (const effect of effects) {
         if (effect.kind === 'persist') for (const entry of effect.entries) checkLink(raft, entry);
       }
       if (raft.role === 'leader') {
         checkLeader(peer, raft);
-        if (events.some((event) => event.kind === 'tick')) checkFitToLead(raft);
+        const isChanged = effects.some(({ kind }) => kind === 'membership');
+        if (!isChanged && events.some((event) => event.kind === 'tick')) checkFitToLead(raft);
       }
       checkFlowControl(raft);
+      memberships.afterStep(raft, effects, committed.length + countCommitted(effects, committed.length));
     },
     onSend: (from, message, to) => {
       const { disk } = from;
@@ -167,11 +185,11 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
         message.kind === 'append-reply' &&
         message.success &&
         message.term === disk.hardState.term &&
-        message.matchIndex > disk.entries.length
+        message.matchIndex > diskLastIndex(disk)
       ) {
         fail(
           'DurableBeforeAnswer',
-          `${from.id} answered for entry ${message.matchIndex}, its disk ends at ${disk.entries.length}`,
+          `${from.id} answered for entry ${message.matchIndex}, its disk ends at ${diskLastIndex(disk)}`,
         );
       }
       const candidate = votedIn(message, from.id, to);
@@ -190,17 +208,17 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
     },
     onCommit: (peer, entries) => {
       for (const entry of entries) {
-        const expected = (applied.get(peer.id) ?? 0) + 1;
-        if (entry.index !== expected)
-          fail('StateMachineSafety', `${peer.id} applied ${entry.index} instead of ${expected}`);
-        applied.set(peer.id, entry.index);
         const known = committed[entry.index - 1];
         if (known !== undefined) {
           if (known.term !== entry.term || textOf(known) !== textOf(entry))
             fail('StateMachineSafety', `two entries committed at ${entry.index}`);
           continue;
         }
-        checkDurable(entry);
+        const committedBy = peer.raft?.membership ?? initial;
+        checkDurable(entry, committedBy);
+        committers.push(committedBy);
+        latest = applyEntries(latest, [entry]);
+        memberships.onFirstCommit(entry, latest.digest);
         committed.push(entry);
         committedInTerm.push(peer.raft?.term ?? entry.term);
         const id = textOf(entry);
@@ -208,7 +226,12 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
         if (refusedIds.has(id)) fail('RefusedIsNeverCommitted', id);
       }
     },
-    onRestart: (peer) => applied.set(peer, 0),
+    onRestore: (peer, snapshot) => {
+      if (snapshot.index <= peer.state.index)
+        fail('StateMachineSafety', `${peer.id} went back from ${peer.state.index} to ${snapshot.index}`);
+      memberships.onRestore(snapshot);
+    },
+    onRestart: (peer, raft) => memberships.onRestart(raft, peer.initialMembership),
     onReadAsked: (readId) => askedAt.set(readId, committed.length),
     onReadReady: (readId, index) => {
       const least = askedAt.get(readId);
@@ -226,9 +249,11 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
       if (committedIds.has(proposalId)) fail('RefusedIsNeverCommitted', proposalId);
     },
     checkDisks: () => {
-      for (const entry of committed) checkDurable(entry);
+      for (const [position, entry] of committed.entries())
+        checkDurable(entry, committers[position] ?? initial);
     },
     committedCount: () => committed.length,
+    committedMembership: () => memberships.committed(),
     isCommitted: (proposalId) => committedIds.has(proposalId),
     wasRefused: (readId) => refusedReads.has(readId),
     openReads: () => [...askedAt.keys()],
@@ -236,6 +261,13 @@ export function createInvariants(voters: readonly Observed[]): Invariants {
       for (const readId of askedAt.keys()) if (readId.startsWith(prefix)) askedAt.delete(readId);
     },
   };
+}
+
+/** How many entries after the first `count` these effects commit. */
+function countCommitted(effects: readonly RaftEffect[], count: number): number {
+  const last = effects.findLast((effect) => effect.kind === 'commit');
+  const index = last?.kind === 'commit' ? (last.entries.at(-1)?.index ?? 0) : 0;
+  return Math.max(0, index - count);
 }
 
 /** For whom this message is a vote, if it is one. Asking for votes means having voted for oneself. */

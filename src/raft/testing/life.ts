@@ -2,10 +2,10 @@
 // Throws with the seed and the command that replays it. Never used outside tests.
 import type { PeerId } from '../../base/ids.ts';
 import { majority } from '../quorum.ts';
-import type { Membership, RaftSettings } from '../types.ts';
-import { block, MANY_FAULTS, SHORT_REIGNS, strikeOnce } from './faults.ts';
+import type { RaftSettings } from '../types.ts';
+import { block, changeMembership, CHANGES, MANY_FAULTS, SHORT_REIGNS, strikeOnce } from './faults.ts';
 import type { Fault } from './faults.ts';
-import { calm, crash, createNetwork, enqueue, startPeer } from './network.ts';
+import { addressOf, calm, crash, createNetwork, enqueue, hasDisk, startPeer } from './network.ts';
 import type { Network, SimulatedPeer, Trouble } from './network.ts';
 import { seededRandom } from './random.ts';
 import type { Random } from './random.ts';
@@ -17,6 +17,9 @@ export interface LifeReport {
   readonly crashes: number;
   readonly committed: number;
   readonly faults: number;
+  readonly snapshots: number;
+  readonly restores: number;
+  readonly changes: number;
 }
 
 const BASE_SETTINGS: RaftSettings = {
@@ -29,6 +32,8 @@ const BASE_SETTINGS: RaftSettings = {
   maxInflightBytes: 1000,
   maxPendingProposals: 32,
   maxProposalBytes: 256,
+  keptEntries: 5,
+  snapshotTimeoutMs: 1000,
 };
 const TROUBLED_MS = 4000;
 /** Longer than the latest straggler takes. */
@@ -102,17 +107,29 @@ function liveThrough(seed: number): LifeReport {
     ...BASE_SETTINGS,
     maxEntriesPerAppend: random.pick([1, 4, 16]),
     maxInflightAppends: random.pick([1, 4]),
+    keptEntries: random.pick([0, 3, 20]),
   };
+  const isChanging = random.chance(0.5);
   const network = createNetwork({
     random,
     voterCount: random.pick([1, 2, 3, 3, 3, 4, 5, 5]),
     learnerCount: random.chance(0.25) ? 1 : 0,
+    spareCount: isChanging ? 2 : 0,
+    snapshotEveryEntries: random.pick([0, 5, 20, 60]),
     settings,
     trouble: weather.trouble(random),
     clockSpread: weather.clockSpread,
   });
-  const membership = network.peers[0]?.raft?.membership as Membership;
-  const life: Life = { network, membership, settings, weather, proposalCount: 0, faults: 0, troubled: true };
+  const faults = isChanging ? [...weather.faults, ...CHANGES] : weather.faults;
+  const life: Life = {
+    network,
+    weather,
+    faults,
+    isChanging,
+    proposalCount: 0,
+    faultCount: 0,
+    troubled: true,
+  };
   scheduleClient(life);
   scheduleFault(life);
   scheduleRestarts(life);
@@ -120,50 +137,70 @@ function liveThrough(seed: number): LifeReport {
   network.invariants.checkDisks();
   assertConverges(life);
   network.invariants.checkDisks();
-  const { steps, messages, elections, crashes } = network.counts;
-  return {
-    steps,
-    messages,
-    elections,
-    crashes,
-    committed: network.invariants.committedCount(),
-    faults: life.faults,
-  };
+  const { persists: _, ...counts } = network.counts;
+  return { ...counts, committed: network.invariants.committedCount(), faults: life.faultCount };
 }
 
 interface Life {
   readonly network: Network;
-  readonly membership: Membership;
-  readonly settings: RaftSettings;
   readonly weather: Weather;
+  readonly faults: readonly Fault[];
+  /** Whether members come and go. */
+  readonly isChanging: boolean;
   proposalCount: number;
-  faults: number;
+  faultCount: number;
   troubled: boolean;
 }
 
 /** Peace: first a bare majority must get on without the rest, then all together; then there must be silence. */
 function assertConverges(life: Life): void {
-  const { network, membership } = life;
+  const { network } = life;
   life.troubled = false;
   calm(network);
-  const voters = shuffled(network, membership.voters);
-  const awake = new Set(voters.slice(0, majority(voters.length)));
   for (const peer of network.peers) {
     peer.pausedUntilMs = 0;
     peer.diskBusyUntilMs = network.timeline.nowMs();
-    if (!awake.has(peer.id)) crash(network, peer);
-    else if (peer.raft === undefined) startPeer(network, peer, membership, life.settings);
   }
+  // A change may be under way, in which case it is only known afterwards whom a majority is made of.
+  if (life.isChanging) {
+    startAll(network, network.peers.filter(hasDisk));
+    runFor(network, QUIET_MS);
+    removeReplaced(network);
+  }
+  const { voters, learners } = network.invariants.committedMembership();
+  const awake = new Set(shuffled(network, voters).slice(0, majority(voters.length)));
+  for (const peer of network.peers) if (!awake.has(peer.id)) crash(network, peer);
+  startAll(
+    network,
+    network.peers.filter((peer) => awake.has(peer.id)),
+  );
   assertWorks(life);
-  for (const peer of network.peers)
-    if (peer.raft === undefined) startPeer(network, peer, membership, life.settings);
+  startAll(
+    network,
+    network.peers.filter((peer) => voters.includes(peer.id) || learners.includes(peer.id)),
+  );
   assertWorks(life);
+  runFor(network, 1000);
   const before = { ...network.counts };
-  assertDeafPeerDisturbsNobody(life);
+  assertDeafPeerDisturbsNobody(life, voters);
   runFor(network, 1000);
   if (network.counts.persists !== before.persists)
     throw new Error('IdleWritesNothing: a write without a proposal');
   if (network.counts.elections !== before.elections) throw new Error('StableLeader: an election in peace');
+}
+
+/** A member whose disk was replaced cannot take part: the operator removes it. */
+function removeReplaced(network: Network): void {
+  for (const { id, disks } of network.peers) {
+    const address = network.invariants.committedMembership().addresses.get(id);
+    if (address === undefined || address === addressOf(id, disks)) continue;
+    changeMembership(network, { kind: 'remove', peer: id });
+    runFor(network, QUIET_MS);
+  }
+}
+
+function startAll(network: Network, peers: readonly SimulatedPeer[]): void {
+  for (const peer of peers) if (peer.raft === undefined) startPeer(network, peer);
 }
 
 /** The running peers find a leader, read through it, commit through it, and all stand at the same index. */
@@ -192,11 +229,10 @@ function assertWorks(life: Life): void {
 }
 
 /** One that does not hear the leader, but hears the others, must not unseat it (thesis §4.2.3, §9.6). */
-function assertDeafPeerDisturbsNobody(life: Life): void {
-  const { network, membership } = life;
+function assertDeafPeerDisturbsNobody({ network }: Life, voters: readonly PeerId[]): void {
   const leader = network.peers.find((peer) => peer.raft?.role === 'leader');
-  const deaf = shuffled(network, membership.voters).find((id) => id !== leader?.id);
-  if (leader === undefined || deaf === undefined || membership.voters.length < 3) return;
+  const deaf = shuffled(network, voters).find((id) => id !== leader?.id);
+  if (leader === undefined || deaf === undefined || voters.length < 3) return;
   block(network, leader.id, deaf);
   runFor(network, 1500);
   if (leader.raft?.role !== 'leader')
@@ -256,8 +292,7 @@ function scheduleRestarts(life: Life): void {
   const look = (): void => {
     if (!life.troubled) return;
     for (const peer of network.peers) {
-      if (peer.raft === undefined && network.random.chance(0.3))
-        startPeer(network, peer, life.membership, life.settings);
+      if (peer.raft === undefined && hasDisk(peer) && network.random.chance(0.3)) startPeer(network, peer);
     }
     network.timeline.after(60, look);
   };
@@ -268,7 +303,7 @@ function scheduleFault(life: Life): void {
   const { network } = life;
   const strike = (): void => {
     if (!life.troubled) return;
-    life.faults += 1;
+    life.faultCount += 1;
     strikeOnce(
       {
         network,
@@ -276,7 +311,7 @@ function scheduleFault(life: Life): void {
         propose: (peer) => propose(life, peer),
         read: (peer) => read(life, peer),
       },
-      life.weather.faults,
+      life.faults,
     );
     network.timeline.after(network.random.between(...life.weather.faultEveryMs), strike);
   };

@@ -1,25 +1,36 @@
 // A cluster of real cores on a simulated network, with simulated disks and clocks, all driven by one seed.
 // The network loses, repeats, delays and reorders; disks lose what they had not confirmed; processes die between effects.
 // Never used outside tests.
-import { peerId, term } from '../../base/ids.ts';
-import type { PeerId } from '../../base/ids.ts';
+import { peerId } from '../../base/ids.ts';
+import type { LogIndex, PeerId } from '../../base/ids.ts';
 import { createRaft, stepAll } from '../raft.ts';
 import type { Raft } from '../state.ts';
 import type { Membership, RaftEffect, RaftEvent, RaftMessage, RaftSettings } from '../types.ts';
+import { JSON_CODEC } from './codec.ts';
+import { EMPTY_DISK, written } from './disk.ts';
+import type { Disk, PersistEffect } from './disk.ts';
 import { createInvariants } from './invariants.ts';
-import type { Disk, Invariants } from './invariants.ts';
+import type { Invariants } from './invariants.ts';
 import type { Random } from './random.ts';
+import { appliedFrom, applyEntries, EMPTY_STATE, writeState } from './state-machine.ts';
+import type { AppliedState } from './state-machine.ts';
 import { createTimeline } from './timeline.ts';
 import type { Timeline } from './timeline.ts';
 
-export type PersistEffect = Extract<RaftEffect, { kind: 'persist' }>;
 type EventBody = (nowMs: number, random: number) => RaftEvent;
 
 export interface SimulatedPeer {
   readonly id: PeerId;
-  readonly disk: Disk;
+  /** Its first start is with this one, or with nobody where it joins. */
+  initialMembership: Membership;
+  disk: Disk;
+  /** Counts its disks: one that comes back with an empty disk is another peer of the same name. */
+  disks: number;
   raft: Raft | undefined;
+  /** Of its processes: messages and writes of an earlier one are nothing to a later one. */
   incarnation: number;
+  state: AppliedState;
+  snapshotAskedAt: LogIndex;
   inbox: EventBody[];
   writes: PersistEffect[];
   /** Writes end not before this moment. */
@@ -44,12 +55,24 @@ export interface Trouble {
 export interface Network {
   readonly timeline: Timeline;
   readonly random: Random;
+  readonly settings: RaftSettings;
   readonly peers: readonly SimulatedPeer[];
   readonly invariants: Invariants;
   readonly trouble: Trouble;
+  /** A peer writes its state down after so many entries; 0 for never. */
+  readonly snapshotEveryEntries: number;
   /** `from>to` pairs that pass nothing. */
   readonly blocked: Set<string>;
-  readonly counts: { steps: number; messages: number; elections: number; crashes: number; persists: number };
+  readonly counts: {
+    steps: number;
+    messages: number;
+    elections: number;
+    crashes: number;
+    persists: number;
+    snapshots: number;
+    restores: number;
+    changes: number;
+  };
 }
 
 const TICK_MS = 20;
@@ -62,10 +85,18 @@ const NO_TROUBLE: Trouble = {
   crashProbability: 0,
 };
 
+/** A peer with its n-th disk is reached at `<name>:<n>`, so that nobody takes it for the one before (store ids stand for it). */
+export function addressOf(id: PeerId, disks: number): string {
+  return `${id}:${disks}`;
+}
+
 export function createNetwork(options: {
   readonly random: Random;
   readonly voterCount: number;
   readonly learnerCount?: number;
+  /** Peers that are no members at first. */
+  readonly spareCount?: number;
+  readonly snapshotEveryEntries?: number;
   /** Clocks run at rates that differ by up to this part. */
   readonly clockSpread?: number;
   readonly settings: RaftSettings;
@@ -73,15 +104,26 @@ export function createNetwork(options: {
 }): Network {
   const { random, voterCount } = options;
   const clockSpread = options.clockSpread ?? 0.1;
-  const ids = Array.from({ length: voterCount + (options.learnerCount ?? 0) }, (_, position) =>
+  const memberCount = voterCount + (options.learnerCount ?? 0);
+  const ids = Array.from({ length: memberCount + (options.spareCount ?? 0) }, (_, position) =>
     peerId(`p${position + 1}`),
   );
-  const membership: Membership = { voters: ids.slice(0, voterCount), learners: ids.slice(voterCount) };
+  const members = ids.slice(0, memberCount);
+  const membership: Membership = {
+    voters: ids.slice(0, voterCount),
+    learners: ids.slice(voterCount, memberCount),
+    addresses: new Map(members.map((id) => [id, addressOf(id, 1)])),
+    incarnation: 1,
+  };
   const peers = ids.map((id): SimulatedPeer => ({
     id,
-    disk: { hardState: { term: term(0), votedFor: undefined }, entries: [] },
+    initialMembership: membership,
+    disk: EMPTY_DISK,
+    disks: 1,
     raft: undefined,
     incarnation: 0,
+    state: EMPTY_STATE,
+    snapshotAskedAt: EMPTY_STATE.index,
     inbox: [],
     writes: [],
     diskBusyUntilMs: 0,
@@ -92,13 +134,24 @@ export function createNetwork(options: {
   const network: Network = {
     timeline: createTimeline(),
     random,
+    settings: options.settings,
     peers,
-    invariants: createInvariants(peers.slice(0, voterCount)),
+    invariants: createInvariants(peers, membership),
     trouble: { ...NO_TROUBLE, ...options.trouble },
+    snapshotEveryEntries: options.snapshotEveryEntries ?? 0,
     blocked: new Set(),
-    counts: { steps: 0, messages: 0, elections: 0, crashes: 0, persists: 0 },
+    counts: {
+      steps: 0,
+      messages: 0,
+      elections: 0,
+      crashes: 0,
+      persists: 0,
+      snapshots: 0,
+      restores: 0,
+      changes: 0,
+    },
   };
-  for (const peer of peers) startPeer(network, peer, membership, options.settings);
+  for (const peer of peers) if (members.includes(peer.id)) startPeer(network, peer);
   return network;
 }
 
@@ -107,28 +160,38 @@ export function calm(network: Network): void {
   network.blocked.clear();
 }
 
+/** Whether it was ever started, and so may be started again. */
+export function hasDisk(peer: SimulatedPeer): boolean {
+  return peer.incarnation > 0;
+}
+
+/** Starts with an empty disk, knowing of nobody. */
+export function startJoiner(network: Network, peer: SimulatedPeer): void {
+  crash(network, peer);
+  if (hasDisk(peer)) peer.disks += 1;
+  peer.disk = EMPTY_DISK;
+  peer.initialMembership = { voters: [], learners: [], addresses: new Map(), incarnation: 0 };
+  startPeer(network, peer);
+}
+
 /** Starts, or starts again from what its disk holds. */
-export function startPeer(
-  network: Network,
-  peer: SimulatedPeer,
-  membership: Membership,
-  settings: RaftSettings,
-): void {
+export function startPeer(network: Network, peer: SimulatedPeer): void {
   peer.inbox = [];
   peer.writes = [];
   peer.incarnation += 1;
-  network.invariants.onRestart(peer.id);
-  const { hardState, entries } = peer.disk;
+  peer.state = appliedFrom(peer.disk.snapshot);
+  peer.snapshotAskedAt = peer.state.index;
   const nowMs = clockOf(network, peer);
   peer.raft = createRaft({
     self: peer.id,
-    membership,
-    settings,
-    hardState,
-    entries,
+    membership: peer.initialMembership,
+    codec: JSON_CODEC,
+    settings: network.settings,
+    ...peer.disk,
     nowMs,
     random: network.random.next(),
   });
+  network.invariants.onRestart(peer, peer.raft);
   const { incarnation } = peer;
   const tick = (): void => {
     if (peer.incarnation !== incarnation || peer.raft === undefined) return;
@@ -149,7 +212,7 @@ export function crash(network: Network, peer: SimulatedPeer): void {
   network.counts.crashes += 1;
   network.invariants.forgetReadsOf(`${peer.id}-`);
   for (const write of peer.writes.slice(0, network.random.between(0, peer.writes.length)))
-    apply(peer.disk, write);
+    peer.disk = written(peer.disk, write);
   peer.writes = [];
 }
 
@@ -194,10 +257,22 @@ function carryOut(network: Network, peer: SimulatedPeer, effect: RaftEffect): vo
       return;
     case 'send':
       network.invariants.onSend(peer, effect.message, effect.to);
-      send(network, peer.id, effect.to, effect.message);
+      send(network, peer, effect.to, effect.message);
       return;
     case 'commit':
       network.invariants.onCommit(peer, effect.entries);
+      peer.state = applyEntries(peer.state, effect.entries);
+      takeSnapshotIfDue(network, peer);
+      return;
+    case 'restore':
+      network.counts.restores += 1;
+      network.invariants.onRestore(peer, effect.snapshot);
+      peer.state = appliedFrom(effect.snapshot);
+      return;
+    case 'membership':
+      network.counts.changes += effect.membership.voters.length > 0 && peer.raft?.role === 'leader' ? 1 : 0;
+      return;
+    case 'change-refused':
       return;
     case 'role':
       if (effect.role === 'leader') network.counts.elections += 1;
@@ -212,6 +287,21 @@ function carryOut(network: Network, peer: SimulatedPeer, effect: RaftEffect): vo
       network.invariants.onProposalRefused(effect.proposalId);
       return;
   }
+}
+
+/** Writes the state down; that may take a while, in which a newer one is installed. */
+function takeSnapshotIfDue(network: Network, peer: SimulatedPeer): void {
+  const { snapshotEveryEntries, random } = network;
+  const { index } = peer.state;
+  if (snapshotEveryEntries === 0 || index - peer.snapshotAskedAt < snapshotEveryEntries) return;
+  peer.snapshotAskedAt = index;
+  const data = writeState(peer.state);
+  const { incarnation } = peer;
+  network.timeline.after(random.chance(0.1) ? random.between(0, 500) : random.between(0, 20), () => {
+    if (peer.incarnation !== incarnation || peer.raft === undefined) return;
+    network.counts.snapshots += 1;
+    enqueue(network, peer, (nowMs) => ({ kind: 'snapshot-taken', nowMs, index, data }));
+  });
 }
 
 /** Writes end in order. Some are answered together with the next one (group commit). */
@@ -230,48 +320,66 @@ function write(network: Network, peer: SimulatedPeer, effect: PersistEffect): vo
       return;
     }
     while (peer.writes[0] !== undefined && peer.writes[0].ticket <= effect.ticket)
-      apply(peer.disk, peer.writes.shift() as PersistEffect);
+      peer.disk = written(peer.disk, peer.writes.shift() as PersistEffect);
     if (peer.writes.length > 0 && random.chance(0.5)) return;
     enqueue(network, peer, (nowMs) => ({ kind: 'persisted', nowMs, ticket: effect.ticket }));
   };
   timeline.after(endsAtMs - timeline.nowMs(), finish);
 }
 
-function apply(disk: Disk, effect: PersistEffect): void {
-  const first = effect.entries[0];
-  if (first !== undefined) {
-    if (first.index > disk.entries.length + 1)
-      throw new Error(`hole: entry ${first.index} after ${disk.entries.length}`);
-    disk.entries = [...disk.entries.slice(0, first.index - 1), ...effect.entries];
-  }
-  disk.hardState = effect.hardState;
-}
-
-function send(network: Network, from: PeerId, to: PeerId, message: RaftMessage): void {
+function send(network: Network, from: SimulatedPeer, to: PeerId, message: RaftMessage): void {
   const { random, trouble } = network;
   network.counts.messages += 1;
-  if (random.chance(trouble.lossProbability)) return;
-  const copies = random.chance(trouble.repeatProbability) ? 2 : 1;
   const receiver = network.peers.find((peer) => peer.id === to);
   if (receiver === undefined) throw new Error(`message to ${to}, which does not exist`);
+  const isLost = random.chance(trouble.lossProbability);
+  const copies = random.chance(trouble.repeatProbability) ? 2 : 1;
   const { incarnation } = receiver;
+  const { disks } = from;
+  const isForeign = !knows(from, receiver.id, receiver.disks);
   for (let copy = 0; copy < copies; copy += 1) {
     const delayMs = random.chance(trouble.straggleProbability)
       ? random.between(100, 3000)
       : random.between(1, trouble.delayMsMax);
     network.timeline.after(delayMs, () => {
-      if (network.blocked.has(`${from}>${to}`) || receiver.raft === undefined) return;
+      const isCut = network.blocked.has(`${from.id}>${to}`) || receiver.raft === undefined;
+      const arrives = !isLost && !isCut && !isForeign && knows(receiver, from.id, disks);
+      if (message.kind === 'snapshot-request') tellSnapshotSent(network, from, to, message, arrives);
+      if (!arrives) return;
       // The transport knows the incarnation it speaks to; proposals rely on it, the rest of the core need not.
       if (message.kind === 'propose' && receiver.incarnation !== incarnation) return;
       enqueue(network, receiver, (nowMs, value) => ({
         kind: 'receive',
         nowMs,
         random: value,
-        from,
+        from: from.id,
         message,
       }));
     });
   }
+}
+
+/** Whether `peer`, as far as it was told who the members are, takes the holder of that disk for `other`. */
+function knows(peer: SimulatedPeer, other: PeerId, disks: number): boolean {
+  const address = peer.raft?.membership.addresses.get(other);
+  return address === undefined || address === addressOf(other, disks);
+}
+
+/** The transport mostly says what became of a snapshot; sometimes its own word is lost. */
+function tellSnapshotSent(
+  network: Network,
+  from: SimulatedPeer,
+  to: PeerId,
+  message: Extract<RaftMessage, { kind: 'snapshot-request' }>,
+  arrived: boolean,
+): void {
+  if (network.random.chance(network.trouble.lossProbability)) return;
+  const { incarnation } = from;
+  const { index } = message.snapshot;
+  network.timeline.after(network.random.between(0, network.trouble.delayMsMax), () => {
+    if (from.incarnation !== incarnation || from.raft === undefined) return;
+    enqueue(network, from, (nowMs) => ({ kind: 'snapshot-sent', nowMs, to, index, arrived }));
+  });
 }
 
 function clockOf(network: Network, peer: SimulatedPeer): number {

@@ -1,10 +1,20 @@
 // One core under test, with a clock and a disk worked by hand. Never used outside tests.
 import { logIndex, peerId, term } from '../../base/ids.ts';
 import type { LogIndex, PeerId, Term } from '../../base/ids.ts';
+import type { LogBase } from '../log.ts';
 import { createRaft, stepAll } from '../raft.ts';
 import type { Raft } from '../state.ts';
 import { DEFAULT_RAFT_SETTINGS } from '../types.ts';
-import type { Entry, RaftEffect, RaftEvent, RaftMessage, RaftSettings } from '../types.ts';
+import type {
+  Entry,
+  Membership,
+  RaftEffect,
+  RaftEvent,
+  RaftMessage,
+  RaftSettings,
+  Snapshot,
+} from '../types.ts';
+import { JSON_CODEC, membershipOf } from './codec.ts';
 
 export const P1: PeerId = peerId('p1');
 export const P2: PeerId = peerId('p2');
@@ -16,6 +26,14 @@ export const of = (value: number): Term => term(value);
 
 export function entry(index: number, ofTerm: number, text = `e${index}`): Entry {
   return { index: at(index), term: of(ofTerm), kind: 'command', data: new TextEncoder().encode(text) };
+}
+
+export function configEntry(index: number, ofTerm: number, membership: Membership): Entry {
+  return { index: at(index), term: of(ofTerm), kind: 'config', data: JSON_CODEC.encode(membership) };
+}
+
+export function snapshotAt(index: number, ofTerm: number, membership = membershipOf([P1, P2, P3])): Snapshot {
+  return { index: at(index), term: of(ofTerm), membership, data: new Uint8Array([index]) };
 }
 
 /** Entries from index 1 on with these terms. */
@@ -42,6 +60,11 @@ type EventBody = RaftEvent extends infer Each
 export function peerUnderTest(options: {
   readonly voters?: readonly PeerId[];
   readonly learners?: readonly PeerId[];
+  /** Takes the place of `voters` and `learners`. */
+  readonly membership?: Membership;
+  readonly snapshot?: Snapshot;
+  /** What `log` follows; the snapshot where it is not given. */
+  readonly base?: LogBase;
   readonly log?: readonly Entry[];
   readonly term?: number;
   readonly votedFor?: PeerId;
@@ -49,11 +72,18 @@ export function peerUnderTest(options: {
 }): PeerUnderTest {
   let nowMs = 0;
   const entries = options.log ?? [];
+  const base = options.base ?? {
+    index: options.snapshot?.index ?? at(0),
+    term: options.snapshot?.term ?? of(0),
+  };
   const raft = createRaft({
     self: P1,
-    membership: { voters: options.voters ?? [P1, P2, P3], learners: options.learners ?? [] },
+    membership: options.membership ?? membershipOf(options.voters ?? [P1, P2, P3], options.learners),
+    codec: JSON_CODEC,
     settings: { ...DEFAULT_RAFT_SETTINGS, ...options.settings },
-    hardState: { term: of(options.term ?? entries.at(-1)?.term ?? 0), votedFor: options.votedFor },
+    hardState: { term: of(options.term ?? entries.at(-1)?.term ?? base.term), votedFor: options.votedFor },
+    snapshot: options.snapshot,
+    base,
     entries,
     nowMs,
     random: 0,
@@ -101,7 +131,7 @@ export function acknowledges(peer: PeerUnderTest, from: PeerId, index: number): 
   return peer.receive(from, {
     kind: 'append-reply',
     term: peer.raft.term,
-    round: 1,
+    round: Math.max(1, peer.raft.leading?.progress.get(from)?.firstRound ?? 1),
     success: true,
     matchIndex: at(index),
     ...hint,
@@ -128,6 +158,22 @@ export function appendRequest(
 
 export function sentTo(effects: readonly RaftEffect[], to: PeerId): RaftMessage[] {
   return effects.flatMap((effect) => (effect.kind === 'send' && effect.to === to ? [effect.message] : []));
+}
+
+export function snapshotRequest(
+  ofTerm: number,
+  snapshot: Snapshot,
+  round = 1,
+): Extract<RaftMessage, { kind: 'snapshot-request' }> {
+  return { kind: 'snapshot-request', term: of(ofTerm), snapshot, round };
+}
+
+/** The first effect of that kind. */
+export function effectOf<Kind extends RaftEffect['kind']>(
+  effects: readonly RaftEffect[],
+  kind: Kind,
+): Extract<RaftEffect, { kind: Kind }> | undefined {
+  return effects.find((effect): effect is Extract<RaftEffect, { kind: Kind }> => effect.kind === kind);
 }
 
 export function committedIn(effects: readonly RaftEffect[]): number[] {
