@@ -4,6 +4,7 @@ import { delay } from '../base/clock.ts';
 import { unreachable } from '../base/assert.ts';
 import type { MemberId, PeerId } from '../base/ids.ts';
 import type { Command, NodeRegistration } from '../cluster/commands.ts';
+import { compareFences } from '../cluster/fence.ts';
 import type { AgentReport, NodeCondition } from '../cluster/report.ts';
 import type { GroupState, NodeState } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
@@ -117,9 +118,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     registration: options.registered,
     group: options.group,
     propose: async (command) => (await propose(command)).kind === 'applied',
-    async confirms(kind, epoch) {
+    async confirms(kind, token) {
       const read = await options.readDuty();
-      return read !== undefined && read.kind === kind && 'epoch' in read && read.epoch === epoch;
+      return read !== undefined && read.kind === kind && 'epoch' in read && compareFences(read, token) === 0;
     },
     activity(condition, message) {
       if (activity.condition === condition && activity.message === message) return;
@@ -209,12 +210,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       context.activity(undefined, isRegistered ? present.reason : (refusal?.reason ?? present.reason));
       return;
     }
-    if (present.epoch < options.fence.epoch) {
+    if (compareFences(present, options.fence) < 0) {
       context.activity(undefined, `waiting for the log to reach epoch ${options.fence.epoch}`);
       return;
     }
     // A cut makes the epoch durable itself, beside its other writes, before it reports: there each millisecond is an outage.
-    if (present.kind !== 'cut') await options.fence.raise(present.epoch);
+    if (present.kind !== 'cut') await options.fence.raise(present);
     if (present.kind === 'primary' || present.kind === 'follow' || member === undefined) await register();
     await carryOut(context, present, signal);
   };
@@ -298,11 +299,11 @@ function keyOf(duty: Duty): string {
     case 'none':
       return 'none';
     case 'follow':
-      return `follow ${duty.epoch} ${duty.upstream.node} ${duty.upstream.host} ${duty.upstream.port} ${duty.upstream.timeline}`;
+      return `follow ${duty.incarnation} ${duty.epoch} ${duty.upstream.node} ${duty.upstream.host} ${duty.upstream.port} ${duty.upstream.timeline}`;
     case 'primary':
-      return `primary ${duty.epoch} ${duty.next?.change ?? ''}`;
+      return `primary ${duty.incarnation} ${duty.epoch} ${duty.next?.change ?? ''}`;
     default:
-      return `${duty.kind} ${duty.epoch}`;
+      return `${duty.kind} ${duty.incarnation} ${duty.epoch}`;
   }
 }
 

@@ -1,7 +1,8 @@
 // What the steps of every duty are given: the local instance, the log, and how to say what is being done.
-import type { Epoch, MemberId, Timeline } from '../base/ids.ts';
+import type { MemberId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
 import type { Command, SyncRule } from '../cluster/commands.ts';
+import type { FenceToken } from '../cluster/fence.ts';
 import type { NodeCondition } from '../cluster/report.ts';
 import type { GroupState, NodeState } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
@@ -60,7 +61,7 @@ export interface UnexpectedEnd {
 
 /** A cut that still holds: nobody but this agent could end it, and this PostgreSQL has run ever since. */
 export interface StandingCut {
-  readonly epoch: Epoch;
+  readonly token: FenceToken;
   readonly postmasterPid: number;
   readonly standing: Standing;
 }
@@ -78,8 +79,8 @@ export interface AgentContext {
   group(): GroupState | undefined;
   /** Proposes and waits; true where it was applied, false where it was refused or nobody answered (both are said in the log). */
   propose(command: Command): Promise<boolean>;
-  /** Whether the log, read through the leader after this call, still gives this node the duty of that kind and epoch. */
-  confirms(kind: Duty['kind'], epoch: Epoch): Promise<boolean>;
+  /** Whether the log, read through the leader after this call, still gives this node the duty of that kind, incarnation and epoch. */
+  confirms(kind: Duty['kind'], token: FenceToken): Promise<boolean>;
   /** Says what is being done, for `status`; undefined: nothing special. */
   activity(condition: NodeCondition | undefined, message: string | undefined): void;
   unexpectedEnd(): UnexpectedEnd | undefined;

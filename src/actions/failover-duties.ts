@@ -1,8 +1,8 @@
 // The duties of a failover: cut and report, hand over, promote. Each can be broken off at any point and begun again, by this
 // agent or after a restart: it looks at what is, not at what it did before.
 import { delay } from '../base/clock.ts';
-import type { Epoch } from '../base/ids.ts';
 import { type Lsn, formatLsn, lsn } from '../base/lsn.ts';
+import { type FenceToken, compareFences } from '../cluster/fence.ts';
 import type { Duty } from '../failover/duties.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { readCutPosition } from '../postgres/position.ts';
@@ -24,11 +24,11 @@ export async function carryOutCut(
   duty: DutyOf<'cut'>,
   signal: AbortSignal,
 ): Promise<void> {
-  const raising = context.fence.raise(duty.epoch);
+  const raising = context.fence.raise(duty);
   raising.catch(() => undefined);
   const standing = hasReported(context)
     ? undefined
-    : await cutOff(context, { wasPrimary: duty.wasPrimary, epoch: duty.epoch, signal, kind: 'cut' });
+    : await cutOff(context, { wasPrimary: duty.wasPrimary, token: duty, signal, kind: 'cut' });
   await raising;
   if (standing !== undefined) await report(context, duty, standing, false);
 }
@@ -43,7 +43,7 @@ export async function carryOutHandOver(
   const { dataDirectory } = instance.options;
   if (hasReported(context)) return;
   if (instance.postmaster() !== undefined) {
-    if (!(await context.confirms('hand-over', duty.epoch))) return;
+    if (!(await context.confirms('hand-over', duty))) return;
     // While it checkpoints, writes go on; the stop then has little left to flush.
     context.activity(undefined, 'checkpoint before the switchover');
     await checkpoint(instance.session, { timeoutMs: CHECKPOINT_TIMEOUT_MS, signal }).catch(
@@ -68,7 +68,7 @@ export async function carryOutHandOver(
     return;
   }
   // It did not stop cleanly: only as a standby that replays its own WAL can it say where that ends.
-  const standing = await cutOff(context, { wasPrimary: true, epoch: duty.epoch, signal, kind: 'hand-over' });
+  const standing = await cutOff(context, { wasPrimary: true, token: duty, signal, kind: 'hand-over' });
   if (standing !== undefined) await report(context, duty, standing, false);
 }
 
@@ -90,10 +90,9 @@ export async function carryOutPromote(
   const { dataDirectory } = instance.options;
   let promotion: Promotion;
   try {
-    const confirmation = context.confirms('promote', duty.epoch);
+    const confirmation = context.confirms('promote', duty);
     const standing =
-      standingCut(context, duty.epoch) ??
-      (await cutOff(context, { epoch: duty.epoch, signal, isPromotion: true }));
+      standingCut(context, duty) ?? (await cutOff(context, { token: duty, signal, isPromotion: true }));
     if (!(await confirmation)) {
       context.activity('standby', 'not promoted: the log cannot be read through a leader, or says otherwise');
       return;
@@ -151,7 +150,7 @@ async function cutOff(
   options: {
     readonly kind?: 'cut' | 'hand-over';
     readonly wasPrimary?: boolean;
-    readonly epoch: Epoch;
+    readonly token: FenceToken;
     readonly signal: AbortSignal;
     /** It may have been promoted already, by this duty. */
     readonly isPromotion?: boolean;
@@ -170,7 +169,7 @@ async function cutOff(
     if (role === 'primary') {
       if (options.isPromotion === true) return undefined;
       // The log applied here may lag behind: a healthy primary is not stopped for a duty that has passed.
-      if (!(await context.confirms(options.kind ?? 'cut', options.epoch))) return undefined;
+      if (!(await context.confirms(options.kind ?? 'cut', options.token))) return undefined;
       context.activity('stopping', 'stopping: another node takes over');
       await instance.stop({ fastMs: 0, signal });
     } else if (!(await isHeldBack(context))) {
@@ -217,15 +216,20 @@ async function cutOff(
   });
   context.activity(undefined, 'cut off from every upstream');
   const postmasterPid = instance.postmaster()?.pid;
-  if (postmasterPid !== undefined) context.notes.cut = { epoch: options.epoch, postmasterPid, standing };
+  if (postmasterPid !== undefined) {
+    const { incarnation, epoch } = options.token;
+    context.notes.cut = { token: { incarnation, epoch }, postmasterPid, standing };
+  }
   return standing;
 }
 
-/** Where this node stands by the cut of this epoch, if that cut was this agent's and PostgreSQL has run ever since. */
-export function standingCut(context: AgentContext, epoch: Epoch): Standing | undefined {
+/** Where this node stands by the cut of this very epoch, if that cut was this agent's and PostgreSQL has run ever since. */
+export function standingCut(context: AgentContext, token: FenceToken): Standing | undefined {
   const { cut } = context.notes;
   const isStanding =
-    cut !== undefined && cut.epoch === epoch && cut.postmasterPid === context.instance.postmaster()?.pid;
+    cut !== undefined &&
+    compareFences(cut.token, token) === 0 &&
+    cut.postmasterPid === context.instance.postmaster()?.pid;
   return isStanding ? cut.standing : undefined;
 }
 

@@ -1,23 +1,26 @@
-// The highest epoch this node's agent has obeyed, on disk. A duty of a lower epoch is never obeyed, whatever the log applied
-// so far says: a restarted agent sees the log grow from its beginning and must not relive the past.
+// The highest epoch this node's agent has obeyed, on disk, with the incarnation of the log it belongs to. A duty of a lower one is
+// never obeyed, whatever the log applied so far says: a restarted agent sees the log grow from its beginning and must not relive
+// the past, and an agent that the log went on without must not go on by itself.
 import { readFile } from 'node:fs/promises';
-import { type Epoch, epoch as toEpoch } from '../base/ids.ts';
+import { epoch as toEpoch } from '../base/ids.ts';
+import { type FenceToken, compareFences } from '../cluster/fence.ts';
 import { writeFileDurably } from '../postgres/durable-files.ts';
 
-export interface FenceFile {
-  readonly epoch: Epoch;
-  /** Makes `epoch` durable before it returns; a lower one than before is a broken invariant of the caller and throws. */
-  raise(epoch: Epoch): Promise<void>;
+export interface FenceFile extends FenceToken {
+  /** Makes `token` durable before it returns; a lower one than before is a broken invariant of the caller and throws. */
+  raise(token: FenceToken): Promise<void>;
 }
 
 interface Content {
   readonly cluster: string;
   readonly node: string;
+  /** Absent in files of the first format: then 1. */
+  readonly incarnation?: number;
   readonly epoch: number;
 }
 
 /**
- * Opens the fence file at `path`; a missing file means epoch 0. Throws when it is unreadable, damaged or of another cluster
+ * Opens the fence file at `path`; a missing file means incarnation 0 and epoch 0. Throws when it is unreadable, damaged or of another cluster
  * or node: guessing an epoch could undo a fence.
  */
 export async function openFenceFile(options: {
@@ -27,35 +30,45 @@ export async function openFenceFile(options: {
 }): Promise<FenceFile> {
   let current = await read(options);
   return {
-    get epoch() {
-      return current;
+    get incarnation() {
+      return current.incarnation;
     },
-    async raise(epoch) {
-      if (epoch === current) return;
-      if (epoch < current)
-        throw new Error(`cannot lower the fence of ${options.node} from epoch ${current} to ${epoch}`);
-      const content: Content = { cluster: options.cluster, node: options.node, epoch };
+    get epoch() {
+      return current.epoch;
+    },
+    async raise({ incarnation, epoch }) {
+      const token: FenceToken = { incarnation, epoch };
+      const order = compareFences(token, current);
+      if (order === 0) return;
+      if (order < 0)
+        throw new Error(
+          `cannot lower the fence of ${options.node} from ${textOf(current)} to ${textOf(token)}`,
+        );
+      const content: Content = { cluster: options.cluster, node: options.node, incarnation, epoch };
       await writeFileDurably({
         path: options.path,
         content: `${JSON.stringify(content)}\n`,
         mode: 0o600,
         owner: undefined,
       });
-      current = epoch;
+      current = token;
     },
   };
 }
+
+const textOf = ({ incarnation, epoch }: FenceToken): string =>
+  `epoch ${epoch}${incarnation > 1 ? ` of incarnation ${incarnation}` : ''}`;
 
 async function read(options: {
   readonly path: string;
   readonly cluster: string;
   readonly node: string;
-}): Promise<Epoch> {
+}): Promise<FenceToken> {
   const text = await readFile(options.path, 'utf8').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   });
-  if (text === undefined) return toEpoch(0);
+  if (text === undefined) return { incarnation: 0, epoch: toEpoch(0) };
   const content = parse(text);
   if (content === undefined) {
     throw new Error(
@@ -67,7 +80,7 @@ async function read(options: {
       `fence file ${options.path} is of node ${content.node} in cluster ${content.cluster}, not ${options.node} in ${options.cluster}; use another state_directory`,
     );
   }
-  return toEpoch(content.epoch);
+  return { incarnation: content.incarnation ?? 1, epoch: toEpoch(content.epoch) };
 }
 
 function parse(text: string): Content | undefined {
@@ -76,7 +89,8 @@ function parse(text: string): Content | undefined {
     if (
       typeof value.cluster !== 'string' ||
       typeof value.node !== 'string' ||
-      !Number.isSafeInteger(value.epoch)
+      !Number.isSafeInteger(value.epoch) ||
+      !(value.incarnation === undefined || isIncarnation(value.incarnation))
     )
       return undefined;
     return value as Content;
@@ -84,3 +98,5 @@ function parse(text: string): Content | undefined {
     return undefined;
   }
 }
+
+const isIncarnation = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 1;

@@ -50,7 +50,7 @@ export async function carryOutFollow(
   }
   const running = await runningStandby(context, signal);
   if (running === 'primary') {
-    if (!(await context.confirms('follow', duty.epoch))) return;
+    if (!(await context.confirms('follow', duty))) return;
     context.activity('stopping', 'stopping: it is no longer the primary');
     await instance.stop({ fastMs: 0, signal });
   }
@@ -99,7 +99,7 @@ async function redirect(
   control: ControlData,
   signal: AbortSignal,
 ): Promise<void> {
-  const standing = standingCut(context, duty.epoch) ?? (await cutAndRead(context, signal));
+  const standing = standingCut(context, duty) ?? (await cutAndRead(context, signal));
   const obstacle = followObstacle(standing, duty.upstream, duty.branches);
   if (obstacle === undefined) return follow(context, duty, signal);
   if (!duty.upstream.isReady) {

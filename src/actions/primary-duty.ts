@@ -52,8 +52,9 @@ export async function carryOutCreate(
   const member =
     data.member ?? (await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner }));
   if (instance.postmaster() === undefined) {
-    if (!(await context.confirms('create', duty.epoch))) return;
-    await instance.writeConfiguration({ kind: 'alone' });
+    if (!(await context.confirms('create', duty))) return;
+    // Clients are let in once the log says that the group runs: another first primary may be chosen until then.
+    await instance.writeConfiguration({ kind: 'alone' }, 'kept-out');
     context.activity('starting', 'starting as the first primary');
     await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
   }
@@ -169,7 +170,7 @@ async function startInPlace(
       return false;
     }
   }
-  if (!(await context.confirms('primary', duty.epoch))) {
+  if (!(await context.confirms('primary', duty))) {
     context.activity('stopped', 'not started: the log cannot be read through a leader, or says otherwise');
     return false;
   }

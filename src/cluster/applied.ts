@@ -1,7 +1,7 @@
-// Small steps that the apply-*.ts files share: finding a group at an epoch, replacing a group or a node.
+// Small steps that the apply-*.ts files share: finding a group at an epoch, replacing a group, a node or a peer.
 import type { Epoch, GroupId, NodeId } from '../base/ids.ts';
 import type { Command } from './commands.ts';
-import type { ClusterState, GroupState, NodeState } from './state.ts';
+import type { ClusterState, GroupState, NodeState, PeerState } from './state.ts';
 
 /** The next state, or why the command does not fit the present one. */
 export type Applied = ClusterState | { readonly refused: string };
@@ -32,9 +32,19 @@ export function groupAt(
 }
 
 export function withGroup(state: ClusterState, group: GroupState): ClusterState {
-  return { ...state, groups: new Map(state.groups).set(group.id, group) };
+  return { ...state, groups: withEntry(state.groups, group.id, group) };
 }
 
 export function withNode(state: ClusterState, id: NodeId, node: NodeState): ClusterState {
-  return { ...state, nodes: new Map(state.nodes).set(id, node) };
+  return { ...state, nodes: withEntry(state.nodes, id, node) };
+}
+
+export function withPeer(state: ClusterState, peer: PeerState): ClusterState {
+  return { ...state, peers: withEntry(state.peers, peer.peer, peer) };
+}
+
+/** A copy with one entry more or replaced, in the order of the keys: the order is part of the state, for refusals name the first. */
+function withEntry<K extends string, V>(map: ReadonlyMap<K, V>, key: K, value: V): ReadonlyMap<K, V> {
+  if (map.has(key)) return new Map(map).set(key, value);
+  return new Map([...map, [key, value] as const].sort(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -2,13 +2,21 @@
 //   running    begin-failover(down: quorum | planned) -> fencing
 //   fencing    cut-report -> fencing · promote -> promoting · resume -> running · begin-failover(down), if planned -> fencing
 //   promoting  promoted -> running · promotion-failed -> promoting · begin-failover(down: quorum | promotion-failed) -> fencing
+// A recovery of the log (apply-membership.ts) leads from every phase to fencing with an unknown rule; only a promotion leads out.
 import { type LogIndex, epoch as toEpoch } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { highest } from './apply-nodes.ts';
 import { candidateRefusal, followersAtOnce } from './candidate.ts';
-import type { FailoverCause, SyncRule } from './commands.ts';
+import type { CutReport, FailoverCause, SyncRule } from './commands.ts';
 import { isObjectivelyDown, isRule, majority, standingDownCount } from './quorum.ts';
-import { type ClusterState, type Floor, type GroupState, type Phase, isTimelineOpen } from './state.ts';
+import {
+  type ClusterState,
+  type Floor,
+  type GroupState,
+  type Phase,
+  hasUnknownRule,
+  isTimelineOpen,
+} from './state.ts';
 
 /** Raises the epoch to `index` and starts fencing. The sync rule, its pending change and the floor stay in force. */
 export function applyBeginFailover(
@@ -46,9 +54,9 @@ function causeRefusal(
       if (phase.kind === 'fencing' && phase.cause.kind !== 'planned')
         return `group ${group.id} is fencing already`;
       const node = state.nodes.get(phase.primary);
-      if (node !== undefined && isObjectivelyDown(state.voters, node.subjectiveDown, group.epoch))
+      if (node !== undefined && isObjectivelyDown(state.membership.voters, node.subjectiveDown, group.epoch))
         return undefined;
-      return `fewer than ${majority(state.voters.length)} of ${state.voters.length} voters hold ${phase.primary} for down at epoch ${group.epoch}`;
+      return `fewer than ${majority(state.membership.voters.length)} of ${state.membership.voters.length} voters hold ${phase.primary} for down at epoch ${group.epoch}`;
     }
     case 'planned': {
       if (phase.kind !== 'running') return `group ${group.id} is ${phase.kind}, not running`;
@@ -97,22 +105,18 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
   if (phase.kind !== 'fencing') return refuse(`group ${group.id} is ${phase.kind}, not fencing`);
   const candidate = phase.reports.find((report) => report.node === command.candidate);
   if (candidate === undefined) return refuse(`${command.candidate} has not reported at epoch ${group.epoch}`);
-  if (state.nodes.get(command.candidate)?.member !== candidate.member) {
+  const node = state.nodes.get(command.candidate);
+  if (node?.member !== candidate.member) {
     return refuse(`${command.candidate} has another data directory than the one it reported`);
   }
   const refusal =
-    candidateRefusal(group, phase.primary, phase.reports, candidate) ??
+    candidateRefusal(state, group, phase, candidate) ??
     timelineRefusal(group, command) ??
     ruleRefusal(command.rule, followersAtOnce(phase.primary, phase.reports, candidate));
   if (refusal !== undefined) return refuse(refusal);
   const from = { timeline: candidate.timeline, position: candidate.position };
-  const floor: Floor = {
-    timeline: command.timeline,
-    from,
-    rule: group.rule,
-    next: group.next?.rule,
-    before: group.floor,
-  };
+  const before = { rule: ruleBefore(group, phase.reports), next: group.next?.rule, before: group.floor };
+  const floor: Floor = { timeline: command.timeline, from, ...before };
   return withGroup(state, {
     ...group,
     phase: {
@@ -127,7 +131,19 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
     next: undefined,
     floor,
     highestTimeline: command.timeline,
+    systemIdentifier: group.systemIdentifier ?? node.systemIdentifier,
   });
+}
+
+/** What is known of the commits acknowledged before: without a rule, that each of them is on at least one of all nodes. */
+function ruleBefore(group: GroupState, reports: readonly CutReport[]): SyncRule {
+  if (group.next !== undefined) {
+    // mark: promotion-during-rule-change
+    return group.rule;
+  }
+  if (!hasUnknownRule(group)) return group.rule;
+  // mark: promotion-after-recovery
+  return { members: reports.map((report) => report.member).sort(), acks: 1 };
 }
 
 function timelineRefusal(group: GroupState, command: CommandOf<'promote'>): string | undefined {
@@ -167,6 +183,7 @@ export function applyPromotionFailed(state: ClusterState, command: CommandOf<'pr
   const phase = group.phase;
   if (phase.kind !== 'promoting' || phase.primary !== command.node)
     return refuse(`${command.node} is not being promoted`);
+  // mark: promotion-failed
   return withGroup(state, { ...group, phase: { ...phase, failed: command.reason } });
 }
 
@@ -176,17 +193,22 @@ export function applyResume(state: ClusterState, command: CommandOf<'resume'>): 
   if (isRefused(group)) return group;
   const phase = group.phase;
   if (phase.kind !== 'fencing') return refuse(`group ${group.id} is ${phase.kind}, not fencing`);
+  if (hasUnknownRule(group))
+    return refuse(`group ${group.id} was recovered: a node of it can only be promoted`);
   if (phase.reports.some((report) => report.node === phase.primary)) {
+    // mark: resume-after-report
     return refuse(`${phase.primary} has stopped and reported: it can only be promoted`);
   }
-  if (!isTimelineOpen(group, phase.timeline))
+  if (!isTimelineOpen(group, phase.timeline)) {
     return refuse(
       `${phase.primary} is not known to have opened timeline ${phase.timeline}: it can only be promoted`,
     );
+  }
   const node = state.nodes.get(phase.primary);
-  const downCount = standingDownCount(state.voters, node?.subjectiveDown ?? []);
-  if (downCount >= majority(state.voters.length))
+  const downCount = standingDownCount(state.membership.voters, node?.subjectiveDown ?? []);
+  if (downCount >= majority(state.membership.voters.length))
     return refuse(`${downCount} voters still hold ${phase.primary} for down`);
+  // mark: resumed
   return withGroup(state, {
     ...group,
     phase: { kind: 'running', primary: phase.primary, timeline: phase.timeline },

@@ -3,7 +3,7 @@ import { type Epoch, type LogIndex, type Timeline, epoch as toEpoch, timeline } 
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup, withNode } from './applied.ts';
 import type { SyncRule } from './commands.ts';
 import type { ClusterState, GroupState, NodeState } from './state.ts';
-import { nodesOfGroup } from './state.ts';
+import { hasUnknownRule, nodesOfGroup } from './state.ts';
 
 const ALONE: SyncRule = { members: [], acks: 0 };
 
@@ -47,6 +47,10 @@ function dataDirectoryConflict(
   }
   const before = known?.member;
   if (before === undefined || before === command.member) return undefined;
+  if (hasUnknownRule(group)) {
+    // mark: data-directory-of-lost-log
+    return undefined;
+  }
   const isCounted =
     group.rule.members.includes(before) || (group.next?.rule.members.includes(before) ?? false);
   if (isCounted) return `member ${before} is still in the sync rule of group ${group.id}`;
@@ -56,13 +60,18 @@ function dataDirectoryConflict(
   return undefined;
 }
 
-/** Chooses the first primary; where a node already has data, it must be that one. */
+/**
+ * Chooses the first primary; where a node already has data, it must be that one. Until it has come up another one may be chosen
+ * in its place: clients are let in only once the group runs, so that nothing is lost.
+ */
 export function applyCreateGroup(
   state: ClusterState,
   index: LogIndex,
   command: CommandOf<'create-group'>,
 ): Applied {
-  if (state.groups.has(command.group)) return refuse(`group ${command.group} exists`);
+  const present = state.groups.get(command.group)?.phase;
+  if (present !== undefined && (present.kind !== 'creating' || present.primary === command.primary))
+    return refuse(`group ${command.group} exists`);
   const nodes = nodesOfGroup(state, command.group);
   const primary = nodes.find((node) => node.node === command.primary);
   if (primary === undefined)
@@ -119,7 +128,7 @@ export function applySubjectiveDown(
 ): Applied {
   const found = judgedNode(state, command.node, command.epoch);
   if (isRefused(found)) return found;
-  if (!state.voters.includes(command.peer)) return refuse(`peer ${command.peer} is not a voter`);
+  if (!state.membership.voters.includes(command.peer)) return refuse(`peer ${command.peer} is not a voter`);
   const others = found.subjectiveDown.filter((entry) => entry.peer !== command.peer);
   const entry = { peer: command.peer, epoch: command.epoch, evidence: command.evidence, index };
   return withNode(state, command.node, { ...found, subjectiveDown: [...others, entry] });

@@ -21,8 +21,10 @@ export function applyBeginRuleChange(
     // Otherwise it may only be widened: what was acknowledged by `next` satisfies a rule of more members just as well.
     if (group.rule.acks > 0 && !widens(command.next, group.next.rule))
       return refuse(`the sync rule of group ${group.id} is being changed already`);
-    if (group.rule.acks === 0 && sameRule(group.rule, command.next))
+    if (group.rule.acks === 0 && sameRule(group.rule, command.next)) {
+      // mark: rule-change-given-up
       return withGroup(state, { ...group, next: undefined });
+    }
   }
   if (sameRule(group.next?.rule ?? group.rule, command.next)) return refuse('that is the sync rule already');
   if (!isRule(command.next)) {

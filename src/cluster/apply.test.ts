@@ -1,9 +1,10 @@
 // Every command in every phase: taken or refused, and why; a refused command changes nothing but the record of it.
 import { describe, expect, test } from 'vitest';
-import { epoch, logIndex, peerId } from '../base/ids.ts';
-import { apply, applyNothing, applyVoters, emptyState } from './apply.ts';
+import { epoch, logIndex } from '../base/ids.ts';
+import { apply, applyNothing, emptyState } from './apply.ts';
 import type { Command } from './commands.ts';
-import { type ClusterState, EVENT_COUNT_MAX, RECENT_PROPOSAL_COUNT_MAX } from './state.ts';
+import { EVENT_COUNT_MAX, lastEvent, listEvents } from './event-list.ts';
+import type { ClusterState } from './state.ts';
 import {
   A,
   B,
@@ -11,8 +12,8 @@ import {
   GROUP,
   type Log,
   MB,
+  MEMBERSHIP,
   P1,
-  P2,
   RULE_BC,
   at,
   creating,
@@ -155,7 +156,7 @@ describe.each(phaseNames)('in phase %s', (phase) => {
       expectUnchanged(before, log.state);
     }
     expect(log.state.appliedIndex).toBe(before.appliedIndex + 1);
-    expect(log.state.events.at(-1)).toMatchObject({ index: log.state.appliedIndex, refused });
+    expect(lastEvent(log.state.events)).toMatchObject({ index: log.state.appliedIndex, refused });
   });
 
   test.each(Object.keys(TABLE).filter((name) => !['create-group', 'subjective-up'].includes(name)))(
@@ -174,7 +175,7 @@ describe.each(phaseNames)('in phase %s', (phase) => {
 });
 
 function expectUnchanged(before: ClusterState, after: ClusterState): void {
-  const strip = ({ appliedIndex: _, events: __, recentProposals: ___, ...rest }: ClusterState) => rest;
+  const strip = ({ appliedIndex: _, events: __, ...rest }: ClusterState) => rest;
   expect(strip(after)).toEqual(strip(before));
 }
 
@@ -193,55 +194,36 @@ test('a command about a group or a node that is not there is refused', () => {
   ).toMatch(/there is no group main/);
 });
 
-describe('a proposal that comes twice', () => {
-  test('counts once', () => {
-    const log = running();
-    log.commit(at(log).change({ members: [MB], acks: 1 }), 'same');
-    const after = log.state;
-    expect(log.commit({ ...at(log).change({ members: [], acks: 0 }) }, 'same')).toBeUndefined();
-    expect(log.state).toEqual({ ...after, appliedIndex: after.appliedIndex + 1 });
-    expect(log.group.next?.change).toBe(after.appliedIndex);
-  });
-
-  test('is not taken the second time where it was refused the first time', () => {
-    const log = fencing();
-    expect(log.commit(at(log).resume(), 'same')).toBeDefined();
-    log.must(at(log).up(P1), at(log).up(P2));
-    log.commit(at(log).resume(), 'same');
-    expect(log.group.phase.kind).toBe('fencing');
-  });
-});
-
-test('events and remembered proposals are bounded, the latest are kept', () => {
+test('events are bounded, the latest are kept, and a state of long ago still has its own', () => {
   const log = running();
-  for (let count = 0; count < EVENT_COUNT_MAX + 5; count += 1) log.commit(at(log).up(P1));
-  expect(log.state.events).toHaveLength(EVENT_COUNT_MAX);
-  expect(log.state.recentProposals).toHaveLength(RECENT_PROPOSAL_COUNT_MAX);
-  expect(log.state.events.at(-1)?.index).toBe(log.state.appliedIndex);
+  const before = log.state;
+  const listed = listEvents(before.events);
+  for (let count = 0; count < 2 * EVENT_COUNT_MAX; count += 1) {
+    log.commit(at(log).up(P1));
+    const indexes = listEvents(log.state.events).map((event) => event.index);
+    const last = log.state.appliedIndex;
+    expect(indexes.length).toBeLessThanOrEqual(EVENT_COUNT_MAX);
+    expect(indexes.length).toBeGreaterThan(Math.min(last, EVENT_COUNT_MAX - 25) - 1);
+    expect([indexes[0], indexes.at(-1)]).toEqual([last - indexes.length + 1, last]);
+  }
+  expect(listEvents(before.events)).toEqual(listed);
 });
 
-test('entries without a command move the index on; voters come into force where they are applied', () => {
-  const state = applyNothing(emptyState([P1]), logIndex(4));
-  expect(state.appliedIndex).toBe(4);
-  expect(applyVoters(state, logIndex(5), [P1, P2])).toMatchObject({ appliedIndex: 5, voters: [P1, P2] });
+test('entries without a command move the index on', () => {
+  expect(applyNothing(emptyState(MEMBERSHIP), logIndex(4)).appliedIndex).toBe(4);
 });
 
-test('a quorum is counted on the voters in force where the command is applied', () => {
-  const log = running();
-  log.must(at(log).down(P1), at(log).down(P2));
-  const five = [P1, P2, ...['p3', 'p4', 'p5'].map(peerId)];
-  log.state = applyVoters(log.state, logIndex(log.state.appliedIndex + 1), five);
-  expect(log.commit(at(log).begin())).toMatch(/fewer than 3 of 5 voters/);
+test('a command is not applied by a peer that does not know yet who takes part', () => {
+  const joining = { voters: [], learners: [], addresses: new Map(), incarnation: 0 };
+  expect(() => newLog(emptyState(joining)).commit(registration(A))).toThrow(/no entry before it says who/);
 });
 
 test('applying the same log again gives the same state, entry by entry', () => {
   const first = promoting();
   const again = newLog();
-  for (const event of first.state.events) {
-    again.commit(event.command, first.state.recentProposals[event.index - 1]);
-  }
+  for (const event of listEvents(first.state.events)) again.commit(event.command);
   expect(again.state).toEqual(first.state);
-  expect(again.state.events.every((event) => event.refused === undefined)).toBe(true);
+  expect(listEvents(again.state.events).every((event) => event.refused === undefined)).toBe(true);
 });
 
 test('apply leaves the state that it was given as it was', () => {
@@ -249,7 +231,9 @@ test('apply leaves the state that it was given as it was', () => {
   const before = structuredClone(log.state);
   const given = log.state;
   apply(given, logIndex(given.appliedIndex + 1), {
-    proposalId: 'x',
+    session: '',
+    sequence: 0,
+    answeredBelow: 0,
     proposedAtMs: 0,
     command: at(log).cut(C, 90),
   });

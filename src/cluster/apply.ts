@@ -1,8 +1,9 @@
 // apply(state, entry) -> state: the only thing that changes the replicated state, the same on every peer. It checks every
 // command again, so that even a leader with a bug cannot fail over without a quorum. A command that does not fit is refused
 // and recorded as such; refusing changes nothing else.
-import { unreachable } from '../base/assert.ts';
-import type { LogIndex, PeerId } from '../base/ids.ts';
+import { assert, unreachable } from '../base/assert.ts';
+import type { LogIndex } from '../base/ids.ts';
+import type { Membership } from '../raft/types.ts';
 import { type Applied, isRefused } from './applied.ts';
 import {
   applyBeginFailover,
@@ -20,54 +21,55 @@ import {
   applySubjectiveUp,
 } from './apply-nodes.ts';
 import { applyBeginRuleChange, applyCommitRule, applyFloorPassed } from './apply-rule.ts';
+import { admit, applyOpenSession, applySetFeatureLevel } from './apply-peers.ts';
 import type { Command, Envelope } from './commands.ts';
-import { type ClusterState, EVENT_COUNT_MAX, RECENT_PROPOSAL_COUNT_MAX } from './state.ts';
+import { NO_EVENTS, addEvent } from './event-list.ts';
+import { FIRST_FEATURE_LEVEL } from './features.ts';
+import type { ClusterEvent, ClusterState } from './state.ts';
 
-export function emptyState(voters: readonly PeerId[]): ClusterState {
+/** Before the first entry. `membership` is the initial one: the same on every peer, or nobody's for a peer that is joining. */
+export function emptyState(membership: Membership): ClusterState {
   return {
     appliedIndex: 0 as LogIndex,
-    voters,
+    membership,
+    membershipIndex: 0 as LogIndex,
+    peers: new Map(),
+    featureLevel: FIRST_FEATURE_LEVEL,
     groups: new Map(),
     nodes: new Map(),
-    events: [],
-    recentProposals: [],
+    events: NO_EVENTS,
   };
 }
 
 export interface ApplyResult {
   readonly state: ClusterState;
-  /** Why the command was refused; undefined where it took effect. */
+  /** Why the command was refused; undefined where it took effect, or came before. */
   readonly refused: string | undefined;
+  /** What was added to the events; undefined for a proposal that came before, and for one of an expired session. */
+  readonly event: ClusterEvent | undefined;
 }
 
-/** Applies the command committed at `index`. A proposal that was already applied lately is passed over. */
+/** Applies the command committed at `index`. A proposal that came before is passed over. */
 export function apply(state: ClusterState, index: LogIndex, envelope: Envelope): ApplyResult {
-  if (state.recentProposals.includes(envelope.proposalId)) {
-    return { state: { ...state, appliedIndex: index }, refused: undefined };
+  assert(
+    state.membership.incarnation > 0,
+    () => `entry ${index} is a command, but no entry before it says who takes part`,
+  );
+  const admission = admit(state, envelope);
+  if (admission.kind !== 'first') {
+    const refused = admission.kind === 'refused' ? admission.reason : undefined;
+    return { state: { ...admission.state, appliedIndex: index }, refused, event: undefined };
   }
-  const applied = applyCommand(state, index, envelope.command);
+  const applied = applyCommand(admission.state, index, envelope.command);
   const refused = isRefused(applied) ? applied.refused : undefined;
-  const next = isRefused(applied) ? state : applied;
+  const next = isRefused(applied) ? admission.state : applied;
   const event = { index, proposedAtMs: envelope.proposedAtMs, command: envelope.command, refused };
-  return {
-    state: {
-      ...next,
-      appliedIndex: index,
-      events: [...next.events.slice(-EVENT_COUNT_MAX + 1), event],
-      recentProposals: [...next.recentProposals.slice(-RECENT_PROPOSAL_COUNT_MAX + 1), envelope.proposalId],
-    },
-    refused,
-  };
+  return { state: { ...next, appliedIndex: index, events: addEvent(next.events, event) }, refused, event };
 }
 
 /** Moves on over an entry that carries no command (a leader's no-op). */
 export function applyNothing(state: ClusterState, index: LogIndex): ClusterState {
   return { ...state, appliedIndex: index };
-}
-
-/** The voters in force from `index` on: a quorum is a majority of them. */
-export function applyVoters(state: ClusterState, index: LogIndex, voters: readonly PeerId[]): ClusterState {
-  return { ...state, appliedIndex: index, voters };
 }
 
 function applyCommand(state: ClusterState, index: LogIndex, command: Command): Applied {
@@ -100,6 +102,10 @@ function applyCommand(state: ClusterState, index: LogIndex, command: Command): A
       return applyCommitRule(state, command);
     case 'floor-passed':
       return applyFloorPassed(state, command);
+    case 'open-session':
+      return applyOpenSession(state, index, command);
+    case 'set-feature-level':
+      return applySetFeatureLevel(state, command);
     default:
       return unreachable(command);
   }

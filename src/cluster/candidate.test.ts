@@ -12,6 +12,7 @@ import { A, B, C, MB, MC, RULE_BC, fencing, memberOfNode, report } from './testi
 const T2 = { timeline: timeline(2) };
 const T3 = { timeline: timeline(3) };
 
+const STATE = fencing().state;
 const groupOf = (more: Partial<GroupState> = {}, on = 1): GroupState => {
   const { group } = fencing();
   if (group.phase.kind !== 'fencing') throw new Error(group.phase.kind);
@@ -21,7 +22,12 @@ const refusal = (
   group: GroupState,
   reports: readonly CutReport[],
   candidate: CutReport,
-): string | undefined => candidateRefusal(group, A, reports, candidate);
+  former: NodeId = A,
+): string | undefined => {
+  if (group.phase.kind !== 'fencing') throw new Error(group.phase.kind);
+  const phase = { ...group.phase, primary: former, reports };
+  return candidateRefusal(STATE, { ...group, phase }, phase, candidate);
+};
 
 test('positions are ordered by timeline, then by LSN', () => {
   expect(comparePositions(report(B, 90, T2), report(C, 100))).toBeGreaterThan(0);
@@ -248,7 +254,7 @@ describe('whoever is permitted holds every acknowledged write', () => {
         const group = groupOf({ rule, next: undefined, floor }, 2);
         const reports = standing.filter((other) => names.includes(other.node) && other.node !== chosen.node);
         for (const candidate of reports) {
-          if (candidateRefusal(group, chosen.node, reports, candidate) !== undefined) continue;
+          if (refusal(group, reports, candidate, chosen.node) !== undefined) continue;
           permitted += 1;
           if (onTwo > switchAt)
             expect(candidate.timeline === 2 && Number(candidate.position) >= onTwo).toBe(true);

@@ -3,7 +3,17 @@
 import type { MemberId, NodeId } from '../base/ids.ts';
 import type { CutReport, SyncRule } from './commands.ts';
 import { reportsSuffice } from './quorum.ts';
-import type { Floor, GroupState } from './state.ts';
+import {
+  type ClusterState,
+  type Floor,
+  type GroupState,
+  type Phase,
+  hasUnknownRule,
+  nodesOfGroup,
+} from './state.ts';
+
+/** A group that is being fenced, and its phase. */
+export type Fencing = Extract<Phase, { readonly kind: 'fencing' }>;
 
 /** Orders positions in the WAL: by timeline, then by LSN. Positive where `a` is ahead. */
 export function comparePositions(
@@ -20,45 +30,84 @@ function isAtOrAboveFloor(report: CutReport, floor: Floor): boolean {
   return report.timeline === floor.from.timeline && report.position >= floor.from.position;
 }
 
-function respectsFloor(report: CutReport, floor: Floor | undefined, cut: ReadonlySet<MemberId>): boolean {
-  if (floor === undefined || isAtOrAboveFloor(report, floor)) return true;
-  return reportsSuffice(floor.rule, floor.next, cut) && respectsFloor(report, floor.before, cut);
+function respectsFloor(report: CutReport, latest: Floor | undefined, cut: ReadonlySet<MemberId>): boolean {
+  for (let floor = latest; floor !== undefined; floor = floor.before) {
+    if (isAtOrAboveFloor(report, floor)) return true;
+    if (reportsSuffice(floor.rule, floor.next, cut)) {
+      // mark: floor-replaced-by-earlier-rule
+      continue;
+    }
+    return false;
+  }
+  return true;
 }
 
 /**
- * Why `candidate` must not be promoted on these reports, or undefined where it may be. A report on a timeline that the log
+ * Why `candidate` must not be promoted on the reports of `phase`, or undefined where it may. A report on a timeline that the log
  * never assigned (somebody promoted that node by hand) proves nothing: its WAL left the group's history at an unknown point.
  */
 export function candidateRefusal(
+  state: ClusterState,
   group: GroupState,
-  formerPrimary: NodeId,
-  allReports: readonly CutReport[],
+  phase: Fencing,
   candidate: CutReport,
 ): string | undefined {
-  const assigned = highestAssigned(group);
+  if (hasUnknownRule(group)) return refusalWithoutRule(state, group, phase.reports, candidate);
+  const assigned = phase.timeline;
   if (candidate.timeline > assigned)
     return `${candidate.node} is on timeline ${candidate.timeline}, which the log never assigned`;
-  const reports = allReports.filter((report) => report.timeline <= assigned);
-  const others = reports.filter((report) => report.node !== formerPrimary);
+  const reports = phase.reports.filter((report) => report.timeline <= assigned);
+  const others = reports.filter((report) => report.node !== phase.primary);
   const cut = new Set(others.map((report) => report.member));
-  if (candidate.node !== formerPrimary && reportsSuffice(group.rule, group.next?.rule, cut)) {
+  if (candidate.node !== phase.primary && reportsSuffice(group.rule, group.next?.rule, cut)) {
     const ahead = others.find((report) => comparePositions(report, candidate) > 0);
     if (ahead !== undefined) return `${ahead.node} holds more WAL than ${candidate.node}`;
     if (respectsFloor(candidate, group.floor, cut)) return undefined;
+    // mark: candidate-below-floor
     return `${candidate.node} stands below the switch point of the promotion to timeline ${group.floor?.timeline}`;
   }
-  const former = reports.find((report) => report.node === formerPrimary);
+  const former = reports.find((report) => report.node === phase.primary);
   if (former === undefined) {
-    return `${cut.size} of ${membersToHear(group.rule, group.next?.rule)} members of the sync rule have cut their WAL streams, which is too few without ${formerPrimary}`;
+    return `${cut.size} of ${membersToHear(group.rule, group.next?.rule)} members of the sync rule have cut their WAL streams, which is too few without ${phase.primary}`;
   }
-  if (candidate.node === formerPrimary) return undefined;
-  if (candidate.timeline === former.timeline && candidate.position >= former.position) return undefined;
-  return `${candidate.node} lacks WAL that the former primary ${formerPrimary} holds`;
+  if (candidate.node === phase.primary) {
+    // mark: former-primary-chosen-again
+    return undefined;
+  }
+  if (candidate.timeline === former.timeline && candidate.position >= former.position) {
+    // mark: candidate-level-with-former-primary
+    return undefined;
+  }
+  return `${candidate.node} lacks WAL that the former primary ${phase.primary} holds`;
 }
 
-/** The timeline of the latest promotion, finished or not; that of the first primary before any. */
-function highestAssigned(group: GroupState): number {
-  return group.phase.kind === 'creating' ? 0 : group.phase.timeline;
+/**
+ * After a recovery of the log: every commit that was ever acknowledged is on some node, so that once all of them are cut, the one that
+ * holds the most holds them all. Timelines may have been assigned in the part of the log that is lost, and so may the primary.
+ */
+function refusalWithoutRule(
+  state: ClusterState,
+  group: GroupState,
+  reports: readonly CutReport[],
+  candidate: CutReport,
+): string | undefined {
+  const silent = silentNodes(state, group, reports);
+  if (silent.length > 0) {
+    return `the log was recovered, so all nodes of group ${group.id} have to report first; not heard of: ${silent.join(', ')}`;
+  }
+  const ahead = reports.find((report) => comparePositions(report, candidate) > 0);
+  return ahead === undefined ? undefined : `${ahead.node} holds more WAL than ${candidate.node}`;
+}
+
+/** The registered nodes of the group of which there is no report of their present data directory. */
+export function silentNodes(
+  state: ClusterState,
+  group: GroupState,
+  reports: readonly CutReport[],
+): readonly NodeId[] {
+  return nodesOfGroup(state, group.id)
+    .filter((node) => !reports.some((report) => report.node === node.node && report.member === node.member))
+    .map((node) => node.node);
 }
 
 function membersToHear(rule: SyncRule, next: SyncRule | undefined): number {

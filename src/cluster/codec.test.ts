@@ -7,14 +7,9 @@ import { describe, expect, test } from 'vitest';
 import { epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import { EnvelopeSchema } from '../gen/pg_sentinel/v1/log_pb.ts';
-import {
-  decodeEnvelope,
-  decodeMembership,
-  encodeEnvelope,
-  encodeMembership,
-  LogFormatError,
-} from './codec.ts';
+import { decodeEnvelope, decodeMembership, encodeEnvelope, encodeMembership } from './codec.ts';
 import type { Command, Envelope, Evidence, FailoverCause, SyncRule } from './commands.ts';
+import { LogFormatError } from './log-format.ts';
 
 /** As `fc.record`, but of ordinary objects, so that strict equality holds. */
 const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> =>
@@ -124,10 +119,21 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     change: count.map(logIndex),
   }),
   'floor-passed': record({ kind: fc.constant('floor-passed'), group, epoch: anEpoch }),
+  'open-session': record({
+    kind: fc.constant('open-session'),
+    peer,
+    session: text,
+    store: text,
+    features: fc.nat(),
+    seenIndex: count.map(logIndex),
+  }),
+  'set-feature-level': record({ kind: fc.constant('set-feature-level'), level: fc.nat() }),
 };
 
 const sample: Envelope = {
-  proposalId: 'a/17/3',
+  session: 'a-17-0f',
+  sequence: 3,
+  answeredBelow: 2,
   proposedAtMs: 1_700_000_000_000,
   command: {
     kind: 'cut-report',
@@ -144,7 +150,13 @@ const sample: Envelope = {
 describe('envelope', () => {
   for (const [kind, arbitrary] of Object.entries<fc.Arbitrary<Command>>(commands)) {
     test(`${kind} comes back as it went in`, () => {
-      const envelopes = record({ proposalId: text, proposedAtMs: count, command: arbitrary });
+      const envelopes = record({
+        session: text,
+        sequence: count,
+        answeredBelow: count,
+        proposedAtMs: count,
+        command: arbitrary,
+      });
       fc.assert(
         fc.property(envelopes, (envelope) => {
           expect(decodeEnvelope(encodeEnvelope(envelope))).toStrictEqual(envelope);
@@ -153,16 +165,28 @@ describe('envelope', () => {
     });
   }
 
-  test('the bytes of an entry written by version 1 can still be read', () => {
+  test('the bytes of an entry can still be read', () => {
     const written =
-      '0a06612f31372f331080d095ffbc318201280a046d61696e10291a0470672d32220d70675f325f306131623263' +
-      '336428073148d874b316000000';
+      '1080d095ffbc311a07612d31372d3066200328028201280a046d61696e10291a0470672d32220d70675f32' +
+      '5f306131623263336428073148d874b316000000';
     expect(decodeEnvelope(Buffer.from(written, 'hex'))).toStrictEqual(sample);
     expect(Buffer.from(encodeEnvelope(sample)).toString('hex')).toBe(written);
   });
 
+  test('an entry from before there were sessions can still be read: it belongs to none', () => {
+    const written =
+      '0a06612f31372f331080d095ffbc318201280a046d61696e10291a0470672d32220d70675f325f306131623263' +
+      '336428073148d874b316000000';
+    expect(decodeEnvelope(Buffer.from(written, 'hex'))).toStrictEqual({
+      ...sample,
+      session: '',
+      sequence: 0,
+      answeredBelow: 0,
+    });
+  });
+
   test('a command of a later version is refused and says so', () => {
-    const writer = new BinaryWriter().tag(1, WireType.LengthDelimited).string('a/1/1');
+    const writer = new BinaryWriter().tag(3, WireType.LengthDelimited).string('a-1');
     const later = writer
       .tag(900, WireType.LengthDelimited)
       .bytes(new Uint8Array([8, 1]))
@@ -205,12 +229,39 @@ describe('envelope', () => {
 
 describe('membership', () => {
   test('comes back as it went in', () => {
-    const memberships = record({ voters: fc.array(peer), learners: fc.array(peer) });
+    const memberships = record({
+      voters: fc.array(peer),
+      learners: fc.array(peer),
+      addresses: fc.array(fc.tuple(peer, text)).map((addresses) => new Map(addresses)),
+      incarnation: count,
+    });
     fc.assert(
       fc.property(memberships, (membership) => {
-        expect(decodeMembership(encodeMembership(membership))).toStrictEqual(membership);
+        expect(decodeMembership(encodeMembership(membership))).toEqual(membership);
       }),
     );
+  });
+
+  test('the order in which addresses became known changes nothing', () => {
+    const addresses = [
+      [peerId('b'), 'host:2'],
+      [peerId('a'), 'host:1'],
+    ] as const;
+    const [one, other] = [addresses, addresses.toReversed()].map((order) =>
+      encodeMembership({ voters: [], learners: [], addresses: new Map(order), incarnation: 1 }),
+    );
+    expect(one).toEqual(other);
+    expect([...decodeMembership(one ?? new Uint8Array()).addresses.keys()]).toEqual(['a', 'b']);
+  });
+
+  test('of the first format has no addresses and is of the first incarnation', () => {
+    const written = new BinaryWriter().tag(1, WireType.LengthDelimited).string('a').finish();
+    expect(decodeMembership(written)).toEqual({
+      voters: ['a'],
+      learners: [],
+      addresses: new Map(),
+      incarnation: 1,
+    });
   });
 
   test('damaged data is refused', () => {

@@ -123,13 +123,40 @@ export type Command =
       readonly change: LogIndex;
     }
   /** `acks` of the rule's members have flushed the switch point of the last promotion. */
-  | { readonly kind: 'floor-passed'; readonly group: GroupId; readonly epoch: Epoch };
+  | { readonly kind: 'floor-passed'; readonly group: GroupId; readonly epoch: Epoch }
+  /** A peer's process has started: what it proposes from now on counts once, and what its earlier runs proposed no longer. */
+  | {
+      readonly kind: 'open-session';
+      readonly peer: PeerId;
+      /** Random, new for each start of the process. */
+      readonly session: string;
+      /** Random id of the peer's Raft store. */
+      readonly store: string;
+      /** The highest feature level this version knows. */
+      readonly features: number;
+      /** How far the proposer had applied the log: a late copy has not seen the session that replaced it, and is refused. */
+      readonly seenIndex: LogIndex;
+    }
+  /** From here on the log may hold what level `level` brought (features.ts). */
+  | { readonly kind: 'set-feature-level'; readonly level: number };
 
 /** A command as it stands in the log. */
 export interface Envelope {
-  /** Unique for ever: proposing peer, start of its process, number. The proposer learns the outcome by it. */
-  readonly proposalId: string;
+  /**
+   * The run of the proposing process, opened by an `open-session` of its own. Empty in entries of the first format, which are applied
+   * as often as they come.
+   */
+  readonly session: string;
+  /** 1, 2, 3... within the session; 0 for its `open-session`, which may come more than once. */
+  readonly sequence: number;
+  /** The proposer waits for none of its proposals below this one any more: those that come later have no effect. */
+  readonly answeredBelow: number;
   /** Wall time at the proposer, for people; nothing is decided by it. */
   readonly proposedAtMs: number;
   readonly command: Command;
+}
+
+/** Unique for ever. The proposer learns the outcome by it, and Raft tells proposals apart by it. */
+export function proposalIdOf(envelope: Pick<Envelope, 'session' | 'sequence'>): string {
+  return `${envelope.session}-${envelope.sequence}`;
 }

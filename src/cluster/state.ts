@@ -1,6 +1,7 @@
 // The replicated state: what every peer knows after applying the same log. Plain data; changed only by apply.ts.
 import type { Epoch, GroupId, LogIndex, NodeId, PeerId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
+import type { Membership } from '../raft/types.ts';
 import type { Command, CutReport, Evidence, FailoverCause, NodeRegistration, SyncRule } from './commands.ts';
 
 /** One peer's standing judgement that a node is down. Counts only towards a failover from `epoch`. */
@@ -16,6 +17,12 @@ export interface NodeState extends NodeRegistration {
 }
 
 /**
+ * Why a group is being fenced: as its `begin-failover` says, or because the log itself was recovered by one peer alone. Then
+ * nobody knows what was committed after the end of that peer's log, the sync rule included (see {@link hasUnknownRule}).
+ */
+export type FencingCause = FailoverCause | { readonly kind: 'recovered' };
+
+/**
  * Where a group stands. The table of transitions is in apply.ts and docs/failover.md.
  * `primary` is the node that is, was, or is to be the primary at this epoch.
  */
@@ -28,7 +35,7 @@ export type Phase =
       readonly primary: NodeId;
       /** Its timeline. */
       readonly timeline: Timeline;
-      readonly cause: FailoverCause;
+      readonly cause: FencingCause;
       readonly reports: readonly CutReport[];
     }
   | {
@@ -79,6 +86,25 @@ export interface GroupState {
   readonly failovers: number;
 }
 
+/**
+ * A member of the Raft group as its own process registered it, and which of that process's proposals were applied: each counts
+ * once. The registration goes when the peer leaves the membership.
+ */
+export interface PeerState {
+  readonly peer: PeerId;
+  /** Random id of its Raft store. Another store under the same name has forgotten what it voted for. */
+  readonly store: string;
+  /** Id of the present run of the process; proposals of an earlier run are refused. */
+  readonly session: string;
+  readonly openedAt: LogIndex;
+  /** Every proposal of the session with a lower sequence was applied, or is given up by its proposer. */
+  readonly floor: number;
+  /** Sequences at or above `floor` that were applied, ascending; at most {@link DONE_COUNT_MAX}. */
+  readonly done: readonly number[];
+  /** The highest feature level its version knows. */
+  readonly features: number;
+}
+
 /** One line of `sentinelctl events`: a command that was applied (or refused, with the reason). */
 export interface ClusterEvent {
   readonly index: LogIndex;
@@ -87,20 +113,44 @@ export interface ClusterEvent {
   readonly refused: string | undefined;
 }
 
-export interface ClusterState {
-  readonly appliedIndex: LogIndex;
-  /** Voters in force at `appliedIndex`; a quorum is a majority of them. */
-  readonly voters: readonly PeerId[];
-  readonly groups: ReadonlyMap<GroupId, GroupState>;
-  readonly nodes: ReadonlyMap<NodeId, NodeState>;
-  /** The latest events, oldest first, at most {@link EVENT_COUNT_MAX}. */
-  readonly events: readonly ClusterEvent[];
-  /** Proposals applied lately, so that one that was sent twice counts once. */
-  readonly recentProposals: readonly string[];
+/**
+ * The latest events, oldest first (event-list.ts). Plain readonly data; the oldest go by whole chunks, so that equal contents are
+ * equal lists.
+ */
+export interface EventList {
+  /** Each of the same length. */
+  readonly chunks: readonly (readonly ClusterEvent[])[];
+  /** What came after the chunks: too few for another one. */
+  readonly latest: readonly ClusterEvent[];
 }
 
-export const EVENT_COUNT_MAX = 1000;
-export const RECENT_PROPOSAL_COUNT_MAX = 1000;
+export interface ClusterState {
+  readonly appliedIndex: LogIndex;
+  /** In force at `appliedIndex`; a quorum is a majority of its voters. */
+  readonly membership: Membership;
+  /** Index of the entry that said so; 0 for the initial one. */
+  readonly membershipIndex: LogIndex;
+  /** Members that have opened a session, in the order of their names. */
+  readonly peers: ReadonlyMap<PeerId, PeerState>;
+  /** See features.ts. */
+  readonly featureLevel: number;
+  /** In the order of their names. */
+  readonly groups: ReadonlyMap<GroupId, GroupState>;
+  /** In the order of their names. */
+  readonly nodes: ReadonlyMap<NodeId, NodeState>;
+  /** The latest events; read them with `listEvents`. */
+  readonly events: EventList;
+}
+
+export const DONE_COUNT_MAX = 1000;
+
+/**
+ * Whether nobody knows by which rule the group's primary acknowledged: after a recovery of the log, until a promotion. `rule` says
+ * nothing then, and only the cut reports of all nodes together prove that nothing acknowledged is left out.
+ */
+export function hasUnknownRule(group: GroupState): boolean {
+  return group.phase.kind === 'fencing' && group.phase.cause.kind === 'recovered';
+}
 
 /**
  * False while all that is known of the primary's timeline is that it was assigned: the promotion was given up before it was

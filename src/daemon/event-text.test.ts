@@ -1,6 +1,7 @@
 // One sentence for each kind of log entry, naming nodes rather than member ids where they are known.
 import { describe, expect, test } from 'vitest';
 import type { Command } from '../cluster/commands.ts';
+import { listEvents } from '../cluster/event-list.ts';
 import {
   A,
   ALONE,
@@ -12,6 +13,7 @@ import {
   RULE_BC,
   at,
   fencing,
+  opening,
   promoting,
   registration,
   running,
@@ -48,6 +50,8 @@ describe('says', () => {
     [at(log).change(ALONE), 'synchronous commit is changing to alone'],
     [at(log).commitRule(), 'synchronous commit has changed'],
     [at(log).floorPassed(), 'standbys hold the switch point of the last promotion'],
+    [opening(log), 'peer p1 has started'],
+    [{ kind: 'set-feature-level', level: 2 }, 'all peers are upgraded: feature level 2 is in use'],
   ])('%#', (command, expected) => {
     expect(text(command)).toBe(expected);
   });
@@ -64,13 +68,14 @@ describe('says', () => {
 });
 
 test('every event of a failover has a sentence', () => {
-  for (const event of fencing(running()).state.events)
+  for (const event of listEvents(fencing(running()).state.events))
     expect(eventView(log.state, event).text).toMatch(/\w{3,}/);
 });
 
 test('the group of an event about a node is that of the node, where it is known', () => {
   expect(groupOf(log.state, at(log).down(P1, C))).toBe('main');
   expect(groupOf(log.state, at(log).down(P1, nodeId('z')))).toBeUndefined();
+  expect(groupOf(log.state, opening(log))).toBeUndefined();
 });
 
 test('members are named by their node, former ones by their id', () => {

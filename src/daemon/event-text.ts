@@ -16,7 +16,7 @@ const EVIDENCE: Record<Evidence, string> = {
 /** The group an event is about, or undefined for one about the cluster as a whole. */
 export function groupOf(state: ClusterState, command: Command): GroupId | undefined {
   if ('group' in command) return command.group;
-  return state.nodes.get(command.node)?.group;
+  return 'node' in command ? state.nodes.get(command.node)?.group : undefined;
 }
 
 export function eventView(state: ClusterState, event: ClusterEvent): EventView {
@@ -72,6 +72,10 @@ function eventText(command: Command, name: (member: string) => string): string {
       return 'synchronous commit has changed';
     case 'floor-passed':
       return 'standbys hold the switch point of the last promotion';
+    case 'open-session':
+      return `peer ${command.peer} has started`;
+    case 'set-feature-level':
+      return `all peers are upgraded: feature level ${command.level} is in use`;
   }
 }
 

@@ -8,6 +8,7 @@ import {
   B,
   C,
   GROUP,
+  type Log,
   MA,
   MB,
   MC,
@@ -18,13 +19,14 @@ import {
   creating,
   fencing,
   newLog,
+  opening,
   promoted,
   promoting,
+  recovered,
   registration,
   running,
   runningAlone,
 } from '../cluster/testing/example.ts';
-import { applyVoters } from '../cluster/apply.ts';
 import { failoverObstacle } from './decide.ts';
 import { ALL_WELL, leaderOf, type SeenNodes, viewOf } from './testing/view.ts';
 
@@ -73,6 +75,24 @@ describe('creating groups', () => {
 
   test('waits for the first primary', () => {
     expect(leaderOf(creating()).at(SETTLED_MS)).toEqual([]);
+  });
+
+  test('chooses another first primary where the first one is not heard of for long, unless a node has data', () => {
+    const log = creating();
+    const leader = leaderOf(log, WITHOUT_A);
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(59_999)).toEqual([]);
+    expect(leader.at(60_000)).toEqual([{ kind: 'create-group', group: GROUP, primary: B }]);
+    expect(leaderOf(log).at(60_000)).toEqual([]);
+    log.must(registration(C, MC));
+    expect(leader.at(70_000)).toEqual([]);
+    log.must({ ...registration(C), systemIdentifier: undefined });
+    log.must({ kind: 'create-group', group: GROUP, primary: B });
+    expect(log.group).toMatchObject({
+      epoch: log.state.appliedIndex,
+      phase: { kind: 'creating', primary: B },
+    });
+    expect(leader.at(80_000)).toEqual([]);
   });
 });
 
@@ -333,6 +353,71 @@ test('what is not asked about in a round is forgotten: a condition has to last',
 test('a quorum is one of the voters in force', () => {
   const log = running();
   log.must(at(log).down(P1), at(log).down(P2));
-  log.state = applyVoters(log.state, log.state.appliedIndex, [P1, P2, P3, peerId('p4')]);
+  log.change({ voters: [P1, P2, P3, peerId('p4')] });
   expect(leaderOf(log, WITHOUT_A).at(0)).toEqual([]);
+});
+
+describe('a promotion that fails again and again', () => {
+  const failAgain = (log: Log): void => {
+    log.must(at(log).failed(B), at(log).begin({ kind: 'promotion-failed' }));
+    log.must(at(log).cut(B, 100), at(log).cut(C, 90), at(log).cut(A, 100));
+    log.must(at(log).promote(B, log.group.highestTimeline + 1, { members: [MC], acks: 1 }));
+  };
+  /** How long the leader waits before it begins the failover anew. */
+  const pauseMs = (log: Log): number => {
+    const leader = leaderOf(log);
+    for (let ms = 0; ms <= 60_000; ms += 500) if (leader.at(ms).length > 0) return ms;
+    return Number.POSITIVE_INFINITY;
+  };
+
+  test('is tried again at once, then after pauses that grow up to a bound', () => {
+    const log = promoting();
+    const pausesMs: number[] = [];
+    for (let count = 0; count < 9; count += 1) {
+      const failed = newLog(log.state);
+      failed.must(at(failed).failed(B));
+      pausesMs.push(pauseMs(failed));
+      failAgain(log);
+    }
+    expect(pausesMs).toEqual([0, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+  });
+});
+
+describe('a group whose log was recovered', () => {
+  test('waits for the reports of all its nodes, then promotes the best of them, the former primary too', () => {
+    const log = recovered();
+    const leader = leaderOf(log);
+    log.must(at(log).cut(B, 100), at(log).cut(C, 100));
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(SETTLED_MS), 'not given back').toEqual([]);
+    expect(failoverObstacle(log.state, log.group, viewOf(log, 0))).toMatch(/recovered.*a did not yet/);
+    log.must(at(log).cut(A, 110));
+    expect(failoverObstacle(log.state, log.group, viewOf(log, 0))).toBeUndefined();
+    const [command] = leader.at(SETTLED_MS);
+    expect(command).toMatchObject({
+      kind: 'promote',
+      candidate: A,
+      timeline: 2,
+      rule: { members: [MB, MC], acks: 1 },
+    });
+    if (command !== undefined) log.must(command);
+    expect(log.group.phase.kind).toBe('promoting');
+  });
+
+  test('of equal nodes promotes another than the former primary', () => {
+    const log = recovered();
+    log.must(at(log).cut(A, 100), at(log).cut(B, 100), at(log).cut(C, 90));
+    expect(leaderOf(log).at(0)).toMatchObject([{ kind: 'promote', candidate: B }]);
+  });
+});
+
+test('the feature level is raised as soon as every member understands the next', () => {
+  const log = running();
+  for (const peer of [P1, P2]) log.must(opening(log, peer, { features: 3 }));
+  log.must(opening(log, P3, { features: 1 }));
+  expect(leaderOf(log).at(0)).toEqual([]);
+  log.must(opening(log, P3, { session: 'upgraded', features: 2 }));
+  expect(leaderOf(log).at(0)).toEqual([{ kind: 'set-feature-level', level: 2 }]);
+  log.must({ kind: 'set-feature-level', level: 2 });
+  expect(leaderOf(log).at(0)).toEqual([]);
 });

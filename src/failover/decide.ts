@@ -2,21 +2,27 @@
 // has to be remembered between calls (since when something holds) goes in and out as `memory`. Proposing the same command
 // twice is harmless: apply refuses what no longer fits.
 import type { GroupId, NodeId } from '../base/ids.ts';
-import { candidateRefusal, comparePositions, followersAtOnce } from '../cluster/candidate.ts';
+import {
+  type Fencing,
+  candidateRefusal,
+  comparePositions,
+  followersAtOnce,
+  silentNodes,
+} from '../cluster/candidate.ts';
 import type { Command, CutReport, SyncRule } from '../cluster/commands.ts';
+import { featureLevelRefusal } from '../cluster/features.ts';
 import { isObjectivelyDown, majority, reportsSuffice, standingDownCount } from '../cluster/quorum.ts';
 import {
   type ClusterState,
   type GroupState,
-  type Phase,
+  type NodeState,
+  hasUnknownRule,
   isTimelineOpen,
   nodesOfGroup,
 } from '../cluster/state.ts';
 import { timeline } from '../base/ids.ts';
 import { planRule } from './rule-plan.ts';
 import { type View, freshReport } from './view.ts';
-
-type PhaseOf<K extends Phase['kind']> = Extract<Phase, { readonly kind: K }>;
 
 /** Since when (monotonic milliseconds at this leader) something has held; keys are made by {@link since}. */
 export type Memory = ReadonlyMap<string, number>;
@@ -44,7 +50,7 @@ export function decide(state: ClusterState, view: View, memory: Memory): Decisio
     },
     isRunning: (key) => memory.has(key),
   };
-  const commands: Command[] = [...createGroups(state, view, stopwatch)];
+  const commands: Command[] = [...raiseFeatureLevel(state), ...createGroups(state, view, stopwatch)];
   for (const group of state.groups.values()) {
     const command = decideGroup(state, group, view, stopwatch);
     if (command !== undefined) commands.push(command);
@@ -52,18 +58,26 @@ export function decide(state: ClusterState, view: View, memory: Memory): Decisio
   return { commands, memory: kept };
 }
 
+/** As soon as every member understands the next level: a rolling upgrade ends by itself. */
+function* raiseFeatureLevel(state: ClusterState): Iterable<Command> {
+  const level = state.featureLevel + 1;
+  if (featureLevelRefusal(state, level) !== undefined) return;
+  // mark: feature-level-raised
+  yield { kind: 'set-feature-level', level };
+}
+
 function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): Iterable<Command> {
   const names = new Set<GroupId>();
   for (const node of state.nodes.values()) if (!state.groups.has(node.group)) names.add(node.group);
   const agents = new Set([...state.nodes.values()].map((node) => node.peer));
-  const everyoneIsHere = state.voters.every((voter) => agents.has(voter));
+  const everyoneIsHere = state.membership.voters.every((voter) => agents.has(voter));
   for (const name of names) {
     const waitedMs = stopwatch.elapsedMs(`create ${name}`);
     if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
     const nodes = nodesOfGroup(state, name);
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
     const eligible = withData.length > 0 ? withData : nodes;
-    const [first] = [...eligible].sort((a, b) => b.priority - a.priority || (a.node < b.node ? -1 : 1));
+    const [first] = [...eligible].sort(byPriority);
     if (first !== undefined && withData.length <= 1)
       yield { kind: 'create-group', group: name, primary: first.node };
   }
@@ -79,7 +93,7 @@ function decideGroup(
   const promotion = `promotion ${group.id} ${group.epoch}`;
   switch (phase.kind) {
     case 'creating':
-      return undefined;
+      return replaceFirstPrimary(state, group, view, stopwatch);
     case 'running': {
       const isNew =
         stopwatch.isRunning(promotion) && stopwatch.elapsedMs(promotion) < view.settings.promotionGraceMs;
@@ -88,6 +102,11 @@ function decideGroup(
     case 'promoting': {
       const elapsedMs = stopwatch.elapsedMs(promotion);
       if (phase.failed !== undefined) {
+        const pausedMs = stopwatch.elapsedMs(`failed ${group.id} ${group.epoch}`);
+        if (pausedMs < retryPauseMs(group, view)) {
+          // mark: promotion-retried-later
+          return undefined;
+        }
         return {
           kind: 'begin-failover',
           group: group.id,
@@ -102,10 +121,52 @@ function decideGroup(
   }
 }
 
+/**
+ * After the second promotion in a row that failed; twice as long after each further one. The first is tried again at once. Each
+ * promotion since the last one that went well has left a floor.
+ */
+function retryPauseMs(group: GroupState, { settings }: View): number {
+  let promotionCount = 0;
+  for (let floor = group.floor; floor !== undefined; floor = floor.before) promotionCount += 1;
+  if (promotionCount < 2) return 0;
+  const pauseMs = settings.reportFreshMs * 2 ** Math.min(promotionCount - 2, 20);
+  return Math.min(pauseMs, RETRY_GRACES_MAX * settings.promotionGraceMs);
+}
+
+/** A group whose first primary never came; nobody has written to it, for clients are let in only once it runs. */
+function replaceFirstPrimary(
+  state: ClusterState,
+  group: GroupState,
+  view: View,
+  stopwatch: Stopwatch,
+): Command | undefined {
+  if (freshReport(view, group.phase.primary) !== undefined) return undefined;
+  const silentMs = stopwatch.elapsedMs(`creating ${group.id} ${group.epoch}`);
+  const nodes = nodesOfGroup(state, group.id);
+  if (
+    silentMs < 2 * view.settings.creationWaitMs ||
+    nodes.some((node) => node.systemIdentifier !== undefined)
+  )
+    return undefined;
+  const others = nodes.filter((node) => freshReport(view, node.node) !== undefined);
+  const [first] = others.sort(byPriority);
+  if (first === undefined) return undefined;
+  // mark: first-primary-replaced
+  return { kind: 'create-group', group: group.id, primary: first.node };
+}
+
+const RETRY_GRACES_MAX = 10;
+
+const byPriority = (a: NodeState, b: NodeState): number =>
+  b.priority - a.priority || (a.node < b.node ? -1 : 1);
+
 /** A failover is begun only while enough agents can be reached to finish the fencing. */
 function beginIfDown(state: ClusterState, group: GroupState, view: View): Command | undefined {
   const primary = state.nodes.get(group.phase.primary);
-  if (primary === undefined || !isObjectivelyDown(state.voters, primary.subjectiveDown, group.epoch))
+  if (
+    primary === undefined ||
+    !isObjectivelyDown(state.membership.voters, primary.subjectiveDown, group.epoch)
+  )
     return undefined;
   if (failoverObstacle(state, group, view) !== undefined) return undefined;
   return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
@@ -113,6 +174,12 @@ function beginIfDown(state: ClusterState, group: GroupState, view: View): Comman
 
 /** Why a failover from the present primary could not be completed now, or undefined. Also for `status` and people. */
 export function failoverObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
+  if (group.phase.kind === 'fencing' && hasUnknownRule(group)) {
+    const silent = silentNodes(state, group, group.phase.reports);
+    return silent.length === 0
+      ? undefined
+      : `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet`;
+  }
   if (group.rule.acks === 0 || group.next?.rule.acks === 0) {
     return `${group.phase.primary} acknowledged writes alone: no standby is sure to hold them`;
   }
@@ -133,17 +200,25 @@ function canBeCut(view: View, node: NodeId): boolean {
 function decideFencing(
   state: ClusterState,
   group: GroupState,
-  phase: PhaseOf<'fencing'>,
+  phase: Fencing,
   view: View,
   stopwatch: Stopwatch,
 ): Command | undefined {
+  if (phase.cause.kind === 'recovered') {
+    // mark: fencing-recovered-group
+    const best = chooseCandidate(state, group, phase, 0, view);
+    return best === undefined ? undefined : promotion(group, phase, best);
+  }
   const elapsedMs = stopwatch.elapsedMs(`fencing ${group.id} ${group.epoch}`);
   const former = phase.reports.find((report) => report.node === phase.primary);
   if (phase.cause.kind === 'planned' && former === undefined) {
     if (hasDied(state, group, phase, view, stopwatch)) {
+      // mark: switchover-primary-died
       return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
     }
-    return elapsedMs < view.settings.handOverTimeoutMs ? undefined : resumeIfWell(state, group, phase, view);
+    if (elapsedMs < view.settings.handOverTimeoutMs) return undefined;
+    // mark: switchover-called-off
+    return resumeIfWell(state, group, phase, view);
   }
   const handedOverMs =
     phase.cause.kind === 'planned' ? stopwatch.elapsedMs(`handed over ${group.id} ${group.epoch}`) : 0;
@@ -157,12 +232,13 @@ function decideFencing(
 function hasDied(
   state: ClusterState,
   group: GroupState,
-  phase: PhaseOf<'fencing'>,
+  phase: Fencing,
   view: View,
   stopwatch: Stopwatch,
 ): boolean {
   const node = state.nodes.get(phase.primary);
-  if (node === undefined || !isObjectivelyDown(state.voters, node.subjectiveDown, group.epoch)) return false;
+  if (node === undefined || !isObjectivelyDown(state.membership.voters, node.subjectiveDown, group.epoch))
+    return false;
   return (
     stopwatch.elapsedMs(`handing over, but down ${group.id} ${group.epoch}`) >= view.settings.targetTimeoutMs
   );
@@ -171,12 +247,16 @@ function hasDied(
 function resumeIfWell(
   state: ClusterState,
   group: GroupState,
-  phase: PhaseOf<'fencing'>,
+  phase: Fencing,
   view: View,
 ): Command | undefined {
   const node = state.nodes.get(phase.primary);
   if (node === undefined || !isTimelineOpen(group, phase.timeline)) return undefined;
-  if (standingDownCount(state.voters, node.subjectiveDown) >= majority(state.voters.length)) return undefined;
+  if (
+    standingDownCount(state.membership.voters, node.subjectiveDown) >=
+    majority(state.membership.voters.length)
+  )
+    return undefined;
   if (freshReport(view, phase.primary) === undefined) return undefined;
   return { kind: 'resume', group: group.id, epoch: group.epoch };
 }
@@ -185,13 +265,13 @@ function resumeIfWell(
 function chooseCandidate(
   state: ClusterState,
   group: GroupState,
-  phase: PhaseOf<'fencing'>,
+  phase: Fencing,
   handedOverMs: number,
   view: View,
 ): CutReport | undefined {
   const planned = phase.cause.kind === 'planned' ? phase.cause : undefined;
   const isEligible = (report: CutReport): boolean =>
-    candidateRefusal(group, phase.primary, phase.reports, report) === undefined;
+    candidateRefusal(state, group, phase, report) === undefined;
   const eligible = phase.reports.filter(isEligible);
   if (planned !== undefined) {
     const target = eligible.find((report) => report.node === planned.to);
@@ -211,7 +291,7 @@ function chooseCandidate(
   return best;
 }
 
-function promotion(group: GroupState, phase: PhaseOf<'fencing'>, candidate: CutReport): Command {
+function promotion(group: GroupState, phase: Fencing, candidate: CutReport): Command {
   const members = followersAtOnce(phase.primary, phase.reports, candidate);
   const rule: SyncRule = { members, acks: Math.min(1, members.length) };
   return {

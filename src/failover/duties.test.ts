@@ -2,6 +2,7 @@
 // nothing older than its fence.
 import { describe, expect, test } from 'vitest';
 import { type NodeId, nodeId } from '../base/ids.ts';
+import { listEvents } from '../cluster/event-list.ts';
 import {
   A,
   ALONE,
@@ -18,6 +19,7 @@ import {
   newLog,
   promoted,
   promoting,
+  recovered,
   registration,
   running,
   runningAlone,
@@ -63,15 +65,14 @@ describe.each(Object.keys(PHASES))('%s', (phase) => {
       const known = others.filter((member) =>
         [...log.state.nodes.values()].some((other) => other.member === member),
       );
-      expect(duty).toMatchObject({ group: 'main', epoch: log.epoch, slots: known });
+      expect(duty).toMatchObject({ group: 'main', incarnation: 1, epoch: log.epoch, slots: known });
     }
   });
 
   test('reading the log from its beginning again leads to the same duties', () => {
     const log = begin();
     const again = newLog();
-    for (const event of log.state.events)
-      again.commit(event.command, log.state.recentProposals[event.index - 1]);
+    for (const event of listEvents(log.state.events)) again.commit(event.command);
     expect(all(again)).toEqual(all(log));
   });
 });
@@ -91,6 +92,12 @@ describe('cut', () => {
     const log = fencing();
     expect(of(log, A)).toMatchObject({ wasPrimary: true });
     expect(of(log, B)).toMatchObject({ wasPrimary: false });
+  });
+
+  test('after a recovery every node reports at once: who was primary is not known, and all are needed', () => {
+    const log = recovered();
+    const duty = { kind: 'cut', wasPrimary: false, incarnation: 2, epoch: log.epoch };
+    expect(all(log)).toMatchObject([duty, duty, duty]);
   });
 
   test('after a failed promotion the candidate is the former primary', () => {
@@ -186,8 +193,8 @@ describe('an agent that reads the log again after a restart', () => {
   const obeyed = (log: Log, node: NodeId, fence: number): string[] => {
     const again = newLog();
     const met: string[] = [];
-    for (const event of log.state.events) {
-      again.commit(event.command, log.state.recentProposals[event.index - 1]);
+    for (const event of listEvents(log.state.events)) {
+      again.commit(event.command);
       const duty = of(again, node);
       if (duty.kind !== 'none' && duty.epoch >= fence) met.push(duty.kind);
     }

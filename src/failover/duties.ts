@@ -28,6 +28,8 @@ export interface Upstream {
 
 interface DutyBase {
   readonly group: GroupId;
+  /** Comes before the epoch in the order of fencing tokens: a recovery of the log takes epochs back. */
+  readonly incarnation: number;
   readonly epoch: Epoch;
   /** Replication slots to keep on this node: one for each other member of the group. */
   readonly slots: readonly MemberId[];
@@ -53,7 +55,10 @@ export type Duty =
     } & DutyBase)
   /** Planned switchover: stop cleanly, so that all WAL is shipped, and report. */
   | ({ readonly kind: 'hand-over'; readonly timeline: Timeline } & DutyBase)
-  /** End every WAL stream, replay what is here, report. `wasPrimary`: stop first. */
+  /**
+   * End every WAL stream, replay what is here, report. `wasPrimary`: it is rarely needed, and its recovery would take the machine's
+   * time from the promotion, so it stays stopped for a while first.
+   */
   | ({ readonly kind: 'cut'; readonly wasPrimary: boolean } & DutyBase)
   | ({
       readonly kind: 'promote';
@@ -74,7 +79,12 @@ export function duties(state: ClusterState, id: NodeId): Duty {
   if (node === undefined) return { kind: 'none', reason: 'not registered yet' };
   const group = state.groups.get(node.group);
   if (group === undefined) return { kind: 'none', reason: `group ${node.group} is not created yet` };
-  const base = { group: group.id, epoch: group.epoch, slots: otherMembers(state, group, id) };
+  const base: DutyBase = {
+    group: group.id,
+    incarnation: state.membership.incarnation,
+    epoch: group.epoch,
+    slots: otherMembers(state, group, id),
+  };
   const phase = group.phase;
   switch (phase.kind) {
     case 'creating':
@@ -86,7 +96,10 @@ export function duties(state: ClusterState, id: NodeId): Duty {
         ? primaryDuty(group, phase.timeline, base)
         : followDuty(state, group, node, base);
     case 'fencing': {
-      if (phase.cause.kind !== 'planned') return { kind: 'cut', wasPrimary: phase.primary === id, ...base };
+      const { kind: cause } = phase.cause;
+      // After a recovery every report is needed, and who was the primary is not known.
+      if (cause === 'recovered') return { kind: 'cut', wasPrimary: false, ...base };
+      if (cause !== 'planned') return { kind: 'cut', wasPrimary: phase.primary === id, ...base };
       if (phase.primary === id) return { kind: 'hand-over', timeline: phase.timeline, ...base };
       const isHandedOver = phase.reports.some((report) => report.node === phase.primary);
       return isHandedOver

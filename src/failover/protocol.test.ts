@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import type { AgentFaults } from './testing/agent-model.ts';
 import * as log from './testing/broken-log.ts';
+import * as recovery from './testing/broken-recovery.ts';
 import { type Apply, BrokenPromise, type LifeOptions, live } from './testing/life.ts';
 import type { Tally } from './testing/life-parts.ts';
 
@@ -48,6 +49,15 @@ describe('a group under faults', () => {
     ALLOWED_MS,
   );
 
+  test(
+    'loses nothing and comes back by itself where its log is recovered by a peer that lacks the end of it',
+    () => {
+      const tally = liveAll({ steps: 2000, heals: true, recovers: true });
+      if (count >= 500) expect(tally.recoveries).toBeGreaterThan(1000);
+    },
+    ALLOWED_MS,
+  );
+
   test('lives the same life again from the same seed', () => {
     expect(live({ seed: 7, steps: 2000 })).toEqual(live({ seed: 7, steps: 2000 }));
   });
@@ -57,6 +67,8 @@ describe('a group under faults', () => {
 function livesUntilCaught(broken: {
   readonly faults?: AgentFaults;
   readonly apply?: Apply;
+  readonly recovers?: boolean;
+  readonly heals?: boolean;
 }): { readonly lives: number; readonly how: string } | undefined {
   for (let seed = 1; seed <= LIVES_MAX; seed += 1) {
     try {
@@ -101,6 +113,24 @@ describe('the model notices when an agent', () => {
     (fault) => {
       const caught = livesUntilCaught({ faults: { [fault]: true } });
       console.log(`${fault}: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`);
+      expect(caught).toBeDefined();
+    },
+    300_000,
+  );
+});
+
+describe('the model notices when, after a recovery of the log,', () => {
+  const broken: readonly (readonly [string, Parameters<typeof livesUntilCaught>[0]])[] = [
+    ...Object.entries(recovery).map(([name, apply]) => [name, { apply }] as const),
+    // An agent that takes the recovered log for an old one obeys nothing any more: the group does not come back.
+    ['incarnationIgnored', { faults: { incarnationIgnored: true }, heals: true }],
+  ];
+
+  test.each(broken)(
+    'something is broken: %s',
+    (name, options) => {
+      const caught = livesUntilCaught({ ...options, recovers: true });
+      console.log(`${name}: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`);
       expect(caught).toBeDefined();
     },
     300_000,

@@ -37,6 +37,7 @@ function widenStuck(group: GroupState, next: SyncRule, present: readonly MemberI
   const able = next.members.filter((member) => present.includes(member));
   const members = [...new Set([...next.members, ...present])].sort();
   if (next.acks === 0 || able.length >= next.acks || members.length === next.members.length) return undefined;
+  // mark: rule-change-widened
   return {
     kind: 'begin-rule-change',
     group: group.id,

@@ -34,7 +34,7 @@ export const LAYERS = {
 };
 
 /** The log's commands are protobuf: only the codec of src/cluster may see the generated code and its runtime. */
-const CODEC = /^src\/cluster\/codec[^/]*\.ts$/;
+const CODEC = /^src\/cluster\/(?:[a-z]+-)?codec[^/]*\.ts$/;
 
 /** Effects in base: the pure core may use its types, never its values. */
 const EFFECTFUL_BASE_FILES = ['src/base/clock.ts'];

@@ -5,6 +5,7 @@ import {
   type LogIndex,
   type MemberId,
   type NodeId,
+  type PeerId,
   groupId,
   logIndex,
   memberId,
@@ -13,8 +14,10 @@ import {
   timeline,
 } from '../../base/ids.ts';
 import { lsn } from '../../base/lsn.ts';
+import type { Membership } from '../../raft/types.ts';
+import { applyMembership } from '../apply-membership.ts';
 import { type ApplyResult, apply, emptyState } from '../apply.ts';
-import type { Command, CutReport, FailoverCause, SyncRule } from '../commands.ts';
+import type { Command, CutReport, Envelope, FailoverCause, SyncRule } from '../commands.ts';
 import type { ClusterState, GroupState } from '../state.ts';
 
 export const GROUP = groupId('main');
@@ -25,6 +28,15 @@ export const [MA, MB, MC] = [memberOfNode(A), memberOfNode(B), memberOfNode(C)] 
 export const ALONE: SyncRule = { members: [], acks: 0 };
 export const RULE_BC: SyncRule = { members: [MB, MC], acks: 1 };
 
+/** Sorted, reached at `NAME:7400`. */
+export function membershipOf(voters: readonly PeerId[], more: Partial<Membership> = {}): Membership {
+  const learners = more.learners ?? [];
+  const addresses = [...voters, ...learners].sort().map((peer) => [peer, `${peer}:7400`] as const);
+  return { voters: [...voters].sort(), learners, addresses: new Map(addresses), incarnation: 1, ...more };
+}
+
+export const MEMBERSHIP = membershipOf([P1, P2, P3]);
+
 const PEER_OF = new Map([
   [A, P1],
   [B, P2],
@@ -33,25 +45,21 @@ const PEER_OF = new Map([
 
 export interface Log {
   state: ClusterState;
-  /** Commits the command; returns why it was refused, or undefined. */
-  commit(command: Command, proposalId?: string): string | undefined;
+  /** Commits the command, of no session where none is given; returns why it was refused, or undefined. */
+  commit(command: Command, from?: Partial<Envelope>): string | undefined;
   /** Commits commands of which none may be refused. */
   must(...commands: readonly Command[]): void;
+  /** Commits a membership; the one that is in force, with changes. */
+  change(change: Partial<Membership>): void;
   readonly group: GroupState;
   readonly epoch: Epoch;
 }
 
-export function newLog(state: ClusterState = emptyState([P1, P2, P3])): Log {
-  let count = 0;
+export function newLog(state: ClusterState = emptyState(MEMBERSHIP)): Log {
   const log: Log = {
     state,
-    commit(command, proposalId) {
-      count += 1;
-      const envelope = {
-        proposalId: proposalId ?? `example-${log.state.appliedIndex}-${count}`,
-        proposedAtMs: 0,
-        command,
-      };
+    commit(command, from) {
+      const envelope = { session: '', sequence: 0, answeredBelow: 0, proposedAtMs: 0, command, ...from };
       const result: ApplyResult = apply(log.state, logIndex(log.state.appliedIndex + 1), envelope);
       log.state = result.state;
       return result.refused;
@@ -61,6 +69,10 @@ export function newLog(state: ClusterState = emptyState([P1, P2, P3])): Log {
         const refused = log.commit(command);
         if (refused !== undefined) throw new Error(`${command.kind}: ${refused}`);
       }
+    },
+    change(change) {
+      const index = logIndex(log.state.appliedIndex + 1);
+      log.state = applyMembership(log.state, index, { ...log.state.membership, ...change });
     },
     get group() {
       const group = log.state.groups.get(GROUP);
@@ -73,6 +85,21 @@ export function newLog(state: ClusterState = emptyState([P1, P2, P3])): Log {
   };
   return log;
 }
+
+/** The first run of the peer's process, with its first store, up to date with `log`. */
+export const opening = (
+  log: Log,
+  peer: PeerId = P1,
+  more: Partial<Extract<Command, { kind: 'open-session' }>> = {},
+): Extract<Command, { kind: 'open-session' }> => ({
+  kind: 'open-session',
+  peer,
+  session: `${peer}-run1`,
+  store: `${peer}-store`,
+  features: 1,
+  seenIndex: log.state.appliedIndex,
+  ...more,
+});
 
 export const registration = (
   node: NodeId,
@@ -200,5 +227,11 @@ export function promoting(cAt = 90): Log {
 export function promoted(): Log {
   const log = promoting();
   log.must(at(log).promoted(B, 2, 100));
+  return log;
+}
+
+/** The log was recovered by p1 alone while a ran with the rule "1 of b, c". */
+export function recovered(log: Log = running()): Log {
+  log.change({ voters: [P1], addresses: new Map([[P1, 'p1:7400']]), incarnation: 2 });
   return log;
 }

@@ -1,13 +1,15 @@
 // An agent as src/actions builds it, cut into steps that may be interrupted anywhere: what it does in one step depends on the
 // duty of the log as far as it has applied it, on its fence, and on what it finds. It asks the leader less often than the real
 // one does (only before it starts a primary): what holds here holds there. Never used outside tests.
-import { type Timeline, epoch as toEpoch, makeMemberId, timeline } from '../../base/ids.ts';
+import { type Timeline, makeMemberId, timeline } from '../../base/ids.ts';
 import { lsn } from '../../base/lsn.ts';
 import type { Command } from '../../cluster/commands.ts';
+import { compareFences } from '../../cluster/fence.ts';
 import type { ClusterState } from '../../cluster/state.ts';
 import { type Duty, duties } from '../duties.ts';
 import {
   NOBODY,
+  NO_FENCE,
   type NodeModel,
   canStream,
   cut,
@@ -33,6 +35,8 @@ export interface AgentFaults {
   readonly flushUnverified?: boolean;
   readonly waitUnseen?: boolean;
   readonly fenceIgnored?: boolean;
+  /** Compares epochs without the incarnation they belong to. */
+  readonly incarnationIgnored?: boolean;
   /** Obeys the log from its beginning on, while it is still being read after a restart. */
   readonly obeysWhileCatchingUp?: boolean;
   /** A cut leaves `synchronous_standby_names` as it is, and a promotion does not wait until a rule is in force. */
@@ -55,6 +59,8 @@ export interface Surroundings {
   propose(command: Command): void;
   newMemberSuffix(): string;
   newValue(): number;
+  /** False for an agent that the cluster was recovered without: a node without data at that time waits for a person. */
+  readonly mayRejoin: boolean;
   /** Whether WAL can flow between two nodes. */
   isLinked(a: NodeModel, b: NodeModel): boolean;
   /** A chance, for what may go either way. */
@@ -74,9 +80,12 @@ export function stepAgent(node: NodeModel, world: Surroundings): void {
   if (!isCaughtUp(node, world) && !world.faults.obeysWhileCatchingUp) return;
   const duty = duties(world.state, node.name);
   if (duty.kind === 'none') return;
-  if (!world.faults.fenceIgnored && duty.epoch < node.fence) return;
-  if (duty.epoch > node.fence) {
-    node.fence = duty.epoch;
+  const order = world.faults.incarnationIgnored
+    ? duty.epoch - node.fence.epoch
+    : compareFences(duty, node.fence);
+  if (!world.faults.fenceIgnored && order < 0) return;
+  if (order > 0) {
+    node.fence = { incarnation: duty.incarnation, epoch: duty.epoch };
     return;
   }
   if (world.state.nodes.get(node.name)?.member !== localMember(node)) register(node, world);
@@ -308,6 +317,7 @@ function rejoin(node: NodeModel, world: Surroundings, duty: DutyOf<'follow'>): v
   const isForbidden = node.isFit && duty.isCounted;
   if (
     isForbidden ||
+    !world.mayRejoin ||
     !duty.upstream.isReady ||
     source === undefined ||
     !isPrimary(source) ||
@@ -419,5 +429,5 @@ export function restartAgent(node: NodeModel, faults: AgentFaults): void {
   node.agent.catchUpTo = 'unread';
   node.agent.memo = {};
   if (faults.cutForgottenAtRestart && node.upstream === undefined) node.upstream = node.formerUpstream;
-  if (faults.fenceIgnored) node.fence = toEpoch(0);
+  if (faults.fenceIgnored) node.fence = NO_FENCE;
 }

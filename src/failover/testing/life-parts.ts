@@ -1,10 +1,13 @@
 // What a life of the protocol's model begins with, what a leader with a bug may propose, and how a node is described in a
 // trace. Never used outside tests.
-import { type Epoch, type NodeId, groupId, timeline } from '../../base/ids.ts';
+import { type Epoch, type NodeId, type PeerId, groupId, logIndex, timeline } from '../../base/ids.ts';
 import type { Command, SyncRule } from '../../cluster/commands.ts';
 import { followersAtOnce } from '../../cluster/candidate.ts';
+import { lsn } from '../../base/lsn.ts';
+import type { AgentReport } from '../../cluster/report.ts';
 import type { ClusterState, GroupState } from '../../cluster/state.ts';
-import { type NodeModel, start, timelineOf } from './postgres-model.ts';
+import type { Membership } from '../../raft/types.ts';
+import { type NodeModel, hasPriority, isPrimary, start, timelineOf } from './postgres-model.ts';
 import type { Random } from './random.ts';
 
 export const GROUP = groupId('main');
@@ -22,7 +25,45 @@ export interface Tally {
   ruleChanges: number;
   clones: number;
   agentRestarts: number;
+  recoveries: number;
   refused: number;
+}
+
+export const emptyTally = (): Tally => ({
+  acknowledged: 0,
+  failovers: 0,
+  promotions: 0,
+  promotionsOverFloor: 0,
+  promotionsDuringChange: 0,
+  formerChosenAgain: 0,
+  failedPromotions: 0,
+  resumed: 0,
+  ruleChanges: 0,
+  clones: 0,
+  agentRestarts: 0,
+  recoveries: 0,
+  refused: 0,
+});
+
+/** Notes what a command that was taken amounts to; `before` is the group as it met it. */
+export function count(tally: Tally, command: Command, before: GroupState): void {
+  if (command.kind === 'begin-failover') tally.failovers += 1;
+  if (command.kind === 'resume') tally.resumed += 1;
+  if (command.kind === 'commit-rule') tally.ruleChanges += 1;
+  if (command.kind === 'promotion-failed') tally.failedPromotions += 1;
+  if (command.kind !== 'promote') return;
+  tally.promotions += 1;
+  if (before.floor !== undefined) tally.promotionsOverFloor += 1;
+  if (before.next !== undefined) tally.promotionsDuringChange += 1;
+  if (before.phase.kind === 'fencing' && before.phase.primary === command.candidate)
+    tally.formerChosenAgain += 1;
+}
+
+/** All proposals are made in one session, that of the first peer: what comes twice counts once. */
+export const SESSION = 'model';
+
+export function votersOf(peers: readonly PeerId[], incarnation: number): Membership {
+  return { voters: peers, learners: [], addresses: new Map(), incarnation };
 }
 
 /** The group's first primary runs alone; the others are standbys of the same data, streaming from it. */
@@ -34,6 +75,14 @@ export function found(options: {
 }): void {
   const [first] = options.nodes;
   if (first === undefined) throw new Error('no node');
+  options.commit({
+    kind: 'open-session',
+    peer: first.peer,
+    session: SESSION,
+    store: SESSION,
+    features: 1,
+    seenIndex: logIndex(0),
+  });
   options.nodes.forEach((node, place) => {
     const { name, peer } = node;
     const member = place === 0 ? node.member : undefined;
@@ -60,8 +109,9 @@ export function found(options: {
     timeline: timeline(1),
   });
   for (const node of options.nodes) {
+    node.agent.log = options.states;
     node.agent.applied = options.states.length - 1;
-    node.fence = epoch;
+    node.fence = { incarnation: 1, epoch };
     if (node === first) {
       node.fileNames = { kind: 'alone' };
       start(node, 'primary', 1);
@@ -70,6 +120,41 @@ export function found(options: {
       start(node, 'standby', 1);
     }
   }
+}
+
+/** What a node's agent tells the leader. */
+export const reportOf = (node: NodeModel, now: number): AgentReport => ({
+  node: node.name,
+  peer: node.peer,
+  sequence: now,
+  startedAtMs: 0,
+  member: node.isFit ? node.member : undefined,
+  condition: !node.isFit ? 'absent' : !node.isUp ? 'stopped' : node.role,
+  fenceEpoch: node.fence.epoch,
+  timeline: timeline(timelineOf(node.wal)),
+  position: lsn(BigInt(node.wal.length)),
+  replayLsn: undefined,
+  streamingFrom: undefined,
+  walSenders: [...node.senders].map(([member, sender]) => ({
+    applicationName: member,
+    state: 'streaming',
+    syncState: hasPriority([member, sender]) ? 'quorum' : 'async',
+    flushLsn: lsn(BigInt(sender.flush)),
+  })),
+  serverVersion: undefined,
+  message: undefined,
+});
+
+/** The primary of a group that runs as it should: every standby in the rule, nothing pending. */
+export function wholePrimary(group: GroupState, nodes: readonly NodeModel[]): NodeModel | undefined {
+  const { phase, rule, next, floor } = group;
+  const primary = nodes.find((node) => node.name === phase.primary);
+  if (phase.kind !== 'running' || next !== undefined || floor !== undefined) return undefined;
+  if (primary === undefined || !isPrimary(primary)) return undefined;
+  const standbys = nodes.filter((node) => node !== primary);
+  const isCounted = (node: NodeModel): boolean =>
+    node.member !== undefined && rule.members.includes(node.member);
+  return standbys.every(isCounted) ? primary : undefined;
 }
 
 export const textOf = (item: unknown): string =>

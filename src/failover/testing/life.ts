@@ -1,20 +1,10 @@
 // A whole life of one group under faults, from a seed: the real apply, duties and decide over a model of PostgreSQL and of the
 // agents, with everything interrupted, delayed, repeated and lost at random. Checks after every step that the promise holds.
 // Never used outside tests.
-import {
-  type Epoch,
-  type LogIndex,
-  type NodeId,
-  type PeerId,
-  makeMemberId,
-  nodeId,
-  peerId,
-  timeline,
-} from '../../base/ids.ts';
-import { lsn } from '../../base/lsn.ts';
+import { type LogIndex, type NodeId, type PeerId, makeMemberId, nodeId, peerId } from '../../base/ids.ts';
+import { applyMembership } from '../../cluster/apply-membership.ts';
 import { type ApplyResult, apply, emptyState } from '../../cluster/apply.ts';
 import type { Command, Envelope } from '../../cluster/commands.ts';
-import type { AgentReport } from '../../cluster/report.ts';
 import type { ClusterState, GroupState } from '../../cluster/state.ts';
 import { type Memory, decide } from '../decide.ts';
 import { DEFAULT_FAILOVER_SETTINGS, type View } from '../view.ts';
@@ -24,7 +14,6 @@ import {
   canAcknowledge,
   canStream,
   connect,
-  hasPriority,
   isPrimary,
   newNode,
   release,
@@ -33,7 +22,20 @@ import {
   takeOut,
   timelineOf,
 } from './postgres-model.ts';
-import { GROUP, type Tally, found, textOf, describeNode, mischief } from './life-parts.ts';
+import {
+  GROUP,
+  SESSION,
+  type Tally,
+  count,
+  describeNode,
+  emptyTally,
+  found,
+  mischief,
+  reportOf,
+  textOf,
+  votersOf,
+  wholePrimary,
+} from './life-parts.ts';
 import { type Random, seededRandom } from './random.ts';
 
 export class BrokenPromise extends Error {
@@ -50,6 +52,8 @@ export interface LifeOptions {
   readonly apply?: Apply;
   /** Told what is committed and what happens to whom, for finding out why a seed fails. */
   readonly onTrace?: (line: string) => void;
+  /** Whether the log is recovered now and then by one peer that lacks the end of it. */
+  readonly recovers?: boolean;
   /** Whether everything is repaired in the end and has to come back. */
   readonly heals?: boolean;
 }
@@ -59,7 +63,7 @@ const SETTLE_MS_MAX = 60_000;
 export interface Life {
   readonly random: Random;
   readonly nodes: readonly NodeModel[];
-  readonly states: ClusterState[];
+  readonly states: readonly ClusterState[];
   readonly tally: Tally;
   readonly step: () => void;
   readonly settle: () => void;
@@ -91,22 +95,9 @@ function begin(options: LifeOptions): Life {
   const inFlight: InFlight[] = [];
   /** Proposals that a former leader still has. */
   const late: InFlight[] = [];
-  const states: ClusterState[] = [emptyState(peers)];
+  const states: ClusterState[] = [emptyState(votersOf(peers, 1))];
   const acknowledged: { readonly value: number; readonly timeline: number }[] = [];
-  const tally: Tally = {
-    acknowledged: 0,
-    failovers: 0,
-    promotions: 0,
-    promotionsOverFloor: 0,
-    promotionsDuringChange: 0,
-    formerChosenAgain: 0,
-    failedPromotions: 0,
-    resumed: 0,
-    ruleChanges: 0,
-    clones: 0,
-    agentRestarts: 0,
-    refused: 0,
-  };
+  const tally = emptyTally();
   let nowMs = 1000;
   let now = 0;
   let value = 0;
@@ -131,8 +122,14 @@ function begin(options: LifeOptions): Life {
       (other) => other.from === from && other.envelope.command.kind === command.kind,
     );
     if (isWaiting || inFlight.length > 20) return;
+    inFlight.push({ from, envelope: envelopeOf(command) });
+  };
+
+  const envelopeOf = (command: Command): Envelope => {
     proposals += 1;
-    inFlight.push({ from, envelope: { proposalId: `p-${proposals}`, proposedAtMs: 0, command } });
+    const waiting = [...inFlight, ...late].map(({ envelope }) => envelope.sequence);
+    const answeredBelow = Math.min(proposals, ...waiting);
+    return { session: SESSION, sequence: proposals, answeredBelow, proposedAtMs: 0, command };
   };
 
   const commit = (envelope: Envelope): void => {
@@ -144,7 +141,7 @@ function begin(options: LifeOptions): Life {
         `commit ${states.length - 1} ${textOf(envelope.command)}${result.refused === undefined ? '' : ` REFUSED ${result.refused}`}`,
     );
     if (result.refused !== undefined) tally.refused += 1;
-    else note(envelope.command, before);
+    else count(tally, envelope.command, before);
     const after = group();
     if (before === undefined) return;
     if (after.epoch < before.epoch) fail(`the epoch fell from ${before.epoch} to ${after.epoch}`);
@@ -156,19 +153,6 @@ function begin(options: LifeOptions): Life {
         fail(`timeline ${after.phase.timeline} is not higher than ${highestPromoted}`);
       highestPromoted = after.phase.timeline;
     }
-  };
-
-  const note = (command: Command, before: GroupState): void => {
-    if (command.kind === 'begin-failover') tally.failovers += 1;
-    if (command.kind === 'resume') tally.resumed += 1;
-    if (command.kind === 'commit-rule') tally.ruleChanges += 1;
-    if (command.kind === 'promotion-failed') tally.failedPromotions += 1;
-    if (command.kind !== 'promote') return;
-    tally.promotions += 1;
-    if (before.floor !== undefined) tally.promotionsOverFloor += 1;
-    if (before.next !== undefined) tally.promotionsDuringChange += 1;
-    if (before.phase.kind === 'fencing' && before.phase.primary === command.candidate)
-      tally.formerChosenAgain += 1;
   };
 
   const acknowledge = (node: NodeModel, values: readonly number[]): void => {
@@ -202,7 +186,8 @@ function begin(options: LifeOptions): Life {
     nodes,
     truth: truth(),
     truthIndex: states.length - 1,
-    state: states[node.agent.applied] as ClusterState,
+    state: node.agent.log[node.agent.applied] as ClusterState,
+    mayRejoin: node.agent.log === states,
     propose: (command) => propose(node, command),
     newMemberSuffix: () => {
       suffix += 1;
@@ -215,6 +200,8 @@ function begin(options: LifeOptions): Life {
     onOpened,
   });
   let isCalm = false;
+  /** Index of what no recovery may lose: the group's creation, or the recovery before. */
+  let foundAt = 0;
 
   const runAgent = (node: NodeModel): void => {
     if (!node.agent.isAlive) return;
@@ -229,34 +216,14 @@ function begin(options: LifeOptions): Life {
       node.agent.applied = Math.min(states.length - 1, node.agent.applied + count);
   };
 
-  const report = (node: NodeModel): AgentReport => ({
-    node: node.name,
-    peer: node.peer,
-    sequence: now,
-    startedAtMs: 0,
-    member: node.isFit ? node.member : undefined,
-    condition: !node.isFit ? 'absent' : !node.isUp ? 'stopped' : node.role,
-    fenceEpoch: node.fence as Epoch,
-    timeline: timeline(timelineOf(node.wal)),
-    position: lsn(BigInt(node.wal.length)),
-    replayLsn: undefined,
-    streamingFrom: undefined,
-    walSenders: [...node.senders].map(([member, sender]) => ({
-      applicationName: member,
-      state: 'streaming',
-      syncState: hasPriority([member, sender]) ? 'quorum' : 'async',
-      flushLsn: lsn(BigInt(sender.flush)),
-    })),
-    serverVersion: undefined,
-    message: undefined,
-  });
-
   const view = (): View => {
     const reachable = nodes.filter((node) => node.agent.isAlive && node.agent.isConnected);
     return {
       nowMs,
       settings: DEFAULT_FAILOVER_SETTINGS,
-      reports: new Map(reachable.map((node) => [node.name, { report: report(node), receivedAtMs: nowMs }])),
+      reports: new Map(
+        reachable.map((node) => [node.name, { report: reportOf(node, now), receivedAtMs: nowMs }]),
+      ),
     };
   };
 
@@ -387,9 +354,10 @@ function begin(options: LifeOptions): Life {
       },
     ],
     [0.3, () => (anyNode().agent.isConnected = false)],
-    [2, () => (anyNode().agent.isConnected = true)],
+    [2, () => connectAgent(anyNode())],
     [0.3, () => broken.add(linkOf(anyNode(), anyNode()))],
     [1.5, () => broken.clear()],
+    ...(options.recovers === true ? [[0.4, () => recover()] as const] : []),
   ];
   const totalWeight = events.reduce((sum, [weight]) => sum + weight, 0);
 
@@ -402,6 +370,47 @@ function begin(options: LifeOptions): Life {
     check();
   };
 
+  /** An agent of an earlier incarnation stops its PostgreSQL on first contact, and joins anew with an empty log. */
+  const connectAgent = (node: NodeModel): void => {
+    const { agent } = node;
+    if (agent.log !== states) {
+      stop(node);
+      agent.log = states;
+      restartAgent(node, faults);
+    }
+    agent.isConnected = true;
+  };
+
+  /** The quorum is lost, and with it the end of the log; one peer goes on alone, the others join it, some of them late. */
+  const recover = (): void => {
+    if (nodes.some((node) => !node.isFit)) return;
+    const lost = random.between(0, Math.min(60, states.length - 1 - foundAt));
+    const before = [...states];
+    states.length -= lost;
+    inFlight.length = 0;
+    late.length = 0;
+    memory = new Map();
+    highestPromoted = highestOpened;
+    const membership = votersOf(peers, truth().membership.incarnation + 1);
+    states.push(applyMembership(truth(), states.length as LogIndex, membership));
+    // One that lacks this entry could only make a second cluster of the same incarnation: a mistake nobody can undo.
+    foundAt = states.length - 1;
+    tally.recoveries += 1;
+    trace(() => `the log is recovered at ${states.length - 1}, ${lost} entries are lost`);
+    const survivor = anyNode();
+    for (const node of nodes) {
+      if (node.agent.log !== states) continue;
+      if (node === survivor) {
+        node.agent.applied = Math.min(node.agent.applied, states.length - 2);
+        if (node.agent.catchUpTo !== 'done') node.agent.catchUpTo = 'unread';
+        continue;
+      }
+      node.agent.log = before;
+      node.agent.isConnected = false;
+      if (random.chance(0.5)) connectAgent(node);
+    }
+  };
+
   /** Everything is repaired; observers tell the truth, half a second late. The group has to come back by itself. */
   const settle = (): void => {
     isCalm = true;
@@ -410,7 +419,7 @@ function begin(options: LifeOptions): Life {
     late.length = 0;
     for (const node of nodes) {
       if (!node.agent.isAlive) restartAgent(node, faults);
-      node.agent.isConnected = true;
+      connectAgent(node);
     }
     const okSinceMs = new Map<NodeId, number>();
     const startMs = nowMs;
@@ -451,34 +460,22 @@ function begin(options: LifeOptions): Life {
   };
 
   const isWhole = (): boolean => {
-    const { phase, rule, next, floor } = group();
-    const primary = nodes.find((node) => node.name === phase.primary);
-    const standbys = nodes.filter((node) => node !== primary);
-    if (
-      phase.kind !== 'running' ||
-      next !== undefined ||
-      floor !== undefined ||
-      primary === undefined ||
-      !isPrimary(primary)
-    )
-      return false;
-    checkHolds(primary, 'goes on');
-    return (
-      primary.waiting.length <= 1 &&
-      standbys.every((node) => node.member !== undefined && rule.members.includes(node.member))
-    );
+    const primary = wholePrimary(group(), nodes);
+    if (primary !== undefined) checkHolds(primary, 'goes on');
+    return primary !== undefined && primary.waiting.length <= 1;
   };
 
   const describe = (): string => {
-    const { events: _events, recentProposals: _proposals, ...rest } = truth();
+    const { events: _events, ...rest } = truth();
     return `${textOf(rest)}; ${nodes.map(describeNode).join('; ')}`;
   };
 
   found({
     names,
     nodes,
-    commit: (command) => commit({ proposalId: `found-${(proposals += 1)}`, proposedAtMs: 0, command }),
+    commit: (command) => commit(envelopeOf(command)),
     states,
   });
+  foundAt = states.length - 1;
   return { random, nodes, states, tally, step, settle };
 }

@@ -1,7 +1,10 @@
 // PostgreSQL as the failover protocol sees it: WAL that branches by timeline, standbys that stream, and a primary whose
 // checkpointer and walsenders each take a new `synchronous_standby_names` by themselves, late. Never used outside tests.
 import type { MemberId, NodeId, PeerId } from '../../base/ids.ts';
+import { epoch } from '../../base/ids.ts';
 import type { SyncRule } from '../../cluster/commands.ts';
+import type { FenceToken } from '../../cluster/fence.ts';
+import type { ClusterState } from '../../cluster/state.ts';
 
 /** One WAL record: the timeline it was written on, and what was written. Positions are counts of records. */
 export interface WalRecord {
@@ -25,6 +28,8 @@ export interface AgentModel {
   isAlive: boolean;
   /** Whether it reaches the Raft group: else it neither learns nor proposes. */
   isConnected: boolean;
+  /** The states of the log it reads, by index; that of an earlier incarnation where the cluster was recovered without it. */
+  log: readonly ClusterState[];
   /** How far it has applied the log; begins at 0 after every restart. */
   applied: number;
   /** After a restart nothing is obeyed before the log is applied up to an index read through the leader since then. */
@@ -57,7 +62,7 @@ export interface NodeModel {
   upstream: NodeId | undefined;
   /** What `upstream` was before it was taken away: only a broken agent looks at it. */
   formerUpstream: NodeId | undefined;
-  fence: number;
+  fence: FenceToken;
   // In PostgreSQL's memory.
   isUp: boolean;
   role: 'standby' | 'primary';
@@ -69,6 +74,7 @@ export interface NodeModel {
   readonly agent: AgentModel;
 }
 
+export const NO_FENCE: FenceToken = { incarnation: 0, epoch: epoch(0) };
 export const NOBODY: StandbyNames = { kind: 'nobody' };
 const ALONE: StandbyNames = { kind: 'alone' };
 
@@ -89,7 +95,7 @@ export function newNode(name: NodeId, peer: PeerId, member: MemberId, wal: reado
     fileNames: NOBODY,
     upstream: undefined,
     formerUpstream: undefined,
-    fence: 0,
+    fence: NO_FENCE,
     isUp: false,
     role: 'standby',
     startCount: 0,
@@ -97,7 +103,7 @@ export function newNode(name: NodeId, peer: PeerId, member: MemberId, wal: reado
     checkpointerNames: NOBODY,
     senders: new Map(),
     waiting: [],
-    agent: { isAlive: true, isConnected: true, applied: 0, catchUpTo: 'done', memo: {} },
+    agent: { isAlive: true, isConnected: true, log: [], applied: 0, catchUpTo: 'done', memo: {} },
   };
 }
 

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/admin.proto.
  */
 export const file_pg_sentinel_v1_admin: GenFile = /*@__PURE__*/
-  fileDesc("ChpwZ19zZW50aW5lbC92MS9hZG1pbi5wcm90bxIOcGdfc2VudGluZWwudjEiDwoNU3RhdHVzUmVxdWVzdCI8Cg5TdGF0dXNSZXNwb25zZRIqCgZzdGF0dXMYASABKAsyGi5wZ19zZW50aW5lbC52MS5TdGF0dXNWaWV3Ig4KDFdhdGNoUmVxdWVzdCI7Cg1XYXRjaFJlc3BvbnNlEioKBnN0YXR1cxgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1ZpZXciRwoPRmFpbG92ZXJSZXF1ZXN0EhIKBWdyb3VwGAEgASgJSACIAQESDwoCdG8YAiABKAlIAYgBAUIICgZfZ3JvdXBCBQoDX3RvIv0BChBGYWlsb3ZlclJlc3BvbnNlEjUKBGRvbmUYASABKAsyJS5wZ19zZW50aW5lbC52MS5GYWlsb3ZlclJlc3BvbnNlLkRvbmVIABI7CgdyZWZ1c2VkGAIgASgLMigucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZS5SZWZ1c2VkSAAaTwoERG9uZRINCgVncm91cBgBIAEoCRIMCgRmcm9tGAIgASgJEgoKAnRvGAMgASgJEg0KBWVwb2NoGAQgASgEEg8KB3Rvb2tfbXMYBSABKAQaGQoHUmVmdXNlZBIOCgZyZWFzb24YASABKAlCCQoHb3V0Y29tZSI8Cg1FdmVudHNSZXF1ZXN0EhIKBWdyb3VwGAEgASgJSACIAQESDQoFbGltaXQYAiABKA1CCAoGX2dyb3VwIjsKDkV2ZW50c1Jlc3BvbnNlEikKBmV2ZW50cxgBIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkV2ZW50VmlldyKFAQoJRXZlbnRWaWV3Eg0KBWluZGV4GAEgASgEEg0KBWF0X21zGAIgASgDEhIKBWdyb3VwGAMgASgJSACIAQESDAoEa2luZBgEIAEoCRIMCgR0ZXh0GAUgASgJEhQKB3JlZnVzZWQYBiABKAlIAYgBAUIICgZfZ3JvdXBCCgoIX3JlZnVzZWQiggIKClN0YXR1c1ZpZXcSDwoHY2x1c3RlchgBIAEoCRITCgthbnN3ZXJlZF9ieRgCIAEoCRINCgVhdF9tcxgDIAEoAxITCgZsZWFkZXIYBCABKAlIAIgBARIMCgR0ZXJtGAUgASgEEhQKDGNvbW1pdF9pbmRleBgGIAEoBBIVCg1hcHBsaWVkX2luZGV4GAcgASgEEicKBXBlZXJzGAggAygLMhgucGdfc2VudGluZWwudjEuUGVlclZpZXcSKQoGZ3JvdXBzGAkgAygLMhkucGdfc2VudGluZWwudjEuR3JvdXBWaWV3EhAKCHdhcm5pbmdzGAogAygJQgkKB19sZWFkZXIidAoIUGVlclZpZXcSDAoEcGVlchgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEgwKBHJvbGUYAyABKAkSEQoJcmVhY2hhYmxlGAQgASgIEhgKC21hdGNoX2luZGV4GAUgASgESACIAQFCDgoMX21hdGNoX2luZGV4Is8BCglHcm91cFZpZXcSDQoFZ3JvdXAYASABKAkSDQoFcGhhc2UYAiABKAkSDQoFZXBvY2gYAyABKAQSFAoHcHJpbWFyeRgEIAEoCUgAiAEBEhIKCmR1cmFiaWxpdHkYBSABKAkSDAoEcnVsZRgGIAEoCRIYCgtydWxlX2NoYW5nZRgHIAEoCUgBiAEBEicKBW5vZGVzGAggAygLMhgucGdfc2VudGluZWwudjEuTm9kZVZpZXdCCgoIX3ByaW1hcnlCDgoMX3J1bGVfY2hhbmdlIqwCCghOb2RlVmlldxIMCgRub2RlGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRyb2xlGAQgASgJEg0KBXN0YXRlGAUgASgJEhUKCHRpbWVsaW5lGAYgASgNSACIAQESEAoDbHNuGAcgASgJSAGIAQESFgoJbGFnX2J5dGVzGAggASgDSAKIAQESEQoEc3luYxgJIAEoCUgDiAEBEhMKBm1lbWJlchgKIAEoCUgEiAEBEhQKDGhlbGRfZG93bl9ieRgLIAMoCRIUCgdtZXNzYWdlGAwgASgJSAWIAQFCCwoJX3RpbWVsaW5lQgYKBF9sc25CDAoKX2xhZ19ieXRlc0IHCgVfc3luY0IJCgdfbWVtYmVyQgoKCF9tZXNzYWdlMrcCCgxBZG1pblNlcnZpY2USRwoGU3RhdHVzEh0ucGdfc2VudGluZWwudjEuU3RhdHVzUmVxdWVzdBoeLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1Jlc3BvbnNlEkYKBVdhdGNoEhwucGdfc2VudGluZWwudjEuV2F0Y2hSZXF1ZXN0Gh0ucGdfc2VudGluZWwudjEuV2F0Y2hSZXNwb25zZTABEk0KCEZhaWxvdmVyEh8ucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXF1ZXN0GiAucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZRJHCgZFdmVudHMSHS5wZ19zZW50aW5lbC52MS5FdmVudHNSZXF1ZXN0Gh4ucGdfc2VudGluZWwudjEuRXZlbnRzUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("ChpwZ19zZW50aW5lbC92MS9hZG1pbi5wcm90bxIOcGdfc2VudGluZWwudjEiDwoNU3RhdHVzUmVxdWVzdCI8Cg5TdGF0dXNSZXNwb25zZRIqCgZzdGF0dXMYASABKAsyGi5wZ19zZW50aW5lbC52MS5TdGF0dXNWaWV3Ig4KDFdhdGNoUmVxdWVzdCI7Cg1XYXRjaFJlc3BvbnNlEioKBnN0YXR1cxgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1ZpZXciRwoPRmFpbG92ZXJSZXF1ZXN0EhIKBWdyb3VwGAEgASgJSACIAQESDwoCdG8YAiABKAlIAYgBAUIICgZfZ3JvdXBCBQoDX3RvIv0BChBGYWlsb3ZlclJlc3BvbnNlEjUKBGRvbmUYASABKAsyJS5wZ19zZW50aW5lbC52MS5GYWlsb3ZlclJlc3BvbnNlLkRvbmVIABI7CgdyZWZ1c2VkGAIgASgLMigucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZS5SZWZ1c2VkSAAaTwoERG9uZRINCgVncm91cBgBIAEoCRIMCgRmcm9tGAIgASgJEgoKAnRvGAMgASgJEg0KBWVwb2NoGAQgASgEEg8KB3Rvb2tfbXMYBSABKAQaGQoHUmVmdXNlZBIOCgZyZWFzb24YASABKAlCCQoHb3V0Y29tZSI8Cg1FdmVudHNSZXF1ZXN0EhIKBWdyb3VwGAEgASgJSACIAQESDQoFbGltaXQYAiABKA1CCAoGX2dyb3VwIjsKDkV2ZW50c1Jlc3BvbnNlEikKBmV2ZW50cxgBIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkV2ZW50VmlldyIRCg9QZWVyTGlzdFJlcXVlc3QinQEKEFBlZXJMaXN0UmVzcG9uc2USDwoHY2x1c3RlchgBIAEoCRITCgtpbmNhcm5hdGlvbhgCIAEoBBIVCg1mZWF0dXJlX2xldmVsGAMgASgNEhMKBmxlYWRlchgEIAEoCUgAiAEBEiwKBXBlZXJzGAUgAygLMh0ucGdfc2VudGluZWwudjEuUGVlckxpc3RFbnRyeUIJCgdfbGVhZGVyIqcCCg1QZWVyTGlzdEVudHJ5EgwKBHBlZXIYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIMCgRraW5kGAMgASgJEgwKBHJvbGUYBCABKAkSEQoJcmVhY2hhYmxlGAUgASgIEhgKC21hdGNoX2luZGV4GAYgASgESACIAQESGAoLbGFnX2VudHJpZXMYByABKARIAYgBARIbCg5zbmFwc2hvdF9pbmRleBgIIAEoBEgCiAEBEhUKCGZlYXR1cmVzGAkgASgNSAOIAQESFAoHc2Vzc2lvbhgKIAEoCUgEiAEBQg4KDF9tYXRjaF9pbmRleEIOCgxfbGFnX2VudHJpZXNCEQoPX3NuYXBzaG90X2luZGV4QgsKCV9mZWF0dXJlc0IKCghfc2Vzc2lvbiLZAgoRUGVlckNoYW5nZU91dGNvbWUSNgoEZG9uZRgBIAEoCzImLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lLkRvbmVIABI8CgdyZWZ1c2VkGAIgASgLMikucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUuUmVmdXNlZEgAEkEKCm5vdF9sZWFkZXIYAyABKAsyKy5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZS5Ob3RMZWFkZXJIABoWCgREb25lEg4KBmRldGFpbBgBIAEoCRoZCgdSZWZ1c2VkEg4KBnJlYXNvbhgBIAEoCRpNCglOb3RMZWFkZXISEwoGbGVhZGVyGAEgASgJSACIAQESFAoHYWRkcmVzcxgCIAEoCUgBiAEBQgkKB19sZWFkZXJCCgoIX2FkZHJlc3NCCQoHb3V0Y29tZSJFCg5QZWVyQWRkUmVxdWVzdBIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSFAoMbGVhcm5lcl9vbmx5GAMgASgIIkUKD1BlZXJBZGRSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiIgoSUGVlclByb21vdGVSZXF1ZXN0EgwKBHBlZXIYASABKAkiSQoTUGVlclByb21vdGVSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiIQoRUGVlclJlbW92ZVJlcXVlc3QSDAoEcGVlchgBIAEoCSJIChJQZWVyUmVtb3ZlUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIjAKD1BlZXJNb3ZlUmVxdWVzdBIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkiRgoQUGVlck1vdmVSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiIQoTUGVlclRyYW5zZmVyUmVxdWVzdBIKCgJ0bxgBIAEoCSJKChRQZWVyVHJhbnNmZXJSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiJQoSUGVlclJlY292ZXJSZXF1ZXN0Eg8KB2NvbmZpcm0YASADKAkiSQoTUGVlclJlY292ZXJSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUihQEKCUV2ZW50VmlldxINCgVpbmRleBgBIAEoBBINCgVhdF9tcxgCIAEoAxISCgVncm91cBgDIAEoCUgAiAEBEgwKBGtpbmQYBCABKAkSDAoEdGV4dBgFIAEoCRIUCgdyZWZ1c2VkGAYgASgJSAGIAQFCCAoGX2dyb3VwQgoKCF9yZWZ1c2VkIqwCCgpTdGF0dXNWaWV3Eg8KB2NsdXN0ZXIYASABKAkSEwoLYW5zd2VyZWRfYnkYAiABKAkSDQoFYXRfbXMYAyABKAMSEwoGbGVhZGVyGAQgASgJSACIAQESDAoEdGVybRgFIAEoBBIUCgxjb21taXRfaW5kZXgYBiABKAQSFQoNYXBwbGllZF9pbmRleBgHIAEoBBInCgVwZWVycxgIIAMoCzIYLnBnX3NlbnRpbmVsLnYxLlBlZXJWaWV3EikKBmdyb3VwcxgJIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkdyb3VwVmlldxIQCgh3YXJuaW5ncxgKIAMoCRIYCgtpbmNhcm5hdGlvbhgLIAEoBEgBiAEBQgkKB19sZWFkZXJCDgoMX2luY2FybmF0aW9uIrgCCghQZWVyVmlldxIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEcm9sZRgDIAEoCRIRCglyZWFjaGFibGUYBCABKAgSGAoLbWF0Y2hfaW5kZXgYBSABKARIAIgBARIRCgRraW5kGAYgASgJSAGIAQESGAoLaW5jYXJuYXRpb24YByABKARIAogBARIVCghmZWF0dXJlcxgIIAEoDUgDiAEBEhsKDnNuYXBzaG90X2luZGV4GAkgASgESASIAQESGAoLbGFnX2VudHJpZXMYCiABKARIBYgBAUIOCgxfbWF0Y2hfaW5kZXhCBwoFX2tpbmRCDgoMX2luY2FybmF0aW9uQgsKCV9mZWF0dXJlc0IRCg9fc25hcHNob3RfaW5kZXhCDgoMX2xhZ19lbnRyaWVzIs8BCglHcm91cFZpZXcSDQoFZ3JvdXAYASABKAkSDQoFcGhhc2UYAiABKAkSDQoFZXBvY2gYAyABKAQSFAoHcHJpbWFyeRgEIAEoCUgAiAEBEhIKCmR1cmFiaWxpdHkYBSABKAkSDAoEcnVsZRgGIAEoCRIYCgtydWxlX2NoYW5nZRgHIAEoCUgBiAEBEicKBW5vZGVzGAggAygLMhgucGdfc2VudGluZWwudjEuTm9kZVZpZXdCCgoIX3ByaW1hcnlCDgoMX3J1bGVfY2hhbmdlIqwCCghOb2RlVmlldxIMCgRub2RlGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRyb2xlGAQgASgJEg0KBXN0YXRlGAUgASgJEhUKCHRpbWVsaW5lGAYgASgNSACIAQESEAoDbHNuGAcgASgJSAGIAQESFgoJbGFnX2J5dGVzGAggASgDSAKIAQESEQoEc3luYxgJIAEoCUgDiAEBEhMKBm1lbWJlchgKIAEoCUgEiAEBEhQKDGhlbGRfZG93bl9ieRgLIAMoCRIUCgdtZXNzYWdlGAwgASgJSAWIAQFCCwoJX3RpbWVsaW5lQgYKBF9sc25CDAoKX2xhZ19ieXRlc0IHCgVfc3luY0IJCgdfbWVtYmVyQgoKCF9tZXNzYWdlMoEHCgxBZG1pblNlcnZpY2USRwoGU3RhdHVzEh0ucGdfc2VudGluZWwudjEuU3RhdHVzUmVxdWVzdBoeLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1Jlc3BvbnNlEkYKBVdhdGNoEhwucGdfc2VudGluZWwudjEuV2F0Y2hSZXF1ZXN0Gh0ucGdfc2VudGluZWwudjEuV2F0Y2hSZXNwb25zZTABEk0KCEZhaWxvdmVyEh8ucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXF1ZXN0GiAucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZRJHCgZFdmVudHMSHS5wZ19zZW50aW5lbC52MS5FdmVudHNSZXF1ZXN0Gh4ucGdfc2VudGluZWwudjEuRXZlbnRzUmVzcG9uc2USTQoIUGVlckxpc3QSHy5wZ19zZW50aW5lbC52MS5QZWVyTGlzdFJlcXVlc3QaIC5wZ19zZW50aW5lbC52MS5QZWVyTGlzdFJlc3BvbnNlEkoKB1BlZXJBZGQSHi5wZ19zZW50aW5lbC52MS5QZWVyQWRkUmVxdWVzdBofLnBnX3NlbnRpbmVsLnYxLlBlZXJBZGRSZXNwb25zZRJWCgtQZWVyUHJvbW90ZRIiLnBnX3NlbnRpbmVsLnYxLlBlZXJQcm9tb3RlUmVxdWVzdBojLnBnX3NlbnRpbmVsLnYxLlBlZXJQcm9tb3RlUmVzcG9uc2USUwoKUGVlclJlbW92ZRIhLnBnX3NlbnRpbmVsLnYxLlBlZXJSZW1vdmVSZXF1ZXN0GiIucGdfc2VudGluZWwudjEuUGVlclJlbW92ZVJlc3BvbnNlEk0KCFBlZXJNb3ZlEh8ucGdfc2VudGluZWwudjEuUGVlck1vdmVSZXF1ZXN0GiAucGdfc2VudGluZWwudjEuUGVlck1vdmVSZXNwb25zZRJZCgxQZWVyVHJhbnNmZXISIy5wZ19zZW50aW5lbC52MS5QZWVyVHJhbnNmZXJSZXF1ZXN0GiQucGdfc2VudGluZWwudjEuUGVlclRyYW5zZmVyUmVzcG9uc2USVgoLUGVlclJlY292ZXISIi5wZ19zZW50aW5lbC52MS5QZWVyUmVjb3ZlclJlcXVlc3QaIy5wZ19zZW50aW5lbC52MS5QZWVyUmVjb3ZlclJlc3BvbnNlYgZwcm90bzM");
 
 /**
  * @generated from message pg_sentinel.v1.StatusRequest
@@ -224,6 +224,442 @@ export const EventsResponseSchema: GenMessage<EventsResponse> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_admin, 7);
 
 /**
+ * @generated from message pg_sentinel.v1.PeerListRequest
+ */
+export type PeerListRequest = Message<"pg_sentinel.v1.PeerListRequest"> & {
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerListRequest.
+ * Use `create(PeerListRequestSchema)` to create a new message.
+ */
+export const PeerListRequestSchema: GenMessage<PeerListRequest> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 8);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerListResponse
+ */
+export type PeerListResponse = Message<"pg_sentinel.v1.PeerListResponse"> & {
+  /**
+   * @generated from field: string cluster = 1;
+   */
+  cluster: string;
+
+  /**
+   * @generated from field: uint64 incarnation = 2;
+   */
+  incarnation: bigint;
+
+  /**
+   * @generated from field: uint32 feature_level = 3;
+   */
+  featureLevel: number;
+
+  /**
+   * @generated from field: optional string leader = 4;
+   */
+  leader?: string | undefined;
+
+  /**
+   * @generated from field: repeated pg_sentinel.v1.PeerListEntry peers = 5;
+   */
+  peers: PeerListEntry[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerListResponse.
+ * Use `create(PeerListResponseSchema)` to create a new message.
+ */
+export const PeerListResponseSchema: GenMessage<PeerListResponse> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 9);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerListEntry
+ */
+export type PeerListEntry = Message<"pg_sentinel.v1.PeerListEntry"> & {
+  /**
+   * @generated from field: string peer = 1;
+   */
+  peer: string;
+
+  /**
+   * @generated from field: string address = 2;
+   */
+  address: string;
+
+  /**
+   * voter or learner.
+   *
+   * @generated from field: string kind = 3;
+   */
+  kind: string;
+
+  /**
+   * As in PeerView.
+   *
+   * @generated from field: string role = 4;
+   */
+  role: string;
+
+  /**
+   * @generated from field: bool reachable = 5;
+   */
+  reachable: boolean;
+
+  /**
+   * @generated from field: optional uint64 match_index = 6;
+   */
+  matchIndex?: bigint | undefined;
+
+  /**
+   * @generated from field: optional uint64 lag_entries = 7;
+   */
+  lagEntries?: bigint | undefined;
+
+  /**
+   * @generated from field: optional uint64 snapshot_index = 8;
+   */
+  snapshotIndex?: bigint | undefined;
+
+  /**
+   * @generated from field: optional uint32 features = 9;
+   */
+  features?: number | undefined;
+
+  /**
+   * @generated from field: optional string session = 10;
+   */
+  session?: string | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerListEntry.
+ * Use `create(PeerListEntrySchema)` to create a new message.
+ */
+export const PeerListEntrySchema: GenMessage<PeerListEntry> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 10);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerChangeOutcome
+ */
+export type PeerChangeOutcome = Message<"pg_sentinel.v1.PeerChangeOutcome"> & {
+  /**
+   * @generated from oneof pg_sentinel.v1.PeerChangeOutcome.outcome
+   */
+  outcome: {
+    /**
+     * @generated from field: pg_sentinel.v1.PeerChangeOutcome.Done done = 1;
+     */
+    value: PeerChangeOutcome_Done;
+    case: "done";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.PeerChangeOutcome.Refused refused = 2;
+     */
+    value: PeerChangeOutcome_Refused;
+    case: "refused";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.PeerChangeOutcome.NotLeader not_leader = 3;
+     */
+    value: PeerChangeOutcome_NotLeader;
+    case: "notLeader";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerChangeOutcome.
+ * Use `create(PeerChangeOutcomeSchema)` to create a new message.
+ */
+export const PeerChangeOutcomeSchema: GenMessage<PeerChangeOutcome> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 11);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerChangeOutcome.Done
+ */
+export type PeerChangeOutcome_Done = Message<"pg_sentinel.v1.PeerChangeOutcome.Done"> & {
+  /**
+   * @generated from field: string detail = 1;
+   */
+  detail: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerChangeOutcome.Done.
+ * Use `create(PeerChangeOutcome_DoneSchema)` to create a new message.
+ */
+export const PeerChangeOutcome_DoneSchema: GenMessage<PeerChangeOutcome_Done> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 11, 0);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerChangeOutcome.Refused
+ */
+export type PeerChangeOutcome_Refused = Message<"pg_sentinel.v1.PeerChangeOutcome.Refused"> & {
+  /**
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerChangeOutcome.Refused.
+ * Use `create(PeerChangeOutcome_RefusedSchema)` to create a new message.
+ */
+export const PeerChangeOutcome_RefusedSchema: GenMessage<PeerChangeOutcome_Refused> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 11, 1);
+
+/**
+ * Both absent where no leader is known.
+ *
+ * @generated from message pg_sentinel.v1.PeerChangeOutcome.NotLeader
+ */
+export type PeerChangeOutcome_NotLeader = Message<"pg_sentinel.v1.PeerChangeOutcome.NotLeader"> & {
+  /**
+   * @generated from field: optional string leader = 1;
+   */
+  leader?: string | undefined;
+
+  /**
+   * @generated from field: optional string address = 2;
+   */
+  address?: string | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerChangeOutcome.NotLeader.
+ * Use `create(PeerChangeOutcome_NotLeaderSchema)` to create a new message.
+ */
+export const PeerChangeOutcome_NotLeaderSchema: GenMessage<PeerChangeOutcome_NotLeader> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 11, 2);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerAddRequest
+ */
+export type PeerAddRequest = Message<"pg_sentinel.v1.PeerAddRequest"> & {
+  /**
+   * @generated from field: string peer = 1;
+   */
+  peer: string;
+
+  /**
+   * host:port
+   *
+   * @generated from field: string address = 2;
+   */
+  address: string;
+
+  /**
+   * Stays a learner.
+   *
+   * @generated from field: bool learner_only = 3;
+   */
+  learnerOnly: boolean;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerAddRequest.
+ * Use `create(PeerAddRequestSchema)` to create a new message.
+ */
+export const PeerAddRequestSchema: GenMessage<PeerAddRequest> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 12);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerAddResponse
+ */
+export type PeerAddResponse = Message<"pg_sentinel.v1.PeerAddResponse"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.PeerChangeOutcome outcome = 1;
+   */
+  outcome?: PeerChangeOutcome | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerAddResponse.
+ * Use `create(PeerAddResponseSchema)` to create a new message.
+ */
+export const PeerAddResponseSchema: GenMessage<PeerAddResponse> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 13);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerPromoteRequest
+ */
+export type PeerPromoteRequest = Message<"pg_sentinel.v1.PeerPromoteRequest"> & {
+  /**
+   * @generated from field: string peer = 1;
+   */
+  peer: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerPromoteRequest.
+ * Use `create(PeerPromoteRequestSchema)` to create a new message.
+ */
+export const PeerPromoteRequestSchema: GenMessage<PeerPromoteRequest> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 14);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerPromoteResponse
+ */
+export type PeerPromoteResponse = Message<"pg_sentinel.v1.PeerPromoteResponse"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.PeerChangeOutcome outcome = 1;
+   */
+  outcome?: PeerChangeOutcome | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerPromoteResponse.
+ * Use `create(PeerPromoteResponseSchema)` to create a new message.
+ */
+export const PeerPromoteResponseSchema: GenMessage<PeerPromoteResponse> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 15);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerRemoveRequest
+ */
+export type PeerRemoveRequest = Message<"pg_sentinel.v1.PeerRemoveRequest"> & {
+  /**
+   * @generated from field: string peer = 1;
+   */
+  peer: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerRemoveRequest.
+ * Use `create(PeerRemoveRequestSchema)` to create a new message.
+ */
+export const PeerRemoveRequestSchema: GenMessage<PeerRemoveRequest> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 16);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerRemoveResponse
+ */
+export type PeerRemoveResponse = Message<"pg_sentinel.v1.PeerRemoveResponse"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.PeerChangeOutcome outcome = 1;
+   */
+  outcome?: PeerChangeOutcome | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerRemoveResponse.
+ * Use `create(PeerRemoveResponseSchema)` to create a new message.
+ */
+export const PeerRemoveResponseSchema: GenMessage<PeerRemoveResponse> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 17);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerMoveRequest
+ */
+export type PeerMoveRequest = Message<"pg_sentinel.v1.PeerMoveRequest"> & {
+  /**
+   * @generated from field: string peer = 1;
+   */
+  peer: string;
+
+  /**
+   * host:port
+   *
+   * @generated from field: string address = 2;
+   */
+  address: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerMoveRequest.
+ * Use `create(PeerMoveRequestSchema)` to create a new message.
+ */
+export const PeerMoveRequestSchema: GenMessage<PeerMoveRequest> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 18);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerMoveResponse
+ */
+export type PeerMoveResponse = Message<"pg_sentinel.v1.PeerMoveResponse"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.PeerChangeOutcome outcome = 1;
+   */
+  outcome?: PeerChangeOutcome | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerMoveResponse.
+ * Use `create(PeerMoveResponseSchema)` to create a new message.
+ */
+export const PeerMoveResponseSchema: GenMessage<PeerMoveResponse> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 19);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerTransferRequest
+ */
+export type PeerTransferRequest = Message<"pg_sentinel.v1.PeerTransferRequest"> & {
+  /**
+   * @generated from field: string to = 1;
+   */
+  to: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerTransferRequest.
+ * Use `create(PeerTransferRequestSchema)` to create a new message.
+ */
+export const PeerTransferRequestSchema: GenMessage<PeerTransferRequest> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 20);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerTransferResponse
+ */
+export type PeerTransferResponse = Message<"pg_sentinel.v1.PeerTransferResponse"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.PeerChangeOutcome outcome = 1;
+   */
+  outcome?: PeerChangeOutcome | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerTransferResponse.
+ * Use `create(PeerTransferResponseSchema)` to create a new message.
+ */
+export const PeerTransferResponseSchema: GenMessage<PeerTransferResponse> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 21);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerRecoverRequest
+ */
+export type PeerRecoverRequest = Message<"pg_sentinel.v1.PeerRecoverRequest"> & {
+  /**
+   * The voters that a person says are gone for good.
+   *
+   * @generated from field: repeated string confirm = 1;
+   */
+  confirm: string[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerRecoverRequest.
+ * Use `create(PeerRecoverRequestSchema)` to create a new message.
+ */
+export const PeerRecoverRequestSchema: GenMessage<PeerRecoverRequest> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 22);
+
+/**
+ * @generated from message pg_sentinel.v1.PeerRecoverResponse
+ */
+export type PeerRecoverResponse = Message<"pg_sentinel.v1.PeerRecoverResponse"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.PeerChangeOutcome outcome = 1;
+   */
+  outcome?: PeerChangeOutcome | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.PeerRecoverResponse.
+ * Use `create(PeerRecoverResponseSchema)` to create a new message.
+ */
+export const PeerRecoverResponseSchema: GenMessage<PeerRecoverResponse> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 23);
+
+/**
  * @generated from message pg_sentinel.v1.EventView
  */
 export type EventView = Message<"pg_sentinel.v1.EventView"> & {
@@ -263,7 +699,7 @@ export type EventView = Message<"pg_sentinel.v1.EventView"> & {
  * Use `create(EventViewSchema)` to create a new message.
  */
 export const EventViewSchema: GenMessage<EventView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 8);
+  messageDesc(file_pg_sentinel_v1_admin, 24);
 
 /**
  * @generated from message pg_sentinel.v1.StatusView
@@ -318,6 +754,13 @@ export type StatusView = Message<"pg_sentinel.v1.StatusView"> & {
    * @generated from field: repeated string warnings = 10;
    */
   warnings: string[];
+
+  /**
+   * Raised by each recovery from quorum loss.
+   *
+   * @generated from field: optional uint64 incarnation = 11;
+   */
+  incarnation?: bigint | undefined;
 };
 
 /**
@@ -325,7 +768,7 @@ export type StatusView = Message<"pg_sentinel.v1.StatusView"> & {
  * Use `create(StatusViewSchema)` to create a new message.
  */
 export const StatusViewSchema: GenMessage<StatusView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 9);
+  messageDesc(file_pg_sentinel_v1_admin, 25);
 
 /**
  * @generated from message pg_sentinel.v1.PeerView
@@ -357,6 +800,33 @@ export type PeerView = Message<"pg_sentinel.v1.PeerView"> & {
    * @generated from field: optional uint64 match_index = 5;
    */
   matchIndex?: bigint | undefined;
+
+  /**
+   * voter, learner or joining.
+   *
+   * @generated from field: optional string kind = 6;
+   */
+  kind?: string | undefined;
+
+  /**
+   * @generated from field: optional uint64 incarnation = 7;
+   */
+  incarnation?: bigint | undefined;
+
+  /**
+   * @generated from field: optional uint32 features = 8;
+   */
+  features?: number | undefined;
+
+  /**
+   * @generated from field: optional uint64 snapshot_index = 9;
+   */
+  snapshotIndex?: bigint | undefined;
+
+  /**
+   * @generated from field: optional uint64 lag_entries = 10;
+   */
+  lagEntries?: bigint | undefined;
 };
 
 /**
@@ -364,7 +834,7 @@ export type PeerView = Message<"pg_sentinel.v1.PeerView"> & {
  * Use `create(PeerViewSchema)` to create a new message.
  */
 export const PeerViewSchema: GenMessage<PeerView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 10);
+  messageDesc(file_pg_sentinel_v1_admin, 26);
 
 /**
  * @generated from message pg_sentinel.v1.GroupView
@@ -416,7 +886,7 @@ export type GroupView = Message<"pg_sentinel.v1.GroupView"> & {
  * Use `create(GroupViewSchema)` to create a new message.
  */
 export const GroupViewSchema: GenMessage<GroupView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 11);
+  messageDesc(file_pg_sentinel_v1_admin, 27);
 
 /**
  * @generated from message pg_sentinel.v1.NodeView
@@ -490,7 +960,7 @@ export type NodeView = Message<"pg_sentinel.v1.NodeView"> & {
  * Use `create(NodeViewSchema)` to create a new message.
  */
 export const NodeViewSchema: GenMessage<NodeView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 12);
+  messageDesc(file_pg_sentinel_v1_admin, 28);
 
 /**
  * @generated from service pg_sentinel.v1.AdminService
@@ -535,6 +1005,68 @@ export const AdminService: GenService<{
     methodKind: "unary";
     input: typeof EventsRequestSchema;
     output: typeof EventsResponseSchema;
+  },
+  /**
+   * Voters and learners as the answering peer knows them.
+   *
+   * @generated from rpc pg_sentinel.v1.AdminService.PeerList
+   */
+  peerList: {
+    methodKind: "unary";
+    input: typeof PeerListRequestSchema;
+    output: typeof PeerListResponseSchema;
+  },
+  /**
+   * Changes of who takes part. Each is done by the leader; another peer answers not_leader.
+   *
+   * @generated from rpc pg_sentinel.v1.AdminService.PeerAdd
+   */
+  peerAdd: {
+    methodKind: "unary";
+    input: typeof PeerAddRequestSchema;
+    output: typeof PeerAddResponseSchema;
+  },
+  /**
+   * @generated from rpc pg_sentinel.v1.AdminService.PeerPromote
+   */
+  peerPromote: {
+    methodKind: "unary";
+    input: typeof PeerPromoteRequestSchema;
+    output: typeof PeerPromoteResponseSchema;
+  },
+  /**
+   * @generated from rpc pg_sentinel.v1.AdminService.PeerRemove
+   */
+  peerRemove: {
+    methodKind: "unary";
+    input: typeof PeerRemoveRequestSchema;
+    output: typeof PeerRemoveResponseSchema;
+  },
+  /**
+   * @generated from rpc pg_sentinel.v1.AdminService.PeerMove
+   */
+  peerMove: {
+    methodKind: "unary";
+    input: typeof PeerMoveRequestSchema;
+    output: typeof PeerMoveResponseSchema;
+  },
+  /**
+   * @generated from rpc pg_sentinel.v1.AdminService.PeerTransfer
+   */
+  peerTransfer: {
+    methodKind: "unary";
+    input: typeof PeerTransferRequestSchema;
+    output: typeof PeerTransferResponseSchema;
+  },
+  /**
+   * After a majority was lost for good: the peer that is asked goes on alone.
+   *
+   * @generated from rpc pg_sentinel.v1.AdminService.PeerRecover
+   */
+  peerRecover: {
+    methodKind: "unary";
+    input: typeof PeerRecoverRequestSchema;
+    output: typeof PeerRecoverResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pg_sentinel_v1_admin, 0);

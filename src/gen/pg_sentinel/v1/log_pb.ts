@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/log.proto.
  */
 export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIqQGCghFbnZlbG9wZRITCgtwcm9wb3NhbF9pZBgBIAEoCRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxI1Cg1yZWdpc3Rlcl9ub2RlGAogASgLMhwucGdfc2VudGluZWwudjEuUmVnaXN0ZXJOb2RlSAASMwoMY3JlYXRlX2dyb3VwGAsgASgLMhsucGdfc2VudGluZWwudjEuQ3JlYXRlR3JvdXBIABIxCgtncm91cF9yZWFkeRgMIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkdyb3VwUmVhZHlIABI5Cg9zdWJqZWN0aXZlX2Rvd24YDSABKAsyHi5wZ19zZW50aW5lbC52MS5TdWJqZWN0aXZlRG93bkgAEjUKDXN1YmplY3RpdmVfdXAYDiABKAsyHC5wZ19zZW50aW5lbC52MS5TdWJqZWN0aXZlVXBIABI3Cg5iZWdpbl9mYWlsb3ZlchgPIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXJIABIvCgpjdXRfcmVwb3J0GBAgASgLMhkucGdfc2VudGluZWwudjEuQ3V0UmVwb3J0SAASKgoHcHJvbW90ZRgRIAEoCzIXLnBnX3NlbnRpbmVsLnYxLlByb21vdGVIABIsCghwcm9tb3RlZBgSIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlByb21vdGVkSAASOwoQcHJvbW90aW9uX2ZhaWxlZBgTIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlByb21vdGlvbkZhaWxlZEgAEigKBnJlc3VtZRgUIAEoCzIWLnBnX3NlbnRpbmVsLnYxLlJlc3VtZUgAEjwKEWJlZ2luX3J1bGVfY2hhbmdlGBUgASgLMh8ucGdfc2VudGluZWwudjEuQmVnaW5SdWxlQ2hhbmdlSAASMQoLY29tbWl0X3J1bGUYFiABKAsyGi5wZ19zZW50aW5lbC52MS5Db21taXRSdWxlSAASMwoMZmxvb3JfcGFzc2VkGBcgASgLMhsucGdfc2VudGluZWwudjEuRmxvb3JQYXNzZWRIAEIJCgdjb21tYW5kIi4KCk1lbWJlcnNoaXASDgoGdm90ZXJzGAEgAygJEhAKCGxlYXJuZXJzGAIgAygJIikKCFN5bmNSdWxlEg8KB21lbWJlcnMYASADKAkSDAoEYWNrcxgCIAEoDSK9AQoMUmVnaXN0ZXJOb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRob3N0GAQgASgJEgwKBHBvcnQYBSABKA0SEwoGbWVtYmVyGAYgASgJSACIAQESHgoRc3lzdGVtX2lkZW50aWZpZXIYByABKAlIAYgBARIQCghwcmlvcml0eRgIIAEoEUIJCgdfbWVtYmVyQhQKEl9zeXN0ZW1faWRlbnRpZmllciItCgtDcmVhdGVHcm91cBINCgVncm91cBgBIAEoCRIPCgdwcmltYXJ5GAIgASgJImcKCkdyb3VwUmVhZHkSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGbWVtYmVyGAMgASgJEhkKEXN5c3RlbV9pZGVudGlmaWVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNIk0KDlN1YmplY3RpdmVEb3duEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBBIQCghldmlkZW5jZRgEIAEoCSI5CgxTdWJqZWN0aXZlVXASDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEIrcCCg1CZWdpbkZhaWxvdmVyEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABoGCgREb3duGiEKB1BsYW5uZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG8aFgoUQWZ0ZXJGYWlsZWRQcm9tb3Rpb25CBwoFY2F1c2UifAoJQ3V0UmVwb3J0Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGbWVtYmVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNEhAKCHBvc2l0aW9uGAYgASgGEg8KB3N0b3BwZWQYByABKAgidAoHUHJvbW90ZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIRCgljYW5kaWRhdGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SJgoEcnVsZRgFIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIlwKCFByb21vdGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEgoKc3dpdGNoX2xzbhgFIAEoBiJNCg9Qcm9tb3Rpb25GYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkiJgoGUmVzdW1lEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEIlcKD0JlZ2luUnVsZUNoYW5nZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBImCgRuZXh0GAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiOgoKQ29tbWl0UnVsZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZjaGFuZ2UYAyABKAQiKwoLRmxvb3JQYXNzZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKARiBnByb3RvMw");
+  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxItAHCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIAEIJCgdjb21tYW5kSgQIARACUgtwcm9wb3NhbF9pZCLEAQoKTWVtYmVyc2hpcBIOCgZ2b3RlcnMYASADKAkSEAoIbGVhcm5lcnMYAiADKAkSPAoJYWRkcmVzc2VzGAMgAygLMikucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcC5BZGRyZXNzZXNFbnRyeRITCgtpbmNhcm5hdGlvbhgEIAEoBBIPCgdqb2luaW5nGAUgASgIGjAKDkFkZHJlc3Nlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiKQoIU3luY1J1bGUSDwoHbWVtYmVycxgBIAMoCRIMCgRhY2tzGAIgASgNIr0BCgxSZWdpc3Rlck5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEgwKBGhvc3QYBCABKAkSDAoEcG9ydBgFIAEoDRITCgZtZW1iZXIYBiABKAlIAIgBARIeChFzeXN0ZW1faWRlbnRpZmllchgHIAEoCUgBiAEBEhAKCHByaW9yaXR5GAggASgRQgkKB19tZW1iZXJCFAoSX3N5c3RlbV9pZGVudGlmaWVyIi0KC0NyZWF0ZUdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkiZwoKR3JvdXBSZWFkeRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZtZW1iZXIYAyABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0iTQoOU3ViamVjdGl2ZURvd24SDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEEhAKCGV2aWRlbmNlGAQgASgJIjkKDFN1YmplY3RpdmVVcBIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQitwIKDUJlZ2luRmFpbG92ZXISDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAGgYKBERvd24aIQoHUGxhbm5lZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190bxoWChRBZnRlckZhaWxlZFByb21vdGlvbkIHCgVjYXVzZSJ8CglDdXRSZXBvcnQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZtZW1iZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0SEAoIcG9zaXRpb24YBiABKAYSDwoHc3RvcHBlZBgHIAEoCCJ0CgdQcm9tb3RlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEhEKCWNhbmRpZGF0ZRgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRImCgRydWxlGAUgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiXAoIUHJvbW90ZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRISCgpzd2l0Y2hfbHNuGAUgASgGIk0KD1Byb21vdGlvbkZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSImCgZSZXN1bWUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiVwoPQmVnaW5SdWxlQ2hhbmdlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEiYKBG5leHQYAyABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSI6CgpDb21taXRSdWxlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEg4KBmNoYW5nZRgDIAEoBCIrCgtGbG9vclBhc3NlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJhCgtPcGVuU2Vzc2lvbhIMCgRwZWVyGAEgASgJEg8KB3Nlc3Npb24YAiABKAkSDQoFc3RvcmUYAyABKAkSEAoIZmVhdHVyZXMYBCABKA0SEgoKc2Vlbl9pbmRleBgFIAEoBCIgCg9TZXRGZWF0dXJlTGV2ZWwSDQoFbGV2ZWwYASABKA1iBnByb3RvMw");
 
 /**
  * The data of an entry of kind `command`.
@@ -29,13 +29,6 @@ export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
  */
 export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
   /**
-   * Unique for ever: proposing peer, start of its process, number. Recognises a proposal that was sent twice.
-   *
-   * @generated from field: string proposal_id = 1;
-   */
-  proposalId: string;
-
-  /**
    * Wall time at the proposer in milliseconds since 1970, for people; nothing is decided by it.
    *
    * @generated from field: int64 proposed_at_ms = 2;
@@ -43,7 +36,28 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
   proposedAtMs: bigint;
 
   /**
-   * Numbers 3 to 9 are kept for fields of the envelope itself.
+   * The run of the proposing process: each of its sequences counts once. Empty in entries before sessions.
+   *
+   * @generated from field: string session = 3;
+   */
+  session: string;
+
+  /**
+   * 1, 2, 3... within the session; 0 for OpenSession.
+   *
+   * @generated from field: uint64 sequence = 4;
+   */
+  sequence: bigint;
+
+  /**
+   * The proposer waits for nothing below this any more.
+   *
+   * @generated from field: uint64 answered_below = 5;
+   */
+  answeredBelow: bigint;
+
+  /**
+   * Numbers 6 to 9 are kept for fields of the envelope itself.
    *
    * @generated from oneof pg_sentinel.v1.Envelope.command
    */
@@ -131,6 +145,18 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
      */
     value: FloorPassed;
     case: "floorPassed";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.OpenSession open_session = 24;
+     */
+    value: OpenSession;
+    case: "openSession";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.SetFeatureLevel set_feature_level = 25;
+     */
+    value: SetFeatureLevel;
+    case: "setFeatureLevel";
   } | { case: undefined; value?: undefined };
 };
 
@@ -156,6 +182,27 @@ export type Membership = Message<"pg_sentinel.v1.Membership"> & {
    * @generated from field: repeated string learners = 2;
    */
   learners: string[];
+
+  /**
+   * host:port of each voter and learner.
+   *
+   * @generated from field: map<string, string> addresses = 3;
+   */
+  addresses: { [key: string]: string };
+
+  /**
+   * Raised by each recovery from quorum loss. 0 in entries of the first format: read as 1.
+   *
+   * @generated from field: uint64 incarnation = 4;
+   */
+  incarnation: bigint;
+
+  /**
+   * Of a peer that has not been told of any membership yet; never in the log. Its incarnation is 0.
+   *
+   * @generated from field: bool joining = 5;
+   */
+  joining: boolean;
 };
 
 /**
@@ -711,4 +758,64 @@ export type FloorPassed = Message<"pg_sentinel.v1.FloorPassed"> & {
  */
 export const FloorPassedSchema: GenMessage<FloorPassed> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 16);
+
+/**
+ * @generated from message pg_sentinel.v1.OpenSession
+ */
+export type OpenSession = Message<"pg_sentinel.v1.OpenSession"> & {
+  /**
+   * @generated from field: string peer = 1;
+   */
+  peer: string;
+
+  /**
+   * @generated from field: string session = 2;
+   */
+  session: string;
+
+  /**
+   * Random id of the peer's Raft store.
+   *
+   * @generated from field: string store = 3;
+   */
+  store: string;
+
+  /**
+   * The highest feature level that the peer's version knows.
+   *
+   * @generated from field: uint32 features = 4;
+   */
+  features: number;
+
+  /**
+   * How far the proposer had applied the log.
+   *
+   * @generated from field: uint64 seen_index = 5;
+   */
+  seenIndex: bigint;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.OpenSession.
+ * Use `create(OpenSessionSchema)` to create a new message.
+ */
+export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 17);
+
+/**
+ * @generated from message pg_sentinel.v1.SetFeatureLevel
+ */
+export type SetFeatureLevel = Message<"pg_sentinel.v1.SetFeatureLevel"> & {
+  /**
+   * @generated from field: uint32 level = 1;
+   */
+  level: number;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SetFeatureLevel.
+ * Use `create(SetFeatureLevelSchema)` to create a new message.
+ */
+export const SetFeatureLevelSchema: GenMessage<SetFeatureLevel> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 18);
 

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/raft.proto.
  */
 export const file_pg_sentinel_v1_raft: GenFile = /*@__PURE__*/
-  fileDesc("ChlwZ19zZW50aW5lbC92MS9yYWZ0LnByb3RvEg5wZ19zZW50aW5lbC52MSI+Cg1BcHBlbmRSZXF1ZXN0Ei0KCG1lc3NhZ2VzGAEgAygLMhsucGdfc2VudGluZWwudjEuUmFmdE1lc3NhZ2UiEAoOQXBwZW5kUmVzcG9uc2UibQoOQ29udHJvbFJlcXVlc3QSLQoIbWVzc2FnZXMYASADKAsyGy5wZ19zZW50aW5lbC52MS5SYWZ0TWVzc2FnZRIsCgdyZXBvcnRzGAIgAygLMhsucGdfc2VudGluZWwudjEuQWdlbnRSZXBvcnQiEQoPQ29udHJvbFJlc3BvbnNlIugECgtSYWZ0TWVzc2FnZRIMCgR0ZXJtGAEgASgEEjMKDHZvdGVfcmVxdWVzdBgCIAEoCzIbLnBnX3NlbnRpbmVsLnYxLlZvdGVSZXF1ZXN0SAASLwoKdm90ZV9yZXBseRgDIAEoCzIZLnBnX3NlbnRpbmVsLnYxLlZvdGVSZXBseUgAEjcKDmFwcGVuZF9yZXF1ZXN0GAQgASgLMh0ucGdfc2VudGluZWwudjEuQXBwZW5kRW50cmllc0gAEjMKDGFwcGVuZF9yZXBseRgFIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkFwcGVuZFJlcGx5SAASNgoRaGVhcnRiZWF0X3JlcXVlc3QYBiABKAsyGS5wZ19zZW50aW5lbC52MS5IZWFydGJlYXRIABI5Cg9oZWFydGJlYXRfcmVwbHkYByABKAsyHi5wZ19zZW50aW5lbC52MS5IZWFydGJlYXRSZXBseUgAEioKB3Byb3Bvc2UYCCABKAsyFy5wZ19zZW50aW5lbC52MS5Qcm9wb3NlSAASOQoPcHJvcG9zZV9yZWZ1c2VkGAkgASgLMh4ucGdfc2VudGluZWwudjEuUHJvcG9zZVJlZnVzZWRIABIxCgxyZWFkX3JlcXVlc3QYCiABKAsyGS5wZ19zZW50aW5lbC52MS5SZWFkSW5kZXhIABIvCgpyZWFkX3JlcGx5GAsgASgLMhkucGdfc2VudGluZWwudjEuUmVhZFJlcGx5SAASMQoLdGltZW91dF9ub3cYDCABKAsyGi5wZ19zZW50aW5lbC52MS5UaW1lb3V0Tm93SABCBgoEa2luZCJYCgtWb3RlUmVxdWVzdBIQCghwcmVfdm90ZRgBIAEoCBISCgpsYXN0X2luZGV4GAIgASgEEhEKCWxhc3RfdGVybRgDIAEoBBIQCgh0cmFuc2ZlchgEIAEoCCIuCglWb3RlUmVwbHkSEAoIcHJlX3ZvdGUYASABKAgSDwoHZ3JhbnRlZBgCIAEoCCKDAQoNQXBwZW5kRW50cmllcxISCgpwcmV2X2luZGV4GAEgASgEEhEKCXByZXZfdGVybRgCIAEoBBImCgdlbnRyaWVzGAMgAygLMhUucGdfc2VudGluZWwudjEuRW50cnkSFAoMY29tbWl0X2luZGV4GAQgASgEEg0KBXJvdW5kGAUgASgEImEKBUVudHJ5Eg0KBWluZGV4GAEgASgEEgwKBHRlcm0YAiABKAQSEQoHY29tbWFuZBgDIAEoDEgAEg4KBG5vb3AYBCABKAxIABIQCgZjb25maWcYBSABKAxIAEIGCgRraW5kImkKC0FwcGVuZFJlcGx5Eg0KBXJvdW5kGAEgASgEEg8KB3N1Y2Nlc3MYAiABKAgSEwoLbWF0Y2hfaW5kZXgYAyABKAQSEgoKaGludF9pbmRleBgEIAEoBBIRCgloaW50X3Rlcm0YBSABKAQiMAoJSGVhcnRiZWF0EhQKDGNvbW1pdF9pbmRleBgBIAEoBBINCgVyb3VuZBgCIAEoBCIfCg5IZWFydGJlYXRSZXBseRINCgVyb3VuZBgBIAEoBCIsCgdQcm9wb3NlEhMKC3Byb3Bvc2FsX2lkGAEgASgJEgwKBGRhdGEYAiABKAwiNQoOUHJvcG9zZVJlZnVzZWQSEwoLcHJvcG9zYWxfaWQYASABKAkSDgoGcmVhc29uGAIgASgJIhwKCVJlYWRJbmRleBIPCgdyZWFkX2lkGAEgASgJIjoKCVJlYWRSZXBseRIPCgdyZWFkX2lkGAEgASgJEhIKBWluZGV4GAIgASgESACIAQFCCAoGX2luZGV4IgwKClRpbWVvdXROb3cyqgEKC1BlZXJTZXJ2aWNlEksKBkFwcGVuZBIdLnBnX3NlbnRpbmVsLnYxLkFwcGVuZFJlcXVlc3QaHi5wZ19zZW50aW5lbC52MS5BcHBlbmRSZXNwb25zZSgBMAESTgoHQ29udHJvbBIeLnBnX3NlbnRpbmVsLnYxLkNvbnRyb2xSZXF1ZXN0Gh8ucGdfc2VudGluZWwudjEuQ29udHJvbFJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_pg_sentinel_v1_report]);
+  fileDesc("ChlwZ19zZW50aW5lbC92MS9yYWZ0LnByb3RvEg5wZ19zZW50aW5lbC52MSI+Cg1BcHBlbmRSZXF1ZXN0Ei0KCG1lc3NhZ2VzGAEgAygLMhsucGdfc2VudGluZWwudjEuUmFmdE1lc3NhZ2UiEAoOQXBwZW5kUmVzcG9uc2UibQoOQ29udHJvbFJlcXVlc3QSLQoIbWVzc2FnZXMYASADKAsyGy5wZ19zZW50aW5lbC52MS5SYWZ0TWVzc2FnZRIsCgdyZXBvcnRzGAIgAygLMhsucGdfc2VudGluZWwudjEuQWdlbnRSZXBvcnQiEQoPQ29udHJvbFJlc3BvbnNlIpYBCg9TbmFwc2hvdFJlcXVlc3QSLgoGaGVhZGVyGAEgASgLMh4ucGdfc2VudGluZWwudjEuU25hcHNob3RIZWFkZXISDgoGb2Zmc2V0GAIgASgEEgwKBGRhdGEYAyABKAwSCwoDY3JjGAQgASgHEigKA2VuZBgFIAEoCzIbLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90RW5kImoKDlNuYXBzaG90SGVhZGVyEgwKBHRlcm0YASABKAQSDQoFaW5kZXgYAiABKAQSEgoKZW50cnlfdGVybRgDIAEoBBISCgptZW1iZXJzaGlwGAQgASgMEhMKC3RvdGFsX2J5dGVzGAUgASgEIioKC1NuYXBzaG90RW5kEgwKBHRlcm0YASABKAQSDQoFcm91bmQYAiABKAQiEgoQU25hcHNob3RSZXNwb25zZSLoBAoLUmFmdE1lc3NhZ2USDAoEdGVybRgBIAEoBBIzCgx2b3RlX3JlcXVlc3QYAiABKAsyGy5wZ19zZW50aW5lbC52MS5Wb3RlUmVxdWVzdEgAEi8KCnZvdGVfcmVwbHkYAyABKAsyGS5wZ19zZW50aW5lbC52MS5Wb3RlUmVwbHlIABI3Cg5hcHBlbmRfcmVxdWVzdBgEIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkFwcGVuZEVudHJpZXNIABIzCgxhcHBlbmRfcmVwbHkYBSABKAsyGy5wZ19zZW50aW5lbC52MS5BcHBlbmRSZXBseUgAEjYKEWhlYXJ0YmVhdF9yZXF1ZXN0GAYgASgLMhkucGdfc2VudGluZWwudjEuSGVhcnRiZWF0SAASOQoPaGVhcnRiZWF0X3JlcGx5GAcgASgLMh4ucGdfc2VudGluZWwudjEuSGVhcnRiZWF0UmVwbHlIABIqCgdwcm9wb3NlGAggASgLMhcucGdfc2VudGluZWwudjEuUHJvcG9zZUgAEjkKD3Byb3Bvc2VfcmVmdXNlZBgJIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlByb3Bvc2VSZWZ1c2VkSAASMQoMcmVhZF9yZXF1ZXN0GAogASgLMhkucGdfc2VudGluZWwudjEuUmVhZEluZGV4SAASLwoKcmVhZF9yZXBseRgLIAEoCzIZLnBnX3NlbnRpbmVsLnYxLlJlYWRSZXBseUgAEjEKC3RpbWVvdXRfbm93GAwgASgLMhoucGdfc2VudGluZWwudjEuVGltZW91dE5vd0gAQgYKBGtpbmQiWAoLVm90ZVJlcXVlc3QSEAoIcHJlX3ZvdGUYASABKAgSEgoKbGFzdF9pbmRleBgCIAEoBBIRCglsYXN0X3Rlcm0YAyABKAQSEAoIdHJhbnNmZXIYBCABKAgiLgoJVm90ZVJlcGx5EhAKCHByZV92b3RlGAEgASgIEg8KB2dyYW50ZWQYAiABKAgigwEKDUFwcGVuZEVudHJpZXMSEgoKcHJldl9pbmRleBgBIAEoBBIRCglwcmV2X3Rlcm0YAiABKAQSJgoHZW50cmllcxgDIAMoCzIVLnBnX3NlbnRpbmVsLnYxLkVudHJ5EhQKDGNvbW1pdF9pbmRleBgEIAEoBBINCgVyb3VuZBgFIAEoBCJhCgVFbnRyeRINCgVpbmRleBgBIAEoBBIMCgR0ZXJtGAIgASgEEhEKB2NvbW1hbmQYAyABKAxIABIOCgRub29wGAQgASgMSAASEAoGY29uZmlnGAUgASgMSABCBgoEa2luZCJpCgtBcHBlbmRSZXBseRINCgVyb3VuZBgBIAEoBBIPCgdzdWNjZXNzGAIgASgIEhMKC21hdGNoX2luZGV4GAMgASgEEhIKCmhpbnRfaW5kZXgYBCABKAQSEQoJaGludF90ZXJtGAUgASgEIjAKCUhlYXJ0YmVhdBIUCgxjb21taXRfaW5kZXgYASABKAQSDQoFcm91bmQYAiABKAQiHwoOSGVhcnRiZWF0UmVwbHkSDQoFcm91bmQYASABKAQiLAoHUHJvcG9zZRITCgtwcm9wb3NhbF9pZBgBIAEoCRIMCgRkYXRhGAIgASgMIjUKDlByb3Bvc2VSZWZ1c2VkEhMKC3Byb3Bvc2FsX2lkGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIcCglSZWFkSW5kZXgSDwoHcmVhZF9pZBgBIAEoCSI6CglSZWFkUmVwbHkSDwoHcmVhZF9pZBgBIAEoCRISCgVpbmRleBgCIAEoBEgAiAEBQggKBl9pbmRleCIMCgpUaW1lb3V0Tm93MvsBCgtQZWVyU2VydmljZRJLCgZBcHBlbmQSHS5wZ19zZW50aW5lbC52MS5BcHBlbmRSZXF1ZXN0Gh4ucGdfc2VudGluZWwudjEuQXBwZW5kUmVzcG9uc2UoATABEk4KB0NvbnRyb2wSHi5wZ19zZW50aW5lbC52MS5Db250cm9sUmVxdWVzdBofLnBnX3NlbnRpbmVsLnYxLkNvbnRyb2xSZXNwb25zZSgBMAESTwoIU25hcHNob3QSHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlcXVlc3QaIC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlc3BvbnNlKAFiBnByb3RvMw", [file_pg_sentinel_v1_report]);
 
 /**
  * @generated from message pg_sentinel.v1.AppendRequest
@@ -88,6 +88,129 @@ export type ControlResponse = Message<"pg_sentinel.v1.ControlResponse"> & {
  */
 export const ControlResponseSchema: GenMessage<ControlResponse> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_raft, 3);
+
+/**
+ * The first chunk has the header, the last one the end; a small snapshot is both at once.
+ *
+ * @generated from message pg_sentinel.v1.SnapshotRequest
+ */
+export type SnapshotRequest = Message<"pg_sentinel.v1.SnapshotRequest"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.SnapshotHeader header = 1;
+   */
+  header?: SnapshotHeader | undefined;
+
+  /**
+   * Where `data` belongs: as many bytes as were sent before it.
+   *
+   * @generated from field: uint64 offset = 2;
+   */
+  offset: bigint;
+
+  /**
+   * @generated from field: bytes data = 3;
+   */
+  data: Uint8Array;
+
+  /**
+   * CRC-32 (that of zlib) of all data from the beginning up to and including this chunk.
+   *
+   * @generated from field: fixed32 crc = 4;
+   */
+  crc: number;
+
+  /**
+   * @generated from field: pg_sentinel.v1.SnapshotEnd end = 5;
+   */
+  end?: SnapshotEnd | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotRequest.
+ * Use `create(SnapshotRequestSchema)` to create a new message.
+ */
+export const SnapshotRequestSchema: GenMessage<SnapshotRequest> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_raft, 4);
+
+/**
+ * @generated from message pg_sentinel.v1.SnapshotHeader
+ */
+export type SnapshotHeader = Message<"pg_sentinel.v1.SnapshotHeader"> & {
+  /**
+   * Term of the sender as leader.
+   *
+   * @generated from field: uint64 term = 1;
+   */
+  term: bigint;
+
+  /**
+   * What the snapshot stands for: the log up to this entry.
+   *
+   * @generated from field: uint64 index = 2;
+   */
+  index: bigint;
+
+  /**
+   * @generated from field: uint64 entry_term = 3;
+   */
+  entryTerm: bigint;
+
+  /**
+   * An encoded Membership.
+   *
+   * @generated from field: bytes membership = 4;
+   */
+  membership: Uint8Array;
+
+  /**
+   * @generated from field: uint64 total_bytes = 5;
+   */
+  totalBytes: bigint;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotHeader.
+ * Use `create(SnapshotHeaderSchema)` to create a new message.
+ */
+export const SnapshotHeaderSchema: GenMessage<SnapshotHeader> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_raft, 5);
+
+/**
+ * Of the latest request for this snapshot: a transfer that takes long may have been asked for again.
+ *
+ * @generated from message pg_sentinel.v1.SnapshotEnd
+ */
+export type SnapshotEnd = Message<"pg_sentinel.v1.SnapshotEnd"> & {
+  /**
+   * @generated from field: uint64 term = 1;
+   */
+  term: bigint;
+
+  /**
+   * @generated from field: uint64 round = 2;
+   */
+  round: bigint;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotEnd.
+ * Use `create(SnapshotEndSchema)` to create a new message.
+ */
+export const SnapshotEndSchema: GenMessage<SnapshotEnd> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_raft, 6);
+
+/**
+ * @generated from message pg_sentinel.v1.SnapshotResponse
+ */
+export type SnapshotResponse = Message<"pg_sentinel.v1.SnapshotResponse"> & {
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotResponse.
+ * Use `create(SnapshotResponseSchema)` to create a new message.
+ */
+export const SnapshotResponseSchema: GenMessage<SnapshotResponse> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_raft, 7);
 
 /**
  * @generated from message pg_sentinel.v1.RaftMessage
@@ -175,7 +298,7 @@ export type RaftMessage = Message<"pg_sentinel.v1.RaftMessage"> & {
  * Use `create(RaftMessageSchema)` to create a new message.
  */
 export const RaftMessageSchema: GenMessage<RaftMessage> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 4);
+  messageDesc(file_pg_sentinel_v1_raft, 8);
 
 /**
  * @generated from message pg_sentinel.v1.VoteRequest
@@ -209,7 +332,7 @@ export type VoteRequest = Message<"pg_sentinel.v1.VoteRequest"> & {
  * Use `create(VoteRequestSchema)` to create a new message.
  */
 export const VoteRequestSchema: GenMessage<VoteRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 5);
+  messageDesc(file_pg_sentinel_v1_raft, 9);
 
 /**
  * @generated from message pg_sentinel.v1.VoteReply
@@ -231,7 +354,7 @@ export type VoteReply = Message<"pg_sentinel.v1.VoteReply"> & {
  * Use `create(VoteReplySchema)` to create a new message.
  */
 export const VoteReplySchema: GenMessage<VoteReply> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 6);
+  messageDesc(file_pg_sentinel_v1_raft, 10);
 
 /**
  * @generated from message pg_sentinel.v1.AppendEntries
@@ -268,7 +391,7 @@ export type AppendEntries = Message<"pg_sentinel.v1.AppendEntries"> & {
  * Use `create(AppendEntriesSchema)` to create a new message.
  */
 export const AppendEntriesSchema: GenMessage<AppendEntries> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 7);
+  messageDesc(file_pg_sentinel_v1_raft, 11);
 
 /**
  * One entry of the log; see log.proto for what `command` and `config` hold.
@@ -321,7 +444,7 @@ export type Entry = Message<"pg_sentinel.v1.Entry"> & {
  * Use `create(EntrySchema)` to create a new message.
  */
 export const EntrySchema: GenMessage<Entry> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 8);
+  messageDesc(file_pg_sentinel_v1_raft, 12);
 
 /**
  * @generated from message pg_sentinel.v1.AppendReply
@@ -358,7 +481,7 @@ export type AppendReply = Message<"pg_sentinel.v1.AppendReply"> & {
  * Use `create(AppendReplySchema)` to create a new message.
  */
 export const AppendReplySchema: GenMessage<AppendReply> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 9);
+  messageDesc(file_pg_sentinel_v1_raft, 13);
 
 /**
  * @generated from message pg_sentinel.v1.Heartbeat
@@ -380,7 +503,7 @@ export type Heartbeat = Message<"pg_sentinel.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 10);
+  messageDesc(file_pg_sentinel_v1_raft, 14);
 
 /**
  * @generated from message pg_sentinel.v1.HeartbeatReply
@@ -397,7 +520,7 @@ export type HeartbeatReply = Message<"pg_sentinel.v1.HeartbeatReply"> & {
  * Use `create(HeartbeatReplySchema)` to create a new message.
  */
 export const HeartbeatReplySchema: GenMessage<HeartbeatReply> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 11);
+  messageDesc(file_pg_sentinel_v1_raft, 15);
 
 /**
  * @generated from message pg_sentinel.v1.Propose
@@ -419,7 +542,7 @@ export type Propose = Message<"pg_sentinel.v1.Propose"> & {
  * Use `create(ProposeSchema)` to create a new message.
  */
 export const ProposeSchema: GenMessage<Propose> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 12);
+  messageDesc(file_pg_sentinel_v1_raft, 16);
 
 /**
  * @generated from message pg_sentinel.v1.ProposeRefused
@@ -443,7 +566,7 @@ export type ProposeRefused = Message<"pg_sentinel.v1.ProposeRefused"> & {
  * Use `create(ProposeRefusedSchema)` to create a new message.
  */
 export const ProposeRefusedSchema: GenMessage<ProposeRefused> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 13);
+  messageDesc(file_pg_sentinel_v1_raft, 17);
 
 /**
  * @generated from message pg_sentinel.v1.ReadIndex
@@ -460,7 +583,7 @@ export type ReadIndex = Message<"pg_sentinel.v1.ReadIndex"> & {
  * Use `create(ReadIndexSchema)` to create a new message.
  */
 export const ReadIndexSchema: GenMessage<ReadIndex> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 14);
+  messageDesc(file_pg_sentinel_v1_raft, 18);
 
 /**
  * @generated from message pg_sentinel.v1.ReadReply
@@ -484,7 +607,7 @@ export type ReadReply = Message<"pg_sentinel.v1.ReadReply"> & {
  * Use `create(ReadReplySchema)` to create a new message.
  */
 export const ReadReplySchema: GenMessage<ReadReply> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 15);
+  messageDesc(file_pg_sentinel_v1_raft, 19);
 
 /**
  * The receiver stands for election at once.
@@ -499,11 +622,19 @@ export type TimeoutNow = Message<"pg_sentinel.v1.TimeoutNow"> & {
  * Use `create(TimeoutNowSchema)` to create a new message.
  */
 export const TimeoutNowSchema: GenMessage<TimeoutNow> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_raft, 16);
+  messageDesc(file_pg_sentinel_v1_raft, 20);
 
 /**
- * Metadata of both calls: pgs-cluster, pgs-from, pgs-to (names), pgs-wire and pgs-wire-min (wire versions, decimal).
- * A peer of another cluster, an unknown peer, or one that meant somebody else is refused with FAILED_PRECONDITION.
+ * Metadata of every call, the hello of the sender:
+ *   pgs-cluster, pgs-from, pgs-to       names
+ *   pgs-run                             differs for every start of the process
+ *   pgs-address                         host:port at which the sender is reached
+ *   pgs-store                           random id of its Raft store
+ *   pgs-incarnation, pgs-membership     of its membership: incarnation (0: none yet) and log index
+ *   pgs-features                        highest feature level of its version
+ *   pgs-wire, pgs-wire-min              wire versions
+ * Numbers are decimal. Whoever has no business here is refused with FAILED_PRECONDITION and a text that says why; trailers
+ * then hold pgs-cluster, pgs-from and pgs-incarnation of the receiver.
  *
  * @generated from service pg_sentinel.v1.PeerService
  */
@@ -527,6 +658,16 @@ export const PeerService: GenService<{
     methodKind: "bidi_streaming";
     input: typeof ControlRequestSchema;
     output: typeof ControlResponseSchema;
+  },
+  /**
+   * One snapshot, in chunks. Answered when the receiver has it whole; what comes of it is an AppendReply on another link.
+   *
+   * @generated from rpc pg_sentinel.v1.PeerService.Snapshot
+   */
+  snapshot: {
+    methodKind: "client_streaming";
+    input: typeof SnapshotRequestSchema;
+    output: typeof SnapshotResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pg_sentinel_v1_raft, 0);

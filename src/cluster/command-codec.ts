@@ -1,0 +1,252 @@
+// The commands of the log to messages and back (proto/pg_sentinel/v1/log.proto, which states the rules for changing the
+// format). Pure. Must never turn a message it does not fully understand into a command.
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { unreachable } from '../base/assert.ts';
+import { epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
+import { lsn } from '../base/lsn.ts';
+import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
+import type { Command, CutReport, Evidence, FailoverCause, NodeRegistration, SyncRule } from './commands.ts';
+import { DAMAGED, LogFormatError, NEWER, unknownPart } from './log-format.ts';
+
+type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
+type CauseInit = NonNullable<MessageInitShape<typeof pb.BeginFailoverSchema>['cause']>;
+
+export function encodeCommand(command: Command): CommandInit {
+  switch (command.kind) {
+    case 'register-node': {
+      const { kind: _, ...value } = command;
+      return { case: 'registerNode', value };
+    }
+    case 'create-group':
+      return { case: 'createGroup', value: { group: command.group, primary: command.primary } };
+    case 'group-ready': {
+      const { kind: _, ...value } = command;
+      return { case: 'groupReady', value: { ...value, epoch: BigInt(command.epoch) } };
+    }
+    case 'subjective-down': {
+      const { peer, node, evidence } = command;
+      return { case: 'subjectiveDown', value: { peer, node, evidence, epoch: BigInt(command.epoch) } };
+    }
+    case 'subjective-up':
+      return {
+        case: 'subjectiveUp',
+        value: { peer: command.peer, node: command.node, epoch: BigInt(command.epoch) },
+      };
+    case 'begin-failover':
+      return {
+        case: 'beginFailover',
+        value: { group: command.group, epoch: BigInt(command.epoch), cause: encodeCause(command.cause) },
+      };
+    case 'cut-report': {
+      const { kind: _, ...value } = command;
+      return { case: 'cutReport', value: { ...value, epoch: BigInt(command.epoch) } };
+    }
+    case 'promote': {
+      const { kind: _, ...value } = command;
+      return {
+        case: 'promote',
+        value: { ...value, epoch: BigInt(command.epoch), rule: encodeRule(command.rule) },
+      };
+    }
+    case 'promoted': {
+      const { kind: _, ...value } = command;
+      return { case: 'promoted', value: { ...value, epoch: BigInt(command.epoch) } };
+    }
+    case 'promotion-failed': {
+      const { kind: _, ...value } = command;
+      return { case: 'promotionFailed', value: { ...value, epoch: BigInt(command.epoch) } };
+    }
+    case 'resume':
+      return { case: 'resume', value: { group: command.group, epoch: BigInt(command.epoch) } };
+    case 'begin-rule-change':
+      return {
+        case: 'beginRuleChange',
+        value: { group: command.group, epoch: BigInt(command.epoch), next: encodeRule(command.next) },
+      };
+    case 'commit-rule':
+      return {
+        case: 'commitRule',
+        value: { group: command.group, epoch: BigInt(command.epoch), change: BigInt(command.change) },
+      };
+    case 'floor-passed':
+      return { case: 'floorPassed', value: { group: command.group, epoch: BigInt(command.epoch) } };
+    case 'open-session': {
+      const { kind: _, ...value } = command;
+      return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
+    }
+    case 'set-feature-level':
+      return { case: 'setFeatureLevel', value: { level: command.level } };
+    default:
+      return unreachable(command);
+  }
+}
+
+export function decodeCommand(envelope: pb.Envelope): Command {
+  const { case: kind, value } = envelope.command;
+  switch (kind) {
+    case 'registerNode':
+      return { kind: 'register-node', ...decodeRegistration(value) };
+    case 'createGroup':
+      return { kind: 'create-group', group: groupId(value.group), primary: nodeId(value.primary) };
+    case 'groupReady':
+      return {
+        kind: 'group-ready',
+        ...decodeScope(value),
+        member: memberId(value.member),
+        systemIdentifier: value.systemIdentifier,
+        timeline: timeline(value.timeline),
+      };
+    case 'subjectiveDown':
+      return {
+        kind: 'subjective-down',
+        peer: peerId(value.peer),
+        node: nodeId(value.node),
+        epoch: epoch(Number(value.epoch)),
+        evidence: decodeEvidence(value.evidence),
+      };
+    case 'subjectiveUp':
+      return {
+        kind: 'subjective-up',
+        peer: peerId(value.peer),
+        node: nodeId(value.node),
+        epoch: epoch(Number(value.epoch)),
+      };
+    case 'beginFailover':
+      return { kind: 'begin-failover', ...decodeScope(value), cause: decodeCause(value) };
+    case 'cutReport':
+      return {
+        kind: 'cut-report',
+        ...decodeScope(value),
+        ...decodeReport(value),
+      };
+    case 'promote':
+      return {
+        kind: 'promote',
+        ...decodeScope(value),
+        candidate: nodeId(value.candidate),
+        timeline: timeline(value.timeline),
+        rule: decodeRule('promote', value.rule),
+      };
+    case 'promoted':
+      return {
+        kind: 'promoted',
+        ...decodeScope(value),
+        node: nodeId(value.node),
+        timeline: timeline(value.timeline),
+        switchLsn: lsn(value.switchLsn),
+      };
+    case 'promotionFailed':
+      return {
+        kind: 'promotion-failed',
+        ...decodeScope(value),
+        node: nodeId(value.node),
+        reason: value.reason,
+      };
+    case 'resume':
+      return { kind: 'resume', ...decodeScope(value) };
+    case 'beginRuleChange':
+      return {
+        kind: 'begin-rule-change',
+        ...decodeScope(value),
+        next: decodeRule('begin-rule-change', value.next),
+      };
+    case 'commitRule':
+      return { kind: 'commit-rule', ...decodeScope(value), change: logIndex(Number(value.change)) };
+    case 'floorPassed':
+      return { kind: 'floor-passed', ...decodeScope(value) };
+    case 'openSession':
+      return {
+        kind: 'open-session',
+        peer: peerId(value.peer),
+        session: value.session,
+        store: value.store,
+        features: value.features,
+        seenIndex: logIndex(Number(value.seenIndex)),
+      };
+    case 'setFeatureLevel':
+      return { kind: 'set-feature-level', level: value.level };
+    case undefined:
+      throw unknownPart('command', envelope);
+    default:
+      return unreachable(kind);
+  }
+}
+
+export function decodeRegistration(value: pb.RegisterNode): NodeRegistration {
+  return {
+    node: nodeId(value.node),
+    group: groupId(value.group),
+    peer: peerId(value.peer),
+    host: value.host,
+    port: value.port,
+    member: value.member === undefined ? undefined : memberId(value.member),
+    systemIdentifier: value.systemIdentifier,
+    priority: value.priority,
+  };
+}
+
+export function decodeReport(value: pb.CutReport): CutReport {
+  return {
+    node: nodeId(value.node),
+    member: memberId(value.member),
+    timeline: timeline(value.timeline),
+    position: lsn(value.position),
+    stopped: value.stopped,
+  };
+}
+
+export function encodeCause(cause: FailoverCause): CauseInit {
+  switch (cause.kind) {
+    case 'down':
+      return { case: 'down', value: {} };
+    case 'planned':
+      return { case: 'planned', value: { to: cause.to } };
+    case 'promotion-failed':
+      return { case: 'promotionFailed', value: {} };
+    default:
+      return unreachable(cause);
+  }
+}
+
+function decodeCause(message: pb.BeginFailover): FailoverCause {
+  const { case: kind, value } = message.cause;
+  switch (kind) {
+    case 'down':
+      return { kind: 'down' };
+    case 'planned':
+      return { kind: 'planned', to: value.to === undefined ? undefined : nodeId(value.to) };
+    case 'promotionFailed':
+      return { kind: 'promotion-failed' };
+    case undefined:
+      throw unknownPart('cause of a failover', message);
+    default:
+      return unreachable(kind);
+  }
+}
+
+const EVIDENCE: Record<Evidence, true> = {
+  'processes-gone': true,
+  refused: true,
+  'no-answer': true,
+  'write-failing': true,
+  'in-recovery': true,
+};
+
+export function decodeEvidence(text: string): Evidence {
+  if (Object.hasOwn(EVIDENCE, text)) return text as Evidence;
+  throw new LogFormatError(`evidence "${text}" is not known here: ${NEWER}`);
+}
+
+export function encodeRule(rule: SyncRule): { members: string[]; acks: number } {
+  return { members: [...rule.members], acks: rule.acks };
+}
+
+export function decodeRule(of: string, rule: pb.SyncRule | undefined): SyncRule {
+  if (rule === undefined) throw new LogFormatError(`"${of}" carries no rule: ${DAMAGED}`);
+  return { members: rule.members.map(memberId), acks: rule.acks };
+}
+
+/** What nearly every command names: its group and the epoch it was made for. */
+function decodeScope(value: { readonly group: string; readonly epoch: bigint }) {
+  return { group: groupId(value.group), epoch: epoch(Number(value.epoch)) };
+}

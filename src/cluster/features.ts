@@ -1,0 +1,23 @@
+// The levels of what the log may hold. A level is used only once every member is known to understand it, so that a rolling
+// upgrade never stops a peer that has not been upgraded yet. Must never be lowered: the log holds what a level brought.
+import type { ClusterState } from './state.ts';
+
+/** By level, beginning at 1: what the log may hold from then on. */
+const LEVELS: readonly string[] = [
+  'sessions, membership changes, snapshots, recovered groups', // 1
+];
+
+/** The highest level this version understands. */
+export const FEATURES = LEVELS.length;
+
+export const FIRST_FEATURE_LEVEL = 1;
+
+/** Why the level cannot be `level` now, or undefined where it can. */
+export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {
+  if (level !== state.featureLevel + 1)
+    return `the feature level is ${state.featureLevel}: the next is not ${level}`;
+  const { voters, learners } = state.membership;
+  const behind = [...voters, ...learners].filter((peer) => (state.peers.get(peer)?.features ?? 0) < level);
+  if (behind.length === 0) return undefined;
+  return `not known to understand feature level ${level}: ${behind.join(', ')}`;
+}

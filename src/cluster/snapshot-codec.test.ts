@@ -1,0 +1,268 @@
+// A peer that starts from a snapshot must go on exactly as those that applied the whole log: same states, same bytes.
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { type NodeId, memberId, peerId, timeline } from '../base/ids.ts';
+import { StateSnapshotSchema } from '../gen/pg_sentinel/v1/snapshot_pb.ts';
+import { applyNothing, emptyState } from './apply.ts';
+import type { Command, SyncRule } from './commands.ts';
+import { eventListOf, listEvents } from './event-list.ts';
+import { LogFormatError } from './log-format.ts';
+import { decodeState, encodeState } from './snapshot-codec.ts';
+import type { ClusterState } from './state.ts';
+import {
+  A,
+  ALONE,
+  B,
+  C,
+  GROUP,
+  type Log,
+  MB,
+  MC,
+  P1,
+  P2,
+  P3,
+  at,
+  creating,
+  fencing,
+  membershipOf,
+  newLog,
+  opening,
+  promoted,
+  promoting,
+  recovered,
+  registration,
+  running,
+  runningAlone,
+} from './testing/example.ts';
+
+const again = (state: ClusterState): ClusterState => decodeState(encodeState(state));
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+
+const JOINING = { voters: [], learners: [], addresses: new Map(), incarnation: 0 };
+const twiceUnopened = (): Log => {
+  const log = promoting();
+  log.must(at(log).failed(B), at(log).begin({ kind: 'promotion-failed' }));
+  log.must(at(log).cut(C, 100), at(log).cut(B, 100), at(log).promote(C, 3, { members: [], acks: 0 }));
+  return log;
+};
+const planned = (to: NodeId | undefined) => () => {
+  const log = running();
+  log.must(at(log).begin({ kind: 'planned', to }));
+  return log;
+};
+
+describe('comes back as it went in:', () => {
+  test.each<[string, () => Log]>([
+    ['nothing applied yet', newLog],
+    ['a peer that was told nothing', () => newLog(emptyState(JOINING))],
+    ['creating', creating],
+    ['running alone', runningAlone],
+    ['running', running],
+    ['fencing', fencing],
+    ['a switchover', planned(undefined)],
+    ['a switchover to a node', planned(C)],
+    ['promoting', () => promoting()],
+    ['a floor that stands on another', twiceUnopened],
+    ['promoted', promoted],
+    ['recovered', () => recovered()],
+  ])('%s', (_, begin) => {
+    const { state } = begin();
+    expect(again(state)).toStrictEqual(state);
+    expect(hex(encodeState(again(state)))).toBe(hex(encodeState(state)));
+  });
+
+  test('a long list of floors', () => {
+    const log = promoting();
+    for (let count = 0; count < 3000; count += 1) {
+      log.must(at(log).failed(B), at(log).begin({ kind: 'promotion-failed' }));
+      log.must(at(log).cut(B, 100), at(log).cut(C, 90), at(log).cut(A, 100));
+      log.must(at(log).promote(B, log.group.highestTimeline + 1, { members: [MC], acks: 1 }));
+    }
+    expect(hex(encodeState(again(log.state)))).toBe(hex(encodeState(log.state)));
+  });
+});
+
+test('the order in which entries of a map were made changes nothing', () => {
+  const state = running().state;
+  const turned = { ...state, nodes: new Map([...state.nodes].toReversed()) };
+  expect(hex(encodeState(turned))).toBe(hex(encodeState(state)));
+});
+
+describe('cannot be read:', () => {
+  test('another format version, which says so', () => {
+    const message = fromBinary(StateSnapshotSchema, encodeState(running().state));
+    const later = toBinary(
+      StateSnapshotSchema,
+      create(StateSnapshotSchema, { ...message, formatVersion: 2 }),
+    );
+    expect(() => decodeState(later)).toThrow(LogFormatError);
+    expect(() => decodeState(later)).toThrow(/format version 2 is not known here.*newer version/);
+  });
+
+  test('nothing, and a state without a membership', () => {
+    expect(() => decodeState(new Uint8Array())).toThrow(/no format version.*damaged/);
+    const bare = toBinary(StateSnapshotSchema, create(StateSnapshotSchema, { formatVersion: 1 }));
+    expect(() => decodeState(bare)).toThrow(/the membership is missing.*damaged/);
+  });
+
+  test('arbitrary bytes, without another kind of error', () => {
+    const good = encodeState(promoting().state);
+    const place = fc.nat(good.length - 1);
+    fc.assert(
+      fc.property(place, fc.nat(255), place, (index, value, end) => {
+        const bytes = good.slice(0, index % 2 === 0 ? good.length : end);
+        bytes[index] = value;
+        try {
+          decodeState(bytes);
+        } catch (error) {
+          expect(error).toBeInstanceOf(LogFormatError);
+        }
+      }),
+    );
+  });
+});
+
+test('the bytes of a snapshot of version 1 can still be read', () => {
+  const log = promoted();
+  log.must(opening(log));
+  log.commit(registration(B, MB), { session: 'p1-run1', sequence: 2 });
+  const { events, ...rest } = recovered(log).state;
+  const state = { ...rest, events: eventListOf(listEvents(events).slice(-2)) };
+  expect(hex(encodeState(state))).toBe(WRITTEN);
+  expect(decodeState(Buffer.from(WRITTEN, 'hex'))).toStrictEqual(state);
+});
+
+const failed = (): Log => {
+  const log = promoting();
+  log.must(at(log).failed(B), at(log).begin({ kind: 'promotion-failed' }));
+  return log;
+};
+const BEGINNINGS = [newLog, creating, running, fencing, planned(C), promoting, failed, promoted, recovered];
+const WRITTEN =
+  '080110131a150a0270311a0d0a027031120770313a3734303020022013280132200a027031120870312d73746f72651a' +
+  '0770312d72756e312011280132010238013a2a0a046d61696e10132a070a0162100232003a0050025a0d080210011964' +
+  '0000000000000062023737680142380a230a016112046d61696e1a02703122016128b82a320a615f3030303030303031' +
+  '3a02373712110a02703110041a0772656675736564200a42250a230a016212046d61696e1a02703222016228b82a320a' +
+  '625f30303030303030313a02373742250a230a016312046d61696e1a02703322016328b82a320a635f30303030303030' +
+  '313a0237374a220811121ec2011b0a027031120770312d72756e311a0870312d73746f7265200128104a290812122552' +
+  '230a016212046d61696e1a02703222016228b82a320a625f30303030303030313a023737';
+
+/** What one step of a random log commits, as a function of the state it meets. */
+type Step = (log: Log, number: number) => void;
+
+const rules: readonly SyncRule[] = [
+  ALONE,
+  { members: [MB], acks: 1 },
+  { members: [MB, MC], acks: 1 },
+  { members: [MB, MC], acks: 2 },
+];
+const pick = <T>(items: readonly T[], number: number): T => {
+  const item = items[number % items.length];
+  if (item === undefined) throw new Error('nothing to pick from');
+  return item;
+};
+const peers = [P1, P2, P3, peerId('p4')];
+const nodes = [A, B, C];
+
+/** Of the peer's present session, each sequence up to 8 as often as it comes, so that copies and gaps occur. */
+const propose = (log: Log, number: number, command: Command): void => {
+  const peer = log.state.peers.get(pick(peers, number));
+  const sequence = (peer?.floor ?? 1) + (number % 8) - 2;
+  const from = {
+    session: peer?.session ?? '',
+    sequence,
+    answeredBelow: Math.max(0, sequence - (number % 7)),
+  };
+  log.commit(command, sequence < 1 ? {} : from);
+};
+
+const withGroup =
+  (command: (log: Log, number: number) => Command): Step =>
+  (log, number) => {
+    if (log.state.groups.has(GROUP)) propose(log, number, command(log, number));
+  };
+
+const allDown: Step = (log) => {
+  if (!log.state.groups.has(GROUP)) return;
+  for (const peer of peers) log.commit(at(log).down(peer));
+  log.commit(at(log).begin());
+};
+
+const steps: readonly Step[] = [
+  allDown,
+  (log, number) =>
+    log.commit(opening(log, pick(peers, number), { session: `run${number}`, features: 1 + (number % 3) })),
+  (log, number) => {
+    const voters = peers.filter((_, place) => ((number >> place) & 1) === 1);
+    const { incarnation } = log.state.membership;
+    const learners = peers.filter((peer) => !voters.includes(peer)).slice(0, number % 2);
+    log.change(membershipOf(voters, { learners, incarnation: incarnation + Number(number % 5 === 0) }));
+  },
+  (log) => void (log.state = applyNothing(log.state, (log.state.appliedIndex + 1) as never)),
+  (log, number) => propose(log, number, { kind: 'set-feature-level', level: 1 + (number % 3) }),
+  (log, number) => {
+    const node = pick(nodes, number);
+    propose(log, number, registration(node, memberId(`${node}_0000000${1 + (number % 11 === 0 ? 1 : 0)}`)));
+  },
+  (log, number) => propose(log, number, { kind: 'create-group', group: GROUP, primary: pick(nodes, number) }),
+  withGroup((log) => at(log).ready()),
+  withGroup((log, number) => at(log).down(pick(peers, number))),
+  withGroup((log, number) => at(log).down(pick(peers, number), pick(nodes, number))),
+  withGroup((log, number) => at(log).up(pick(peers, number))),
+  withGroup((log) => at(log).begin()),
+  withGroup((log, number) =>
+    at(log).begin({ kind: 'planned', to: number % 4 === 0 ? undefined : pick(nodes, number) }),
+  ),
+  withGroup((log) => at(log).begin({ kind: 'promotion-failed' })),
+  withGroup((log, number) =>
+    at(log).cut(pick(nodes, number), 100 + (number % 3), { timeline: timeline(1 + (number % 2)) }),
+  ),
+  withGroup((log, number) =>
+    at(log).promote(pick(nodes, number), log.group.highestTimeline + 1, pick(rules, number)),
+  ),
+  withGroup((log) => at(log).promote(log.group.phase.primary, log.group.highestTimeline + 1, ALONE)),
+  withGroup((log, number) => at(log).promoted(log.group.phase.primary, log.group.highestTimeline, number)),
+  withGroup((log) => at(log).failed(log.group.phase.primary)),
+  withGroup((log) => at(log).resume()),
+  withGroup((log, number) => at(log).change(pick(rules, number))),
+  withGroup((log) => at(log).commitRule()),
+  withGroup((log) => at(log).floorPassed()),
+];
+
+test('a peer that starts from a snapshot at any point ends with the same bytes as one that applied the whole log', () => {
+  const seen = new Set<string>();
+  const note = ({ groups }: ClusterState): void => {
+    for (const { phase } of groups.values())
+      seen.add(phase.kind === 'fencing' ? `fencing ${phase.cause.kind}` : phase.kind);
+  };
+  const histories = fc.array(fc.tuple(fc.nat(steps.length - 1), fc.nat(1000)), {
+    minLength: 1,
+    maxLength: 150,
+  });
+  fc.assert(
+    fc.property(histories, fc.nat(150), fc.nat(100), (history, snapshotAt, begin) => {
+      const straight = pick(BEGINNINGS, begin)();
+      const late = newLog(again(straight.state));
+      note(straight.state);
+      history.forEach(([step, number], place) => {
+        pick(steps, step)(straight, number);
+        pick(steps, step)(late, number);
+        if (place === snapshotAt % history.length) late.state = again(late.state);
+        note(straight.state);
+      });
+      expect(hex(encodeState(late.state))).toBe(hex(encodeState(straight.state)));
+      expect(late.state).toStrictEqual(straight.state);
+    }),
+    { numRuns: 500 },
+  );
+  expect([...seen].sort()).toEqual([
+    'creating',
+    'fencing down',
+    'fencing planned',
+    'fencing promotion-failed',
+    'fencing recovered',
+    'promoting',
+    'running',
+  ]);
+});

@@ -1,0 +1,282 @@
+// The replicated state to bytes and back (proto/pg_sentinel/v1/snapshot.proto). Pure. What comes back must be the very state
+// that went in: a peer that starts from a snapshot goes on with the same log as those that applied it all.
+import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { unreachable } from '../base/assert.ts';
+import { epoch, groupId, logIndex, nodeId, peerId, timeline } from '../base/ids.ts';
+import { lsn } from '../base/lsn.ts';
+import * as pb from '../gen/pg_sentinel/v1/snapshot_pb.ts';
+import { envelopeMessage, membershipMessage, membershipOf } from './codec.ts';
+import {
+  decodeCommand,
+  decodeEvidence,
+  decodeRegistration,
+  decodeReport,
+  decodeRule,
+  encodeCause,
+  encodeRule,
+} from './command-codec.ts';
+import { eventListOf, listEvents } from './event-list.ts';
+import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
+import type {
+  ClusterEvent,
+  ClusterState,
+  FencingCause,
+  Floor,
+  GroupState,
+  NodeState,
+  PeerState,
+  Phase,
+} from './state.ts';
+
+type Init<S extends Parameters<typeof create>[0]> = MessageInitShape<S>;
+type PhaseInit = NonNullable<Init<typeof pb.SnapshotGroupSchema>['phase']>;
+type CauseInit = NonNullable<Init<typeof pb.FencingPhaseSchema>['cause']>;
+
+const FORMAT_VERSION = 1;
+
+/** Equal states give equal bytes. */
+export function encodeState(state: ClusterState): Uint8Array {
+  return toBinary(
+    pb.StateSnapshotSchema,
+    create(pb.StateSnapshotSchema, {
+      formatVersion: FORMAT_VERSION,
+      appliedIndex: BigInt(state.appliedIndex),
+      membership: membershipMessage(state.membership),
+      membershipIndex: BigInt(state.membershipIndex),
+      featureLevel: state.featureLevel,
+      peers: inOrder(state.peers).map(encodePeer),
+      groups: inOrder(state.groups).map(encodeGroup),
+      nodes: inOrder(state.nodes).map(encodeNode),
+      events: listEvents(state.events).map(encodeEvent),
+    }),
+  );
+}
+
+/** Throws {@link LogFormatError} for damaged data, and for a format or a command that this version does not know. */
+export function decodeState(data: Uint8Array): ClusterState {
+  return reading('a snapshot of the replicated state', () => {
+    const message = fromBinary(pb.StateSnapshotSchema, data);
+    if (message.formatVersion === 0) throw new LogFormatError(`it has no format version: ${DAMAGED}`);
+    if (message.formatVersion !== FORMAT_VERSION)
+      throw new LogFormatError(`format version ${message.formatVersion} is not known here: ${NEWER}`);
+    return {
+      appliedIndex: logIndex(Number(message.appliedIndex)),
+      membership: membershipOf(required('the membership', message.membership)),
+      membershipIndex: logIndex(Number(message.membershipIndex)),
+      featureLevel: message.featureLevel,
+      peers: new Map(message.peers.map(decodePeer).map((peer) => [peer.peer, peer])),
+      groups: new Map(message.groups.map(decodeGroup).map((group) => [group.id, group])),
+      nodes: new Map(message.nodes.map(decodeNode).map((node) => [node.node, node])),
+      events: eventListOf(message.events.map(decodeEvent)),
+    };
+  });
+}
+
+function inOrder<V>(map: ReadonlyMap<string, V>): V[] {
+  return [...map].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
+}
+
+function encodePeer(peer: PeerState): Init<typeof pb.SnapshotPeerSchema> {
+  return {
+    ...peer,
+    openedAt: BigInt(peer.openedAt),
+    floor: BigInt(peer.floor),
+    done: peer.done.map(BigInt),
+  };
+}
+
+function decodePeer(message: pb.SnapshotPeer): PeerState {
+  return {
+    peer: peerId(message.peer),
+    store: message.store,
+    session: message.session,
+    openedAt: logIndex(Number(message.openedAt)),
+    floor: Number(message.floor),
+    done: message.done.map(Number),
+    features: message.features,
+  };
+}
+
+function encodeNode({ subjectiveDown, ...registration }: NodeState): Init<typeof pb.SnapshotNodeSchema> {
+  return {
+    registration,
+    subjectiveDown: subjectiveDown.map(({ peer, evidence, ...entry }) => ({
+      peer,
+      evidence,
+      epoch: BigInt(entry.epoch),
+      index: BigInt(entry.index),
+    })),
+  };
+}
+
+function decodeNode(message: pb.SnapshotNode): NodeState {
+  return {
+    ...decodeRegistration(required('a registration', message.registration)),
+    subjectiveDown: message.subjectiveDown.map((entry) => ({
+      peer: peerId(entry.peer),
+      epoch: epoch(Number(entry.epoch)),
+      evidence: decodeEvidence(entry.evidence),
+      index: logIndex(Number(entry.index)),
+    })),
+  };
+}
+
+function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
+  const { next, floor } = group;
+  return {
+    id: group.id,
+    epoch: BigInt(group.epoch),
+    phase: encodePhase(group),
+    rule: encodeRule(group.rule),
+    ...(next === undefined ? {} : { next: { rule: encodeRule(next.rule), change: BigInt(next.change) } }),
+    floors: floorsOf(floor).map(encodeFloor),
+    highestTimeline: group.highestTimeline,
+    branches: group.branches.map((branch) => ({ ...branch })),
+    ...(group.systemIdentifier === undefined ? {} : { systemIdentifier: group.systemIdentifier }),
+    failovers: BigInt(group.failovers),
+  };
+}
+
+function decodeGroup(message: pb.SnapshotGroup): GroupState {
+  const { next } = message;
+  return {
+    id: groupId(message.id),
+    epoch: epoch(Number(message.epoch)),
+    phase: decodePhase(message),
+    rule: decodeRule('group', message.rule),
+    next: next && { rule: decodeRule('next', next.rule), change: logIndex(Number(next.change)) },
+    floor: message.floors.reduceRight<Floor | undefined>(
+      (before, floor) => decodeFloor(floor, before),
+      undefined,
+    ),
+    highestTimeline: timeline(message.highestTimeline),
+    branches: message.branches.map((branch) => ({
+      timeline: timeline(branch.timeline),
+      parent: timeline(branch.parent),
+      switchLsn: lsn(branch.switchLsn),
+    })),
+    systemIdentifier: message.systemIdentifier,
+    failovers: Number(message.failovers),
+  };
+}
+
+function encodePhase({ id, epoch: at, phase }: GroupState): PhaseInit {
+  switch (phase.kind) {
+    case 'creating':
+      return { case: 'creating', value: { primary: phase.primary } };
+    case 'running':
+      return { case: 'running', value: { primary: phase.primary, timeline: phase.timeline } };
+    case 'fencing': {
+      const { primary, timeline: on, cause } = phase;
+      const reports = phase.reports.map((report) => ({ ...report, group: id, epoch: BigInt(at) }));
+      return { case: 'fencing', value: { primary, timeline: on, cause: encodeFencingCause(cause), reports } };
+    }
+    case 'promoting': {
+      const { primary, timeline: on, previous, from, failed } = phase;
+      const reason = failed === undefined ? {} : { failed };
+      return { case: 'promoting', value: { primary, timeline: on, previous, from: { ...from }, ...reason } };
+    }
+    default:
+      return unreachable(phase);
+  }
+}
+
+function decodePhase(message: pb.SnapshotGroup): Phase {
+  const { case: kind, value } = message.phase;
+  switch (kind) {
+    case 'creating':
+      return { kind, primary: nodeId(value.primary) };
+    case 'running':
+      return { kind, primary: nodeId(value.primary), timeline: timeline(value.timeline) };
+    case 'fencing':
+      return {
+        kind,
+        primary: nodeId(value.primary),
+        timeline: timeline(value.timeline),
+        cause: decodeFencingCause(value),
+        reports: value.reports.map(decodeReport),
+      };
+    case 'promoting':
+      return {
+        kind,
+        primary: nodeId(value.primary),
+        timeline: timeline(value.timeline),
+        previous: nodeId(value.previous),
+        from: decodeStanding(value.from),
+        failed: value.failed,
+      };
+    case undefined:
+      throw unknownPart('phase of a group', message);
+    default:
+      return unreachable(kind);
+  }
+}
+
+function encodeFencingCause(cause: FencingCause): CauseInit {
+  return cause.kind === 'recovered' ? { case: 'recovered', value: {} } : encodeCause(cause);
+}
+
+function decodeFencingCause(message: pb.FencingPhase): FencingCause {
+  const { case: kind, value } = message.cause;
+  switch (kind) {
+    case 'down':
+      return { kind };
+    case 'planned':
+      return { kind, to: value.to === undefined ? undefined : nodeId(value.to) };
+    case 'promotionFailed':
+      return { kind: 'promotion-failed' };
+    case 'recovered':
+      return { kind };
+    case undefined:
+      throw unknownPart('cause of a fencing', message);
+    default:
+      return unreachable(kind);
+  }
+}
+
+/** The floor and those it stands on, the latest first: as many as promotions in a row went wrong. */
+function floorsOf(latest: Floor | undefined): Floor[] {
+  const floors: Floor[] = [];
+  for (let floor = latest; floor !== undefined; floor = floor.before) floors.push(floor);
+  return floors;
+}
+
+function encodeFloor({ timeline: on, from, rule, next }: Floor): Init<typeof pb.SnapshotFloorSchema> {
+  return {
+    timeline: on,
+    from: { ...from },
+    rule: encodeRule(rule),
+    ...(next === undefined ? {} : { next: encodeRule(next) }),
+  };
+}
+
+function decodeFloor(message: pb.SnapshotFloor, before: Floor | undefined): Floor {
+  return {
+    timeline: timeline(message.timeline),
+    from: decodeStanding(message.from),
+    rule: decodeRule('floor', message.rule),
+    next: message.next && decodeRule('floor', message.next),
+    before,
+  };
+}
+
+function decodeStanding(message: pb.SnapshotStanding | undefined): Floor['from'] {
+  const { timeline: on, position } = required('a position', message);
+  return { timeline: timeline(on), position: lsn(position) };
+}
+
+function encodeEvent(event: ClusterEvent): Init<typeof pb.SnapshotEventSchema> {
+  const { index, proposedAtMs, command, refused } = event;
+  const envelope = envelopeMessage({ session: '', sequence: 0, answeredBelow: 0, proposedAtMs, command });
+  return { index: BigInt(index), envelope, ...(refused === undefined ? {} : { refused }) };
+}
+
+function decodeEvent(message: pb.SnapshotEvent): ClusterEvent {
+  const envelope = required('the command of an event', message.envelope);
+  return {
+    index: logIndex(Number(message.index)),
+    proposedAtMs: Number(envelope.proposedAtMs),
+    command: decodeCommand(envelope),
+    refused: message.refused,
+  };
+}
