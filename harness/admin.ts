@@ -15,6 +15,8 @@ export interface ClusterAdmin {
     request: { readonly group: string | undefined; readonly to: NodeId | undefined },
     timeoutMs: number,
   ): Promise<FailoverOutcome>;
+  /** From now on these peers are asked. */
+  setAddresses(addresses: readonly string[]): void;
   /** Calls `listener` after every change that some peer sees, until the signal aborts. */
   watch(listener: (status: StatusView) => void, signal: AbortSignal): Promise<void>;
   close(): void;
@@ -50,13 +52,17 @@ export function clusterAdmin(addresses: readonly string[]): ClusterAdmin {
         return await withDeadline(what, CALL_TIMEOUT_MS + CONNECT_TIMEOUT_MS, connected().then(call));
       } catch (error) {
         drop();
-        if (tries >= addresses.length) throw error;
+        if (tries >= order.length) throw error;
       }
     }
   };
   return {
     status: () => ask('the status', (client) => client.status()),
     events: (limit) => ask('the events', (client) => client.events({ group: undefined, limit })),
+    setAddresses(next) {
+      drop();
+      order = [...next];
+    },
     async failover(request, timeoutMs) {
       const client = await connected();
       return client.failover(request, { timeoutMs, signal: closing.signal });

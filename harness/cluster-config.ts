@@ -18,6 +18,8 @@ export interface ClusterSecrets {
 export const GROUP = 'main';
 export const SUPERUSER = 'postgres';
 
+const stateDirectory = (host: HostPlan): string => `${host.directory}/state`;
+export const raftDirectory = (host: HostPlan): string => `${stateDirectory(host)}/raft`;
 export const dataDirectory = (host: HostPlan): string => `${host.directory}/pgdata`;
 export const socketDirectory = (host: HostPlan): string => `${host.directory}/s`;
 export const configFile = (host: HostPlan): string => `${host.directory}/sentineld.yaml`;
@@ -29,13 +31,17 @@ export function renderConfig(options: {
   readonly hosts: readonly HostPlan[];
   readonly secrets: ClusterSecrets;
   readonly binDirectory: string;
+  /** The host is added to a running cluster. */
+  readonly isJoining?: boolean | undefined;
+  readonly snapshotEntries?: number | undefined;
 }): string {
-  const { host, secrets } = options;
+  const { host, secrets, snapshotEntries } = options;
   return stringify({
     cluster: options.cluster,
     peer: host.peer,
     peers: Object.fromEntries(options.hosts.map((each) => [each.peer, `127.0.0.1:${each.peerPort}`])),
-    state_directory: `${host.directory}/state`,
+    ...(options.isJoining === true ? { join: true } : {}),
+    state_directory: stateDirectory(host),
     node: {
       name: host.node,
       group: GROUP,
@@ -52,6 +58,7 @@ export function renderConfig(options: {
       replication: { name: 'sentinel_replication', password: secrets.replication },
       probe: { name: 'sentinel_probe', password: secrets.probe },
     },
+    ...(snapshotEntries === undefined ? {} : { raft: { snapshot_entries: snapshotEntries } }),
     log: { level: 'info', format: 'json' },
   });
 }

@@ -4,7 +4,14 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { until } from '../src/base/clock.ts';
 import { findPostmaster, isAlive, signalProcess } from '../src/postgres/processes.ts';
-import { configFile, dataDirectory, socketDirectory, type HostPlan } from './cluster-config.ts';
+import {
+  configFile,
+  dataDirectory,
+  raftDirectory,
+  socketDirectory,
+  type HostPlan,
+} from './cluster-config.ts';
+import { endEverythingBelow } from './place.ts';
 import { freezeBelow, processesBelow, signalAll, thawBelow } from './processes.ts';
 import type { Target } from './session.ts';
 
@@ -18,6 +25,10 @@ export interface Host {
   readonly directory: string;
   readonly socketDirectory: string;
   readonly dataDirectory: string;
+  /** Of the Raft log. */
+  readonly raftDirectory: string;
+  /** What sentineld was configured with. */
+  readonly configFile: string;
   readonly logFile: string;
   /** Undefined when sentineld is not running (any more). */
   readonly sentineldPid: number | undefined;
@@ -30,6 +41,8 @@ export interface Host {
   postmasterPid(): number | undefined;
   /** SIGKILL to the postmaster; returns its pid. Throws where there is none. */
   killPostmaster(): number;
+  /** Ends sentineld and PostgreSQL, the hard way. */
+  stopAll(): Promise<void>;
   /** SIGSTOP to every process of the host; resolves when all stand still. */
   freeze(): Promise<void>;
   /** SIGCONT to every process of the host, or to PostgreSQL's alone. */
@@ -77,6 +90,7 @@ export function createHost(
   const stopSentineld = async (signal: NodeJS.Signals = 'SIGKILL'): Promise<void> => {
     const pid = child?.pid;
     isWanted = false;
+    failure = undefined;
     if (pid === undefined) return;
     signalProcess(pid, signal);
     const what = `sentineld of peer ${plan.peer} (pid ${pid}) to end on ${signal}`;
@@ -93,6 +107,8 @@ export function createHost(
     directory: plan.directory,
     socketDirectory: socketDirectory(plan),
     dataDirectory: data,
+    raftDirectory: raftDirectory(plan),
+    configFile: configFile(plan),
     logFile,
     get sentineldPid() {
       return child?.pid;
@@ -108,6 +124,14 @@ export function createHost(
       if (pid === undefined) throw new Error(`cannot kill the postmaster of ${plan.node}: it does not run`);
       signalProcess(pid, 'SIGKILL');
       return pid;
+    },
+    async stopAll() {
+      await stopSentineld();
+      await endEverythingBelow({
+        directory: plan.directory,
+        dataDirectories: [data],
+        timeoutMs: STOP_TIMEOUT_MS,
+      });
     },
     freeze: async () => void (await freezeBelow(plan.directory)),
     thaw: (which = 'all') => thawBelow(plan.directory, ({ cwd }) => which === 'all' || cwd.startsWith(data)),

@@ -12,13 +12,17 @@ import { clusterAdmin, type ClusterAdmin } from './admin.ts';
 import { configFile, dataDirectory, GROUP, renderConfig, type HostPlan } from './cluster-config.ts';
 import { createHost, type Host } from './host.ts';
 import { endEverythingBelow, makePlace, removePlace } from './place.ts';
-import { freePorts } from './ports.ts';
+import { freePorts } from '../src/transport/testing/free-ports.ts';
 import { compiled } from './programs.ts';
 import { startReaper } from './reaper.ts';
 
 export interface LocalClusterOptions {
   readonly cluster: string;
   readonly hostCount: number;
+  /** Hosts beyond those, for {@link LocalCluster.join}. */
+  readonly spareCount?: number;
+  /** After so many entries the Raft log is compacted; left out: sentineld's default. */
+  readonly snapshotEntries?: number;
   /** Another sentineld than the built one: only for the benchmark's controls. */
   readonly sentineldProgram?: string | undefined;
   /** Added to the environment of every sentineld. */
@@ -30,6 +34,7 @@ export interface LocalClusterOptions {
 
 export interface LocalCluster {
   readonly directory: string;
+  /** Those that were started, in the order of their names. */
   readonly hosts: readonly Host[];
   /** Directory of PostgreSQL's programs, its major version, and the user it runs as. */
   readonly postgres: {
@@ -40,6 +45,10 @@ export interface LocalCluster {
   };
   readonly admin: ClusterAdmin;
   hostOf(node: string): Host;
+  /** Starts the sentineld of the next spare host, which waits to be added. */
+  join(): Promise<Host>;
+  /** Writes the host's configuration again, as that of one that is added to the running cluster. */
+  makeJoining(host: Host): Promise<void>;
   /** The primary's host as the log has it now. */
   primary(): Promise<Host>;
   /** Waits until `condition` accepts the group's status; says what the status was when it never does. */
@@ -61,7 +70,8 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   const program = options.sentineldProgram ?? compiled('src/daemon/sentineld.js');
   const user = await findOsUser({ configured: undefined });
   const directory = await makePlace(user);
-  const plans = await planHosts(directory, options.hostCount);
+  const plans = await planHosts(directory, options.hostCount + (options.spareCount ?? 0));
+  const first = plans.slice(0, options.hostCount);
   const dataDirectories = plans.map(dataDirectory);
   const reaper = startReaper(directory, dataDirectories);
   const clean = async (): Promise<void> => {
@@ -83,18 +93,23 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
     });
     options.signal.throwIfAborted();
     const secrets = { replication: randomBytes(12).toString('hex'), probe: randomBytes(12).toString('hex') };
-    for (const host of plans) {
-      await mkdir(host.directory, { mode: 0o755 });
+    const write = async (host: HostPlan, isJoining: boolean): Promise<void> => {
+      await mkdir(host.directory, { mode: 0o755, recursive: true });
       const text = renderConfig({
         cluster: options.cluster,
         host,
-        hosts: plans,
+        hosts: isJoining && !first.includes(host) ? [...first, host] : first,
         secrets,
         binDirectory: binaries.directory,
+        isJoining,
+        snapshotEntries: options.snapshotEntries,
       });
       await writeFile(configFile(host), text, { mode: 0o600 });
-    }
-    const hosts = plans.map((plan) => createHost(plan, { program, environment: options.environment ?? {} }));
+    };
+    const hostOfPlan = (plan: HostPlan): Host =>
+      createHost(plan, { program, environment: options.environment ?? {} });
+    for (const plan of first) await write(plan, false);
+    const hosts = first.map(hostOfPlan);
     for (const host of hosts) host.startSentineld();
     const admin = clusterAdmin(hosts.map(({ address }) => address));
     const postgres = {
@@ -103,7 +118,21 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
       user: user.name,
       source: binaries.source,
     };
-    return handle({ options, directory, hosts, postgres, admin, clean });
+    const startSpare = async (): Promise<Host> => {
+      const plan = plans[hosts.length];
+      if (plan === undefined)
+        throw new Error(`all ${plans.length} hosts are started; ask for more spareCount`);
+      await write(plan, true);
+      const host = hostOfPlan(plan);
+      hosts.push(host);
+      host.startSentineld();
+      return host;
+    };
+    const makeJoining = async (host: Host): Promise<void> => {
+      const plan = plans.find(({ peer }) => peer === host.peer);
+      if (plan !== undefined) await write(plan, true);
+    };
+    return handle({ options, directory, hosts, postgres, admin, clean, join: startSpare, makeJoining });
   } catch (error) {
     await clean();
     throw error;
@@ -137,6 +166,8 @@ function handle(parts: {
   readonly postgres: LocalCluster['postgres'];
   readonly admin: ClusterAdmin;
   readonly clean: () => Promise<void>;
+  readonly join: LocalCluster['join'];
+  readonly makeJoining: LocalCluster['makeJoining'];
 }): LocalCluster {
   const { hosts, admin } = parts;
   const { signal } = parts.options;

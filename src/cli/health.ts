@@ -51,6 +51,8 @@ export function healthOf(status: StatusView): Health {
 
 function leaderFindings(status: StatusView): Finding[] {
   if (status.leader !== undefined) return [];
+  if (status.incarnation === 0)
+    return [['starting', `peer ${status.answeredBy} is not a member of the cluster yet`]];
   return [['no leader', `peer ${status.answeredBy} knows of no leader, so what it shows may be old`]];
 }
 

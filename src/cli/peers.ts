@@ -67,9 +67,16 @@ function readPeers(path: string): string[] {
   return own <= 0 ? addresses : [...addresses.splice(own, 1), ...addresses];
 }
 
+export const ADDRESS_RULE = 'HOST:PORT, an IPv6 address in brackets: [fd00::1]:7432';
+
+/** Whether `text` is an address of a peer, as far as one can tell without resolving it. */
+export function isAddress(text: string): boolean {
+  const port = Number(/^(?:\[[0-9a-fA-F:.%\w]+\]|[\w.-]+):(\d{1,5})$/.exec(text)?.[1]);
+  return port >= 1 && port <= 65_535;
+}
+
 function checkAddress(address: string, source: string): string {
-  const port = Number(/^(?:\[[0-9a-fA-F:.%\w]+\]|[\w.-]+):(\d{1,5})$/.exec(address)?.[1]);
-  if (port >= 1 && port <= 65_535) return address;
+  if (isAddress(address)) return address;
   throw new CliError(
     EXIT.usage,
     `${source}: "${address}" is not HOST:PORT (an IPv6 address in brackets, [fd00::1]:7432)`,

@@ -6,6 +6,7 @@ import { messageOf, type Context } from './context.ts';
 import { addEventsCommand } from './events.ts';
 import { CliError, EXIT, EXIT_CODES_HELP } from './exit-codes.ts';
 import { addFailoverCommand } from './failover.ts';
+import { addPeerCommand } from './peer.ts';
 import { DEFAULT_CONFIG_PATH, PEERS_VARIABLE } from './peers.ts';
 import { addStatusCommand } from './status.ts';
 import { addUriCommand } from './uri.ts';
@@ -73,6 +74,7 @@ function buildProgram(context: Context, version: string): Command {
   addFailoverCommand(program, context);
   addEventsCommand(program, context);
   addUriCommand(program, context);
+  addPeerCommand(program, context);
   return program;
 }
 

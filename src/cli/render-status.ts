@@ -1,6 +1,6 @@
 // The picture of `sentinelctl status`: for a person who was paged at night. Worst news first, no line wider than the
 // terminal. Pure: the same view gives the same lines.
-import type { EventView, GroupView, NodeView, StatusView } from '../transport/types.ts';
+import type { EventView, GroupView, NodeView, PeerView, StatusView } from '../transport/types.ts';
 import { formatDuration } from '../base/duration.ts';
 import { formatBytes, formatClock, formatClockMs, shorten, wrap } from './format.ts';
 import { HEALTH_STYLE, healthOf } from './health.ts';
@@ -32,8 +32,9 @@ export function renderStatus(status: StatusView, options: RenderOptions): string
 /** `shop: healthy, leader b (term 4), answered by a at 04:12:31`, then why it is not healthy. */
 function headline(status: StatusView, options: RenderOptions): string[] {
   const { word, reasons } = healthOf(status);
-  const leader =
-    status.leader === undefined ? `term ${status.term}` : `leader ${status.leader} (term ${status.term})`;
+  const incarnation = status.incarnation ?? 1;
+  const term = `term ${status.term}${incarnation > 1 ? `, incarnation ${incarnation}` : ''}`;
+  const leader = status.leader === undefined ? term : `leader ${status.leader} (${term})`;
   const rest = `, ${leader}, answered by ${status.answeredBy} at ${formatClock(status.atMs)}`;
   const [first = '', ...more] = wrap('', `${status.cluster}: ${word}${rest}`, options.width);
   const start = `${status.cluster}: `;
@@ -163,7 +164,7 @@ function renderPeers(status: StatusView, { width, paint }: RenderOptions): strin
     const behind = peer.matchIndex === undefined ? undefined : status.commitIndex - peer.matchIndex;
     return [
       { text: peer.peer, style: peer.role === 'leader' ? 'bold' : undefined },
-      { text: peer.role === 'unknown' ? '?' : peer.role, style: peer.role === 'leader' ? 'bold' : undefined },
+      { text: raftText(peer), style: peer.role === 'leader' ? 'bold' : undefined },
       peer.peer === status.answeredBy
         ? { text: 'answered', style: 'green' }
         : peer.reachable
@@ -177,8 +178,19 @@ function renderPeers(status: StatusView, { width, paint }: RenderOptions): strin
   });
   const columns = PEER_COLUMNS.filter((column) => known || column.title !== 'LOG');
   const reachable = status.peers.filter((peer) => peer.reachable || peer.peer === status.answeredBy).length;
-  const title = `peers: ${reachable} of ${status.peers.length} in contact, ${Math.floor(status.peers.length / 2) + 1} decide, log at ${status.commitIndex}`;
+  const voters = status.peers.filter(isVoter).length;
+  const title = `peers: ${reachable} of ${status.peers.length} in contact, ${Math.floor(voters / 2) + 1} decide, log at ${status.commitIndex}`;
   return [...wrap('', title, width), ...renderTable({ columns, rows, width, indent: '  ', paint })];
+}
+
+/** The role in the log; of peers that do not vote, that they do not. */
+function raftText(peer: PeerView): string {
+  if (!isVoter(peer)) return peer.kind ?? '?';
+  return peer.role === 'unknown' ? '?' : peer.role;
+}
+
+function isVoter(peer: PeerView): boolean {
+  return peer.kind === undefined || peer.kind === 'voter';
 }
 
 function renderTrail({ events, width, paint }: RenderOptions): string[] {

@@ -93,12 +93,14 @@ function checkPeers(file: ConfigFile, peer: string | undefined, findings: Findin
     findings.error('peers', `${names.length} are given; expected at most ${VOTER_COUNT_MAX}`);
   else if (names.length === 1)
     findings.warning('peers', 'one peer: nothing fails over when it is lost; three are advised');
-  else if (names.length % 2 === 0) {
+  else if (names.length % 2 === 0 && !file.join) {
     findings.warning(
       'peers',
       `${names.length} peers bear no more losses than ${names.length - 1}; three or five are advised`,
     );
   }
+  if (file.join && names.length === 1)
+    findings.error('join', 'true is given, but "peers" names no peer of the running cluster; list those too');
   if (peer === undefined) findings.error('peer', `missing; expected one of ${list}, here or as --peer`);
   else if (!names.includes(peer)) {
     const near = didYouMean(peer, names);

@@ -194,6 +194,25 @@ const timing = z
   .nullish()
   .meta({ description: 'Durations, each with a unit' });
 
+const SNAPSHOT_RULE = 'a whole number from 1 to 10000000';
+const raft = z
+  .strictObject(
+    {
+      snapshot_entries: z
+        .int({ error: SNAPSHOT_RULE })
+        .min(1, { error: SNAPSHOT_RULE })
+        .max(10_000_000, { error: SNAPSHOT_RULE })
+        .default(10_000)
+        .meta({
+          description:
+            'Entries applied since the last snapshot after which the next is taken and the log before it is removed',
+        }),
+    },
+    { error: 'a mapping with snapshot_entries' },
+  )
+  .nullish()
+  .meta({ description: 'The Raft log' });
+
 const log = z
   .strictObject(
     {
@@ -218,7 +237,14 @@ export const fileSchema = z.strictObject(
       .record(name('Name of a peer'), address('Where the other peers reach it'), {
         error: 'the peers, each as NAME: host:port',
       })
-      .meta({ description: 'All voters of the cluster, three or five, the same on every host' }),
+      .meta({
+        description:
+          'All voters of the cluster, three or five, the same on every host; from the first start on the log says who they are',
+      }),
+    join: z.boolean({ error: 'true or false' }).default(false).meta({
+      description:
+        'True on a host that is added to a running cluster with `sentinelctl peer add`; counts at the first start only',
+    }),
     listen: address('Where this peer listens; default: its address in `peers`').optional(),
     state_directory: path('Directory for the Raft log and the fence file', '/var/lib/pg-sentinel'),
     node,
@@ -239,6 +265,7 @@ export const fileSchema = z.strictObject(
       )
       .meta({ description: 'The PostgreSQL roles that pg-sentinel uses; the same on every host' }),
     timing,
+    raft,
     log,
   },
   { error: 'a mapping with cluster, peers, state_directory, node and users' },

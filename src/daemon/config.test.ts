@@ -93,9 +93,17 @@ describe('a good file', () => {
         heartbeatIntervalMs: 100,
         electionTimeoutMs: 500,
       },
+      raft: { snapshotEntries: 10_000 },
+      isJoining: false,
       log: { level: 'info', format: 'json' },
       warnings: [],
     });
+  });
+
+  it('of a host that is added to a running cluster is no reason to warn of an even number', () => {
+    const text = `${GOOD.replace('  a:', '  d: 10.0.0.4:7432\n  a:').replace('peer: a', 'peer: d')}join: true\n`;
+    expect(load(text)).toMatchObject({ isJoining: true, peer: 'd', warnings: [] });
+    expect(load(text.replace('join: true', 'join: false')).warnings.join()).toContain('4 peers bear no more');
   });
 
   it('may be the same for every peer: --peer says which one this is', () => {
@@ -221,6 +229,17 @@ describe('a wrong file', () => {
       'users:',
       'log: { level: verbose }\nusers:',
       'log.level: "verbose" is given; expected one of trace, debug',
+    ],
+    ['users:', 'join: yes\nusers:', 'join: "yes" is given; expected true or false'],
+    [
+      '  b: 10.0.0.2:7432\n  c: "[fd00::3]:7432"\n',
+      'join: true\n',
+      'join: true is given, but "peers" names no peer of the running cluster',
+    ],
+    [
+      'users:',
+      'raft: { snapshot_entries: 0 }\nusers:',
+      'raft.snapshot_entries: 0 is given; expected a whole number from 1 to 10000000',
     ],
     ['"[fd00::3]:7432"', '[fd00::3]:7432', 'put an address with brackets in quotes'],
     ['peer: a\n', 'peer: a\npeer: b\n', 'not YAML: Map keys must be unique'],

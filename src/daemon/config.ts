@@ -17,14 +17,17 @@ export interface Config {
   readonly path: string;
   readonly cluster: string;
   readonly peer: PeerId;
-  /** All voters, this one too, in the order of the file. */
+  /** All voters, this one too, in the order of the file. Counts until the log says who they are and where. */
   readonly peers: readonly PeerAddress[];
+  /** This peer is added to a running cluster: without a store it knows of no voters and waits to be told. */
+  readonly isJoining: boolean;
   readonly listen: Endpoint;
   readonly stateDirectory: string;
   /** Undefined on a witness. */
   readonly node: NodeConfig | undefined;
   readonly users: UsersConfig;
   readonly timing: TimingConfig;
+  readonly raft: RaftConfig;
   readonly log: LogConfig;
   /** For a person to read, each with file, line and key. */
   readonly warnings: readonly string[];
@@ -69,6 +72,11 @@ export interface TimingConfig {
   readonly electionTimeoutMs: number;
 }
 
+export interface RaftConfig {
+  /** Entries applied since the last snapshot after which the next is taken. */
+  readonly snapshotEntries: number;
+}
+
 export interface LogConfig {
   readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
   readonly format: 'json' | 'pretty';
@@ -82,6 +90,7 @@ export interface LoadOptions {
 }
 
 const FILE_BYTES_MAX = 1 << 20;
+const DEFAULT_SNAPSHOT_ENTRIES = 10_000;
 
 /** Reads and validates the file; throws {@link ConfigError} that lists everything wrong with it. */
 export function loadConfig(options: LoadOptions): Config {
@@ -118,6 +127,7 @@ export function loadConfig(options: LoadOptions): Config {
     cluster: file.cluster,
     peer: peerId(peer),
     peers,
+    isJoining: file.join,
     listen: endpoint(file.listen ?? file.peers[peer] ?? ''),
     stateDirectory: file.state_directory,
     node: nodeOf(file, peer),
@@ -127,6 +137,7 @@ export function loadConfig(options: LoadOptions): Config {
       probe: { name: file.users.probe.name, password: probePassword ?? '' },
     },
     timing: timingOf(file),
+    raft: { snapshotEntries: file.raft?.snapshot_entries ?? DEFAULT_SNAPSHOT_ENTRIES },
     log: file.log ?? { level: 'info', format: 'json' },
     warnings,
   };

@@ -1,36 +1,38 @@
 // Wires one sentineld together: log store, consensus, replicated state, transport, health checks, agent, leader's part.
 // Data flows one way: probe -> judgement -> log -> decision -> log -> duty -> action -> log. Holds no logic of its own.
 import { mkdir } from 'node:fs/promises';
-import { isIP } from 'node:net';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING, type Protections } from '../actions/context.ts';
-import { type Agent, startAgent } from '../actions/agent.ts';
-import { openFenceFile } from '../actions/fence-file.ts';
+import type { Protections } from '../actions/context.ts';
 import { instancePaths } from '../actions/instance.ts';
 import { delay, systemClock } from '../base/clock.ts';
 import type { NodeId, PeerId } from '../base/ids.ts';
+import { membershipCodec } from '../cluster/codec.ts';
+import { FEATURES } from '../cluster/features.ts';
 import { majority } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { ClusterEvent, ClusterState, NodeState } from '../cluster/state.ts';
-import { type Duty, duties } from '../failover/duties.ts';
 import { DEFAULT_FAILOVER_SETTINGS, type FailoverSettings, type View } from '../failover/view.ts';
-import { type Health, startHealth } from '../health/watch.ts';
+import { startHealth } from '../health/watch.ts';
 import type { Judgement } from '../health/events.ts';
-import { findBinaries } from '../postgres/binaries.ts';
-import { findOsUser, makeDirectory } from '../postgres/os-user.ts';
-import { DEFAULT_RAFT_SETTINGS } from '../raft/types.ts';
+import { DEFAULT_RAFT_SETTINGS, type RaftSettings } from '../raft/types.ts';
 import { openLogStore } from '../storage/log-store.ts';
 import { startTransport } from '../transport/server.ts';
-import type { AdminHandlers, StatusView, Transport } from '../transport/types.ts';
-import type { Config, NodeConfig } from './config.ts';
+import type { StatusView, Transport } from '../transport/types.ts';
+import { identityFrom, peersFrom, registeredStores, storesAhead } from './acquaintance.ts';
+import { adminHandlers } from './admin-handlers.ts';
+import { beginWith } from './beginning.ts';
+import type { Config } from './config.ts';
 import { startConsensus } from './consensus.ts';
 import { eventView } from './event-text.ts';
-import { type ReceivedReport, startLeader } from './leader.ts';
+import { startLeader } from './leader.ts';
+import { type LocalAgent, ownDuty, startLocalAgent } from './local-agent.ts';
+import { addressOf, initialMembership } from './membership.ts';
 import { createObserver, healthTargets, type Verdict } from './observer.ts';
-import { createReplica, type Replica } from './replica.ts';
+import { createPeerHandlers } from './peer-changes.ts';
+import { createReplica } from './replica.ts';
+import { createReports } from './reports.ts';
 import { buildStatus } from './status.ts';
-import { switchOver } from './switchover.ts';
 
 export interface DaemonOptions {
   readonly config: Config;
@@ -47,66 +49,97 @@ export interface Daemon {
 }
 
 const PEER_REACHABLE_MS = 1000;
-const WATCH_EVERY_MS = 50;
-const AGENT_PROPOSAL_TIMEOUT_MS = 2000;
 const READ_TIMEOUT_MS = 1000;
-const QUORUM_CHECK_MS = 200;
+const QUORUM_CHECK_MS = 500;
 const CATCH_UP_RETRY_MS = 50;
+const SNAPSHOT_BYTES_MAX = 16 << 20;
 
 export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   const { config, log } = options;
   const self = config.peer;
-  const voters = config.peers.map((peer) => peer.peer);
+  const nowMs = (): number => systemClock.monotonicMs();
   await mkdir(config.stateDirectory, { recursive: true, mode: 0o755 });
   const store = await openLogStore({
     directory: join(config.stateDirectory, 'raft'),
     clusterId: config.cluster,
     self,
+    membershipCodec,
+    onFailure: options.onFatal,
   });
+  const { node } = config;
+  const beginning = await beginWith(
+    store,
+    initialMembership(config),
+    node && { peer: self, path: instancePaths(config.stateDirectory, node.name).fenceFile },
+  );
 
-  const reports = new Map<NodeId, ReceivedReport>();
-  /** Of peers whose node has the name of another peer's: for people only. */
-  const disowned = new Map<PeerId, ReceivedReport>();
   const watchers = new Set<() => void>();
   const settings: FailoverSettings = {
     ...DEFAULT_FAILOVER_SETTINGS,
     syncMemberTimeoutMs: config.timing.syncMemberTimeoutMs,
   };
   let transport: Transport | undefined;
+  let local: LocalAgent | undefined;
+  let isCaughtUp = false;
+  let leftBehind: { readonly by: PeerId; readonly incarnation: number } | undefined;
+  const closing = new AbortController();
   const isReachable = (peer: PeerId): boolean => transport?.isReachable(peer, PEER_REACHABLE_MS) ?? false;
 
   const replica = createReplica({
     self,
-    voters,
+    membership: beginning.membership,
+    snapshot: beginning.snapshot,
+    storeId: store.storeId,
+    features: FEATURES,
     clock: systemClock,
     submit: (id, data) => consensus.propose(id, data),
   });
   const changed = (): void => {
     for (const notify of watchers) notify();
   };
+  const reports = createReports({
+    clock: systemClock,
+    ownerOf: (node) => replica.state.nodes.get(node)?.peer,
+  });
   const leader = startLeader({
     clock: systemClock,
     settings,
     state: () => replica.state,
-    reports: () => reports,
+    reports: () => reports.latest,
     propose: replica.propose,
     onFailed: options.onFatal,
     onRefused: (command, reason) =>
       log.debug({ command: command.kind, reason }, 'a proposal no longer fitted'),
   });
+
+  /** Tells the transport whom to talk to, as the log has it now. */
+  const identify = (): void => {
+    if (transport === undefined) return;
+    transport.setPeers(peersFrom(consensus.status(), config));
+    transport.setIdentity(identity());
+  };
+  const ahead = storesAhead(replica.state, beginning.entries);
+  const identity = () => identityFrom(consensus.status(), registeredStores(replica.state, ahead));
+
   const consensus = startConsensus({
     self,
-    membership: { voters, learners: [] },
-    settings: {
-      ...DEFAULT_RAFT_SETTINGS,
-      heartbeatMs: config.timing.heartbeatIntervalMs,
-      electionMs: config.timing.electionTimeoutMs,
-    },
+    beginning,
+    membershipCodec,
+    settings: raftSettings(config),
     store,
     clock: systemClock,
     random: Math.random,
+    snapshotLimits: { entryCountMax: config.raft.snapshotEntries, bytesMax: SNAPSHOT_BYTES_MAX },
     send: (to, message) => transport?.send(to, message),
     onCommit: (entries) => replica.commit(entries),
+    onRestore: (restored) => replica.restore(restored),
+    takeState: () => replica.takeSnapshot(),
+    onMembership: (membership) => {
+      const { voters, learners, incarnation } = membership;
+      log.info({ voters, learners, incarnation }, 'membership');
+      identify();
+      changed();
+    },
     onRole: (role, term, leaderNow) => {
       log.info({ role, term, leader: leaderNow }, 'raft role');
       leader.setLeading(role === 'leader');
@@ -133,34 +166,28 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   });
 
   const takeReport = (report: AgentReport): void => {
-    const owner = replica.state.nodes.get(report.node)?.peer;
-    if (owner !== undefined && owner !== report.peer) {
-      disowned.set(report.peer, { report, receivedAtMs: systemClock.monotonicMs() });
-      return;
-    }
-    const known = reports.get(report.node);
-    if (known !== undefined && isOlder(report, known)) return;
-    reports.set(report.node, { report, receivedAtMs: systemClock.monotonicMs() });
-    leader.consider();
+    const taken = reports.take(report);
+    if (taken === 'dropped') return;
+    if (taken === 'news') leader.consider();
     changed();
   };
-  const view = (): View => ({ nowMs: systemClock.monotonicMs(), reports, settings });
-  const status = (): StatusView => {
-    const nowMs = systemClock.monotonicMs();
-    return buildStatus({
+  const view = (): View => ({ nowMs: nowMs(), reports: reports.latest, settings });
+  const status = (): StatusView =>
+    buildStatus({
       cluster: config.cluster,
       self,
       atMs: systemClock.wallMs(),
-      nowMs,
+      nowMs: nowMs(),
       state: replica.state,
       consensus: consensus.status(),
-      peers: config.peers,
+      ownAddress: addressOf(consensus.status().membership, self, config),
+      leftBehind,
+      obstacle: replica.obstacle(),
       isReachable,
-      reports,
-      disowned,
+      reports: reports.latest,
+      disowned: reports.disowned,
       view: view(),
     });
-  };
 
   const closeCore = async (): Promise<void> => {
     leader.close();
@@ -175,38 +202,66 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     return index !== undefined && (await replica.appliedUpTo(index, READ_TIMEOUT_MS));
   };
 
-  let agent: Agent | undefined;
-  let isCaughtUp = false;
-  let isClosing = false;
-  const { node } = config;
+  /** The cluster was recovered without this peer: it takes no part any more, and its PostgreSQL is stopped. */
+  const leaveBehind = (by: PeerId, incarnation: number): void => {
+    if (leftBehind !== undefined) return;
+    leftBehind = { by, incarnation };
+    log.error(
+      { peer: by, incarnation },
+      'the cluster was recovered without this peer: it takes no part any more',
+    );
+    consensus.leaveForGood();
+    leader.setLeading(false);
+    changed();
+    standDown(incarnation);
+  };
+  const standDown = (incarnation: number): void => {
+    local?.standDown(incarnation, closing.signal).catch(options.onFatal);
+  };
+
+  const peers = createPeerHandlers({
+    cluster: config.cluster,
+    self,
+    consensus,
+    state: () => replica.state,
+    isReachable,
+  });
   try {
     transport = await startTransport({
       clusterId: config.cluster,
       self,
       listen: config.listen,
-      peers: config.peers.filter((peer) => peer.peer !== self),
+      advertised: addressOf(consensus.status().membership, self, config),
+      storeId: store.storeId,
+      features: FEATURES,
+      identity: identity(),
+      peers: peersFrom(consensus.status(), config),
+      membershipCodec,
       handlers: {
         onMessage: (from, message) => consensus.receive(from, message),
         onReport: (from, report) => {
           if (report.peer === from) takeReport(report);
         },
         onRefused: (detail) => log.warn(detail),
+        onHigherIncarnation: leaveBehind,
+        onSnapshotSent: (to, index, arrived) => consensus.snapshotSent(to, index, arrived),
       },
-      admin: adminHandlers({ status, watchers, replica, view }),
+      admin: adminHandlers({ status, watchers, replica, view, peers }),
       log,
     });
     if (node !== undefined) {
-      agent = await startLocalAgent({
+      local = await startLocalAgent({
         ...options,
         node,
         replica,
         health,
         onReport: (report) => {
           takeReport(report);
-          transport?.broadcastReport(report);
+          if (reports.mustBroadcast(report)) transport?.broadcastReport(report);
         },
         readThroughLeader,
       });
+      if (leftBehind !== undefined) standDown(leftBehind.incarnation);
     }
   } catch (error) {
     await closeCore();
@@ -221,10 +276,23 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     if (isGone) health.hostSaysGone(id);
     else health.hostSaysBack(id);
   };
+  let { peers: seenPeers } = replica.state;
+  let seenStores = storesOf(replica.state);
+  let isPastAhead = false;
   const follow = (state: ClusterState, events: readonly ClusterEvent[]): void => {
     sayEvents(log, state, events);
+    if (state.peers !== seenPeers) {
+      seenPeers = state.peers;
+      const stores = storesOf(state);
+      if (stores !== seenStores) identify();
+      seenStores = stores;
+    }
+    if (!isPastAhead && state.appliedIndex >= ahead.upTo) {
+      isPastAhead = true;
+      identify();
+    }
     health.setTargets(healthTargets(state));
-    if (node !== undefined && isCaughtUp) agent?.setDuty(ownDuty(state, node.name, self));
+    if (node !== undefined && isCaughtUp) local?.agent.setDuty(ownDuty(state, node.name, self));
     for (const known of state.nodes.values())
       if (known.peer !== self) tellHostWord(known.node, hostSaysGone(state, known));
     observer.reconcile();
@@ -235,43 +303,49 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   follow(replica.state, []);
   // What the log held long ago must not be obeyed while it is still being read: first one read through the leader.
   const catchUp = async (): Promise<void> => {
-    while (!isClosing && !(await readThroughLeader())) await delay(CATCH_UP_RETRY_MS);
-    isCaughtUp = true;
-    if (!isClosing) follow(replica.state, []);
+    while (!closing.signal.aborted && leftBehind === undefined) {
+      if ((await readThroughLeader()) && !closing.signal.aborted) {
+        isCaughtUp = true;
+        return follow(replica.state, []);
+      }
+      await delay(CATCH_UP_RETRY_MS, closing.signal);
+    }
   };
   catchUp().catch(options.onFatal);
   const quorumCheck = setInterval(() => {
+    const { voters } = consensus.status().membership;
     const count = voters.filter((voter) => voter === self || isReachable(voter)).length;
-    health.setQuorumReachable(count >= majority(voters.length));
+    health.setQuorumReachable(voters.length > 0 && count >= majority(voters.length));
   }, QUORUM_CHECK_MS);
 
   return {
     async close() {
-      isClosing = true;
+      closing.abort();
       clearInterval(quorumCheck);
-      await agent?.close();
+      await local?.agent.close();
       await closeCore();
     },
   };
 }
 
-/** Two peers whose files name the same node must not both carry out its duties: it is the one's that registered it. */
-function ownDuty(state: ClusterState, node: NodeId, self: PeerId): Duty {
-  const owner = state.nodes.get(node)?.peer;
-  if (owner === undefined || owner === self) return duties(state, node);
+/** Entries kept below a snapshot: a tenth of what it stands for, so that compaction is worth it. */
+const KEPT_SHARE = 10;
+
+function raftSettings(config: Config): RaftSettings {
   return {
-    kind: 'none',
-    reason: `node ${node} is managed by peer ${owner}, not ${self}; give each host's node a name of its own`,
+    ...DEFAULT_RAFT_SETTINGS,
+    heartbeatMs: config.timing.heartbeatIntervalMs,
+    electionMs: config.timing.electionTimeoutMs,
+    keptEntries: Math.min(
+      DEFAULT_RAFT_SETTINGS.keptEntries,
+      Math.floor(config.raft.snapshotEntries / KEPT_SHARE),
+    ),
   };
 }
 
-/** Reports of one agent may overtake each other; one of another run counts once the earlier run has fallen silent. */
-function isOlder(report: AgentReport, known: ReceivedReport): boolean {
-  if (report.startedAtMs === known.report.startedAtMs) return report.sequence < known.report.sequence;
-  return (
-    systemClock.monotonicMs() - known.receivedAtMs < PEER_REACHABLE_MS &&
-    report.startedAtMs < known.report.startedAtMs
-  );
+/** Which store each peer has registered with; everything else about a peer changes with each of its proposals. */
+function storesOf(state: ClusterState): string {
+  return [...state.peers.values()].map(({ peer, store }) => `${peer} ${store}`).join();
 }
 
 /** The log holds, at the present epoch, the word of the node's own host that all its processes are gone. */
@@ -288,109 +362,6 @@ function verdictOf(judgement: Judgement): Verdict {
   if (judgement.verdict === 'down' && judgement.evidence !== undefined)
     return { kind: 'down', evidence: judgement.evidence };
   return { kind: 'open' };
-}
-
-function adminHandlers(options: {
-  readonly status: () => StatusView;
-  readonly watchers: Set<() => void>;
-  readonly replica: Replica;
-  readonly view: () => View;
-}): AdminHandlers {
-  const { status, watchers, replica, view } = options;
-  return {
-    status,
-    watch(listener, signal) {
-      let timer: NodeJS.Timeout | undefined;
-      const notify = (): void => {
-        timer ??= setTimeout(() => {
-          timer = undefined;
-          listener(status());
-        }, WATCH_EVERY_MS);
-      };
-      listener(status());
-      watchers.add(notify);
-      signal.addEventListener('abort', () => {
-        watchers.delete(notify);
-        clearTimeout(timer);
-      });
-    },
-    failover: (request, signal) =>
-      switchOver({ request, state: () => replica.state, view, propose: replica.propose, signal }),
-    events({ group, limit }) {
-      const views = replica.state.events.map((event) => eventView(replica.state, event));
-      return views.filter((view) => group === undefined || view.group === group).slice(-limit);
-    },
-  };
-}
-
-async function startLocalAgent(
-  options: DaemonOptions & {
-    readonly node: NodeConfig;
-    readonly replica: Replica;
-    readonly health: Health;
-    readonly onReport: (report: AgentReport) => void;
-    readonly readThroughLeader: () => Promise<boolean>;
-  },
-): Promise<Agent> {
-  const { config, log, node, replica, health } = options;
-  const { replication, probe, superuser } = config.users;
-  if (replication === undefined) throw new Error('users.replication is missing: a peer with a node needs it');
-  const user = await findOsUser({ configured: node.osUser });
-  const paths = instancePaths(config.stateDirectory, node.name);
-  const postgresDirectory = join(config.stateDirectory, 'postgresql');
-  await makeDirectory(user, paths.passfileDirectory);
-  await makeDirectory(user, node.socketDirectory);
-  await makeDirectory(user, postgresDirectory);
-  const binaries = await findBinaries({
-    user,
-    binDirectory: node.binDirectory,
-    dataDirectory: node.dataDirectory,
-    privateDirectory: postgresDirectory,
-  });
-  log.info(
-    { version: binaries.version, directory: binaries.directory, source: binaries.source, user: user.name },
-    'PostgreSQL found',
-  );
-  const dutyNow = () => ownDuty(replica.state, node.name, config.peer);
-  return startAgent({
-    peer: config.peer,
-    registration: {
-      node: node.name,
-      group: node.group,
-      peer: config.peer,
-      host: node.host,
-      port: node.port,
-      priority: node.priority,
-    },
-    instance: {
-      node: node.name,
-      clusterName: config.cluster,
-      listenAddresses: isIP(node.host) === 0 ? ['*'] : [node.host],
-      port: node.port,
-      dataDirectory: node.dataDirectory,
-      socketDirectory: node.socketDirectory,
-      passfileDirectory: paths.passfileDirectory,
-      logFile: paths.logFile,
-      binaries,
-      user,
-      superuser: superuser.name,
-      replication,
-      probe,
-      parameters: node.parameters,
-      hbaLines: node.hba,
-    },
-    fence: await openFenceFile({ path: paths.fenceFile, cluster: config.cluster, node: node.name }),
-    timing: { ...DEFAULT_AGENT_TIMING, restartGraceMs: config.timing.restartGraceMs },
-    protections: options.protections ?? ALL_PROTECTIONS,
-    propose: (command) => replica.propose(command, AGENT_PROPOSAL_TIMEOUT_MS),
-    readDuty: async () => ((await options.readThroughLeader()) ? dutyNow() : undefined),
-    registered: () => replica.state.nodes.get(node.name),
-    group: () => replica.state.groups.get(node.group),
-    onReport: options.onReport,
-    onGone: () => health.localProcessesGone(node.name),
-    onBack: () => health.localProcessesBack(node.name),
-    log: (level, message, fields) => log[level]({ node: node.name, ...fields }, message),
-  });
 }
 
 function sayEvents(log: Logger, state: ClusterState, events: readonly ClusterEvent[]): void {

@@ -1,15 +1,18 @@
-// The elected leader's part: after every change and at least every 100 ms it asks `decide` what should be proposed, and
-// proposes it. It holds no state of its own but the time since when conditions have lasted; a new leader starts afresh.
+// The elected leader's part: after every change, and from time to time, it asks `decide` what should be proposed, and proposes
+// it. It holds no state of its own but the time since when conditions have lasted; a new leader starts afresh.
 import type { Clock } from '../base/clock.ts';
 import type { NodeId } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { ClusterState } from '../cluster/state.ts';
-import { type Memory, decide } from '../failover/decide.ts';
+import { type Decision, type Memory, decide } from '../failover/decide.ts';
 import type { FailoverSettings, View } from '../failover/view.ts';
 import type { ProposalOutcome } from './replica.ts';
 
+/** While something lasts that may have to be acted on. */
 const DECIDE_EVERY_MS = 100;
+/** While all is well. */
+const CALM_EVERY_MS = 250;
 const PROPOSAL_TIMEOUT_MS = 2000;
 
 export interface ReceivedReport {
@@ -38,7 +41,9 @@ export function startLeader(options: {
   let memory: Memory = new Map();
   const underWay = new Set<string>();
 
+  let timer: NodeJS.Timeout | undefined;
   const consider = (): void => {
+    clearTimeout(timer);
     if (!isLeading) return;
     const view: View = {
       nowMs: options.clock.monotonicMs(),
@@ -48,6 +53,7 @@ export function startLeader(options: {
     const decision = decide(options.state(), view, memory);
     memory = decision.memory;
     for (const command of decision.commands) submit(command).catch(options.onFailed);
+    timer = setTimeout(consider, nextLookMs(decision, view));
   };
 
   const submit = async (command: Command): Promise<void> => {
@@ -59,7 +65,6 @@ export function startLeader(options: {
     if (outcome.kind === 'refused') options.onRefused(command, outcome.reason);
   };
 
-  const timer = setInterval(consider, DECIDE_EVERY_MS);
   return {
     consider,
     setLeading(now) {
@@ -67,6 +72,20 @@ export function startLeader(options: {
       isLeading = now;
       consider();
     },
-    close: () => clearInterval(timer),
+    close() {
+      isLeading = false;
+      clearTimeout(timer);
+    },
   };
+}
+
+/** When to look again: soon while something is under way, and no later than the moment at which a report grows old. */
+export function nextLookMs(decision: Decision, view: View): number {
+  if (decision.commands.length > 0 || decision.memory.size > 0) return DECIDE_EVERY_MS;
+  let nextMs = CALM_EVERY_MS;
+  for (const { receivedAtMs } of view.reports.values()) {
+    const leftMs = receivedAtMs + view.settings.reportFreshMs - view.nowMs;
+    if (leftMs >= 0) nextMs = Math.min(nextMs, leftMs + 1);
+  }
+  return nextMs;
 }

@@ -64,7 +64,7 @@ export function missingCommand(
 ): Command | undefined {
   const node = state.nodes.get(id);
   const group = node === undefined ? undefined : state.groups.get(node.group);
-  if (node === undefined || group === undefined || !state.voters.includes(self)) return undefined;
+  if (node === undefined || group === undefined || !state.membership.voters.includes(self)) return undefined;
   const standing = node.subjectiveDown.find((entry) => entry.peer === self);
   const { epoch } = group;
   switch (verdict.kind) {

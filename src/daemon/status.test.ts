@@ -22,7 +22,37 @@ import {
 } from '../cluster/testing/example.ts';
 import { ALL_WELL, type SeenNodes, reportOf, viewOf } from '../failover/testing/view.ts';
 import type { StatusView } from '../transport/types.ts';
+import type { Membership } from '../raft/types.ts';
+import type { ConsensusStatus } from './consensus.ts';
 import { type StatusOptions, buildStatus } from './status.ts';
+
+const MEMBERSHIP: Membership = {
+  voters: [P1, P2, P3],
+  learners: [],
+  addresses: new Map([P1, P2, P3].map((peer, place) => [peer, `host${place}:7000`])),
+  incarnation: 1,
+};
+
+const LEADER: ConsensusStatus = {
+  role: 'leader',
+  term: term(3),
+  leader: P1,
+  commitIndex: logIndex(40),
+  lastIndex: logIndex(40),
+  snapshotIndex: logIndex(20),
+  membership: MEMBERSHIP,
+  committed: { membership: MEMBERSHIP, index: logIndex(20) },
+  pending: [],
+  isDiskStalled: false,
+  matchIndex: (peer) => (peer === P2 ? logIndex(39) : undefined),
+};
+
+const LEADERLESS: ConsensusStatus = {
+  ...LEADER,
+  role: 'follower',
+  leader: undefined,
+  matchIndex: () => undefined,
+};
 
 function statusOf(log: Log, seen: SeenNodes = ALL_WELL, more: Partial<StatusOptions> = {}): StatusView {
   const view = viewOf(log, 10_000, seen);
@@ -32,14 +62,10 @@ function statusOf(log: Log, seen: SeenNodes = ALL_WELL, more: Partial<StatusOpti
     atMs: 5,
     nowMs: 10_000,
     state: log.state,
-    consensus: {
-      role: 'leader',
-      term: term(3),
-      leader: P1,
-      commitIndex: logIndex(40),
-      matchIndex: (peer) => (peer === P2 ? logIndex(39) : undefined),
-    },
-    peers: [P1, P2, P3].map((peer, place) => ({ peer, host: `host${place}`, port: 7000 })),
+    consensus: LEADER,
+    ownAddress: 'host0:7000',
+    leftBehind: undefined,
+    obstacle: undefined,
     isReachable: (peer) => peer !== P3,
     reports: view.reports,
     disowned: new Map(),
@@ -78,19 +104,19 @@ test('a healthy group', () => {
   ]);
 });
 
+test('learners and a later incarnation are shown', () => {
+  const membership = { ...MEMBERSHIP, voters: [P1, P2], learners: [P3], incarnation: 2 };
+  const status = statusOf(running(), ALL_WELL, { consensus: { ...LEADER, membership } });
+  expect(status).toMatchObject({ incarnation: 2, peers: [{}, {}, { peer: 'p3', kind: 'learner' }] });
+});
+
 test('the peers as far as this one knows', () => {
-  expect(statusOf(running()).peers).toEqual([
-    { peer: 'p1', address: 'host0:7000', role: 'leader', reachable: true, matchIndex: 40 },
-    { peer: 'p2', address: 'host1:7000', role: 'follower', reachable: true, matchIndex: 39 },
+  expect(statusOf(running()).peers).toMatchObject([
+    { peer: 'p1', kind: 'voter', address: 'host0:7000', role: 'leader', reachable: true, matchIndex: 40 },
+    { peer: 'p2', kind: 'voter', address: 'host1:7000', role: 'follower', reachable: true, matchIndex: 39 },
     { peer: 'p3', address: 'host2:7000', role: 'unknown', reachable: false, matchIndex: undefined },
   ]);
-  const lost = {
-    role: 'candidate' as const,
-    term: term(3),
-    leader: undefined,
-    commitIndex: logIndex(40),
-    matchIndex: () => undefined,
-  };
+  const lost = { ...LEADERLESS, role: 'candidate' as const };
   expect(statusOf(running(), ALL_WELL, { consensus: lost }).peers.map((peer) => peer.role)).toEqual([
     'candidate',
     'unknown',
@@ -151,17 +177,50 @@ test('a pending change is shown beside the rule', () => {
 describe('warns', () => {
   const warnings = (log: Log, seen?: SeenNodes, more?: Partial<StatusOptions>) =>
     statusOf(log, seen, more).warnings.join('\n');
-  const leaderless = {
-    role: 'follower' as const,
-    term: term(3),
-    leader: undefined,
-    commitIndex: logIndex(40),
-    matchIndex: () => undefined,
-  };
-
   test('that there is no Raft leader', () => {
-    expect(warnings(running(), ALL_WELL, { consensus: leaderless })).toMatch(
+    expect(warnings(running(), ALL_WELL, { consensus: LEADERLESS })).toMatch(
       /no Raft leader: PostgreSQL goes on/,
+    );
+  });
+
+  test('that the cluster was recovered without this peer, and of nothing else', () => {
+    const leftBehind = { by: P3, incarnation: 2 };
+    const status = statusOf(running(), {}, { leftBehind });
+    expect(status.leader).toBeUndefined();
+    expect(status.warnings).toEqual([
+      expect.stringMatching(
+        /recovered without peer p1: p3 is at incarnation 2, this peer at 1\. .*its PostgreSQL is stopped.*join: true/,
+      ),
+    ]);
+  });
+
+  test('a peer that is not a member yet, and shows it alone', () => {
+    const nobody: Membership = { voters: [], learners: [], addresses: new Map(), incarnation: 0 };
+    const status = statusOf(newLog(), {}, { consensus: { ...LEADERLESS, membership: nobody } });
+    expect(status.warnings).toEqual([
+      'peer p1 is not a member yet: run sentinelctl peer add p1 host0:7000 against a peer that is',
+    ]);
+    expect(status).toMatchObject({
+      incarnation: 0,
+      peers: [{ peer: 'p1', kind: 'joining', address: 'host0:7000', reachable: true }],
+    });
+  });
+
+  test('a peer that was removed', () => {
+    const membership = { ...MEMBERSHIP, voters: [P2, P3] };
+    const status = statusOf(running(), {}, { consensus: { ...LEADERLESS, membership } });
+    expect(status.warnings.join()).toMatch(/^peer p1 was removed from the cluster/);
+    expect(status.peers.map(({ peer }) => peer)).toEqual(['p1', 'p2', 'p3']);
+  });
+
+  test('of what keeps this peer from proposing anything', () => {
+    const obstacle = 'peer p1 comes with another Raft store';
+    expect(warnings(running(), ALL_WELL, { obstacle })).toBe(obstacle);
+  });
+
+  test('that the disk of the log does not answer', () => {
+    expect(warnings(running(), ALL_WELL, { consensus: { ...LEADER, isDiskStalled: true } })).toMatch(
+      /the disk of peer p1 does not answer/,
     );
   });
 

@@ -7,13 +7,16 @@ import type { AgentReport } from '../cluster/report.ts';
 import { type ClusterState, type GroupState, type NodeState, nodesOfGroup } from '../cluster/state.ts';
 import { failoverObstacle } from '../failover/decide.ts';
 import type { View } from '../failover/view.ts';
-import type { GroupView, NodeView, PeerAddress, PeerView, StatusView } from '../transport/types.ts';
+import type { GroupView, NodeView, PeerView, StatusView } from '../transport/types.ts';
 import type { ConsensusStatus } from './consensus.ts';
 import { nodeOfMember, ruleText } from './event-text.ts';
 import type { ReceivedReport } from './leader.ts';
+import { peerList, roleOf } from './peer-list.ts';
 
 const REPORT_SHOWN_MS = 3000;
 const DISTANT_BYTES = 64 << 20;
+const COME_BACK =
+  'To have it take part again: stop it, delete the folder raft in its state directory, set join: true in its configuration, start it, and add it with sentinelctl peer add';
 
 export interface StatusOptions {
   readonly cluster: string;
@@ -22,7 +25,12 @@ export interface StatusOptions {
   readonly nowMs: number;
   readonly state: ClusterState;
   readonly consensus: ConsensusStatus;
-  readonly peers: readonly PeerAddress[];
+  /** Where the configuration has this peer: all that is known of a peer that no membership names. */
+  readonly ownAddress: string;
+  /** The cluster went on without this peer. */
+  readonly leftBehind: { readonly by: PeerId; readonly incarnation: number } | undefined;
+  /** Why this peer can propose nothing. */
+  readonly obstacle: string | undefined;
   readonly isReachable: (peer: PeerId) => boolean;
   readonly reports: ReadonlyMap<NodeId, ReceivedReport>;
   /** Of peers whose node has the name of another peer's. */
@@ -36,35 +44,64 @@ export function buildStatus(options: StatusOptions): StatusView {
     cluster: options.cluster,
     answeredBy: options.self,
     atMs: options.atMs,
-    leader: consensus.leader,
+    leader: options.leftBehind === undefined ? consensus.leader : undefined,
     term: consensus.term,
     commitIndex: consensus.commitIndex,
     appliedIndex: state.appliedIndex,
-    peers: options.peers.map((peer) => peerView(options, peer)),
+    incarnation: consensus.membership.incarnation,
+    peers: peerViews(options),
     groups: [...state.groups.values()].map((group) => groupView(options, group)),
     warnings: [...warnings(options)],
   };
 }
 
-function peerView(options: StatusOptions, peer: PeerAddress): PeerView {
-  const { consensus, self } = options;
-  const isSelf = peer.peer === self;
-  const reachable = isSelf || options.isReachable(peer.peer);
-  const ownRole =
-    consensus.role === 'leader' ? 'leader' : consensus.role === 'follower' ? 'follower' : 'candidate';
-  const otherRole =
-    consensus.leader === peer.peer
-      ? 'leader'
-      : reachable && consensus.leader !== undefined
-        ? 'follower'
-        : 'unknown';
-  return {
-    peer: peer.peer,
-    address: formatEndpoint(peer),
-    role: isSelf ? ownRole : otherRole,
-    reachable,
-    matchIndex: isSelf ? consensus.commitIndex : consensus.matchIndex(peer.peer),
-  };
+/** In the order of their names. A peer that no membership names shows itself alone. */
+function peerViews(options: StatusOptions): PeerView[] {
+  const { consensus, self, state } = options;
+  const { incarnation } = consensus.membership;
+  const { peers } = peerList({
+    ...options,
+    consensus: { status: () => consensus },
+    state: () => state,
+  });
+  const members = peers.map(
+    ({
+      peer,
+      address,
+      kind,
+      role,
+      reachable,
+      matchIndex,
+      lagEntries,
+      snapshotIndex,
+      features,
+    }): PeerView => ({
+      peer,
+      address,
+      kind,
+      role,
+      reachable,
+      matchIndex,
+      lagEntries,
+      snapshotIndex,
+      features,
+      incarnation,
+    }),
+  );
+  if (members.some(({ peer }) => peer === self))
+    return members.toSorted((a, b) => (a.peer < b.peer ? -1 : 1));
+  return [
+    {
+      peer: self,
+      address: options.ownAddress,
+      kind: 'joining',
+      role: roleOf(consensus, self, true, true),
+      reachable: true,
+      matchIndex: consensus.lastIndex,
+      incarnation,
+    },
+    ...members,
+  ];
 }
 
 function groupView(options: StatusOptions, group: GroupState): GroupView {
@@ -132,6 +169,23 @@ function liveReport(options: StatusOptions, node: NodeId): AgentReport | undefin
 
 function* warnings(options: StatusOptions): Iterable<string> {
   const { state } = options;
+  const { membership } = options.consensus;
+  if (options.leftBehind !== undefined) {
+    const { by, incarnation } = options.leftBehind;
+    yield `the cluster was recovered without peer ${options.self}: ${by} is at incarnation ${incarnation}, this peer at ${membership.incarnation}. It takes no part any more and its PostgreSQL is stopped. ${COME_BACK}`;
+    return;
+  }
+  if (membership.incarnation === 0) {
+    yield `peer ${options.self} is not a member yet: run sentinelctl peer add ${options.self} ${options.ownAddress} against a peer that is`;
+    return;
+  }
+  if (!isMember(options.consensus, options.self)) {
+    yield `peer ${options.self} was removed from the cluster. ${COME_BACK}`;
+    return;
+  }
+  if (options.obstacle !== undefined) yield options.obstacle;
+  if (options.consensus.isDiskStalled)
+    yield `the disk of peer ${options.self} does not answer: it neither leads nor votes until it does`;
   if (options.consensus.leader === undefined) {
     yield 'no Raft leader: PostgreSQL goes on, but nothing can fail over until a majority of the peers is back';
   }
@@ -170,6 +224,11 @@ function* warnings(options: StatusOptions): Iterable<string> {
     if (liveReport(options, report.node) !== undefined && !state.nodes.has(report.node))
       yield `${report.node} (peer ${report.peer}) is not registered: ${report.message ?? report.condition}`;
   }
+}
+
+function isMember(consensus: ConsensusStatus, peer: PeerId): boolean {
+  const { voters, learners } = consensus.membership;
+  return voters.includes(peer) || learners.includes(peer);
 }
 
 function isShown(options: StatusOptions, entry: ReceivedReport): boolean {

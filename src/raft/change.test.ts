@@ -117,6 +117,24 @@ describe('a membership change', () => {
     expect(change(leader, wanted)).toEqual([refused(reason)]);
   });
 
+  test('promotes nobody that does not answer, or with whom too few would', () => {
+    const leader = settledLeader({ voters: [P1], learners: [P4] });
+    leader.persist();
+    acknowledges(leader, P4, 1);
+    leader.wait(leader.raft.settings.electionMs);
+    expect(change(leader, { kind: 'promote', peer: P4 })).toEqual([refused('no-contact')]);
+    acknowledges(leader, P4, 1);
+    expect(change(leader, { kind: 'promote', peer: P4 })).not.toContainEqual(refused('no-contact'));
+
+    const three = settledLeader({ learners: [P4] });
+    acknowledges(three, P4, 1);
+    three.wait(three.raft.settings.electionMs - 1);
+    acknowledges(three, P4, 1);
+    three.wait(1);
+    // P2 and P3 are silent: two of four would never commit the entry that makes them four.
+    expect(change(three, { kind: 'promote', peer: P4 })).toEqual([refused('no-contact')]);
+  });
+
   test('never removes the last voter, but may remove its learners', () => {
     const leader = settledLeader({ voters: [P1], learners: [P4] });
     expect(change(leader, { kind: 'remove', peer: P1 })).toEqual([refused('last-voter')]);

@@ -2,10 +2,12 @@
 // Must never begin a change before the leader has committed an entry of its own term (the bug of 2015), nor while an earlier
 // one is not committed, nor one by which two disjoint majorities could exist.
 import { logIndex } from '../base/ids.ts';
+import type { PeerId } from '../base/ids.ts';
 import { hasCommittedInTerm } from './commit.ts';
 import { appendEntry, lastIndex } from './log.ts';
 import { isChangePending, noteAppended, othersOf } from './membership.ts';
 import { createProgress } from './progress.ts';
+import { majority } from './quorum.ts';
 import type { Leading, Raft } from './state.ts';
 import type { ChangeRefusal, Entry, Membership, MembershipChange } from './types.ts';
 
@@ -58,7 +60,14 @@ function unfitness(raft: Raft, leading: Leading, change: MembershipChange): Chan
       if (isVoter) return 'already-member';
       if (!isLearner) return 'unknown-peer';
       const isBehind = (leading.progress.get(change.peer)?.match ?? 0) < raft.commitIndex;
-      return isBehind ? 'learner-behind' : undefined;
+      if (isBehind) return 'learner-behind';
+      if (
+        isInContact(raft, leading, change.peer) &&
+        isQuorumInContact(raft, leading, [...voters, change.peer])
+      )
+        return undefined;
+      // mark: change-refused-no-contact
+      return 'no-contact';
     }
     case 'remove':
       if (!isVoter && !isLearner) return 'unknown-peer';
@@ -66,6 +75,17 @@ function unfitness(raft: Raft, leading: Leading, change: MembershipChange): Chan
     case 'move':
       return isVoter || isLearner ? undefined : 'unknown-peer';
   }
+}
+
+/** The peer answered within the last election timeout. */
+function isInContact(raft: Raft, leading: Leading, peer: PeerId): boolean {
+  const heardAtMs = leading.progress.get(peer)?.activeAtMs ?? Number.NEGATIVE_INFINITY;
+  return peer === raft.self || raft.nowMs - heardAtMs < raft.settings.electionMs;
+}
+
+/** The entry that adds a voter needs the majority that counts it: without one the leader would have to step down, for good. */
+function isQuorumInContact(raft: Raft, leading: Leading, voters: readonly PeerId[]): boolean {
+  return voters.filter((voter) => isInContact(raft, leading, voter)).length >= majority(voters.length);
 }
 
 function changed(membership: Membership, change: MembershipChange): Membership {

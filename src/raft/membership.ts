@@ -47,6 +47,25 @@ export function membershipAt(raft: Raft, index: LogIndex): Membership {
   return raft.configs.findLast((config) => config.index <= index)?.membership ?? oldestMembership(raft);
 }
 
+/** The latest membership that is known to be committed, and the index that it is known from. */
+export function committedMembership(raft: Raft): {
+  readonly membership: Membership;
+  readonly index: LogIndex;
+} {
+  const config = raft.configs.findLast(({ index }) => index <= raft.commitIndex);
+  const snapshotIndex = raft.snapshot?.index ?? INDEX_ZERO;
+  if (config === undefined) return { membership: oldestMembership(raft), index: snapshotIndex };
+  return {
+    membership: config.membership,
+    index: config.index > snapshotIndex ? config.index : snapshotIndex,
+  };
+}
+
+/** Memberships in the log that may still be truncated, oldest first. */
+export function pendingMemberships(raft: Raft): readonly Membership[] {
+  return raft.configs.filter(({ index }) => index > raft.commitIndex).map(({ membership }) => membership);
+}
+
 /** What was in force before the pending change. */
 export function previousMembership(raft: Raft): Membership {
   return raft.configs.at(-2)?.membership ?? oldestMembership(raft);

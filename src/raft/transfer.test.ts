@@ -23,6 +23,15 @@ describe('a transfer', () => {
     expect([leader.raft.role, leader.raft.leading?.transfer]).toEqual(['leader', undefined]);
   });
 
+  test('asked for again keeps its deadline, so that proposals are not refused for ever', () => {
+    const leader = leaderUnderTest();
+    leader.step({ kind: 'transfer', to: P2 });
+    const deadlineMs = leader.raft.leading?.transfer?.deadlineMs;
+    leader.wait(100);
+    leader.step({ kind: 'transfer', to: P2 });
+    expect(leader.raft.leading?.transfer?.deadlineMs).toBe(deadlineMs);
+  });
+
   test('goes to another voter only, from a leader only', () => {
     const leader = leaderUnderTest({ learners: [P4] });
     for (const to of [P1, P4]) {

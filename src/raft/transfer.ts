@@ -6,9 +6,13 @@ import { lastIndex } from './log.ts';
 import { isVoter } from './membership.ts';
 import type { Leading, Raft } from './state.ts';
 
-/** Begins a transfer. Only a leader can, and only to another voter; anything else is ignored, for it has no effect. */
+/**
+ * Begins a transfer. Only a leader can, and only to another voter; anything else is ignored, for it has no effect. One that is
+ * under way to the same peer keeps its deadline: asking again and again must not refuse proposals for ever.
+ */
 export function onTransfer(raft: Raft, to: PeerId): void {
   if (raft.leading === undefined || to === raft.self || !isVoter(raft, to)) return;
+  if (raft.leading.transfer?.to === to) return;
   raft.leading.transfer = { to, deadlineMs: raft.nowMs + raft.settings.electionMs, timeoutNowSent: false };
 }
 

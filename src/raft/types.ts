@@ -44,6 +44,8 @@ export type ChangeRefusal =
   | 'already-member'
   /** To be promoted: a learner that has not received what is committed. */
   | 'learner-behind'
+  /** To be promoted: a learner that does not answer, or too few of those that would be voters then do. */
+  | 'no-contact'
   | 'last-voter';
 
 /** How configuration entries and snapshots write a {@link Membership}; given by the shell, since formats live elsewhere. */

@@ -1,9 +1,19 @@
 // The views of the admin service to their wire form and back (proto/pg_sentinel/v1/admin.proto).
 // For people: a word of a later version is shown as it is or as unknown, and never an error.
-import { create } from '@bufbuild/protobuf';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { unreachable } from '../base/assert.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
-import type { EventView, FailoverOutcome, GroupView, NodeView, PeerView, StatusView } from './types.ts';
+import type {
+  EventView,
+  FailoverOutcome,
+  GroupView,
+  NodeView,
+  PeerChangeOutcome,
+  PeerListEntry,
+  PeerListView,
+  PeerView,
+  StatusView,
+} from './types.ts';
 
 export function encodeStatus(status: StatusView): pb.StatusView {
   return create(pb.StatusViewSchema, {
@@ -12,7 +22,14 @@ export function encodeStatus(status: StatusView): pb.StatusView {
     term: whole(status.term),
     commitIndex: whole(status.commitIndex),
     appliedIndex: whole(status.appliedIndex),
-    peers: status.peers.map((peer) => ({ ...peer, matchIndex: optionalWhole(peer.matchIndex) })),
+    incarnation: optionalWhole(status.incarnation),
+    peers: status.peers.map((peer) => ({
+      ...peer,
+      matchIndex: optionalWhole(peer.matchIndex),
+      incarnation: optionalWhole(peer.incarnation),
+      snapshotIndex: optionalWhole(peer.snapshotIndex),
+      lagEntries: optionalWhole(peer.lagEntries),
+    })),
     groups: status.groups.map((group) => ({
       ...group,
       epoch: whole(group.epoch),
@@ -33,6 +50,7 @@ export function decodeStatus(status: pb.StatusView): StatusView {
     atMs: Number(status.atMs),
     leader: status.leader,
     term: Number(status.term),
+    incarnation: optionalNumber(status.incarnation),
     commitIndex: Number(status.commitIndex),
     appliedIndex: Number(status.appliedIndex),
     peers: status.peers.map(decodePeer),
@@ -89,6 +107,84 @@ export function decodeOutcome(response: pb.FailoverResponse): FailoverOutcome | 
   }
 }
 
+export function encodePeerList(list: PeerListView): pb.PeerListResponse {
+  return create(pb.PeerListResponseSchema, {
+    ...list,
+    incarnation: whole(list.incarnation),
+    peers: list.peers.map((peer) => ({
+      ...peer,
+      matchIndex: optionalWhole(peer.matchIndex),
+      lagEntries: optionalWhole(peer.lagEntries),
+      snapshotIndex: optionalWhole(peer.snapshotIndex),
+    })),
+  });
+}
+
+export function decodePeerList(list: pb.PeerListResponse): PeerListView {
+  return {
+    cluster: list.cluster,
+    incarnation: Number(list.incarnation),
+    featureLevel: list.featureLevel,
+    leader: list.leader,
+    peers: list.peers.map(decodePeerListEntry),
+  };
+}
+
+function decodePeerListEntry(entry: pb.PeerListEntry): PeerListEntry {
+  return {
+    peer: entry.peer,
+    address: entry.address,
+    // A kind of a later version is none that votes as far as this one knows.
+    kind: oneOf(MEMBER_KINDS, entry.kind) ?? 'learner',
+    role: oneOf(PEER_ROLES, entry.role) ?? 'unknown',
+    reachable: entry.reachable,
+    matchIndex: optionalNumber(entry.matchIndex),
+    lagEntries: optionalNumber(entry.lagEntries),
+    snapshotIndex: optionalNumber(entry.snapshotIndex),
+    features: entry.features,
+    session: entry.session,
+  };
+}
+
+export function encodePeerChange(
+  outcome: PeerChangeOutcome,
+): MessageInitShape<typeof pb.PeerChangeOutcomeSchema> {
+  switch (outcome.kind) {
+    case 'done':
+      return { outcome: { case: 'done', value: { detail: outcome.detail } } };
+    case 'refused':
+      return { outcome: { case: 'refused', value: { reason: outcome.reason } } };
+    case 'not-leader': {
+      const { leader } = outcome;
+      const value = leader === undefined ? {} : { leader: leader.peer, address: leader.address };
+      return { outcome: { case: 'notLeader', value } };
+    }
+    default:
+      return unreachable(outcome);
+  }
+}
+
+/** `undefined` for an outcome of a later version. */
+export function decodePeerChange(wire: pb.PeerChangeOutcome | undefined): PeerChangeOutcome | undefined {
+  if (wire === undefined) return undefined;
+  const { case: kind, value } = wire.outcome;
+  switch (kind) {
+    case 'done':
+      return { kind: 'done', detail: value.detail };
+    case 'refused':
+      return { kind: 'refused', reason: value.reason };
+    case 'notLeader': {
+      const { leader: peer, address } = value;
+      const leader = peer === undefined || address === undefined ? undefined : { peer, address };
+      return { kind: 'not-leader', leader };
+    }
+    case undefined:
+      return undefined;
+    default:
+      return unreachable(kind);
+  }
+}
+
 function decodePeer(peer: pb.PeerView): PeerView {
   return {
     peer: peer.peer,
@@ -96,6 +192,11 @@ function decodePeer(peer: pb.PeerView): PeerView {
     role: oneOf(PEER_ROLES, peer.role) ?? 'unknown',
     reachable: peer.reachable,
     matchIndex: optionalNumber(peer.matchIndex),
+    kind: oneOf(PEER_KINDS, peer.kind ?? ''),
+    incarnation: optionalNumber(peer.incarnation),
+    features: peer.features,
+    snapshotIndex: optionalNumber(peer.snapshotIndex),
+    lagEntries: optionalNumber(peer.lagEntries),
   };
 }
 
@@ -130,6 +231,8 @@ function decodeNode(node: pb.NodeView): NodeView {
 }
 
 const PEER_ROLES = ['leader', 'follower', 'candidate', 'unknown'] as const;
+const MEMBER_KINDS = ['voter', 'learner'] as const;
+const PEER_KINDS = [...MEMBER_KINDS, 'joining'] as const;
 const NODE_ROLES = ['primary', 'standby', 'none'] as const;
 
 function oneOf<T extends string>(words: readonly T[], text: string): T | undefined {

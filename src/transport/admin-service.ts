@@ -23,6 +23,7 @@ import {
   WatchResponseSchema,
 } from '../gen/pg_sentinel/v1/admin_pb.ts';
 import { encodeEvent, encodeOutcome, encodeStatus } from './admin-codec.ts';
+import { type Lifetime, messageOf, peerImplementation } from './admin-peer-service.ts';
 import type { AdminHandlers, StatusView } from './types.ts';
 
 export interface AdminService {
@@ -38,8 +39,7 @@ export function createAdminService(handlers: AdminHandlers): AdminService {
   const underWay = new Set<AbortController>();
   let watcherCount = 0;
 
-  /** Aborts when the caller goes away or the service closes. Call `done` when the work is over. */
-  function lifetime(call: { on(event: 'cancelled', listener: () => void): unknown }) {
+  function lifetime(call: { on(event: 'cancelled', listener: () => void): unknown }): Lifetime {
     const controller = new AbortController();
     underWay.add(controller);
     const abort = (): void => controller.abort();
@@ -83,6 +83,8 @@ export function createAdminService(handlers: AdminHandlers): AdminService {
           )
           .finally(done);
       },
+
+      ...peerImplementation(handlers.peers, lifetime),
 
       watch(call: ServerWritableStream<WatchRequest, WatchResponse>) {
         call.on('error', () => undefined);
@@ -135,8 +137,4 @@ function watchLatest(
     if (writing) waiting = view;
     else write(view);
   }, signal);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

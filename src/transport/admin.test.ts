@@ -5,7 +5,8 @@ import { until } from '../base/clock.ts';
 import { nodeId } from '../base/ids.ts';
 import { type AdminClient, AdminError, connectAdmin } from './admin-client.ts';
 import { WATCHER_COUNT_MAX } from './admin-service.ts';
-import { freePort, QUIET_ADMIN, startTestPeer, STATUS } from './testing/peers.ts';
+import { freePort } from './testing/free-ports.ts';
+import { QUIET_ADMIN, startTestPeer, STATUS } from './testing/peers.ts';
 import type { AdminHandlers, EventView, StatusView } from './types.ts';
 
 const open = new Set<{ close(): Promise<void> | void }>();

@@ -1,12 +1,14 @@
 // Who is calling: what the sender of a link says about itself in the metadata of the call, and whether the receiver takes
-// it. Must never accept a peer of another cluster, a stranger, or somebody who meant another peer.
+// it. Must never accept a peer of another cluster or incarnation, a stranger, a replaced disk, or somebody who meant
+// another peer. Pure but for reading and writing metadata.
 import { Metadata } from '@grpc/grpc-js';
 import { isName, type PeerId } from '../base/ids.ts';
+import { METADATA_BYTES_MAX, metadataBytes, parseTarget } from './grpc-adapter.ts';
 
 /** Raised when the messages change in a way that a peer of an older version would misread. */
-export const WIRE_VERSION = 1;
+export const WIRE_VERSION = 2;
 /** The oldest version this one still talks to. */
-export const WIRE_VERSION_MIN = 1;
+export const WIRE_VERSION_MIN = 2;
 
 export interface Hello {
   readonly cluster: string;
@@ -14,6 +16,16 @@ export interface Hello {
   readonly to: string;
   /** Differs for every start of the process: two processes under one name are told apart by it. */
   readonly run: string;
+  /** Where the sender is reached, `host:port`: a receiver that was told nothing yet answers there. */
+  readonly address: string;
+  /** Id of the sender's Raft store. */
+  readonly store: string;
+  /** Of the sender's membership; 0: it was told of none yet. */
+  readonly incarnation: number;
+  /** Log index of the sender's membership; 0: its initial one. */
+  readonly membershipIndex: number;
+  /** Highest feature level of the sender's version. */
+  readonly features: number;
   readonly wireVersion: number;
   readonly wireVersionMin: number;
 }
@@ -22,13 +34,38 @@ export interface Hello {
 export interface Identity {
   readonly clusterId: string;
   readonly self: PeerId;
-  readonly peers: ReadonlySet<PeerId>;
+  readonly incarnation: number;
+  readonly membershipIndex: number;
+  readonly members: ReadonlySet<PeerId>;
+  /** The stores that the log has registered for a peer: more than one only while it is not known which of them is committed. */
+  readonly storeIds: ReadonlyMap<PeerId, ReadonlySet<string>>;
 }
 
 export type Verdict =
-  | { readonly kind: 'accepted'; readonly from: PeerId; readonly run: string }
-  /** `key` is the same for the same peer and reason, so that it is reported once. */
-  | { readonly kind: 'refused'; readonly key: string; readonly reason: string };
+  | { readonly kind: 'accepted'; readonly from: PeerId }
+  | Refusal
+  /** Of this cluster, but a later incarnation than ours: also refused, and the daemon must know. */
+  | (Omit<Refusal, 'kind'> & {
+      readonly kind: 'ahead';
+      readonly from: PeerId;
+      readonly incarnation: number;
+    });
+
+export interface Refusal {
+  readonly kind: 'refused';
+  /** The same for the same peer and reason, so that it is reported once. */
+  readonly key: string;
+  readonly reason: string;
+}
+
+/** Who refused: in the trailers of a refusal, so that the refused one learns of a later incarnation. */
+export interface Refuser {
+  readonly cluster: string;
+  readonly from: string;
+  readonly incarnation: number;
+}
+
+const ID_LENGTH_MAX = 64;
 
 export function helloMetadata(hello: Hello): Metadata {
   const metadata = new Metadata();
@@ -36,31 +73,65 @@ export function helloMetadata(hello: Hello): Metadata {
   metadata.set('pgs-from', hello.from);
   metadata.set('pgs-to', hello.to);
   metadata.set('pgs-run', hello.run);
+  metadata.set('pgs-address', hello.address);
+  metadata.set('pgs-store', hello.store);
+  metadata.set('pgs-incarnation', String(hello.incarnation));
+  metadata.set('pgs-membership', String(hello.membershipIndex));
+  metadata.set('pgs-features', String(hello.features));
   metadata.set('pgs-wire', String(hello.wireVersion));
   metadata.set('pgs-wire-min', String(hello.wireVersionMin));
   return metadata;
 }
 
-/** Missing or unreadable parts become empty strings and NaN, which {@link judgeHello} refuses. */
-export function readHello(metadata: Metadata): Hello {
-  const get = (key: string): string => String(metadata.get(key)[0] ?? '');
+/**
+ * Missing or unreadable parts become empty strings and NaN, which {@link judgeHello} refuses. Undefined where there is more
+ * metadata than {@link METADATA_BYTES_MAX}.
+ */
+export function readHello(metadata: Metadata): Hello | undefined {
+  if (metadataBytes(metadata) > METADATA_BYTES_MAX) return undefined;
   return {
-    cluster: get('pgs-cluster'),
-    from: get('pgs-from'),
-    to: get('pgs-to'),
-    run: get('pgs-run'),
-    wireVersion: Number.parseInt(get('pgs-wire'), 10),
-    wireVersionMin: Number.parseInt(get('pgs-wire-min'), 10),
+    cluster: text(metadata, 'pgs-cluster'),
+    from: text(metadata, 'pgs-from'),
+    to: text(metadata, 'pgs-to'),
+    run: text(metadata, 'pgs-run'),
+    address: text(metadata, 'pgs-address'),
+    store: text(metadata, 'pgs-store'),
+    incarnation: number(metadata, 'pgs-incarnation'),
+    membershipIndex: number(metadata, 'pgs-membership'),
+    features: number(metadata, 'pgs-features'),
+    wireVersion: number(metadata, 'pgs-wire'),
+    wireVersionMin: number(metadata, 'pgs-wire-min'),
+  };
+}
+
+export function refuserMetadata(identity: Identity): Metadata {
+  const metadata = new Metadata();
+  metadata.set('pgs-cluster', identity.clusterId);
+  metadata.set('pgs-from', identity.self);
+  metadata.set('pgs-incarnation', String(identity.incarnation));
+  return metadata;
+}
+
+export function readRefuser(metadata: Metadata): Refuser {
+  return {
+    cluster: text(metadata, 'pgs-cluster'),
+    from: text(metadata, 'pgs-from'),
+    incarnation: number(metadata, 'pgs-incarnation'),
   };
 }
 
 /** Whether `hello`, coming from the network address `origin`, is a peer of ours that means us. */
-export function judgeHello(hello: Hello, identity: Identity, origin: string): Verdict {
-  const who = `peer ${quote(hello.from)} at ${origin}`;
-  const refused = (kind: string, reason: string): Verdict => ({
+export function judgeHello(hello: Hello | undefined, identity: Identity, origin: string): Verdict {
+  const { self } = identity;
+  if (hello === undefined) {
+    const reason = `a caller at ${origin}: more than ${METADATA_BYTES_MAX} bytes of metadata; is it a sentineld?`;
+    return { kind: 'refused', key: `metadata ${origin}`, reason };
+  }
+  const name = quote(hello.from);
+  const refused = (kind: string, reason: string): Refusal => ({
     kind: 'refused',
-    key: `${kind} ${quote(hello.from)}`,
-    reason: `${who}: ${reason}`,
+    key: `${kind} ${name}`,
+    reason: `peer ${name} at ${origin}: ${reason}`,
   });
   if (hello.cluster !== identity.clusterId) {
     const theirs = quote(hello.cluster);
@@ -69,36 +140,100 @@ export function judgeHello(hello: Hello, identity: Identity, origin: string): Ve
       `it belongs to cluster ${theirs}, this is cluster "${identity.clusterId}"; correct its list of peers`,
     );
   }
-  if (hello.from === identity.self) {
+  if (hello.from === self) {
     return refused(
       'self',
       `that is the name of this peer itself; give each peer a name and address of its own`,
     );
   }
-  if (!isName(hello.from) || !identity.peers.has(hello.from as PeerId)) {
-    const known = [...identity.peers].join(', ');
-    return refused(
-      'stranger',
-      `"${identity.self}" does not know it, only ${known}; add it to the peers here`,
-    );
-  }
-  if (hello.to !== identity.self) {
+  if (hello.to !== self) {
     return refused(
       'to',
-      `it meant to reach ${quote(hello.to)}, but this is "${identity.self}"; correct the address of ${quote(hello.to)} there`,
+      `it meant to reach ${quote(hello.to)}, but this is "${self}"; correct the address of ${quote(hello.to)} there`,
     );
   }
   if (!(hello.wireVersion >= WIRE_VERSION_MIN && hello.wireVersionMin <= WIRE_VERSION)) {
     return refused(
       'wire',
-      `it speaks wire versions ${hello.wireVersionMin} to ${hello.wireVersion}, "${identity.self}" speaks ` +
+      `it speaks wire versions ${hello.wireVersionMin} to ${hello.wireVersion}, "${self}" speaks ` +
         `${WIRE_VERSION_MIN} to ${WIRE_VERSION}; upgrade the older one`,
     );
   }
-  return { kind: 'accepted', from: hello.from as PeerId, run: hello.run };
+  if (!isWellFormed(hello)) {
+    return refused('form', `what it says about itself cannot be read; is it a sentineld of this version?`);
+  }
+  return judgeMember(hello, hello.from as PeerId, identity, refused);
+}
+
+/** The part that changes with the log. */
+function judgeMember(
+  hello: Hello,
+  from: PeerId,
+  identity: Identity,
+  refused: (kind: string, reason: string) => Refusal,
+): Verdict {
+  const { self, incarnation } = identity;
+  const accepted: Verdict = { kind: 'accepted', from };
+  const again = `sentinelctl peer remove ${from}, then sentinelctl peer add ${from} ${hello.address}`;
+  if (hello.incarnation > incarnation && incarnation > 0) {
+    const reason =
+      `it belongs to incarnation ${hello.incarnation} of the cluster, "${self}" to incarnation ${incarnation}: the cluster ` +
+      `was recovered without "${self}"; stop it, empty its "raft" folder, and add it again: sentinelctl peer add ${self} HOST:PORT`;
+    return { ...refused('ahead', reason), kind: 'ahead', from, incarnation: hello.incarnation };
+  }
+  if (hello.incarnation < incarnation && hello.incarnation > 0) {
+    return refused(
+      'behind',
+      `it belongs to incarnation ${hello.incarnation} of the cluster, "${self}" to incarnation ${incarnation}: the cluster ` +
+        `was recovered without it; stop it, empty its "raft" folder, and add it again: ${again}`,
+    );
+  }
+  if (incarnation === 0) return accepted;
+  // A later membership than ours: we were away when it was made, and this may be the leader that has to tell us (§4.1).
+  if (hello.incarnation === incarnation && hello.membershipIndex > identity.membershipIndex) return accepted;
+  if (!identity.members.has(from)) {
+    const known = [...identity.members].filter((member) => member !== self).join(', ');
+    return refused(
+      'stranger',
+      `"${self}" does not know it, only ${known || 'itself'}; if it is to take part: sentinelctl peer add ${from} ${hello.address}`,
+    );
+  }
+  const stores = identity.storeIds.get(from);
+  if (stores !== undefined && !stores.has(hello.store)) {
+    const known = [...stores].map(quote).join(' or ');
+    return refused(
+      'store',
+      `its disk was replaced: its store is ${quote(hello.store)}, that of peer "${from}" is ${known}, and it must not ` +
+        `vote a second time; ${again}`,
+    );
+  }
+  return accepted;
+}
+
+function isWellFormed(hello: Hello): boolean {
+  const isId = (id: string): boolean => id.length > 0 && id.length <= ID_LENGTH_MAX;
+  const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;
+  return (
+    isName(hello.from) &&
+    isId(hello.run) &&
+    isId(hello.store) &&
+    parseTarget(hello.address) !== undefined &&
+    isCount(hello.incarnation) &&
+    isCount(hello.membershipIndex) &&
+    isCount(hello.features)
+  );
+}
+
+function text(metadata: Metadata, key: string): string {
+  return String(metadata.get(key)[0] ?? '');
+}
+
+function number(metadata: Metadata, key: string): number {
+  const digits = text(metadata, key);
+  return /^\d{1,16}$/.test(digits) ? Number(digits) : Number.NaN;
 }
 
 /** What strangers call themselves, made fit for a log line. */
-function quote(text: string): string {
-  return JSON.stringify(text.slice(0, 40));
+function quote(words: string): string {
+  return JSON.stringify(words.slice(0, 40));
 }

@@ -1,16 +1,17 @@
 // One one-way link to one peer: a gRPC channel of its own with one stream on it, opened again whenever it breaks.
 // Driven by `tick`; must never block the caller of `pump`, never hold more than one frame, and never trust a
 // connection that has not answered lately (the receiver answers while it reads, see inbound.ts).
-import { connect as connectTcp, type Socket } from 'node:net';
-import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
+import type { DescMethod } from '@bufbuild/protobuf';
 import { type ChannelOptions, type ClientDuplexStream, type Metadata, status } from '@grpc/grpc-js';
 import { type OwnedChannel, openChannel } from './channel.ts';
-import { methodDefinition, targetOf, type TypedMethod } from './grpc-adapter.ts';
+import { EMPTY_FRAME } from './frame-codec.ts';
+import { rawMethodDefinition, targetOf } from './grpc-adapter.ts';
+import { createProbes, type Probes } from './probes.ts';
 
 /** Times in milliseconds. */
 export interface LinkTimes {
-  /** A connection that is not there after this is given up and tried anew: a lost SYN must not be waited for. */
-  readonly connectMs: number;
+  /** After the way was found, the stream must be open within this, or within six times what finding it took. */
+  readonly openMs: number;
   /** After a connection that was closed or refused; doubles with each failure up to `retryMaxMs`. */
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
@@ -22,52 +23,60 @@ export interface LinkTimes {
   readonly silenceMs: number;
 }
 
-export interface LinkOptions<I extends DescMessage, O extends DescMessage> {
+export interface LinkOptions {
   readonly address: { readonly host: string; readonly port: number };
-  readonly method: TypedMethod<I, O>;
-  readonly metadata: Metadata;
+  readonly method: DescMethod;
+  /** Asked for anew with each connection. */
+  readonly metadata: () => Metadata;
   readonly channelOptions: ChannelOptions;
   readonly times: LinkTimes;
   readonly nowMs: () => number;
   /** The next frame to send, or undefined where nothing waits. */
-  readonly nextFrame: () => MessageShape<I> | undefined;
-  readonly emptyFrame: MessageShape<I>;
+  readonly nextFrame: () => Uint8Array | undefined;
   /** False: do not connect now (the append link waits for the control link). */
   readonly mayConnect: () => boolean;
   readonly onOpen: () => void;
-  /** An open link broke. */
-  readonly onLost: (reason: string) => void;
+  /** An open link broke. `orderly`: the peer ended it, since it is stopping. */
+  readonly onLost: (reason: string, orderly: boolean) => void;
   /** An attempt to connect failed. */
   readonly onFailed: (reason: string) => void;
-  readonly onRefused: (reason: string) => void;
+  /** The peer does not take us for what we say we are. */
+  readonly onRefused: (reason: string, trailers: Metadata) => void;
 }
 
-/** A TCP connection that only finds out whether there is a way: grpc-js cannot abandon a SYN that got lost. */
-interface Probe {
-  readonly socket: Socket;
-  startedAtMs: number;
-}
-
-interface Connection<I extends DescMessage, O extends DescMessage> {
+interface Connection {
   readonly channel: OwnedChannel;
-  readonly call: ClientDuplexStream<MessageShape<I>, MessageShape<O>>;
+  readonly call: ClientDuplexStream<Uint8Array, Uint8Array>;
+  readonly openWithinMs: number;
   open: boolean;
   heardAtMs: number;
   sentAtMs: number;
   writing: boolean;
 }
 
-export class Link<I extends DescMessage, O extends DescMessage> {
-  readonly #options: LinkOptions<I, O>;
-  #probe: Probe | undefined;
-  #connection: Connection<I, O> | undefined;
+const OPEN_MS_MAX = 3000;
+
+export class Link {
+  readonly #options: LinkOptions;
+  readonly #probes: Probes;
+  #connection: Connection | undefined;
   #retryAtMs = 0;
   #retryMs: number;
   #closed = false;
 
-  constructor(options: LinkOptions<I, O>) {
+  constructor(options: LinkOptions) {
     this.#options = options;
     this.#retryMs = options.times.retryMinMs;
+    this.#probes = createProbes({
+      address: options.address,
+      nowMs: options.nowMs,
+      onFound: (tookMs) => this.#openStream(tookMs),
+      onNoAnswer: (ms) => options.onFailed(noAnswer(ms)),
+      onFailed: (reason) => {
+        options.onFailed(reason);
+        this.#retryLater();
+      },
+    });
   }
 
   get isOpen(): boolean {
@@ -86,58 +95,44 @@ export class Link<I extends DescMessage, O extends DescMessage> {
   tick(nowMs: number, stalled: boolean): void {
     const { times } = this.#options;
     const connection = this.#connection;
-    if (this.#probe !== undefined) this.#tickProbe(this.#probe, nowMs, stalled);
+    if (this.#probes.areUnderWay) this.#probes.tick(nowMs, stalled);
     else if (connection === undefined) {
-      if (nowMs >= this.#retryAtMs) this.connect(nowMs);
+      if (nowMs >= this.#retryAtMs) this.connect();
     } else {
       if (stalled) connection.heardAtMs = nowMs;
       const silentMs = nowMs - connection.heardAtMs;
-      if (silentMs > (connection.open ? times.silenceMs : times.connectMs)) {
+      if (silentMs > (connection.open ? times.silenceMs : connection.openWithinMs)) {
         this.#drop(connection, noAnswer(silentMs));
-        this.connect(nowMs);
+        this.connect();
       } else if (connection.open && !connection.writing && nowMs - connection.sentAtMs >= times.pingMs) {
-        this.#write(connection, this.#options.emptyFrame);
+        this.#write(connection, EMPTY_FRAME);
       }
     }
   }
 
   /** Connects now unless there is a connection or an attempt, or it may not. */
-  connect(nowMs: number): void {
-    if (this.#closed || this.#connection !== undefined || this.#probe !== undefined) return;
-    if (!this.#options.mayConnect()) return;
-    const socket = connectTcp({ ...this.#options.address, noDelay: true });
-    const probe: Probe = { socket, startedAtMs: nowMs };
-    this.#probe = probe;
-    socket.once('connect', () => {
-      socket.destroy();
-      if (probe !== this.#probe) return;
-      this.#probe = undefined;
-      this.#openStream();
-    });
-    socket.on('error', (error) => {
-      if (probe !== this.#probe) return;
-      this.#probe = undefined;
-      this.#options.onFailed(error.message);
-      this.#retryLater();
-    });
+  connect(): void {
+    if (this.#closed || this.#connection !== undefined || this.#probes.areUnderWay) return;
+    if (this.#options.mayConnect()) this.#probes.begin();
   }
 
   /** Gives up a connection that has not been heard since `ms`, and connects anew. */
-  renewUnlessHeardSince(ms: number, nowMs: number): void {
+  renewUnlessHeardSince(ms: number): void {
     const connection = this.#connection;
     if (connection !== undefined && connection.heardAtMs < ms) {
       this.#drop(connection, 'the peer was lost and came back');
     }
-    this.connect(nowMs);
+    this.connect();
   }
 
   /** Ends the stream, lets it drain for at most `drainMs`, and frees the channel. */
   async close(drainMs: number): Promise<void> {
     this.#closed = true;
-    this.#endProbe();
+    this.#probes.end();
     const connection = this.#connection;
     if (connection === undefined) return;
-    if (connection.open) {
+    this.#connection = undefined;
+    if (connection.open && drainMs > 0) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, drainMs);
         connection.call.once('status', () => {
@@ -147,34 +142,25 @@ export class Link<I extends DescMessage, O extends DescMessage> {
         connection.call.end();
       });
     }
-    this.#connection = undefined;
     connection.call.cancel();
     connection.channel.destroy();
   }
 
-  #tickProbe(probe: Probe, nowMs: number, stalled: boolean): void {
-    if (stalled) probe.startedAtMs = nowMs;
-    const waitedMs = nowMs - probe.startedAtMs;
-    if (waitedMs <= this.#options.times.connectMs) return;
-    this.#endProbe();
-    this.#options.onFailed(noAnswer(waitedMs));
-    this.connect(nowMs);
-  }
-
-  #endProbe(): void {
-    this.#probe?.socket.destroy();
-    this.#probe = undefined;
-  }
-
-  #openStream(): void {
-    const { method, address, channelOptions, metadata, nowMs } = this.#options;
-    const { path, requestSerialize, responseDeserialize } = methodDefinition(method);
+  #openStream(tookMs: number): void {
+    const { method, address, channelOptions, metadata, nowMs, times } = this.#options;
+    const { path, requestSerialize, responseDeserialize } = rawMethodDefinition(method);
     const channel = openChannel(targetOf(address), channelOptions);
-    const call = channel.client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
+    const call = channel.client.makeBidiStreamRequest<Uint8Array, Uint8Array>(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      metadata(),
+    );
     const now = nowMs();
-    const connection: Connection<I, O> = {
+    const connection: Connection = {
       channel,
       call,
+      openWithinMs: Math.min(OPEN_MS_MAX, Math.max(times.openMs, 6 * tookMs)),
       open: false,
       heardAtMs: now,
       sentAtMs: now,
@@ -183,10 +169,10 @@ export class Link<I extends DescMessage, O extends DescMessage> {
     this.#connection = connection;
     call.on('data', () => this.#heard(connection));
     call.on('error', () => undefined); // `status` follows and says the same
-    call.on('status', (end) => this.#ended(connection, end.code, end.details));
+    call.on('status', (end) => this.#ended(connection, end.code, end.details, end.metadata));
   }
 
-  #heard(connection: Connection<I, O>): void {
+  #heard(connection: Connection): void {
     if (connection !== this.#connection) return;
     connection.heardAtMs = this.#options.nowMs();
     if (connection.open) return;
@@ -195,10 +181,10 @@ export class Link<I extends DescMessage, O extends DescMessage> {
     this.#options.onOpen();
     this.pump();
     // Something is sent at once in any case, so that the peer knows that it is heard.
-    if (!connection.writing) this.#write(connection, this.#options.emptyFrame);
+    if (!connection.writing) this.#write(connection, EMPTY_FRAME);
   }
 
-  #write(connection: Connection<I, O>, frame: MessageShape<I>): void {
+  #write(connection: Connection, frame: Uint8Array): void {
     if (this.#closed) return;
     connection.writing = true;
     connection.sentAtMs = this.#options.nowMs();
@@ -209,12 +195,12 @@ export class Link<I extends DescMessage, O extends DescMessage> {
     });
   }
 
-  #ended(connection: Connection<I, O>, code: status, details: string): void {
+  #ended(connection: Connection, code: status, details: string, trailers: Metadata): void {
     if (connection !== this.#connection) return;
     const { times, onRefused } = this.#options;
     const refused = code === status.FAILED_PRECONDITION;
-    if (refused) onRefused(details);
-    this.#drop(connection, refused ? undefined : details);
+    if (refused) onRefused(details, trailers);
+    this.#drop(connection, refused ? undefined : details, code === status.OK);
     if (refused) this.#retryAtMs = this.#options.nowMs() + times.refusedRetryMs;
     else this.#retryLater();
   }
@@ -225,11 +211,11 @@ export class Link<I extends DescMessage, O extends DescMessage> {
   }
 
   /** `reason` undefined: it has been reported otherwise. */
-  #drop(connection: Connection<I, O>, reason: string | undefined): void {
+  #drop(connection: Connection, reason: string | undefined, orderly = false): void {
     this.#connection = undefined;
     connection.call.cancel();
     connection.channel.destroy();
-    if (connection.open) this.#options.onLost(reason ?? 'refused');
+    if (connection.open) this.#options.onLost(orderly ? 'it is stopping' : (reason ?? 'refused'), orderly);
     else if (reason !== undefined) this.#options.onFailed(reason);
   }
 }

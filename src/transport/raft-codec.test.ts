@@ -8,8 +8,8 @@ import { lsn } from '../base/lsn.ts';
 import type { AgentReport, NodeCondition } from '../cluster/report.ts';
 import { RaftMessageSchema } from '../gen/pg_sentinel/v1/raft_pb.ts';
 import { AgentReportSchema } from '../gen/pg_sentinel/v1/report_pb.ts';
-import type { Entry, RaftMessage, RefusalReason } from '../raft/types.ts';
-import { decodeRaftMessage, encodeRaftMessage, sizeBoundBytes } from './raft-codec.ts';
+import type { Entry, RefusalReason } from '../raft/types.ts';
+import { decodeRaftMessage, encodeRaftMessage, type LinkMessage, sizeBoundBytes } from './raft-codec.ts';
 import { decodeReport, encodeReport } from './report-codec.ts';
 
 /** As `fc.record`, but of ordinary objects, so that strict equality holds. */
@@ -41,8 +41,8 @@ const reason = fc.constantFrom<RefusalReason[]>(
 );
 
 /** One arbitrary for each kind: the compiler asks for one when a kind is added. */
-type OfKind<K extends RaftMessage['kind']> = Extract<RaftMessage, { readonly kind: K }>;
-const messages: { [K in RaftMessage['kind']]: fc.Arbitrary<OfKind<K>> } = {
+type OfKind<K extends LinkMessage['kind']> = Extract<LinkMessage, { readonly kind: K }>;
+const messages: { [K in LinkMessage['kind']]: fc.Arbitrary<OfKind<K>> } = {
   'vote-request': record({
     kind: is('vote-request'),
     term: aTerm,
@@ -85,7 +85,7 @@ const messages: { [K in RaftMessage['kind']]: fc.Arbitrary<OfKind<K>> } = {
 };
 
 describe('raft message', () => {
-  for (const [kind, arbitrary] of Object.entries<fc.Arbitrary<RaftMessage>>(messages)) {
+  for (const [kind, arbitrary] of Object.entries<fc.Arbitrary<LinkMessage>>(messages)) {
     test(`${kind} comes back as it went in, and its size bound holds`, () => {
       fc.assert(
         fc.property(arbitrary, (message) => {

@@ -6,10 +6,13 @@ import { logIndex, term } from '../base/ids.ts';
 import * as pb from '../gen/pg_sentinel/v1/raft_pb.ts';
 import type { Entry, RaftMessage, RefusalReason } from '../raft/types.ts';
 
+/** What travels as one message. A snapshot goes in chunks instead: see snapshot-codec.ts. */
+export type LinkMessage = Exclude<RaftMessage, { readonly kind: 'snapshot-request' }>;
+
 type KindInit = NonNullable<MessageInitShape<typeof pb.RaftMessageSchema>['kind']>;
 
 /** Which link a message travels on: large and ordered ones never stand before a heartbeat or a vote. */
-export const CHANNEL_OF: Record<RaftMessage['kind'], 'append' | 'control'> = {
+export const CHANNEL_OF: Record<LinkMessage['kind'], 'append' | 'control'> = {
   'vote-request': 'control',
   'vote-reply': 'control',
   'append-request': 'append',
@@ -24,7 +27,7 @@ export const CHANNEL_OF: Record<RaftMessage['kind'], 'append' | 'control'> = {
 };
 
 /** About as many bytes as the encoded message has, and never fewer. */
-export function sizeBoundBytes(message: RaftMessage): number {
+export function sizeBoundBytes(message: LinkMessage): number {
   switch (message.kind) {
     case 'append-request':
       return message.entries.reduce((sum, entry) => sum + entry.data.length + 48, 96);
@@ -40,12 +43,12 @@ export function sizeBoundBytes(message: RaftMessage): number {
   }
 }
 
-export function encodeRaftMessage(message: RaftMessage): pb.RaftMessage {
+export function encodeRaftMessage(message: LinkMessage): pb.RaftMessage {
   return create(pb.RaftMessageSchema, { term: BigInt(message.term), kind: encodeKind(message) });
 }
 
 /** `undefined` for a kind of message that this version does not know. Throws {@link InvariantError} where a field is damaged. */
-export function decodeRaftMessage(message: pb.RaftMessage): RaftMessage | undefined {
+export function decodeRaftMessage(message: pb.RaftMessage): LinkMessage | undefined {
   const common = { term: term(Number(message.term)) };
   const { case: kind, value } = message.kind;
   switch (kind) {
@@ -107,7 +110,7 @@ export function decodeRaftMessage(message: pb.RaftMessage): RaftMessage | undefi
   }
 }
 
-function encodeKind(message: RaftMessage): KindInit {
+function encodeKind(message: LinkMessage): KindInit {
   switch (message.kind) {
     case 'vote-request':
       return {

@@ -16,6 +16,15 @@ export function encodeReport(report: AgentReport): pb.AgentReport {
   });
 }
 
+/** About as many bytes as the encoded report has, and never fewer. */
+export function reportBytes(report: AgentReport): number {
+  const text = (value: string | undefined): number => (value?.length ?? 0) * 3 + 8;
+  return report.walSenders.reduce(
+    (sum, sender) => sum + text(sender.applicationName) + text(sender.state) + text(sender.syncState) + 16,
+    256 + text(report.streamingFrom?.host) + text(report.serverVersion) + text(report.message),
+  );
+}
+
 /** Throws {@link InvariantError} where a name or number is damaged. */
 export function decodeReport(report: pb.AgentReport): AgentReport {
   const { streamingFrom } = report;

@@ -5,15 +5,8 @@ import { until } from '../base/clock.ts';
 import { logIndex, peerId, term } from '../base/ids.ts';
 import type { RaftMessage } from '../raft/types.ts';
 import { MESSAGE_BYTES_MAX } from './grpc-adapter.ts';
-import {
-  appendOf,
-  at,
-  freePort,
-  heartbeat,
-  reportOf,
-  startTestPeer,
-  type TestPeer,
-} from './testing/peers.ts';
+import { freePort } from './testing/free-ports.ts';
+import { appendOf, at, heartbeat, reportOf, startTestPeer, type TestPeer } from './testing/peers.ts';
 import { startProxy } from './testing/proxy.ts';
 
 const a = peerId('a');

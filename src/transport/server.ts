@@ -4,21 +4,41 @@ import { randomUUID } from 'node:crypto';
 import { logVerbosity, Server, setLogVerbosity } from '@grpc/grpc-js';
 import { withDeadline } from '../base/clock.ts';
 import type { PeerId } from '../base/ids.ts';
+import type { MembershipCodec } from '../raft/types.ts';
 import { AdminService } from '../gen/pg_sentinel/v1/admin_pb.ts';
 import { PeerService } from '../gen/pg_sentinel/v1/raft_pb.ts';
+import { createAdmission } from './admission.ts';
 import { createAdminService } from './admin-service.ts';
-import { MESSAGE_BYTES_MAX, serverCredentials, serviceDefinition, targetOf } from './grpc-adapter.ts';
-import { WIRE_VERSION, WIRE_VERSION_MIN } from './handshake.ts';
+import {
+  MESSAGE_BYTES_MAX,
+  parseTarget,
+  rawServiceDefinition,
+  serverCredentials,
+  serviceDefinition,
+  targetOf,
+} from './grpc-adapter.ts';
+import { type Hello, type Identity, WIRE_VERSION, WIRE_VERSION_MIN } from './handshake.ts';
 import { createInbound } from './inbound.ts';
+import { createLinkSet } from './link-set.ts';
 import { createPeerLinks, type TransportLog } from './peer-links.ts';
-import type { AdminHandlers, PeerAddress, Transport, TransportHandlers } from './types.ts';
+import { createSnapshotReceiver } from './snapshot-receiver.ts';
+import type { AdminHandlers, PeerAddress, Transport, TransportHandlers, TransportIdentity } from './types.ts';
 
 export interface TransportOptions {
   readonly clusterId: string;
   readonly self: PeerId;
   readonly listen: { readonly host: string; readonly port: number };
-  /** The other peers. */
+  /** Where the other peers reach this one, `host:port`; left out: as `listen`. A joining peer is answered at this address. */
+  readonly advertised?: string | undefined;
+  /** The random id of this peer's Raft store: a wiped disk under an old name is told apart by it. */
+  readonly storeId: string;
+  /** Highest feature level that this version has. */
+  readonly features: number;
+  /** The identity to begin with; see {@link Transport.setIdentity}. */
+  readonly identity: TransportIdentity;
+  /** The other peers to begin with; see {@link Transport.setPeers}. */
   readonly peers: readonly PeerAddress[];
+  readonly membershipCodec: MembershipCodec;
   readonly handlers: TransportHandlers;
   readonly admin: AdminHandlers;
   readonly log: TransportLog;
@@ -34,60 +54,128 @@ const STALL_MS = 700;
 /** What is queued gets this long to leave when the transport closes. */
 const DRAIN_MS = 200;
 const SHUTDOWN_MS = 500;
+/** Calls under way on one connection; `sentinelctl` and the links need a handful, 64 watchers one each. */
+const STREAMS_MAX = 100;
 
 /** Listens and begins to connect; throws an Error that names address and remedy where it cannot listen. */
 export async function startTransport(options: TransportOptions): Promise<StartedTransport> {
-  const { clusterId, self, peers, handlers, log } = options;
+  const { clusterId, self, handlers, log } = options;
   const nowMs = (): number => performance.now();
-  const identity = { clusterId, self, peers: new Set(peers.map((peer) => peer.peer)) };
-  const inbound = createInbound({ identity, handlers, nowMs });
+  const inner = { clusterId, self };
+  let identity: Identity = identityOf(inner, options.identity);
+  const met = new Set<string>();
+  const onHigherIncarnation = (from: PeerId, incarnation: number): void => {
+    const key = `${from} ${incarnation}`;
+    if (met.has(key) || met.size >= MET_COUNT_MAX) return;
+    met.add(key);
+    handlers.onHigherIncarnation(from, incarnation);
+  };
+  const admission = createAdmission({
+    identity,
+    handlers: { onRefused: (detail) => handlers.onRefused(detail), onHigherIncarnation },
+    nowMs,
+    onCallerAhead: (from, hello) => links.answerAt(from, hello),
+  });
+  const inbound = createInbound({ admission, handlers, nowMs });
+  const snapshots = createSnapshotReceiver({ admission, handlers, codec: options.membershipCodec });
   const admin = createAdminService(options.admin);
 
   const server = createServer();
-  server.addService(serviceDefinition(PeerService), inbound.implementation);
+  const peerImplementation = { ...inbound.implementation, snapshot: snapshots.implementation };
+  server.addService(rawServiceDefinition(PeerService), peerImplementation);
   server.addService(serviceDefinition(AdminService), admin.implementation);
   const port = await listen(server, options.listen);
 
   const run = randomUUID();
-  const links = new Map(
-    peers.map((peer) => {
-      const hello = {
-        cluster: clusterId,
-        from: self,
-        to: peer.peer,
-        run,
-        wireVersion: WIRE_VERSION,
-        wireVersionMin: WIRE_VERSION_MIN,
-      };
-      return [peer.peer, createPeerLinks({ peer, hello, log, nowMs })];
-    }),
-  );
+  const isUsable = options.advertised !== undefined && parseTarget(options.advertised) !== undefined;
+  const address = isUsable ? options.advertised : targetOf({ host: options.listen.host, port });
+  const helloTo = (to: PeerId): Hello => ({
+    cluster: clusterId,
+    from: self,
+    to,
+    run,
+    address,
+    store: options.storeId,
+    incarnation: identity.incarnation,
+    membershipIndex: identity.membershipIndex,
+    features: options.features,
+    wireVersion: WIRE_VERSION,
+    wireVersionMin: WIRE_VERSION_MIN,
+  });
+  const links = createLinkSet({
+    self,
+    drainMs: DRAIN_MS,
+    open: (peer) =>
+      createPeerLinks({
+        peer,
+        hello: () => helloTo(peer.peer),
+        codec: options.membershipCodec,
+        log,
+        nowMs,
+        onRefuser(refuser) {
+          if (refuser.cluster !== clusterId || refuser.from !== peer.peer || identity.incarnation === 0)
+            return;
+          if (refuser.incarnation > identity.incarnation) onHigherIncarnation(peer.peer, refuser.incarnation);
+        },
+        onSnapshotSent: (index, arrived) => handlers.onSnapshotSent(peer.peer, index, arrived),
+      }),
+  });
+  links.setPeers(options.peers);
 
   let tickedAtMs = nowMs();
   const timer = setInterval(() => {
     const now = nowMs();
     const stalled = now - tickedAtMs > STALL_MS;
     tickedAtMs = now;
-    for (const link of links.values()) link.tick(now, stalled);
+    for (const link of links.all()) link.tick(now, stalled);
   }, TICK_MS);
 
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     clearInterval(timer);
     admin.close();
-    await Promise.all([...links.values()].map((link) => link.close(DRAIN_MS)));
+    snapshots.close();
+    await links.close();
+    admission.close();
     inbound.close();
     await shutDown(server);
   };
 
   return {
     port,
-    send: (to, message) => links.get(to)?.send(message),
-    broadcastReport(report) {
-      for (const link of links.values()) link.sendReport(report);
+    send(to, message) {
+      const link = links.get(to);
+      if (link !== undefined) link.send(message);
+      else if (message.kind === 'snapshot-request')
+        queueMicrotask(() => handlers.onSnapshotSent(to, message.snapshot.index, false));
     },
-    isReachable: (peer, withinMs) => nowMs() - (inbound.heardAtMs(peer) ?? -Infinity) <= withinMs,
+    broadcastReport(report) {
+      for (const link of links.all()) link.sendReport(report);
+    },
+    isReachable: (peer, withinMs) => nowMs() - (admission.heardAtMs(peer) ?? -Infinity) <= withinMs,
+    setPeers: (peers) => links.setPeers(peers),
+    setIdentity(next) {
+      const before = identity.incarnation;
+      identity = identityOf(inner, next);
+      admission.setIdentity(identity);
+      links.caughtUp(identity.membershipIndex);
+      // Every link is bound to what its hello said, and what is queued was meant for peers of the incarnation before.
+      if (identity.incarnation !== before) links.reopen();
+    },
     close: () => (closing ??= close()),
+  };
+}
+
+/** Meetings with a later incarnation that are remembered as told. */
+const MET_COUNT_MAX = 1000;
+
+function identityOf(inner: Pick<Identity, 'clusterId' | 'self'>, given: TransportIdentity): Identity {
+  return {
+    ...inner,
+    incarnation: given.incarnation,
+    membershipIndex: given.membershipIndex ?? 0,
+    members: new Set(given.members),
+    storeIds: given.storeIds,
   };
 }
 
@@ -98,6 +186,7 @@ function createServer(): Server {
     'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
     'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
     'grpc.enable_channelz': 0,
+    'grpc.max_concurrent_streams': STREAMS_MAX,
     // Sessions of callers that vanished are freed.
     'grpc.keepalive_time_ms': 10_000,
     'grpc.keepalive_timeout_ms': 10_000,

@@ -1,5 +1,5 @@
 // What the daemon sees of the network: messages out without waiting, messages in by callback. No gRPC type leaves this folder.
-import type { NodeId, PeerId } from '../base/ids.ts';
+import type { LogIndex, NodeId, PeerId } from '../base/ids.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { RaftMessage } from '../raft/types.ts';
 
@@ -9,21 +9,52 @@ export interface PeerAddress {
   readonly port: number;
 }
 
+/** What decides whom this peer talks to; it changes with the log. */
+export interface TransportIdentity {
+  /** Of the latest committed membership; 0: nothing is known yet (a joining peer), and every peer of the cluster is listened to. */
+  readonly incarnation: number;
+  /** Voters and learners of that membership and of those in the log that may still be truncated; may include this peer. */
+  readonly members: Iterable<PeerId>;
+  /** The stores that the log has registered for each peer; one that comes with another is refused: its disk was replaced. */
+  readonly storeIds: ReadonlyMap<PeerId, ReadonlySet<string>>;
+  /**
+   * Log index of the entry (or snapshot) that the committed membership comes from; 0 or left out: the initial one. A peer that
+   * is no member here is still listened to when its own membership is newer than ours: it joined while this peer was away, and
+   * may be the leader that has to tell so (thesis §4.1).
+   */
+  readonly membershipIndex?: number | undefined;
+}
+
 export interface Transport {
-  /** Never waits; what does not fit into the bounded queue of that peer is dropped (Raft sends again). */
+  /**
+   * Never waits; what does not fit into the bounded queue of that peer is dropped (Raft sends again). A `snapshot-request` goes
+   * out in chunks on a connection of its own, one at a time for each peer; its end is told to `handlers.onSnapshotSent`.
+   */
   send(to: PeerId, message: RaftMessage): void;
   /** Sends the latest report to every other peer; a newer one replaces one not yet sent. */
   broadcastReport(report: AgentReport): void;
   /** Whether a peer has been heard from within the last `withinMs`. */
   isReachable(peer: PeerId, withinMs: number): boolean;
+  /**
+   * The other peers and where they are, from now on (this peer itself is passed over). Links to peers that are left out are
+   * closed, those to another address opened anew. Before {@link setIdentity}, where both change.
+   */
+  setPeers(peers: readonly PeerAddress[]): void;
+  /** Judges every open link again and closes those that are no longer right. */
+  setIdentity(identity: TransportIdentity): void;
   close(): Promise<void>;
 }
 
+/** All are called from the network: they may only enqueue. */
 export interface TransportHandlers {
   onMessage(from: PeerId, message: RaftMessage): void;
   onReport(from: PeerId, report: AgentReport): void;
   /** Refused connection of a peer that belongs elsewhere; said once for each peer and reason. */
   onRefused(detail: string): void;
+  /** A peer of this cluster lives in a later incarnation: the cluster was recovered without this peer. Said once for each. */
+  onHigherIncarnation(from: PeerId, incarnation: number): void;
+  /** The end of a `snapshot-request`: `arrived` when the receiver has it whole (not yet durable), false when it was given up. */
+  onSnapshotSent(to: PeerId, index: LogIndex, arrived: boolean): void;
 }
 
 /** Answers of the admin service; every peer serves it. Times are wall-clock milliseconds, for people. */
@@ -38,6 +69,62 @@ export interface AdminHandlers {
   ): Promise<FailoverOutcome>;
   /** The latest `limit` events, oldest first. */
   events(request: { readonly group: string | undefined; readonly limit: number }): readonly EventView[];
+  readonly peers: PeerHandlers;
+}
+
+/** `sentinelctl peer`. `signal` aborts when the caller is gone. Changes are for the leader; recover is for the peer asked. */
+export interface PeerHandlers {
+  list(): PeerListView;
+  /** Adds a learner and, unless `learnerOnly`, promotes it when it has caught up. `address` is `host:port`. */
+  add(
+    request: { readonly peer: PeerId; readonly address: string; readonly learnerOnly: boolean },
+    signal: AbortSignal,
+  ): Promise<PeerChangeOutcome>;
+  promote(request: { readonly peer: PeerId }, signal: AbortSignal): Promise<PeerChangeOutcome>;
+  remove(request: { readonly peer: PeerId }, signal: AbortSignal): Promise<PeerChangeOutcome>;
+  move(
+    request: { readonly peer: PeerId; readonly address: string },
+    signal: AbortSignal,
+  ): Promise<PeerChangeOutcome>;
+  /** Hands leadership over. */
+  transfer(request: { readonly to: PeerId }, signal: AbortSignal): Promise<PeerChangeOutcome>;
+  /** Quorum loss: this peer goes on alone. `lost` are the voters that a person says are gone for good. */
+  recover(request: { readonly lost: readonly PeerId[] }, signal: AbortSignal): Promise<PeerChangeOutcome>;
+}
+
+export type PeerChangeOutcome =
+  /** `detail`: what was done, one sentence for a person. */
+  | { readonly kind: 'done'; readonly detail: string }
+  | { readonly kind: 'refused'; readonly reason: string }
+  /** `leader`: where to ask instead, if known. */
+  | {
+      readonly kind: 'not-leader';
+      readonly leader?: { readonly peer: string; readonly address: string } | undefined;
+    };
+
+export interface PeerListView {
+  readonly cluster: string;
+  readonly incarnation: number;
+  readonly featureLevel: number;
+  readonly leader: string | undefined;
+  readonly peers: readonly PeerListEntry[];
+}
+
+export interface PeerListEntry {
+  readonly peer: string;
+  readonly address: string;
+  readonly kind: 'voter' | 'learner';
+  readonly role: PeerView['role'];
+  readonly reachable: boolean;
+  /** The last entry known to be on that peer's disk; only the leader knows it of others. */
+  readonly matchIndex: number | undefined;
+  /** Entries that it lacks of the leader's log; only the leader knows. */
+  readonly lagEntries: number | undefined;
+  /** Up to where its log is compacted, or the snapshot being sent to it reaches. */
+  readonly snapshotIndex?: number | undefined;
+  /** Highest feature level its version has; undefined until it has opened a session. */
+  readonly features: number | undefined;
+  readonly session?: string | undefined;
 }
 
 export type FailoverOutcome =
@@ -66,6 +153,8 @@ export interface StatusView {
   readonly atMs: number;
   readonly leader: string | undefined;
   readonly term: number;
+  /** Left out in the answer of an older version. */
+  readonly incarnation?: number | undefined;
   readonly commitIndex: number;
   readonly appliedIndex: number;
   readonly peers: readonly PeerView[];
@@ -80,6 +169,13 @@ export interface PeerView {
   readonly role: 'leader' | 'follower' | 'candidate' | 'unknown';
   readonly reachable: boolean;
   readonly matchIndex: number | undefined;
+  // Left out in the answer of an older version, and where not known:
+  /** `joining`: has been told of no membership yet. */
+  readonly kind?: 'voter' | 'learner' | 'joining' | undefined;
+  readonly incarnation?: number | undefined;
+  readonly features?: number | undefined;
+  readonly snapshotIndex?: number | undefined;
+  readonly lagEntries?: number | undefined;
 }
 
 export interface GroupView {

@@ -1,8 +1,8 @@
 // A cluster and a terminal that are not there: for tests of commands.
-import type { EventView, FailoverOutcome, StatusView } from '../../transport/types.ts';
+import type { EventView, FailoverOutcome, PeerChangeOutcome, StatusView } from '../../transport/types.ts';
 import type { Admin, Context, Output } from '../context.ts';
 import { runProgram } from '../program.ts';
-import { EVENTS, HEALTHY } from './views.ts';
+import { EVENTS, HEALTHY, PEERS } from './views.ts';
 
 export interface FakeOutput extends Output {
   readonly chunks: string[];
@@ -52,7 +52,28 @@ export function fakeAdmin(
         asked.push(request);
         return Promise.resolve((answers.log ?? EVENTS).slice(-request.limit));
       }),
+    peers: answers.peers ?? fakePeers(asked),
     close: () => void asked.push('closed'),
+  };
+}
+
+/** Does whatever it is asked, and records it. */
+export function fakePeers(asked: unknown[], change: Partial<Admin['peers']> = {}): Admin['peers'] {
+  const done =
+    (kind: string) =>
+    (request: object): Promise<PeerChangeOutcome> => {
+      asked.push({ kind, ...request });
+      return Promise.resolve({ kind: 'done', detail: `${kind} is done` });
+    };
+  return {
+    list: () => Promise.resolve(PEERS),
+    add: done('add'),
+    promote: done('promote'),
+    remove: done('remove'),
+    move: done('move'),
+    transfer: done('transfer'),
+    recover: done('recover'),
+    ...change,
   };
 }
 

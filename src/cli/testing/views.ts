@@ -1,5 +1,13 @@
 // Views of a three-peer cluster in the states that a person meets, for the tests of what is drawn from them.
-import type { EventView, GroupView, NodeView, PeerView, StatusView } from '../../transport/types.ts';
+import type {
+  EventView,
+  GroupView,
+  NodeView,
+  PeerListEntry,
+  PeerListView,
+  PeerView,
+  StatusView,
+} from '../../transport/types.ts';
 
 /** 2026-11-21 04:12:31.000 UTC. */
 const NOW_MS = Date.UTC(2026, 10, 21, 4, 12, 31);
@@ -174,3 +182,29 @@ export const EVENTS: readonly EventView[] = [
   event(427, 'promote', 62, 'pg2 chosen for promotion to timeline 4; commits: 1 of pg1, pg3'),
   event(428, 'promoted', 121, 'pg2 is primary on timeline 4 from 16/B374D848'),
 ];
+
+const entry = (name: string, number: number, change: Partial<PeerListEntry> = {}): PeerListEntry => ({
+  peer: name,
+  address: `10.0.0.${number}:7432`,
+  kind: 'voter',
+  role: 'follower',
+  reachable: true,
+  matchIndex: 421,
+  lagEntries: 0,
+  features: 1,
+  ...change,
+});
+
+/** As the leader has it: three voters and a learner that is catching up. */
+export const PEERS: PeerListView = {
+  cluster: 'shop',
+  incarnation: 1,
+  featureLevel: 1,
+  leader: 'b',
+  peers: [
+    entry('a', 1),
+    entry('b', 2, { role: 'leader' }),
+    entry('c', 3, { reachable: false, role: 'unknown', lagEntries: 7 }),
+    entry('d', 4, { kind: 'learner', lagEntries: 120 }),
+  ],
+};

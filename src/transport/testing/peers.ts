@@ -1,12 +1,11 @@
 // Transports over real gRPC on loopback for tests, with what they received and logged written down.
 // Must never be used outside tests.
-import { createServer, type AddressInfo } from 'node:net';
 import { logIndex, nodeId, peerId, type PeerId, epoch, term } from '../../base/ids.ts';
 import { lsn } from '../../base/lsn.ts';
 import type { AgentReport } from '../../cluster/report.ts';
-import type { RaftMessage } from '../../raft/types.ts';
+import type { Membership, MembershipCodec, RaftMessage } from '../../raft/types.ts';
 import { type StartedTransport, startTransport } from '../server.ts';
-import type { AdminHandlers, PeerAddress, StatusView } from '../types.ts';
+import type { AdminHandlers, PeerAddress, PeerHandlers, StatusView, TransportIdentity } from '../types.ts';
 
 export interface Received {
   readonly from: PeerId;
@@ -19,7 +18,12 @@ export interface TestPeer {
   readonly received: Received[];
   readonly reports: AgentReport[];
   readonly refused: string[];
+  /** Lines of level info and above. */
   readonly logged: string[];
+  readonly debugged: string[];
+  /** `peer incarnation` */
+  readonly ahead: string[];
+  readonly snapshotsSent: { readonly to: PeerId; readonly index: number; readonly arrived: boolean }[];
 }
 
 export const STATUS: StatusView = {
@@ -30,7 +34,33 @@ export const STATUS: StatusView = {
   term: 3,
   commitIndex: 40,
   appliedIndex: 39,
-  peers: [{ peer: 'a', address: '127.0.0.1:1', role: 'leader', reachable: true, matchIndex: undefined }],
+  incarnation: 2,
+  peers: [
+    {
+      peer: 'a',
+      address: '127.0.0.1:1',
+      role: 'leader',
+      reachable: true,
+      matchIndex: undefined,
+      kind: 'voter',
+      incarnation: 2,
+      features: 1,
+      snapshotIndex: 30,
+      lagEntries: 0,
+    },
+    {
+      peer: 'b',
+      address: '127.0.0.1:2',
+      role: 'unknown',
+      reachable: false,
+      matchIndex: 12,
+      kind: undefined,
+      incarnation: undefined,
+      features: undefined,
+      snapshotIndex: undefined,
+      lagEntries: undefined,
+    },
+  ],
   groups: [
     {
       group: 'main',
@@ -61,54 +91,101 @@ export const STATUS: StatusView = {
   warnings: ['only two peers'],
 };
 
+const notHere = () => Promise.resolve({ kind: 'refused', reason: 'not in this test' } as const);
+
+export const QUIET_PEERS: PeerHandlers = {
+  list: () => ({ cluster: 'test', incarnation: 1, featureLevel: 1, leader: undefined, peers: [] }),
+  add: notHere,
+  promote: notHere,
+  remove: notHere,
+  move: notHere,
+  transfer: notHere,
+  recover: notHere,
+};
+
+/** As good as any for a test: JSON. */
+export const CODEC: MembershipCodec = {
+  encode: (membership) =>
+    new TextEncoder().encode(JSON.stringify({ ...membership, addresses: [...membership.addresses] })),
+  decode(data) {
+    const text = JSON.parse(new TextDecoder().decode(data)) as Membership & { addresses: [PeerId, string][] };
+    return { ...text, addresses: new Map(text.addresses) };
+  },
+};
+
 export const QUIET_ADMIN: AdminHandlers = {
   status: () => STATUS,
   watch: (listener) => listener(STATUS),
-  failover: () => Promise.resolve({ kind: 'refused', reason: 'not in this test' }),
+  failover: notHere,
   events: () => [],
+  peers: QUIET_PEERS,
 };
-
-/** A port of 127.0.0.1 that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
-}
 
 export function at(peer: string, port: number): PeerAddress {
   return { peer: peerId(peer), host: '127.0.0.1', port };
 }
 
-export async function startTestPeer(options: {
+export interface TestPeerOptions {
   readonly self: string;
   readonly port?: number;
   readonly peers: readonly PeerAddress[];
   readonly clusterId?: string;
   readonly admin?: AdminHandlers;
-}): Promise<TestPeer> {
+  /** Where not given: of incarnation 1, with `self` and `peers` as members. */
+  readonly identity?: TransportIdentity;
+  readonly storeId?: string;
+  readonly advertised?: string;
+}
+
+/** Members and incarnation, and stores where they are known. */
+export function identityOf(
+  incarnation: number,
+  members: readonly string[],
+  storeIds: Readonly<Record<string, string>> = {},
+  membershipIndex = 0,
+): TransportIdentity {
+  return {
+    incarnation,
+    members: members.map(peerId),
+    storeIds: new Map(Object.entries(storeIds).map(([peer, store]) => [peerId(peer), new Set([store])])),
+    membershipIndex,
+  };
+}
+
+export async function startTestPeer(options: TestPeerOptions): Promise<TestPeer> {
   const received: Received[] = [];
   const reports: AgentReport[] = [];
   const refused: string[] = [];
   const logged: string[] = [];
-  const note = (fields: object, message: string): void => {
-    logged.push('reason' in fields ? `${message}: ${String(fields.reason)}` : message);
-  };
+  const debugged: string[] = [];
+  const ahead: string[] = [];
+  const snapshotsSent: { to: PeerId; index: number; arrived: boolean }[] = [];
+  const noteIn =
+    (lines: string[]) =>
+    (fields: object, message: string): void => {
+      lines.push('reason' in fields ? `${message}: ${String(fields.reason)}` : message);
+    };
   const transport = await startTransport({
     clusterId: options.clusterId ?? 'test',
     self: peerId(options.self),
     listen: { host: '127.0.0.1', port: options.port ?? 0 },
+    advertised: options.advertised,
+    storeId: options.storeId ?? `store-of-${options.self}`,
+    features: 1,
+    identity: options.identity ?? identityOf(1, [options.self, ...options.peers.map(({ peer }) => peer)]),
     peers: options.peers,
+    membershipCodec: CODEC,
     handlers: {
       onMessage: (from, message) => received.push({ from, message, atMs: performance.now() }),
       onReport: (_from, report) => reports.push(report),
       onRefused: (detail) => refused.push(detail),
+      onHigherIncarnation: (from, incarnation) => ahead.push(`${from} ${incarnation}`),
+      onSnapshotSent: (to, index, arrived) => snapshotsSent.push({ to, index, arrived }),
     },
     admin: options.admin ?? QUIET_ADMIN,
-    log: { info: note, warn: note },
+    log: { debug: noteIn(debugged), info: noteIn(logged), warn: noteIn(logged) },
   });
-  return { transport, received, reports, refused, logged };
+  return { transport, received, reports, refused, logged, debugged, ahead, snapshotsSent };
 }
 
 export const heartbeat = (round: number): RaftMessage => ({
@@ -148,3 +225,26 @@ export const reportOf = (node: string, sequence: number): AgentReport => ({
   serverVersion: '15.18',
   message: undefined,
 });
+
+export function snapshotOf(
+  index: number,
+  data: Uint8Array,
+  change: { readonly term?: number; readonly round?: number } = {},
+): Extract<RaftMessage, { kind: 'snapshot-request' }> {
+  return {
+    kind: 'snapshot-request',
+    term: term(change.term ?? 3),
+    round: change.round ?? 7,
+    snapshot: {
+      index: logIndex(index),
+      term: term(2),
+      membership: {
+        voters: [peerId('a'), peerId('b')],
+        learners: [peerId('c')],
+        addresses: new Map([[peerId('a'), '10.0.0.1:7432']]),
+        incarnation: 1,
+      },
+      data,
+    },
+  };
+}

@@ -1,0 +1,95 @@
+import { describe, expect, test } from 'vitest';
+import { logIndex, peerId, term } from '../base/ids.ts';
+import { emptyState } from '../cluster/apply.ts';
+import { encodeEnvelope, membershipCodec } from '../cluster/codec.ts';
+import { membershipOf, newLog, opening, P1, P2, P3 } from '../cluster/testing/example.ts';
+import type { Entry, Membership } from '../raft/types.ts';
+import { identityFrom, peersFrom, registeredStores, storesAhead } from './acquaintance.ts';
+
+const P4 = peerId('p4');
+const THREE = membershipOf([P1, P2, P3]);
+const noStores = new Map();
+
+const at = (index: number, membership: Membership) => ({ membership, index: logIndex(index) });
+const config = (index: number, membership: Membership): Entry => ({
+  index: logIndex(index),
+  term: term(1),
+  kind: 'config',
+  data: membershipCodec.encode(membership),
+});
+const opens = (index: number, peer: typeof P1, store: string): Entry => ({
+  index: logIndex(index),
+  term: term(1),
+  kind: 'command',
+  data: encodeEnvelope({
+    session: store,
+    sequence: 0,
+    answeredBelow: 1,
+    proposedAtMs: 0,
+    command: opening(newLog(), peer, { session: store, store, seenIndex: logIndex(index - 1) }),
+  }),
+});
+
+describe('an uncommitted change', () => {
+  test('keeps the peer that it removes, who may be the leader that truncates it', () => {
+    const memberships = { committed: at(1, THREE), pending: [membershipOf([P1, P2])] };
+    expect(identityFrom(memberships, noStores)).toMatchObject({
+      members: new Set([P1, P2, P3]),
+      membershipIndex: 1,
+    });
+    const addresses = new Map([P1, P2, P3].map((peer, at) => [peer, `10.0.0.${at + 1}:7432`]));
+    const reached = peersFrom(
+      {
+        committed: at(1, { ...THREE, addresses }),
+        pending: [membershipOf([P1, P2], { addresses: new Map([[P2, '10.0.0.9:7432']]) })],
+      },
+      { peer: P1, peers: [] },
+    );
+    expect(reached.map(({ peer, host }) => [peer, host])).toEqual([
+      [P2, '10.0.0.9'],
+      [P3, '10.0.0.3'],
+    ]);
+  });
+
+  test('lets in the peer that it adds, who may be the leader that commits it', () => {
+    const memberships = { committed: at(1, THREE), pending: [membershipOf([P1, P2, P3, P4])] };
+    expect(identityFrom(memberships, noStores).members).toContain(P4);
+  });
+
+  test('is no new incarnation yet', () => {
+    const recovered = membershipOf([P1], { incarnation: 2 });
+    expect(identityFrom({ committed: at(1, THREE), pending: [recovered] }, noStores).incarnation).toBe(1);
+    expect(identityFrom({ committed: at(9, recovered), pending: [] }, noStores).incarnation).toBe(2);
+  });
+});
+
+describe('the stores of the peers', () => {
+  const state = emptyState(THREE);
+
+  test('are known from the log at once after a restart, so that a replaced disk cannot vote', () => {
+    const ahead = storesAhead(state, [opens(1, P3, 'old')]);
+    expect(registeredStores(state, ahead).get(P3)).toEqual(new Set(['old']));
+  });
+
+  test('a disk that was replaced in due form is let in, although the state knows only the old one', () => {
+    const log = newLog();
+    log.commit(opening(log, P3, { store: 'old', session: 'old' }));
+    const from = log.state.appliedIndex;
+    const ahead = storesAhead(log.state, [
+      config(from + 1, membershipOf([P1, P2])),
+      config(from + 2, THREE),
+      opens(from + 3, P3, 'new'),
+    ]);
+    expect(registeredStores(log.state, ahead).get(P3)).toEqual(new Set(['old', 'new']));
+  });
+
+  test('an opening that the log refuses counts for nothing', () => {
+    const ahead = storesAhead(state, [opens(1, P3, 'old'), opens(2, P3, 'wiped')]);
+    expect(registeredStores(state, ahead).get(P3)).toEqual(new Set(['old']));
+  });
+
+  test('are those of the state alone once it has come that far', () => {
+    const ahead = storesAhead(state, [opens(1, P3, 'old')]);
+    expect(registeredStores({ ...state, appliedIndex: logIndex(1) }, ahead).get(P3)).toBeUndefined();
+  });
+});

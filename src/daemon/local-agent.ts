@@ -1,0 +1,131 @@
+// The agent of this host's node, with everything it is given: the operating-system user, PostgreSQL's programs, its files, the
+// log. Only puts them together; what the agent does is in src/actions.
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { type Agent, startAgent } from '../actions/agent.ts';
+import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING, type Protections } from '../actions/context.ts';
+import { openFenceFile } from '../actions/fence-file.ts';
+import { instancePaths } from '../actions/instance.ts';
+import { type NodeId, type PeerId, epoch } from '../base/ids.ts';
+import { compareFences } from '../cluster/fence.ts';
+import type { AgentReport } from '../cluster/report.ts';
+import type { ClusterState } from '../cluster/state.ts';
+import { type Duty, duties } from '../failover/duties.ts';
+import type { Health } from '../health/watch.ts';
+import { findBinaries } from '../postgres/binaries.ts';
+import { findOsUser, makeDirectory } from '../postgres/os-user.ts';
+import type { Config, NodeConfig } from './config.ts';
+import { keepStopped } from './left-behind.ts';
+import type { Replica } from './replica.ts';
+
+const AGENT_PROPOSAL_TIMEOUT_MS = 2000;
+
+export interface LocalAgent {
+  readonly agent: Agent;
+  /**
+   * The cluster went on without this peer, at `incarnation`: the agent ends, PostgreSQL is stopped and stays so until the signal
+   * aborts, and no duty of an earlier incarnation is obeyed any more, after a restart either.
+   */
+  standDown(incarnation: number, signal: AbortSignal): Promise<void>;
+}
+
+export async function startLocalAgent(options: {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly protections?: Protections;
+  readonly node: NodeConfig;
+  readonly replica: Replica;
+  readonly health: Health;
+  readonly onReport: (report: AgentReport) => void;
+  readonly readThroughLeader: () => Promise<boolean>;
+}): Promise<LocalAgent> {
+  const { config, log, node, replica, health } = options;
+  const { replication, probe, superuser } = config.users;
+  if (replication === undefined) throw new Error('users.replication is missing: a peer with a node needs it');
+  const user = await findOsUser({ configured: node.osUser });
+  const paths = instancePaths(config.stateDirectory, node.name);
+  const postgresDirectory = join(config.stateDirectory, 'postgresql');
+  await makeDirectory(user, paths.passfileDirectory);
+  await makeDirectory(user, node.socketDirectory);
+  await makeDirectory(user, postgresDirectory);
+  const binaries = await findBinaries({
+    user,
+    binDirectory: node.binDirectory,
+    dataDirectory: node.dataDirectory,
+    privateDirectory: postgresDirectory,
+  });
+  log.info(
+    { version: binaries.version, directory: binaries.directory, source: binaries.source, user: user.name },
+    'PostgreSQL found',
+  );
+  const dutyNow = () => ownDuty(replica.state, node.name, config.peer);
+  const fence = await openFenceFile({
+    path: paths.fenceFile,
+    cluster: config.cluster,
+    node: node.name,
+  });
+  const agent = await startAgent({
+    peer: config.peer,
+    registration: {
+      node: node.name,
+      group: node.group,
+      peer: config.peer,
+      host: node.host,
+      port: node.port,
+      priority: node.priority,
+    },
+    instance: {
+      node: node.name,
+      clusterName: config.cluster,
+      listenAddresses: isIP(node.host) === 0 ? ['*'] : [node.host],
+      port: node.port,
+      dataDirectory: node.dataDirectory,
+      socketDirectory: node.socketDirectory,
+      passfileDirectory: paths.passfileDirectory,
+      logFile: paths.logFile,
+      binaries,
+      user,
+      superuser: superuser.name,
+      replication,
+      probe,
+      parameters: node.parameters,
+      hbaLines: node.hba,
+    },
+    fence,
+    timing: { ...DEFAULT_AGENT_TIMING, restartGraceMs: config.timing.restartGraceMs },
+    protections: options.protections ?? ALL_PROTECTIONS,
+    propose: (command) => replica.propose(command, AGENT_PROPOSAL_TIMEOUT_MS),
+    readDuty: async () => ((await options.readThroughLeader()) ? dutyNow() : undefined),
+    registered: () => replica.state.nodes.get(node.name),
+    group: () => replica.state.groups.get(node.group),
+    onReport: options.onReport,
+    onGone: () => health.localProcessesGone(node.name),
+    onBack: () => health.localProcessesBack(node.name),
+    log: (level, message, fields) => log[level]({ node: node.name, ...fields }, message),
+  });
+  return {
+    agent,
+    async standDown(incarnation, signal) {
+      const stopped = keepStopped({
+        dataDirectory: node.dataDirectory,
+        signal,
+        log: (level, message) => log[level]({ node: node.name }, message),
+      });
+      await agent.close();
+      const token = { incarnation, epoch: epoch(0) };
+      if (compareFences(token, fence) > 0) await fence.raise(token);
+      await stopped;
+    },
+  };
+}
+
+/** Two peers whose files name the same node must not both carry out its duties: it is the one's that registered it. */
+export function ownDuty(state: ClusterState, node: NodeId, self: PeerId): Duty {
+  const owner = state.nodes.get(node)?.peer;
+  if (owner === undefined || owner === self) return duties(state, node);
+  return {
+    kind: 'none',
+    reason: `node ${node} is managed by peer ${owner}, not ${self}; give each host's node a name of its own`,
+  };
+}
