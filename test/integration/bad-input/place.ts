@@ -10,7 +10,7 @@ import { findBinaries, type Binaries } from '../../../src/postgres/binaries.ts';
 import { initDataDirectory } from '../../../src/postgres/initdb.ts';
 import { findOsUser, type OsUser } from '../../../src/postgres/os-user.ts';
 import { endEverythingBelow, makePlace, removePlace } from '../../../harness/place.ts';
-import { freePorts } from '../../../harness/ports.ts';
+import { freePorts } from '../../../src/transport/testing/free-ports.ts';
 import { compiled } from '../../../harness/programs.ts';
 
 /** Only catches hangs. */

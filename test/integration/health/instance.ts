@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
-import { freePort } from '../../../harness/ports.ts';
+import { freePort } from '../../../src/transport/testing/free-ports.ts';
 import { until } from '../../../src/base/clock.ts';
 
 const POSTGRES_BIN = process.env['PG_SENTINEL_TEST_BIN'] ?? '/usr/lib/postgresql/15/bin';

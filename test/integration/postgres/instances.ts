@@ -3,7 +3,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort } from '../../../harness/ports.ts';
+import { freePort } from '../../../src/transport/testing/free-ports.ts';
 import { nodeId, type MemberId } from '../../../src/base/ids.ts';
 import { findBinaries, type Binaries } from '../../../src/postgres/binaries.ts';
 import { readControlData } from '../../../src/postgres/control-data.ts';

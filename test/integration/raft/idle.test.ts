@@ -1,0 +1,49 @@
+// An idle cluster writes nothing to its log: not a byte of the Raft directories changes. IDLE_SECONDS makes it longer.
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { delay, until } from '../../../src/base/clock.ts';
+import { LIMIT_MS, startLoadedCluster, type LoadedCluster } from './load.ts';
+
+const IDLE_MS = 1000 * Number(process.env['IDLE_SECONDS'] ?? 30);
+const SETTLED_MS = 5000;
+
+let loaded: LoadedCluster;
+beforeAll(async () => {
+  loaded = await startLoadedCluster({ cluster: 'idle', snapshotEntries: 5 });
+}, LIMIT_MS);
+afterAll(() => loaded?.close());
+
+/** Every file below the directory: size, time of change, content. */
+function pictureOf(directory: string): Record<string, string> {
+  const files = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) =>
+    entry.isFile(),
+  );
+  return Object.fromEntries(
+    files.map((entry) => {
+      const path = join(entry.parentPath, entry.name);
+      const { size, mtimeMs } = statSync(path);
+      return [path, `${size} ${mtimeMs} ${createHash('sha256').update(readFileSync(path)).digest('hex')}`];
+    }),
+  );
+}
+
+test(
+  'an idle cluster leaves its Raft directories byte for byte alone',
+  { timeout: LIMIT_MS + IDLE_MS },
+  async () => {
+    const picture = (): Record<string, string>[] =>
+      loaded.cluster.hosts.map((host) => pictureOf(host.raftDirectory));
+    let [last, sinceMs] = [JSON.stringify(picture()), performance.now()];
+    await until({ what: 'the last entry to be written', timeoutMs: 120_000, everyMs: 250 }, () => {
+      const now = JSON.stringify(picture());
+      if (now !== last) [last, sinceMs] = [now, performance.now()];
+      return performance.now() - sinceMs >= SETTLED_MS;
+    });
+    const before = picture();
+    expect(Object.keys(before[0] ?? {}).length).toBeGreaterThan(3);
+    await delay(IDLE_MS);
+    expect(picture()).toEqual(before);
+  },
+);
