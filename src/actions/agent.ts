@@ -11,7 +11,7 @@ import type { Duty } from '../failover/duties.ts';
 import { finishInterruptedClone } from '../postgres/clone.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
-import { inspectDataDirectory } from './data-directory.ts';
+import { type DataDirectory, createInspection, inspectDataDirectory } from './data-directory.ts';
 import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-duties.ts';
 import type { FenceFile } from './fence-file.ts';
 import { carryOutFollow } from './follow-duty.ts';
@@ -47,7 +47,11 @@ export interface Agent {
 }
 
 const PASS_EVERY_MS = 250;
-const REPORT_EVERY_MS = 250;
+/** Reports come with the passes; while one takes long they come by themselves. */
+const REPORT_LATEST_MS = 300;
+/** A pass that took longer may have changed what it read at its beginning. */
+const SHORT_PASS_MS = 50;
+const PAUSE_MS_MIN = 50;
 const RETRY_MS = 500;
 const REGISTER_AGAIN_MS = 2000;
 const REGISTER_AGAIN_MS_MAX = 60_000;
@@ -84,6 +88,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     ...options.instance,
     onChange: () => wake(),
     onUnexpectedEnd: () => void noteEnd(),
+  });
+
+  const inspection = createInspection({
+    inspect: () => inspectDataDirectory(dataDirectory, node),
+    postmasterPid: () => instance.postmaster()?.pid,
+    nowMs: () => performance.now(),
   });
 
   const noteEnd = async (): Promise<void> => {
@@ -133,7 +143,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       end = undefined;
       options.onBack();
     },
-    registerAgain: () => register(),
+    dataDirectory: () => inspection.recent(),
+    registerAgain: async () => register(await inspection.fresh()),
     localMember: () => member,
     async once(key, work) {
       const pid = instance.postmaster()?.pid ?? 0;
@@ -146,8 +157,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log: options.log,
   };
 
-  const register = async (): Promise<boolean> => {
-    const data = await inspectDataDirectory(dataDirectory, node);
+  const register = async (data: DataDirectory): Promise<boolean> => {
     member = data.kind === 'ready' ? data.member?.memberId : undefined;
     const systemIdentifier = data.kind === 'ready' ? data.control.systemIdentifier : undefined;
     const known = options.registered();
@@ -179,7 +189,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     return outcome.kind === 'applied';
   };
 
-  const sendReport = async (): Promise<void> => {
+  const sendReport = async (roleAgeMsMax: number): Promise<void> => {
+    reporter.refresh();
     reportCount += 1;
     const sequence = reportCount;
     const report = await buildReport({
@@ -190,13 +201,15 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       activity,
       sequence,
       startedAtMs: STARTED_AT_MS,
+      roleAgeMsMax,
     });
     if (!closing.signal.aborted) options.onReport(report);
   };
 
   /** A report never throws; what cannot be read is left out. */
-  const report = (): void => {
-    sendReport().catch((error: unknown) =>
+  const report = (roleAgeMsMax = 0): void => {
+    if (closing.signal.aborted) return;
+    sendReport(roleAgeMsMax).catch((error: unknown) =>
       options.log('warn', 'no report sent', { error: (error as Error).message }),
     );
   };
@@ -206,7 +219,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (instance.postmaster() !== undefined && end !== undefined) context.clearUnexpectedEnd();
     const present = duty;
     if (present.kind === 'none') {
-      const isRegistered = isTold && (await register());
+      const isRegistered = isTold && (await register(await inspection.recent()));
       context.activity(undefined, isRegistered ? present.reason : (refusal?.reason ?? present.reason));
       return;
     }
@@ -216,7 +229,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     }
     // A cut makes the epoch durable itself, beside its other writes, before it reports: there each millisecond is an outage.
     if (present.kind !== 'cut') await options.fence.raise(present);
-    if (present.kind === 'primary' || present.kind === 'follow' || member === undefined) await register();
+    if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
+      await register(await inspection.recent());
     await carryOut(context, present, signal);
   };
 
@@ -226,7 +240,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       const { signal } = passing;
       const woken = new AbortController();
       wake = () => woken.abort();
-      let pauseMs = PASS_EVERY_MS;
+      const startMs = performance.now();
+      let everyMs = PASS_EVERY_MS;
       try {
         await pass(signal);
       } catch (error) {
@@ -235,15 +250,19 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
           if (activity.message !== message)
             options.log('error', `cannot do its duty (${duty.kind})`, { error: message });
           context.activity(instance.postmaster() === undefined ? 'failed' : undefined, message);
-          pauseMs = RETRY_MS;
+          everyMs = RETRY_MS;
         }
       }
-      if (!signal.aborted && !closing.signal.aborted) await delay(pauseMs, woken.signal);
+      const tookMs = performance.now() - startMs;
+      // A pass that was broken off is followed by one at once, whose statements should not have to wait.
+      if (!signal.aborted) report(tookMs < SHORT_PASS_MS ? tookMs : 0);
+      if (!signal.aborted && !closing.signal.aborted)
+        await delay(Math.max(PAUSE_MS_MIN, everyMs - tookMs), woken.signal);
     }
   };
 
+  const reporter = setInterval(() => report(), REPORT_LATEST_MS);
   const running = loop();
-  const reporter = setInterval(report, REPORT_EVERY_MS);
 
   return {
     setDuty(next) {

@@ -8,6 +8,7 @@ import type { GroupState, NodeState } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
 import type { QueryOptions } from '../postgres/session.ts';
 import type { SynchronousStandbys } from '../postgres/settings.ts';
+import type { DataDirectory } from './data-directory.ts';
 import type { FenceFile } from './fence-file.ts';
 import type { Instance } from './instance.ts';
 
@@ -85,6 +86,8 @@ export interface AgentContext {
   activity(condition: NodeCondition | undefined, message: string | undefined): void;
   unexpectedEnd(): UnexpectedEnd | undefined;
   clearUnexpectedEnd(): void;
+  /** What the data directory is fit for; see {@link Inspection.recent}. */
+  dataDirectory(): Promise<DataDirectory>;
   /** Reads the member id from the data directory again and registers the node anew. */
   registerAgain(): Promise<boolean>;
   /** The member id of the data directory as found on disk. */

@@ -1,10 +1,10 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { nodeId } from '../base/ids.ts';
 import { MEMBER_FILE } from '../postgres/member.ts';
-import { inspectDataDirectory } from './data-directory.ts';
+import { createInspection, type DataDirectory, inspectDataDirectory } from './data-directory.ts';
 
 let directory: string;
 beforeEach(async () => void (directory = await mkdtemp(join(tmpdir(), 'pg-sentinel-data-'))));
@@ -34,4 +34,59 @@ test('without a readable pg_control it is ours to replace only with a member fil
   });
   await writeFile(join(directory, MEMBER_FILE), '{}');
   expect(await inspect()).toMatchObject({ kind: 'unfit' });
+});
+
+describe('an inspection', () => {
+  function example() {
+    const host: { pid: number | undefined; nowMs: number; count: number } = { pid: 7, nowMs: 0, count: 0 };
+    const inspect = (): Promise<DataDirectory> => {
+      host.count += 1;
+      return Promise.resolve({ kind: 'unfit', reason: `look ${host.count}` });
+    };
+    const inspection = createInspection({
+      inspect,
+      postmasterPid: () => host.pid,
+      nowMs: () => host.nowMs,
+    });
+    return { host, inspection };
+  }
+
+  test('serves for two seconds while the same PostgreSQL runs', async () => {
+    const { host, inspection } = example();
+    const found = await inspection.recent();
+    host.nowMs = 2000;
+    expect(await inspection.recent()).toBe(found);
+    host.nowMs = 2001;
+    expect(await inspection.recent()).not.toBe(found);
+    expect(host.count).toBe(2);
+  });
+
+  test('is made anew when another PostgreSQL runs, and each time while none does', async () => {
+    const { host, inspection } = example();
+    await inspection.recent();
+    host.pid = 8;
+    await inspection.recent();
+    expect(host.count).toBe(2);
+    host.pid = undefined;
+    await inspection.recent();
+    await inspection.recent();
+    expect(host.count).toBe(4);
+  });
+
+  test('is made anew when that is asked for, and serves from then on', async () => {
+    const { host, inspection } = example();
+    await inspection.recent();
+    const found = await inspection.fresh();
+    expect(host.count).toBe(2);
+    expect(await inspection.recent()).toBe(found);
+  });
+
+  test('is not kept when PostgreSQL ended or began meanwhile', async () => {
+    const { host, inspection } = example();
+    const looking = inspection.recent();
+    host.pid = 8;
+    await looking;
+    await inspection.recent();
+    expect(host.count).toBe(2);
+  });
 });

@@ -14,6 +14,43 @@ export type DataDirectory =
   | { readonly kind: 'unfit'; readonly reason: string }
   | { readonly kind: 'ready'; readonly control: ControlData; readonly member: Member | undefined };
 
+/** While the same PostgreSQL runs on it a data directory changes hands only by force: it is looked at again after this. */
+const INSPECTED_AGAIN_MS = 2000;
+
+export interface Inspection {
+  /** As found within the last two seconds by the PostgreSQL that runs on it now; where none runs, as it is now. */
+  recent(): Promise<DataDirectory>;
+  /** As it is now. */
+  fresh(): Promise<DataDirectory>;
+}
+
+/** `postmasterPid`: of the PostgreSQL that runs on the directory, undefined while none does. */
+export function createInspection(options: {
+  readonly inspect: () => Promise<DataDirectory>;
+  readonly postmasterPid: () => number | undefined;
+  readonly nowMs: () => number;
+}): Inspection {
+  let last: { readonly found: DataDirectory; readonly pid: number; readonly atMs: number } | undefined;
+  const fresh = async (): Promise<DataDirectory> => {
+    last = undefined;
+    const pid = options.postmasterPid();
+    const atMs = options.nowMs();
+    const found = await options.inspect();
+    if (pid !== undefined) last = { found, pid, atMs };
+    return found;
+  };
+  return {
+    fresh,
+    recent() {
+      const isRecent =
+        last !== undefined &&
+        last.pid === options.postmasterPid() &&
+        options.nowMs() - last.atMs <= INSPECTED_AGAIN_MS;
+      return isRecent && last !== undefined ? Promise.resolve(last.found) : fresh();
+    },
+  };
+}
+
 export async function inspectDataDirectory(dataDirectory: string, node: NodeId): Promise<DataDirectory> {
   const names: readonly string[] = await readdir(dataDirectory).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];

@@ -8,7 +8,6 @@ import { readControlData } from '../postgres/control-data.ts';
 import { readCutPosition } from '../postgres/position.ts';
 import { type Promotion, promotePostgres } from '../postgres/promote.ts';
 import { checkpoint } from '../postgres/sql.ts';
-import { readRole } from '../postgres/role.ts';
 import { readSettings } from '../postgres/settings.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream } from '../postgres/upstream.ts';
@@ -253,7 +252,7 @@ async function readRoleOrWorse(
 ): Promise<'primary' | 'standby'> {
   for (let tries = 1; ; tries += 1) {
     try {
-      return (await readRole(context.instance.session, query(context, signal))).kind;
+      return (await context.instance.readRole(query(context, signal))).kind;
     } catch (error) {
       signal.throwIfAborted();
       if (!isPromotion) return 'primary';

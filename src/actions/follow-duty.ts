@@ -8,16 +8,15 @@ import type { TimelineBranch } from '../cluster/state.ts';
 import type { Duty, Upstream } from '../failover/duties.ts';
 import { cloneStandby } from '../postgres/clone.ts';
 import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
-import type { ControlData } from '../postgres/control-data.ts';
+import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { removeMember, writeNewMember } from '../postgres/member.ts';
 import { readCutPosition } from '../postgres/position.ts';
-import { type WalReceiver, readRole } from '../postgres/role.ts';
+import type { WalReceiver } from '../postgres/role.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 import { rewindPostgres } from '../postgres/rewind.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
-import { inspectDataDirectory } from './data-directory.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
 import { advanceIdleSlots, keepSlots } from './slots.ts';
 
@@ -32,7 +31,7 @@ export async function carryOutFollow(
   signal: AbortSignal,
 ): Promise<void> {
   const { instance } = context;
-  const data = await inspectDataDirectory(instance.options.dataDirectory, instance.options.node);
+  const data = await context.dataDirectory();
   if (data.kind === 'foreign') throw new Error(`cannot make a standby: ${data.reason}`);
   if (data.kind !== 'ready')
     return clone(context, duty, data.kind === 'absent' ? 'no data directory' : data.reason, signal);
@@ -54,30 +53,43 @@ export async function carryOutFollow(
     context.activity('stopping', 'stopping: it is no longer the primary');
     await instance.stop({ fastMs: 0, signal });
   }
-  if (instance.postmaster() === undefined) return startOrRejoin(context, duty, data.control, signal);
+  if (instance.postmaster() === undefined) {
+    // Not what was found while it ran: how it ended decides.
+    const control = await readControlData(instance.options.dataDirectory);
+    return startOrRejoin(context, duty, control, signal);
+  }
   if (running !== 'primary' && running !== undefined && isFollowing(running, duty.upstream)) {
-    await settled(context, duty, signal);
+    await settled(context, duty, running.synchronousStandbyNames, signal);
     return;
   }
   return redirect(context, duty, data.control, signal);
 }
 
 /** It streams as it should: only its slots need care. */
-async function settled(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+async function settled(
+  context: AgentContext,
+  duty: FollowDuty,
+  synchronousStandbyNames: string,
+  signal: AbortSignal,
+): Promise<void> {
   context.clearUnexpectedEnd();
   context.activity(undefined, undefined);
-  await context.instance.setSynchronousStandbys(placeholder(context));
+  await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
   const period = Math.floor(performance.now() / ADVANCE_SLOTS_EVERY_MS);
   await context.once(`advance ${period}`, () => advanceIdleSlots(context, signal));
 }
 
-type Running = 'primary' | { readonly receiver: WalReceiver | undefined } | undefined;
+type Running =
+  | 'primary'
+  | { readonly receiver: WalReceiver | undefined; readonly synchronousStandbyNames: string }
+  | undefined;
 
 async function runningStandby(context: AgentContext, signal: AbortSignal): Promise<Running> {
   if (context.instance.postmaster() === undefined) return undefined;
-  const role = await readRole(context.instance.session, query(context, signal));
-  return role.kind === 'primary' ? 'primary' : { receiver: role.walReceiver };
+  const role = await context.instance.readRole(query(context, signal));
+  if (role.kind === 'primary') return 'primary';
+  return { receiver: role.walReceiver, synchronousStandbyNames: role.synchronousStandbyNames };
 }
 
 /** The walreceiver streams from that address, on that timeline or on the way to it. */

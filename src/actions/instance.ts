@@ -6,6 +6,7 @@ import { DeadlineError, delay } from '../base/clock.ts';
 import type { Binaries } from '../postgres/binaries.ts';
 import { type HbaOptions, writeHba } from '../postgres/hba.ts';
 import {
+  type PostmasterWatch,
   type Stopped,
   reloadPostgres,
   startPostgres,
@@ -13,8 +14,14 @@ import {
   watchPostmaster,
 } from '../postgres/lifecycle.ts';
 import { type OsUser, makeDirectory } from '../postgres/os-user.ts';
-import { type PostmasterFile, allGone, findPostmaster, killRemaining } from '../postgres/processes.ts';
-import { type Session, openSession } from '../postgres/session.ts';
+import {
+  type PostmasterFile,
+  allGone,
+  createPostmasterFinder,
+  killRemaining,
+} from '../postgres/processes.ts';
+import { type Role, readRole } from '../postgres/role.ts';
+import { type QueryOptions, type Session, openSession } from '../postgres/session.ts';
 import {
   DEFAULT_SETTINGS,
   type SynchronousStandbys,
@@ -24,6 +31,7 @@ import {
   writeSettings,
 } from '../postgres/settings.ts';
 import { removeStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
+import { createRoleMemory } from './role-memory.ts';
 
 export interface Account {
   readonly name: string;
@@ -58,14 +66,20 @@ export interface Instance {
   readonly options: InstanceOptions;
   readonly session: Session;
   postmaster(): PostmasterFile | undefined;
+  readRole(options: QueryOptions): Promise<Role>;
+  /** What {@link readRole} found last, if that is no older and was read from the PostgreSQL that runs now. */
+  recentRole(ageMsMax: number): Role | undefined;
   /** Starts watching a postmaster that runs already, such as after a restart of sentineld. */
   attach(): void;
   /** Writes all settings and pg_hba.conf; no upstream. Does not reload. */
   writeConfiguration(standbys: SynchronousStandbys, clients?: ClientAccess): Promise<void>;
   /** Lets clients in again after a start that kept them out. */
   admitClients(): Promise<void>;
-  /** Changes `synchronous_standby_names` and reloads, if it is not so already. It takes effect a moment later. */
-  setSynchronousStandbys(standbys: SynchronousStandbys): Promise<void>;
+  /**
+   * Changes `synchronous_standby_names` and reloads, if it is not so already. It takes effect a moment later. `inForce`: what the
+   * server has now; where that is right and was set from here, its file is not read again.
+   */
+  setSynchronousStandbys(standbys: SynchronousStandbys, inForce?: string): Promise<void>;
   startAs(
     role: 'primary' | 'standby',
     options: { readonly timeoutMs: number; readonly signal: AbortSignal },
@@ -79,15 +93,15 @@ export type ClientAccess = 'admitted' | 'kept-out';
 
 const IMMEDIATE_MS = 2000;
 const KILL_MS = 10_000;
-const WATCH_EVERY_MS = 100;
 
 export function openInstance(options: InstanceOptions): Instance {
   const { dataDirectory, user } = options;
   let watchedPid: number | undefined;
-  let endWatch: (() => void) | undefined;
+  let watching: PostmasterWatch | undefined;
   let isStopping = false;
   let isClosed = false;
   let lastReload: string | undefined;
+  const findPostmaster = createPostmasterFinder(dataDirectory);
 
   const session = openSession({
     socketDirectory: options.socketDirectory,
@@ -97,13 +111,19 @@ export function openInstance(options: InstanceOptions): Instance {
     onConnected: options.onChange,
     onLost: () => {
       // The session ends a moment before the process table shows it: a killed postmaster is noticed here first.
-      if (watchedPid !== undefined && findPostmaster(dataDirectory) === undefined) exited(watchedPid);
+      watching?.look();
       options.onChange();
     },
   });
 
+  const roles = createRoleMemory({
+    session,
+    read: (queryOptions) => readRole(session, queryOptions),
+    nowMs: () => performance.now(),
+  });
+
   const attach = (): void => {
-    const postmaster = findPostmaster(dataDirectory);
+    const postmaster = findPostmaster();
     if (postmaster === undefined || postmaster.pid === watchedPid) return;
     watch(postmaster.pid, postmaster.sharedMemoryId, undefined);
   };
@@ -113,12 +133,13 @@ export function openInstance(options: InstanceOptions): Instance {
     sharedMemoryId: number | undefined,
     child: Parameters<typeof watchPostmaster>[0]['postgres']['child'],
   ): void => {
-    endWatch?.();
+    watching?.end();
     watchedPid = pid;
-    endWatch = watchPostmaster({
+    watching = watchPostmaster({
       dataDirectory,
       postgres: { pid, sharedMemoryId, child },
-      everyMs: WATCH_EVERY_MS,
+      // Our backend ends with its postmaster, which closes the session.
+      isCalm: () => session.connected,
       onExit: () => exited(pid),
     });
   };
@@ -126,7 +147,7 @@ export function openInstance(options: InstanceOptions): Instance {
   const exited = (pid: number): void => {
     if (watchedPid !== pid || isClosed) return;
     watchedPid = undefined;
-    endWatch?.();
+    watching?.end();
     if (isStopping) return;
     const ended = (): void => {
       if (!isClosed && !isStopping) options.onUnexpectedEnd();
@@ -138,10 +159,7 @@ export function openInstance(options: InstanceOptions): Instance {
   /** Backends of a killed postmaster live on for a moment and may still finish a commit: they are ended. */
   const finishOff = async (): Promise<void> => {
     const deadlineMs = performance.now() + KILL_MS;
-    while (
-      !allGone({ dataDirectory, sharedMemoryId: undefined }).gone &&
-      findPostmaster(dataDirectory) === undefined
-    ) {
+    while (!allGone({ dataDirectory, sharedMemoryId: undefined }).gone && findPostmaster() === undefined) {
       killRemaining(dataDirectory);
       if (performance.now() > deadlineMs)
         throw new DeadlineError(`processes of ${dataDirectory} survive SIGKILL`);
@@ -173,13 +191,16 @@ export function openInstance(options: InstanceOptions): Instance {
   return {
     options,
     session,
-    postmaster: () => findPostmaster(dataDirectory),
+    postmaster: findPostmaster,
+    readRole: (queryOptions) => roles.read(queryOptions),
+    recentRole: (ageMsMax) => roles.recent(ageMsMax),
     attach,
     writeConfiguration,
-    async setSynchronousStandbys(standbys) {
+    async setSynchronousStandbys(standbys, inForce) {
       const value = renderSynchronousStandbys(standbys);
       // What the file says may never have been reloaded, if an earlier sentineld was killed in between.
-      const taken = `${findPostmaster(dataDirectory)?.pid} ${value}`;
+      const taken = `${findPostmaster()?.pid} ${value}`;
+      if (inForce === value && taken === lastReload) return;
       const isWritten = (await readSettings(dataDirectory)).get('synchronous_standby_names') === value;
       if (isWritten && taken === lastReload) return;
       if (!isWritten)
@@ -223,13 +244,13 @@ export function openInstance(options: InstanceOptions): Instance {
         });
       } finally {
         isStopping = false;
-        if (findPostmaster(dataDirectory) === undefined) watchedPid = undefined;
+        if (findPostmaster() === undefined) watchedPid = undefined;
         options.onChange();
       }
     },
     async close() {
       isClosed = true;
-      endWatch?.();
+      watching?.end();
       await session.close();
     },
   };

@@ -3,7 +3,6 @@
 import type { Duty } from '../failover/duties.ts';
 import { initDataDirectory } from '../postgres/initdb.ts';
 import { writeNewMember } from '../postgres/member.ts';
-import { readRole } from '../postgres/role.ts';
 import { setUpPrimary } from '../postgres/sql.ts';
 import { type AgentContext, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
@@ -59,7 +58,7 @@ export async function carryOutCreate(
     await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
   }
   await context.once('accounts', () => setUpAccounts(context, signal));
-  const role = await readRole(instance.session, query(context, signal));
+  const role = await instance.readRole(query(context, signal));
   if (role.kind !== 'primary')
     throw new Error(`${dataDirectory} runs as a standby; it cannot become the group's first primary`);
   await context.propose({
@@ -82,7 +81,7 @@ export async function carryOutPrimary(
 ): Promise<void> {
   const { instance } = context;
   if (instance.postmaster() === undefined && !(await startInPlace(context, duty, signal))) return;
-  const role = await readRole(instance.session, query(context, signal));
+  const role = await instance.readRole(query(context, signal));
   if (role.kind === 'standby') {
     // It was started to report where its WAL ends, and then given back its group: same timeline, nobody else was promoted.
     context.activity('stopping', 'the group was given back to this node');
@@ -104,7 +103,7 @@ export async function carryOutPrimary(
     await context.once(`checkpoint ${duty.timeline}`, () => checkpointAside(context));
   if (duty.next !== undefined) await changeRule(context, duty, duty.next, signal);
   else {
-    await instance.setSynchronousStandbys(standbysFor(context, duty.rule));
+    await instance.setSynchronousStandbys(standbysFor(context, duty.rule), role.synchronousStandbyNames);
     if (duty.floor !== undefined) await passFloor(context, duty, duty.floor, signal);
   }
 }

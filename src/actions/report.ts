@@ -1,7 +1,7 @@
 // The agent's live report: what it finds its PostgreSQL to be right now. Never throws: what cannot be read is left out.
 import type { Epoch, MemberId, PeerId } from '../base/ids.ts';
 import type { AgentReport, NodeCondition } from '../cluster/report.ts';
-import { type Role, readRole, standbyPosition } from '../postgres/role.ts';
+import { type Role, standbyPosition } from '../postgres/role.ts';
 import type { Instance } from './instance.ts';
 
 const QUERY_TIMEOUT_MS = 1000;
@@ -14,10 +14,14 @@ export async function buildReport(options: {
   readonly activity: { readonly condition: NodeCondition | undefined; readonly message: string | undefined };
   readonly sequence: number;
   readonly startedAtMs: number;
+  /** A role that was read no longer ago than this is as good as one read now; 0 reads it anew. */
+  readonly roleAgeMsMax: number;
 }): Promise<AgentReport> {
   const { instance, activity } = options;
   const isRunning = instance.postmaster() !== undefined;
-  const role = isRunning ? await readRoleQuietly(instance) : undefined;
+  const role = isRunning
+    ? (instance.recentRole(options.roleAgeMsMax) ?? (await readRoleQuietly(instance)))
+    : undefined;
   const found: NodeCondition = !isRunning
     ? options.member === undefined
       ? 'absent'
@@ -49,7 +53,7 @@ export async function buildReport(options: {
 
 async function readRoleQuietly(instance: Instance): Promise<Role | undefined> {
   try {
-    return await readRole(instance.session, { timeoutMs: QUERY_TIMEOUT_MS });
+    return await instance.readRole({ timeoutMs: QUERY_TIMEOUT_MS });
   } catch {
     return undefined;
   }

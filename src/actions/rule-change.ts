@@ -7,7 +7,7 @@ import type { MemberId } from '../base/ids.ts';
 import { type Lsn, parseLsn } from '../base/lsn.ts';
 import type { SyncRule } from '../cluster/commands.ts';
 import type { Duty } from '../failover/duties.ts';
-import { type ReplicationRow, readRole } from '../postgres/role.ts';
+import type { ReplicationRow } from '../postgres/role.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import { SESSION_APPLICATION_NAME } from '../postgres/session.ts';
 import { type AgentContext, query, standbysFor } from './context.ts';
@@ -177,7 +177,7 @@ async function haveFlushed(
 }
 
 async function walSenders(context: AgentContext, signal: AbortSignal): Promise<readonly ReplicationRow[]> {
-  return (await readRole(context.instance.session, query(context, signal))).replication;
+  return (await context.instance.readRole(query(context, signal))).replication;
 }
 
 async function flushLsn(context: AgentContext, signal: AbortSignal): Promise<Lsn> {

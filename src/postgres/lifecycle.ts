@@ -16,7 +16,9 @@ import {
   belongsTo,
   findPostmaster,
   isAlive,
+  isSameProcess,
   killRemaining,
+  processState,
   readPostmasterFile,
   signalProcess,
   type PostmasterFile,
@@ -255,21 +257,36 @@ export function reloadPostgres(dataDirectory: string): boolean {
   return postmaster !== undefined && signalProcess(postmaster.pid, 'SIGHUP');
 }
 
+const WATCH_EVERY_MS = 100;
+const CALM_EVERY_MS = 500;
+/** After a hint, while the postmaster may be on its way out: it shows as gone a moment after its sockets are closed. */
+const ALERT_EVERY_MS = 10;
+const ALERT_FOR_MS = 500;
+
+export interface PostmasterWatch {
+  /** There is a hint that it ended (a session was lost): looks now, and often for a while. */
+  look(): void;
+  end(): void;
+}
+
 /**
- * Calls `onExit` once, when the postmaster has ended: at once where it is our child, else within `everyMs`.
- * Returns a function that ends the watch.
+ * Calls `onExit` once, when the postmaster has ended: at once where it is our child, else within 100 ms; while `isCalm` says that
+ * something else would give a hint first, within 500 ms.
  */
 export function watchPostmaster(options: {
   readonly dataDirectory: string;
   readonly postgres: RunningPostgres;
-  readonly everyMs?: number;
+  readonly isCalm?: () => boolean;
   readonly onExit: () => void;
-}): () => void {
+}): PostmasterWatch {
   const { postgres } = options;
   let ended = false;
+  let startTicks: number | undefined;
+  let alertUntilMs = -Infinity;
+  let timer: NodeJS.Timeout | undefined;
   const end = (): void => {
     ended = true;
-    clearInterval(timer);
+    clearTimeout(timer);
     postgres.child?.off('exit', exit);
   };
   const exit = (): void => {
@@ -277,13 +294,33 @@ export function watchPostmaster(options: {
     end();
     options.onExit();
   };
-  const timer = setInterval(() => {
-    if (!belongsTo(postgres.pid, options.dataDirectory)) exit();
-  }, options.everyMs ?? 100);
-  timer.unref();
+  const isThere = (): boolean => {
+    if (startTicks !== undefined) return isSameProcess(postgres.pid, startTicks);
+    const ticks = processState(postgres.pid)?.startTicks;
+    if (!belongsTo(postgres.pid, options.dataDirectory)) return false;
+    startTicks = ticks;
+    return true;
+  };
+  const pauseMs = (): number => {
+    if (performance.now() < alertUntilMs) return ALERT_EVERY_MS;
+    return options.isCalm?.() === true ? CALM_EVERY_MS : WATCH_EVERY_MS;
+  };
+  const check = (): void => {
+    clearTimeout(timer);
+    if (ended) return;
+    if (isThere()) timer = setTimeout(check, pauseMs()).unref();
+    else exit();
+  };
+  timer = setTimeout(check, WATCH_EVERY_MS).unref();
   postgres.child?.once('exit', exit);
   if (!isAlive(postgres.pid)) setImmediate(exit);
-  return end;
+  return {
+    look() {
+      alertUntilMs = performance.now() + ALERT_FOR_MS;
+      check();
+    },
+    end,
+  };
 }
 
 function sizeOf(path: string): number {

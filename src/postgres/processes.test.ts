@@ -1,10 +1,15 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
   allGone,
   belongsTo,
   classifyTitle,
+  createPostmasterFinder,
   instanceProcesses,
   isAlive,
+  isSameProcess,
   parsePostmasterFile,
   processState,
 } from './processes.ts';
@@ -50,4 +55,26 @@ test('this process lives, is no postgres, and its parent is known', () => {
   expect(belongsTo(process.pid, process.cwd())).toBe(false);
   expect(instanceProcesses(process.cwd())).toEqual([]);
   expect(allGone({ dataDirectory: process.cwd(), sharedMemoryId: 2 ** 31 - 1 })).toEqual({ gone: true });
+});
+
+test('a process is the same only with the same start time', () => {
+  const startTicks = processState(process.pid)?.startTicks ?? 0;
+  expect(isSameProcess(process.pid, startTicks)).toBe(true);
+  expect(isSameProcess(process.pid, startTicks + 1)).toBe(false);
+  expect(isSameProcess(2 ** 22 + 1, startTicks)).toBe(false);
+});
+
+test('a postmaster.pid that names another process, as after a reboot, is no postmaster', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'pg-sentinel-processes-'));
+  try {
+    const find = createPostmasterFinder(directory);
+    expect(find()).toBeUndefined();
+    await writeFile(
+      join(directory, 'postmaster.pid'),
+      `${process.pid}\n${directory}\n1700000000\n5433\n/run/x\n*\n 1 1\nready   \n`,
+    );
+    expect(find()).toBeUndefined();
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 });

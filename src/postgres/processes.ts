@@ -79,6 +79,31 @@ export function findPostmaster(dataDirectory: string): PostmasterFile | undefine
   return file !== undefined && belongsTo(file.pid, dataDirectory) ? file : undefined;
 }
 
+/**
+ * Finds the living postmaster of a data directory again and again. The one that was found is known by pid and start time, which name
+ * a process for good: while it lives one small read tells so, and postmaster.pid is not read again.
+ */
+export function createPostmasterFinder(dataDirectory: string): () => PostmasterFile | undefined {
+  let known: { readonly file: PostmasterFile; readonly startTicks: number } | undefined;
+  return () => {
+    if (known !== undefined && isSameProcess(known.file.pid, known.startTicks)) return known.file;
+    known = undefined;
+    const file = readPostmasterFile(dataDirectory);
+    if (file === undefined) return undefined;
+    const startTicks = processState(file.pid)?.startTicks;
+    if (startTicks === undefined || !belongsTo(file.pid, dataDirectory)) return undefined;
+    // Not before its file is complete, nor if the pid went over to another process between the two reads.
+    if (file.status !== undefined && isSameProcess(file.pid, startTicks)) known = { file, startTicks };
+    return file;
+  };
+}
+
+/** Whether the process that began then under that pid still runs code. */
+export function isSameProcess(pid: number, startTicks: number): boolean {
+  const now = processState(pid);
+  return now !== undefined && now.startTicks === startTicks && now.state !== 'Z' && now.state !== 'X';
+}
+
 /** Every living process of the instance, the postmaster included, by its working directory. */
 export function instanceProcesses(dataDirectory: string): number[] {
   const realDirectory = realpathQuietly(dataDirectory);

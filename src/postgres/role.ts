@@ -61,7 +61,10 @@ export type Role =
 
 /** Reads the role. Throws as {@link Session.query} does. */
 export async function readRole(session: Session, options: QueryOptions): Promise<Role> {
-  const [row] = await session.query<{ role: RawRole }>(ROLE_QUERY, [], options);
+  const [row] = await session.query<{ role: RawRole }>(ROLE_QUERY, [], {
+    ...options,
+    name: 'pg_sentinel_role',
+  });
   if (row === undefined) throw new Error('PostgreSQL returned no row for its role');
   return toRole(row.role);
 }

@@ -21,6 +21,8 @@ export interface QueryOptions {
   /** How long to wait for the session and the result together. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
+  /** The server keeps the plan under this name: for a statement that is run again and again, always with the same text. */
+  readonly name?: string | undefined;
 }
 
 export interface Session {
@@ -112,6 +114,7 @@ export function openSession(options: SessionOptions): Session {
   };
   const loop = keepConnected();
   let turn: Promise<unknown> = Promise.resolve();
+  let turnCount = 0;
 
   const connectedClient = async (deadlineMs: number, signal: AbortSignal | undefined): Promise<pg.Client> => {
     while (client === undefined) {
@@ -132,14 +135,14 @@ export function openSession(options: SessionOptions): Session {
     text: string,
     values: readonly unknown[],
     deadlineMs: number,
-    signal: AbortSignal | undefined,
+    { name, signal }: QueryOptions,
   ): Promise<Row[]> => {
-    const used = await connectedClient(deadlineMs, signal);
+    const used = client ?? (await connectedClient(deadlineMs, signal));
     const leftMs = deadlineMs - performance.now();
     if (leftMs <= 0)
       throw new DeadlineError(`${text.slice(0, 80)}: an earlier statement took all the time there was`);
     try {
-      return await runQuery<Row>(used, text, values, leftMs, signal);
+      return await runQuery<Row>(used, { name, text, values: [...values] }, leftMs, signal);
     } catch (error) {
       // PostgreSQL's own errors (they have a code of five characters) leave the connection in order, but for those of class 57P.
       const code = (error as { code?: string }).code ?? '';
@@ -164,11 +167,13 @@ export function openSession(options: SessionOptions): Session {
       const before = turn;
       let done: () => void = () => undefined;
       turn = new Promise<void>((resolve) => (done = resolve));
+      turnCount += 1;
       try {
         // One statement at a time; one that is late gives up its turn.
-        await settledWithin(before, queryOptions.timeoutMs, queryOptions.signal);
-        return await runNow<Row>(text, values, deadlineMs, queryOptions.signal);
+        if (turnCount > 1) await settledWithin(before, queryOptions.timeoutMs, queryOptions.signal);
+        return await runNow<Row>(text, values, deadlineMs, queryOptions);
       } finally {
+        turnCount -= 1;
         before.then(done, done);
       }
     },
@@ -184,8 +189,7 @@ export function openSession(options: SessionOptions): Session {
 
 async function runQuery<Row extends object>(
   client: pg.Client,
-  text: string,
-  values: readonly unknown[],
+  statement: { readonly name: string | undefined; readonly text: string; readonly values: unknown[] },
   timeoutMs: number,
   signal: AbortSignal | undefined,
 ): Promise<Row[]> {
@@ -193,7 +197,8 @@ async function runQuery<Row extends object>(
   let timer: NodeJS.Timeout | undefined;
   let abort: (() => void) | undefined;
   try {
-    const result = client.query<Row>({ text, values: [...values] });
+    const { name, text, values } = statement;
+    const result = client.query<Row>(name === undefined ? { text, values } : { name, text, values });
     result.catch(() => undefined);
     return await Promise.race([
       result.then((present) => present.rows),

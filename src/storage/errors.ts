@@ -65,7 +65,8 @@ export class StoreFailedError extends Error {
 function howToRejoin({ directory, self }: StorePlace): string {
   return (
     'The data of PostgreSQL is not touched by what follows. Stop this sentineld and keep a copy of the directory for analysis; run ' +
-    `"sentinelctl peer remove ${self}" on another peer; delete ${directory}; run "sentinelctl peer add ${self} HOST:PORT" on ` +
-    'another peer, with the address of this one; then start it: it will rejoin as a new learner'
+    `"sentinelctl peer remove ${self}" on another peer; delete ${directory}; set "join: true" in this host's configuration and ` +
+    `start sentineld; then run "sentinelctl peer add ${self} HOST:PORT" on another peer, with the address of this one: it ` +
+    'rejoins as a new learner'
   );
 }
