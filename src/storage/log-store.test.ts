@@ -119,7 +119,7 @@ describe('a log store', () => {
       await writeAndClose(directory, threeEntries);
       await rm(join(directory, 'log'), { recursive: true });
       await expect(open(directory)).rejects.toThrow(StoreDamagedError);
-      await expect(open(directory)).rejects.toThrow(/rejoin as a new learner/);
+      await expect(open(directory)).rejects.toThrow(/rejoins as a new learner/);
     });
   });
 
@@ -217,8 +217,9 @@ describe('a log store', () => {
         'The data of PostgreSQL is not touched',
         '"sentinelctl peer remove p1" on another peer',
         `delete ${directory}`,
+        'set "join: true"',
         '"sentinelctl peer add p1 HOST:PORT"',
-        'rejoin as a new learner',
+        'rejoins as a new learner',
       ]) {
         expect(message).toContain(part);
       }
