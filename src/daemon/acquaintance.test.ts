@@ -4,7 +4,7 @@ import { emptyState } from '../cluster/apply.ts';
 import { encodeEnvelope, membershipCodec } from '../cluster/codec.ts';
 import { membershipOf, newLog, opening, P1, P2, P3 } from '../cluster/testing/example.ts';
 import type { Entry, Membership } from '../raft/types.ts';
-import { identityFrom, peersFrom, registeredStores, storesAhead } from './acquaintance.ts';
+import { identityFrom, peersFrom, readAhead, registeredStores } from './acquaintance.ts';
 
 const P4 = peerId('p4');
 const THREE = membershipOf([P1, P2, P3]);
@@ -67,7 +67,7 @@ describe('the stores of the peers', () => {
   const state = emptyState(THREE);
 
   test('are known from the log at once after a restart, so that a replaced disk cannot vote', () => {
-    const ahead = storesAhead(state, [opens(1, P3, 'old')]);
+    const ahead = readAhead(state, [opens(1, P3, 'old')]);
     expect(registeredStores(state, ahead).get(P3)).toEqual(new Set(['old']));
   });
 
@@ -75,7 +75,7 @@ describe('the stores of the peers', () => {
     const log = newLog();
     log.commit(opening(log, P3, { store: 'old', session: 'old' }));
     const from = log.state.appliedIndex;
-    const ahead = storesAhead(log.state, [
+    const ahead = readAhead(log.state, [
       config(from + 1, membershipOf([P1, P2])),
       config(from + 2, THREE),
       opens(from + 3, P3, 'new'),
@@ -84,12 +84,12 @@ describe('the stores of the peers', () => {
   });
 
   test('an opening that the log refuses counts for nothing', () => {
-    const ahead = storesAhead(state, [opens(1, P3, 'old'), opens(2, P3, 'wiped')]);
+    const ahead = readAhead(state, [opens(1, P3, 'old'), opens(2, P3, 'wiped')]);
     expect(registeredStores(state, ahead).get(P3)).toEqual(new Set(['old']));
   });
 
   test('are those of the state alone once it has come that far', () => {
-    const ahead = storesAhead(state, [opens(1, P3, 'old')]);
+    const ahead = readAhead(state, [opens(1, P3, 'old')]);
     expect(registeredStores({ ...state, appliedIndex: logIndex(1) }, ahead).get(P3)).toBeUndefined();
   });
 });

@@ -19,7 +19,7 @@ import { DEFAULT_RAFT_SETTINGS, type RaftSettings } from '../raft/types.ts';
 import { openLogStore } from '../storage/log-store.ts';
 import { startTransport } from '../transport/server.ts';
 import type { StatusView, Transport } from '../transport/types.ts';
-import { identityFrom, peersFrom, registeredStores, storesAhead } from './acquaintance.ts';
+import { identityFrom, peersFrom, readAhead, registeredStores } from './acquaintance.ts';
 import { adminHandlers } from './admin-handlers.ts';
 import { beginWith } from './beginning.ts';
 import type { Config } from './config.ts';
@@ -118,7 +118,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     transport.setPeers(peersFrom(consensus.status(), config));
     transport.setIdentity(identity());
   };
-  const ahead = storesAhead(replica.state, beginning.entries);
+  const ahead = readAhead(replica.state, beginning.entries);
   const identity = () => identityFrom(consensus.status(), registeredStores(replica.state, ahead));
 
   const consensus = startConsensus({

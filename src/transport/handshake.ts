@@ -3,6 +3,7 @@
 // another peer. Pure but for reading and writing metadata.
 import { Metadata } from '@grpc/grpc-js';
 import { isName, type PeerId } from '../base/ids.ts';
+import { type Acquaintance, receive } from '../cluster/acquaintance.ts';
 import { METADATA_BYTES_MAX, metadataBytes, parseTarget } from './grpc-adapter.ts';
 
 /** Raised when the messages change in a way that a peer of an older version would misread. */
@@ -172,42 +173,46 @@ function judgeMember(
   identity: Identity,
   refused: (kind: string, reason: string) => Refusal,
 ): Verdict {
-  const { self, incarnation } = identity;
-  const accepted: Verdict = { kind: 'accepted', from };
+  const { self, incarnation, members, storeIds } = identity;
   const again = `sentinelctl peer remove ${from}, then sentinelctl peer add ${from} ${hello.address}`;
-  if (hello.incarnation > incarnation && incarnation > 0) {
-    const reason =
-      `it belongs to incarnation ${hello.incarnation} of the cluster, "${self}" to incarnation ${incarnation}: the cluster ` +
-      `was recovered without "${self}"; stop it, empty its "raft" folder, and add it again: sentinelctl peer add ${self} HOST:PORT`;
-    return { ...refused('ahead', reason), kind: 'ahead', from, incarnation: hello.incarnation };
+  const us: Acquaintance = {
+    incarnation,
+    membershipIndex: identity.membershipIndex,
+    isMember: (peer) => members.has(peer),
+    storesOf: (peer) => storeIds.get(peer),
+  };
+  const reception = receive({ ...hello, peer: from }, us);
+  switch (reception) {
+    case 'welcome':
+      return { kind: 'accepted', from };
+    case 'ahead': {
+      const reason =
+        `it belongs to incarnation ${hello.incarnation} of the cluster, "${self}" to incarnation ${incarnation}: the cluster ` +
+        `was recovered without "${self}"; stop it, empty its "raft" folder, and add it again: sentinelctl peer add ${self} HOST:PORT`;
+      return { ...refused(reception, reason), kind: reception, from, incarnation: hello.incarnation };
+    }
+    case 'behind':
+      return refused(
+        reception,
+        `it belongs to incarnation ${hello.incarnation} of the cluster, "${self}" to incarnation ${incarnation}: the cluster ` +
+          `was recovered without it; stop it, empty its "raft" folder, and add it again: ${again}`,
+      );
+    case 'stranger': {
+      const known = [...members].filter((member) => member !== self).join(', ');
+      return refused(
+        reception,
+        `"${self}" does not know it, only ${known || 'itself'}; if it is to take part: sentinelctl peer add ${from} ${hello.address}`,
+      );
+    }
+    case 'another-store': {
+      const known = [...(storeIds.get(from) ?? [])].map(quote).join(' or ');
+      return refused(
+        reception,
+        `its disk was replaced: its store is ${quote(hello.store)}, that of peer "${from}" is ${known}, and it must not ` +
+          `vote a second time; ${again}`,
+      );
+    }
   }
-  if (hello.incarnation < incarnation && hello.incarnation > 0) {
-    return refused(
-      'behind',
-      `it belongs to incarnation ${hello.incarnation} of the cluster, "${self}" to incarnation ${incarnation}: the cluster ` +
-        `was recovered without it; stop it, empty its "raft" folder, and add it again: ${again}`,
-    );
-  }
-  if (incarnation === 0) return accepted;
-  // A later membership than ours: we were away when it was made, and this may be the leader that has to tell us (§4.1).
-  if (hello.incarnation === incarnation && hello.membershipIndex > identity.membershipIndex) return accepted;
-  if (!identity.members.has(from)) {
-    const known = [...identity.members].filter((member) => member !== self).join(', ');
-    return refused(
-      'stranger',
-      `"${self}" does not know it, only ${known || 'itself'}; if it is to take part: sentinelctl peer add ${from} ${hello.address}`,
-    );
-  }
-  const stores = identity.storeIds.get(from);
-  if (stores !== undefined && !stores.has(hello.store)) {
-    const known = [...stores].map(quote).join(' or ');
-    return refused(
-      'store',
-      `its disk was replaced: its store is ${quote(hello.store)}, that of peer "${from}" is ${known}, and it must not ` +
-        `vote a second time; ${again}`,
-    );
-  }
-  return accepted;
 }
 
 function isWellFormed(hello: Hello): boolean {

@@ -1,0 +1,94 @@
+// Whom a peer talks to, by what its log says. What is committed binds; what may still be truncated only adds: a peer that an
+// uncommitted entry removes may be the leader that truncates it, and one that it adds may be the leader that commits it.
+// Must never forget, on a restart, a store that the log has registered: a peer with a replaced disk has forgotten its votes.
+import type { LogIndex, PeerId } from '../base/ids.ts';
+import type { Entry, Membership } from '../raft/types.ts';
+import type { ClusterState } from './state.ts';
+
+/** The stores that the log has registered for a peer: more than one only while it is not known which of them is committed. */
+export type Stores = ReadonlyMap<PeerId, ReadonlySet<string>>;
+
+/** Registered by entries up to `upTo` that are not applied yet. */
+export interface StoresAhead {
+  readonly stores: Stores;
+  readonly upTo: LogIndex;
+}
+
+/** What the receiver of a call goes by. */
+export interface Acquaintance {
+  /** Of the latest committed membership: a recovery counts from when it is durable. 0: told of none yet. */
+  readonly incarnation: number;
+  /** Log index of the entry or snapshot that the latest committed membership comes from; 0: the initial one. */
+  readonly membershipIndex: number;
+  readonly isMember: (peer: PeerId) => boolean;
+  readonly storesOf: (peer: PeerId) => ReadonlySet<string> | undefined;
+}
+
+/** What the caller says of itself. */
+export interface Caller {
+  readonly peer: PeerId;
+  readonly incarnation: number;
+  readonly membershipIndex: number;
+  readonly store: string;
+}
+
+/** `ahead`, `behind`: of another incarnation. `another-store`: its disk was replaced. */
+export type Reception = 'welcome' | 'ahead' | 'behind' | 'stranger' | 'another-store';
+
+/** Whether a peer of our cluster that means us is let in. */
+export function receive(caller: Caller, { incarnation, ...us }: Acquaintance): Reception {
+  if (incarnation === 0) return 'welcome';
+  if (caller.incarnation > incarnation) return 'ahead';
+  if (caller.incarnation < incarnation && caller.incarnation > 0) return 'behind';
+  if (caller.incarnation === incarnation && caller.membershipIndex > us.membershipIndex) {
+    // A later membership than ours: we were away when it was made, and this may be the leader that has to tell us (§4.1).
+    return 'welcome';
+  }
+  if (!us.isMember(caller.peer)) return 'stranger';
+  const stores = us.storesOf(caller.peer);
+  return stores === undefined || stores.has(caller.store) ? 'welcome' : 'another-store';
+}
+
+/** Voters and learners of any of these. */
+export function isMemberOf(memberships: readonly Membership[], peer: PeerId): boolean {
+  return memberships.some(({ voters, learners }) => voters.includes(peer) || learners.includes(peer));
+}
+
+/**
+ * The stores that the entries above the applied state will register where they are committed: after a restart the state is
+ * that of the last snapshot, and until somebody commits something the log is all that this peer has to go by.
+ */
+export function storesAhead(
+  state: ClusterState,
+  entries: readonly Entry[],
+  applyEntry: (state: ClusterState, entry: Entry) => ClusterState,
+): StoresAhead {
+  const stores = new Map<PeerId, Set<string>>();
+  let ahead = state;
+  for (const entry of entries) {
+    if (entry.index <= ahead.appliedIndex) continue;
+    const { peers } = ahead;
+    ahead = applyEntry(ahead, entry);
+    if (ahead.peers === peers) continue;
+    for (const { peer, store } of ahead.peers.values()) add(stores, peer, store);
+  }
+  return { stores, upTo: ahead.appliedIndex };
+}
+
+/** The stores that are registered for `peer` now, and those ahead while they are; undefined where there are none. */
+export function storesOf(
+  state: ClusterState,
+  ahead: StoresAhead,
+  peer: PeerId,
+): ReadonlySet<string> | undefined {
+  const present = state.peers.get(peer)?.store;
+  const later = state.appliedIndex < ahead.upTo ? ahead.stores.get(peer) : undefined;
+  if (present === undefined) return later;
+  return new Set([present, ...(later ?? [])]);
+}
+
+function add(stores: Map<PeerId, Set<string>>, peer: PeerId, store: string): void {
+  const known = stores.get(peer);
+  if (known === undefined) stores.set(peer, new Set([store]));
+  else known.add(store);
+}

@@ -1,0 +1,216 @@
+// The person who runs the cluster: replaces peers that are lost, adds those that are wanted, and does now and then what people do:
+// changes the membership, moves a peer, hands over, switches over, recovers from the loss of a quorum.
+import { type NodeId, epoch, timeline } from '../../src/base/ids.ts';
+import { followersAtOnce } from '../../src/cluster/candidate.ts';
+import type { Command, SyncRule } from '../../src/cluster/commands.ts';
+import type { GroupState } from '../../src/cluster/state.ts';
+import type { Membership, MembershipChange } from '../../src/raft/types.ts';
+import { forgetDisk } from './checks/log-checks.ts';
+import { propose } from './cluster/replica.ts';
+import { tell } from './describe.ts';
+import { wipe } from './disk/disk.ts';
+import { mayRemove } from './faults/atlas.ts';
+import { GROUP } from './postgres/postgres.ts';
+import { put } from './raft/inbox.ts';
+import { endProcess, startProcess } from './raft/process.ts';
+import { EVENT, type Host, type World, after, leaderHost } from './world.ts';
+
+const PROPOSAL_TIMEOUT_US = 600_000;
+
+/** A peer that was told nothing: it listens until a leader finds it. */
+export const JOINING: Membership = { voters: [], learners: [], addresses: new Map(), incarnation: 0 };
+
+export function onAdmin(world: World): void {
+  const { profile, random } = world;
+  after(world, profile.adminEveryUs + random.below(profile.adminEveryUs), {
+    kind: EVENT.admin,
+    host: 0,
+    boot: -1,
+    ref: undefined,
+  });
+  recoverAgain(world);
+  const leader = leaderHost(world);
+  if (leader?.raft === undefined || leader.pausedUntilUs > world.timeline.nowUs) return;
+  if (leader.raft.membershipIndex > leader.raft.commitIndex) return;
+  if (repair(world, leader, leader.raft.membership)) return;
+  if (world.isTroubled && random.ppm(profile.operationPpm)) operate(world, leader);
+  if (world.isTroubled && random.ppm(profile.mischiefPpm)) makeMischief(world, leader);
+}
+
+/** One step towards a membership of all who are wanted; true where there was one to take. */
+function repair(world: World, leader: Host, membership: Membership): boolean {
+  for (const host of world.hosts) {
+    const isMember = membership.voters.includes(host.id) || membership.learners.includes(host.id);
+    if (world.lost.has(host.id)) {
+      if (!isMember) replaceDisk(world, host);
+      else if (mayRemove(world, membership, host.id))
+        change(world, leader, { kind: 'remove', peer: host.id });
+      else continue;
+      return true;
+    }
+    if (!world.wanted.has(host.id) || host.raft === undefined) continue;
+    if (!isMember) {
+      change(world, leader, { kind: 'add-learner', peer: host.id, address: host.address });
+      return true;
+    }
+    if (membership.learners.includes(host.id)) {
+      change(world, leader, { kind: 'promote', peer: host.id });
+      return true;
+    }
+    if (membership.addresses.get(host.id) !== host.address) {
+      change(world, leader, { kind: 'move', peer: host.id, address: host.address });
+      return true;
+    }
+  }
+  return false;
+}
+
+function change(world: World, leader: Host, wanted: MembershipChange): void {
+  tell(world, () => `a person asks ${leader.id} to ${wanted.kind} ${wanted.peer}`);
+  world.counter += 1;
+  put(world, leader, { kind: 'change-membership', nowMs: 0, changeId: `c${world.counter}`, change: wanted });
+}
+
+/** `delete the directory`, and start as a peer that joins. */
+function replaceDisk(world: World, host: Host): void {
+  tell(world, () => `${host.id} gets an empty disk and joins anew`);
+  endProcess(world, host, 'its disk is replaced');
+  wipe(host.disk);
+  forgetDisk(world.logChecks, host);
+  host.image = undefined;
+  host.quarantine = undefined;
+  host.isAmnesiac = false;
+  host.failsNextWrite = false;
+  host.diskFullUntilUs = 0;
+  host.initialMembership = JOINING;
+  world.lost.delete(host.id);
+  startProcess(world, host);
+}
+
+/** What people do on an ordinary day. */
+function operate(world: World, leader: Host): void {
+  const { random } = world;
+  const membership = leader.raft?.membership;
+  if (membership === undefined) return;
+  const peer = random.pick(membership.voters);
+  switch (random.below(6)) {
+    case 0:
+    case 1:
+      if (world.hosts.length < 3 && membership.voters.length < 2) return;
+      if (!mayRemove(world, membership, peer) || world.lost.size > 0) return;
+      change(world, leader, { kind: 'remove', peer });
+      return;
+    case 2:
+      if (peer !== leader.id) change(world, leader, { kind: 'remove', peer: leader.id });
+      return;
+    case 3:
+      moveHost(world, leader);
+      return;
+    case 4:
+      world.tally.transfers += 1;
+      put(world, leader, { kind: 'transfer', nowMs: 0, to: peer });
+      return;
+    default:
+      switchOver(world, leader);
+  }
+}
+
+/** The host is reached at another address from now on, and the log is told. */
+function moveHost(world: World, leader: Host): void {
+  const host = world.random.pick(world.hosts);
+  if (host === leader || host.raft === undefined) return;
+  world.counter += 1;
+  host.address = `${host.id}:${world.counter}`;
+  const membership = leader.raft?.membership;
+  const isMember = membership?.addresses.has(host.id) === true;
+  if (isMember) change(world, leader, { kind: 'move', peer: host.id, address: host.address });
+}
+
+/** `sentinelctl failover`: a planned switchover. */
+export function switchOver(world: World, leader: Host): void {
+  const group = leader.replica?.state.groups.get(GROUP);
+  if (group === undefined) return;
+  const nodes = [...(leader.replica?.state.nodes.values() ?? [])].filter((node) => node.group === GROUP);
+  const to: NodeId | undefined = world.random.ppm(500_000) ? world.random.pick(nodes).node : undefined;
+  proposeAny(world, leader, {
+    kind: 'begin-failover',
+    group: GROUP,
+    epoch: group.epoch,
+    cause: { kind: 'planned', to },
+  });
+}
+
+function proposeAny(world: World, leader: Host, command: Command): void {
+  propose(world, leader, command, PROPOSAL_TIMEOUT_US, () => undefined);
+}
+
+/** What a leader with a bug might propose: apply has to see through it. */
+function makeMischief(world: World, leader: Host): void {
+  const group = leader.replica?.state.groups.get(GROUP);
+  if (group === undefined) return;
+  const command = mischief(world, leader, group);
+  if (command !== undefined) proposeAny(world, leader, command);
+}
+
+function mischief(world: World, leader: Host, group: GroupState): Command | undefined {
+  const { random } = world;
+  const base = {
+    group: group.id,
+    epoch: random.ppm(900_000) ? group.epoch : epoch(Math.max(1, group.epoch - 1)),
+  };
+  const members = [...(leader.replica?.state.nodes.values() ?? [])].flatMap((node) =>
+    node.group === GROUP && node.member !== undefined && random.ppm(500_000) ? [node.member] : [],
+  );
+  const rule: SyncRule = {
+    members,
+    acks: members.length === 0 ? 0 : random.between(1, Math.min(2, members.length)),
+  };
+  switch (random.below(6)) {
+    case 0:
+      return { kind: 'begin-failover', ...base, cause: { kind: 'down' } };
+    case 1:
+      return { kind: 'begin-failover', ...base, cause: { kind: 'promotion-failed' } };
+    case 2:
+      return { kind: 'resume', ...base };
+    case 3:
+      return { kind: 'begin-rule-change', ...base, next: rule };
+    default: {
+      if (group.phase.kind !== 'fencing' || group.phase.reports.length === 0) return undefined;
+      const candidate = random.pick(group.phase.reports);
+      const able = followersAtOnce(group.phase.primary, group.phase.reports, candidate).filter(() =>
+        random.ppm(800_000),
+      );
+      const acks = able.length === 0 ? 0 : random.between(1, able.length);
+      const higher = timeline(group.highestTimeline + random.between(0, 2));
+      return {
+        kind: 'promote',
+        ...base,
+        candidate: candidate.node,
+        timeline: higher,
+        rule: { members: able, acks },
+      };
+    }
+  }
+}
+
+/** The only peer that is left is told to go on alone, until it has. */
+function recoverAgain(world: World): void {
+  const { recovering } = world;
+  if (recovering === undefined || world.timeline.nowUs < recovering.atUs) return;
+  const { host, incarnation } = recovering;
+  if (host.raft === undefined) return;
+  if (host.raft.membership.incarnation > incarnation) {
+    if (host.raft.role === 'leader' && host.raft.membershipIndex <= host.raft.commitIndex)
+      finishRecovery(world, host);
+    return;
+  }
+  if (world.groupChecks.nodes.some((node) => !node.isFit)) return;
+  tell(world, () => `a person has ${host.id} go on alone`);
+  put(world, host, { kind: 'recover', nowMs: 0 });
+}
+
+/** Whoever is left of the former incarnation has to be added anew. */
+function finishRecovery(world: World, survivor: Host): void {
+  world.recovering = undefined;
+  for (const host of world.hosts) if (host !== survivor) world.lost.add(host.id);
+}
