@@ -148,18 +148,19 @@ function proposeAny(world: World, leader: Host, command: Command): void {
 function makeMischief(world: World, leader: Host): void {
   const group = leader.replica?.state.groups.get(GROUP);
   if (group === undefined) return;
-  const command = mischief(world, leader, group);
+  const command = mischief(world, group);
   if (command !== undefined) proposeAny(world, leader, command);
 }
 
-function mischief(world: World, leader: Host, group: GroupState): Command | undefined {
+function mischief(world: World, group: GroupState): Command | undefined {
   const { random } = world;
   const base = {
     group: group.id,
     epoch: random.ppm(900_000) ? group.epoch : epoch(Math.max(1, group.epoch - 1)),
   };
-  const members = [...(leader.replica?.state.nodes.values() ?? [])].flatMap((node) =>
-    node.group === GROUP && node.member !== undefined && random.ppm(500_000) ? [node.member] : [],
+  // Only whoever streams: a change that counts on the others may wait for ever, which no leader would begin.
+  const members = world.groupChecks.nodes.flatMap((node) =>
+    node.member !== undefined && (node.receiver?.sender ?? 0) > 0 && random.ppm(500_000) ? [node.member] : [],
   );
   const rule: SyncRule = {
     members,

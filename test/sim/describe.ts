@@ -68,6 +68,14 @@ function describeHost({ id, raft, replica, agent, postgres, quarantine, reads }:
       `${role} in term ${term}, log ${log.base.index}..${log.base.index + log.entries.length}, commit ${commitIndex}`,
     );
     parts.push(describeMembership(membership));
+    for (const [peer, { mode, match, next, inflight, snapshot, snapshotDueMs, activeAtMs }] of raft.leading
+      ?.progress ?? []) {
+      const sent = snapshot === undefined ? '' : `, snapshot ${snapshot.index} sent`;
+      const dueMs = Math.round(snapshotDueMs - raft.nowMs);
+      const wait = mode === 'snapshot' && dueMs > 0 ? `, the next in ${dueMs} ms` : '';
+      const heard = `heard ${Math.round(raft.nowMs - activeAtMs)} ms ago`;
+      parts.push(`${peer} ${mode} ${match}..${next}, ${inflight.length} under way, ${heard}${sent}${wait}`);
+    }
   }
   if (replica !== undefined) {
     const { state, proposer, pending } = replica;

@@ -71,6 +71,10 @@ function calm(world: World): void {
   }
   for (const host of world.hosts) {
     host.pausedUntilUs = 0;
+    // What people asked for and nobody has looked at yet, they do not ask for any more.
+    host.inbox = host.inbox.filter(
+      (event) => event.kind !== 'change-membership' && event.kind !== 'transfer',
+    );
     host.effectsUntilCrash = -1;
     host.diskHangsUntilUs = Math.min(host.diskHangsUntilUs, world.timeline.nowUs);
     host.diskFullUntilUs = 0;

@@ -95,7 +95,7 @@ export function onSend(world: World, host: Host, to: PeerId, message: RaftMessag
   if (message.term > (checks.highestTerm[host.place] as number) && !isPreVote)
     checks.highestTerm[host.place] = message.term;
   if (message.kind === 'append-reply') {
-    if (message.success) onAcknowledged(world, host, message.matchIndex);
+    if (message.success) onAcknowledged(world, host, message.matchIndex, message.term);
     return;
   }
   if (message.kind !== 'vote-reply' && message.kind !== 'vote-request') return;
@@ -118,7 +118,7 @@ export function onSend(world: World, host: Host, to: PeerId, message: RaftMessag
     );
 }
 
-function onAcknowledged(world: World, host: Host, index: number): void {
+function onAcknowledged(world: World, host: Host, index: number, ofTerm: number): void {
   const { disk, raft } = host;
   if (raft === undefined) return;
   if (index > durableLastIndex(disk))
@@ -128,7 +128,8 @@ function onAcknowledged(world: World, host: Host, index: number): void {
     );
   const term = termAt(raft.log, index as LogIndex);
   const durable = durableTermAt(disk, index);
-  if (term !== undefined && durable !== undefined && term !== durable)
+  // One of an earlier term, sent from the same step in which a later leader replaced the entry, is still true of the disk.
+  if (ofTerm === raft.term && term !== undefined && durable !== undefined && term !== durable)
     violated(
       'AckedNeverLost',
       `${host.id} answers for entry ${index}/${term}, its disk holds ${index}/${durable}`,

@@ -6,6 +6,7 @@ import { committedMembership, pendingMemberships } from '../../../src/raft/membe
 import type { Raft } from '../../../src/raft/raft.ts';
 import type { RaftMessage } from '../../../src/raft/types.ts';
 import { EVENT, type Host, type Packet, type World, after, isBlocked } from '../world.ts';
+import { note } from '../describe.ts';
 import { put } from './inbox.ts';
 
 /** Packets remembered for a fault that brings them again. */
@@ -102,6 +103,7 @@ function isAccepted(world: World, target: Host, packet: Packet): boolean {
   if (reception === 'welcome') return true;
   if (reception === 'ahead' || reception === 'behind') world.tally.messagesOfAnEarlierIncarnation += 1;
   else world.tally.messagesRefused += 1;
+  note(world, target, () => `refuses ${peer} with ${packet.storeId}: ${reception}`);
   return false;
 }
 
