@@ -216,7 +216,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   const pass = async (signal: AbortSignal): Promise<void> => {
     instance.attach();
-    if (instance.postmaster() !== undefined && end !== undefined) context.clearUnexpectedEnd();
+    if (end !== undefined && instance.postmaster() !== undefined) context.clearUnexpectedEnd();
     const present = duty;
     if (present.kind === 'none') {
       const isRegistered = isTold && (await register(await inspection.recent()));

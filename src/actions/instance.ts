@@ -123,8 +123,10 @@ export function openInstance(options: InstanceOptions): Instance {
   });
 
   const attach = (): void => {
+    // The watch tells when the one that is watched has ended.
+    if (watchedPid !== undefined) return;
     const postmaster = findPostmaster();
-    if (postmaster === undefined || postmaster.pid === watchedPid) return;
+    if (postmaster === undefined) return;
     watch(postmaster.pid, postmaster.sharedMemoryId, undefined);
   };
 

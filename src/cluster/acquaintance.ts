@@ -8,9 +8,10 @@ import type { ClusterState } from './state.ts';
 /** The stores that the log has registered for a peer: more than one only while it is not known which of them is committed. */
 export type Stores = ReadonlyMap<PeerId, ReadonlySet<string>>;
 
-/** Registered by entries up to `upTo` that are not applied yet. */
+/** What entries that were not applied yet register: for each peer its stores, each with the index of the entry that does. */
 export interface StoresAhead {
-  readonly stores: Stores;
+  readonly stores: ReadonlyMap<PeerId, ReadonlyMap<string, LogIndex>>;
+  /** The last of these entries was read; a state applied up to there says all itself. */
   readonly upTo: LogIndex;
 }
 
@@ -63,32 +64,36 @@ export function storesAhead(
   entries: readonly Entry[],
   applyEntry: (state: ClusterState, entry: Entry) => ClusterState,
 ): StoresAhead {
-  const stores = new Map<PeerId, Set<string>>();
+  const stores = new Map<PeerId, Map<string, LogIndex>>();
   let ahead = state;
   for (const entry of entries) {
     if (entry.index <= ahead.appliedIndex) continue;
     const { peers } = ahead;
     ahead = applyEntry(ahead, entry);
     if (ahead.peers === peers) continue;
-    for (const { peer, store } of ahead.peers.values()) add(stores, peer, store);
+    for (const { peer, store } of ahead.peers.values())
+      if (peers.get(peer)?.store !== store) add(stores, peer, store, entry.index);
   }
   return { stores, upTo: ahead.appliedIndex };
 }
 
-/** The stores that are registered for `peer` now, and those ahead while they are; undefined where there are none. */
+/**
+ * The stores that are registered for `peer` now, and those ahead while they are; undefined where there are none. What is applied
+ * says itself what has become of a registration: by an entry that it has passed, or that another one took the place of.
+ */
 export function storesOf(
   state: ClusterState,
   ahead: StoresAhead,
   peer: PeerId,
 ): ReadonlySet<string> | undefined {
   const present = state.peers.get(peer)?.store;
-  const later = state.appliedIndex < ahead.upTo ? ahead.stores.get(peer) : undefined;
-  if (present === undefined) return later;
-  return new Set([present, ...(later ?? [])]);
+  const known = new Set(present === undefined ? [] : [present]);
+  for (const [store, index] of ahead.stores.get(peer) ?? []) if (index > state.appliedIndex) known.add(store);
+  return known.size === 0 ? undefined : known;
 }
 
-function add(stores: Map<PeerId, Set<string>>, peer: PeerId, store: string): void {
+function add(stores: Map<PeerId, Map<string, LogIndex>>, peer: PeerId, store: string, index: LogIndex): void {
   const known = stores.get(peer);
-  if (known === undefined) stores.set(peer, new Set([store]));
-  else known.add(store);
+  if (known === undefined) stores.set(peer, new Map([[store, index]]));
+  else known.set(store, index);
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { logIndex, peerId, term } from '../base/ids.ts';
+import { applyMembership } from '../cluster/apply-membership.ts';
 import { emptyState } from '../cluster/apply.ts';
 import { encodeEnvelope, membershipCodec } from '../cluster/codec.ts';
 import { membershipOf, newLog, opening, P1, P2, P3 } from '../cluster/testing/example.ts';
@@ -69,6 +70,22 @@ describe('the stores of the peers', () => {
   test('are known from the log at once after a restart, so that a replaced disk cannot vote', () => {
     const ahead = readAhead(state, [opens(1, P3, 'old')]);
     expect(registeredStores(state, ahead).get(P3)).toEqual(new Set(['old']));
+  });
+
+  test('a registration ahead counts no more once the state has passed its place, where another entry may have come to lie', () => {
+    const ahead = readAhead(state, [opens(1, P3, 'old'), opens(2, P2, 'two')]);
+    const later = { ...state, appliedIndex: logIndex(1) };
+    expect(registeredStores(later, ahead)).toEqual(new Map([[P2, new Set(['two'])]]));
+  });
+
+  test('what the state knew at the start is not ahead of it: it goes when its peer is removed', () => {
+    const log = newLog();
+    log.commit(opening(log, P3, { store: 'old', session: 'old' }));
+    const from = log.state.appliedIndex;
+    const ahead = readAhead(log.state, [opens(from + 1, P2, 'two'), opens(from + 9, P1, 'one')]);
+    const without = applyMembership(log.state, logIndex(from + 2), membershipOf([P1, P2]));
+    expect(registeredStores(log.state, ahead).get(P3)).toEqual(new Set(['old']));
+    expect(registeredStores(without, ahead).get(P3)).toBeUndefined();
   });
 
   test('a disk that was replaced in due form is let in, although the state knows only the old one', () => {
