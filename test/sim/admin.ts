@@ -148,8 +148,17 @@ function proposeAny(world: World, leader: Host, command: Command): void {
 function makeMischief(world: World, leader: Host): void {
   const group = leader.replica?.state.groups.get(GROUP);
   if (group === undefined) return;
-  const command = mischief(world, group);
+  const command = world.random.ppm(100_000) ? forgedSession(world, leader) : mischief(world, group);
   if (command !== undefined) proposeAny(world, leader, command);
+}
+
+/** A session in the name of another peer, as if from another disk. */
+function forgedSession(world: World, leader: Host): Command | undefined {
+  const state = leader.replica?.state;
+  if (state === undefined || state.peers.size === 0) return undefined;
+  const { peer, features } = world.random.pick([...state.peers.values()]);
+  const [session, store] = [`forged-${(world.counter += 1)}`, 'forged'];
+  return { kind: 'open-session', peer, session, store, features, seenIndex: state.appliedIndex };
 }
 
 function mischief(world: World, group: GroupState): Command | undefined {

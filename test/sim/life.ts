@@ -107,7 +107,7 @@ function live(world: World, troubledEventsMax = Number.POSITIVE_INFINITY): void 
     }
   }
   run(world, at(0.7), troubledEventsMax);
-  if (random.ppm(500_000)) killPrimary(world, at(0.8), troubledEventsMax);
+  if (random.ppm(900_000)) killPrimary(world, at(0.8), troubledEventsMax);
   run(world, at(1), troubledEventsMax);
   makePeace(world);
 }
