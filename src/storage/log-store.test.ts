@@ -241,17 +241,22 @@ describe('a log store', () => {
   });
 });
 
-/** Path below `directory` -> when it was last written to, directories included. */
+/** Path below `directory` -> when it was last written to, directories included; a file that goes away meanwhile is left out. */
 async function modifiedAt(directory: string): Promise<ReadonlyMap<string, number>> {
   const names = await readdir(directory, { recursive: true });
-  return new Map(
-    await Promise.all(
-      [...names, '.'].map(async (name): Promise<[string, number]> => [
-        name,
-        (await stat(join(directory, name))).mtimeMs,
-      ]),
-    ),
+  const times = await Promise.all(
+    [...names, '.'].map(async (name): Promise<[string, number | undefined]> => [
+      name,
+      await stat(join(directory, name)).then(
+        ({ mtimeMs }) => mtimeMs,
+        (error: NodeJS.ErrnoException) => {
+          if (error.code !== 'ENOENT') throw error;
+          return undefined;
+        },
+      ),
+    ]),
   );
+  return new Map(times.filter((time): time is [string, number] => time[1] !== undefined));
 }
 
 /** Waits until `look` sees the same twice in a row. */

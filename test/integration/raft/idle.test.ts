@@ -15,16 +15,22 @@ beforeAll(async () => {
 }, LIMIT_MS);
 afterAll(() => loaded?.close());
 
-/** Every file below the directory: size, time of change, content. */
+/** Every file below the directory: size, time of change, content; one that goes away meanwhile is left out. */
 function pictureOf(directory: string): Record<string, string> {
   const files = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) =>
     entry.isFile(),
   );
   return Object.fromEntries(
-    files.map((entry) => {
+    files.flatMap((entry): [string, string][] => {
       const path = join(entry.parentPath, entry.name);
-      const { size, mtimeMs } = statSync(path);
-      return [path, `${size} ${mtimeMs} ${createHash('sha256').update(readFileSync(path)).digest('hex')}`];
+      try {
+        const { size, mtimeMs } = statSync(path);
+        const hash = createHash('sha256').update(readFileSync(path)).digest('hex');
+        return [[path, `${size} ${mtimeMs} ${hash}`]];
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+        return [];
+      }
     }),
   );
 }
