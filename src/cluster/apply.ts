@@ -21,6 +21,7 @@ import {
   applySubjectiveUp,
 } from './apply-nodes.ts';
 import { applyBeginRuleChange, applyCommitRule, applyFloorPassed } from './apply-rule.ts';
+import { applyChangeSettings } from './apply-settings.ts';
 import { admit, applyOpenSession, applySetFeatureLevel } from './apply-peers.ts';
 import type { Command, Envelope } from './commands.ts';
 import { NO_EVENTS, addEvent } from './event-list.ts';
@@ -102,6 +103,8 @@ function applyCommand(state: ClusterState, index: LogIndex, command: Command): A
       return applyCommitRule(state, command);
     case 'floor-passed':
       return applyFloorPassed(state, command);
+    case 'change-settings':
+      return applyChangeSettings(state, command);
     case 'open-session':
       return applyOpenSession(state, index, command);
     case 'set-feature-level':

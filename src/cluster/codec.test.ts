@@ -25,7 +25,10 @@ const aTimeline = fc.integer({ min: 1, max: 0xffffffff }).map(timeline);
 const anLsn = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn }).map(lsn);
 const decimal = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn }).map(String);
 const text = fc.string({ unit: 'grapheme' });
-const rule: fc.Arbitrary<SyncRule> = record({ members: fc.array(member), acks: fc.nat() });
+const rule: fc.Arbitrary<SyncRule> = fc.oneof(
+  record({ members: fc.array(member), acks: fc.nat() }),
+  record({ members: fc.array(member), acks: fc.nat(), leased: fc.constant(true as const) }),
+);
 const optional = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
   fc.option(arbitrary, { nil: undefined });
 
@@ -74,6 +77,18 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     node,
     epoch: anEpoch,
     evidence: fc.oneof(...Object.values(evidence)),
+  }),
+  'change-settings': record({
+    kind: fc.constant('change-settings'),
+    group,
+    settings: record({
+      durability: fc.constantFrom('quorum', 'strict', 'async'),
+      acks: fc.nat(),
+      leaseMs: count,
+      maxLagBytes: count,
+      maxFailovers: fc.nat(),
+      failoverWindowMs: count,
+    }),
   }),
   'subjective-up': record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
   'begin-failover': record({ kind: fc.constant('begin-failover'), group, epoch: anEpoch, cause }),

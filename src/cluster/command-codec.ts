@@ -5,8 +5,17 @@ import { unreachable } from '../base/assert.ts';
 import { epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
-import type { Command, CutReport, Evidence, FailoverCause, NodeRegistration, SyncRule } from './commands.ts';
-import { DAMAGED, LogFormatError, NEWER, unknownPart } from './log-format.ts';
+import type {
+  Command,
+  CutReport,
+  Durability,
+  Evidence,
+  FailoverCause,
+  GroupSettings,
+  NodeRegistration,
+  SyncRule,
+} from './commands.ts';
+import { DAMAGED, LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
 type CauseInit = NonNullable<MessageInitShape<typeof pb.BeginFailoverSchema>['cause']>;
@@ -70,6 +79,11 @@ export function encodeCommand(command: Command): CommandInit {
       };
     case 'floor-passed':
       return { case: 'floorPassed', value: { group: command.group, epoch: BigInt(command.epoch) } };
+    case 'change-settings':
+      return {
+        case: 'changeSettings',
+        value: { group: command.group, settings: encodeSettings(command.settings) },
+      };
     case 'open-session': {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
@@ -154,6 +168,12 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       return { kind: 'commit-rule', ...decodeScope(value), change: logIndex(Number(value.change)) };
     case 'floorPassed':
       return { kind: 'floor-passed', ...decodeScope(value) };
+    case 'changeSettings':
+      return {
+        kind: 'change-settings',
+        group: groupId(value.group),
+        settings: decodeSettings(required('settings', value.settings)),
+      };
     case 'openSession':
       return {
         kind: 'open-session',
@@ -237,13 +257,45 @@ export function decodeEvidence(text: string): Evidence {
   throw new LogFormatError(`evidence "${text}" is not known here: ${NEWER}`);
 }
 
-export function encodeRule(rule: SyncRule): { members: string[]; acks: number } {
-  return { members: [...rule.members], acks: rule.acks };
+const DURABILITY: Record<Durability, true> = { quorum: true, strict: true, async: true };
+
+export function encodeSettings(settings: GroupSettings): MessageInitShape<typeof pb.GroupSettingsSchema> {
+  const { durability, acks, maxFailovers } = settings;
+  return {
+    durability,
+    acks,
+    maxFailovers,
+    leaseMs: BigInt(settings.leaseMs),
+    maxLagBytes: BigInt(settings.maxLagBytes),
+    failoverWindowMs: BigInt(settings.failoverWindowMs),
+  };
+}
+
+export function decodeSettings(settings: pb.GroupSettings): GroupSettings {
+  const { durability, acks, maxFailovers } = settings;
+  if (!Object.hasOwn(DURABILITY, durability))
+    throw new LogFormatError(`durability "${durability}" is not known here: ${NEWER}`);
+  return {
+    durability: durability as Durability,
+    acks,
+    maxFailovers,
+    leaseMs: Number(settings.leaseMs),
+    maxLagBytes: Number(settings.maxLagBytes),
+    failoverWindowMs: Number(settings.failoverWindowMs),
+  };
+}
+
+export function encodeRule(rule: SyncRule): { members: string[]; acks: number; leased: boolean } {
+  return { members: [...rule.members], acks: rule.acks, leased: rule.leased === true };
 }
 
 export function decodeRule(of: string, rule: pb.SyncRule | undefined): SyncRule {
   if (rule === undefined) throw new LogFormatError(`"${of}" carries no rule: ${DAMAGED}`);
-  return { members: rule.members.map(memberId), acks: rule.acks };
+  return {
+    members: rule.members.map(memberId),
+    acks: rule.acks,
+    ...(rule.leased ? { leased: true } : {}),
+  };
 }
 
 /** What nearly every command names: its group and the epoch it was made for. */

@@ -7,6 +7,31 @@ import type { Lsn } from '../base/lsn.ts';
 export interface SyncRule {
   readonly members: readonly MemberId[];
   readonly acks: number;
+  /**
+   * Present only where `acks` is 0 (durability `async`): the primary accepts writes only under a lease, and another node may be
+   * promoted once that has run out, without what it had not received.
+   */
+  readonly leased?: true;
+}
+
+/**
+ * What a commit waits for. `quorum`: standbys, as long as there are any; `strict`: standbys, always; `async`: none, and a failover
+ * may lose the last writes.
+ */
+export type Durability = 'quorum' | 'strict' | 'async';
+
+/** What its owners want of a group. In the log, so that every peer decides by the same. */
+export interface GroupSettings {
+  readonly durability: Durability;
+  /** Standbys that flush a commit before it is acknowledged, 1 or more; with `quorum` all of them where there are fewer. Unused with `async`. */
+  readonly acks: number;
+  /** `async`: how long the primary may accept writes after it asked a leader that has a quorum. */
+  readonly leaseMs: number;
+  /** `async`: no standby that is known to lack more than this is promoted without a person's word. */
+  readonly maxLagBytes: number;
+  /** So many failovers within `failoverWindowMs` make the group hold until a person acknowledges them. */
+  readonly maxFailovers: number;
+  readonly failoverWindowMs: number;
 }
 
 /** Why one peer holds a node for down. The kinds are those of docs/detection.md. */
@@ -122,6 +147,8 @@ export type Command =
       readonly epoch: Epoch;
       readonly change: LogIndex;
     }
+  /** A person changes what is wanted of a group. All of them at once: what was read is what is replaced. */
+  | { readonly kind: 'change-settings'; readonly group: GroupId; readonly settings: GroupSettings }
   /** `acks` of the rule's members have flushed the switch point of the last promotion. */
   | { readonly kind: 'floor-passed'; readonly group: GroupId; readonly epoch: Epoch }
   /** A peer's process has started: what it proposes from now on counts once, and what its earlier runs proposed no longer. */

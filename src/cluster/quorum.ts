@@ -44,7 +44,8 @@ export function reportsSuffice(
 }
 
 /** Whether the rule can be met: each member once, and as many acknowledgements as there are members at most; 0 for nobody only. */
-export function isRule({ members, acks }: SyncRule): boolean {
+export function isRule({ members, acks, leased }: SyncRule): boolean {
+  if (leased === true && acks > 0) return false;
   const isCount = Number.isSafeInteger(acks) && acks >= 0 && acks <= members.length;
   return isCount && (acks === 0) === (members.length === 0) && new Set(members).size === members.length;
 }
@@ -52,6 +53,7 @@ export function isRule({ members, acks }: SyncRule): boolean {
 export function sameRule(a: SyncRule, b: SyncRule): boolean {
   return (
     a.acks === b.acks &&
+    a.leased === b.leased &&
     a.members.length === b.members.length &&
     a.members.every((member) => b.members.includes(member))
   );

@@ -129,8 +129,10 @@ test('the bytes of a snapshot of version 1 can still be read', () => {
   log.commit(registration(B, MB), { session: 'p1-run1', sequence: 2 });
   const { events, ...rest } = recovered(log).state;
   const state = { ...rest, events: eventListOf(listEvents(events).slice(-2)) };
-  expect(hex(encodeState(state))).toBe(WRITTEN);
+  // Written before groups had settings: those are then the defaults.
   expect(decodeState(Buffer.from(WRITTEN, 'hex'))).toStrictEqual(state);
+  const added = '72180a0671756f72756d10011888272080804028053080dddb01';
+  expect(hex(encodeState(state))).toContain(added);
 });
 
 const failed = (): Log => {

@@ -5,6 +5,7 @@ import { unreachable } from '../base/assert.ts';
 import { epoch, groupId, logIndex, nodeId, peerId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import * as pb from '../gen/pg_sentinel/v1/snapshot_pb.ts';
+import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
 import { envelopeMessage, membershipMessage, membershipOf } from './codec.ts';
 import {
   decodeCommand,
@@ -12,8 +13,10 @@ import {
   decodeRegistration,
   decodeReport,
   decodeRule,
+  decodeSettings,
   encodeCause,
   encodeRule,
+  encodeSettings,
 } from './command-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
@@ -127,6 +130,7 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     id: group.id,
     epoch: BigInt(group.epoch),
     phase: encodePhase(group),
+    settings: encodeSettings(group.settings),
     rule: encodeRule(group.rule),
     ...(next === undefined ? {} : { next: { rule: encodeRule(next.rule), change: BigInt(next.change) } }),
     floors: floorsOf(floor).map(encodeFloor),
@@ -143,6 +147,7 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     id: groupId(message.id),
     epoch: epoch(Number(message.epoch)),
     phase: decodePhase(message),
+    settings: message.settings === undefined ? DEFAULT_GROUP_SETTINGS : decodeSettings(message.settings),
     rule: decodeRule('group', message.rule),
     next: next && { rule: decodeRule('next', next.rule), change: logIndex(Number(next.change)) },
     floor: message.floors.reduceRight<Floor | undefined>(

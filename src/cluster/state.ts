@@ -2,7 +2,15 @@
 import type { Epoch, GroupId, LogIndex, NodeId, PeerId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
 import type { Membership } from '../raft/types.ts';
-import type { Command, CutReport, Evidence, FailoverCause, NodeRegistration, SyncRule } from './commands.ts';
+import type {
+  Command,
+  CutReport,
+  Evidence,
+  FailoverCause,
+  GroupSettings,
+  NodeRegistration,
+  SyncRule,
+} from './commands.ts';
 
 /** One peer's standing judgement that a node is down. Counts only towards a failover from `epoch`. */
 export interface SubjectiveDown {
@@ -74,6 +82,7 @@ export interface GroupState {
   readonly id: GroupId;
   readonly epoch: Epoch;
   readonly phase: Phase;
+  readonly settings: GroupSettings;
   readonly rule: SyncRule;
   /** A change of the rule under way; both rules bind until it is committed. `change` is the index that began it. */
   readonly next: { readonly rule: SyncRule; readonly change: LogIndex } | undefined;

@@ -1,7 +1,8 @@
 // One sentence for each kind of log entry, for `sentinelctl events`, the demo and notifications. For people only.
+import { formatDuration } from '../base/duration.ts';
 import { formatLsn } from '../base/lsn.ts';
 import type { GroupId, NodeId } from '../base/ids.ts';
-import type { Command, Evidence, SyncRule } from '../cluster/commands.ts';
+import type { Command, Evidence, GroupSettings, SyncRule } from '../cluster/commands.ts';
 import type { ClusterEvent, ClusterState } from '../cluster/state.ts';
 import type { EventView } from '../transport/types.ts';
 
@@ -38,7 +39,7 @@ export function nodeOfMember(state: ClusterState, member: string): NodeId | stri
 
 /** For people: `every commit is on 1 of pg2, pg3`, or `no standby: commits are on the primary alone`. */
 export function ruleText(rule: SyncRule, name: (member: string) => string): string {
-  if (rule.acks === 0) return 'alone';
+  if (rule.acks === 0) return rule.leased === true ? 'none (async, under a lease)' : 'alone';
   return `${rule.acks} of ${rule.members.map(name).sort().join(', ')}`;
 }
 
@@ -72,11 +73,23 @@ function eventText(command: Command, name: (member: string) => string): string {
       return 'synchronous commit has changed';
     case 'floor-passed':
       return 'standbys hold the switch point of the last promotion';
+    case 'change-settings':
+      return `settings of group ${command.group} are now ${settingsText(command.settings)}`;
     case 'open-session':
       return `peer ${command.peer} has started`;
     case 'set-feature-level':
       return `all peers are upgraded: feature level ${command.level} is in use`;
   }
+}
+
+/** For people: `durability quorum, acks 1, ...`. */
+function settingsText(settings: GroupSettings): string {
+  const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = settings;
+  const mode =
+    durability === 'async'
+      ? `async (lease ${formatDuration(leaseMs)}, at most ${maxLagBytes} bytes behind)`
+      : `${durability}, ${acks} acknowledgements`;
+  return `${mode}; at most ${maxFailovers} failovers in ${formatDuration(failoverWindowMs)}`;
 }
 
 function beginText(command: Extract<Command, { kind: 'begin-failover' }>): string {

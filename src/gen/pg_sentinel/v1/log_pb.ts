@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/log.proto.
  */
 export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxItAHCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIAEIJCgdjb21tYW5kSgQIARACUgtwcm9wb3NhbF9pZCLEAQoKTWVtYmVyc2hpcBIOCgZ2b3RlcnMYASADKAkSEAoIbGVhcm5lcnMYAiADKAkSPAoJYWRkcmVzc2VzGAMgAygLMikucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcC5BZGRyZXNzZXNFbnRyeRITCgtpbmNhcm5hdGlvbhgEIAEoBBIPCgdqb2luaW5nGAUgASgIGjAKDkFkZHJlc3Nlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiKQoIU3luY1J1bGUSDwoHbWVtYmVycxgBIAMoCRIMCgRhY2tzGAIgASgNIr0BCgxSZWdpc3Rlck5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEgwKBGhvc3QYBCABKAkSDAoEcG9ydBgFIAEoDRITCgZtZW1iZXIYBiABKAlIAIgBARIeChFzeXN0ZW1faWRlbnRpZmllchgHIAEoCUgBiAEBEhAKCHByaW9yaXR5GAggASgRQgkKB19tZW1iZXJCFAoSX3N5c3RlbV9pZGVudGlmaWVyIi0KC0NyZWF0ZUdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkiZwoKR3JvdXBSZWFkeRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZtZW1iZXIYAyABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0iTQoOU3ViamVjdGl2ZURvd24SDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEEhAKCGV2aWRlbmNlGAQgASgJIjkKDFN1YmplY3RpdmVVcBIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQitwIKDUJlZ2luRmFpbG92ZXISDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAGgYKBERvd24aIQoHUGxhbm5lZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190bxoWChRBZnRlckZhaWxlZFByb21vdGlvbkIHCgVjYXVzZSJ8CglDdXRSZXBvcnQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZtZW1iZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0SEAoIcG9zaXRpb24YBiABKAYSDwoHc3RvcHBlZBgHIAEoCCJ0CgdQcm9tb3RlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEhEKCWNhbmRpZGF0ZRgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRImCgRydWxlGAUgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiXAoIUHJvbW90ZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRISCgpzd2l0Y2hfbHNuGAUgASgGIk0KD1Byb21vdGlvbkZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSImCgZSZXN1bWUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiVwoPQmVnaW5SdWxlQ2hhbmdlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEiYKBG5leHQYAyABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSI6CgpDb21taXRSdWxlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEg4KBmNoYW5nZRgDIAEoBCIrCgtGbG9vclBhc3NlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJhCgtPcGVuU2Vzc2lvbhIMCgRwZWVyGAEgASgJEg8KB3Nlc3Npb24YAiABKAkSDQoFc3RvcmUYAyABKAkSEAoIZmVhdHVyZXMYBCABKA0SEgoKc2Vlbl9pbmRleBgFIAEoBCIgCg9TZXRGZWF0dXJlTGV2ZWwSDQoFbGV2ZWwYASABKA1iBnByb3RvMw");
+  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIosICghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAQgkKB2NvbW1hbmRKBAgBEAJSC3Byb3Bvc2FsX2lkIsQBCgpNZW1iZXJzaGlwEg4KBnZvdGVycxgBIAMoCRIQCghsZWFybmVycxgCIAMoCRI8CglhZGRyZXNzZXMYAyADKAsyKS5wZ19zZW50aW5lbC52MS5NZW1iZXJzaGlwLkFkZHJlc3Nlc0VudHJ5EhMKC2luY2FybmF0aW9uGAQgASgEEg8KB2pvaW5pbmcYBSABKAgaMAoOQWRkcmVzc2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI5CghTeW5jUnVsZRIPCgdtZW1iZXJzGAEgAygJEgwKBGFja3MYAiABKA0SDgoGbGVhc2VkGAMgASgIIo0BCg1Hcm91cFNldHRpbmdzEhIKCmR1cmFiaWxpdHkYASABKAkSDAoEYWNrcxgCIAEoDRIQCghsZWFzZV9tcxgDIAEoBBIVCg1tYXhfbGFnX2J5dGVzGAQgASgEEhUKDW1heF9mYWlsb3ZlcnMYBSABKA0SGgoSZmFpbG92ZXJfd2luZG93X21zGAYgASgEIlAKDkNoYW5nZVNldHRpbmdzEg0KBWdyb3VwGAEgASgJEi8KCHNldHRpbmdzGAIgASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncyK9AQoMUmVnaXN0ZXJOb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRob3N0GAQgASgJEgwKBHBvcnQYBSABKA0SEwoGbWVtYmVyGAYgASgJSACIAQESHgoRc3lzdGVtX2lkZW50aWZpZXIYByABKAlIAYgBARIQCghwcmlvcml0eRgIIAEoEUIJCgdfbWVtYmVyQhQKEl9zeXN0ZW1faWRlbnRpZmllciItCgtDcmVhdGVHcm91cBINCgVncm91cBgBIAEoCRIPCgdwcmltYXJ5GAIgASgJImcKCkdyb3VwUmVhZHkSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGbWVtYmVyGAMgASgJEhkKEXN5c3RlbV9pZGVudGlmaWVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNIk0KDlN1YmplY3RpdmVEb3duEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBBIQCghldmlkZW5jZRgEIAEoCSI5CgxTdWJqZWN0aXZlVXASDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEIrcCCg1CZWdpbkZhaWxvdmVyEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABoGCgREb3duGiEKB1BsYW5uZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG8aFgoUQWZ0ZXJGYWlsZWRQcm9tb3Rpb25CBwoFY2F1c2UifAoJQ3V0UmVwb3J0Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGbWVtYmVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNEhAKCHBvc2l0aW9uGAYgASgGEg8KB3N0b3BwZWQYByABKAgidAoHUHJvbW90ZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIRCgljYW5kaWRhdGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SJgoEcnVsZRgFIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIlwKCFByb21vdGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEgoKc3dpdGNoX2xzbhgFIAEoBiJNCg9Qcm9tb3Rpb25GYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkiJgoGUmVzdW1lEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEIlcKD0JlZ2luUnVsZUNoYW5nZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBImCgRuZXh0GAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiOgoKQ29tbWl0UnVsZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZjaGFuZ2UYAyABKAQiKwoLRmxvb3JQYXNzZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiYQoLT3BlblNlc3Npb24SDAoEcGVlchgBIAEoCRIPCgdzZXNzaW9uGAIgASgJEg0KBXN0b3JlGAMgASgJEhAKCGZlYXR1cmVzGAQgASgNEhIKCnNlZW5faW5kZXgYBSABKAQiIAoPU2V0RmVhdHVyZUxldmVsEg0KBWxldmVsGAEgASgNYgZwcm90bzM");
 
 /**
  * The data of an entry of kind `command`.
@@ -157,6 +157,14 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
      */
     value: SetFeatureLevel;
     case: "setFeatureLevel";
+  } | {
+    /**
+     * From feature level 2 on.
+     *
+     * @generated from field: pg_sentinel.v1.ChangeSettings change_settings = 26;
+     */
+    value: ChangeSettings;
+    case: "changeSettings";
   } | { case: undefined; value?: undefined };
 };
 
@@ -227,6 +235,13 @@ export type SyncRule = Message<"pg_sentinel.v1.SyncRule"> & {
    * @generated from field: uint32 acks = 2;
    */
   acks: number;
+
+  /**
+   * From feature level 2 on, with acks 0: the primary accepts writes only under a lease.
+   *
+   * @generated from field: bool leased = 3;
+   */
+  leased: boolean;
 };
 
 /**
@@ -235,6 +250,74 @@ export type SyncRule = Message<"pg_sentinel.v1.SyncRule"> & {
  */
 export const SyncRuleSchema: GenMessage<SyncRule> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 2);
+
+/**
+ * What its owners want of a group.
+ *
+ * @generated from message pg_sentinel.v1.GroupSettings
+ */
+export type GroupSettings = Message<"pg_sentinel.v1.GroupSettings"> & {
+  /**
+   * quorum, strict or async.
+   *
+   * @generated from field: string durability = 1;
+   */
+  durability: string;
+
+  /**
+   * @generated from field: uint32 acks = 2;
+   */
+  acks: number;
+
+  /**
+   * @generated from field: uint64 lease_ms = 3;
+   */
+  leaseMs: bigint;
+
+  /**
+   * @generated from field: uint64 max_lag_bytes = 4;
+   */
+  maxLagBytes: bigint;
+
+  /**
+   * @generated from field: uint32 max_failovers = 5;
+   */
+  maxFailovers: number;
+
+  /**
+   * @generated from field: uint64 failover_window_ms = 6;
+   */
+  failoverWindowMs: bigint;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.GroupSettings.
+ * Use `create(GroupSettingsSchema)` to create a new message.
+ */
+export const GroupSettingsSchema: GenMessage<GroupSettings> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 3);
+
+/**
+ * @generated from message pg_sentinel.v1.ChangeSettings
+ */
+export type ChangeSettings = Message<"pg_sentinel.v1.ChangeSettings"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: pg_sentinel.v1.GroupSettings settings = 2;
+   */
+  settings?: GroupSettings | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ChangeSettings.
+ * Use `create(ChangeSettingsSchema)` to create a new message.
+ */
+export const ChangeSettingsSchema: GenMessage<ChangeSettings> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 4);
 
 /**
  * @generated from message pg_sentinel.v1.RegisterNode
@@ -288,7 +371,7 @@ export type RegisterNode = Message<"pg_sentinel.v1.RegisterNode"> & {
  * Use `create(RegisterNodeSchema)` to create a new message.
  */
 export const RegisterNodeSchema: GenMessage<RegisterNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 3);
+  messageDesc(file_pg_sentinel_v1_log, 5);
 
 /**
  * @generated from message pg_sentinel.v1.CreateGroup
@@ -310,7 +393,7 @@ export type CreateGroup = Message<"pg_sentinel.v1.CreateGroup"> & {
  * Use `create(CreateGroupSchema)` to create a new message.
  */
 export const CreateGroupSchema: GenMessage<CreateGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 4);
+  messageDesc(file_pg_sentinel_v1_log, 6);
 
 /**
  * @generated from message pg_sentinel.v1.GroupReady
@@ -347,7 +430,7 @@ export type GroupReady = Message<"pg_sentinel.v1.GroupReady"> & {
  * Use `create(GroupReadySchema)` to create a new message.
  */
 export const GroupReadySchema: GenMessage<GroupReady> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 5);
+  messageDesc(file_pg_sentinel_v1_log, 7);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveDown
@@ -381,7 +464,7 @@ export type SubjectiveDown = Message<"pg_sentinel.v1.SubjectiveDown"> & {
  * Use `create(SubjectiveDownSchema)` to create a new message.
  */
 export const SubjectiveDownSchema: GenMessage<SubjectiveDown> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 6);
+  messageDesc(file_pg_sentinel_v1_log, 8);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveUp
@@ -408,7 +491,7 @@ export type SubjectiveUp = Message<"pg_sentinel.v1.SubjectiveUp"> & {
  * Use `create(SubjectiveUpSchema)` to create a new message.
  */
 export const SubjectiveUpSchema: GenMessage<SubjectiveUp> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 7);
+  messageDesc(file_pg_sentinel_v1_log, 9);
 
 /**
  * @generated from message pg_sentinel.v1.BeginFailover
@@ -453,7 +536,7 @@ export type BeginFailover = Message<"pg_sentinel.v1.BeginFailover"> & {
  * Use `create(BeginFailoverSchema)` to create a new message.
  */
 export const BeginFailoverSchema: GenMessage<BeginFailover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 8);
+  messageDesc(file_pg_sentinel_v1_log, 10);
 
 /**
  * A quorum of standing subjective-down entries.
@@ -468,7 +551,7 @@ export type BeginFailover_Down = Message<"pg_sentinel.v1.BeginFailover.Down"> & 
  * Use `create(BeginFailover_DownSchema)` to create a new message.
  */
 export const BeginFailover_DownSchema: GenMessage<BeginFailover_Down> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 8, 0);
+  messageDesc(file_pg_sentinel_v1_log, 10, 0);
 
 /**
  * A person asked for it.
@@ -487,7 +570,7 @@ export type BeginFailover_Planned = Message<"pg_sentinel.v1.BeginFailover.Planne
  * Use `create(BeginFailover_PlannedSchema)` to create a new message.
  */
 export const BeginFailover_PlannedSchema: GenMessage<BeginFailover_Planned> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 8, 1);
+  messageDesc(file_pg_sentinel_v1_log, 10, 1);
 
 /**
  * The promotion of this epoch was reported as failed by its own agent.
@@ -502,7 +585,7 @@ export type BeginFailover_AfterFailedPromotion = Message<"pg_sentinel.v1.BeginFa
  * Use `create(BeginFailover_AfterFailedPromotionSchema)` to create a new message.
  */
 export const BeginFailover_AfterFailedPromotionSchema: GenMessage<BeginFailover_AfterFailedPromotion> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 8, 2);
+  messageDesc(file_pg_sentinel_v1_log, 10, 2);
 
 /**
  * @generated from message pg_sentinel.v1.CutReport
@@ -551,7 +634,7 @@ export type CutReport = Message<"pg_sentinel.v1.CutReport"> & {
  * Use `create(CutReportSchema)` to create a new message.
  */
 export const CutReportSchema: GenMessage<CutReport> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 9);
+  messageDesc(file_pg_sentinel_v1_log, 11);
 
 /**
  * @generated from message pg_sentinel.v1.Promote
@@ -588,7 +671,7 @@ export type Promote = Message<"pg_sentinel.v1.Promote"> & {
  * Use `create(PromoteSchema)` to create a new message.
  */
 export const PromoteSchema: GenMessage<Promote> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 10);
+  messageDesc(file_pg_sentinel_v1_log, 12);
 
 /**
  * @generated from message pg_sentinel.v1.Promoted
@@ -625,7 +708,7 @@ export type Promoted = Message<"pg_sentinel.v1.Promoted"> & {
  * Use `create(PromotedSchema)` to create a new message.
  */
 export const PromotedSchema: GenMessage<Promoted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 11);
+  messageDesc(file_pg_sentinel_v1_log, 13);
 
 /**
  * @generated from message pg_sentinel.v1.PromotionFailed
@@ -657,7 +740,7 @@ export type PromotionFailed = Message<"pg_sentinel.v1.PromotionFailed"> & {
  * Use `create(PromotionFailedSchema)` to create a new message.
  */
 export const PromotionFailedSchema: GenMessage<PromotionFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 12);
+  messageDesc(file_pg_sentinel_v1_log, 14);
 
 /**
  * @generated from message pg_sentinel.v1.Resume
@@ -679,7 +762,7 @@ export type Resume = Message<"pg_sentinel.v1.Resume"> & {
  * Use `create(ResumeSchema)` to create a new message.
  */
 export const ResumeSchema: GenMessage<Resume> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 13);
+  messageDesc(file_pg_sentinel_v1_log, 15);
 
 /**
  * @generated from message pg_sentinel.v1.BeginRuleChange
@@ -706,7 +789,7 @@ export type BeginRuleChange = Message<"pg_sentinel.v1.BeginRuleChange"> & {
  * Use `create(BeginRuleChangeSchema)` to create a new message.
  */
 export const BeginRuleChangeSchema: GenMessage<BeginRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14);
+  messageDesc(file_pg_sentinel_v1_log, 16);
 
 /**
  * @generated from message pg_sentinel.v1.CommitRule
@@ -735,7 +818,7 @@ export type CommitRule = Message<"pg_sentinel.v1.CommitRule"> & {
  * Use `create(CommitRuleSchema)` to create a new message.
  */
 export const CommitRuleSchema: GenMessage<CommitRule> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 15);
+  messageDesc(file_pg_sentinel_v1_log, 17);
 
 /**
  * @generated from message pg_sentinel.v1.FloorPassed
@@ -757,7 +840,7 @@ export type FloorPassed = Message<"pg_sentinel.v1.FloorPassed"> & {
  * Use `create(FloorPassedSchema)` to create a new message.
  */
 export const FloorPassedSchema: GenMessage<FloorPassed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 16);
+  messageDesc(file_pg_sentinel_v1_log, 18);
 
 /**
  * @generated from message pg_sentinel.v1.OpenSession
@@ -800,7 +883,7 @@ export type OpenSession = Message<"pg_sentinel.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 17);
+  messageDesc(file_pg_sentinel_v1_log, 19);
 
 /**
  * @generated from message pg_sentinel.v1.SetFeatureLevel
@@ -817,5 +900,5 @@ export type SetFeatureLevel = Message<"pg_sentinel.v1.SetFeatureLevel"> & {
  * Use `create(SetFeatureLevelSchema)` to create a new message.
  */
 export const SetFeatureLevelSchema: GenMessage<SetFeatureLevel> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 18);
+  messageDesc(file_pg_sentinel_v1_log, 20);
 

@@ -1,0 +1,42 @@
+// Settings of a group: taken whole, refused where one of them makes no sense or a peer would not understand them.
+import { describe, expect, test } from 'vitest';
+import { groupId } from '../base/ids.ts';
+import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
+import type { GroupSettings } from './commands.ts';
+import { SETTINGS_FEATURE_LEVEL } from './features.ts';
+import { GROUP, newLog, running } from './testing/example.ts';
+
+const upgraded = (state = running().state) => newLog({ ...state, featureLevel: SETTINGS_FEATURE_LEVEL });
+const change = (settings: Partial<GroupSettings>) =>
+  ({ kind: 'change-settings', group: GROUP, settings: { ...DEFAULT_GROUP_SETTINGS, ...settings } }) as const;
+
+test('a group begins with the defaults and keeps what it is given', () => {
+  const log = upgraded();
+  expect(log.group.settings).toEqual(DEFAULT_GROUP_SETTINGS);
+  log.must(change({ durability: 'async', leaseMs: 2000 }));
+  expect(log.group.settings).toEqual({ ...DEFAULT_GROUP_SETTINGS, durability: 'async', leaseMs: 2000 });
+});
+
+test('are refused before every peer understands them', () => {
+  const log = newLog({ ...running().state, featureLevel: SETTINGS_FEATURE_LEVEL - 1 });
+  expect(log.commit(change({ acks: 2 }))).toMatch(/upgrade all of them/);
+  expect(log.group.settings).toEqual(DEFAULT_GROUP_SETTINGS);
+});
+
+describe('are refused with the name and the limits:', () => {
+  test.each<[Partial<GroupSettings>, RegExp]>([
+    [{ acks: 0 }, /acks 0 is not a whole number from 1 to 16/],
+    [{ leaseMs: 999 }, /leaseMs 999 is not a whole number from 1000/],
+    [{ maxLagBytes: -1 }, /maxLagBytes -1/],
+    [{ maxFailovers: 1.5 }, /maxFailovers 1\.5/],
+    [{ failoverWindowMs: Number.NaN }, /failoverWindowMs NaN/],
+  ])('%j', (settings, expected) => {
+    const log = upgraded();
+    expect(log.commit(change(settings))).toMatch(expected);
+    expect(log.group.settings).toEqual(DEFAULT_GROUP_SETTINGS);
+  });
+});
+
+test('of a group that does not exist are refused', () => {
+  expect(upgraded().commit({ ...change({}), group: groupId('other') })).toMatch(/there is no group other/);
+});

@@ -1,0 +1,40 @@
+// Changing what is wanted of a group (DESIGN: durability, acknowledgements, lease, limits). A setting takes effect by the decisions that
+// read it; nothing is acknowledged by another rule before that rule is committed (apply-rule.ts).
+import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
+import type { GroupSettings } from './commands.ts';
+import { SETTINGS_FEATURE_LEVEL } from './features.ts';
+import type { ClusterState } from './state.ts';
+
+/** Of a new group, and of one that was created before groups had settings. */
+export const DEFAULT_GROUP_SETTINGS: GroupSettings = {
+  durability: 'quorum',
+  acks: 1,
+  leaseMs: 5000,
+  maxLagBytes: 1 << 20,
+  maxFailovers: 5,
+  failoverWindowMs: 3_600_000,
+};
+
+/** Smallest and largest value of each number, both included. */
+const SETTING_LIMITS: Readonly<
+  Record<Exclude<keyof GroupSettings, 'durability'>, readonly [number, number]>
+> = {
+  acks: [1, 16],
+  leaseMs: [1000, 300_000],
+  maxLagBytes: [0, 2 ** 50],
+  maxFailovers: [1, 1000],
+  failoverWindowMs: [1000, 30 * 86_400_000],
+};
+
+export function applyChangeSettings(state: ClusterState, command: CommandOf<'change-settings'>): Applied {
+  const group = state.groups.get(command.group);
+  if (group === undefined) return refuse(`there is no group ${command.group}`);
+  if (state.featureLevel < SETTINGS_FEATURE_LEVEL)
+    return refuse('not every peer understands settings yet: upgrade all of them first');
+  for (const [name, [min, max]] of Object.entries(SETTING_LIMITS)) {
+    const value = command.settings[name as keyof typeof SETTING_LIMITS];
+    if (!Number.isSafeInteger(value) || value < min || value > max)
+      return refuse(`${name} ${value} is not a whole number from ${min} to ${max}`);
+  }
+  return withGroup(state, { ...group, settings: command.settings });
+}
