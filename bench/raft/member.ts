@@ -100,6 +100,7 @@ outbound.transport = await startTransport({
   storeId: store.storeId,
   features: FEATURES,
   identity: { incarnation: membership.incarnation, members: membership.voters, storeIds: new Map() },
+  commitIndex: () => consensus.status().commitIndex,
   membershipCodec,
   peers: peers.filter(({ peer }) => peer !== self),
   handlers: {

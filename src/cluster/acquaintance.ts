@@ -21,6 +21,8 @@ export interface Acquaintance {
   readonly incarnation: number;
   /** Log index of the entry or snapshot that the latest committed membership comes from; 0: the initial one. */
   readonly membershipIndex: number;
+  /** Up to where we know the log to be committed. */
+  readonly commitIndex: number;
   readonly isMember: (peer: PeerId) => boolean;
   readonly storesOf: (peer: PeerId) => ReadonlySet<string> | undefined;
 }
@@ -30,6 +32,8 @@ export interface Caller {
   readonly peer: PeerId;
   readonly incarnation: number;
   readonly membershipIndex: number;
+  /** Log index of the latest membership in its log, which it may not know to be committed; 0: the initial one. */
+  readonly logMembershipIndex: number;
   readonly store: string;
 }
 
@@ -45,9 +49,21 @@ export function receive(caller: Caller, { incarnation, ...us }: Acquaintance): R
     // A later membership than ours: we were away when it was made, and this may be the leader that has to tell us (§4.1).
     return 'welcome';
   }
-  if (!us.isMember(caller.peer)) return 'stranger';
+  if (!us.isMember(caller.peer) && !isPerhapsMember(caller, { incarnation, ...us })) return 'stranger';
   const stores = us.storesOf(caller.peer);
   return stores === undefined || stores.has(caller.store) ? 'welcome' : 'another-store';
+}
+
+/**
+ * Its log holds a membership beyond what we know to be committed. A peer that starts again does not know either what of its log is,
+ * and where others are away for good it may take our vote to find out (thesis §4.1). One that was removed meanwhile is passed by as soon
+ * as we know the log that far.
+ */
+export function isPerhapsMember(
+  caller: Pick<Caller, 'incarnation' | 'logMembershipIndex'>,
+  us: Pick<Acquaintance, 'incarnation' | 'commitIndex'>,
+): boolean {
+  return caller.incarnation === us.incarnation && caller.logMembershipIndex > us.commitIndex;
 }
 
 /** Voters and learners of any of these. */

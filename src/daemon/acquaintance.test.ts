@@ -33,10 +33,15 @@ const opens = (index: number, peer: typeof P1, store: string): Entry => ({
 
 describe('an uncommitted change', () => {
   test('keeps the peer that it removes, who may be the leader that truncates it', () => {
-    const memberships = { committed: at(1, THREE), pending: [membershipOf([P1, P2])] };
+    const memberships = {
+      committed: at(1, THREE),
+      pending: [membershipOf([P1, P2])],
+      membershipIndex: logIndex(7),
+    };
     expect(identityFrom(memberships, noStores)).toMatchObject({
       members: new Set([P1, P2, P3]),
       membershipIndex: 1,
+      logMembershipIndex: 7,
     });
     const addresses = new Map([P1, P2, P3].map((peer, at) => [peer, `10.0.0.${at + 1}:7432`]));
     const reached = peersFrom(
@@ -53,14 +58,21 @@ describe('an uncommitted change', () => {
   });
 
   test('lets in the peer that it adds, who may be the leader that commits it', () => {
-    const memberships = { committed: at(1, THREE), pending: [membershipOf([P1, P2, P3, P4])] };
+    const memberships = {
+      committed: at(1, THREE),
+      pending: [membershipOf([P1, P2, P3, P4])],
+      membershipIndex: logIndex(7),
+    };
     expect(identityFrom(memberships, noStores).members).toContain(P4);
   });
 
   test('is no new incarnation yet', () => {
     const recovered = membershipOf([P1], { incarnation: 2 });
-    expect(identityFrom({ committed: at(1, THREE), pending: [recovered] }, noStores).incarnation).toBe(1);
-    expect(identityFrom({ committed: at(9, recovered), pending: [] }, noStores).incarnation).toBe(2);
+    const membershipIndex = logIndex(9);
+    const begun = { committed: at(1, THREE), pending: [recovered], membershipIndex };
+    expect(identityFrom(begun, noStores).incarnation).toBe(1);
+    const done = { committed: at(9, recovered), pending: [], membershipIndex };
+    expect(identityFrom(done, noStores).incarnation).toBe(2);
   });
 });
 

@@ -15,13 +15,17 @@ import { otherPeers } from './membership.ts';
 type Memberships = Pick<ConsensusStatus, 'committed' | 'pending'>;
 
 /** Incarnation and index are those of the committed membership: a recovery counts from when it is durable. */
-export function identityFrom({ committed, pending }: Memberships, stores: Stores): TransportIdentity {
+export function identityFrom(
+  { committed, pending, membershipIndex }: Memberships & Pick<ConsensusStatus, 'membershipIndex'>,
+  stores: Stores,
+): TransportIdentity {
   const all = [committed.membership, ...pending];
   return {
     incarnation: committed.membership.incarnation,
     members: new Set(all.flatMap(({ voters, learners }) => [...voters, ...learners])),
     storeIds: stores,
     membershipIndex: committed.index,
+    logMembershipIndex: Math.max(membershipIndex, committed.index),
   };
 }
 

@@ -177,7 +177,7 @@ const timing = z
         description: 'A lost standby is taken out of the sync rule after this',
       }),
       heartbeat_interval: duration({
-        default: '100ms',
+        default: '125ms',
         min: '10ms',
         max: '10s',
         description: 'Time between heartbeats of the Raft leader',

@@ -90,7 +90,7 @@ describe('a good file', () => {
         recoveryDownAfterMs: 30_000,
         restartGraceMs: 10_000,
         syncMemberTimeoutMs: 700,
-        heartbeatIntervalMs: 100,
+        heartbeatIntervalMs: 125,
         electionTimeoutMs: 500,
       },
       raft: { snapshotEntries: 10_000 },

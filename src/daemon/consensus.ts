@@ -80,6 +80,8 @@ export interface ConsensusStatus {
   readonly snapshotIndex: LogIndex;
   /** In force; not necessarily committed. */
   readonly membership: Membership;
+  /** Log index of the entry or snapshot that the membership in force comes from; 0 for the initial one. */
+  readonly membershipIndex: LogIndex;
   /** The latest that is known to be committed, and the index of the entry or snapshot that says so; 0 for the initial one. */
   readonly committed: { readonly membership: Membership; readonly index: LogIndex };
   /** Those in the log that may still be truncated. */
@@ -279,6 +281,7 @@ function statusOf(raft: Raft): ConsensusStatus {
     lastIndex: lastIndex(raft.log),
     snapshotIndex: raft.snapshot?.index ?? INDEX_ZERO,
     membership: raft.membership,
+    membershipIndex: raft.membershipIndex,
     committed: committedMembership(raft),
     pending: pendingMemberships(raft),
     isDiskStalled: raft.durability.stalled,

@@ -235,6 +235,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       storeId: store.storeId,
       features: FEATURES,
       identity: identity(),
+      commitIndex: () => consensus.status().commitIndex,
       peers: peersFrom(consensus.status(), config),
       membershipCodec,
       handlers: {

@@ -29,6 +29,7 @@ const status = (): ConsensusStatus => ({
   lastIndex: logIndex(41),
   snapshotIndex: logIndex(0),
   membership,
+  membershipIndex: logIndex(0),
   committed: { membership, index: logIndex(0) },
   pending: [],
   isDiskStalled: false,

@@ -41,6 +41,7 @@ const LEADER: ConsensusStatus = {
   lastIndex: logIndex(40),
   snapshotIndex: logIndex(20),
   membership: MEMBERSHIP,
+  membershipIndex: logIndex(20),
   committed: { membership: MEMBERSHIP, index: logIndex(20) },
   pending: [],
   isDiskStalled: false,

@@ -18,8 +18,8 @@ export function onSnapshotTaken(raft: Raft, index: LogIndex, data: Uint8Array): 
   }
   const membership = membershipAt(raft, index);
   if (membership.incarnation === 0) {
-    // Who the members were at that time was never told to this peer, so it cannot pass it on.
-    // mark: own-snapshot-without-membership
+    // Who the members were at that time was never told to this peer, so it cannot pass it on. Only Raft's own simulation gets here
+    // (simulation.test.ts): elsewhere every log begins with a snapshot that says who takes part (daemon/beginning.ts).
     return;
   }
   assert(

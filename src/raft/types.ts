@@ -257,7 +257,7 @@ export interface RaftSettings {
 }
 
 export const DEFAULT_RAFT_SETTINGS: RaftSettings = {
-  heartbeatMs: 100,
+  heartbeatMs: 125,
   electionMs: 500,
   electionSpreadMs: 300,
   maxEntriesPerAppend: 256,

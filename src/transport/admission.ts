@@ -2,6 +2,7 @@
 // knows has changed. Must never leave two streams of one peer on one channel, nor two processes under one name.
 import { type Metadata, status } from '@grpc/grpc-js';
 import type { PeerId } from '../base/ids.ts';
+import { isPerhapsMember } from '../cluster/acquaintance.ts';
 import {
   type Hello,
   type Identity,
@@ -119,8 +120,7 @@ export function createAdmission(options: {
       const replaced = streams.get(keyOf(stream));
       streams.set(keyOf(stream), stream);
       replaced?.fail(status.ABORTED, 'replaced by a newer stream');
-      if (identity.incarnation === 0 || hello.membershipIndex > identity.membershipIndex)
-        options.onCallerAhead(stream.from, hello);
+      if (isAhead(hello, stream.from, identity)) options.onCallerAhead(stream.from, hello);
       return stream;
     },
     isOpen: (stream) => streams.get(keyOf(stream)) === stream,
@@ -145,6 +145,13 @@ export function createAdmission(options: {
       streams.clear();
     },
   };
+}
+
+/** Nobody told us of it, or of where it is now. */
+function isAhead(hello: Hello, from: PeerId, identity: Identity): boolean {
+  if (identity.incarnation === 0 || hello.membershipIndex > identity.membershipIndex) return true;
+  const us = { incarnation: identity.incarnation, commitIndex: identity.commitIndex() };
+  return !identity.members.has(from) && isPerhapsMember(hello, us);
 }
 
 function keyOf(stream: Stream): string {

@@ -22,6 +22,8 @@ const identity: Identity = {
   self: a,
   incarnation: 2,
   membershipIndex: 50,
+  logMembershipIndex: 50,
+  commitIndex: () => 55,
   members: new Set([a, b, c]),
   storeIds: new Map([[b, new Set(['store-b'])]]),
 };
@@ -34,6 +36,7 @@ const good: Hello = {
   store: 'store-b',
   incarnation: 2,
   membershipIndex: 50,
+  logMembershipIndex: 50,
   features: 1,
   wireVersion: WIRE_VERSION,
   wireVersionMin: WIRE_VERSION_MIN,
@@ -67,7 +70,7 @@ describe('handshake', () => {
     expect(reasonFor(silent ?? {})).toMatch(/belongs to cluster ""/);
     for (const part of ['run', 'address', 'store'] as const)
       expect(reasonFor({ [part]: '' })).toMatch(/cannot be read/);
-    for (const part of ['incarnation', 'membershipIndex', 'features'] as const)
+    for (const part of ['incarnation', 'membershipIndex', 'logMembershipIndex', 'features'] as const)
       expect(reasonFor({ [part]: Number.NaN })).toMatch(/cannot be read/);
     expect(reasonFor({ from: 'B!' })).toMatch(/cannot be read/);
     expect(reasonFor({ store: 'x'.repeat(65) })).toMatch(/cannot be read/);
@@ -154,6 +157,13 @@ describe('a membership newer than ours', () => {
   test('the same or an older one is none: that peer has left, or was never added', () => {
     expect(reasonFor({ from: 'z', membershipIndex: 50 })).toMatch(/does not know it/);
     expect(reasonFor({ from: 'z', membershipIndex: 49 })).toMatch(/does not know it/);
+  });
+
+  test('in the log of the caller, beyond what we know to be committed, is one too: it may not know more after a start', () => {
+    expect(reasonFor({ from: 'z', logMembershipIndex: 56 })).toBe('accepted');
+    expect(reasonFor({ from: 'z', logMembershipIndex: 55 })).toMatch(/does not know it/);
+    expect(reasonFor({ from: 'z', logMembershipIndex: 56, incarnation: 1 })).toMatch(/recovered without it/);
+    expect(reasonFor({ store: 'another', logMembershipIndex: 56 })).toMatch(/its disk was replaced/);
   });
 
   test('of another incarnation is none', () => {

@@ -25,6 +25,8 @@ export interface Hello {
   readonly incarnation: number;
   /** Log index of the sender's membership; 0: its initial one. */
   readonly membershipIndex: number;
+  /** The same of the latest membership in the sender's log, committed or not. */
+  readonly logMembershipIndex: number;
   /** Highest feature level of the sender's version. */
   readonly features: number;
   readonly wireVersion: number;
@@ -37,6 +39,9 @@ export interface Identity {
   readonly self: PeerId;
   readonly incarnation: number;
   readonly membershipIndex: number;
+  readonly logMembershipIndex: number;
+  /** Up to where the log is known to be committed, now. */
+  readonly commitIndex: () => number;
   readonly members: ReadonlySet<PeerId>;
   /** The stores that the log has registered for a peer: more than one only while it is not known which of them is committed. */
   readonly storeIds: ReadonlyMap<PeerId, ReadonlySet<string>>;
@@ -78,6 +83,7 @@ export function helloMetadata(hello: Hello): Metadata {
   metadata.set('pgs-store', hello.store);
   metadata.set('pgs-incarnation', String(hello.incarnation));
   metadata.set('pgs-membership', String(hello.membershipIndex));
+  metadata.set('pgs-log-membership', String(hello.logMembershipIndex));
   metadata.set('pgs-features', String(hello.features));
   metadata.set('pgs-wire', String(hello.wireVersion));
   metadata.set('pgs-wire-min', String(hello.wireVersionMin));
@@ -99,6 +105,7 @@ export function readHello(metadata: Metadata): Hello | undefined {
     store: text(metadata, 'pgs-store'),
     incarnation: number(metadata, 'pgs-incarnation'),
     membershipIndex: number(metadata, 'pgs-membership'),
+    logMembershipIndex: number(metadata, 'pgs-log-membership'),
     features: number(metadata, 'pgs-features'),
     wireVersion: number(metadata, 'pgs-wire'),
     wireVersionMin: number(metadata, 'pgs-wire-min'),
@@ -178,6 +185,7 @@ function judgeMember(
   const us: Acquaintance = {
     incarnation,
     membershipIndex: identity.membershipIndex,
+    commitIndex: identity.commitIndex(),
     isMember: (peer) => members.has(peer),
     storesOf: (peer) => storeIds.get(peer),
   };
@@ -225,6 +233,7 @@ function isWellFormed(hello: Hello): boolean {
     parseTarget(hello.address) !== undefined &&
     isCount(hello.incarnation) &&
     isCount(hello.membershipIndex) &&
+    isCount(hello.logMembershipIndex) &&
     isCount(hello.features)
   );
 }

@@ -4,6 +4,7 @@
 import type { PeerId } from '../base/ids.ts';
 import { JOINER_PEERS_MAX } from './admission.ts';
 import { parseTarget } from './grpc-adapter.ts';
+import type { Hello } from './handshake.ts';
 import type { PeerLinks } from './peer-links.ts';
 import type { PeerAddress } from './types.ts';
 
@@ -16,7 +17,7 @@ export interface LinkSet {
    * Somebody speaks to us whose membership is that of a later log index than ours, perhaps the leader that has to tell us of it:
    * it is answered at the address (`host:port`) that it gives.
    */
-  answerAt(peer: PeerId, caller: { readonly address: string; readonly membershipIndex: number }): void;
+  answerAt(peer: PeerId, caller: Pick<Hello, 'address' | 'membershipIndex' | 'logMembershipIndex'>): void;
   /** Forgets the callers that know no more than we do by now. */
   caughtUp(membershipIndex: number): void;
   /** Opens all anew; what is queued is lost. */
@@ -62,11 +63,14 @@ export function createLinkSet(options: {
       told = new Map(peers.filter(({ peer }) => peer !== self).map((peer) => [peer.peer, peer]));
       bringUpToDate();
     },
-    answerAt(peer, { address, membershipIndex }) {
+    answerAt(peer, { address, membershipIndex, logMembershipIndex }) {
       const target = parseTarget(address);
       if (target === undefined || closed) return;
       if (!callers.has(peer) && callers.size >= JOINER_PEERS_MAX) return;
-      callers.set(peer, { at: { peer, ...target }, membershipIndex });
+      callers.set(peer, {
+        at: { peer, ...target },
+        membershipIndex: Math.max(membershipIndex, logMembershipIndex),
+      });
       bringUpToDate();
     },
     caughtUp(membershipIndex) {

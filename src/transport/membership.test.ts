@@ -143,6 +143,7 @@ describe('an identity that changes', () => {
       self: 'a',
       port: portA,
       peers: [],
+      commitIndex: 40,
       identity: identityOf(1, ['a', 'b', 'c'], {}, 20),
     });
     const leader = await start({
@@ -156,6 +157,26 @@ describe('an identity that changes', () => {
     await arrives(away, leader, d);
     away.transport.setIdentity(identityOf(1, ['a', 'b', 'c'], {}, 40));
     expect(away.transport.isReachable(d, 60_000)).toBe(false);
+  });
+
+  test('so is one whose log holds a newer one, which after a start it does not know to be committed', async () => {
+    const [portA, portD] = [await freePort(), await freePort()];
+    const away = await start({
+      self: 'a',
+      port: portA,
+      peers: [],
+      commitIndex: 25,
+      identity: identityOf(1, ['a', 'b', 'c'], {}, 20),
+    });
+    const restarted = await start({
+      self: 'd',
+      port: portD,
+      peers: [at('a', portA)],
+      identity: identityOf(1, ['a', 'b', 'd'], {}, 20, 30),
+    });
+    await arrives(restarted, away, a);
+    // It may need this vote to become the leader.
+    await arrives(away, restarted, d);
   });
 });
 

@@ -37,6 +37,8 @@ export interface TransportOptions {
   /** The identity to begin with; see {@link Transport.setIdentity}. */
   readonly identity: TransportIdentity;
   /** The other peers to begin with; see {@link Transport.setPeers}. */
+  /** Up to where this peer knows the log to be committed; asked for whenever somebody calls. */
+  readonly commitIndex: () => number;
   readonly peers: readonly PeerAddress[];
   readonly membershipCodec: MembershipCodec;
   readonly handlers: TransportHandlers;
@@ -61,7 +63,7 @@ const STREAMS_MAX = 100;
 export async function startTransport(options: TransportOptions): Promise<StartedTransport> {
   const { clusterId, self, handlers, log } = options;
   const nowMs = (): number => performance.now();
-  const inner = { clusterId, self };
+  const inner = { clusterId, self, commitIndex: options.commitIndex };
   let identity: Identity = identityOf(inner, options.identity);
   const met = new Set<string>();
   const onHigherIncarnation = (from: PeerId, incarnation: number): void => {
@@ -98,6 +100,7 @@ export async function startTransport(options: TransportOptions): Promise<Started
     store: options.storeId,
     incarnation: identity.incarnation,
     membershipIndex: identity.membershipIndex,
+    logMembershipIndex: identity.logMembershipIndex,
     features: options.features,
     wireVersion: WIRE_VERSION,
     wireVersionMin: WIRE_VERSION_MIN,
@@ -169,11 +172,15 @@ export async function startTransport(options: TransportOptions): Promise<Started
 /** Meetings with a later incarnation that are remembered as told. */
 const MET_COUNT_MAX = 1000;
 
-function identityOf(inner: Pick<Identity, 'clusterId' | 'self'>, given: TransportIdentity): Identity {
+function identityOf(
+  inner: Pick<Identity, 'clusterId' | 'self' | 'commitIndex'>,
+  given: TransportIdentity,
+): Identity {
   return {
     ...inner,
     incarnation: given.incarnation,
     membershipIndex: given.membershipIndex ?? 0,
+    logMembershipIndex: given.logMembershipIndex ?? given.membershipIndex ?? 0,
     members: new Set(given.members),
     storeIds: given.storeIds,
   };

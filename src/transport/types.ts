@@ -23,6 +23,8 @@ export interface TransportIdentity {
    * may be the leader that has to tell so (thesis §4.1).
    */
   readonly membershipIndex?: number | undefined;
+  /** The same of the latest membership in this peer's log, committed or not; left out: that of the committed one. */
+  readonly logMembershipIndex?: number | undefined;
 }
 
 export interface Transport {

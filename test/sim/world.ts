@@ -166,6 +166,7 @@ export interface Packet {
   readonly incarnation: number;
   readonly storeId: string;
   readonly membershipIndex: number;
+  readonly logMembershipIndex: number;
   /** The run of the receiver's process that the connection leads to. */
   readonly toBoot: number;
   readonly toStore: string;

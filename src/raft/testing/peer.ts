@@ -80,7 +80,7 @@ export function peerUnderTest(options: {
     self: P1,
     membership: options.membership ?? membershipOf(options.voters ?? [P1, P2, P3], options.learners),
     codec: JSON_CODEC,
-    settings: { ...DEFAULT_RAFT_SETTINGS, ...options.settings },
+    settings: { ...DEFAULT_RAFT_SETTINGS, heartbeatMs: 100, ...options.settings },
     hardState: { term: of(options.term ?? entries.at(-1)?.term ?? base.term), votedFor: options.votedFor },
     snapshot: options.snapshot,
     base,

@@ -135,6 +135,8 @@ export interface TestPeerOptions {
   readonly identity?: TransportIdentity;
   readonly storeId?: string;
   readonly advertised?: string;
+  /** Default 0. */
+  readonly commitIndex?: number;
 }
 
 /** Members and incarnation, and stores where they are known. */
@@ -143,12 +145,14 @@ export function identityOf(
   members: readonly string[],
   storeIds: Readonly<Record<string, string>> = {},
   membershipIndex = 0,
+  logMembershipIndex = membershipIndex,
 ): TransportIdentity {
   return {
     incarnation,
     members: members.map(peerId),
     storeIds: new Map(Object.entries(storeIds).map(([peer, store]) => [peerId(peer), new Set([store])])),
     membershipIndex,
+    logMembershipIndex,
   };
 }
 
@@ -173,6 +177,7 @@ export async function startTestPeer(options: TestPeerOptions): Promise<TestPeer>
     storeId: options.storeId ?? `store-of-${options.self}`,
     features: 1,
     identity: options.identity ?? identityOf(1, [options.self, ...options.peers.map(({ peer }) => peer)]),
+    commitIndex: () => options.commitIndex ?? 0,
     peers: options.peers,
     membershipCodec: CODEC,
     handlers: {

@@ -26,6 +26,7 @@ export function helloOf(from: string, to: string, change: Partial<Hello> = {}): 
     store: `store-of-${from}`,
     incarnation: 1,
     membershipIndex: 0,
+    logMembershipIndex: 0,
     features: 1,
     wireVersion: WIRE_VERSION,
     wireVersionMin: WIRE_VERSION_MIN,

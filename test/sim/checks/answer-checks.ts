@@ -36,7 +36,8 @@ export function onPersist(world: World, host: Host, effect: Extract<RaftEffect, 
   const acked = world.logChecks.acked[host.place] as { index: number; term: number };
   if (first.index <= acked.index) {
     acked.index = first.index - 1;
-    acked.term = termAt(raft.log, acked.index as LogIndex) ?? 0;
+    // What was answered for is on the disk; the log in memory may be that of a later snapshot already.
+    acked.term = durableTermAt(disk, acked.index) ?? 0;
   }
   // A recovery writes its term and its entry at once: nobody has heard of either before both are durable.
   if (raft.role === 'candidate') return;

@@ -1,7 +1,13 @@
 // The network between peers: it loses, repeats, delays and reorders; what a handshake refuses does not arrive. The rules of the
 // handshake are those of src/transport: cluster, membership, incarnation, and the store a peer is known by.
 import type { PeerId } from '../../../src/base/ids.ts';
-import { type Caller, isMemberOf, receive, storesOf } from '../../../src/cluster/acquaintance.ts';
+import {
+  type Caller,
+  isMemberOf,
+  isPerhapsMember,
+  receive,
+  storesOf,
+} from '../../../src/cluster/acquaintance.ts';
 import { committedMembership, pendingMemberships } from '../../../src/raft/membership.ts';
 import type { Raft } from '../../../src/raft/raft.ts';
 import type { RaftMessage } from '../../../src/raft/types.ts';
@@ -27,6 +33,7 @@ export function sendMessage(world: World, from: Host, to: PeerId, message: RaftM
     incarnation: committed.membership.incarnation,
     storeId: from.storeId,
     membershipIndex: committed.index,
+    logMembershipIndex: Math.max(raft.membershipIndex, committed.index),
     toBoot: target.boot,
     toStore: target.storeId,
     fromBoot: from.boot,
@@ -92,11 +99,13 @@ function isAccepted(world: World, target: Host, packet: Packet): boolean {
     peer,
     incarnation: packet.incarnation,
     membershipIndex: packet.membershipIndex,
+    logMembershipIndex: packet.logMembershipIndex,
     store: packet.storeId,
   };
   const reception = receive(caller, {
     incarnation: membership.incarnation,
     membershipIndex: index,
+    commitIndex: raft.commitIndex,
     isMember: () => isMemberOf([membership, ...pendingMemberships(raft)], peer),
     storesOf: () => storesOf(replica.state, target.storesAhead, peer),
   });
@@ -112,7 +121,14 @@ function hasLink(raft: Raft, target: Host): boolean {
   const { membership, index } = committedMembership(raft);
   if (membership.incarnation === 0) return true;
   if (isMemberOf([membership, ...pendingMemberships(raft)], target.id)) return true;
-  return target.raft !== undefined && committedMembership(target.raft).index > index;
+  if (target.raft === undefined) return false;
+  const theirs = committedMembership(target.raft);
+  const caller = {
+    incarnation: theirs.membership.incarnation,
+    logMembershipIndex: target.raft.membershipIndex,
+  };
+  const us = { incarnation: membership.incarnation, commitIndex: raft.commitIndex };
+  return theirs.index > index || isPerhapsMember(caller, us);
 }
 
 function tellArrival(world: World, packet: Packet): void {
