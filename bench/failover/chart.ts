@@ -156,8 +156,8 @@ function legend(): string[] {
     '<g class="legend">',
     ...item(LEFT, dot(LEFT, y), 'one run'),
     ...item(LEFT + 78, quiet(LEFT + 78, y), 'the same client before, undisturbed'),
-    ...item(LEFT + 290, tick('median', LEFT + 290, y, 7), 'median'),
-    ...item(LEFT + 360, tick('wanted', LEFT + 360, y, 7), 'wanted: at most'),
+    ...item(LEFT + 312, tick('median', LEFT + 312, y, 7), 'median'),
+    ...item(LEFT + 382, tick('wanted', LEFT + 382, y, 7), 'wanted: at most'),
     '</g>',
   ];
 }
