@@ -1,7 +1,7 @@
 // A network of its own for a local cluster, so that a host can vanish as hosts do: no refusal, no reset, no answer. Each host
 // gets a network namespace with one cable to a bridge; the programs' owner, with its clients, sits on the bridge. Needs Linux and
 // root. All of it is held by processes alone: it ends with them, whatever happens, and the machine's own network is not touched.
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { readlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import { promisify } from 'node:util';
@@ -84,13 +84,14 @@ async function layCable(directory: string, at: number): Promise<Cable> {
   };
 }
 
-/** A namespace lives as long as a process in it; returns that one's pid. */
+/** A namespace lives as long as a process in it: here one that ends when this one does. Returns its pid. */
 async function holdNamespace(directory: string): Promise<number> {
-  const child: ChildProcess = spawn('unshare', ['--net', '--', 'sleep', 'infinity'], {
+  const child = spawn('unshare', ['--net', '--', 'cat'], {
     cwd: directory,
     detached: true,
-    stdio: 'ignore',
+    stdio: ['pipe', 'ignore', 'ignore'],
   });
+  child.stdin.on('error', () => undefined);
   let failure: string | undefined;
   child.once('error', (error) => (failure = error.message));
   child.once('exit', (code, signal) => (failure = `it ended with ${signal ?? `exit code ${code}`}`));
