@@ -11,6 +11,7 @@ import type { GroupView, StatusView } from '../src/transport/types.ts';
 import { clusterAdmin, type ClusterAdmin } from './admin.ts';
 import { configFile, dataDirectory, GROUP, renderConfig, type HostPlan } from './cluster-config.ts';
 import { createHost, type Host } from './host.ts';
+import { layCables } from './network.ts';
 import { endEverythingBelow, makePlace, removePlace } from './place.ts';
 import { freePorts } from '../src/transport/testing/free-ports.ts';
 import { compiled } from './programs.ts';
@@ -21,6 +22,10 @@ export interface LocalClusterOptions {
   readonly hostCount: number;
   /** Hosts beyond those, for {@link LocalCluster.join}. */
   readonly spareCount?: number;
+  /** So many of the first hosts, the last ones of them, are peers without a PostgreSQL. */
+  readonly witnessCount?: number;
+  /** Each host on a network cable of its own, to be cut; only in {@link runInOwnNetwork}. */
+  readonly hasCables?: boolean;
   /** After so many entries the Raft log is compacted; left out: sentineld's default. */
   readonly snapshotEntries?: number;
   /** Another sentineld than the built one: only for the benchmark's controls. */
@@ -70,7 +75,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   const program = options.sentineldProgram ?? compiled('src/daemon/sentineld.js');
   const user = await findOsUser({ configured: undefined });
   const directory = await makePlace(user);
-  const plans = await planHosts(directory, options.hostCount + (options.spareCount ?? 0));
+  const plans = await planHosts(directory, options);
   const first = plans.slice(0, options.hostCount);
   const dataDirectories = plans.map(dataDirectory);
   const reaper = startReaper(directory, dataDirectories);
@@ -149,13 +154,21 @@ async function keepLogs(directory: string, target: string | undefined): Promise<
   }
 }
 
-async function planHosts(directory: string, count: number): Promise<HostPlan[]> {
+async function planHosts(directory: string, options: LocalClusterOptions): Promise<HostPlan[]> {
+  const { hostCount, witnessCount = 0, spareCount = 0 } = options;
+  const count = hostCount + spareCount;
   const ports = await freePorts(2 * count);
+  const cables = options.hasCables === true ? await layCables(directory, count) : [];
   return Array.from({ length: count }, (_, at) => {
     const peer = String.fromCharCode('a'.charCodeAt(0) + at);
     const [peerPort, nodePort] = [ports[2 * at], ports[2 * at + 1]];
     if (peerPort === undefined || nodePort === undefined) throw new Error(`no ports for peer ${peer}`);
-    return { peer, node: `pg${at + 1}`, directory: join(directory, peer), peerPort, nodePort };
+    const isWitness = at < hostCount && at >= hostCount - witnessCount;
+    const address = cables[at]?.address ?? '127.0.0.1';
+    return {
+      ...{ peer, node: `pg${at + 1}`, directory: join(directory, peer), isWitness },
+      ...{ address, peerPort, nodePort, cable: cables[at] },
+    };
   });
 }
 
@@ -205,7 +218,7 @@ function handle(parts: {
     waitFor,
     waitUntilHealthy: (timeoutMs) =>
       waitFor('all nodes streaming and in the sync rule', timeoutMs, (group) =>
-        isHealthy(group, hosts.length, parts.options.isRuleEnforced),
+        isHealthy(group, hosts.filter(({ isWitness }) => !isWitness).length, parts.options.isRuleEnforced),
       ),
     close() {
       closing ??= (async () => {
