@@ -11,6 +11,7 @@ import type { PeerAddress, TransportIdentity } from '../transport/types.ts';
 import type { Config } from './config.ts';
 import type { ConsensusStatus } from './consensus.ts';
 import { otherPeers } from './membership.ts';
+import { routedPeers } from './routes.ts';
 
 type Memberships = Pick<ConsensusStatus, 'committed' | 'pending'>;
 
@@ -25,14 +26,14 @@ export function identityFrom({ committed, pending }: Memberships, stores: Stores
   };
 }
 
-/** The other peers of all these memberships, each where the latest of them says. */
+/** The other peers of all these memberships, each where the latest of them says, or by the route that this peer takes to it. */
 export function peersFrom(
   { committed, pending }: Memberships,
-  config: Pick<Config, 'peers' | 'peer'>,
+  config: Pick<Config, 'peers' | 'peer' | 'via'>,
 ): PeerAddress[] {
   const addresses = [committed.membership, ...pending].flatMap((each) => [...each.addresses]);
   const all: Membership = { ...committed.membership, addresses: new Map(addresses) };
-  return otherPeers(all, config);
+  return routedPeers(otherPeers(all, config), config.via);
 }
 
 /** What the log holds beyond the state, once after a start. */

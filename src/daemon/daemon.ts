@@ -32,6 +32,7 @@ import { createObserver, healthTargets, type Verdict } from './observer.ts';
 import { createPeerHandlers } from './peer-changes.ts';
 import { createReplica } from './replica.ts';
 import { createReports } from './reports.ts';
+import { routedTargets } from './routes.ts';
 import { buildStatus } from './status.ts';
 
 export interface DaemonOptions {
@@ -291,8 +292,8 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       isPastAhead = true;
       identify();
     }
-    health.setTargets(healthTargets(state));
-    if (node !== undefined && isCaughtUp) local?.agent.setDuty(ownDuty(state, node.name, self));
+    health.setTargets(routedTargets(healthTargets(state), config.via));
+    if (node !== undefined && isCaughtUp) local?.agent.setDuty(ownDuty(state, node.name, config));
     for (const known of state.nodes.values())
       if (known.peer !== self) tellHostWord(known.node, hostSaysGone(state, known));
     observer.reconcile();
