@@ -44,7 +44,7 @@ describe('an uncommitted change', () => {
         committed: at(1, { ...THREE, addresses }),
         pending: [membershipOf([P1, P2], { addresses: new Map([[P2, '10.0.0.9:7432']]) })],
       },
-      { peer: P1, peers: [], via: { peers: new Map(), nodes: new Map() } },
+      { peer: P1, peers: [] },
     );
     expect(reached.map(({ peer, host }) => [peer, host])).toEqual([
       [P2, '10.0.0.9'],

@@ -11,7 +11,6 @@ import type { PeerAddress, TransportIdentity } from '../transport/types.ts';
 import type { Config } from './config.ts';
 import type { ConsensusStatus } from './consensus.ts';
 import { otherPeers } from './membership.ts';
-import { routedPeers } from './routes.ts';
 
 type Memberships = Pick<ConsensusStatus, 'committed' | 'pending'>;
 
@@ -26,14 +25,14 @@ export function identityFrom({ committed, pending }: Memberships, stores: Stores
   };
 }
 
-/** The other peers of all these memberships, each where the latest of them says, or by the route that this peer takes to it. */
+/** The other peers of all these memberships, each where the latest of them says. */
 export function peersFrom(
   { committed, pending }: Memberships,
-  config: Pick<Config, 'peers' | 'peer' | 'via'>,
+  config: Pick<Config, 'peers' | 'peer'>,
 ): PeerAddress[] {
   const addresses = [committed.membership, ...pending].flatMap((each) => [...each.addresses]);
   const all: Membership = { ...committed.membership, addresses: new Map(addresses) };
-  return routedPeers(otherPeers(all, config), config.via);
+  return otherPeers(all, config);
 }
 
 /** What the log holds beyond the state, once after a start. */

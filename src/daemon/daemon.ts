@@ -32,7 +32,7 @@ import { createObserver, healthTargets, type Verdict } from './observer.ts';
 import { createPeerHandlers } from './peer-changes.ts';
 import { createReplica } from './replica.ts';
 import { createReports } from './reports.ts';
-import { routedTargets } from './routes.ts';
+import { routedPeer, routedTargets } from './routes.ts';
 import { buildStatus } from './status.ts';
 
 export interface DaemonOptions {
@@ -237,6 +237,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       features: FEATURES,
       identity: identity(),
       peers: peersFrom(consensus.status(), config),
+      route: (peer) => routedPeer(peer, config.via),
       membershipCodec,
       handlers: {
         onMessage: (from, message) => consensus.receive(from, message),

@@ -2,8 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { nodeId, peerId } from '../base/ids.ts';
 import { A, B, P2, P3, running } from '../cluster/testing/example.ts';
 import { duties } from '../failover/duties.ts';
+import type { PeerAddress } from '../transport/types.ts';
 import { healthTargets } from './observer.ts';
-import { routedDuty, routedPeers, routedTargets, type Routes } from './routes.ts';
+import { routedDuty, routedPeer, routedTargets, type Routes } from './routes.ts';
 
 const PROXY = { host: 'proxy', port: 9000 };
 const none: Routes = { peers: new Map(), nodes: new Map() };
@@ -13,12 +14,13 @@ describe('a route of the configuration', () => {
   const { state } = running();
 
   test('leads to that peer and to no other', () => {
-    const peers = [P2, P3].map((peer) => ({ peer, host: 'direct', port: 7432 }));
-    expect(routedPeers(peers, routes)).toEqual([
-      { peer: P2, ...PROXY },
-      { peer: P3, host: 'direct', port: 7432 },
-    ]);
-    expect(routedPeers(peers, none)).toEqual(peers);
+    const [one, other] = [P2, P3].map((peer) => ({ peer, host: 'direct', port: 7432 })) as [
+      PeerAddress,
+      PeerAddress,
+    ];
+    expect(routedPeer(one, routes)).toEqual({ peer: P2, ...PROXY });
+    expect(routedPeer(other, routes)).toEqual(other);
+    expect(routedPeer(one, none)).toEqual(one);
   });
 
   test('leads the probes to that node and changes nothing else of what is watched', () => {

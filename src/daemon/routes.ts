@@ -12,8 +12,8 @@ export interface Routes {
 }
 
 /** Raft and reports. */
-export function routedPeers(peers: readonly PeerAddress[], routes: Routes): PeerAddress[] {
-  return peers.map((peer) => ({ ...peer, ...routes.peers.get(peer.peer) }));
+export function routedPeer(peer: PeerAddress, routes: Routes): PeerAddress {
+  return { ...peer, ...routes.peers.get(peer.peer) };
 }
 
 /** Probes. */

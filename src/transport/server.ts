@@ -36,6 +36,8 @@ export interface TransportOptions {
   readonly features: number;
   /** The identity to begin with; see {@link Transport.setIdentity}. */
   readonly identity: TransportIdentity;
+  /** Where this peer connects to another one, whoever told of it; left out: at the address that was told. */
+  readonly route?: ((peer: PeerAddress) => PeerAddress) | undefined;
   /** The other peers to begin with; see {@link Transport.setPeers}. */
   readonly peers: readonly PeerAddress[];
   readonly membershipCodec: MembershipCodec;
@@ -105,6 +107,7 @@ export async function startTransport(options: TransportOptions): Promise<Started
   const links = createLinkSet({
     self,
     drainMs: DRAIN_MS,
+    route: options.route ?? ((peer) => peer),
     open: (peer) =>
       createPeerLinks({
         peer,
