@@ -12,7 +12,7 @@ export default defineConfig({
       'demo/**/*.test.ts',
       'test/**/*.test.ts',
     ],
-    exclude: ['test/chaos/**', 'test/fixtures/**', 'node_modules/**', 'dist/**'],
+    exclude: ['test/chaos/scenarios/**', 'test/fixtures/**', 'node_modules/**', 'dist/**'],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 2,

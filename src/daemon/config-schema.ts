@@ -228,6 +228,22 @@ const log = z
   .nullish()
   .meta({ description: 'What sentineld writes to standard output' });
 
+const route = (what: string) =>
+  z.record(name(`Name of a ${what}`), address(`How this peer reaches that ${what}`), {
+    error: `the ${what}s, each as NAME: host:port`,
+  });
+
+const via = z
+  .strictObject(
+    { peers: route('peer').default({}), nodes: route('node').default({}) },
+    { error: 'a mapping with peers and nodes' },
+  )
+  .nullish()
+  .meta({
+    description:
+      'How this peer reaches others where that is not the address that the cluster knows, through a tunnel or a proxy say',
+  });
+
 /** The whole file. Strict: a key that is not here is refused. */
 export const fileSchema = z.strictObject(
   {
@@ -245,6 +261,7 @@ export const fileSchema = z.strictObject(
       description:
         'True on a host that is added to a running cluster with `sentinelctl peer add`; counts at the first start only',
     }),
+    via,
     listen: address('Where this peer listens; default: its address in `peers`').optional(),
     state_directory: path('Directory for the Raft log and the fence file', '/var/lib/pg-sentinel'),
     node,

@@ -106,6 +106,26 @@ describe('a good file', () => {
     expect(load(text.replace('join: true', 'join: false')).warnings.join()).toContain('4 peers bear no more');
   });
 
+  it('may say how this peer reaches others, and which of those it does not know yet', () => {
+    const { via } = load(
+      `${GOOD}via: { peers: { b: proxy:7001 }, nodes: { pg2: proxy:7002, pg9: "[fd00::9]:5432" } }\n`,
+    );
+    expect(via.peers).toEqual(new Map([['b', { host: 'proxy', port: 7001 }]]));
+    expect(via.nodes).toEqual(
+      new Map([
+        ['pg2', { host: 'proxy', port: 7002 }],
+        ['pg9', { host: 'fd00::9', port: 5432 }],
+      ]),
+    );
+    expect(
+      problems(`${GOOD}via: { peers: { a: proxy:7001 }, nodes: { pg1: proxy:7002, pg2: 0.0.0.0:1 } }\n`),
+    ).toEqual([
+      'via.peers.a: "a" is this peer itself; expected other peers',
+      'via.nodes.pg1: "pg1" is the node of this host; expected those of others',
+      'via.nodes.pg2: "0.0.0.0:1" is given; expected an address that this peer can connect to',
+    ]);
+  });
+
   it('may be the same for every peer: --peer says which one this is', () => {
     expect(load(GOOD, { peer: 'c' })).toMatchObject({
       peer: 'c',

@@ -9,6 +9,7 @@ import { parseEndpoint, type Endpoint } from './config-address.ts';
 import { checkFile, nodeEndpoint, readable, readPassword } from './config-checks.ts';
 import { ConfigError, formatProblem, problemsOfIssues, type ConfigProblem } from './config-problems.ts';
 import { configJsonSchema, fileSchema, type ConfigFile } from './config-schema.ts';
+import type { Routes } from './routes.ts';
 
 export const DEFAULT_CONFIG_PATH = '/etc/pg-sentinel/sentineld.yaml';
 
@@ -22,6 +23,8 @@ export interface Config {
   /** This peer is added to a running cluster: without a store it knows of no voters and waits to be told. */
   readonly isJoining: boolean;
   readonly listen: Endpoint;
+  /** How this peer reaches others where not by the address that the log has. */
+  readonly via: Routes;
   readonly stateDirectory: string;
   /** Undefined on a witness. */
   readonly node: NodeConfig | undefined;
@@ -129,6 +132,7 @@ export function loadConfig(options: LoadOptions): Config {
     peers,
     isJoining: file.join,
     listen: endpoint(file.listen ?? file.peers[peer] ?? ''),
+    via: routesOf(file),
     stateDirectory: file.state_directory,
     node: nodeOf(file, peer),
     users: {
@@ -228,6 +232,14 @@ function nodeOf(file: ConfigFile, peer: string): NodeConfig | undefined {
       ]),
     ),
     hba: node.hba ?? [],
+  };
+}
+
+function routesOf(file: ConfigFile): Routes {
+  const { peers = {}, nodes = {} } = file.via ?? {};
+  return {
+    peers: new Map(Object.entries(peers).map(([name, text]) => [peerId(name), endpoint(text)])),
+    nodes: new Map(Object.entries(nodes).map(([name, text]) => [nodeId(name), endpoint(text)])),
   };
 }
 

@@ -32,6 +32,7 @@ import { createObserver, healthTargets, type Verdict } from './observer.ts';
 import { createPeerHandlers } from './peer-changes.ts';
 import { createReplica } from './replica.ts';
 import { createReports } from './reports.ts';
+import { routedPeer, routedTargets } from './routes.ts';
 import { buildStatus } from './status.ts';
 
 export interface DaemonOptions {
@@ -237,6 +238,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       identity: identity(),
       commitIndex: () => consensus.status().commitIndex,
       peers: peersFrom(consensus.status(), config),
+      route: (peer) => routedPeer(peer, config.via),
       membershipCodec,
       handlers: {
         onMessage: (from, message) => consensus.receive(from, message),
@@ -292,8 +294,8 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       isPastAhead = true;
       identify();
     }
-    health.setTargets(healthTargets(state));
-    if (node !== undefined && isCaughtUp) local?.agent.setDuty(ownDuty(state, node.name, self));
+    health.setTargets(routedTargets(healthTargets(state), config.via));
+    if (node !== undefined && isCaughtUp) local?.agent.setDuty(ownDuty(state, node.name, config));
     for (const known of state.nodes.values())
       if (known.peer !== self) tellHostWord(known.node, hostSaysGone(state, known));
     observer.reconcile();

@@ -3,6 +3,7 @@
 import { access, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
+import { servesClient } from './client-sockets.ts';
 import { fsyncDirectory, writeFileDurably, type Owner } from './durable-files.ts';
 import {
   removePassfiles,
@@ -149,12 +150,18 @@ type UpstreamProcesses =
   | { readonly kind: 'orphans'; readonly pids: readonly number[] }
   | { readonly kind: 'receivers'; readonly children: readonly ChildProcess[] };
 
-/** What may still receive WAL. A child without a title yet may be about to become a walreceiver. */
+/**
+ * What may still receive WAL. A child without a title yet may be about to become a walreceiver, unless it serves a client: those keep
+ * coming, and one that says nothing after connecting has no title for a minute.
+ */
 function upstreamProcesses(dataDirectory: string, sharedMemoryId: number | undefined): UpstreamProcesses {
   const postmaster = findPostmaster(dataDirectory);
   if (postmaster !== undefined) {
+    const { port } = postmaster;
+    const isForClient = ({ pid, kind }: ChildProcess): boolean =>
+      kind === 'unknown' && port !== undefined && servesClient(pid, port);
     const children = childProcesses(postmaster.pid).filter(
-      (child) => child.kind !== 'other' && child.kind !== 'startup',
+      (child) => child.kind !== 'other' && child.kind !== 'startup' && !isForClient(child),
     );
     if (children.length > 0) return { kind: 'receivers', children };
     // Its children change parents when it dies: what the scan did not show counts only if it still lives.

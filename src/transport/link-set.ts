@@ -30,6 +30,8 @@ export function createLinkSet(options: {
   /** What is queued for a peer that goes gets this long to leave. */
   readonly drainMs: number;
   readonly open: (peer: PeerAddress) => PeerLinks;
+  /** How this peer reaches another one, where not at the address that it was told. */
+  readonly route: (peer: PeerAddress) => PeerAddress;
 }): LinkSet {
   const { self, drainMs } = options;
   const links = new Map<PeerId, PeerLinks>();
@@ -46,7 +48,8 @@ export function createLinkSet(options: {
   /** Closes and opens what is needed. A caller's own word about where it is counts for more than an old list. */
   const bringUpToDate = (): void => {
     const called = [...callers].map(([peer, { at }]) => [peer, at] as const);
-    const wanted = closed ? new Map<PeerId, PeerAddress>() : new Map([...told, ...called]);
+    const known = closed ? [] : [...told, ...called];
+    const wanted = new Map(known.map(([peer, at]) => [peer, options.route(at)] as const));
     for (const [peer, link] of links) {
       const address = wanted.get(peer);
       if (address !== undefined && isSame(address, link.address)) continue;

@@ -137,6 +137,7 @@ export interface TestPeerOptions {
   readonly advertised?: string;
   /** Default 0. */
   readonly commitIndex?: number;
+  readonly route?: (peer: PeerAddress) => PeerAddress;
 }
 
 /** Members and incarnation, and stores where they are known. */
@@ -174,6 +175,7 @@ export async function startTestPeer(options: TestPeerOptions): Promise<TestPeer>
     self: peerId(options.self),
     listen: { host: '127.0.0.1', port: options.port ?? 0 },
     advertised: options.advertised,
+    route: options.route,
     storeId: options.storeId ?? `store-of-${options.self}`,
     features: 1,
     identity: options.identity ?? identityOf(1, [options.self, ...options.peers.map(({ peer }) => peer)]),

@@ -1,0 +1,115 @@
+// Faults that take more than one call, and conditions that scenarios wait for.
+import { expect } from 'vitest';
+import { until, withDeadline } from '../../../src/base/clock.ts';
+import { connectAdmin } from '../../../src/transport/admin-client.ts';
+import type { StatusView } from '../../../src/transport/types.ts';
+import type { ChaosCluster } from '../cluster/cluster.ts';
+import type { ChaosHost } from '../cluster/host.ts';
+import type { Weather } from '../cluster/links.ts';
+
+/** Waits until a condition on the status holds, as some peer sees it. */
+export async function statusWhere(
+  cluster: ChaosCluster,
+  what: string,
+  timeoutMs: number,
+  holds: (status: StatusView) => boolean,
+): Promise<void> {
+  await until({ what, timeoutMs, everyMs: 50 }, async () => {
+    const status = await cluster.admin.status().catch(() => undefined);
+    return status !== undefined && holds(status);
+  });
+}
+
+/** As the host's own peer has it. */
+export async function statusOf(host: ChaosHost): Promise<StatusView> {
+  const admin = await connectAdmin({ addresses: [host.adminAddress()], timeoutMs: 5000 });
+  try {
+    return await admin.status();
+  } finally {
+    admin.close();
+  }
+}
+
+export function ruleIs(rule: string): (status: StatusView) => boolean {
+  return ({ groups: [group] }) => group?.rule === rule && group.ruleChange === undefined;
+}
+
+/** The weather of all links. */
+export async function spoilAll(
+  cluster: ChaosCluster,
+  weather: Weather,
+  kinds?: readonly ('raft' | 'node')[],
+): Promise<void> {
+  for (const a of cluster.hosts)
+    for (const b of cluster.hosts)
+      if (a.number < b.number) await cluster.links.spoil(a.number, b.number, weather, kinds);
+}
+
+const PROMOTION_TIMEOUT_MS = 30_000;
+
+/**
+ * Provokes a failover by `begin` and kills the host that is being promoted before the log has its word that it is done: slow links
+ * between the peers give time for that. Returns that host.
+ */
+export async function killDuringPromotion(
+  cluster: ChaosCluster,
+  begin: () => Promise<void>,
+): Promise<ChaosHost> {
+  await spoilAll(cluster, { latencyMs: 200, jitterMs: 0 }, ['raft']);
+  const candidate = await promoting(cluster, begin);
+  await candidate.kill();
+  await cluster.links.heal();
+  // What came of the promotion: the first that the log has of the group after it.
+  const outcome = await until(
+    { what: 'what comes after the promotion', timeoutMs: 60_000, everyMs: 100 },
+    async () => {
+      const events = await cluster.admin.events(200).catch(() => []);
+      const kinds = events.filter(({ refused }) => refused === undefined).map(({ kind }) => kind);
+      return kinds
+        .slice(kinds.lastIndexOf('promote'))
+        .find((kind) => ['promoted', 'begin-failover'].includes(kind));
+    },
+  );
+  expect(outcome, 'the kill came after the promotion').toBe('begin-failover');
+  return candidate;
+}
+
+/** The host that is chosen for promotion after `begin`, as soon as some peer tells of it. */
+async function promoting(cluster: ChaosCluster, begin: () => Promise<void>): Promise<ChaosHost> {
+  const watching = new AbortController();
+  const admins = await Promise.all(
+    cluster.hosts.map((host) => connectAdmin({ addresses: [host.adminAddress()], timeoutMs: 5000 })),
+  );
+  try {
+    const chosen = new Promise<string>((resolve) => {
+      const look = ({ groups: [group] }: StatusView): void => {
+        if (group?.phase === 'promoting' && group.primary !== undefined) resolve(group.primary);
+      };
+      for (const admin of admins) admin.watch(look, watching.signal).catch(() => undefined);
+    });
+    await begin();
+    const node = await withDeadline('a promotion', PROMOTION_TIMEOUT_MS, chosen);
+    const host = cluster.hosts.find((each) => each.node === node);
+    if (host === undefined) throw new Error(`${node}, which is promoted, is on no host of ours`);
+    return host;
+  } finally {
+    watching.abort();
+    for (const admin of admins) admin.close();
+  }
+}
+
+const SEGMENTS_MAX = 64;
+
+/** Fills the disk of a primary, then uses up the WAL segments that it keeps in reserve: from then on it cannot write. */
+export async function fillDiskOf(primary: ChaosHost): Promise<void> {
+  await primary.fillDisk();
+  for (let count = 0; count < SEGMENTS_MAX; count++) {
+    const used = primary.sql("SELECT pg_logical_emit_message(false, 'fill', 'a'); SELECT pg_switch_wal()");
+    const isUsed = await used.then(
+      () => true,
+      () => false,
+    );
+    if (!isUsed) return;
+  }
+  throw new Error(`${primary.node} still has WAL segments after ${SEGMENTS_MAX} on a full disk`);
+}
