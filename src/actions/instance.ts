@@ -26,6 +26,7 @@ import {
   DEFAULT_SETTINGS,
   type SynchronousStandbys,
   changeSettings,
+  mayRestartAfterCrash,
   readSettings,
   renderSynchronousStandbys,
   writeSettings,
@@ -185,6 +186,7 @@ export function openInstance(options: InstanceOptions): Instance {
         clusterName: options.clusterName,
         parameters: options.parameters,
         synchronousStandbys: standbys,
+        restartAfterCrash: mayRestartAfterCrash(options.binaries.version),
       },
     });
     await writeHba({ dataDirectory, hba: hbaOptions(options, clients), owner });

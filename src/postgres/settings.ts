@@ -53,6 +53,14 @@ export const DEFAULT_SETTINGS = {
   parameters: {},
 } as const satisfies Partial<InstanceSettings>;
 
+/**
+ * Whether the postmaster may restart its backends by itself after one of them was killed, which is no failover (docs/detection.md).
+ * Commits wait only once the checkpointer has read the rule. From version 15 on crash recovery ends with a checkpoint that
+ * the checkpointer makes after it has, before anybody is let in; in 14 it starts beside the first clients, and those could
+ * be acknowledged alone.
+ */
+export const mayRestartAfterCrash = (majorVersion: number): boolean => majorVersion >= 15;
+
 /** `ANY 1 ("a", "b")`, `` for alone, and for nobody a rule that no standby can fulfil. */
 export function renderSynchronousStandbys(standbys: SynchronousStandbys): string {
   switch (standbys.kind) {
