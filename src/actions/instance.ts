@@ -24,6 +24,7 @@ import { type Role, readRole } from '../postgres/role.ts';
 import { type QueryOptions, type Session, openSession } from '../postgres/session.ts';
 import {
   DEFAULT_SETTINGS,
+  type InstanceSettings,
   type SynchronousStandbys,
   changeSettings,
   readSettings,
@@ -49,6 +50,8 @@ export interface InstanceOptions {
   /** Private, holds nothing but this node's passfile. */
   readonly passfileDirectory: string;
   readonly logFile: string;
+  /** For files of writes that the group went on without. */
+  readonly divergedDirectory: string;
   readonly binaries: Binaries;
   readonly user: OsUser;
   readonly superuser: string;
@@ -177,15 +180,7 @@ export function openInstance(options: InstanceOptions): Instance {
     await writeSettings({
       dataDirectory,
       owner,
-      settings: {
-        ...DEFAULT_SETTINGS,
-        listenAddresses: options.listenAddresses,
-        port: options.port,
-        socketDirectory: options.socketDirectory,
-        clusterName: options.clusterName,
-        parameters: options.parameters,
-        synchronousStandbys: standbys,
-      },
+      settings: settingsOf(options, standbys),
     });
     await writeHba({ dataDirectory, hba: hbaOptions(options, clients), owner });
   };
@@ -258,7 +253,19 @@ export function openInstance(options: InstanceOptions): Instance {
   };
 }
 
-function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions {
+export function settingsOf(options: InstanceOptions, standbys: SynchronousStandbys): InstanceSettings {
+  return {
+    ...DEFAULT_SETTINGS,
+    listenAddresses: options.listenAddresses,
+    port: options.port,
+    socketDirectory: options.socketDirectory,
+    clusterName: options.clusterName,
+    parameters: options.parameters,
+    synchronousStandbys: standbys,
+  };
+}
+
+export function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions {
   return {
     superuser: options.superuser,
     replicationUser: options.replication.name,
@@ -274,11 +281,18 @@ function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions
 export function instancePaths(
   stateDirectory: string,
   node: NodeId,
-): { fenceFile: string; passfileDirectory: string; socketDirectory: string; logFile: string } {
+): {
+  fenceFile: string;
+  passfileDirectory: string;
+  socketDirectory: string;
+  logFile: string;
+  divergedDirectory: string;
+} {
   return {
     fenceFile: join(stateDirectory, `${node}.fence`),
     passfileDirectory: join(stateDirectory, 'passfile'),
     socketDirectory: join(stateDirectory, 'socket'),
     logFile: join(stateDirectory, 'postgresql', `${node}.log`),
+    divergedDirectory: join(stateDirectory, 'diverged'),
   };
 }
