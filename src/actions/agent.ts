@@ -100,11 +100,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   });
 
   const noteEnd = async (): Promise<void> => {
-    const isClean = (await readControlData(dataDirectory).catch(() => undefined))?.state === 'shut down';
+    const state = (await readControlData(dataDirectory).catch(() => undefined))?.state;
+    const isClean = state === 'shut down' || state === 'shut down in recovery';
     const noted: UnexpectedEnd = { atMs: performance.now(), isClean };
     end = noted;
-    options.log(
-      'warn',
+    context.announce(
       isClean ? 'PostgreSQL was shut down by somebody else' : 'PostgreSQL has crashed or was killed',
     );
     if (isClean) await delay(options.timing.restartGraceMs, closing.signal);

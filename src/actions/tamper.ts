@@ -63,8 +63,10 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
     const isUnsafe = found.settings.some(
       ({ name, setting }) => KEEPS_DATA.includes(name) && setting === 'off',
     );
-    if (isUnsafe && duty.kind === 'follow')
+    if (isUnsafe && duty.kind === 'follow' && refusal === undefined) {
       refusal = 'refused as a member: its PostgreSQL runs with fsync or full_page_writes off';
+      context.announce(refusal);
+    }
     const repaired = await repair(context, { found, expected, ours, signal });
     if (repaired.length > 0) {
       reloadPostgres(dataDirectory);
