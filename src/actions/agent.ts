@@ -10,6 +10,7 @@ import type { GroupState, NodeState } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
 import { finishInterruptedClone } from '../postgres/clone.ts';
 import { readControlData } from '../postgres/control-data.ts';
+import { createAnnouncements } from './announcements.ts';
 import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
 import { type DataDirectory, createInspection, inspectDataDirectory } from './data-directory.ts';
 import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-duties.ts';
@@ -18,6 +19,7 @@ import { carryOutFollow } from './follow-duty.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
 import { buildReport } from './report.ts';
+import { createTamperWatch } from './tamper.ts';
 
 export interface AgentOptions {
   readonly peer: PeerId;
@@ -83,6 +85,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let doneFor = 0;
   let reportCount = 0;
   const done = new Set<string>();
+  const announcements = createAnnouncements(() => performance.now());
 
   const instance: Instance = openInstance({
     ...options.instance,
@@ -97,11 +100,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   });
 
   const noteEnd = async (): Promise<void> => {
-    const isClean = (await readControlData(dataDirectory).catch(() => undefined))?.state === 'shut down';
+    const state = (await readControlData(dataDirectory).catch(() => undefined))?.state;
+    const isClean = state === 'shut down' || state === 'shut down in recovery';
     const noted: UnexpectedEnd = { atMs: performance.now(), isClean };
     end = noted;
-    options.log(
-      'warn',
+    context.announce(
       isClean ? 'PostgreSQL was shut down by somebody else' : 'PostgreSQL has crashed or was killed',
     );
     if (isClean) await delay(options.timing.restartGraceMs, closing.signal);
@@ -119,7 +122,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const context: AgentContext = {
-    notes: { cut: undefined },
+    notes: { cut: undefined, failedFollows: undefined },
     instance,
     fence: options.fence,
     timing: options.timing,
@@ -135,6 +138,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     activity(condition, message) {
       if (activity.condition === condition && activity.message === message) return;
       activity = { condition, message };
+      report();
+    },
+    announce(message, fields) {
+      options.log('warn', message, fields);
+      announcements.add(message);
       report();
     },
     unexpectedEnd: () => end,
@@ -156,6 +164,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     },
     log: options.log,
   };
+
+  const tamper = createTamperWatch(context);
 
   const register = async (data: DataDirectory): Promise<boolean> => {
     member = data.kind === 'ready' ? data.member?.memberId : undefined;
@@ -189,6 +199,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     return outcome.kind === 'applied';
   };
 
+  const shownActivity = (): typeof activity => {
+    const refused = tamper.refusal();
+    if (refused !== undefined) return { condition: 'failed', message: refused };
+    return { ...activity, message: activity.message ?? announcements.text() };
+  };
+
   const sendReport = async (roleAgeMsMax: number): Promise<void> => {
     reporter.refresh();
     reportCount += 1;
@@ -198,7 +214,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       peer: options.peer,
       fenceEpoch: options.fence.epoch,
       member,
-      activity,
+      activity: shownActivity(),
       sequence,
       startedAtMs: STARTED_AT_MS,
       roleAgeMsMax,
@@ -231,7 +247,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (present.kind !== 'cut') await options.fence.raise(present);
     if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());
+    await tamper.atRest();
     await carryOut(context, present, signal);
+    await tamper.whileRunning(present, signal);
   };
 
   const loop = async (): Promise<void> => {

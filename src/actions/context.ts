@@ -68,8 +68,12 @@ export interface StandingCut {
 }
 
 export interface AgentContext {
-  /** The last cut of this agent, so that a promotion right after it need not repeat it. */
-  readonly notes: { cut: StandingCut | undefined };
+  /** `cut`: the last cut of this agent, so that a promotion right after it need not repeat it. */
+  readonly notes: {
+    cut: StandingCut | undefined;
+    /** How often in a row it did not stream from that upstream, although it should have. */
+    failedFollows: { readonly from: string; readonly count: number } | undefined;
+  };
   readonly instance: Instance;
   readonly fence: FenceFile;
   readonly timing: AgentTiming;
@@ -84,6 +88,8 @@ export interface AgentContext {
   confirms(kind: Duty['kind'], token: FenceToken): Promise<boolean>;
   /** Says what is being done, for `status`; undefined: nothing special. */
   activity(condition: NodeCondition | undefined, message: string | undefined): void;
+  /** Logs a warning and shows it for a while in `status` too, wherever nothing else is being done. */
+  announce(message: string, fields?: Readonly<Record<string, unknown>>): void;
   unexpectedEnd(): UnexpectedEnd | undefined;
   clearUnexpectedEnd(): void;
   /** What the data directory is fit for; see {@link Inspection.recent}. */

@@ -24,6 +24,7 @@ import { type Role, readRole } from '../postgres/role.ts';
 import { type QueryOptions, type Session, openSession } from '../postgres/session.ts';
 import {
   DEFAULT_SETTINGS,
+  type InstanceSettings,
   type SynchronousStandbys,
   changeSettings,
   mayRestartAfterCrash,
@@ -50,6 +51,8 @@ export interface InstanceOptions {
   /** Private, holds nothing but this node's passfile. */
   readonly passfileDirectory: string;
   readonly logFile: string;
+  /** For files of writes that the group went on without. */
+  readonly divergedDirectory: string;
   readonly binaries: Binaries;
   readonly user: OsUser;
   readonly superuser: string;
@@ -178,16 +181,7 @@ export function openInstance(options: InstanceOptions): Instance {
     await writeSettings({
       dataDirectory,
       owner,
-      settings: {
-        ...DEFAULT_SETTINGS,
-        listenAddresses: options.listenAddresses,
-        port: options.port,
-        socketDirectory: options.socketDirectory,
-        clusterName: options.clusterName,
-        parameters: options.parameters,
-        synchronousStandbys: standbys,
-        restartAfterCrash: mayRestartAfterCrash(options.binaries.version),
-      },
+      settings: settingsOf(options, standbys),
     });
     await writeHba({ dataDirectory, hba: hbaOptions(options, clients), owner });
   };
@@ -260,7 +254,20 @@ export function openInstance(options: InstanceOptions): Instance {
   };
 }
 
-function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions {
+export function settingsOf(options: InstanceOptions, standbys: SynchronousStandbys): InstanceSettings {
+  return {
+    ...DEFAULT_SETTINGS,
+    listenAddresses: options.listenAddresses,
+    port: options.port,
+    socketDirectory: options.socketDirectory,
+    clusterName: options.clusterName,
+    parameters: options.parameters,
+    synchronousStandbys: standbys,
+    restartAfterCrash: mayRestartAfterCrash(options.binaries.version),
+  };
+}
+
+export function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions {
   return {
     superuser: options.superuser,
     replicationUser: options.replication.name,
@@ -276,11 +283,18 @@ function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions
 export function instancePaths(
   stateDirectory: string,
   node: NodeId,
-): { fenceFile: string; passfileDirectory: string; socketDirectory: string; logFile: string } {
+): {
+  fenceFile: string;
+  passfileDirectory: string;
+  socketDirectory: string;
+  logFile: string;
+  divergedDirectory: string;
+} {
   return {
     fenceFile: join(stateDirectory, `${node}.fence`),
     passfileDirectory: join(stateDirectory, 'passfile'),
     socketDirectory: join(stateDirectory, 'socket'),
     logFile: join(stateDirectory, 'postgresql', `${node}.log`),
+    divergedDirectory: join(stateDirectory, 'diverged'),
   };
 }

@@ -85,6 +85,7 @@ export async function startLocalAgent(options: {
       socketDirectory: node.socketDirectory,
       passfileDirectory: paths.passfileDirectory,
       logFile: paths.logFile,
+      divergedDirectory: paths.divergedDirectory,
       binaries,
       user,
       superuser: superuser.name,

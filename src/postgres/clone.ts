@@ -1,11 +1,18 @@
 // Clones a standby from a running node into a fresh sibling directory, and puts it into place only when it is complete,
-// verified and flushed. The old directory stays until then. The clone always holds standby.signal and never a member
+// verified and flushed. The old directory stays until that was seen to work. The clone always holds standby.signal and never a member
 // file, so it can start neither as a primary nor as the member it was copied from.
 import { randomBytes } from 'node:crypto';
-import { access, mkdir, readdir, realpath, rename, rm, stat, statfs } from 'node:fs/promises';
+import { access, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { runBaseBackup } from './base-backup.ts';
 import { dataVersion, type Binaries } from './binaries.ts';
+import {
+  checkFree,
+  checkRoom,
+  readSourceSize,
+  removeWithTablespaces,
+  type Tablespace,
+} from './clone-room.ts';
 import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
 import { readControlData } from './control-data.ts';
 import { fsyncDirectory, fsyncTree, removeFileDurably, writeFileDurably } from './durable-files.ts';
@@ -13,13 +20,17 @@ import { MEMBER_FILE } from './member.ts';
 import { giveTo, makeDirectory, runProgram, type OsUser } from './os-user.ts';
 import { allGone } from './processes.ts';
 import { closeReplication, connectReplication } from './replication-connection.ts';
+import { rewindMarker } from './rewind-marker.ts';
 import { extractTar, type TarExtraction } from './tar.ts';
 import { writeStandbySignal } from './upstream.ts';
 
 /** In a directory that is not yet a whole clone. */
 const MARKER = 'pg_sentinel_clone_incomplete';
 
-/** Where the old directory is between the two renames. Removed without a question, so it is no name that a person gives. */
+/**
+ * Where the old directory is until the clone that replaced it was seen to work. Removed then without a question, so it is no name that a
+ * person gives.
+ */
 const replacedDirectory = (dataDirectory: string): string => `${dataDirectory}.pg_sentinel_replaced`;
 
 export interface CloneProgress {
@@ -41,14 +52,18 @@ export interface CloneOptions {
   /** `protocol` where there is no pg_basebackup. */
   readonly method?: 'pg_basebackup' | 'protocol';
   readonly onProgress?: (progress: CloneProgress) => void;
+  /** Verifies the copy in `directory`, which is flushed afterwards and put into place, and gives it its member file. */
+  readonly finish?: (directory: string, systemIdentifier: string) => Promise<void>;
+  /** Something that is worth a line in the log. */
+  readonly onNote?: (message: string) => void;
   /** Give up when nothing comes for so long; the checkpoint at the start counts. */
   readonly stallMs: number;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Clones and puts the clone into place. Settings, pg_hba.conf and the member file are the caller's to write before the
- * first start. Throws when PostgreSQL runs, when there is too little room, or when the copy fails; the old directory is
+ * Clones and puts the clone into place. Settings and pg_hba.conf are the caller's to write before the first start, and to say by
+ * {@link discardReplaced} that the directory which the clone has replaced is no longer needed. Throws when PostgreSQL runs, when there is too little room, or when the copy fails; the old directory is
  * then untouched.
  */
 export async function cloneStandby(
@@ -57,16 +72,26 @@ export async function cloneStandby(
   const { dataDirectory, user } = options;
   await finishInterruptedClone(dataDirectory);
   await checkPlace(dataDirectory);
+  const size = await readSourceSize(options.source).catch((error: unknown) => {
+    options.onNote?.(
+      `the size of the source is not known before the copy begins: ${(error as Error).message}`,
+    );
+    return undefined;
+  });
+  options.signal?.throwIfAborted();
+  if (size !== undefined) await checkRoom(dataDirectory, size);
   // A name of its own: the pg_basebackup of a sentineld that was killed may still be writing to an earlier one.
   const fresh = `${dataDirectory}.clone-${randomBytes(4).toString('hex')}`;
   await makeDirectory(user, fresh);
   const method = options.method ?? (options.binaries.has.pgBasebackup ? 'pg_basebackup' : 'protocol');
+  const tablespaces = size?.tablespaces ?? [];
   try {
-    if (method === 'pg_basebackup') await copyByProgram(options, fresh);
-    else await copyByProtocol(options, fresh);
+    if (method === 'pg_basebackup') await copyByProgram(options, fresh, tablespaces);
+    else await copyByProtocol(options, fresh, tablespaces);
     const systemIdentifier = await verify(options, fresh);
     await removeFileDurably(join(fresh, MEMBER_FILE));
     await writeStandbySignal(fresh, user.owner);
+    await options.finish?.(fresh, systemIdentifier);
     await fsyncTree(fresh, options.signal);
     for (const name of await readdir(join(fresh, 'pg_tblspc')))
       await fsyncTree(await realpath(join(fresh, 'pg_tblspc', name)), options.signal);
@@ -75,7 +100,11 @@ export async function cloneStandby(
     await putIntoPlace(dataDirectory, fresh);
     return { systemIdentifier, method };
   } catch (error) {
-    if (await exists(join(fresh, MARKER))) await rm(fresh, { recursive: true, force: true });
+    if (await exists(join(fresh, MARKER))) {
+      await removeWithTablespaces(fresh, dataDirectory);
+      for (const { location, target } of tablespaces)
+        if (target !== location) await rm(target, { recursive: true, force: true });
+    }
     throw error;
   }
 }
@@ -93,12 +122,27 @@ export async function finishInterruptedClone(dataDirectory: string): Promise<voi
   for (const fresh of copies.map((name) => join(parent, name))) {
     const isWhole = (await exists(join(fresh, 'standby.signal'))) && !(await exists(join(fresh, MARKER)));
     if (isWhole && (await exists(old)) && !(await exists(dataDirectory))) await rename(fresh, dataDirectory);
-    else await rm(fresh, { recursive: true, force: true, maxRetries: 5 });
+    else await removeWithTablespaces(fresh, dataDirectory);
   }
-  if (!(await exists(old))) return;
-  if (await exists(dataDirectory)) await rm(old, { recursive: true, force: true });
-  else await rename(old, dataDirectory);
+  if (!(await exists(old)) || (await exists(dataDirectory))) return;
+  // No clone has come into its place.
+  await moveMarker(old, dataDirectory);
+  await rename(old, dataDirectory);
   await fsyncDirectory(parent);
+}
+
+/** The clone was seen to work: removes the directory that it has replaced, with its tablespaces. */
+export async function discardReplaced(dataDirectory: string): Promise<void> {
+  const old = replacedDirectory(dataDirectory);
+  if (!(await exists(old))) return;
+  await removeWithTablespaces(old, dataDirectory);
+  await rm(rewindMarker(old), { force: true });
+  await fsyncDirectory(dirname(dataDirectory));
+}
+
+/** That a directory's rewind was interrupted goes where the directory goes. */
+async function moveMarker(from: string, to: string): Promise<void> {
+  if (await exists(rewindMarker(from))) await rename(rewindMarker(from), rewindMarker(to));
 }
 
 async function checkPlace(dataDirectory: string): Promise<void> {
@@ -119,18 +163,11 @@ async function checkPlace(dataDirectory: string): Promise<void> {
   }
 }
 
-/** Throws unless the file system holds the estimated size and 5 % more. */
-async function checkRoom(directory: string, totalBytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(directory);
-  const needed = totalBytes * 1.05;
-  if (bavail * bsize < needed) {
-    throw new Error(
-      `cannot clone to ${directory}: ${mib(needed)} MiB needed, ${mib(bavail * bsize)} MiB free; make room, or remove the old data directory`,
-    );
-  }
-}
-
-async function copyByProgram(options: CloneOptions, fresh: string): Promise<void> {
+async function copyByProgram(
+  options: CloneOptions,
+  fresh: string,
+  tablespaces: readonly Tablespace[],
+): Promise<void> {
   const { user, source } = options;
   const passfile = join(options.passfileDirectory, 'clone.pass');
   await writeFileDurably({
@@ -150,7 +187,7 @@ async function copyByProgram(options: CloneOptions, fresh: string): Promise<void
     if (match === null) return;
     const totalBytes = Number(match[2]) * 1024;
     options.onProgress?.({ bytes: Number(match[1]) * 1024, totalBytes });
-    checking ??= checkRoom(fresh, totalBytes).catch((error: unknown) => {
+    checking ??= checkFree(fresh, totalBytes - sum(tablespaces)).catch((error: unknown) => {
       roomError = error as Error;
       stall.abort();
     });
@@ -169,6 +206,9 @@ async function copyByProgram(options: CloneOptions, fresh: string): Promise<void
         '--no-password',
         '--progress',
         '--no-sync',
+        ...tablespaces
+          .filter(({ location, target }) => target !== location)
+          .map(({ location, target }) => `--tablespace-mapping=${mapped(location)}=${mapped(target)}`),
       ],
       cwd: dirname(fresh),
       timeoutMs: 2 ** 31 - 1,
@@ -193,7 +233,17 @@ async function copyByProgram(options: CloneOptions, fresh: string): Promise<void
   }
 }
 
-async function copyByProtocol(options: CloneOptions, fresh: string): Promise<void> {
+/** pg_basebackup takes an equals sign for the end of the path. */
+const mapped = (path: string): string => path.replaceAll('=', '\\=');
+
+const sum = (tablespaces: readonly Tablespace[]): number =>
+  tablespaces.reduce((total, { bytes }) => total + bytes, 0);
+
+async function copyByProtocol(
+  options: CloneOptions,
+  fresh: string,
+  tablespaces: readonly Tablespace[],
+): Promise<void> {
   const { source, user } = options;
   await writeMarker(options, fresh);
   const target = {
@@ -206,6 +256,8 @@ async function copyByProtocol(options: CloneOptions, fresh: string): Promise<voi
     { ...target, applicationName: source.applicationName, ssl: tlsOf(source) },
     options.stallMs,
   );
+  const linkTo = (location: string): string =>
+    tablespaces.find((each) => each.location === location)?.target ?? location;
   let extraction: TarExtraction | undefined;
   let totalBytes: number | undefined;
   let bytes = 0;
@@ -218,14 +270,15 @@ async function copyByProtocol(options: CloneOptions, fresh: string): Promise<voi
       signal: options.signal,
       async onStart(start) {
         totalBytes = start.tablespaces.reduce((sum, present) => sum + present.bytes, 0);
-        await checkRoom(fresh, totalBytes);
+        await checkFree(fresh, totalBytes - sum(tablespaces));
       },
       async onEvent(event) {
         if (event.kind === 'archive') {
           await extraction?.end();
           extraction = extractTar({
-            root: event.location === undefined ? fresh : await emptyTablespace(user, event.location),
+            root: event.location === undefined ? fresh : await emptyTablespace(user, linkTo(event.location)),
             user,
+            linkTo,
           });
           return;
         }
@@ -241,7 +294,7 @@ async function copyByProtocol(options: CloneOptions, fresh: string): Promise<voi
   }
 }
 
-/** A tablespace comes to the same path as on the source, which has to be free. */
+/** The directory of a tablespace, which has to be free. */
 async function emptyTablespace(user: OsUser, location: string): Promise<string> {
   const present = await stat(location).catch(() => undefined);
   if (present !== undefined && (await readdir(location)).length > 0) {
@@ -274,12 +327,17 @@ async function putIntoPlace(dataDirectory: string, fresh: string): Promise<void>
   await checkPlace(dataDirectory);
   const parent = dirname(dataDirectory);
   const old = replacedDirectory(dataDirectory);
-  if (await exists(dataDirectory)) await rename(dataDirectory, old);
+  if (await exists(dataDirectory)) {
+    // A clone that was never seen to work makes room; what it has replaced is kept.
+    if (await exists(old)) await removeWithTablespaces(dataDirectory, old);
+    else {
+      await rename(dataDirectory, old);
+      await moveMarker(dataDirectory, old);
+    }
+  }
+  await rm(rewindMarker(dataDirectory), { force: true });
   await rename(fresh, dataDirectory);
-  // Whatever an interrupted rewind did to the old directory no longer matters.
-  await rm(`${dataDirectory}.rewinding`, { force: true });
   await fsyncDirectory(parent);
-  await rm(old, { recursive: true, force: true });
 }
 
 async function writeMarker(options: CloneOptions, fresh: string): Promise<void> {
@@ -300,5 +358,3 @@ const exists = (path: string): Promise<boolean> =>
     () => true,
     () => false,
   );
-
-const mib = (bytes: number): number => Math.ceil(bytes / 1024 / 1024);

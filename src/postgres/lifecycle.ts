@@ -26,6 +26,8 @@ import {
 import { removeFillers } from './timelines.ts';
 
 const POLL_MS = 10;
+/** In the environment of a PostgreSQL that we have started, so that one started by somebody else can be told. */
+export const STARTED_BY_US = 'PG_SENTINEL_STARTED';
 const LOG_TAIL_BYTES = 4096;
 
 /** A postmaster that was started or found. `child` only where this process is its parent. */
@@ -127,7 +129,7 @@ function spawnPostmaster(options: {
     const child = spawn(join(options.binaries.directory, 'postgres'), ['-D', options.dataDirectory], {
       ...spawnIds(options.user),
       cwd: options.dataDirectory,
-      env: cleanEnvironment(),
+      env: { ...cleanEnvironment(), [STARTED_BY_US]: '1' },
       stdio: ['ignore', log, log],
       detached: true,
     });

@@ -1,8 +1,10 @@
 // Who PostgreSQL runs as. PostgreSQL refuses to run as root, so a root sentineld starts it as another user, and gives
 // that user the files it writes; an ordinary sentineld runs PostgreSQL as itself and changes no owner.
 import { spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { chown, lchown, mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { assert } from '../base/assert.ts';
 import type { Owner } from './durable-files.ts';
 
 export interface OsUser {
@@ -95,27 +97,33 @@ export function runProgram(options: {
   readonly arguments: readonly string[];
   readonly cwd: string;
   readonly environment?: Readonly<Record<string, string>>;
+  /** A file that it reads from; nothing where left out. */
+  readonly input?: string;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
   readonly onOutput?: (text: string) => void;
 }): Promise<ProgramResult> {
   return new Promise((resolve, reject) => {
+    const input = options.input === undefined ? undefined : openSync(options.input, 'r');
     const child = spawn(options.program, options.arguments, {
       ...spawnIds(options.user),
       cwd: options.cwd,
       env: { ...cleanEnvironment(), ...options.environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [input ?? 'ignore', 'pipe', 'pipe'],
       // A process group of its own, so that a kill reaches what it forked: pg_basebackup's receiver, pg_rewind's postgres.
       detached: true,
     });
+    if (input !== undefined) closeSync(input);
+    const { stdout, stderr } = child;
+    assert(stdout !== null && stderr !== null, 'a program was started without pipes');
     let output = '';
     const collect = (chunk: Buffer): void => {
       const text = chunk.toString('utf8');
       output = (output + text).slice(-OUTPUT_BYTES_MAX);
       options.onOutput?.(text);
     };
-    child.stdout.on('data', collect);
-    child.stderr.on('data', collect);
+    stdout.on('data', collect);
+    stderr.on('data', collect);
     const kill = (): void => {
       try {
         if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)

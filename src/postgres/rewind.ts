@@ -3,7 +3,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
-import pg from 'pg';
 import type { Binaries } from './binaries.ts';
 import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
 import { readControlData } from './control-data.ts';
@@ -12,11 +11,12 @@ import { removeMember } from './member.ts';
 import { runProgram, type OsUser } from './os-user.ts';
 import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
 import { allGone } from './processes.ts';
+import { closeSource, connectSource } from './source-connection.ts';
 import { writeStandbySignal } from './upstream.ts';
 
 /**
- * Rewinds the stopped node to the source, which is a primary. Afterwards standby.signal is there and the member file is gone; settings,
- * pg_hba.conf and a new member file are the caller's to write before the first start. Throws when it cannot be begun
+ * Rewinds the stopped node to the source, which is a primary. Afterwards standby.signal is there and the old member file is gone; settings and
+ * pg_hba.conf are the caller's to write before the first start. Throws when it cannot be begun
  * (nothing was changed then) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
  */
 export async function rewindPostgres(options: {
@@ -26,6 +26,8 @@ export async function rewindPostgres(options: {
   readonly passfileDirectory: string;
   /** The role needs the grants of {@link setUpPrimary}. */
   readonly source: Upstream;
+  /** Verifies what has come out and gives it its member file. Where it throws, only a clone will do. */
+  readonly finish?: () => Promise<void>;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }): Promise<{ readonly output: string }> {
@@ -76,6 +78,7 @@ export async function rewindPostgres(options: {
     await writeStandbySignal(dataDirectory, user.owner);
     // What pg_rewind copied may include the source's.
     await removeMember(dataDirectory);
+    await options.finish?.();
     await removeFileDurably(marker);
     return { output: result.output };
   } finally {
@@ -113,24 +116,8 @@ async function waitForSourceCheckpoint(options: {
 }): Promise<void> {
   const { source } = options;
   const deadlineMs = performance.now() + options.timeoutMs;
-  const mode = source.parameters?.['sslmode'];
-  const client = new pg.Client({
-    host: source.hostAddress ?? source.host,
-    port: source.port,
-    user: source.user,
-    password: source.password,
-    database: 'postgres',
-    application_name: source.applicationName,
-    connectionTimeoutMillis: options.timeoutMs,
-    query_timeout: options.timeoutMs,
-    ssl:
-      mode === 'require' || mode?.startsWith('verify') === true
-        ? { rejectUnauthorized: mode !== 'require' }
-        : false,
-  });
-  client.on('error', () => undefined);
+  const client = await connectSource(source, options.timeoutMs);
   try {
-    await client.connect();
     for (;;) {
       options.signal?.throwIfAborted();
       const { rows } = await client.query<{ recovery: boolean; done: boolean }>(
@@ -150,6 +137,6 @@ async function waitForSourceCheckpoint(options: {
       await delay(50, options.signal);
     }
   } finally {
-    void client.end().catch(() => undefined);
+    closeSource(client);
   }
 }

@@ -1,0 +1,217 @@
+// The way back of a node whose WAL is not on the group's history: what it wrote beyond is saved, then pg_rewind, else a clone, each
+// verified. The data directory is touched only while it does not count in the sync rule, and gets a new member id
+// whenever it is. A clone keeps the old directory until the new one was seen to stream (follow-duty.ts).
+import type { Duty } from '../failover/duties.ts';
+import { cloneStandby } from '../postgres/clone.ts';
+import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
+import { readControlData } from '../postgres/control-data.ts';
+import { saveDivergedWrites } from '../postgres/diverged.ts';
+import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
+import { removeMember, writeNewMember } from '../postgres/member.ts';
+import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
+import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
+import { rewindPostgres } from '../postgres/rewind.ts';
+import { readHistory } from '../postgres/timelines.ts';
+import { followUpstream } from '../postgres/upstream.ts';
+import { type AgentContext, placeholder } from './context.ts';
+
+export type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
+
+/** pg_rewind where it is to be had, else a clone. Only while this data directory counts for nothing. */
+export async function rejoin(
+  context: AgentContext,
+  duty: FollowDuty,
+  reason: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { instance, timing } = context;
+  const { dataDirectory, passfileDirectory, binaries, user } = instance.options;
+  if (duty.isCounted || !duty.upstream.isReady) {
+    context.activity(
+      'stopped',
+      `must be rewound (${reason}); waiting until ${duty.isCounted ? 'it is out of the sync rule' : `${duty.upstream.node} has settled as primary`}`,
+    );
+    return;
+  }
+  if (!binaries.has.pgRewind) return clone(context, duty, `${reason}; there is no pg_rewind here`, signal);
+  if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
+  context.log('info', 'rewinding', { reason, from: duty.upstream.node });
+  context.activity('rewinding', `pg_rewind from ${duty.upstream.node}: ${reason}`);
+  await removeMember(dataDirectory);
+  await saveDiverged(context, duty, signal);
+  await instance.writeConfiguration(placeholder(context));
+  try {
+    await rewindPostgres({
+      binaries,
+      user,
+      dataDirectory,
+      passfileDirectory,
+      source: sourceOf(context, duty, 'pg_sentinel_rewind'),
+      finish: () => makeMember(context, duty, dataDirectory),
+      timeoutMs: timing.rewindTimeoutMs,
+      signal,
+    });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(await isRewindInterrupted(dataDirectory))) throw error;
+    await clone(context, duty, `pg_rewind failed: ${(error as Error).message}`, signal);
+    return;
+  }
+  await instance.writeConfiguration(placeholder(context));
+  await becomeMember(context, duty, signal);
+}
+
+export async function clone(
+  context: AgentContext,
+  duty: FollowDuty,
+  reason: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { instance, timing } = context;
+  const { dataDirectory, passfileDirectory, binaries, user } = instance.options;
+  if (duty.isCounted || !duty.upstream.isReady) {
+    context.activity('absent', `must be cloned (${reason}); waiting`);
+    return;
+  }
+  if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
+  context.log('info', 'cloning', { reason, from: duty.upstream.node });
+  context.activity('cloning', `cloning from ${duty.upstream.node}: ${reason}`);
+  await saveDiverged(context, duty, signal);
+  await cloneStandby({
+    binaries,
+    user,
+    dataDirectory,
+    passfileDirectory,
+    source: sourceOf(context, duty, 'pg_sentinel_clone'),
+    systemIdentifier: context.group()?.systemIdentifier,
+    stallMs: timing.cloneStallMs,
+    signal,
+    onProgress: ({ bytes, totalBytes }) =>
+      context.activity('cloning', `cloning from ${duty.upstream.node}: ${progress(bytes, totalBytes)}`),
+    finish: (directory) => makeMember(context, duty, directory),
+    onNote: (message) => context.log('warn', message),
+  });
+  await instance.writeConfiguration(placeholder(context));
+  await becomeMember(context, duty, signal);
+}
+
+/** Saves what is beyond the point where the group's history left this node's, and says so; a failure to save is said, too. */
+async function saveDiverged(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+  const { instance, timing } = context;
+  const { dataDirectory, divergedDirectory, binaries, user, node } = instance.options;
+  const from = await findDivergence(dataDirectory, duty).catch(() => undefined);
+  if (from === undefined || (await isRewindInterrupted(dataDirectory))) return;
+  const outcome = await saveDivergedWrites({
+    binaries,
+    user,
+    dataDirectory,
+    directory: divergedDirectory,
+    node,
+    epoch: duty.epoch,
+    from,
+    recoveryTimeoutMs: timing.rewindTimeoutMs,
+    signal,
+  });
+  switch (outcome.kind) {
+    case 'nothing':
+    case 'saved before':
+      return;
+    case 'saved': {
+      const { file, transactionCount, rowCount, gaps } = outcome;
+      context.announce(
+        `${transactionCount} transactions (${rowCount} rows) that ${duty.upstream.node} lacks were saved to ${file}${gaps.length === 0 ? '' : ', not all of them'}`,
+        { transactionCount, rowCount, file, gaps },
+      );
+      return;
+    }
+    case 'raw':
+      context.announce(
+        `writes that ${duty.upstream.node} lacks could not be decoded; their WAL was saved to ${outcome.directory}`,
+        { reason: outcome.reason },
+      );
+      return;
+    case 'failed':
+      context.announce(`writes that ${duty.upstream.node} lacks could not be saved`, {
+        reason: outcome.reason,
+      });
+  }
+}
+
+/** Undefined where this node has nothing beyond the group's history. Throws where there is no readable data directory. */
+async function findDivergence(
+  dataDirectory: string,
+  duty: FollowDuty,
+): Promise<ReturnType<typeof divergencePoint>> {
+  const control = await readControlData(dataDirectory);
+  const newest = Math.max(control.checkpointTimeline, control.minRecoveryTimeline ?? 0);
+  const timeline = newest as typeof control.checkpointTimeline;
+  const history = await readHistory(dataDirectory, timeline);
+  if (history === undefined) return undefined;
+  const group = { timeline: duty.upstream.timeline, from: duty.upstream.from };
+  return divergencePoint({ own: { timeline, history }, group, branches: duty.branches });
+}
+
+/** Verifies what a rewind or a clone has made: the right database, with the group's history of timelines. Then it gets a member id. */
+async function makeMember(context: AgentContext, duty: FollowDuty, dataDirectory: string): Promise<void> {
+  const { node, user } = context.instance.options;
+  const { systemIdentifier } = await readControlData(dataDirectory);
+  const expected = context.group()?.systemIdentifier ?? systemIdentifier;
+  if (systemIdentifier !== expected)
+    throw new Error(`it has system identifier ${systemIdentifier}, the group has ${expected}`);
+  const { timeline } = duty.upstream;
+  const history = await readHistory(dataDirectory, timeline);
+  if (history === undefined)
+    throw new Error(`it lacks the history file of timeline ${timeline}, on which ${duty.upstream.node} is`);
+  const mismatch = historyMismatch({ timeline, history, branches: duty.branches });
+  if (mismatch !== undefined) throw new Error(mismatch);
+  await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner });
+}
+
+const ANSWER_TIMEOUT_MS = 3000;
+
+/** Whether the upstream lets this node in to stream and is on the timeline that the log says. */
+export async function isAnswering(context: AgentContext, duty: FollowDuty): Promise<boolean> {
+  const source = sourceOf(context, duty, 'pg_sentinel_ask');
+  const asked = await connectReplication(source, ANSWER_TIMEOUT_MS).catch(() => undefined);
+  if (asked === undefined) return false;
+  try {
+    const found = await identifySystem(asked, ANSWER_TIMEOUT_MS);
+    return (
+      found.timeline === duty.upstream.timeline &&
+      found.systemIdentifier === context.group()?.systemIdentifier
+    );
+  } catch {
+    return false;
+  } finally {
+    closeReplication(asked);
+  }
+}
+
+/** How this node reaches its upstream, under the given application name. */
+export function sourceOf(context: AgentContext, duty: FollowDuty, applicationName: string): ConnectionSource {
+  const { name, password } = context.instance.options.replication;
+  return { host: duty.upstream.host, port: duty.upstream.port, user: name, password, applicationName };
+}
+
+function progress(bytes: number, totalBytes: number | undefined): string {
+  const megabytes = (value: number): string => `${Math.round(value / (1 << 20))} MB`;
+  return totalBytes === undefined ? megabytes(bytes) : `${megabytes(bytes)} of ${megabytes(totalBytes)}`;
+}
+
+/** Registers the new data directory, so that the primary makes its slot, and starts streaming; whether it does is seen by the next passes. */
+async function becomeMember(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+  const { instance, timing } = context;
+  if (!(await context.registerAgain())) return;
+  context.activity('starting', `starting as a standby of ${duty.upstream.node}`);
+  const { dataDirectory, passfileDirectory, user } = instance.options;
+  const member = context.localMember();
+  if (member === undefined) return;
+  await followUpstream({
+    dataDirectory,
+    passfileDirectory,
+    upstream: sourceOf(context, duty, member),
+    slotName: member,
+    owner: user.owner,
+  });
+  await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
+}
