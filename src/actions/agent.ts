@@ -15,6 +15,7 @@ import { type DataDirectory, createInspection, inspectDataDirectory } from './da
 import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-duties.ts';
 import type { FenceFile } from './fence-file.ts';
 import { carryOutFollow } from './follow-duty.ts';
+import { type GuardSettings, createGuarding } from './guarding.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
 import { buildReport } from './report.ts';
@@ -22,7 +23,8 @@ import { buildReport } from './report.ts';
 export interface AgentOptions {
   readonly peer: PeerId;
   readonly registration: Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
-  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange'>;
+  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange' | 'beforeStandby'>;
+  readonly guard: GuardSettings;
   readonly fence: FenceFile;
   readonly timing: AgentTiming;
   readonly protections: Protections;
@@ -88,6 +90,23 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     ...options.instance,
     onChange: () => wake(),
     onUnexpectedEnd: () => void noteEnd(),
+    beforeStandby: () => guarding.dismiss(),
+  });
+
+  const confirms: AgentContext['confirms'] = async (kind, token) => {
+    const read = await options.readDuty();
+    return read !== undefined && read.kind === kind && 'epoch' in read && compareFences(read, token) === 0;
+  };
+
+  const guarding = createGuarding({
+    guard: options.guard,
+    isProtected: options.protections.guard,
+    instance: options.instance,
+    duty: () => duty,
+    group: options.group,
+    confirms,
+    log: options.log,
+    onChange: () => report(),
   });
 
   const inspection = createInspection({
@@ -119,8 +138,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const context: AgentContext = {
-    notes: { cut: undefined },
+    notes: { cut: undefined, unprovenPostmaster: undefined },
     instance,
+    guarding,
     fence: options.fence,
     timing: options.timing,
     protections: options.protections,
@@ -128,10 +148,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     registration: options.registered,
     group: options.group,
     propose: async (command) => (await propose(command)).kind === 'applied',
-    async confirms(kind, token) {
-      const read = await options.readDuty();
-      return read !== undefined && read.kind === kind && 'epoch' in read && compareFences(read, token) === 0;
-    },
+    confirms,
     activity(condition, message) {
       if (activity.condition === condition && activity.message === message) return;
       activity = { condition, message };
@@ -198,7 +215,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       peer: options.peer,
       fenceEpoch: options.fence.epoch,
       member,
-      activity,
+      activity: {
+        ...activity,
+        message: activity.message ?? guarding.message(instance.postmaster() !== undefined),
+      },
       sequence,
       startedAtMs: STARTED_AT_MS,
       roleAgeMsMax,
@@ -231,7 +251,17 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (present.kind !== 'cut') await options.fence.raise(present);
     if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());
+    if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
     await carryOut(context, present, signal);
+  };
+
+  /** Whether what runs here, if anything, is certainly none and is not to become one. */
+  const isNoPrimary = async (present: Exclude<Duty, { kind: 'none' }>): Promise<boolean> => {
+    if (present.kind === 'create' || present.kind === 'primary' || present.kind === 'promote') return false;
+    if (instance.postmaster() === undefined) return true;
+    if (present.kind !== 'follow') return false;
+    const role = await instance.readRole({ timeoutMs: options.timing.queryTimeoutMs }).catch(() => undefined);
+    return role?.kind === 'standby';
   };
 
   const loop = async (): Promise<void> => {
@@ -281,6 +311,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       passing.abort(new Error('sentineld is stopping'));
       wake();
       clearInterval(reporter);
+      guarding.close();
       await Promise.race([running, delay(CLOSE_TIMEOUT_MS)]);
       await instance.close();
     },

@@ -60,6 +60,8 @@ export interface InstanceOptions {
   readonly onUnexpectedEnd: () => void;
   /** Something changed that a duty may depend on. */
   readonly onChange: () => void;
+  /** PostgreSQL does not run, and is about to be started as a standby. */
+  readonly beforeStandby: () => Promise<void>;
 }
 
 export interface Instance {
@@ -220,8 +222,10 @@ export function openInstance(options: InstanceOptions): Instance {
     },
     async startAs(role, { timeoutMs, signal }) {
       await makeDirectory(user, options.socketDirectory);
-      if (role === 'standby') await writeStandbySignal(dataDirectory, user.owner);
-      else await removeStandbySignal(dataDirectory);
+      if (role === 'standby') {
+        if (findPostmaster() === undefined) await options.beforeStandby();
+        await writeStandbySignal(dataDirectory, user.owner);
+      } else await removeStandbySignal(dataDirectory);
       const started = await startPostgres({
         binaries: options.binaries,
         user,
@@ -274,9 +278,16 @@ function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions
 export function instancePaths(
   stateDirectory: string,
   node: NodeId,
-): { fenceFile: string; passfileDirectory: string; socketDirectory: string; logFile: string } {
+): {
+  fenceFile: string;
+  guardDirectory: string;
+  passfileDirectory: string;
+  socketDirectory: string;
+  logFile: string;
+} {
   return {
     fenceFile: join(stateDirectory, `${node}.fence`),
+    guardDirectory: join(stateDirectory, 'guard'),
     passfileDirectory: join(stateDirectory, 'passfile'),
     socketDirectory: join(stateDirectory, 'socket'),
     logFile: join(stateDirectory, 'postgresql', `${node}.log`),
