@@ -1,6 +1,5 @@
 // The agent's part of keeping a primary guarded: a guard runs before PostgreSQL does so as primary, knows the rule of the log, and,
 // where that is leased, gets a lease that the log has granted. Renews on its own, beside the passes, which may take long.
-import { DeadlineError } from '../base/clock.ts';
 import type { SyncRule } from '../cluster/commands.ts';
 import { type FenceToken, compareFences } from '../cluster/fence.ts';
 import type { GroupState } from '../cluster/state.ts';
@@ -34,11 +33,14 @@ export interface Guarding {
   /** False once {@link dismiss} is done: there is no guard to be dismissed. */
   readonly isOn: boolean;
   state(): GuardState | undefined;
+  /** True where no guard has answered for long, although one is wanted and was started again and again. */
+  isUnwatched(): boolean;
   /** For people; undefined while all is well. */
   message(isRunning: boolean): string | undefined;
   close(): void;
 }
 
+/** A busy host takes its time to start a process. */
 const UP_TIMEOUT_MS = 10_000;
 /** Of the lease: how often it is renewed. */
 const RENEW_SHARE = 0.2;
@@ -68,6 +70,7 @@ export function createGuarding(options: {
   let renewing: Promise<boolean> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let saidStop: number | undefined;
+  let unwatchedSinceMs: number | undefined;
 
   const keeper = openGuardKeeper({
     ...guard,
@@ -129,12 +132,19 @@ export function createGuarding(options: {
   };
   schedule();
 
+  const isUnwatched = (): boolean =>
+    keeper.state() === undefined &&
+    unwatchedSinceMs !== undefined &&
+    performance.now() - unwatchedSinceMs > UP_TIMEOUT_MS;
+
   return {
     async prepare(duty, { until, signal }) {
       if (!options.isProtected) return true;
       isOn = true;
       if (isLeased(duty) && !isHeld(duty) && !(await obtainLease(duty))) return false;
       const { node, dataDirectory, socketDirectory, port, superuser } = options.instance;
+      if (keeper.state() !== undefined) unwatchedSinceMs = undefined;
+      else unwatchedSinceMs ??= performance.now();
       await keeper.keep(
         {
           node,
@@ -154,6 +164,7 @@ export function createGuarding(options: {
     async dismiss() {
       if (!isOn) return;
       held = undefined;
+      unwatchedSinceMs = undefined;
       await keeper.dismiss();
       isOn = false;
     },
@@ -161,9 +172,13 @@ export function createGuarding(options: {
       return isOn;
     },
     state: () => keeper.state(),
+    isUnwatched,
     message(isRunning) {
       const state = keeper.state();
-      if (state === undefined) return undefined;
+      if (state === undefined)
+        return isRunning && isUnwatched()
+          ? `no guard watches over it; what the guard says is in ${guard.directory}/guard.log`
+          : undefined;
       if (!isRunning)
         return state.stopped === undefined ? undefined : `stopped by its guard: ${state.stopped.reason}`;
       if (state.watchdog !== 'off' && state.watchdog !== 'open') return `watchdog: ${state.watchdog}`;
@@ -208,18 +223,17 @@ export function mayProveItself(context: AgentContext, duty: GuardedDuty): boolea
   );
 }
 
-/** As {@link Guarding.prepare} for a PostgreSQL that runs already: that its guard is gone for a moment must not hold up the rest. */
+/**
+ * As {@link Guarding.prepare} for a PostgreSQL that runs already: that its guard is gone for a moment does not hold up the rest. One
+ * that depends on a lease is stopped when there is nobody to end it in time, and this throws.
+ */
 export async function keepGuarded(
   context: AgentContext,
   duty: GuardedDuty,
   signal: AbortSignal,
 ): Promise<boolean> {
-  try {
-    return await context.guarding.prepare(duty, { until: 'started', signal });
-  } catch (error) {
-    signal.throwIfAborted();
-    if (!(error instanceof DeadlineError)) throw error;
-    context.log('error', `PostgreSQL runs unguarded: ${error.message}`);
-    return true;
-  }
+  const isPrepared = await context.guarding.prepare(duty, { until: 'started', signal });
+  if (!isPrepared || !isLeased(duty) || !context.guarding.isUnwatched()) return isPrepared;
+  await context.instance.stop({ fastMs: 0, signal });
+  throw new Error('stopped: it depends on a lease, and no guard comes up to end it in time');
 }

@@ -4,6 +4,7 @@
 //
 // Exit codes: 0 there is nothing (more) to do here; above 128 it failed, and is to be started again.
 import { writeFileSync } from 'node:fs';
+import { setPriority } from 'node:os';
 import { createServer, type Socket } from 'node:net';
 import { settledWithin } from '../base/clock.ts';
 import { startGuard } from './guard.ts';
@@ -13,8 +14,9 @@ import { type GuardAnswer, type GuardRequest, readLines, writeLine } from './wir
 
 const EXIT_FAILED = 200;
 const YIELD_TIMEOUT_MS = 5000;
-/** Below PostgreSQL and sentineld when memory runs out; only root may lower it. */
+/** Only root may go below 0: the last to be ended when memory runs out, and in time for its deadlines on a busy host. */
 const OOM_SCORE = '-900';
+const NICE = -10;
 
 const log = (message: string): void =>
   void process.stdout.write(`${new Date().toISOString()} ${process.pid} ${message}\n`);
@@ -25,7 +27,6 @@ function fail(error: unknown): never {
 }
 
 async function main(directory: string, version: string, mayReplace: boolean): Promise<void> {
-  protectFromMemoryKiller();
   const instructions = await readInstructions(directory);
   if (instructions === undefined) return;
   const old = mayReplace ? await askToYield(directory, version) : undefined;
@@ -94,6 +95,7 @@ async function main(directory: string, version: string, mayReplace: boolean): Pr
     log,
   });
   begin();
+  standOut();
   log(`guards ${instructions.terms.node} (seat ${seat}, version ${version})`);
   if (old !== undefined)
     writeLine(old.socket, { id: 0, kind: 'held' } satisfies { id: number } & GuardRequest);
@@ -123,10 +125,12 @@ async function askToYield(
   return undefined;
 }
 
-function protectFromMemoryKiller(): void {
+function standOut(): void {
   try {
     writeFileSync('/proc/self/oom_score_adj', OOM_SCORE);
+    setPriority(NICE);
   } catch {
+    // An ordinary user's guard is one process among others.
     return;
   }
 }
