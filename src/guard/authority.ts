@@ -82,8 +82,33 @@ export function marginOf(lease: Lease): number {
   return (lease.untilBootMs - lease.sent.bootMs) * MARGIN_SHARE;
 }
 
-/** Why the lease does not hold `marginMs` from now; undefined while it does. */
-export function leaseTrouble(lease: Lease | undefined, now: Moment, marginMs: number): string | undefined {
+/** The wall clock has jumped against the boot clock, at that boot time. */
+export interface ClockJump {
+  readonly bootMs: number;
+  readonly byMs: number;
+}
+
+/** `offsetMs`: of the wall clock against the boot clock; a jump is less than half of the drift that a leader adds to the lease. */
+export function jumpBetween(
+  before: number,
+  offsetMs: number,
+  now: Moment,
+  lease: Lease | undefined,
+): ClockJump | undefined {
+  const lengthMs = lease === undefined ? 0 : lease.untilBootMs - lease.sent.bootMs;
+  const byMs = Math.round(offsetMs - before);
+  return Math.abs(byMs) > Math.max(JUMP_MS_MIN, lengthMs * JUMP_SHARE)
+    ? { bootMs: now.bootMs, byMs }
+    : undefined;
+}
+
+/** Why the lease does not hold `marginMs` from now; undefined while it does. `jump`: the last one seen. */
+export function leaseTrouble(
+  lease: Lease | undefined,
+  now: Moment,
+  marginMs: number,
+  jump?: ClockJump,
+): string | undefined {
   if (lease === undefined) return 'there is no lease';
   if (lease.sent.bootId !== now.bootId) return 'the lease is of an earlier boot of the host';
   const leftMs = lease.untilBootMs - now.bootMs;
@@ -91,10 +116,7 @@ export function leaseTrouble(lease: Lease | undefined, now: Moment, marginMs: nu
     return leftMs > 0
       ? `the lease is not renewed and ends in ${leftMs} ms`
       : `the lease has ended ${-leftMs} ms ago`;
-  const jumpMs = now.wallMs - now.bootMs - (lease.sent.wallMs - lease.sent.bootMs);
-  // Less than half of the drift that whoever is to be promoted waits for on top of the lease.
-  const jumpMsMax = Math.max(JUMP_MS_MIN, (lease.untilBootMs - lease.sent.bootMs) * JUMP_SHARE);
-  if (Math.abs(jumpMs) > jumpMsMax)
-    return `the wall clock has jumped by ${Math.round(jumpMs)} ms, so the lease may have ended`;
+  if (jump !== undefined && jump.bootMs >= lease.sent.bootMs)
+    return `the wall clock has jumped by ${jump.byMs} ms, so the lease may have ended`;
   return undefined;
 }

@@ -3,11 +3,10 @@
 // may be set. Two processes of one host read the same clock, so a deadline can be passed from one to the other.
 import { readFileSync } from 'node:fs';
 
-/** One moment on both clocks, of one boot. */
+/** A moment of one boot. */
 export interface Moment {
   /** Since the host booted, in steps of 10 ms, rounded down. */
   readonly bootMs: number;
-  readonly wallMs: number;
   /** Random, new for each boot: times of another boot mean nothing. */
   readonly bootId: string;
 }
@@ -18,5 +17,17 @@ const BOOT_ID = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 export function readMoment(): Moment {
   const seconds = Number(readFileSync('/proc/uptime', 'utf8').split(' ', 1)[0]);
   if (!Number.isFinite(seconds)) throw new Error('/proc/uptime holds no number: is /proc mounted?');
-  return { bootMs: Math.round(seconds * 1000), wallMs: Date.now(), bootId: BOOT_ID };
+  return { bootMs: Math.round(seconds * 1000), bootId: BOOT_ID };
+}
+
+const READ_MS_MAX = 20;
+
+/** How far the wall clock is from the boot clock: changes when one of them is set, or one alone stood still. */
+export function readWallOffsetMs(): number {
+  for (;;) {
+    const before = readMoment().bootMs;
+    const wallMs = Date.now();
+    // This process may have been kept waiting between the two readings.
+    if (readMoment().bootMs - before <= READ_MS_MAX) return wallMs - before;
+  }
 }

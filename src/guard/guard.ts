@@ -6,10 +6,18 @@ import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
 import { stopPostgres } from '../postgres/lifecycle.ts';
 import { type PostmasterFile, createPostmasterFinder } from '../postgres/processes.ts';
-import { openSession } from '../postgres/session.ts';
-import { NOT_MEASURED, type Lease, afterMeasurement, leaseTrouble, marginOf } from './authority.ts';
-import { readMoment } from './boot-clock.ts';
+import {
+  type ClockJump,
+  NOT_MEASURED,
+  type Lease,
+  afterMeasurement,
+  jumpBetween,
+  leaseTrouble,
+  marginOf,
+} from './authority.ts';
+import { readMoment, readWallOffsetMs } from './boot-clock.ts';
 import { measure } from './measure.ts';
+import { openServerSession } from './server-session.ts';
 import type { Instructions, Terms } from './terms.ts';
 import { openWatchdog } from './watchdog.ts';
 import type { GuardState, GuardStop } from './wire.ts';
@@ -29,7 +37,6 @@ const PET_EVERY_MS = 1000;
 const ROUND_MS_MAX = 2000;
 const ROUND_MS_MIN = 50;
 const ROUND_SHARE = 0.1;
-const RECONNECT_MS = 250;
 const IMMEDIATE_MS = 2000;
 const KILL_MS = 2000;
 const MARGIN_TO_KILL = 0.5;
@@ -52,7 +59,7 @@ export function startGuard(options: {
   let woken = new AbortController();
   const findPostmaster = createPostmasterFinder(terms.dataDirectory);
   let watchdog = openWatchdog(terms.watchdog, log);
-  let session = openSession({ ...terms, retryMs: RECONNECT_MS });
+  let session = openServerSession(terms);
   let watchedPid: number | undefined;
   let role: GuardState['role'] = 'unknown';
   let enforced: string | undefined;
@@ -62,6 +69,8 @@ export function startGuard(options: {
   let stopped: GuardStop | undefined;
   let isStopping = false;
   let pettedMs = -Infinity;
+  let offsetMs = readWallOffsetMs();
+  let jump: ClockJump | undefined;
 
   const notice = (postmaster: PostmasterFile): void => {
     if (postmaster.pid === watchedPid) return;
@@ -76,10 +85,10 @@ export function startGuard(options: {
 
   /** Why PostgreSQL must be stopped now. */
   const lostAuthority = (): string | undefined => {
-    const now = readMoment();
-    if (terms.isLeased) return leaseTrouble(lease, now, lease === undefined ? 0 : marginOf(lease));
-    if (proving.unprovenMs < terms.proofTimeoutMs || leaseTrouble(lease, now, 0) === undefined)
-      return undefined;
+    if (!terms.isLeased && proving.unprovenMs < terms.proofTimeoutMs) return undefined;
+    const marginMs = terms.isLeased && lease !== undefined ? marginOf(lease) : 0;
+    const reason = leaseTrouble(lease, readMoment(), marginMs, jump);
+    if (terms.isLeased || reason === undefined) return reason;
     return `for ${Math.round(proving.unprovenMs)} ms too few members of its rule (${enforced}) took what it writes`;
   };
 
@@ -109,6 +118,9 @@ export function startGuard(options: {
   };
 
   const look = (): void => {
+    const before = offsetMs;
+    offsetMs = readWallOffsetMs();
+    jump = jumpBetween(before, offsetMs, readMoment(), lease) ?? jump;
     if (isStopping) return;
     const postmaster = findPostmaster();
     if (postmaster === undefined) {
@@ -136,7 +148,7 @@ export function startGuard(options: {
   const round = async (roundMs: number): Promise<void> => {
     const { bootMs } = readMoment();
     const pid = watchedPid;
-    const measured = await measure({ session, rules: terms.rules, roundMs, signal: closing.signal });
+    const measured = await measure({ session, rules: terms.rules, roundMs });
     if (pid === undefined || pid !== watchedPid || isStopping) return;
     trouble = measured.kind === 'failed' ? measured.reason : undefined;
     if (measured.kind === 'failed') {
@@ -196,8 +208,8 @@ export function startGuard(options: {
       const before = terms;
       terms = next;
       if (placeOf(next) !== placeOf(before)) {
-        session.close().catch(options.onFailed);
-        session = openSession({ ...next, retryMs: RECONNECT_MS });
+        session.close();
+        session = openServerSession(next);
       }
       if (next.watchdog !== before.watchdog) {
         watchdog.close();
@@ -211,7 +223,7 @@ export function startGuard(options: {
     close(how) {
       closing.abort();
       woken.abort();
-      session.close().catch(options.onFailed);
+      session.close();
       if (how === 'end') watchdog.close();
       else watchdog.leave();
     },

@@ -1,8 +1,8 @@
 // One measurement of a running PostgreSQL: is it a primary, which rule does it enforce, and do enough members of that rule take what
 // it writes now? Only an answer counts: what cannot be asked is a failed measurement, never lost authority.
 import { delay } from '../base/clock.ts';
-import type { Session } from '../postgres/session.ts';
 import { type GuardedRule, isProven, parseEnforced, rulesToProve } from './authority.ts';
+import type { ServerSession } from './server-session.ts';
 
 export type Measurement =
   | { readonly kind: 'failed'; readonly reason: string }
@@ -20,10 +20,9 @@ const POLL_MS_MAX = 100;
 
 /** Takes up to `roundMs`, and a query's time limit more. Never throws. */
 export async function measure(options: {
-  readonly session: Pick<Session, 'query'>;
+  readonly session: Pick<ServerSession, 'query'>;
   readonly rules: readonly GuardedRule[];
   readonly roundMs: number;
-  readonly signal: AbortSignal;
 }): Promise<Measurement> {
   try {
     return await measureOrThrow(options);
@@ -33,39 +32,33 @@ export async function measure(options: {
 }
 
 async function measureOrThrow(options: Parameters<typeof measure>[0]): Promise<Measurement> {
-  const { session, rules, signal } = options;
-  const query = { timeoutMs: QUERY_TIMEOUT_MS, signal };
+  const { session, rules } = options;
+  const ask = async (text: string): Promise<readonly string[]> => {
+    const [row] = await session.query(text, QUERY_TIMEOUT_MS);
+    if (row === undefined) throw new Error(`PostgreSQL returned no row: ${text}`);
+    return row.map((value) => value ?? '');
+  };
   const deadlineMs = performance.now() + options.roundMs;
-  const [role] = await session.query<{ standby: boolean; names: string }>(
-    "select pg_is_in_recovery() as standby, current_setting('synchronous_standby_names') as names",
-    [],
-    { ...query, name: 'pg_sentinel_guard_role' },
+  const [isStandby, names = ''] = await ask(
+    "select pg_is_in_recovery(), current_setting('synchronous_standby_names')",
   );
-  if (role === undefined) throw new Error('PostgreSQL did not say whether it is a primary');
-  if (role.standby) return { kind: 'standby' };
-  if (rulesToProve(parseEnforced(role.names), rules).length === 0)
-    return { kind: 'primary', enforced: role.names, result: 'alone' };
+  if (isStandby === 't') return { kind: 'standby' };
+  if (rulesToProve(parseEnforced(names), rules).length === 0)
+    return { kind: 'primary', enforced: names, result: 'alone' };
   // Transactional, so that it is flushed at once; the session does not wait for standbys itself. A standby that has flushed this
   // was there after it was written; that it streams says nothing.
-  const [marker] = await session.query<{ at: string }>(
-    "select pg_logical_emit_message(true, 'pg_sentinel', 'guard')::text as at",
-    [],
-    { ...query, name: 'pg_sentinel_guard_marker' },
-  );
-  if (marker === undefined) throw new Error('PostgreSQL did not say where it wrote the marker');
+  const [marker = ''] = await ask("select pg_logical_emit_message(true, 'pg_sentinel', 'guard')");
+  if (!/^[0-9A-F]+\/[0-9A-F]+$/.test(marker)) throw new Error(`"${marker}" is no place in the WAL`);
   for (let pauseMs = POLL_MS_FIRST; ; pauseMs = Math.min(2 * pauseMs, POLL_MS_MAX)) {
-    await delay(pauseMs, signal);
-    const [seen] = await session.query<{ names: string; holders: string[] }>(
-      `select current_setting('synchronous_standby_names') as names,
-         (select coalesce(json_agg(application_name), '[]'::json) from pg_stat_replication where flush_lsn > $1::pg_lsn) as holders`,
-      [marker.at],
-      { ...query, name: 'pg_sentinel_guard_holders' },
+    await delay(pauseMs);
+    const [enforced = '', holders = ''] = await ask(
+      `select current_setting('synchronous_standby_names'),
+         (select json_agg(application_name) from pg_stat_replication where flush_lsn > '${marker}'::pg_lsn)`,
     );
-    if (seen === undefined) throw new Error('PostgreSQL did not say who has flushed the marker');
-    const needed = rulesToProve(parseEnforced(seen.names), rules);
-    const common = { kind: 'primary', enforced: seen.names } as const;
-    if (needed.length === 0) return { ...common, result: 'alone' };
-    if (isProven(needed, seen.holders)) return { ...common, result: 'proven' };
-    if (performance.now() >= deadlineMs) return { ...common, result: 'unproven' };
+    const needed = rulesToProve(parseEnforced(enforced), rules);
+    if (needed.length === 0) return { kind: 'primary', enforced, result: 'alone' };
+    if (holders !== '' && isProven(needed, JSON.parse(holders) as string[]))
+      return { kind: 'primary', enforced, result: 'proven' };
+    if (performance.now() >= deadlineMs) return { kind: 'primary', enforced, result: 'unproven' };
   }
 }

@@ -14,7 +14,7 @@ import { readMoment } from '../../../src/guard/boot-clock.ts';
 import { removeInstructions } from '../../../src/guard/terms.ts';
 import { readControlData } from '../../../src/postgres/control-data.ts';
 import { readMember } from '../../../src/postgres/member.ts';
-import { findPostmaster, instanceProcesses } from '../../../src/postgres/processes.ts';
+import { findPostmaster, instanceProcesses, isAlive, processState } from '../../../src/postgres/processes.ts';
 import {
   type Instance,
   LIMIT_MS,
@@ -234,8 +234,15 @@ describe.skipIf(place === undefined)('a leased primary (needs PostgreSQL 15)', (
   test('is not started without a guard', async () => {
     await endAgent();
     await goneInTime();
+    // Without instructions neither the guard nor the shell above it goes on.
     await removeInstructions(directory);
-    process.kill((await guardPid(directory)) ?? 0, 'SIGKILL');
+    const guard = (await guardPid(directory)) ?? 0;
+    const shell = processState(guard)?.parent ?? 0;
+    process.kill(guard, 'SIGKILL');
+    await until(
+      { what: "the guard's shell to end", timeoutMs: LIMIT_MS, everyMs: 20 },
+      () => !isAlive(shell),
+    );
     await startAgent({ program: '/nonexistent/guard.js' });
     await until({ what: 'the report', timeoutMs: LIMIT_MS, everyMs: 20 }, () =>
       /the guard of PostgreSQL does not come up/.test(report?.message ?? ''),
