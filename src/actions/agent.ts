@@ -16,6 +16,7 @@ import { type DataDirectory, createInspection, inspectDataDirectory } from './da
 import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-duties.ts';
 import type { FenceFile } from './fence-file.ts';
 import { carryOutFollow } from './follow-duty.ts';
+import { type GuardSettings, createGuarding } from './guarding.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
 import { buildReport } from './report.ts';
@@ -24,7 +25,8 @@ import { createTamperWatch } from './tamper.ts';
 export interface AgentOptions {
   readonly peer: PeerId;
   readonly registration: Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
-  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange'>;
+  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange' | 'beforeStandby'>;
+  readonly guard: GuardSettings;
   readonly fence: FenceFile;
   readonly timing: AgentTiming;
   readonly protections: Protections;
@@ -91,6 +93,23 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     ...options.instance,
     onChange: () => wake(),
     onUnexpectedEnd: () => void noteEnd(),
+    beforeStandby: () => guarding.dismiss(),
+  });
+
+  const confirms: AgentContext['confirms'] = async (kind, token) => {
+    const read = await options.readDuty();
+    return read !== undefined && read.kind === kind && 'epoch' in read && compareFences(read, token) === 0;
+  };
+
+  const guarding = createGuarding({
+    guard: options.guard,
+    isProtected: options.protections.guard,
+    instance: options.instance,
+    duty: () => duty,
+    group: options.group,
+    confirms,
+    log: options.log,
+    onChange: () => report(),
   });
 
   const inspection = createInspection({
@@ -122,8 +141,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const context: AgentContext = {
-    notes: { cut: undefined, failedFollows: undefined },
+    notes: { cut: undefined, failedFollows: undefined, unprovenPostmaster: undefined },
     instance,
+    guarding,
     fence: options.fence,
     timing: options.timing,
     protections: options.protections,
@@ -131,10 +151,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     registration: options.registered,
     group: options.group,
     propose: async (command) => (await propose(command)).kind === 'applied',
-    async confirms(kind, token) {
-      const read = await options.readDuty();
-      return read !== undefined && read.kind === kind && 'epoch' in read && compareFences(read, token) === 0;
-    },
+    confirms,
     activity(condition, message) {
       if (activity.condition === condition && activity.message === message) return;
       activity = { condition, message };
@@ -202,7 +219,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const shownActivity = (): typeof activity => {
     const refused = tamper.refusal();
     if (refused !== undefined) return { condition: 'failed', message: refused };
-    return { ...activity, message: activity.message ?? announcements.text() };
+    const guarded = guarding.message(instance.postmaster() !== undefined);
+    return { ...activity, message: activity.message ?? guarded ?? announcements.text() };
   };
 
   const sendReport = async (roleAgeMsMax: number): Promise<void> => {
@@ -247,9 +265,19 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (present.kind !== 'cut') await options.fence.raise(present);
     if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());
+    if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
     await tamper.atRest();
     await carryOut(context, present, signal);
     await tamper.whileRunning(present, signal);
+  };
+
+  /** Whether what runs here, if anything, is certainly none and is not to become one. */
+  const isNoPrimary = async (present: Exclude<Duty, { kind: 'none' }>): Promise<boolean> => {
+    if (present.kind === 'create' || present.kind === 'primary' || present.kind === 'promote') return false;
+    if (instance.postmaster() === undefined) return true;
+    if (present.kind !== 'follow') return false;
+    const role = await instance.readRole({ timeoutMs: options.timing.queryTimeoutMs }).catch(() => undefined);
+    return role?.kind === 'standby';
   };
 
   const loop = async (): Promise<void> => {
@@ -299,6 +327,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       passing.abort(new Error('sentineld is stopping'));
       wake();
       clearInterval(reporter);
+      guarding.close();
       await Promise.race([running, delay(CLOSE_TIMEOUT_MS)]);
       await instance.close();
     },

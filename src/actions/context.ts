@@ -10,17 +10,20 @@ import type { QueryOptions } from '../postgres/session.ts';
 import type { SynchronousStandbys } from '../postgres/settings.ts';
 import type { DataDirectory } from './data-directory.ts';
 import type { FenceFile } from './fence-file.ts';
+import type { Guarding } from './guarding.ts';
 import type { Instance } from './instance.ts';
 
-/** Both true in every build for users; the benchmark's controls switch one off to show what it protects from. */
+/** All true in every build for users; the benchmark's controls switch one off to show what it protects from. */
 export interface Protections {
   /** `synchronous_standby_names` enforces the sync rule. */
   readonly rule: boolean;
   /** Standbys cut their WAL streams before they report. */
   readonly cut: boolean;
+  /** A primary is guarded, and stopped when its lease runs out. */
+  readonly guard: boolean;
 }
 
-export const ALL_PROTECTIONS: Protections = { rule: true, cut: true };
+export const ALL_PROTECTIONS: Protections = { rule: true, cut: true, guard: true };
 
 export interface AgentTiming {
   /** After a clean shutdown by an administrator: how long PostgreSQL may stay away before it counts as gone. */
@@ -68,13 +71,16 @@ export interface StandingCut {
 }
 
 export interface AgentContext {
-  /** `cut`: the last cut of this agent, so that a promotion right after it need not repeat it. */
   readonly notes: {
+    /** The last cut of this agent, so that a promotion right after it need not repeat it. */
     cut: StandingCut | undefined;
     /** How often in a row it did not stream from that upstream, although it should have. */
     failedFollows: { readonly from: string; readonly count: number } | undefined;
+    /** The postmaster that was started as primary without the log's word: clients are kept out until it has proved itself. */
+    unprovenPostmaster: number | undefined;
   };
   readonly instance: Instance;
+  readonly guarding: Guarding;
   readonly fence: FenceFile;
   readonly timing: AgentTiming;
   readonly protections: Protections;

@@ -90,6 +90,8 @@ export async function carryOutPromote(
   let promotion: Promotion;
   try {
     const confirmation = context.confirms('promote', duty);
+    const guarded = context.guarding.prepare(duty, { until: 'started', signal });
+    guarded.catch(() => undefined);
     const standing =
       standingCut(context, duty) ?? (await cutOff(context, { token: duty, signal, isPromotion: true }));
     if (!(await confirmation)) {
@@ -100,6 +102,10 @@ export async function carryOutPromote(
       throw new Error(
         `it stands at timeline ${standing.timeline}, ${formatLsn(standing.position)}, below timeline ${duty.from.timeline}, ${formatLsn(duty.from.position)}, which it reported`,
       );
+    }
+    if (!(await guarded)) {
+      context.activity('standby', 'not promoted: no lease is to be had');
+      return;
     }
     context.activity('standby', `being promoted to timeline ${duty.timeline}`);
     await instance.setSynchronousStandbys(standbysFor(context, duty.rule));

@@ -64,6 +64,8 @@ export interface InstanceOptions {
   readonly onUnexpectedEnd: () => void;
   /** Something changed that a duty may depend on. */
   readonly onChange: () => void;
+  /** PostgreSQL does not run, and is about to be started as a standby. */
+  readonly beforeStandby: () => Promise<void>;
 }
 
 export interface Instance {
@@ -216,8 +218,10 @@ export function openInstance(options: InstanceOptions): Instance {
     },
     async startAs(role, { timeoutMs, signal }) {
       await makeDirectory(user, options.socketDirectory);
-      if (role === 'standby') await writeStandbySignal(dataDirectory, user.owner);
-      else await removeStandbySignal(dataDirectory);
+      if (role === 'standby') {
+        if (findPostmaster() === undefined) await options.beforeStandby();
+        await writeStandbySignal(dataDirectory, user.owner);
+      } else await removeStandbySignal(dataDirectory);
       const started = await startPostgres({
         binaries: options.binaries,
         user,
@@ -285,6 +289,7 @@ export function instancePaths(
   node: NodeId,
 ): {
   fenceFile: string;
+  guardDirectory: string;
   passfileDirectory: string;
   socketDirectory: string;
   logFile: string;
@@ -292,6 +297,7 @@ export function instancePaths(
 } {
   return {
     fenceFile: join(stateDirectory, `${node}.fence`),
+    guardDirectory: join(stateDirectory, 'guard'),
     passfileDirectory: join(stateDirectory, 'passfile'),
     socketDirectory: join(stateDirectory, 'socket'),
     logFile: join(stateDirectory, 'postgresql', `${node}.log`),

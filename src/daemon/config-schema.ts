@@ -194,6 +194,26 @@ const timing = z
   .nullish()
   .meta({ description: 'Durations, each with a unit' });
 
+const guard = z
+  .strictObject(
+    {
+      proof_timeout: duration({
+        default: '30s',
+        min: '1s',
+        max: '1h',
+        description:
+          'With durability quorum or strict: a primary whose standbys take nothing any more, and which no Raft leader confirms, is stopped after this',
+      }),
+      watchdog: path(
+        'A watchdog device that the guard keeps from resetting the host while the node is primary; default: none',
+        '/dev/watchdog',
+      ).optional(),
+    },
+    { error: 'a mapping with proof_timeout and watchdog' },
+  )
+  .nullish()
+  .meta({ description: 'The guard of the primary' });
+
 const SNAPSHOT_RULE = 'a whole number from 1 to 10000000';
 const raft = z
   .strictObject(
@@ -282,6 +302,7 @@ export const fileSchema = z.strictObject(
       )
       .meta({ description: 'The PostgreSQL roles that pg-sentinel uses; the same on every host' }),
     timing,
+    guard,
     raft,
     log,
   },

@@ -30,6 +30,7 @@ export interface Config {
   readonly node: NodeConfig | undefined;
   readonly users: UsersConfig;
   readonly timing: TimingConfig;
+  readonly guard: GuardConfig;
   readonly raft: RaftConfig;
   readonly log: LogConfig;
   /** For a person to read, each with file, line and key. */
@@ -73,6 +74,13 @@ export interface TimingConfig {
   readonly syncMemberTimeoutMs: number;
   readonly heartbeatIntervalMs: number;
   readonly electionTimeoutMs: number;
+}
+
+export interface GuardConfig {
+  /** With a rule: a primary without proof and without a leader's word for so long is stopped. */
+  readonly proofTimeoutMs: number;
+  /** Path of the device, where one is used. */
+  readonly watchdog: string | undefined;
 }
 
 export interface RaftConfig {
@@ -141,6 +149,7 @@ export function loadConfig(options: LoadOptions): Config {
       probe: { name: file.users.probe.name, password: probePassword ?? '' },
     },
     timing: timingOf(file),
+    guard: guardOf(file),
     raft: { snapshotEntries: file.raft?.snapshot_entries ?? DEFAULT_SNAPSHOT_ENTRIES },
     log: file.log ?? { level: 'info', format: 'json' },
     warnings,
@@ -259,6 +268,11 @@ function timingOf(file: ConfigFile): TimingConfig {
     heartbeatIntervalMs: durationMs(timing.heartbeat_interval),
     electionTimeoutMs: durationMs(timing.election_timeout),
   };
+}
+
+function guardOf(file: ConfigFile): GuardConfig {
+  const guard = file.guard ?? fileSchema.shape.guard.unwrap().unwrap().parse({});
+  return { proofTimeoutMs: durationMs(guard.proof_timeout), watchdog: guard.watchdog };
 }
 
 /** For texts that the schema has accepted. */

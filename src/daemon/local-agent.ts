@@ -2,6 +2,7 @@
 // log. Only puts them together; what the agent does is in src/actions.
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import { type Agent, startAgent } from '../actions/agent.ts';
 import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING, type Protections } from '../actions/context.ts';
@@ -19,6 +20,7 @@ import type { Config, NodeConfig } from './config.ts';
 import { keepStopped } from './left-behind.ts';
 import type { Replica } from './replica.ts';
 import { routedDuty } from './routes.ts';
+import { version } from './version.ts';
 
 const AGENT_PROPOSAL_TIMEOUT_MS = 2000;
 
@@ -93,6 +95,12 @@ export async function startLocalAgent(options: {
       probe,
       parameters: node.parameters,
       hbaLines: node.hba,
+    },
+    guard: {
+      directory: paths.guardDirectory,
+      program: fileURLToPath(new URL('../guard/main.js', import.meta.url)),
+      version: version(),
+      ...config.guard,
     },
     fence,
     timing: { ...DEFAULT_AGENT_TIMING, restartGraceMs: config.timing.restartGraceMs },
