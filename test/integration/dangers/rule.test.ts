@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
+import { signalProcess } from '../../../src/postgres/processes.ts';
 import type { Host } from '../../../harness/host.ts';
 import { LIMIT_MS, openScene, sql, TEST_MS, type Load, type Scene } from './scene.ts';
 import { allOf, processesOf, processOf, standStill, walSendersTo, walSenderTo } from './victims.ts';
@@ -129,8 +130,8 @@ test(
       });
       // Nothing of it may run for another moment: what it has not sent is to stay with it.
       await first.stopSentineld();
-      for (const pid of allOf(first)) process.kill(pid, 'SIGKILL');
       load.undo(() => first.startSentineld());
+      for (const pid of allOf(first)) signalProcess(pid, 'SIGKILL');
       // The next one is alone, which takes effect only with its checkpointer.
       for (const release of releases) release();
       await load.event('promoted', new RegExp(`^(?!${first.node} )`));
