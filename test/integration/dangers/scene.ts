@@ -16,6 +16,7 @@ import { GROUP, SUPERUSER } from '../../../harness/cluster-config.ts';
 import { checkHistory } from '../../../harness/history.ts';
 import type { Host } from '../../../harness/host.ts';
 import { startLocalCluster, type LocalCluster } from '../../../harness/local-cluster.ts';
+import { signalAll } from '../../../harness/processes.ts';
 import { compiled } from '../../../harness/programs.ts';
 import {
   CLIENT_DEFAULTS,
@@ -152,8 +153,8 @@ async function underLoad(
       }),
     logOf: (host) => readFileSync(host.logFile).subarray(logSizes.get(host)).toString(),
     stop(...pids) {
-      for (const pid of pids) process.kill(pid, 'SIGSTOP');
-      const go = once(() => pids.forEach(continueQuietly));
+      signalAll(pids, 'SIGSTOP');
+      const go = once(() => signalAll(pids, 'SIGCONT'));
       undone.push(go);
       return go;
     },
@@ -217,14 +218,6 @@ function once(work: () => void): () => void {
     if (!isDone) work();
     isDone = true;
   };
-}
-
-function continueQuietly(pid: number): void {
-  try {
-    process.kill(pid, 'SIGCONT');
-  } catch {
-    // It was ended meanwhile.
-  }
 }
 
 /** A superuser's session on the node's private socket, which no rule of clients shuts out. The caller ends it. */
