@@ -32,7 +32,8 @@ export const LAYERS = {
   harness: { folders: SRC, packages: 'all', builtins: true },
   demo: { folders: [...SRC, 'harness'], packages: 'all', builtins: true },
   bench: { folders: [...SRC, 'harness'], packages: 'all', builtins: true },
-  test: { folders: [...SRC, 'harness', 'demo', 'bench'], packages: 'all', builtins: true },
+  model: { folders: [], packages: [], builtins: true },
+  test: { folders: [...SRC, 'harness', 'demo', 'bench', 'model'], packages: 'all', builtins: true },
 };
 
 /** The log's commands are protobuf: only the codec of src/cluster may see the generated code and its runtime. */
