@@ -122,7 +122,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const context: AgentContext = {
-    notes: { cut: undefined, failedFollows: undefined },
+    notes: { cut: undefined, failedFollows: undefined, streaming: undefined },
     instance,
     fence: options.fence,
     timing: options.timing,

@@ -73,6 +73,8 @@ export interface AgentContext {
     cut: StandingCut | undefined;
     /** How often in a row it did not stream from that upstream, although it should have. */
     failedFollows: { readonly from: string; readonly count: number } | undefined;
+    /** The walreceiver that streamed when it was last looked at, and since when it does. */
+    streaming: { readonly receiverPid: number; readonly sinceMs: number } | undefined;
   };
   readonly instance: Instance;
   readonly fence: FenceFile;

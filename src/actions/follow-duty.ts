@@ -53,7 +53,7 @@ export async function carryOutFollow(
     return startOrRejoin(context, duty, control, signal);
   }
   if (running !== 'primary' && running !== undefined && isFollowing(running, duty.upstream)) {
-    await settled(context, duty, running.synchronousStandbyNames, signal);
+    await settled(context, duty, running, signal);
     return;
   }
   return redirect(context, duty, signal);
@@ -63,13 +63,15 @@ export async function carryOutFollow(
 async function settled(
   context: AgentContext,
   duty: FollowDuty,
-  synchronousStandbyNames: string,
+  { receiver, synchronousStandbyNames }: Exclude<Running, 'primary' | undefined>,
   signal: AbortSignal,
 ): Promise<void> {
   context.clearUnexpectedEnd();
   context.activity(undefined, undefined);
-  context.notes.failedFollows = undefined;
-  await context.once('replaced', () => discardReplaced(context.instance.options.dataDirectory));
+  if (isSteady(context, receiver)) {
+    context.notes.failedFollows = undefined;
+    await context.once('replaced', () => discardReplaced(context.instance.options.dataDirectory));
+  }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
   const period = Math.floor(performance.now() / ADVANCE_SLOTS_EVERY_MS);
@@ -98,6 +100,18 @@ function isFollowing(running: { readonly receiver: WalReceiver | undefined }, up
     receiver.senderPort === upstream.port &&
     receiver.receivedTimeline === upstream.timeline
   );
+}
+
+/** A walreceiver shows as streaming before the upstream has refused it, for want of WAL or of its slot, and another one follows soon. */
+const STEADY_MS = 250;
+
+/** The same walreceiver has streamed for a while. */
+function isSteady(context: AgentContext, receiver: WalReceiver | undefined): boolean {
+  const { streaming } = context.notes;
+  if (receiver === undefined) return false;
+  if (streaming?.receiverPid === receiver.pid) return performance.now() - streaming.sinceMs >= STEADY_MS;
+  context.notes.streaming = { receiverPid: receiver.pid, sinceMs: performance.now() };
+  return false;
 }
 
 /** A running standby is turned to another upstream: cut first, so that where it stands is known. */
@@ -204,7 +218,10 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
       },
       async () => {
         const running = await runningStandby(context, signal);
-        return typeof running === 'object' && isFollowing(running, duty.upstream);
+        if (typeof running !== 'object' || !isFollowing(running, duty.upstream)) return false;
+        // Said at once: it may come into the sync rule.
+        context.activity(undefined, undefined);
+        return isSteady(context, running.receiver);
       },
     );
   } catch (error) {

@@ -225,3 +225,34 @@ test(
     expect(await sql(former, 'select id, item from public.orders')).toEqual([{ id: 1, item: 'kept' }]);
   },
 );
+
+test('a standby for which the primary has no WAL any more is cloned', { timeout: LIMIT_MS }, async () => {
+  const primary = await cluster.primary();
+  const standby = await aStandby();
+  const memberOf = async (): Promise<string | undefined> =>
+    (await cluster.waitUntilHealthy(STEP_MS)).nodes.find(({ node }) => node === standby.node)?.member;
+  const before = await memberOf();
+  await standby.stopAll();
+  await until({ what: 'its slot to be dropped', timeoutMs: STEP_MS, everyMs: 100 }, () =>
+    sql(primary, `select pg_drop_replication_slot('${before}')`).then(
+      () => true,
+      () => false,
+    ),
+  );
+  // More than is kept without a slot.
+  for (let count = 0; count < 20; count += 1)
+    await sql(primary, "select pg_logical_emit_message(false, 'x', 'y')", 'select pg_switch_wal()');
+  await sql(primary, 'checkpoint');
+  standby.startSentineld();
+  await cluster.waitFor('it is cloned', 2 * STEP_MS, ({ nodes }) =>
+    nodes.some(({ node, member }) => node === standby.node && member !== undefined && member !== before),
+  );
+  expect(await memberOf()).not.toBe(before);
+  expect(await readFile(standby.logFile, 'utf8')).toMatch(
+    /it does not stream from pg\d, though that answers/,
+  );
+  await until({ what: 'the old directory to be removed', timeoutMs: STEP_MS, everyMs: 100 }, async () => {
+    const names = await readdir(standby.directory);
+    return !names.some((name) => name.startsWith('pgdata.'));
+  });
+});
