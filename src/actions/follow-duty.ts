@@ -44,7 +44,10 @@ export async function carryOutFollow(
   const running = await runningStandby(context, signal);
   if (running === 'primary') {
     if (!(await context.confirms('follow', duty))) return;
-    context.activity('stopping', 'stopping: it is no longer the primary');
+    context.announce(
+      `PostgreSQL ran as a primary, which ${duty.upstream.node} is by the log; it is stopped and follows`,
+    );
+    context.activity('stopping', 'stopping: it is not the primary');
     await instance.stop({ fastMs: 0, signal });
   }
   if (instance.postmaster() === undefined) {
@@ -139,6 +142,12 @@ async function startOrRejoin(
     control.state === 'in archive recovery' ||
     control.state === 'shut down in recovery' ||
     (await isUnstartedClone(dataDirectory));
+  // pg_rewind finds nothing to do where the timeline is the same, and the WAL on it may be another all the same.
+  if (!endedAsStandby && newestTimeline(control) === duty.upstream.timeline) {
+    const reason = `it was opened for writes by somebody else, on the timeline of ${duty.upstream.node}`;
+    context.announce(`${reason}; what was written there is lost with its data directory`);
+    return clone(context, duty, reason, signal);
+  }
   if (control.state === 'shut down') {
     const obstacle = followObstacle(
       { timeline: control.checkpointTimeline, position: endOfShutdown(control.checkpoint) },
@@ -162,6 +171,9 @@ async function startOrRejoin(
   await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
   await redirect(context, duty, signal);
 }
+
+const newestTimeline = (control: ControlData): number =>
+  Math.max(control.checkpointTimeline, control.minRecoveryTimeline ?? 0);
 
 /** Its control file is the source's, a running primary's. */
 async function isUnstartedClone(dataDirectory: string): Promise<boolean> {

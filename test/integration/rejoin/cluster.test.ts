@@ -1,7 +1,7 @@
 // Three real hosts: what a person does to PostgreSQL behind our back is noticed, said and put right; what a former primary wrote that nobody
 // else has is saved before it follows again.
 import { spawn } from 'node:child_process';
-import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -173,6 +173,36 @@ test(
     await becomes(standby, 'fsync', 'on');
     expect(standby.postmasterPid()).not.toBe(child.pid);
     await cluster.waitUntilHealthy(STEP_MS);
+  },
+);
+
+test(
+  'a standby that somebody has opened for writes is stopped, and cloned because its WAL is on the same timeline',
+  { timeout: LIMIT_MS },
+  async () => {
+    const standby = await aStandby();
+    await standby.stopAll();
+    await rm(join(standby.dataDirectory, 'standby.signal'));
+    const user = await findOsUser({ configured: undefined });
+    const child = spawn(join(cluster.postgres.directory, 'postgres'), ['-D', standby.dataDirectory], {
+      ...spawnIds(user),
+      cwd: standby.dataDirectory,
+      stdio: 'ignore',
+      detached: true,
+    });
+    child.unref();
+    await until(
+      { what: 'the other PostgreSQL', timeoutMs: STEP_MS, everyMs: 50 },
+      () => findPostmaster(standby.dataDirectory)?.status === 'ready',
+    );
+    await sql(standby, 'set synchronous_commit = local', 'create table public.behind_our_back (id int)');
+    standby.startSentineld();
+    await announced(standby, /PostgreSQL ran as a primary, which pg\d is by the log/);
+    await announced(standby, /opened for writes by somebody else, on the timeline of pg\d/);
+    await cluster.waitUntilHealthy(STEP_MS);
+    expect(await sql(standby, "select to_regclass('public.behind_our_back')::text as found")).toEqual([
+      { found: null },
+    ]);
   },
 );
 
