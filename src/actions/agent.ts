@@ -141,7 +141,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const context: AgentContext = {
-    notes: { cut: undefined, failedFollows: undefined, unprovenPostmaster: undefined },
+    notes: {
+      cut: undefined,
+      failedFollows: undefined,
+      unprovenPostmaster: undefined,
+      streaming: undefined,
+    },
     instance,
     guarding,
     fence: options.fence,

@@ -78,6 +78,8 @@ export interface AgentContext {
     failedFollows: { readonly from: string; readonly count: number } | undefined;
     /** The postmaster that was started as primary without the log's word: clients are kept out until it has proved itself. */
     unprovenPostmaster: number | undefined;
+    /** The walreceiver that streamed when it was last looked at, and since when it does. */
+    streaming: { readonly receiverPid: number; readonly sinceMs: number } | undefined;
   };
   readonly instance: Instance;
   readonly guarding: Guarding;

@@ -44,7 +44,10 @@ export async function carryOutFollow(
   const running = await runningStandby(context, signal);
   if (running === 'primary') {
     if (!(await context.confirms('follow', duty))) return;
-    context.activity('stopping', 'stopping: it is no longer the primary');
+    context.announce(
+      `PostgreSQL ran as a primary, which ${duty.upstream.node} is by the log; it is stopped and follows`,
+    );
+    context.activity('stopping', 'stopping: it is not the primary');
     await instance.stop({ fastMs: 0, signal });
   }
   if (instance.postmaster() === undefined) {
@@ -53,7 +56,7 @@ export async function carryOutFollow(
     return startOrRejoin(context, duty, control, signal);
   }
   if (running !== 'primary' && running !== undefined && isFollowing(running, duty.upstream)) {
-    await settled(context, duty, running.synchronousStandbyNames, signal);
+    await settled(context, duty, running, signal);
     return;
   }
   return redirect(context, duty, signal);
@@ -63,13 +66,15 @@ export async function carryOutFollow(
 async function settled(
   context: AgentContext,
   duty: FollowDuty,
-  synchronousStandbyNames: string,
+  { receiver, synchronousStandbyNames }: Exclude<Running, 'primary' | undefined>,
   signal: AbortSignal,
 ): Promise<void> {
   context.clearUnexpectedEnd();
   context.activity(undefined, undefined);
-  context.notes.failedFollows = undefined;
-  await context.once('replaced', () => discardReplaced(context.instance.options.dataDirectory));
+  if (isSteady(context, receiver)) {
+    context.notes.failedFollows = undefined;
+    await context.once('replaced', () => discardReplaced(context.instance.options.dataDirectory));
+  }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
   const period = Math.floor(performance.now() / ADVANCE_SLOTS_EVERY_MS);
@@ -100,6 +105,18 @@ function isFollowing(running: { readonly receiver: WalReceiver | undefined }, up
   );
 }
 
+/** A walreceiver shows as streaming before the upstream has refused it, for want of WAL or of its slot, and another one follows soon. */
+const STEADY_MS = 250;
+
+/** The same walreceiver has streamed for a while. */
+function isSteady(context: AgentContext, receiver: WalReceiver | undefined): boolean {
+  const { streaming } = context.notes;
+  if (receiver === undefined) return false;
+  if (streaming?.receiverPid === receiver.pid) return performance.now() - streaming.sinceMs >= STEADY_MS;
+  context.notes.streaming = { receiverPid: receiver.pid, sinceMs: performance.now() };
+  return false;
+}
+
 /** A running standby is turned to another upstream: cut first, so that where it stands is known. */
 async function redirect(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const standing = standingCut(context, duty) ?? (await cutAndRead(context, signal));
@@ -125,6 +142,12 @@ async function startOrRejoin(
     control.state === 'in archive recovery' ||
     control.state === 'shut down in recovery' ||
     (await isUnstartedClone(dataDirectory));
+  // pg_rewind finds nothing to do where the timeline is the same, and the WAL on it may be another all the same.
+  if (!endedAsStandby && newestTimeline(control) === duty.upstream.timeline) {
+    const reason = `it was opened for writes by somebody else, on the timeline of ${duty.upstream.node}`;
+    context.announce(`${reason}; what was written there is lost with its data directory`);
+    return clone(context, duty, reason, signal);
+  }
   if (control.state === 'shut down') {
     const obstacle = followObstacle(
       { timeline: control.checkpointTimeline, position: endOfShutdown(control.checkpoint) },
@@ -148,6 +171,9 @@ async function startOrRejoin(
   await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
   await redirect(context, duty, signal);
 }
+
+const newestTimeline = (control: ControlData): number =>
+  Math.max(control.checkpointTimeline, control.minRecoveryTimeline ?? 0);
 
 /** Its control file is the source's, a running primary's. */
 async function isUnstartedClone(dataDirectory: string): Promise<boolean> {
@@ -204,7 +230,10 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
       },
       async () => {
         const running = await runningStandby(context, signal);
-        return typeof running === 'object' && isFollowing(running, duty.upstream);
+        if (typeof running !== 'object' || !isFollowing(running, duty.upstream)) return false;
+        // Said at once: it may come into the sync rule.
+        context.activity(undefined, undefined);
+        return isSteady(context, running.receiver);
       },
     );
   } catch (error) {

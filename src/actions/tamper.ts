@@ -47,6 +47,7 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
   let seen = '';
   let knownPid: number | undefined;
   let refusal: string | undefined;
+  let hasUnflushed = false;
   let optOuts = '';
 
   const look = async (duty: Duty, signal: AbortSignal): Promise<void> => {
@@ -74,9 +75,11 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
       // Looked at again at once, to see that it is so.
       seen = '';
     }
-    if (isUnsafe || refusal === undefined) return;
+    hasUnflushed ||= isUnsafe;
+    if (isUnsafe || !hasUnflushed) return;
     // What it wrote meanwhile was never flushed.
     await flushAll(dataDirectory, signal);
+    hasUnflushed = false;
     refusal = undefined;
   };
 

@@ -1,7 +1,7 @@
 // Three real hosts: what a person does to PostgreSQL behind our back is noticed, said and put right; what a former primary wrote that nobody
 // else has is saved before it follows again.
 import { spawn } from 'node:child_process';
-import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -176,6 +176,36 @@ test(
   },
 );
 
+test(
+  'a standby that somebody has opened for writes is stopped, and cloned because its WAL is on the same timeline',
+  { timeout: LIMIT_MS },
+  async () => {
+    const standby = await aStandby();
+    await standby.stopAll();
+    await rm(join(standby.dataDirectory, 'standby.signal'));
+    const user = await findOsUser({ configured: undefined });
+    const child = spawn(join(cluster.postgres.directory, 'postgres'), ['-D', standby.dataDirectory], {
+      ...spawnIds(user),
+      cwd: standby.dataDirectory,
+      stdio: 'ignore',
+      detached: true,
+    });
+    child.unref();
+    await until(
+      { what: 'the other PostgreSQL', timeoutMs: STEP_MS, everyMs: 50 },
+      () => findPostmaster(standby.dataDirectory)?.status === 'ready',
+    );
+    await sql(standby, 'set synchronous_commit = local', 'create table public.behind_our_back (id int)');
+    standby.startSentineld();
+    await announced(standby, /PostgreSQL ran as a primary, which pg\d is by the log/);
+    await announced(standby, /opened for writes by somebody else, on the timeline of pg\d/);
+    await cluster.waitUntilHealthy(STEP_MS);
+    expect(await sql(standby, "select to_regclass('public.behind_our_back')::text as found")).toEqual([
+      { found: null },
+    ]);
+  },
+);
+
 test('roles whose commits do not wait are said', { timeout: LIMIT_MS }, async () => {
   const primary = await cluster.primary();
   await sql(primary, 'create role hasty', 'alter role hasty set synchronous_commit = off');
@@ -225,3 +255,34 @@ test(
     expect(await sql(former, 'select id, item from public.orders')).toEqual([{ id: 1, item: 'kept' }]);
   },
 );
+
+test('a standby for which the primary has no WAL any more is cloned', { timeout: LIMIT_MS }, async () => {
+  const primary = await cluster.primary();
+  const standby = await aStandby();
+  const memberOf = async (): Promise<string | undefined> =>
+    (await cluster.waitUntilHealthy(STEP_MS)).nodes.find(({ node }) => node === standby.node)?.member;
+  const before = await memberOf();
+  await standby.stopAll();
+  await until({ what: 'its slot to be dropped', timeoutMs: STEP_MS, everyMs: 100 }, () =>
+    sql(primary, `select pg_drop_replication_slot('${before}')`).then(
+      () => true,
+      () => false,
+    ),
+  );
+  // More than is kept without a slot.
+  for (let count = 0; count < 20; count += 1)
+    await sql(primary, "select pg_logical_emit_message(false, 'x', 'y')", 'select pg_switch_wal()');
+  await sql(primary, 'checkpoint');
+  standby.startSentineld();
+  await cluster.waitFor('it is cloned', 2 * STEP_MS, ({ nodes }) =>
+    nodes.some(({ node, member }) => node === standby.node && member !== undefined && member !== before),
+  );
+  expect(await memberOf()).not.toBe(before);
+  expect(await readFile(standby.logFile, 'utf8')).toMatch(
+    /it does not stream from pg\d, though that answers/,
+  );
+  await until({ what: 'the old directory to be removed', timeoutMs: STEP_MS, everyMs: 100 }, async () => {
+    const names = await readdir(standby.directory);
+    return !names.some((name) => name.startsWith('pgdata.'));
+  });
+});

@@ -1,7 +1,7 @@
 // What a failover, a rewind and a clone must carry along besides ordinary rows: archived WAL, prepared transactions, unlogged tables,
 // tablespaces. Two nodes on one host, so that a tablespace's path on one is taken on the other.
 import { access, appendFile, readdir, readlink, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
 import { timeline } from '../../../src/base/ids.ts';
@@ -201,6 +201,25 @@ for (const version of TESTED_VERSIONS) {
       await caughtUp(one, two);
       expect(await spaced(one)).toEqual([1, 2, 3, 4, 6]);
       await discardReplaced(one.dataDirectory);
+    });
+
+    test('a clone that does not pass its check leaves everything as it was', async () => {
+      await stop(one);
+      const before = await readdir(at.root);
+      const { systemIdentifier } = await readControlData(two.dataDirectory);
+      const failing = cloneStandby({
+        ...one,
+        source: upstreamOf(two, 'pg_sentinel_clone'),
+        systemIdentifier,
+        stallMs: LIMIT_MS,
+        finish: () => Promise.reject(new Error('it is not what it should be')),
+      });
+      await expect(failing).rejects.toThrow('it is not what it should be');
+      await finishInterruptedClone(one.dataDirectory);
+      expect(await readdir(at.root)).toEqual(before);
+      expect(await readdir(dirname(one.dataDirectory))).toEqual(['data']);
+      await start(one);
+      await caughtUp(one, two);
     });
 
     test('a clone keeps the directory that it replaces, with its tablespaces, until it is said to work', async () => {
