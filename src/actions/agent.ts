@@ -138,7 +138,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const context: AgentContext = {
-    notes: { cut: undefined, unprovenPostmaster: undefined },
+    notes: { cut: undefined, isUnproven: false },
     instance,
     guarding,
     fence: options.fence,

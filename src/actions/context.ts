@@ -74,8 +74,8 @@ export interface AgentContext {
   readonly notes: {
     /** The last cut of this agent, so that a promotion right after it need not repeat it. */
     cut: StandingCut | undefined;
-    /** The postmaster that was started as primary without the log's word: clients are kept out until it has proved itself. */
-    unprovenPostmaster: number | undefined;
+    /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */
+    isUnproven: boolean;
   };
   readonly instance: Instance;
   readonly guarding: Guarding;
