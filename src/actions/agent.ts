@@ -141,12 +141,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const context: AgentContext = {
-    notes: {
-      cut: undefined,
-      failedFollows: undefined,
-      unprovenPostmaster: undefined,
-      streaming: undefined,
-    },
+    notes: { cut: undefined, failedFollows: undefined, isUnproven: false, streaming: undefined },
     instance,
     guarding,
     fence: options.fence,

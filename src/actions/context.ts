@@ -76,10 +76,10 @@ export interface AgentContext {
     cut: StandingCut | undefined;
     /** How often in a row it did not stream from that upstream, although it should have. */
     failedFollows: { readonly from: string; readonly count: number } | undefined;
-    /** The postmaster that was started as primary without the log's word: clients are kept out until it has proved itself. */
-    unprovenPostmaster: number | undefined;
     /** The walreceiver that streamed when it was last looked at, and since when it does. */
     streaming: { readonly receiverPid: number; readonly sinceMs: number } | undefined;
+    /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */
+    isUnproven: boolean;
   };
   readonly instance: Instance;
   readonly guarding: Guarding;

@@ -128,12 +128,12 @@ const NO_LEASE = 'it gets no lease: the log cannot be read through a leader, or 
  * for proof that enough members of the rule still take what it writes: then nobody else can have been promoted.
  */
 async function isProved(context: AgentContext, duty: DutyOf<'primary'>): Promise<boolean> {
+  if (!context.notes.isUnproven) return true;
   const pid = context.instance.postmaster()?.pid;
-  if (context.notes.unprovenPostmaster === undefined || context.notes.unprovenPostmaster !== pid) return true;
-  if (context.guarding.state()?.provenPostmaster !== pid && !(await context.confirms('primary', duty)))
-    return false;
+  const isProven = pid !== undefined && context.guarding.state()?.provenPostmaster === pid;
+  if (!isProven && !(await context.confirms('primary', duty))) return false;
   context.log('info', 'authority is proved; clients are let in');
-  context.notes.unprovenPostmaster = undefined;
+  context.notes.isUnproven = false;
   return true;
 }
 
@@ -225,6 +225,8 @@ async function startInPlace(
     context.activity('stopped', `not started: ${NO_LEASE}`);
     return false;
   }
+  // Before it runs: this may be broken off while it starts.
+  context.notes.isUnproven = !isConfirmed;
   const rule = duty.next?.rule ?? duty.rule;
   const standbys = standbysFor(context, rule);
   if (standbys.kind === 'alone') {
@@ -235,7 +237,6 @@ async function startInPlace(
   // Until the checkpointer has read its settings commits do not wait, whatever those say: clients are let in after one was seen to.
   await instance.writeConfiguration({ kind: 'nobody' }, 'kept-out');
   await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
-  if (!isConfirmed) context.notes.unprovenPostmaster = instance.postmaster()?.pid;
   await waitUntilCommitsWait(context, signal);
   await instance.setSynchronousStandbys(standbys);
   return true;

@@ -221,8 +221,9 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
     async renew(next) {
       await inTurn(async () => {
         lease = next;
-        if (terms !== undefined) await writeInstructions(directory, { terms, lease });
         await request({ kind: 'lease', lease: next });
+        // For a guard that comes later; one that finds an older lease stops PostgreSQL too early, not too late.
+        if (terms !== undefined) await writeInstructions(directory, { terms, lease });
       });
     },
     state: () => state,

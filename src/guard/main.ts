@@ -137,6 +137,8 @@ function standOut(): void {
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => log(`${signal} is not for the guard: it ends with the primary`));
+// A full disk must not end the guard.
+process.stdout.on('error', () => undefined);
 process.on('uncaughtException', fail);
 process.on('unhandledRejection', fail);
 const [directory, version, option] = process.argv.slice(2);

@@ -24,7 +24,6 @@ const newServer = (): Server => {
 /** As when its process is gone: nobody listens, the name stays. */
 const dies = (server: Server): Promise<void> => new Promise((resolve) => void server.close(() => resolve()));
 
-/** Within one process all candidates have one temporary name: one after the other makes its own. */
 const take = (over?: number): Promise<number | undefined> =>
   takeSeat(directory, newServer(), over).then((seat) => seat?.number);
 
@@ -52,6 +51,15 @@ test('one that has yielded is followed while it lives, but only by whom it yield
   expect(await take(1)).toBe(2);
   expect(await take(1)).toBeUndefined();
   expect(await take()).toBeUndefined();
+});
+
+test('of many that come at once, to an empty place or to that of a dead one, one succeeds', async () => {
+  for (const number of [1, 2, 3]) {
+    const taken = await Promise.all(Array.from({ length: 8 }, () => take()));
+    expect(taken.filter((seat) => seat !== undefined)).toEqual([number]);
+    expect(await highestSeat(directory)).toBe(number);
+    for (const server of servers.splice(0)) await dies(server);
+  }
 });
 
 test('nobody ever sat in a directory that is not there', async () => {

@@ -5,6 +5,7 @@
 // "dead", and the link succeeds for one of several only. The highest number is never removed, so numbers never come back.
 import { link, mkdir, readdir, rm, writeFile, readFile } from 'node:fs/promises';
 import { connect, type Server, type Socket } from 'node:net';
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { processState } from '../postgres/processes.ts';
 
@@ -22,7 +23,7 @@ const socketPath = (directory: string, number: number): string => join(directory
 const sitterPath = (directory: string, number: number): string => join(directory, `${number}.pid`);
 
 /** The longest name in the directory, for a check against the limit of a socket's path. */
-export const LONGEST_SOCKET = 'new-1234567890.sock';
+export const LONGEST_SOCKET = 'new-1234567-12345678.sock';
 
 /**
  * Sits down with `server`, which does not listen yet; undefined where a living guard holds the seat. `over`: the seat of a guard
@@ -34,8 +35,7 @@ export async function takeSeat(
   over: number | undefined,
 ): Promise<Seat | undefined> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  const temporary = join(directory, `new-${process.pid}.sock`);
-  await rm(temporary, { force: true });
+  const temporary = join(directory, `new-${process.pid}-${randomBytes(4).toString('hex')}.sock`);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(temporary, resolve);
@@ -120,7 +120,7 @@ async function removeBelow(directory: string, number: number): Promise<void> {
     const found = /^(\d+)\.(?:sock|pid)$/.exec(name)?.[1];
     const isOld = found !== undefined && Number(found) < number;
     // Left by one that was killed while it sat down.
-    const maker = /^new-(\d+)\./.exec(name)?.[1];
+    const maker = /^new-(\d+)-/.exec(name)?.[1];
     const isLeft = maker !== undefined && processState(Number(maker)) === undefined;
     if (isOld || isLeft) await rm(join(directory, name), { force: true });
   }

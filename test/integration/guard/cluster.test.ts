@@ -180,6 +180,10 @@ describe('a guarded cluster', () => {
       const stops = saidBy(host).split('PostgreSQL stopped').length;
       // Their sentineld too: nobody is left to shrink the rule or to confirm the primary.
       for (const other of others(host)) await freezeBelow(other.directory);
+      const serverLog = join(host.directory, 'state', 'postgresql', `${host.node}.log`);
+      const giveUps = (): number =>
+        readFileSync(serverLog, 'utf8').split('due to replication timeout').length;
+      const before = giveUps();
       const frozenMs = performance.now();
       await until(
         { what: 'PostgreSQL to be stopped', timeoutMs: LIMIT_MS, everyMs: 20 },
@@ -188,6 +192,8 @@ describe('a guarded cluster', () => {
       console.log(
         `stopped ${Math.round(performance.now() - frozenMs)} ms after its standbys froze, limit ${PROOF_TIMEOUT_MS} ms`,
       );
+      // Until then they still counted as streaming.
+      expect(giveUps()).toBe(before);
       await until(
         { what: 'the guard to say so', timeoutMs: LIMIT_MS, everyMs: 20 },
         () => saidBy(host).split('PostgreSQL stopped').length > stops,
