@@ -112,9 +112,11 @@ export async function cutUpstream(options: {
 
   const sharedMemoryId = readPostmasterFile(dataDirectory)?.sharedMemoryId;
   const ended = new Set<number>();
+  let suspects: ReadonlySet<number> | undefined;
   for (;;) {
     options.signal?.throwIfAborted();
-    const left = upstreamProcesses(dataDirectory, sharedMemoryId);
+    const left = upstreamProcesses(dataDirectory, sharedMemoryId, suspects);
+    suspects ??= new Set(left.kind === 'receivers' ? left.children.map(({ pid }) => pid) : []);
     if (left.kind === 'none')
       return { ended: ended.size, running: left.running, tookMs: performance.now() - startedMs };
     if (left.kind === 'orphans') killRemaining(dataDirectory);
@@ -151,17 +153,23 @@ type UpstreamProcesses =
   | { readonly kind: 'receivers'; readonly children: readonly ChildProcess[] };
 
 /**
- * What may still receive WAL. A child without a title yet may be about to become a walreceiver, unless it serves a client: those keep
- * coming, and one that says nothing after connecting has no title for a minute.
+ * What may still receive WAL. A child without a title yet may be about to become a walreceiver, but not every one: clients keep
+ * coming, and one that says nothing after connecting has no title for a minute. `suspects` are those that the first scan found; who is
+ * newer began after the password was gone. Undefined: this is the first scan.
  */
-function upstreamProcesses(dataDirectory: string, sharedMemoryId: number | undefined): UpstreamProcesses {
+function upstreamProcesses(
+  dataDirectory: string,
+  sharedMemoryId: number | undefined,
+  suspects: ReadonlySet<number> | undefined,
+): UpstreamProcesses {
   const postmaster = findPostmaster(dataDirectory);
   if (postmaster !== undefined) {
     const { port } = postmaster;
-    const isForClient = ({ pid, kind }: ChildProcess): boolean =>
-      kind === 'unknown' && port !== undefined && servesClient(pid, port);
+    const isHarmless = ({ pid, kind }: ChildProcess): boolean =>
+      kind === 'unknown' &&
+      ((suspects !== undefined && !suspects.has(pid)) || (port !== undefined && servesClient(pid, port)));
     const children = childProcesses(postmaster.pid).filter(
-      (child) => child.kind !== 'other' && child.kind !== 'startup' && !isForClient(child),
+      (child) => child.kind !== 'other' && child.kind !== 'startup' && !isHarmless(child),
     );
     if (children.length > 0) return { kind: 'receivers', children };
     // Its children change parents when it dies: what the scan did not show counts only if it still lives.
