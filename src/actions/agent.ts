@@ -18,6 +18,7 @@ import { carryOutFollow } from './follow-duty.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
 import { buildReport } from './report.ts';
+import { carryOutStopped } from './stopped-duty.ts';
 
 export interface AgentOptions {
   readonly peer: PeerId;
@@ -307,6 +308,8 @@ async function carryOut(
       return carryOutPromote(context, duty, signal);
     case 'follow':
       return carryOutFollow(context, duty, signal);
+    case 'stopped':
+      return carryOutStopped(context, duty, signal);
     default:
       return unreachable(duty);
   }

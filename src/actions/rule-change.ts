@@ -33,6 +33,7 @@ export async function changeRule(
   const standbys = standbysFor(context, next.rule);
   await instance.setSynchronousStandbys(standbys);
   const seenAtMs = await seenByFreshSession(context, renderSynchronousStandbys(standbys), signal);
+  if (!showsCount(duty.rule, next.rule)) await endWalSenders(context, duty.rule, signal);
   await until(
     {
       what: 'every walsender to take the new sync rule',
@@ -150,9 +151,21 @@ export function hasTaken(
   const isIn = (members: readonly MemberId[]): boolean =>
     members.some((member) => member === sender.applicationName);
   if (sender.backendStartMs > seenAtMs) return true;
-  // With ANY every member has priority 1: a walsender that is in both rules does not show which number it counts to.
-  const isCountTheSame = rule.acks === next.acks || rule.acks === 0 || next.acks === 0;
-  return isCountTheSame && sender.syncPriority > 0 === isIn(next.members);
+  return showsCount(rule, next) && sender.syncPriority > 0 === isIn(next.members);
+}
+
+/** With ANY every member has priority 1: a walsender that is in both rules does not show which number it counts to. */
+function showsCount(rule: SyncRule, next: SyncRule): boolean {
+  return rule.acks === next.acks || rule.acks === 0 || next.acks === 0;
+}
+
+/** Those that begin again have read the new number; their standbys are back within `wal_retrieve_retry_interval`. */
+async function endWalSenders(context: AgentContext, rule: SyncRule, signal: AbortSignal): Promise<void> {
+  await context.instance.session.query(
+    'select pg_terminate_backend(pid) from pg_stat_replication where application_name = any($1::text[])',
+    [rule.members],
+    query(context, signal),
+  );
 }
 
 async function haveFlushed(

@@ -56,6 +56,7 @@ function recovered(group: GroupState, index: LogIndex): GroupState {
       timeline: phase.kind === 'creating' ? group.highestTimeline : phase.timeline,
       cause: { kind: 'recovered' },
       reports: [],
+      off: [],
     },
     rule: { members: [], acks: 0 },
     next: undefined,

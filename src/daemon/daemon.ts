@@ -171,7 +171,12 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     if (taken === 'news') leader.consider();
     changed();
   };
-  const view = (): View => ({ nowMs: nowMs(), reports: reports.latest, settings });
+  const view = (): View => ({
+    nowMs: nowMs(),
+    wallMs: systemClock.wallMs(),
+    reports: reports.latest,
+    settings,
+  });
   const status = (): StatusView =>
     buildStatus({
       cluster: config.cluster,

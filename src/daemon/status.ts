@@ -5,7 +5,7 @@ import { formatLsn, lagBytes } from '../base/lsn.ts';
 import type { NodeId, PeerId } from '../base/ids.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import { type ClusterState, type GroupState, type NodeState, nodesOfGroup } from '../cluster/state.ts';
-import { failoverObstacle } from '../failover/decide.ts';
+import { failoverObstacle } from '../failover/obstacles.ts';
 import type { View } from '../failover/view.ts';
 import type { GroupView, NodeView, PeerView, StatusView } from '../transport/types.ts';
 import type { ConsensusStatus } from './consensus.ts';

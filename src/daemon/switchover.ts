@@ -1,11 +1,10 @@
 // `sentinelctl failover`: a planned switchover, watched to its end. Checks first and says why not; the log decides.
 import { delay } from '../base/clock.ts';
 import type { Epoch, GroupId, NodeId } from '../base/ids.ts';
-import { lagBytes } from '../base/lsn.ts';
 import type { Command } from '../cluster/commands.ts';
 import type { ClusterState, GroupState } from '../cluster/state.ts';
-import { failoverObstacle } from '../failover/decide.ts';
-import { type View, freshReport } from '../failover/view.ts';
+import { switchoverObstacle } from '../failover/obstacles.ts';
+import type { View } from '../failover/view.ts';
 import type { FailoverOutcome } from '../transport/types.ts';
 import type { ProposalOutcome } from './replica.ts';
 
@@ -23,7 +22,7 @@ export async function switchOver(options: {
   const found = findGroup(options.state(), options.request.group);
   if (typeof found === 'string') return { kind: 'refused', reason: found };
   const from = found.phase.primary;
-  const obstacle = targetObstacle(options.state(), found, options.request.to, options.view());
+  const obstacle = switchoverObstacle(options.state(), found, options.request.to, options.view());
   if (obstacle !== undefined) return { kind: 'refused', reason: obstacle };
   const startedMs = performance.now();
   const outcome = await options.propose(
@@ -42,32 +41,6 @@ export async function switchOver(options: {
       reason: 'no answer from a Raft leader; see sentinelctl status, the switchover may still begin',
     };
   return watch(options, found.id, from, outcome.index as number as Epoch, startedMs);
-}
-
-const LAG_BYTES_MAX = 64 << 20;
-
-/** Why the target, or without one every standby, could not take over now; undefined where it could. */
-function targetObstacle(
-  state: ClusterState,
-  group: GroupState,
-  to: NodeId | undefined,
-  view: View,
-): string | undefined {
-  if (to === group.phase.primary) return `${to} is the primary already`;
-  const obstacle = failoverObstacle(state, group, view);
-  if (obstacle !== undefined || to === undefined) return obstacle;
-  const target = state.nodes.get(to);
-  if (target === undefined || target.group !== group.id) return `there is no node ${to} in group ${group.id}`;
-  const report = freshReport(view, to);
-  if (report === undefined) return `the agent of ${to} (peer ${target.peer}) cannot be reached`;
-  if (report.streamingFrom === undefined) return `${to} is not streaming (${report.condition})`;
-  const primary = freshReport(view, group.phase.primary);
-  if (primary?.position === undefined || report.position === undefined)
-    return `how far ${to} is behind is not known yet`;
-  const behind = lagBytes(primary.position, report.position);
-  return behind > LAG_BYTES_MAX
-    ? `${to} is ${Math.round(behind / (1 << 20))} MB behind; wait until it has caught up`
-    : undefined;
 }
 
 async function watch(

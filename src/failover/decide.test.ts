@@ -27,7 +27,7 @@ import {
   running,
   runningAlone,
 } from '../cluster/testing/example.ts';
-import { failoverObstacle } from './decide.ts';
+import { failoverObstacle } from './obstacles.ts';
 import { ALL_WELL, leaderOf, type SeenNodes, viewOf } from './testing/view.ts';
 
 const kinds = (commands: readonly Command[]): string[] => commands.map((command) => command.kind);

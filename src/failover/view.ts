@@ -35,6 +35,8 @@ export const DEFAULT_FAILOVER_SETTINGS: FailoverSettings = {
 
 export interface View {
   readonly nowMs: number;
+  /** Milliseconds since 1970, for what is scheduled by people. May jump. */
+  readonly wallMs: number;
   readonly reports: ReadonlyMap<NodeId, { readonly report: AgentReport; readonly receivedAtMs: number }>;
   readonly settings: FailoverSettings;
 }

@@ -220,6 +220,7 @@ function begin(options: LifeOptions): Life {
     const reachable = nodes.filter((node) => node.agent.isAlive && node.agent.isConnected);
     return {
       nowMs,
+      wallMs: nowMs,
       settings: DEFAULT_FAILOVER_SETTINGS,
       reports: new Map(
         reachable.map((node) => [node.name, { report: reportOf(node, now), receivedAtMs: nowMs }]),

@@ -49,7 +49,12 @@ export function considerLeading(world: World, host: Host): void {
   leading.seenMembership = state.membership;
   const decision = decide(
     state,
-    { nowMs: nowMsOf(world, host), reports: leading.reports, settings: FAILOVER_SETTINGS },
+    {
+      nowMs: nowMsOf(world, host),
+      wallMs: Math.floor(world.timeline.nowUs / 1000),
+      reports: leading.reports,
+      settings: FAILOVER_SETTINGS,
+    },
     leading.memory,
   );
   leading.memory = decision.memory;
