@@ -71,7 +71,9 @@ function eventText(command: Command, name: (member: string) => string): string {
     case 'resume':
       return `false alarm: group ${command.group} goes on with its primary`;
     case 'begin-rule-change':
-      return `synchronous commit is changing to ${ruleText(command.next, name)}`;
+      return command.next.acks === 0 && command.next.leased !== true
+        ? 'durability is degraded: synchronous commit is changing to alone, commits are then on the primary only'
+        : `synchronous commit is changing to ${ruleText(command.next, name)}`;
     case 'commit-rule':
       return 'synchronous commit has changed';
     case 'floor-passed':
@@ -98,7 +100,7 @@ function eventText(command: Command, name: (member: string) => string): string {
 }
 
 /** For people: `durability quorum, acks 1, ...`. */
-function settingsText(settings: GroupSettings): string {
+export function settingsText(settings: GroupSettings): string {
   const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = settings;
   const mode =
     durability === 'async'

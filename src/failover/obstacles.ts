@@ -52,7 +52,7 @@ function asyncObstacle(state: ClusterState, group: GroupState, view: View): stri
 }
 
 /** How much a node that stands there lacks of what its primary was last known to hold; undefined where nobody knows. */
-function knownLossBytes(
+export function knownLossBytes(
   group: GroupState,
   at: Pick<CutReport, 'node' | 'timeline' | 'position'>,
   view: View,
@@ -91,7 +91,11 @@ export function switchoverObstacle(
   if (group.next !== undefined)
     return `the sync rule of group ${group.id} is being changed; try again in a moment`;
   const obstacle = failoverObstacle(state, group, view);
-  if (obstacle !== undefined || to === undefined) return obstacle;
+  if (obstacle !== undefined) return obstacle;
+  const primary = freshReport(view, group.phase.primary);
+  if (primary === undefined)
+    return `the agent of ${group.phase.primary} cannot be reached; where the primary is down, the peers fail over by themselves`;
+  if (to === undefined) return undefined;
   const target = state.nodes.get(to);
   if (target === undefined || target.group !== group.id) return `there is no node ${to} in group ${group.id}`;
   if (group.fenced.includes(to)) return `${to} is fenced; unfence it first`;
@@ -101,8 +105,7 @@ export function switchoverObstacle(
   const isMember = target.member !== undefined && group.rule.members.includes(target.member);
   if (!isMember && group.rule.leased !== true)
     return `${to} is not in the sync rule of group ${group.id} (it streams, but is not counted yet)`;
-  const primary = freshReport(view, group.phase.primary);
-  if (primary?.position === undefined || report.position === undefined)
+  if (primary.position === undefined || report.position === undefined)
     return `how far ${to} is behind is not known yet`;
   const behind = lagBytes(primary.position, report.position);
   return behind > LAG_BYTES_MAX
@@ -110,7 +113,8 @@ export function switchoverObstacle(
     : undefined;
 }
 
-function canBeCut(view: View, node: NodeId): boolean {
+/** Its agent answers, and its PostgreSQL is a standby that can report how far it is. */
+export function canBeCut(view: View, node: NodeId): boolean {
   const report = freshReport(view, node);
   return report !== undefined && (report.condition === 'standby' || report.condition === 'starting');
 }
