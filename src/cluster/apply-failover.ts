@@ -45,11 +45,19 @@ export function applyBeginFailover(
       cause: command.cause,
       reports: [],
       off: [],
+      reinstate: reinstated(phase, command.cause),
     },
     recentFailovers:
       command.cause.kind === 'down' ? withFailover(state, group, proposedAtMs) : group.recentFailovers,
     scheduled: command.cause.kind === 'planned' ? undefined : group.scheduled,
   });
+}
+
+/** The primary that was switched over on purpose to a target that gave up. */
+function reinstated(phase: Phase, cause: FailoverCause): NodeId | undefined {
+  return phase.kind === 'promoting' && phase.isPlanned && cause.kind === 'promotion-failed'
+    ? phase.previous
+    : undefined;
 }
 
 /** Those within the window, and this one: no more than the group may have, so that too many of them hold it until a person has looked. */
@@ -158,6 +166,7 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
       previous: phase.primary,
       from,
       failed: undefined,
+      isPlanned: phase.cause.kind === 'planned',
     },
     rule: command.rule,
     next: undefined,

@@ -57,6 +57,7 @@ function recovered(group: GroupState, index: LogIndex): GroupState {
       cause: { kind: 'recovered' },
       reports: [],
       off: [],
+      reinstate: undefined,
     },
     rule: { members: [], acks: 0 },
     next: undefined,

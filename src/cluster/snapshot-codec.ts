@@ -183,13 +183,15 @@ function encodePhase({ id, epoch: at, phase }: GroupState): PhaseInit {
       const { primary, timeline: on, cause } = phase;
       const reports = phase.reports.map((report) => ({ ...report, group: id, epoch: BigInt(at) }));
       const off = [...phase.off];
-      const value = { primary, timeline: on, cause: encodeFencingCause(cause), reports, off };
+      const reinstate = phase.reinstate === undefined ? {} : { reinstate: phase.reinstate };
+      const value = { primary, timeline: on, cause: encodeFencingCause(cause), reports, off, ...reinstate };
       return { case: 'fencing', value };
     }
     case 'promoting': {
-      const { primary, timeline: on, previous, from, failed } = phase;
+      const { primary, timeline: on, previous, from, failed, isPlanned: planned } = phase;
       const reason = failed === undefined ? {} : { failed };
-      return { case: 'promoting', value: { primary, timeline: on, previous, from: { ...from }, ...reason } };
+      const value = { primary, timeline: on, previous, from: { ...from }, planned, ...reason };
+      return { case: 'promoting', value };
     }
     default:
       return unreachable(phase);
@@ -211,6 +213,7 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
         cause: decodeFencingCause(value),
         reports: value.reports.map(decodeReport),
         off: value.off.map(nodeId),
+        reinstate: value.reinstate === undefined ? undefined : nodeId(value.reinstate),
       };
     case 'promoting':
       return {
@@ -220,6 +223,7 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
         previous: nodeId(value.previous),
         from: decodeStanding(value.from),
         failed: value.failed,
+        isPlanned: value.planned,
       };
     case undefined:
       throw unknownPart('phase of a group', message);

@@ -48,6 +48,8 @@ export type Phase =
       readonly reports: readonly CutReport[];
       /** Nodes that are known to be off at this epoch, in the order of their names. */
       readonly off: readonly NodeId[];
+      /** The primary of a switchover on purpose whose target failed: it is to be the primary again, if it can. */
+      readonly reinstate: NodeId | undefined;
     }
   | {
       readonly kind: 'promoting';
@@ -59,6 +61,8 @@ export type Phase =
       readonly from: { readonly timeline: Timeline; readonly position: Lsn };
       /** Why the candidate's agent gave up, where it did. */
       readonly failed: string | undefined;
+      /** Whether `previous` was switched over on purpose. */
+      readonly isPlanned: boolean;
     };
 
 /**

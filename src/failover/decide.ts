@@ -20,7 +20,7 @@ import {
   isTimelineOpen,
   nodesOfGroup,
 } from '../cluster/state.ts';
-import { failoverObstacle, isTooFarBehind, switchoverObstacle } from './obstacles.ts';
+import { canBeCut, failoverObstacle, isTooFarBehind, switchoverObstacle } from './obstacles.ts';
 import { planRule, wantedRule } from './rule-plan.ts';
 import { type View, freshReport } from './view.ts';
 
@@ -218,10 +218,16 @@ function decideFencing(
   }
   const handedOverMs =
     phase.cause.kind === 'planned' ? stopwatch.elapsedMs(`handed over ${group.id} ${group.epoch}`) : 0;
-  const patientMs = phase.cause.kind === 'forced' ? elapsedMs : handedOverMs;
+  const patientMs = phase.cause.kind === 'planned' ? handedOverMs : elapsedMs;
   const candidate = chooseCandidate(state, group, phase, patientMs, view);
   const isLeaseOver = isKnownOff(phase, phase.primary) || elapsedMs >= leaseWaitMs(group);
-  if (candidate !== undefined && isLeaseOver) return promotion(group, phase, candidate);
+  const isToCome =
+    phase.cause.kind === 'planned' &&
+    handedOverMs < view.settings.followersWaitMs &&
+    candidate !== undefined &&
+    candidate.node !== phase.primary &&
+    hasFollowersToCome(state, group, phase, candidate, view);
+  if (candidate !== undefined && isLeaseOver && !isToCome) return promotion(group, phase, candidate);
   const isWanted = phase.cause.kind === 'forced';
   if (former !== undefined || isWanted || elapsedMs < view.settings.resumeAfterMs) return undefined;
   return resumeIfWell(state, group, phase, view);
@@ -274,7 +280,7 @@ function resumeIfWell(
 }
 
 /**
- * The best report that may be promoted: most WAL first, then the wish of a person, priority, name. The former primary is chosen only where
+ * The best report that may be promoted: the wish of a person, else the one with most WAL, then by priority and name. The former primary is chosen only where
  * nobody else may be; in a leased group, or where a person accepts a loss, also where it is the one that holds the most.
  */
 function chooseCandidate(
@@ -285,7 +291,7 @@ function chooseCandidate(
   view: View,
 ): CutReport | undefined {
   const { cause } = phase;
-  const wish = cause.kind === 'planned' || cause.kind === 'forced' ? cause.to : undefined;
+  const wish = cause.kind === 'planned' || cause.kind === 'forced' ? cause.to : phase.reinstate;
   const isEligible = (report: CutReport): boolean =>
     candidateRefusal(state, group, phase, report) === undefined &&
     (cause.kind === 'forced' || !isTooFarBehind(group, report, view));
@@ -294,6 +300,9 @@ function chooseCandidate(
   if (target !== undefined) return target;
   const isPatient = patientMs < view.settings.targetTimeoutMs;
   if (isPatient && wish !== undefined) return undefined;
+  // Whoever asked for one node should not get another one: the old primary, which has stopped and reported, is the primary again.
+  const former = eligible.find((report) => report.node === phase.primary);
+  if (cause.kind === 'planned' && wish !== undefined && former !== undefined) return former;
   if (isPatient && cause.kind === 'planned' && eligible.every((report) => report.node === phase.primary))
     return undefined;
   const priority = (report: CutReport): number => state.nodes.get(report.node)?.priority ?? 0;
@@ -310,7 +319,31 @@ function chooseCandidate(
   return best;
 }
 
-function promotion(group: GroupState, phase: Fencing, candidate: CutReport): Command {
+/** The promotion would begin with fewer acknowledgements than are wanted, and somebody may yet report. */
+function hasFollowersToCome(
+  state: ClusterState,
+  group: GroupState,
+  phase: Fencing,
+  candidate: CutReport,
+  view: View,
+): boolean {
+  const { rule } = promotion(group, phase, candidate);
+  if (rule.leased === true || Math.min(rule.acks, rule.members.length) >= group.settings.acks) return false;
+  return nodesOfGroup(state, group.id).some(
+    ({ node, member }) =>
+      member !== undefined &&
+      node !== phase.primary &&
+      !group.fenced.includes(node) &&
+      !phase.reports.some((report) => report.node === node) &&
+      canBeCut(view, node),
+  );
+}
+
+function promotion(
+  group: GroupState,
+  phase: Fencing,
+  candidate: CutReport,
+): Extract<Command, { readonly kind: 'promote' }> {
   const members = followersAtOnce(phase.primary, phase.reports, candidate).filter((member) =>
     isUnfenced(group, phase, member),
   );

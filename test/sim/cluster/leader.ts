@@ -16,6 +16,7 @@ const FAILOVER_SETTINGS: FailoverSettings = {
   creationWaitMs: 400,
   handOverTimeoutMs: 500,
   targetTimeoutMs: 400,
+  followersWaitMs: 100,
   promotionGraceMs: 500,
   resumeAfterMs: 300,
 };
