@@ -69,6 +69,15 @@ export function fewestAcks({ settings, rule }: Pick<GroupState, 'settings' | 'ru
   return settings.durability === 'strict' ? Math.min(settings.acks, rule.acks) : 0;
 }
 
+/**
+ * Whether a member's walsender that shows a priority under `next` is sure to count at least to `next.acks`. With ANY every member has
+ * priority 1, so that one may still count by `rule`, or by a change that was replaced while the primary was alone; to count further than
+ * asked is harmless.
+ */
+export function showsCount(rule: SyncRule, next: SyncRule): boolean {
+  return next.acks <= 1 || next.acks === rule.acks;
+}
+
 export function sameRule(a: SyncRule, b: SyncRule): boolean {
   return (
     a.acks === b.acks &&
