@@ -62,12 +62,16 @@ export interface LocalCluster {
     timeoutMs: number,
     condition: (group: GroupView, status: StatusView) => boolean,
   ): Promise<GroupView>;
-  /** Waits until one node is primary and all others stream and count in the sync rule. */
+  /**
+   * Waits until one node is primary and all others stream and count in the sync rule. The first time it also lifts the limit on failovers:
+   * whoever provokes them one after the other would meet it.
+   */
   waitUntilHealthy(timeoutMs: number): Promise<GroupView>;
   close(): Promise<void>;
 }
 
 const POLL_MS = 20;
+const FAILOVERS_MAX = 1000;
 const CLOSE_TIMEOUT_MS = 20_000;
 
 /** Makes the directory and the files; starts every sentineld. Does not wait until they are ready. */
@@ -208,6 +212,19 @@ function handle(parts: {
     }
   };
   let closing: Promise<void> | undefined;
+  let isLifted = false;
+  const liftFailoverLimit = async (timeoutMs: number): Promise<void> => {
+    if (isLifted) return;
+    const change = { maxFailovers: FAILOVERS_MAX, failoverWindowMs: 1000 };
+    await until(
+      { what: 'the limit on failovers to be lifted', timeoutMs, everyMs: 200, signal },
+      async () => {
+        const outcome = await admin.steer({ kind: 'settings', group: GROUP, change }, timeoutMs);
+        return outcome.kind === 'done';
+      },
+    );
+    isLifted = true;
+  };
   return {
     ...parts,
     hostOf,
@@ -216,10 +233,13 @@ function handle(parts: {
       return hostOf(group.primary ?? '');
     },
     waitFor,
-    waitUntilHealthy: (timeoutMs) =>
-      waitFor('all nodes streaming and in the sync rule', timeoutMs, (group) =>
-        isHealthy(group, hosts.filter(({ isWitness }) => !isWitness).length, parts.options.isRuleEnforced),
-      ),
+    async waitUntilHealthy(timeoutMs) {
+      const group = await waitFor('all nodes streaming and in the sync rule', timeoutMs, (found) =>
+        isHealthy(found, hosts.filter(({ isWitness }) => !isWitness).length, parts.options.isRuleEnforced),
+      );
+      await liftFailoverLimit(timeoutMs);
+      return group;
+    },
     close() {
       closing ??= (async () => {
         admin.close();

@@ -20,6 +20,7 @@ import { type GuardSettings, createGuarding } from './guarding.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
 import { buildReport } from './report.ts';
+import { carryOutStopped } from './stopped-duty.ts';
 import { createTamperWatch } from './tamper.ts';
 
 export interface AgentOptions {
@@ -354,6 +355,8 @@ async function carryOut(
       return carryOutPromote(context, duty, signal);
     case 'follow':
       return carryOutFollow(context, duty, signal);
+    case 'stopped':
+      return carryOutStopped(context, duty, signal);
     default:
       return unreachable(duty);
   }

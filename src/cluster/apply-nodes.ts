@@ -95,6 +95,9 @@ export function applyCreateGroup(
     branches: [],
     systemIdentifier: undefined,
     failovers: 0,
+    fenced: [],
+    recentFailovers: [],
+    scheduled: undefined,
   });
 }
 

@@ -2,7 +2,7 @@
 // enforces `next` and that enough of its members hold all that was acknowledged before, `next` becomes the rule.
 import { type LogIndex, type MemberId } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
-import { isRule, sameRule } from './quorum.ts';
+import { fewestAcks, isRule, sameRule } from './quorum.ts';
 import type { SyncRule } from './commands.ts';
 import type { ClusterState, GroupState } from './state.ts';
 import { nodesOfGroup } from './state.ts';
@@ -27,13 +27,23 @@ export function applyBeginRuleChange(
     }
   }
   if (sameRule(group.next?.rule ?? group.rule, command.next)) return refuse('that is the sync rule already');
-  if (!isRule(command.next)) {
+  const refusal = ruleRefusal(group, command.next);
+  if (refusal !== undefined) return refuse(refusal);
+  if (!isRule(command.next))
     return refuse(`${acks} acknowledgements of ${members.length} members is not a rule`);
-  }
-  const known = standbyMembers(state, group);
+  const known = new Set([...standbyMembers(state, group), ...(group.next?.rule.members ?? [])]);
   const stranger = members.find((member) => !known.has(member));
   if (stranger !== undefined) return refuse(`${stranger} is not a standby of group ${group.id}`);
   return withGroup(state, { ...group, next: { rule: command.next, change: index } });
+}
+
+/** Why the durability that is wanted of the group forbids the rule. Also of the rule that a promotion begins with. */
+export function ruleRefusal(group: GroupState, { acks, leased }: SyncRule): string | undefined {
+  if (leased === true && group.settings.durability !== 'async')
+    return `group ${group.id} has durability ${group.settings.durability}: its primary must not go by a lease`;
+  if (acks < fewestAcks(group))
+    return `group ${group.id} is strict: a commit waits for ${fewestAcks(group)} acknowledgements, not ${acks}`;
+  return undefined;
 }
 
 /** With at least one acknowledgement the new members hold the switch point of the last promotion too: the floor goes. */
@@ -80,7 +90,8 @@ function runningAt(
 function standbyMembers(state: ClusterState, group: GroupState): ReadonlySet<MemberId> {
   const members = new Set<MemberId>();
   for (const node of nodesOfGroup(state, group.id)) {
-    if (node.member !== undefined && node.node !== group.phase.primary) members.add(node.member);
+    const isAble = node.node !== group.phase.primary && !group.fenced.includes(node.node);
+    if (node.member !== undefined && isAble) members.add(node.member);
   }
   return members;
 }

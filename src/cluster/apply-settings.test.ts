@@ -25,11 +25,11 @@ test('are refused before every peer understands them', () => {
 
 describe('are refused with the name and the limits:', () => {
   test.each<[Partial<GroupSettings>, RegExp]>([
-    [{ acks: 0 }, /acks 0 is not a whole number from 1 to 16/],
-    [{ leaseMs: 999 }, /leaseMs 999 is not a whole number from 1000/],
-    [{ maxLagBytes: -1 }, /maxLagBytes -1/],
-    [{ maxFailovers: 1.5 }, /maxFailovers 1\.5/],
-    [{ failoverWindowMs: Number.NaN }, /failoverWindowMs NaN/],
+    [{ acks: 0 }, /acks is 0; it must be a whole number from 1 to 16/],
+    [{ leaseMs: 999 }, /lease is 999 ms; .*from 1000 to 300000 ms/],
+    [{ maxLagBytes: -1 }, /max_lag is -1 bytes/],
+    [{ maxFailovers: 1.5 }, /max_failovers is 1\.5/],
+    [{ failoverWindowMs: Number.NaN }, /failover_window is NaN/],
   ])('%j', (settings, expected) => {
     const log = upgraded();
     expect(log.commit(change(settings))).toMatch(expected);

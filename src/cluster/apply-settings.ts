@@ -15,15 +15,15 @@ export const DEFAULT_GROUP_SETTINGS: GroupSettings = {
   failoverWindowMs: 3_600_000,
 };
 
-/** Smallest and largest value of each number, both included. */
+/** Of each number: its name for people, smallest and largest value, both included, and unit. */
 const SETTING_LIMITS: Readonly<
-  Record<Exclude<keyof GroupSettings, 'durability'>, readonly [number, number]>
+  Record<Exclude<keyof GroupSettings, 'durability'>, readonly [string, number, number, string]>
 > = {
-  acks: [1, 16],
-  leaseMs: [1000, 300_000],
-  maxLagBytes: [0, 2 ** 50],
-  maxFailovers: [1, 1000],
-  failoverWindowMs: [1000, 30 * 86_400_000],
+  acks: ['acks', 1, 16, ''],
+  leaseMs: ['lease', 1000, 300_000, ' ms'],
+  maxLagBytes: ['max_lag', 0, 2 ** 50, ' bytes'],
+  maxFailovers: ['max_failovers', 1, 1000, ''],
+  failoverWindowMs: ['failover_window', 1000, 30 * 86_400_000, ' ms'],
 };
 
 export function applyChangeSettings(state: ClusterState, command: CommandOf<'change-settings'>): Applied {
@@ -31,10 +31,17 @@ export function applyChangeSettings(state: ClusterState, command: CommandOf<'cha
   if (group === undefined) return refuse(`there is no group ${command.group}`);
   if (state.featureLevel < SETTINGS_FEATURE_LEVEL)
     return refuse('not every peer understands settings yet: upgrade all of them first');
-  for (const [name, [min, max]] of Object.entries(SETTING_LIMITS)) {
-    const value = command.settings[name as keyof typeof SETTING_LIMITS];
-    if (!Number.isSafeInteger(value) || value < min || value > max)
-      return refuse(`${name} ${value} is not a whole number from ${min} to ${max}`);
-  }
+  const problem = settingsProblem(command.settings);
+  if (problem !== undefined) return refuse(problem);
   return withGroup(state, { ...group, settings: command.settings });
+}
+
+/** What is wrong with the settings, or undefined. */
+export function settingsProblem(settings: GroupSettings): string | undefined {
+  for (const [key, [name, min, max, unit]] of Object.entries(SETTING_LIMITS)) {
+    const value = settings[key as keyof typeof SETTING_LIMITS];
+    if (!Number.isSafeInteger(value) || value < min || value > max)
+      return `${name} is ${value}${unit}; it must be a whole number from ${min} to ${max}${unit}`;
+  }
+  return undefined;
 }

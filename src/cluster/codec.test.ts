@@ -45,6 +45,7 @@ const causes: { [K in FailoverCause['kind']]: fc.Arbitrary<Cause<K>> } = {
   down: fc.constant({ kind: 'down' }),
   planned: record({ kind: fc.constant('planned'), to: optional(node) }),
   'promotion-failed': fc.constant({ kind: 'promotion-failed' }),
+  forced: record({ kind: fc.constant('forced'), to: optional(node) }),
 };
 const cause: fc.Arbitrary<FailoverCause> = fc.oneof(...Object.values(causes));
 
@@ -89,6 +90,21 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
       maxFailovers: fc.nat(),
       failoverWindowMs: count,
     }),
+  }),
+  'fence-node': record({ kind: fc.constant('fence-node'), node }),
+  'unfence-node': record({ kind: fc.constant('unfence-node'), node }),
+  'acknowledge-failovers': record({ kind: fc.constant('acknowledge-failovers'), group }),
+  'node-off': record({
+    kind: fc.constant('node-off'),
+    group,
+    epoch: anEpoch,
+    node,
+    by: fc.constantFrom('fence-command', 'operator'),
+  }),
+  'schedule-switchover': record({
+    kind: fc.constant('schedule-switchover'),
+    group,
+    at: optional(record({ atMs: count, to: optional(node) })),
   }),
   'subjective-up': record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
   'begin-failover': record({ kind: fc.constant('begin-failover'), group, epoch: anEpoch, cause }),

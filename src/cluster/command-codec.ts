@@ -13,6 +13,8 @@ import type {
   FailoverCause,
   GroupSettings,
   NodeRegistration,
+  OffWitness,
+  ScheduledSwitchover,
   SyncRule,
 } from './commands.ts';
 import { DAMAGED, LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
@@ -84,6 +86,23 @@ export function encodeCommand(command: Command): CommandInit {
         case: 'changeSettings',
         value: { group: command.group, settings: encodeSettings(command.settings) },
       };
+    case 'fence-node':
+      return { case: 'fenceNode', value: { node: command.node } };
+    case 'unfence-node':
+      return { case: 'unfenceNode', value: { node: command.node } };
+    case 'acknowledge-failovers':
+      return { case: 'acknowledgeFailovers', value: { group: command.group } };
+    case 'node-off': {
+      const { kind: _, ...value } = command;
+      return { case: 'nodeOff', value: { ...value, epoch: BigInt(command.epoch) } };
+    }
+    case 'schedule-switchover': {
+      const { group, at } = command;
+      return {
+        case: 'scheduleSwitchover',
+        value: { group, ...(at === undefined ? {} : { at: encodeSchedule(at) }) },
+      };
+    }
     case 'open-session': {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
@@ -174,6 +193,25 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         group: groupId(value.group),
         settings: decodeSettings(required('settings', value.settings)),
       };
+    case 'fenceNode':
+      return { kind: 'fence-node', node: nodeId(value.node) };
+    case 'unfenceNode':
+      return { kind: 'unfence-node', node: nodeId(value.node) };
+    case 'acknowledgeFailovers':
+      return { kind: 'acknowledge-failovers', group: groupId(value.group) };
+    case 'nodeOff':
+      return {
+        kind: 'node-off',
+        ...decodeScope(value),
+        node: nodeId(value.node),
+        by: decodeWitness(value.by),
+      };
+    case 'scheduleSwitchover':
+      return {
+        kind: 'schedule-switchover',
+        group: groupId(value.group),
+        at: value.at && decodeSchedule(value.at),
+      };
     case 'openSession':
       return {
         kind: 'open-session',
@@ -223,6 +261,8 @@ export function encodeCause(cause: FailoverCause): CauseInit {
       return { case: 'planned', value: { to: cause.to } };
     case 'promotion-failed':
       return { case: 'promotionFailed', value: {} };
+    case 'forced':
+      return { case: 'forced', value: { to: cause.to } };
     default:
       return unreachable(cause);
   }
@@ -237,6 +277,8 @@ function decodeCause(message: pb.BeginFailover): FailoverCause {
       return { kind: 'planned', to: value.to === undefined ? undefined : nodeId(value.to) };
     case 'promotionFailed':
       return { kind: 'promotion-failed' };
+    case 'forced':
+      return { kind, to: value.to === undefined ? undefined : nodeId(value.to) };
     case undefined:
       throw unknownPart('cause of a failover', message);
     default:
@@ -255,6 +297,23 @@ const EVIDENCE: Record<Evidence, true> = {
 export function decodeEvidence(text: string): Evidence {
   if (Object.hasOwn(EVIDENCE, text)) return text as Evidence;
   throw new LogFormatError(`evidence "${text}" is not known here: ${NEWER}`);
+}
+
+const WITNESSES: Record<OffWitness, true> = { 'fence-command': true, operator: true };
+
+function decodeWitness(text: string): OffWitness {
+  if (Object.hasOwn(WITNESSES, text)) return text as OffWitness;
+  throw new LogFormatError(`"${text}" as witness of a node that is off is not known here: ${NEWER}`);
+}
+
+export function encodeSchedule(
+  at: ScheduledSwitchover,
+): MessageInitShape<typeof pb.ScheduledSwitchoverSchema> {
+  return { atMs: BigInt(at.atMs), ...(at.to === undefined ? {} : { to: at.to }) };
+}
+
+export function decodeSchedule(at: pb.ScheduledSwitchover): ScheduledSwitchover {
+  return { atMs: Number(at.atMs), to: at.to === undefined ? undefined : nodeId(at.to) };
 }
 
 const DURABILITY: Record<Durability, true> = { quorum: true, strict: true, async: true };

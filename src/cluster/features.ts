@@ -5,7 +5,7 @@ import type { ClusterState } from './state.ts';
 /** By level, beginning at 1: what the log may hold from then on. */
 const LEVELS: readonly string[] = [
   'sessions, membership changes, snapshots, recovered groups', // 1
-  'settings of groups, leases', // 2
+  'settings of groups, leases, fenced nodes, forced and scheduled failovers', // 2
 ];
 
 /** The highest level this version understands. */

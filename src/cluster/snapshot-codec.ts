@@ -13,9 +13,11 @@ import {
   decodeRegistration,
   decodeReport,
   decodeRule,
+  decodeSchedule,
   decodeSettings,
   encodeCause,
   encodeRule,
+  encodeSchedule,
   encodeSettings,
 } from './command-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
@@ -138,6 +140,9 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     branches: group.branches.map((branch) => ({ ...branch })),
     ...(group.systemIdentifier === undefined ? {} : { systemIdentifier: group.systemIdentifier }),
     failovers: BigInt(group.failovers),
+    fenced: [...group.fenced],
+    recentFailovers: group.recentFailovers.map(BigInt),
+    ...(group.scheduled === undefined ? {} : { scheduled: encodeSchedule(group.scheduled) }),
   };
 }
 
@@ -162,6 +167,9 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     })),
     systemIdentifier: message.systemIdentifier,
     failovers: Number(message.failovers),
+    fenced: message.fenced.map(nodeId),
+    recentFailovers: message.recentFailovers.map(Number),
+    scheduled: message.scheduled && decodeSchedule(message.scheduled),
   };
 }
 
@@ -174,12 +182,16 @@ function encodePhase({ id, epoch: at, phase }: GroupState): PhaseInit {
     case 'fencing': {
       const { primary, timeline: on, cause } = phase;
       const reports = phase.reports.map((report) => ({ ...report, group: id, epoch: BigInt(at) }));
-      return { case: 'fencing', value: { primary, timeline: on, cause: encodeFencingCause(cause), reports } };
+      const off = [...phase.off];
+      const reinstate = phase.reinstate === undefined ? {} : { reinstate: phase.reinstate };
+      const value = { primary, timeline: on, cause: encodeFencingCause(cause), reports, off, ...reinstate };
+      return { case: 'fencing', value };
     }
     case 'promoting': {
-      const { primary, timeline: on, previous, from, failed } = phase;
+      const { primary, timeline: on, previous, from, failed, isPlanned: planned } = phase;
       const reason = failed === undefined ? {} : { failed };
-      return { case: 'promoting', value: { primary, timeline: on, previous, from: { ...from }, ...reason } };
+      const value = { primary, timeline: on, previous, from: { ...from }, planned, ...reason };
+      return { case: 'promoting', value };
     }
     default:
       return unreachable(phase);
@@ -200,6 +212,8 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
         timeline: timeline(value.timeline),
         cause: decodeFencingCause(value),
         reports: value.reports.map(decodeReport),
+        off: value.off.map(nodeId),
+        reinstate: value.reinstate === undefined ? undefined : nodeId(value.reinstate),
       };
     case 'promoting':
       return {
@@ -209,6 +223,7 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
         previous: nodeId(value.previous),
         from: decodeStanding(value.from),
         failed: value.failed,
+        isPlanned: value.planned,
       };
     case undefined:
       throw unknownPart('phase of a group', message);
@@ -230,6 +245,8 @@ function decodeFencingCause(message: pb.FencingPhase): FencingCause {
       return { kind, to: value.to === undefined ? undefined : nodeId(value.to) };
     case 'promotionFailed':
       return { kind: 'promotion-failed' };
+    case 'forced':
+      return { kind, to: value.to === undefined ? undefined : nodeId(value.to) };
     case 'recovered':
       return { kind };
     case undefined:

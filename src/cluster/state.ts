@@ -9,6 +9,7 @@ import type {
   FailoverCause,
   GroupSettings,
   NodeRegistration,
+  ScheduledSwitchover,
   SyncRule,
 } from './commands.ts';
 
@@ -45,6 +46,10 @@ export type Phase =
       readonly timeline: Timeline;
       readonly cause: FencingCause;
       readonly reports: readonly CutReport[];
+      /** Nodes that are known to be off at this epoch, in the order of their names. */
+      readonly off: readonly NodeId[];
+      /** The primary of a switchover on purpose whose target failed: it is to be the primary again, if it can. */
+      readonly reinstate: NodeId | undefined;
     }
   | {
       readonly kind: 'promoting';
@@ -56,6 +61,8 @@ export type Phase =
       readonly from: { readonly timeline: Timeline; readonly position: Lsn };
       /** Why the candidate's agent gave up, where it did. */
       readonly failed: string | undefined;
+      /** Whether `previous` was switched over on purpose. */
+      readonly isPlanned: boolean;
     };
 
 /**
@@ -93,6 +100,14 @@ export interface GroupState {
   readonly systemIdentifier: string | undefined;
   /** The last finished or given-up failover, for people. */
   readonly failovers: number;
+  /** Nodes whose PostgreSQL a person keeps stopped, in the order of their names. */
+  readonly fenced: readonly NodeId[];
+  /**
+   * Wall times (ms since 1970) at which the group began to fail over by itself, oldest first: as far as they lay within the window at the
+   * last of them, and nobody has acknowledged them since. See {@link isHeld}.
+   */
+  readonly recentFailovers: readonly number[];
+  readonly scheduled: ScheduledSwitchover | undefined;
 }
 
 /**
@@ -167,6 +182,11 @@ export function hasUnknownRule(group: GroupState): boolean {
  */
 export function isTimelineOpen(group: GroupState, timeline: Timeline): boolean {
   return group.floor?.timeline !== timeline || group.branches.some((branch) => branch.timeline === timeline);
+}
+
+/** Too many failovers in too short a time: none is proposed any more until a person has acknowledged them. */
+export function isHeld(group: GroupState): boolean {
+  return group.recentFailovers.length >= group.settings.maxFailovers;
 }
 
 /** The nodes of a group, in the order of their names. */

@@ -4,6 +4,7 @@ import type { AdminHandlers, PeerHandlers, StatusView } from '../transport/types
 import type { View } from '../failover/view.ts';
 import { eventView } from './event-text.ts';
 import type { Replica } from './replica.ts';
+import { steer } from './steer.ts';
 import { switchOver } from './switchover.ts';
 
 const WATCH_EVERY_MS = 50;
@@ -36,6 +37,8 @@ export function adminHandlers(options: {
     },
     failover: (request, signal) =>
       switchOver({ request, state: () => replica.state, view, propose: replica.propose, signal }),
+    steer: (request, signal) =>
+      steer({ state: () => replica.state, view, propose: replica.propose, signal }, request),
     events({ group, limit }) {
       const views = listEvents(replica.state.events).map((event) => eventView(replica.state, event));
       return views.filter((view) => group === undefined || view.group === group).slice(-limit);

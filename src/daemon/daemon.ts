@@ -25,6 +25,7 @@ import { beginWith } from './beginning.ts';
 import type { Config } from './config.ts';
 import { startConsensus } from './consensus.ts';
 import { eventView } from './event-text.ts';
+import { startLeaderPlacement } from './leader-placement.ts';
 import { startLeader } from './leader.ts';
 import { type LocalAgent, ownDuty, startLocalAgent } from './local-agent.ts';
 import { addressOf, initialMembership } from './membership.ts';
@@ -172,7 +173,12 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     if (taken === 'news') leader.consider();
     changed();
   };
-  const view = (): View => ({ nowMs: nowMs(), reports: reports.latest, settings });
+  const view = (): View => ({
+    nowMs: nowMs(),
+    wallMs: systemClock.wallMs(),
+    reports: reports.latest,
+    settings,
+  });
   const status = (): StatusView =>
     buildStatus({
       cluster: config.cluster,
@@ -190,7 +196,16 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       view: view(),
     });
 
+  const placement = startLeaderPlacement({
+    self,
+    clock: systemClock,
+    state: () => replica.state,
+    consensus,
+    isReachable,
+    onMove: (to) => log.info({ to }, 'this host has a primary: the leadership of the log moves off it'),
+  });
   const closeCore = async (): Promise<void> => {
+    placement.close();
     leader.close();
     await health.close();
     replica.close();

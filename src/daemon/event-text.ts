@@ -40,7 +40,10 @@ export function nodeOfMember(state: ClusterState, member: string): NodeId | stri
 /** For people: `every commit is on 1 of pg2, pg3`, or `no standby: commits are on the primary alone`. */
 export function ruleText(rule: SyncRule, name: (member: string) => string): string {
   if (rule.acks === 0) return rule.leased === true ? 'none (async, under a lease)' : 'alone';
-  return `${rule.acks} of ${rule.members.map(name).sort().join(', ')}`;
+  const members = rule.members.map(name).sort().join(', ');
+  return rule.acks > rule.members.length
+    ? `${rule.acks} of ${members === '' ? 'nobody' : `only ${members}`} (writes wait for further standbys)`
+    : `${rule.acks} of ${members}`;
 }
 
 function eventText(command: Command, name: (member: string) => string): string {
@@ -68,13 +71,27 @@ function eventText(command: Command, name: (member: string) => string): string {
     case 'resume':
       return `false alarm: group ${command.group} goes on with its primary`;
     case 'begin-rule-change':
-      return `synchronous commit is changing to ${ruleText(command.next, name)}`;
+      return command.next.acks === 0 && command.next.leased !== true
+        ? 'durability is degraded: synchronous commit is changing to alone, commits are then on the primary only'
+        : `synchronous commit is changing to ${ruleText(command.next, name)}`;
     case 'commit-rule':
       return 'synchronous commit has changed';
     case 'floor-passed':
       return 'standbys hold the switch point of the last promotion';
     case 'change-settings':
       return `settings of group ${command.group} are now ${settingsText(command.settings)}`;
+    case 'fence-node':
+      return `${command.node} is fenced: its PostgreSQL is stopped and stays so`;
+    case 'unfence-node':
+      return `${command.node} is no longer fenced`;
+    case 'acknowledge-failovers':
+      return `the failovers of group ${command.group} were acknowledged: it may fail over by itself`;
+    case 'node-off':
+      return `${command.node} is off, by the word of ${command.by === 'operator' ? 'a person' : 'the fence command'}`;
+    case 'schedule-switchover':
+      return command.at === undefined
+        ? `no switchover of group ${command.group} is scheduled any more`
+        : `a switchover of group ${command.group}${command.at.to === undefined ? '' : ` to ${command.at.to}`} is scheduled for ${new Date(command.at.atMs).toISOString()}`;
     case 'open-session':
       return `peer ${command.peer} has started`;
     case 'set-feature-level':
@@ -83,7 +100,7 @@ function eventText(command: Command, name: (member: string) => string): string {
 }
 
 /** For people: `durability quorum, acks 1, ...`. */
-function settingsText(settings: GroupSettings): string {
+export function settingsText(settings: GroupSettings): string {
   const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = settings;
   const mode =
     durability === 'async'
@@ -100,5 +117,7 @@ function beginText(command: Extract<Command, { kind: 'begin-failover' }>): strin
       return `switchover of group ${command.group} begins${command.cause.to === undefined ? '' : `, to ${command.cause.to}`}`;
     case 'promotion-failed':
       return `failover of group ${command.group} begins again: the promotion failed`;
+    case 'forced':
+      return `failover of group ${command.group} begins${command.cause.to === undefined ? '' : `, to ${command.cause.to}`}: a person accepts that acknowledged writes may be lost`;
   }
 }

@@ -1,27 +1,27 @@
 // decide(state, view, memory) -> commands the leader should propose now. Pure: time and reports come in with the view, what
 // has to be remembered between calls (since when something holds) goes in and out as `memory`. Proposing the same command
 // twice is harmless: apply refuses what no longer fits.
-import type { GroupId, NodeId } from '../base/ids.ts';
+import { type GroupId, type MemberId, timeline } from '../base/ids.ts';
 import {
   type Fencing,
   candidateRefusal,
   comparePositions,
   followersAtOnce,
-  silentNodes,
+  isKnownOff,
 } from '../cluster/candidate.ts';
-import type { Command, CutReport, SyncRule } from '../cluster/commands.ts';
+import type { Command, CutReport } from '../cluster/commands.ts';
 import { featureLevelRefusal } from '../cluster/features.ts';
-import { isObjectivelyDown, majority, reportsSuffice, standingDownCount } from '../cluster/quorum.ts';
+import { isLeased, isObjectivelyDown, majority, standingDownCount } from '../cluster/quorum.ts';
 import {
   type ClusterState,
   type GroupState,
   type NodeState,
-  hasUnknownRule,
+  isHeld,
   isTimelineOpen,
   nodesOfGroup,
 } from '../cluster/state.ts';
-import { timeline } from '../base/ids.ts';
-import { planRule } from './rule-plan.ts';
+import { canBeCut, failoverObstacle, isTooFarBehind, switchoverObstacle } from './obstacles.ts';
+import { planRule, wantedRule } from './rule-plan.ts';
 import { type View, freshReport } from './view.ts';
 
 /** Since when (monotonic milliseconds at this leader) something has held; keys are made by {@link since}. */
@@ -97,7 +97,11 @@ function decideGroup(
     case 'running': {
       const isNew =
         stopwatch.isRunning(promotion) && stopwatch.elapsedMs(promotion) < view.settings.promotionGraceMs;
-      return (isNew ? undefined : beginIfDown(state, group, view)) ?? planRule(state, group, view, stopwatch);
+      return (
+        (isNew ? undefined : beginIfDown(state, group, view)) ??
+        beginScheduled(state, group, view) ??
+        planRule(state, group, view, stopwatch)
+      );
     }
     case 'promoting': {
       const elapsedMs = stopwatch.elapsedMs(promotion);
@@ -168,33 +172,25 @@ function beginIfDown(state: ClusterState, group: GroupState, view: View): Comman
     !isObjectivelyDown(state.membership.voters, primary.subjectiveDown, group.epoch)
   )
     return undefined;
-  if (failoverObstacle(state, group, view) !== undefined) return undefined;
+  if (isHeld(group) || failoverObstacle(state, group, view) !== undefined) return undefined;
   return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
 }
 
-/** Why a failover from the present primary could not be completed now, or undefined. Also for `status` and people. */
-export function failoverObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
-  if (group.phase.kind === 'fencing' && hasUnknownRule(group)) {
-    const silent = silentNodes(state, group, group.phase.reports);
-    return silent.length === 0
-      ? undefined
-      : `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet`;
-  }
-  if (group.rule.acks === 0 || group.next?.rule.acks === 0) {
-    return `${group.phase.primary} acknowledged writes alone: no standby is sure to hold them`;
-  }
-  const reachable = new Set(
-    nodesOfGroup(state, group.id)
-      .filter((node) => node.node !== group.phase.primary && canBeCut(view, node.node))
-      .flatMap((node) => (node.member === undefined ? [] : [node.member])),
-  );
-  if (reportsSuffice(group.rule, group.next?.rule, reachable)) return undefined;
-  return `too few agents of the sync rule's members can be reached (${reachable.size} of ${group.rule.members.length})`;
-}
+/** A switchover that is due and could not begin is tried again for so long; then it is given up. */
+export const SCHEDULE_VALID_MS = 600_000;
 
-function canBeCut(view: View, node: NodeId): boolean {
-  const report = freshReport(view, node);
-  return report !== undefined && (report.condition === 'standby' || report.condition === 'starting');
+function beginScheduled(state: ClusterState, group: GroupState, view: View): Command | undefined {
+  const { scheduled } = group;
+  if (scheduled === undefined || view.wallMs < scheduled.atMs) return undefined;
+  if (scheduled.to === group.phase.primary || view.wallMs - scheduled.atMs > SCHEDULE_VALID_MS)
+    return { kind: 'schedule-switchover', group: group.id, at: undefined };
+  if (switchoverObstacle(state, group, scheduled.to, view) !== undefined) return undefined;
+  return {
+    kind: 'begin-failover',
+    group: group.id,
+    epoch: group.epoch,
+    cause: { kind: 'planned', to: scheduled.to },
+  };
 }
 
 function decideFencing(
@@ -222,10 +218,32 @@ function decideFencing(
   }
   const handedOverMs =
     phase.cause.kind === 'planned' ? stopwatch.elapsedMs(`handed over ${group.id} ${group.epoch}`) : 0;
-  const candidate = chooseCandidate(state, group, phase, handedOverMs, view);
-  if (candidate !== undefined) return promotion(group, phase, candidate);
-  if (former !== undefined || elapsedMs < view.settings.resumeAfterMs) return undefined;
+  const patientMs = phase.cause.kind === 'planned' ? handedOverMs : elapsedMs;
+  const candidate = chooseCandidate(state, group, phase, patientMs, view);
+  const isLeaseOver = isKnownOff(phase, phase.primary) || elapsedMs >= leaseWaitMs(group);
+  const isToCome =
+    phase.cause.kind === 'planned' &&
+    handedOverMs < view.settings.followersWaitMs &&
+    candidate !== undefined &&
+    candidate.node !== phase.primary &&
+    hasFollowersToCome(state, group, phase, candidate, view);
+  if (candidate !== undefined && isLeaseOver && !isToCome) return promotion(group, phase, candidate);
+  const isWanted = phase.cause.kind === 'forced';
+  if (former !== undefined || isWanted || elapsedMs < view.settings.resumeAfterMs) return undefined;
   return resumeIfWell(state, group, phase, view);
+}
+
+/** Clocks of two hosts do not run apart further than this within a lease. */
+const DRIFT_SHARE = 0.2;
+const DRIFT_MS_MIN = 500;
+
+/**
+ * How long a promotion waits after this leader's election and after it applied the `begin-failover`, whichever is later: a lease that
+ * an earlier leader, or this one before, has granted was asked for earlier than that (docs/failover.md, "Leases").
+ */
+export function leaseWaitMs(group: GroupState): number {
+  const { leaseMs } = group.settings;
+  return isLeased(group) ? leaseMs + Math.max(DRIFT_MS_MIN, DRIFT_SHARE * leaseMs) : 0;
 }
 
 /** The primary of a planned switchover is down, and not only for the moment between its stop and its report. */
@@ -261,29 +279,39 @@ function resumeIfWell(
   return { kind: 'resume', group: group.id, epoch: group.epoch };
 }
 
-/** The best report that may be promoted: most WAL first, then the wish of a planned switchover, priority, name. */
+/**
+ * The best report that may be promoted: the wish of a person, else the one with most WAL, then by priority and name. The former primary is chosen only where
+ * nobody else may be; in a leased group, or where a person accepts a loss, also where it is the one that holds the most.
+ */
 function chooseCandidate(
   state: ClusterState,
   group: GroupState,
   phase: Fencing,
-  handedOverMs: number,
+  patientMs: number,
   view: View,
 ): CutReport | undefined {
-  const planned = phase.cause.kind === 'planned' ? phase.cause : undefined;
+  const { cause } = phase;
+  const wish = cause.kind === 'planned' || cause.kind === 'forced' ? cause.to : phase.reinstate;
   const isEligible = (report: CutReport): boolean =>
-    candidateRefusal(state, group, phase, report) === undefined;
+    candidateRefusal(state, group, phase, report) === undefined &&
+    (cause.kind === 'forced' || !isTooFarBehind(group, report, view));
   const eligible = phase.reports.filter(isEligible);
-  if (planned !== undefined) {
-    const target = eligible.find((report) => report.node === planned.to);
-    if (target !== undefined) return target;
-    const isPatient = handedOverMs < view.settings.targetTimeoutMs;
-    if (isPatient && (planned.to !== undefined || eligible.every((report) => report.node === phase.primary)))
-      return undefined;
-  }
+  const target = eligible.find((report) => report.node === wish);
+  if (target !== undefined) return target;
+  const isPatient = patientMs < view.settings.targetTimeoutMs;
+  if (isPatient && wish !== undefined) return undefined;
+  // Whoever asked for one node should not get another one: the old primary, which has stopped and reported, is the primary again.
+  const former = eligible.find((report) => report.node === phase.primary);
+  if (cause.kind === 'planned' && wish !== undefined && former !== undefined) return former;
+  if (isPatient && cause.kind === 'planned' && eligible.every((report) => report.node === phase.primary))
+    return undefined;
   const priority = (report: CutReport): number => state.nodes.get(report.node)?.priority ?? 0;
+  const isLast = (report: CutReport): number => Number(report.node === phase.primary);
+  const mayLose = cause.kind === 'forced' || group.rule.leased === true;
   const [best] = eligible.sort(
     (a, b) =>
-      Number(a.node === phase.primary) - Number(b.node === phase.primary) ||
+      (mayLose ? comparePositions(b, a) : 0) ||
+      isLast(a) - isLast(b) ||
       comparePositions(b, a) ||
       priority(b) - priority(a) ||
       (a.node < b.node ? -1 : 1),
@@ -291,15 +319,44 @@ function chooseCandidate(
   return best;
 }
 
-function promotion(group: GroupState, phase: Fencing, candidate: CutReport): Command {
-  const members = followersAtOnce(phase.primary, phase.reports, candidate);
-  const rule: SyncRule = { members, acks: Math.min(1, members.length) };
+/** The promotion would begin with fewer acknowledgements than are wanted, and somebody may yet report. */
+function hasFollowersToCome(
+  state: ClusterState,
+  group: GroupState,
+  phase: Fencing,
+  candidate: CutReport,
+  view: View,
+): boolean {
+  const { rule } = promotion(group, phase, candidate);
+  if (rule.leased === true || Math.min(rule.acks, rule.members.length) >= group.settings.acks) return false;
+  return nodesOfGroup(state, group.id).some(
+    ({ node, member }) =>
+      member !== undefined &&
+      node !== phase.primary &&
+      !group.fenced.includes(node) &&
+      !phase.reports.some((report) => report.node === node) &&
+      canBeCut(view, node),
+  );
+}
+
+function promotion(
+  group: GroupState,
+  phase: Fencing,
+  candidate: CutReport,
+): Extract<Command, { readonly kind: 'promote' }> {
+  const members = followersAtOnce(phase.primary, phase.reports, candidate).filter((member) =>
+    isUnfenced(group, phase, member),
+  );
   return {
     kind: 'promote',
     group: group.id,
     epoch: group.epoch,
     candidate: candidate.node,
     timeline: timeline(group.highestTimeline + 1),
-    rule,
+    rule: wantedRule(group, members, []),
   };
+}
+
+function isUnfenced(group: GroupState, phase: Fencing, member: MemberId): boolean {
+  return phase.reports.every((report) => report.member !== member || !group.fenced.includes(report.node));
 }

@@ -21,7 +21,8 @@ export interface Upstream {
   readonly from: CandidateStanding | undefined;
   /**
    * False until the upstream's promotion is committed as done and, where it has members, they hold its switch point: no rewind or
-   * clone from it before, for both take the machine's time from the clients that wait.
+   * clone from it before, for both take the machine's time from the clients that wait. In a strict group those may be waiting for
+   * this very node.
    */
   readonly isReady: boolean;
 }
@@ -43,6 +44,8 @@ export interface CandidateStanding {
 
 export type Duty =
   | { readonly kind: 'none'; readonly reason: string }
+  /** Fenced by a person: PostgreSQL is stopped and stays so. */
+  | ({ readonly kind: 'stopped'; readonly reason: string } & DutyBase)
   /** First primary of a new group: make a data directory and open it for writes. */
   | ({ readonly kind: 'create' } & DutyBase)
   | ({
@@ -85,6 +88,8 @@ export function duties(state: ClusterState, id: NodeId): Duty {
     epoch: group.epoch,
     slots: otherMembers(state, group, id),
   };
+  if (group.fenced.includes(id))
+    return { kind: 'stopped', reason: `fenced: sentinelctl unfence ${id} lets it start again`, ...base };
   const phase = group.phase;
   switch (phase.kind) {
     case 'creating':
@@ -138,7 +143,9 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
       port: primary.port,
       timeline: phase.timeline,
       from: phase.kind === 'promoting' ? phase.from : undefined,
-      isReady: phase.kind === 'running' && (group.floor === undefined || group.rule.acks === 0),
+      isReady:
+        phase.kind === 'running' &&
+        (group.floor === undefined || group.rule.acks === 0 || group.settings.durability === 'strict'),
     },
     branches: group.branches,
     isCounted:

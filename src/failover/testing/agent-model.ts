@@ -5,8 +5,10 @@ import { type Timeline, makeMemberId, timeline } from '../../base/ids.ts';
 import { lsn } from '../../base/lsn.ts';
 import type { Command } from '../../cluster/commands.ts';
 import { compareFences } from '../../cluster/fence.ts';
+import { showsCount } from '../../cluster/quorum.ts';
 import type { ClusterState } from '../../cluster/state.ts';
 import { type Duty, duties } from '../duties.ts';
+import { holdLease } from './lease-model.ts';
 import {
   NOBODY,
   NO_FENCE,
@@ -32,6 +34,8 @@ export interface AgentFaults {
   readonly walSendersUnverified?: boolean;
   /** Only the walsenders of the two rules are looked at. */
   readonly strangersUnverified?: boolean;
+  /** A walsender that shows a priority is taken to count to the new number. */
+  readonly countUnverified?: boolean;
   readonly flushUnverified?: boolean;
   readonly waitUnseen?: boolean;
   readonly fenceIgnored?: boolean;
@@ -68,7 +72,7 @@ export interface Surroundings {
   onOpened(node: NodeModel): void;
 }
 
-type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
+export type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 
 const FORMER_PRIMARY_DELAY_MS = 1500;
 
@@ -102,6 +106,9 @@ export function stepAgent(node: NodeModel, world: Surroundings): void {
       return carryOutFollow(node, world, duty);
     case 'primary':
       return carryOutPrimary(node, world, duty);
+    case 'stopped':
+      if (node.isUp) stop(node);
+      return;
   }
 }
 
@@ -214,8 +221,9 @@ function carryOutPromote(node: NodeModel, world: Surroundings, duty: DutyOf<'pro
     world.propose({ kind: 'promotion-failed', group, epoch, node: node.name, reason: 'it was made to fail' });
     return;
   }
+  const isLeaseHeld = duty.rule.leased !== true || holdLease(node, world, duty);
   if (!isPrimary(node)) {
-    if (isOnDuty(node, world, duty)) open(node, world, duty.timeline);
+    if (isOnDuty(node, world, duty) && isLeaseHeld) open(node, world, duty.timeline);
     return;
   }
   const opened = node.wal.findIndex((record) => record.timeline === timelineOf(node.wal));
@@ -339,6 +347,12 @@ function rejoin(node: NodeModel, world: Surroundings, duty: DutyOf<'follow'>): v
 }
 
 function carryOutPrimary(node: NodeModel, world: Surroundings, duty: DutyOf<'primary'>): void {
+  if (duty.rule.leased === true || duty.next?.rule.leased === true) {
+    if (!holdLease(node, world, duty)) return;
+  } else {
+    node.leaseUntilMs = undefined;
+    delete node.agent.memo.lease;
+  }
   if (!node.isUp) return startInPlace(node, world, duty);
   if (node.role === 'standby') return stop(node);
   if (timelineOf(node.wal) !== duty.timeline && !world.faults.timelineByPostgres) return stop(node);
@@ -403,10 +417,14 @@ function changeRule(
       const concerned = world.faults.strangersUnverified
         ? sendersOf(node, [...duty.rule.members, ...next.rule.members])
         : [...node.senders];
-      const haveTaken = concerned.every(
-        (entry) =>
-          entry[1].startedAt > change.seenAt || hasPriority(entry) === next.rule.members.includes(entry[0]),
-      );
+      const isTelling = world.faults.countUnverified === true || showsCount(duty.rule, next.rule);
+      const haveTaken = concerned.every((entry) => {
+        const isIn = next.rule.members.includes(entry[0]);
+        return entry[1].startedAt > change.seenAt || (hasPriority(entry) === isIn && (!isIn || isTelling));
+      });
+      if (!isTelling)
+        for (const [member, sender] of node.senders)
+          if (sender.startedAt <= change.seenAt) node.senders.delete(member);
       if (!haveTaken && !world.faults.walSendersUnverified) return;
       change.flushed = node.wal.length;
       change.stage = 'flush';

@@ -47,6 +47,8 @@ export interface AgentMemo {
     seenAt: number;
     flushed: number;
   };
+  /** A lease that was asked for, and whether the leader has granted it. */
+  lease?: { readonly askedAtMs: number; readonly isGranted: boolean };
 }
 
 export interface NodeModel {
@@ -71,6 +73,8 @@ export interface NodeModel {
   checkpointerNames: StandbyNames;
   senders: Map<MemberId, WalSender>;
   waiting: { readonly position: number; readonly value: number }[];
+  /** Of the guard, a process of its own: until when the primary may run; undefined where it needs no lease. */
+  leaseUntilMs: number | undefined;
   readonly agent: AgentModel;
 }
 
@@ -103,6 +107,7 @@ export function newNode(name: NodeId, peer: PeerId, member: MemberId, wal: reado
     checkpointerNames: NOBODY,
     senders: new Map(),
     waiting: [],
+    leaseUntilMs: undefined,
     agent: { isAlive: true, isConnected: true, log: [], applied: 0, catchUpTo: 'done', memo: {} },
   };
 }
@@ -121,6 +126,7 @@ export function start(node: NodeModel, role: 'standby' | 'primary', replayed: nu
 
 export function stop(node: NodeModel): void {
   node.isUp = false;
+  node.leaseUntilMs = undefined;
   node.senders = new Map();
   node.waiting = [];
 }

@@ -86,6 +86,15 @@ export const STATUS: StatusView = {
           message: undefined,
         },
       ],
+      settings: {
+        durability: 'quorum',
+        acks: 1,
+        leaseMs: 5000,
+        maxLagBytes: 1_048_576,
+        maxFailovers: 5,
+        failoverWindowMs: 3_600_000,
+      },
+      scheduled: { atMs: 1_800_000_000_000, to: 'pg2' },
     },
   ],
   warnings: ['only two peers'],
@@ -117,6 +126,7 @@ export const QUIET_ADMIN: AdminHandlers = {
   status: () => STATUS,
   watch: (listener) => listener(STATUS),
   failover: notHere,
+  steer: notHere,
   events: () => [],
   peers: QUIET_PEERS,
 };

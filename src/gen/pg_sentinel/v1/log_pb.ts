@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/log.proto.
  */
 export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIosICghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAQgkKB2NvbW1hbmRKBAgBEAJSC3Byb3Bvc2FsX2lkIsQBCgpNZW1iZXJzaGlwEg4KBnZvdGVycxgBIAMoCRIQCghsZWFybmVycxgCIAMoCRI8CglhZGRyZXNzZXMYAyADKAsyKS5wZ19zZW50aW5lbC52MS5NZW1iZXJzaGlwLkFkZHJlc3Nlc0VudHJ5EhMKC2luY2FybmF0aW9uGAQgASgEEg8KB2pvaW5pbmcYBSABKAgaMAoOQWRkcmVzc2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI5CghTeW5jUnVsZRIPCgdtZW1iZXJzGAEgAygJEgwKBGFja3MYAiABKA0SDgoGbGVhc2VkGAMgASgIIo0BCg1Hcm91cFNldHRpbmdzEhIKCmR1cmFiaWxpdHkYASABKAkSDAoEYWNrcxgCIAEoDRIQCghsZWFzZV9tcxgDIAEoBBIVCg1tYXhfbGFnX2J5dGVzGAQgASgEEhUKDW1heF9mYWlsb3ZlcnMYBSABKA0SGgoSZmFpbG92ZXJfd2luZG93X21zGAYgASgEIlAKDkNoYW5nZVNldHRpbmdzEg0KBWdyb3VwGAEgASgJEi8KCHNldHRpbmdzGAIgASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncyK9AQoMUmVnaXN0ZXJOb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRob3N0GAQgASgJEgwKBHBvcnQYBSABKA0SEwoGbWVtYmVyGAYgASgJSACIAQESHgoRc3lzdGVtX2lkZW50aWZpZXIYByABKAlIAYgBARIQCghwcmlvcml0eRgIIAEoEUIJCgdfbWVtYmVyQhQKEl9zeXN0ZW1faWRlbnRpZmllciItCgtDcmVhdGVHcm91cBINCgVncm91cBgBIAEoCRIPCgdwcmltYXJ5GAIgASgJImcKCkdyb3VwUmVhZHkSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGbWVtYmVyGAMgASgJEhkKEXN5c3RlbV9pZGVudGlmaWVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNIk0KDlN1YmplY3RpdmVEb3duEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBBIQCghldmlkZW5jZRgEIAEoCSI5CgxTdWJqZWN0aXZlVXASDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEIrcCCg1CZWdpbkZhaWxvdmVyEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABoGCgREb3duGiEKB1BsYW5uZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG8aFgoUQWZ0ZXJGYWlsZWRQcm9tb3Rpb25CBwoFY2F1c2UifAoJQ3V0UmVwb3J0Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGbWVtYmVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNEhAKCHBvc2l0aW9uGAYgASgGEg8KB3N0b3BwZWQYByABKAgidAoHUHJvbW90ZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIRCgljYW5kaWRhdGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SJgoEcnVsZRgFIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIlwKCFByb21vdGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEgoKc3dpdGNoX2xzbhgFIAEoBiJNCg9Qcm9tb3Rpb25GYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkiJgoGUmVzdW1lEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEIlcKD0JlZ2luUnVsZUNoYW5nZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBImCgRuZXh0GAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiOgoKQ29tbWl0UnVsZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZjaGFuZ2UYAyABKAQiKwoLRmxvb3JQYXNzZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiYQoLT3BlblNlc3Npb24SDAoEcGVlchgBIAEoCRIPCgdzZXNzaW9uGAIgASgJEg0KBXN0b3JlGAMgASgJEhAKCGZlYXR1cmVzGAQgASgNEhIKCnNlZW5faW5kZXgYBSABKAQiIAoPU2V0RmVhdHVyZUxldmVsEg0KBWxldmVsGAEgASgNYgZwcm90bzM");
+  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIqgKCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAQgkKB2NvbW1hbmRKBAgBEAJSC3Byb3Bvc2FsX2lkIsQBCgpNZW1iZXJzaGlwEg4KBnZvdGVycxgBIAMoCRIQCghsZWFybmVycxgCIAMoCRI8CglhZGRyZXNzZXMYAyADKAsyKS5wZ19zZW50aW5lbC52MS5NZW1iZXJzaGlwLkFkZHJlc3Nlc0VudHJ5EhMKC2luY2FybmF0aW9uGAQgASgEEg8KB2pvaW5pbmcYBSABKAgaMAoOQWRkcmVzc2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI5CghTeW5jUnVsZRIPCgdtZW1iZXJzGAEgAygJEgwKBGFja3MYAiABKA0SDgoGbGVhc2VkGAMgASgIIo0BCg1Hcm91cFNldHRpbmdzEhIKCmR1cmFiaWxpdHkYASABKAkSDAoEYWNrcxgCIAEoDRIQCghsZWFzZV9tcxgDIAEoBBIVCg1tYXhfbGFnX2J5dGVzGAQgASgEEhUKDW1heF9mYWlsb3ZlcnMYBSABKA0SGgoSZmFpbG92ZXJfd2luZG93X21zGAYgASgEIlAKDkNoYW5nZVNldHRpbmdzEg0KBWdyb3VwGAEgASgJEi8KCHNldHRpbmdzGAIgASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncyK9AQoMUmVnaXN0ZXJOb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRob3N0GAQgASgJEgwKBHBvcnQYBSABKA0SEwoGbWVtYmVyGAYgASgJSACIAQESHgoRc3lzdGVtX2lkZW50aWZpZXIYByABKAlIAYgBARIQCghwcmlvcml0eRgIIAEoEUIJCgdfbWVtYmVyQhQKEl9zeXN0ZW1faWRlbnRpZmllciItCgtDcmVhdGVHcm91cBINCgVncm91cBgBIAEoCRIPCgdwcmltYXJ5GAIgASgJImcKCkdyb3VwUmVhZHkSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGbWVtYmVyGAMgASgJEhkKEXN5c3RlbV9pZGVudGlmaWVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNIk0KDlN1YmplY3RpdmVEb3duEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBBIQCghldmlkZW5jZRgEIAEoCSI5CgxTdWJqZWN0aXZlVXASDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEIpEDCg1CZWdpbkZhaWxvdmVyEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABI2CgZmb3JjZWQYBiABKAsyJC5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkZvcmNlZEgAGgYKBERvd24aIQoHUGxhbm5lZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190bxoWChRBZnRlckZhaWxlZFByb21vdGlvbhogCgZGb3JjZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG9CBwoFY2F1c2UifAoJQ3V0UmVwb3J0Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGbWVtYmVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNEhAKCHBvc2l0aW9uGAYgASgGEg8KB3N0b3BwZWQYByABKAgidAoHUHJvbW90ZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIRCgljYW5kaWRhdGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SJgoEcnVsZRgFIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIlwKCFByb21vdGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEgoKc3dpdGNoX2xzbhgFIAEoBiJNCg9Qcm9tb3Rpb25GYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkiJgoGUmVzdW1lEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEIlcKD0JlZ2luUnVsZUNoYW5nZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBImCgRuZXh0GAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiOgoKQ29tbWl0UnVsZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZjaGFuZ2UYAyABKAQiKwoLRmxvb3JQYXNzZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiYQoLT3BlblNlc3Npb24SDAoEcGVlchgBIAEoCRIPCgdzZXNzaW9uGAIgASgJEg0KBXN0b3JlGAMgASgJEhAKCGZlYXR1cmVzGAQgASgNEhIKCnNlZW5faW5kZXgYBSABKAQiIAoPU2V0RmVhdHVyZUxldmVsEg0KBWxldmVsGAEgASgNIhkKCUZlbmNlTm9kZRIMCgRub2RlGAEgASgJIhsKC1VuZmVuY2VOb2RlEgwKBG5vZGUYASABKAkiJQoUQWNrbm93bGVkZ2VGYWlsb3ZlcnMSDQoFZ3JvdXAYASABKAkiQQoHTm9kZU9mZhINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEgoKAmJ5GAQgASgJIlQKElNjaGVkdWxlU3dpdGNob3ZlchINCgVncm91cBgBIAEoCRIvCgJhdBgCIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXIiPAoTU2NoZWR1bGVkU3dpdGNob3ZlchINCgVhdF9tcxgBIAEoAxIPCgJ0bxgCIAEoCUgAiAEBQgUKA190b2IGcHJvdG8z");
 
 /**
  * The data of an entry of kind `command`.
@@ -165,6 +165,36 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
      */
     value: ChangeSettings;
     case: "changeSettings";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.FenceNode fence_node = 27;
+     */
+    value: FenceNode;
+    case: "fenceNode";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.UnfenceNode unfence_node = 28;
+     */
+    value: UnfenceNode;
+    case: "unfenceNode";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.AcknowledgeFailovers acknowledge_failovers = 29;
+     */
+    value: AcknowledgeFailovers;
+    case: "acknowledgeFailovers";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.NodeOff node_off = 30;
+     */
+    value: NodeOff;
+    case: "nodeOff";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.ScheduleSwitchover schedule_switchover = 31;
+     */
+    value: ScheduleSwitchover;
+    case: "scheduleSwitchover";
   } | { case: undefined; value?: undefined };
 };
 
@@ -528,6 +558,14 @@ export type BeginFailover = Message<"pg_sentinel.v1.BeginFailover"> & {
      */
     value: BeginFailover_AfterFailedPromotion;
     case: "promotionFailed";
+  } | {
+    /**
+     * From feature level 2 on.
+     *
+     * @generated from field: pg_sentinel.v1.BeginFailover.Forced forced = 6;
+     */
+    value: BeginFailover_Forced;
+    case: "forced";
   } | { case: undefined; value?: undefined };
 };
 
@@ -586,6 +624,25 @@ export type BeginFailover_AfterFailedPromotion = Message<"pg_sentinel.v1.BeginFa
  */
 export const BeginFailover_AfterFailedPromotionSchema: GenMessage<BeginFailover_AfterFailedPromotion> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 10, 2);
+
+/**
+ * A person accepts that acknowledged writes may be lost.
+ *
+ * @generated from message pg_sentinel.v1.BeginFailover.Forced
+ */
+export type BeginFailover_Forced = Message<"pg_sentinel.v1.BeginFailover.Forced"> & {
+  /**
+   * @generated from field: optional string to = 1;
+   */
+  to?: string | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.BeginFailover.Forced.
+ * Use `create(BeginFailover_ForcedSchema)` to create a new message.
+ */
+export const BeginFailover_ForcedSchema: GenMessage<BeginFailover_Forced> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 10, 3);
 
 /**
  * @generated from message pg_sentinel.v1.CutReport
@@ -901,4 +958,143 @@ export type SetFeatureLevel = Message<"pg_sentinel.v1.SetFeatureLevel"> & {
  */
 export const SetFeatureLevelSchema: GenMessage<SetFeatureLevel> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 20);
+
+/**
+ * The node's PostgreSQL is stopped and stays so.
+ *
+ * @generated from message pg_sentinel.v1.FenceNode
+ */
+export type FenceNode = Message<"pg_sentinel.v1.FenceNode"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.FenceNode.
+ * Use `create(FenceNodeSchema)` to create a new message.
+ */
+export const FenceNodeSchema: GenMessage<FenceNode> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 21);
+
+/**
+ * @generated from message pg_sentinel.v1.UnfenceNode
+ */
+export type UnfenceNode = Message<"pg_sentinel.v1.UnfenceNode"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.UnfenceNode.
+ * Use `create(UnfenceNodeSchema)` to create a new message.
+ */
+export const UnfenceNodeSchema: GenMessage<UnfenceNode> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 22);
+
+/**
+ * A person has looked at the failovers so far: the group may fail over by itself again.
+ *
+ * @generated from message pg_sentinel.v1.AcknowledgeFailovers
+ */
+export type AcknowledgeFailovers = Message<"pg_sentinel.v1.AcknowledgeFailovers"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.AcknowledgeFailovers.
+ * Use `create(AcknowledgeFailoversSchema)` to create a new message.
+ */
+export const AcknowledgeFailoversSchema: GenMessage<AcknowledgeFailovers> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 23);
+
+/**
+ * The node's host is off, or its PostgreSQL is stopped and will not come back by itself.
+ *
+ * @generated from message pg_sentinel.v1.NodeOff
+ */
+export type NodeOff = Message<"pg_sentinel.v1.NodeOff"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: string node = 3;
+   */
+  node: string;
+
+  /**
+   * fence-command or operator.
+   *
+   * @generated from field: string by = 4;
+   */
+  by: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.NodeOff.
+ * Use `create(NodeOffSchema)` to create a new message.
+ */
+export const NodeOffSchema: GenMessage<NodeOff> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 24);
+
+/**
+ * @generated from message pg_sentinel.v1.ScheduleSwitchover
+ */
+export type ScheduleSwitchover = Message<"pg_sentinel.v1.ScheduleSwitchover"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * Absent: none any more.
+   *
+   * @generated from field: pg_sentinel.v1.ScheduledSwitchover at = 2;
+   */
+  at?: ScheduledSwitchover | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ScheduleSwitchover.
+ * Use `create(ScheduleSwitchoverSchema)` to create a new message.
+ */
+export const ScheduleSwitchoverSchema: GenMessage<ScheduleSwitchover> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 25);
+
+/**
+ * @generated from message pg_sentinel.v1.ScheduledSwitchover
+ */
+export type ScheduledSwitchover = Message<"pg_sentinel.v1.ScheduledSwitchover"> & {
+  /**
+   * Wall time in milliseconds since 1970.
+   *
+   * @generated from field: int64 at_ms = 1;
+   */
+  atMs: bigint;
+
+  /**
+   * @generated from field: optional string to = 2;
+   */
+  to?: string | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ScheduledSwitchover.
+ * Use `create(ScheduledSwitchoverSchema)` to create a new message.
+ */
+export const ScheduledSwitchoverSchema: GenMessage<ScheduledSwitchover> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 26);
 

@@ -13,7 +13,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { BeginFailover_AfterFailedPromotion, BeginFailover_Down, BeginFailover_Planned, CutReport, Envelope, GroupSettings, Membership, RegisterNode, SyncRule } from "./log_pb.ts";
+import type { BeginFailover_AfterFailedPromotion, BeginFailover_Down, BeginFailover_Forced, BeginFailover_Planned, CutReport, Envelope, GroupSettings, Membership, RegisterNode, ScheduledSwitchover, SyncRule } from "./log_pb.ts";
 import { file_pg_sentinel_v1_log } from "./log_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/snapshot.proto.
  */
 export const file_pg_sentinel_v1_snapshot: GenFile = /*@__PURE__*/
-  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEi1wIKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50In4KDFNuYXBzaG90UGVlchIMCgRwZWVyGAEgASgJEg0KBXN0b3JlGAIgASgJEg8KB3Nlc3Npb24YAyABKAkSEQoJb3BlbmVkX2F0GAQgASgEEg0KBWZsb29yGAUgASgEEgwKBGRvbmUYBiADKAQSEAoIZmVhdHVyZXMYByABKA0ieQoMU25hcHNob3ROb2RlEjIKDHJlZ2lzdHJhdGlvbhgBIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJlZ2lzdGVyTm9kZRI1Cg9zdWJqZWN0aXZlX2Rvd24YAiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdERvd24iTAoMU25hcHNob3REb3duEgwKBHBlZXIYASABKAkSDQoFZXBvY2gYAiABKAQSEAoIZXZpZGVuY2UYAyABKAkSDQoFaW5kZXgYBCABKAQizAQKDVNuYXBzaG90R3JvdXASCgoCaWQYASABKAkSDQoFZXBvY2gYAiABKAQSMQoIY3JlYXRpbmcYAyABKAsyHS5wZ19zZW50aW5lbC52MS5DcmVhdGluZ1BoYXNlSAASLwoHcnVubmluZxgEIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJ1bm5pbmdQaGFzZUgAEi8KB2ZlbmNpbmcYBSABKAsyHC5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2VIABIzCglwcm9tb3RpbmcYBiABKAsyHi5wZ19zZW50aW5lbC52MS5Qcm9tb3RpbmdQaGFzZUgAEiYKBHJ1bGUYByABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIwCgRuZXh0GAggASgLMiIucGdfc2VudGluZWwudjEuU25hcHNob3RSdWxlQ2hhbmdlEi0KBmZsb29ycxgJIAMoCzIdLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Rmxvb3ISGAoQaGlnaGVzdF90aW1lbGluZRgKIAEoDRIwCghicmFuY2hlcxgLIAMoCzIeLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90QnJhbmNoEh4KEXN5c3RlbV9pZGVudGlmaWVyGAwgASgJSAGIAQESEQoJZmFpbG92ZXJzGA0gASgEEi8KCHNldHRpbmdzGA4gASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5nc0IHCgVwaGFzZUIUChJfc3lzdGVtX2lkZW50aWZpZXIiIAoNQ3JlYXRpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJIjEKDFJ1bm5pbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNIu4CCgxGZW5jaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASOwoJcmVjb3ZlcmVkGAYgASgLMiYucGdfc2VudGluZWwudjEuRmVuY2luZ1BoYXNlLlJlY292ZXJlZEgAEioKB3JlcG9ydHMYByADKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnQaCwoJUmVjb3ZlcmVkQgcKBWNhdXNlIpUBCg5Qcm9tb3RpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNEhAKCHByZXZpb3VzGAMgASgJEi4KBGZyb20YBCABKAsyIC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFN0YW5kaW5nEhMKBmZhaWxlZBgFIAEoCUgAiAEBQgkKB19mYWlsZWQiNgoQU25hcHNob3RTdGFuZGluZxIQCgh0aW1lbGluZRgBIAEoDRIQCghwb3NpdGlvbhgCIAEoBiJMChJTbmFwc2hvdFJ1bGVDaGFuZ2USJgoEcnVsZRgBIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEg4KBmNoYW5nZRgCIAEoBCKhAQoNU25hcHNob3RGbG9vchIQCgh0aW1lbGluZRgBIAEoDRIuCgRmcm9tGAIgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxImCgRydWxlGAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSJgoEbmV4dBgEIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIkYKDlNuYXBzaG90QnJhbmNoEhAKCHRpbWVsaW5lGAEgASgNEg4KBnBhcmVudBgCIAEoDRISCgpzd2l0Y2hfbHNuGAMgASgGImwKDVNuYXBzaG90RXZlbnQSDQoFaW5kZXgYASABKAQSKgoIZW52ZWxvcGUYAiABKAsyGC5wZ19zZW50aW5lbC52MS5FbnZlbG9wZRIUCgdyZWZ1c2VkGAMgASgJSACIAQFCCgoIX3JlZnVzZWRiBnByb3RvMw", [file_pg_sentinel_v1_log]);
+  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEi1wIKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50In4KDFNuYXBzaG90UGVlchIMCgRwZWVyGAEgASgJEg0KBXN0b3JlGAIgASgJEg8KB3Nlc3Npb24YAyABKAkSEQoJb3BlbmVkX2F0GAQgASgEEg0KBWZsb29yGAUgASgEEgwKBGRvbmUYBiADKAQSEAoIZmVhdHVyZXMYByABKA0ieQoMU25hcHNob3ROb2RlEjIKDHJlZ2lzdHJhdGlvbhgBIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJlZ2lzdGVyTm9kZRI1Cg9zdWJqZWN0aXZlX2Rvd24YAiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdERvd24iTAoMU25hcHNob3REb3duEgwKBHBlZXIYASABKAkSDQoFZXBvY2gYAiABKAQSEAoIZXZpZGVuY2UYAyABKAkSDQoFaW5kZXgYBCABKAQirgUKDVNuYXBzaG90R3JvdXASCgoCaWQYASABKAkSDQoFZXBvY2gYAiABKAQSMQoIY3JlYXRpbmcYAyABKAsyHS5wZ19zZW50aW5lbC52MS5DcmVhdGluZ1BoYXNlSAASLwoHcnVubmluZxgEIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJ1bm5pbmdQaGFzZUgAEi8KB2ZlbmNpbmcYBSABKAsyHC5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2VIABIzCglwcm9tb3RpbmcYBiABKAsyHi5wZ19zZW50aW5lbC52MS5Qcm9tb3RpbmdQaGFzZUgAEiYKBHJ1bGUYByABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIwCgRuZXh0GAggASgLMiIucGdfc2VudGluZWwudjEuU25hcHNob3RSdWxlQ2hhbmdlEi0KBmZsb29ycxgJIAMoCzIdLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Rmxvb3ISGAoQaGlnaGVzdF90aW1lbGluZRgKIAEoDRIwCghicmFuY2hlcxgLIAMoCzIeLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90QnJhbmNoEh4KEXN5c3RlbV9pZGVudGlmaWVyGAwgASgJSAGIAQESEQoJZmFpbG92ZXJzGA0gASgEEi8KCHNldHRpbmdzGA4gASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncxIOCgZmZW5jZWQYDyADKAkSGAoQcmVjZW50X2ZhaWxvdmVycxgQIAMoAxI2CglzY2hlZHVsZWQYESABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyQgcKBXBoYXNlQhQKEl9zeXN0ZW1faWRlbnRpZmllciIgCg1DcmVhdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkiMQoMUnVubmluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0i2QMKDEZlbmNpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABI7CglyZWNvdmVyZWQYBiABKAsyJi5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2UuUmVjb3ZlcmVkSAASNgoGZm9yY2VkGAggASgLMiQucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Gb3JjZWRIABIqCgdyZXBvcnRzGAcgAygLMhkucGdfc2VudGluZWwudjEuQ3V0UmVwb3J0EgsKA29mZhgJIAMoCRIWCglyZWluc3RhdGUYCiABKAlIAYgBARoLCglSZWNvdmVyZWRCBwoFY2F1c2VCDAoKX3JlaW5zdGF0ZSKmAQoOUHJvbW90aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIQCghwcmV2aW91cxgDIAEoCRIuCgRmcm9tGAQgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxITCgZmYWlsZWQYBSABKAlIAIgBARIPCgdwbGFubmVkGAYgASgIQgkKB19mYWlsZWQiNgoQU25hcHNob3RTdGFuZGluZxIQCgh0aW1lbGluZRgBIAEoDRIQCghwb3NpdGlvbhgCIAEoBiJMChJTbmFwc2hvdFJ1bGVDaGFuZ2USJgoEcnVsZRgBIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEg4KBmNoYW5nZRgCIAEoBCKhAQoNU25hcHNob3RGbG9vchIQCgh0aW1lbGluZRgBIAEoDRIuCgRmcm9tGAIgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxImCgRydWxlGAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSJgoEbmV4dBgEIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIkYKDlNuYXBzaG90QnJhbmNoEhAKCHRpbWVsaW5lGAEgASgNEg4KBnBhcmVudBgCIAEoDRISCgpzd2l0Y2hfbHNuGAMgASgGImwKDVNuYXBzaG90RXZlbnQSDQoFaW5kZXgYASABKAQSKgoIZW52ZWxvcGUYAiABKAsyGC5wZ19zZW50aW5lbC52MS5FbnZlbG9wZRIUCgdyZWZ1c2VkGAMgASgJSACIAQFCCgoIX3JlZnVzZWRiBnByb3RvMw", [file_pg_sentinel_v1_log]);
 
 /**
  * @generated from message pg_sentinel.v1.StateSnapshot
@@ -269,6 +269,25 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
    * @generated from field: pg_sentinel.v1.GroupSettings settings = 14;
    */
   settings?: GroupSettings | undefined;
+
+  /**
+   * From feature level 2 on. In the order of their names.
+   *
+   * @generated from field: repeated string fenced = 15;
+   */
+  fenced: string[];
+
+  /**
+   * Wall times in milliseconds since 1970, oldest first.
+   *
+   * @generated from field: repeated int64 recent_failovers = 16;
+   */
+  recentFailovers: bigint[];
+
+  /**
+   * @generated from field: pg_sentinel.v1.ScheduledSwitchover scheduled = 17;
+   */
+  scheduled?: ScheduledSwitchover | undefined;
 };
 
 /**
@@ -360,6 +379,12 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
      */
     value: FencingPhase_Recovered;
     case: "recovered";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.BeginFailover.Forced forced = 8;
+     */
+    value: BeginFailover_Forced;
+    case: "forced";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -368,6 +393,20 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
    * @generated from field: repeated pg_sentinel.v1.CutReport reports = 7;
    */
   reports: CutReport[];
+
+  /**
+   * From feature level 2 on: nodes that are known to be off at this epoch, in the order of their names.
+   *
+   * @generated from field: repeated string off = 9;
+   */
+  off: string[];
+
+  /**
+   * From feature level 2 on: the primary of a switchover whose target failed.
+   *
+   * @generated from field: optional string reinstate = 10;
+   */
+  reinstate?: string | undefined;
 };
 
 /**
@@ -418,6 +457,13 @@ export type PromotingPhase = Message<"pg_sentinel.v1.PromotingPhase"> & {
    * @generated from field: optional string failed = 5;
    */
   failed?: string | undefined;
+
+  /**
+   * From feature level 2 on: of a switchover on purpose.
+   *
+   * @generated from field: bool planned = 6;
+   */
+  planned: boolean;
 };
 
 /**

@@ -1,0 +1,68 @@
+// What people do to a group in a life of the protocol's model: change its settings, fence nodes, fail over on their own word, and say
+// truly that a node is off. Never used outside tests.
+import { DEFAULT_GROUP_SETTINGS } from '../../cluster/apply-settings.ts';
+import type { Command, Durability, GroupSettings } from '../../cluster/commands.ts';
+import type { GroupState } from '../../cluster/state.ts';
+import type { NodeModel } from './postgres-model.ts';
+import type { Random } from './random.ts';
+
+/** A failover of the model takes about so long: a shorter lease would always have run out. */
+const LEASE_MS = 20_000;
+
+function settingsOf(durability: Durability, acks: number, maxLagBytes: number): GroupSettings {
+  return {
+    ...DEFAULT_GROUP_SETTINGS,
+    durability,
+    acks,
+    leaseMs: LEASE_MS,
+    maxLagBytes,
+    maxFailovers: 1000,
+  };
+}
+
+/** Any of them, now and then. */
+export function request(random: Random, group: GroupState, nodes: readonly NodeModel[]): Command | undefined {
+  const node = random.pick(nodes).name;
+  const base = { group: group.id, epoch: group.epoch };
+  switch (random.between(0, 9)) {
+    case 0:
+    case 1: {
+      const durability = random.pick(['quorum', 'quorum', 'strict', 'async'] as const);
+      const settings = settingsOf(durability, random.between(1, 2), random.pick([0, 3, 1000]));
+      return { kind: 'change-settings', group: group.id, settings };
+    }
+    case 2:
+      return { kind: 'fence-node', node };
+    case 3:
+    case 4:
+      return { kind: 'unfence-node', node };
+    case 5:
+      if (!random.chance(0.3)) return undefined;
+      return {
+        kind: 'begin-failover',
+        ...base,
+        cause: { kind: 'forced', to: random.chance(0.5) ? node : undefined },
+      };
+    default: {
+      const primary = nodes.find(({ name }) => name === group.phase.primary);
+      if (primary === undefined || primary.isUp || primary.agent.isAlive) return undefined;
+      return { kind: 'node-off', ...base, node: primary.name, by: 'operator' };
+    }
+  }
+}
+
+/** What leaves the group such that it has to become whole again. */
+export function* settled(random: Random, group: GroupState): Iterable<Command> {
+  for (const node of group.fenced) yield { kind: 'unfence-node', node };
+  const settings = settingsOf(random.pick(['quorum', 'strict']), random.between(1, 2), 1000);
+  yield { kind: 'change-settings', group: group.id, settings };
+}
+
+/** From here on what was acknowledged before is no longer promised: a lease has begun, or a person has accepted a loss. */
+export function mayLose(before: GroupState, after: GroupState): boolean {
+  const isForced = before.phase.kind === 'fencing' && before.phase.cause.kind === 'forced';
+  return (
+    (after.rule.leased === true && before.rule.leased !== true) ||
+    (isForced && after.phase.kind === 'promoting')
+  );
+}
