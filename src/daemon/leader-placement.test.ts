@@ -32,6 +32,7 @@ describe('the leader on the host of a primary', () => {
           lastIndex: logIndex(20),
           snapshotIndex: logIndex(0),
           membership: MEMBERSHIP,
+          membershipIndex: logIndex(0),
           committed: { membership: MEMBERSHIP, index: logIndex(0) },
           pending: [],
           isDiskStalled: false,
