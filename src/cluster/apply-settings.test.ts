@@ -40,3 +40,18 @@ describe('are refused with the name and the limits:', () => {
 test('of a group that does not exist are refused', () => {
   expect(upgraded().commit({ ...change({}), group: groupId('other') })).toMatch(/there is no group other/);
 });
+
+test('a lease does not become shorter while the primary may hold one of the present length', () => {
+  const log = upgraded();
+  log.must(change({ durability: 'async' }));
+  const group = { ...log.group, rule: { members: [], acks: 0, leased: true as const } };
+  const leased = newLog({ ...log.state, groups: new Map([[GROUP, group]]) });
+  expect(leased.commit(change({ durability: 'async', leaseMs: 4999 }))).toMatch(
+    /lease cannot become shorter than 5000 ms .* set the durability to quorum first/,
+  );
+  leased.must(
+    change({ durability: 'async', leaseMs: 6000 }),
+    change({ durability: 'quorum', leaseMs: 6000 }),
+  );
+  expect(leased.commit(change({ leaseMs: 4000 }))).toMatch(/cannot become shorter than 6000/);
+});

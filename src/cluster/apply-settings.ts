@@ -3,6 +3,7 @@
 import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
 import type { GroupSettings } from './commands.ts';
 import { SETTINGS_FEATURE_LEVEL } from './features.ts';
+import { isLeased } from './quorum.ts';
 import type { ClusterState } from './state.ts';
 
 /** Of a new group, and of one that was created before groups had settings. */
@@ -33,6 +34,12 @@ export function applyChangeSettings(state: ClusterState, command: CommandOf<'cha
     return refuse('not every peer understands settings yet: upgrade all of them first');
   const problem = settingsProblem(command.settings);
   if (problem !== undefined) return refuse(problem);
+  if (isLeased(group) && command.settings.leaseMs < group.settings.leaseMs) {
+    // The primary may hold a lease of the present length, and a promotion would no longer wait for its end.
+    return refuse(
+      `lease cannot become shorter than ${group.settings.leaseMs} ms while the primary goes by a lease: set the durability to quorum first`,
+    );
+  }
   return withGroup(state, { ...group, settings: command.settings });
 }
 
