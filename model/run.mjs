@@ -19,10 +19,10 @@ export const SMALL = {
   'a change of the rule': { EPOCHS: 3, WRITES: 1, CHANGES: 1 },
 };
 export const DEEP = {
-  'four epochs, two writes': { EPOCHS: 4, WRITES: 2, CHANGES: 0 },
-  'three epochs, two writes, two changes of the rule': { EPOCHS: 3, WRITES: 2, CHANGES: 2 },
-  'four epochs and a change of the rule': { EPOCHS: 4, WRITES: 1, CHANGES: 1 },
   'four nodes, two acknowledgements': { NODES: 4, ACKS_WANTED: 2, EPOCHS: 3, WRITES: 1, CHANGES: 0 },
+  'three epochs, two writes, a change of the rule': { EPOCHS: 3, WRITES: 2, CHANGES: 1 },
+  'four epochs, two writes': { EPOCHS: 4, WRITES: 2, CHANGES: 0 },
+  'four epochs and a change of the rule': { EPOCHS: 4, WRITES: 1, CHANGES: 1 },
 };
 
 /** Protections that can be left out, and bounds within which that shows: none wider than those of a small configuration. */
