@@ -130,7 +130,12 @@ hidden byte called[NODES];
 
 /* What the search has to come by, or it would prove nothing. */
 #define GOALS 12
+#define LINES 1500
 #define reached(goal) assert(goal != GOAL); c_code { note(goal); }
+
+/* What each run has to come by too: spin does not say which statements of a d_step are never reached. END ends every event. */
+#define HERE c_code { passed(__LINE__); }
+#define END c_code { passed(__LINE__); arrange(); }
 
 #include "symmetry.pml"
 
@@ -151,6 +156,7 @@ inline acknowledge(p, upTo)
     assert(LAST(p) >= newest || (upTo <= openedLength && PREFIX(wal[p], upTo) == PREFIX(opened, upTo)));
     acknowledged = PREFIX(wal[p], upTo);
     acknowledgedLength = upTo;
+    HERE;
     if
     :: LAST(p) == EPOCHS -> reached(1)
     :: else
@@ -177,7 +183,7 @@ inline release(p)
           count = count + (HAS_PRIORITY(p, k) && FLUSHED(p, k) >= FLUSHED(p, j))
         }
         if
-        :: count >= ACKS(SENDER(p, i) & 127) -> best = FLUSHED(p, j)
+        :: count >= ACKS(SENDER(p, i) & 127) -> best = FLUSHED(p, j); HERE
         :: else
         fi
       :: else
@@ -306,6 +312,7 @@ inline settle(p)
     if
     :: count >= ACKS(rule) ->
       clearFloors();
+      HERE;
       printf("@ log: enough members hold the switch point of node<%d>\n", called[p])
     :: else
     fi
@@ -336,6 +343,7 @@ inline settle(p)
       :: count >= ACKS(next) ->
         isConfirmed = true;
         verified = 0;
+        HERE;
         printf("@ node<%d> sees that the next members hold what was acknowledged, and says so to the log\n", called[p])
       :: else
       fi
@@ -388,7 +396,7 @@ inline endWalStreams(standby)
     SENDER(me, node) = 128 + names[me]; \
     printf("@ node<%d>: its walsender for node<%d> takes names<%d>\n", called[me], called[node], NAMED(names[me])); \
     settle(me); \
-    c_code { arrange(); } \
+    END \
   }
 
 #ifdef NO_FENCE
@@ -407,7 +415,7 @@ inline endWalStreams(standby)
     printf("@ node<%d> follows node<%d> by the log of epoch<%d>\n", called[me], called[leader[at] - 1], at); \
     obey(me, at); \
     settle(leader[at] - 1); \
-    c_code { arrange(); } \
+    END \
   }
 
 #define COUNTS(node) (HAS(rule, node) || (next != NONE && HAS(next, node)))
@@ -429,7 +437,7 @@ proctype Node(byte me)
     :: LAST(me) < newest -> reached(10)
     :: else
     fi;
-    c_code { arrange(); }
+    END
   }
   WALSENDER_TAKES_NAMES(0)
   WALSENDER_TAKES_NAMES(1)
@@ -442,7 +450,7 @@ proctype Node(byte me)
     isPrimary[me] && isUnwaited[me] && names[me] != ALONE ->
     isUnwaited[me] = false;
     printf("@ node<%d>: its checkpointer takes names<%d>\n", called[me], NAMED(names[me]));
-    c_code { arrange(); }
+    END
   }
 #endif
   /* It crashes, or its agent stops it because it obeys a higher epoch. */
@@ -450,7 +458,7 @@ proctype Node(byte me)
     isPrimary[me] ->
     stopPrimary(me);
     printf("@ node<%d> is a primary no longer: it crashed, or was stopped\n", called[me]);
-    c_code { arrange(); }
+    END
   }
 
   /* PostgreSQL as a standby. */
@@ -459,7 +467,7 @@ proctype Node(byte me)
     append(me, RECORD(source[me] - 1, length[me]));
     printf("@ node<%d> flushes wal<%d,%d> from node<%d>\n", called[me], wal[me], length[me], called[source[me] - 1]);
     settle(source[me] - 1);
-    c_code { arrange(); }
+    END
   }
 
   /* The agent of a standby. */
@@ -470,7 +478,7 @@ proctype Node(byte me)
     report[me] = length[me];
     printf("@ node<%d> obeys epoch<%d>: it ends its WAL streams and reports wal<%d,%d>\n", called[me], epoch, wal[me], length[me]);
     obey(me, epoch);
-    c_code { arrange(); }
+    END
   }
 #ifdef NO_FENCE
   FOLLOW(1)
@@ -490,6 +498,7 @@ proctype Node(byte me)
     phase != promoting && primary != me && !isPrimary[me] && !COUNTS(me) && isPrimary[primary] && LAST(primary) == timeline &&
     (phase == running && fence[me] <= epoch || fence[me] < epoch) && !LIES_ON_HISTORY(me, primary) &&
     (!HAS_FLOOR || rule == ALONE) ->
+    ordered[me] = NONE;
     disconnect(me);
     wal[me] = wal[primary];
     length[me] = length[primary];
@@ -510,6 +519,7 @@ proctype Node(byte me)
       if
       :: floorPosition[i] && HAS(BOTH(floorRule[i], floorNext[i]), me) ->
         floorGone[i] = floorGone[i] + 1;
+        HERE;
         floorRule[i] = floorRule[i] & ~BIT(me);
         if
         :: floorNext[i] != NONE -> floorNext[i] = floorNext[i] & ~BIT(me)
@@ -525,7 +535,7 @@ proctype Node(byte me)
     fi;
     reached(3);
     settle(primary);
-    c_code { arrange(); }
+    END
   }
   /* The candidate, perhaps late. */
   :: d_step {
@@ -549,11 +559,12 @@ proctype Node(byte me)
     :: fence[me] < epoch -> reached(4)
     :: phase == promoting && fence[me] == epoch ->
       phase = running;
-      isOpen = true
+      isOpen = true;
+      HERE
     :: else
     fi;
     settle(me);
-    c_code { arrange(); }
+    END
   }
 
   /* The agent of a primary. */
@@ -567,7 +578,7 @@ proctype Node(byte me)
     printf("@ node<%d> is started in place, for the log says that it is the primary, with names<%d>\n", called[me], NAMED(names[me]));
     obey(me, epoch);
     settle(me);
-    c_code { arrange(); }
+    END
   }
   :: d_step {
     isPrimary[me] && ordered[me] != NONE ->
@@ -578,7 +589,7 @@ proctype Node(byte me)
     :: else
     fi;
     settle(me);
-    c_code { arrange(); }
+    END
   }
   od
 }
@@ -624,11 +635,11 @@ inline judge(candidate)
     :: j > 1 && floorPosition[j] ->
       if
       :: TIMELINE(LAST(candidate)) >= TIMELINE(j) ||
-         TIMELINE(LAST(candidate)) == TIMELINE(floorFrom[j]) && report[candidate] >= floorPosition[j] -> break
+         TIMELINE(LAST(candidate)) == TIMELINE(floorFrom[j]) && report[candidate] >= floorPosition[j] -> HERE; break
       :: else ->
         if
-        :: SUFFICE(floorRule[j], floorNext[j], floorGone[j], cut) -> EARLIER_FLOOR
-        :: else -> isAllowed = false; break
+        :: SUFFICE(floorRule[j], floorNext[j], floorGone[j], cut) -> EARLIER_FLOOR; HERE
+        :: else -> isAllowed = false; HERE; break
         fi
       fi
     :: j > 1 && !floorPosition[j] -> j--
@@ -636,7 +647,8 @@ inline judge(candidate)
     od
   :: else ->
     isAllowed = report[primary] && (candidate == primary ||
-      TIMELINE(LAST(candidate)) == TIMELINE(LAST(primary)) && report[candidate] >= report[primary])
+      TIMELINE(LAST(candidate)) == TIMELINE(LAST(primary)) && report[candidate] >= report[primary]);
+    HERE
   fi
 }
 
@@ -662,7 +674,7 @@ inline firstRule(candidate)
     :: isAllowed -> promote(candidate) \
     :: else \
     fi; \
-    c_code { arrange(); } \
+    END \
   }
 
 inline promote(candidate)
@@ -723,7 +735,7 @@ inline promote(candidate)
     :: else \
     fi; \
     printf("@ log: the sync rule is to become rule<%d>\n", NAMED(wanted)); \
-    c_code { arrange(); } \
+    END \
   }
 
 proctype Log()
@@ -736,7 +748,7 @@ proctype Log()
     isConfirmed = false;
     verified = 0;
     printf("@ log: failover from node<%d> begins, epoch<%d>\n", called[primary], epoch);
-    c_code { arrange(); }
+    END
   }
   PROMOTE(0)
   PROMOTE(1)
@@ -754,7 +766,7 @@ proctype Log()
     printf("@ log: a false alarm: node<%d> stays the primary\n", called[primary]);
     settle(primary);
     reached(11);
-    c_code { arrange(); }
+    END
   }
 #if CHANGES
   CHANGE_RULE(0)
@@ -785,10 +797,10 @@ proctype Log()
     isConfirmed = false;
     printf("@ log: the sync rule is rule<%d>\n", NAMED(rule));
     if
-    :: rule != ALONE -> clearFloors()
+    :: rule != ALONE -> clearFloors(); HERE
     :: else
     fi;
-    c_code { arrange(); }
+    END
   }
 #endif
   od

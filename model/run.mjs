@@ -6,7 +6,7 @@
 // Ends with 1 where an invariant does not hold, 2 where spin or a C compiler is missing.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,10 +19,10 @@ export const SMALL = {
   'a change of the rule': { EPOCHS: 3, WRITES: 1, CHANGES: 1 },
 };
 export const DEEP = {
-  'four epochs, two writes': { EPOCHS: 4, WRITES: 2, CHANGES: 0 },
-  'three epochs, two writes, two changes of the rule': { EPOCHS: 3, WRITES: 2, CHANGES: 2 },
-  'four epochs and a change of the rule': { EPOCHS: 4, WRITES: 1, CHANGES: 1 },
   'four nodes, two acknowledgements': { NODES: 4, ACKS_WANTED: 2, EPOCHS: 3, WRITES: 1, CHANGES: 0 },
+  'three epochs, two writes, a change of the rule': { EPOCHS: 3, WRITES: 2, CHANGES: 1 },
+  'four epochs, two writes': { EPOCHS: 4, WRITES: 2, CHANGES: 0 },
+  'four epochs and a change of the rule': { EPOCHS: 4, WRITES: 1, CHANGES: 1 },
 };
 
 /** Protections that can be left out, and bounds within which that shows: none wider than those of a small configuration. */
@@ -91,7 +91,7 @@ export async function search(definitions, { depthMax = 10_000 } = {}) {
     // Every state is kept whole. -E: a state in which nothing more can happen loses nothing.
     await mustRun('gcc', ['-O1', '-w', '-DSAFETY', ...flags, '-o', 'pan', 'pan.c'], folder);
     const { output } = await run('./pan', ['-E', `-m${depthMax}`, '-w24'], folder);
-    const result = readOutput(output);
+    const result = readOutput(output, markedLines(await readFile(join(folder, 'pan.m'), 'utf8')));
     if (result.violation === undefined) return { ...result, trail: [] };
     const replay = await run('./pan', ['-r', '-E', `-m${depthMax}`], folder);
     return { ...result, trail: sentences(replay.output) };
@@ -100,24 +100,28 @@ export async function search(definitions, { depthMax = 10_000 } = {}) {
   }
 }
 
-/** What pan printed. @param {string} output */
-function readOutput(output) {
+/** The lines of failover.pml that the search is to pass, from the code that spin made of it. @param {string} code */
+function markedLines(code) {
+  return [...new Set([...code.matchAll(/passed\((\d+)\)/g)].map((match) => Number(match[1])))];
+}
+
+/** What pan printed. @param {string} output @param {readonly number[]} marked */
+function readOutput(output, marked) {
   const number = (/** @type {RegExp} */ pattern) => Number(pattern.exec(output)?.[1] ?? NaN);
   const violated = /assertion violated (.*) \(at depth/.exec(output)?.[1];
   const goals = [...output.matchAll(/^goal (\d+): (\d+)$/gm)].map((match) => [
     Number(match[1]),
     Number(match[2]),
   ]);
+  const passed = new Set([...output.matchAll(/^line (\d+): \d+$/gm)].map((match) => Number(match[1])));
   const result = {
     stateCount: number(/^\s*(\d+) states, stored/m),
     depth: number(/depth reached (\d+)/),
     errorCount: number(/errors: (\d+)/),
     /** False where pan gave up: out of memory, or too deep for its stack. */
     isComplete: !/Search not completed|max search depth too small|out of memory|aborting/.test(output),
-    /** Transitions that were never taken. The processes have no end, so that theirs does not count. */
-    unreached: [...output.matchAll(/^\t(failover\.pml:\d+, state \d+, .*)$/gm)]
-      .map((match) => match[1] ?? '')
-      .filter((line) => !line.endsWith('"-end-"')),
+    /** Marked lines that were never passed: steps that cannot happen, or branches of them. */
+    unreached: marked.filter((line) => !passed.has(line)),
     /** How often each goal was come by. */
     goals: /** @type {Record<string, number>} */ (Object.fromEntries(goals)),
     violation: violated === undefined ? undefined : meaning(violated),
@@ -178,7 +182,7 @@ async function tell(name, definitions) {
   console.log(
     `${name} (${bounds}): ${result.stateCount} states, depth ${result.depth}, ${result.isComplete ? 'complete' : 'not complete'}, ${seconds} s`,
   );
-  for (const line of result.unreached) console.log(`  unreached: ${line}`);
+  for (const line of result.unreached) console.log(`  not reached within these bounds: failover.pml:${line}`);
   if (result.violation === undefined) {
     const missed = Object.entries(result.goals).filter(([, count]) => count === 0);
     for (const [goal] of missed)

@@ -89,20 +89,34 @@ c_code {
         if (isBehind(i, i + 1)) swapNodes(i, i + 1);
   }
 
-  /* How often each goal was reached; said at the end of the search. */
+  /* How often each goal and each marked line was come by; said at the end of the search. */
   static unsigned long goals[GOALS + 1];
+  static unsigned long lines[LINES];
+  static int isAsked = 0;
 
-  static void sayGoals(void)
+  static void sayCounts(void)
   {
     int i;
     for (i = 1; i <= GOALS; i++) printf("goal %d: %lu\n", i, goals[i]);
+    for (i = 1; i < LINES; i++)
+      if (lines[i]) printf("line %d: %lu\n", i, lines[i]);
+  }
+
+  static void ask(void)
+  {
+    if (!isAsked) atexit(sayCounts);
+    isAsked = 1;
   }
 
   static void note(int goal)
   {
-    static int isAsked = 0;
-    if (!isAsked) atexit(sayGoals);
-    isAsked = 1;
+    ask();
     goals[goal]++;
+  }
+
+  static void passed(int line)
+  {
+    ask();
+    lines[line]++;
   }
 }
