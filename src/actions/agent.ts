@@ -180,6 +180,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       await work();
       done.add(key);
     },
+    wasDone: (key) => (instance.postmaster()?.pid ?? 0) === doneFor && done.has(key),
     log: options.log,
   };
 
@@ -267,9 +268,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
-    await tamper.atRest();
-    await carryOut(context, present, signal);
-    await tamper.whileRunning(present, signal);
+    await tamper.around(present, signal, () => carryOut(context, present, signal));
   };
 
   /** Whether what runs here, if anything, is certainly none and is not to become one. */

@@ -108,6 +108,8 @@ export interface AgentContext {
   localMember(): MemberId | undefined;
   /** Runs `work` once for each start of PostgreSQL and `key`; again only if it failed. */
   once(key: string, work: () => Promise<void>): Promise<void>;
+  /** Whether {@link once} has done it for the PostgreSQL that runs now. */
+  wasDone(key: string): boolean;
   log(level: 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 

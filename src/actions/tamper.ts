@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import pg from 'pg';
 import type { Duty } from '../failover/duties.ts';
 import { fsyncTree } from '../postgres/durable-files.ts';
-import { renderHba } from '../postgres/hba.ts';
+import { renderHba, writeHba } from '../postgres/hba.ts';
 import { reloadPostgres, STARTED_BY_US } from '../postgres/lifecycle.ts';
 import {
   changeSettings,
@@ -20,28 +20,38 @@ import {
 } from '../postgres/settings.ts';
 import { type AgentContext, query } from './context.ts';
 import { hbaOptions, settingsOf } from './instance.ts';
+import { type WatchedDuty, clientsDue, standbysDue, wrongSettings } from './tamper-settings.ts';
 
 export interface TamperWatch {
-  /** Before a pass: while PostgreSQL is stopped, takes overrides away that its next start would read. */
-  atRest(): Promise<void>;
-  /** After a pass that ended well: looks where something has changed, and every ten seconds. Never throws but the signal's reason. */
-  whileRunning(duty: Duty, signal: AbortSignal): Promise<void>;
+  /**
+   * Carries out a pass and throws what that throws. Before it, while PostgreSQL is stopped, takes overrides away that its next start
+   * would read. After it looks where something has changed, and every ten seconds: also when the pass failed, for what somebody has
+   * changed may be why. A database that is not the group's is left alone.
+   */
+  around(
+    duty: Exclude<Duty, { kind: 'none' }>,
+    signal: AbortSignal,
+    pass: () => Promise<void>,
+  ): Promise<void>;
   /** Why this node is no member to count on now: it does not keep what it acknowledges. */
   refusal(): string | undefined;
 }
 
 const LOOK_EVERY_MS = 1000;
 const LOOK_LATEST_MS = 10_000;
-/** These change with the duty, which writes and compares them itself. */
-const BY_DUTY = ['synchronous_standby_names', 'primary_conninfo', 'primary_slot_name'];
 /** Off, they make a member lose what it has acknowledged. */
 const KEEPS_DATA = ['fsync', 'full_page_writes'];
 
 export function createTamperWatch(context: AgentContext): TamperWatch {
   const { instance } = context;
   const { dataDirectory } = instance.options;
-  const expected = ourSettings(settingsOf(instance.options, { kind: 'nobody' }));
-  const ours = [...Object.keys(expected), ...FORBIDDEN];
+  const settings = ourSettings(settingsOf(instance.options, { kind: 'nobody' }));
+  const ours = [...Object.keys(settings), ...FORBIDDEN];
+  const parameters = Object.entries(instance.options.parameters);
+  const expected = {
+    ...Object.fromEntries(parameters.map(([name, value]) => [name.toLowerCase(), value])),
+    ...settings,
+  };
   let lookedAtMs = -Infinity;
   let lookedFullyAtMs = -Infinity;
   let seen = '';
@@ -49,15 +59,27 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
   let refusal: string | undefined;
   let hasUnflushed = false;
   let optOuts = '';
+  let failure: string | undefined;
 
-  const look = async (duty: Duty, signal: AbortSignal): Promise<void> => {
+  const isOfGroup = async (duty: Duty): Promise<boolean> => {
+    const data = await context.dataDirectory().catch(() => undefined);
+    if (data?.kind !== 'ready') return false;
+    const systemIdentifier = context.group()?.systemIdentifier;
+    if (systemIdentifier === undefined) return duty.kind === 'create' || data.member !== undefined;
+    return data.control.systemIdentifier === systemIdentifier;
+  };
+
+  const look = async (duty: WatchedDuty, signal: AbortSignal): Promise<void> => {
     const found = await readFound(context, ours, signal);
     const foreign = foreignStart(found, await realpath(dataDirectory));
     if (foreign !== undefined) {
       context.announce(
         `PostgreSQL was started with ${foreign}, which overrides our settings; starting it again`,
       );
-      if (!(await context.confirms(duty.kind, duty as Exclude<Duty, { kind: 'none' }>))) return;
+      // A primary that does not enforce its rule acknowledges what may be lost: no majority is needed to stop that.
+      const isWeakened =
+        duty.kind === 'primary' && !standbysDue(context, duty).includes(settingOf(found, RULE_SETTING));
+      if (!isWeakened && !(await context.confirms(duty.kind, duty))) return;
       await instance.stop({ fastMs: STOP_FAST_MS, signal });
       return;
     }
@@ -68,7 +90,7 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
       refusal = 'refused as a member: its PostgreSQL runs with fsync or full_page_writes off';
       context.announce(refusal);
     }
-    const repaired = await repair(context, { found, expected, ours, signal });
+    const repaired = await repair(context, { duty, found, expected, ours, signal });
     if (repaired.length > 0) {
       reloadPostgres(dataDirectory);
       context.announce(`put right, somebody had changed them: ${repaired.join(', ')}`);
@@ -91,47 +113,60 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
     optOuts = present;
   };
 
+  const atRest = async (duty: Duty): Promise<void> => {
+    if (instance.postmaster() !== undefined) return;
+    refusal = undefined;
+    const overrides = await overriddenSettings({ dataDirectory, ours });
+    if (overrides.size === 0 || !(await isOfGroup(duty))) return;
+    await removeOverrides({ dataDirectory, keys: overrides.keys(), owner: instance.options.user.owner });
+    context.announce(`taken out of postgresql.auto.conf, they are ours: ${[...overrides.keys()].join(', ')}`);
+  };
+
+  /** Never throws but the signal's reason. */
+  const whileRunning = async (duty: Duty, signal: AbortSignal): Promise<void> => {
+    const postmaster = instance.postmaster();
+    if (postmaster === undefined || (duty.kind !== 'primary' && duty.kind !== 'follow')) return;
+    const nowMs = performance.now();
+    if (nowMs - lookedAtMs < LOOK_EVERY_MS) return;
+    lookedAtMs = nowMs;
+    try {
+      if (!(await isOfGroup(duty))) return;
+      if (postmaster.pid !== knownPid) {
+        if (!isStartedByUs(postmaster.pid)) context.announce('PostgreSQL was started by somebody else');
+        knownPid = postmaster.pid;
+        seen = '';
+      }
+      const present = await fingerprint(dataDirectory);
+      if (present === seen && nowMs - lookedFullyAtMs < LOOK_LATEST_MS) return;
+      seen = present;
+      lookedFullyAtMs = nowMs;
+      await look(duty, signal);
+      if (duty.kind === 'primary') await announceOptOuts(signal);
+      failure = undefined;
+    } catch (error) {
+      signal.throwIfAborted();
+      seen = '';
+      const { message } = error as Error;
+      if (message !== failure)
+        context.log('warn', 'cannot tell whether our settings are in force', { error: message });
+      failure = message;
+    }
+  };
+
   return {
     refusal: () => refusal,
-    async atRest() {
-      if (instance.postmaster() !== undefined) return;
-      refusal = undefined;
-      const overrides = await overriddenSettings({ dataDirectory, ours });
-      if (overrides.size === 0) return;
-      await removeOverrides({ dataDirectory, keys: overrides.keys(), owner: instance.options.user.owner });
-      context.announce(
-        `taken out of postgresql.auto.conf, they are ours: ${[...overrides.keys()].join(', ')}`,
-      );
-    },
-    async whileRunning(duty, signal) {
-      const postmaster = instance.postmaster();
-      if (postmaster === undefined || (duty.kind !== 'primary' && duty.kind !== 'follow')) return;
-      const nowMs = performance.now();
-      if (nowMs - lookedAtMs < LOOK_EVERY_MS) return;
-      lookedAtMs = nowMs;
+    async around(duty, signal, pass) {
+      await atRest(duty);
       try {
-        if (postmaster.pid !== knownPid) {
-          if (!isStartedByUs(postmaster.pid)) context.announce('PostgreSQL was started by somebody else');
-          knownPid = postmaster.pid;
-          seen = '';
-        }
-        const present = await fingerprint(dataDirectory);
-        if (present === seen && nowMs - lookedFullyAtMs < LOOK_LATEST_MS) return;
-        seen = present;
-        lookedFullyAtMs = nowMs;
-        await look(duty, signal);
-        if (duty.kind === 'primary') await announceOptOuts(signal);
-      } catch (error) {
-        signal.throwIfAborted();
-        seen = '';
-        context.log('warn', 'cannot tell whether our settings are in force', {
-          error: (error as Error).message,
-        });
+        await pass();
+      } finally {
+        if (!signal.aborted) await whileRunning(duty, signal);
       }
     },
   };
 }
 
+const RULE_SETTING = 'synchronous_standby_names';
 const STOP_FAST_MS = 2000;
 
 const OPT_OUTS = `
@@ -143,8 +178,6 @@ interface Found {
   readonly settings: readonly { readonly name: string; readonly setting: string; readonly source: string }[];
   /** The file whose word counts at the next reload, by setting. */
   readonly files: ReadonlyMap<string, string>;
-  readonly configFile: string;
-  readonly hbaFile: string;
 }
 
 async function readFound(
@@ -163,18 +196,16 @@ async function readFound(
     [ours],
     query(context, signal),
   );
-  const valueOf = (name: string): string => settings.find((each) => each.name === name)?.setting ?? '';
-  return {
-    settings,
-    files: new Map(files.map(({ name, file }) => [name, file])),
-    configFile: valueOf('config_file'),
-    hbaFile: valueOf('hba_file'),
-  };
+  return { settings, files: new Map(files.map(({ name, file }) => [name, file])) };
 }
+
+const settingOf = (found: Found, name: string): string =>
+  found.settings.find((each) => each.name === name)?.setting ?? '';
 
 /** What only another start can put right. */
 function foreignStart(found: Found, realDirectory: string): string | undefined {
-  const { configFile, hbaFile } = found;
+  const configFile = settingOf(found, 'config_file');
+  const hbaFile = settingOf(found, 'hba_file');
   const isOurs = (path: string, name: string): boolean => path.endsWith(`/${name}`);
   if (!isOurs(configFile, 'postgresql.conf') || !isWithin(configFile, realDirectory))
     return `config_file ${configFile}`;
@@ -199,6 +230,7 @@ function isWithin(path: string, realDirectory: string): boolean {
 async function repair(
   context: AgentContext,
   options: {
+    readonly duty: WatchedDuty;
     readonly found: Found;
     readonly expected: Readonly<Record<string, string>>;
     readonly ours: readonly string[];
@@ -213,13 +245,15 @@ async function repair(
     await resetSystem(context, name, options.signal);
     repaired.push(`${name} = '${value}' (ALTER SYSTEM)`);
   }
-  const present = await readSettings(dataDirectory);
-  const wrong = Object.entries(options.expected).filter(
-    ([name, value]) => !BY_DUTY.includes(name) && present.get(name) !== value,
-  );
-  if (wrong.length > 0) {
-    await changeSettings({ dataDirectory, changes: Object.fromEntries(wrong), owner: user.owner });
-    repaired.push(...wrong.map(([name]) => `${name} (pg_sentinel.conf)`));
+  const wrong = wrongSettings({
+    present: await readSettings(dataDirectory),
+    expected: options.expected,
+    inForce: new Map(options.found.settings.map(({ name, setting }) => [name, setting])),
+    standbys: standbysDue(context, options.duty),
+  });
+  if (Object.keys(wrong).length > 0) {
+    await changeSettings({ dataDirectory, changes: wrong, owner: user.owner });
+    repaired.push(...Object.keys(wrong).map((name) => `${name} (pg_sentinel.conf)`));
   }
   const isElsewhere = Object.keys(options.expected).some((name) => {
     const file = options.found.files.get(name);
@@ -227,9 +261,11 @@ async function repair(
   });
   if ((await ensureIncluded({ dataDirectory, owner: user.owner })) || isElsewhere)
     repaired.push('the last line of postgresql.conf');
-  const hba = renderHba(hbaOptions(instance.options, 'admitted'));
-  if ((await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '')) !== hba) {
-    await instance.admitClients();
+  const clients = clientsDue(context, options.duty);
+  if (clients === undefined) return repaired;
+  const hba = hbaOptions(instance.options, clients);
+  if ((await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '')) !== renderHba(hba)) {
+    await writeHba({ dataDirectory, hba, owner: user.owner });
     repaired.push('pg_hba.conf');
   }
   return repaired;
