@@ -126,13 +126,19 @@ function spawnPostmaster(options: {
 }): ChildProcess {
   const log = openSync(options.logFile, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600);
   try {
-    const child = spawn(join(options.binaries.directory, 'postgres'), ['-D', options.dataDirectory], {
-      ...spawnIds(options.user),
-      cwd: options.dataDirectory,
-      env: { ...cleanEnvironment(), [STARTED_BY_US]: '1' },
-      stdio: ['ignore', log, log],
-      detached: true,
-    });
+    // Where postgresql.conf of an adopted database names another pg_hba.conf, its rules would let in whom ours keep out.
+    const hba = `hba_file=${join(options.dataDirectory, 'pg_hba.conf')}`;
+    const child = spawn(
+      join(options.binaries.directory, 'postgres'),
+      ['-D', options.dataDirectory, '-c', hba],
+      {
+        ...spawnIds(options.user),
+        cwd: options.dataDirectory,
+        env: { ...cleanEnvironment(), [STARTED_BY_US]: '1' },
+        stdio: ['ignore', log, log],
+        detached: true,
+      },
+    );
     child.unref();
     return child;
   } finally {
