@@ -10,7 +10,7 @@ import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
 import { removeMember, writeNewMember } from '../postgres/member.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
-import { rewindPostgres } from '../postgres/rewind.ts';
+import { UncleanStandbyError, rewindPostgres } from '../postgres/rewind.ts';
 import { readHistory } from '../postgres/timelines.ts';
 import { followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, placeholder } from './context.ts';
@@ -53,7 +53,9 @@ export async function rejoin(
     });
   } catch (error) {
     signal.throwIfAborted();
-    if (!(await isRewindInterrupted(dataDirectory))) throw error;
+    // Its stop took too long and was cut short: it counts no more, and trying again would find the same.
+    const isHopeless = error instanceof UncleanStandbyError || (await isRewindInterrupted(dataDirectory));
+    if (!isHopeless) throw error;
     await clone(context, duty, `pg_rewind failed: ${(error as Error).message}`, signal);
     return;
   }
@@ -76,6 +78,9 @@ export async function clone(
   if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
   context.log('info', 'cloning', { reason, from: duty.upstream.node });
   context.activity('cloning', `cloning from ${duty.upstream.node}: ${reason}`);
+  // Saving may bring the crashed database to an end of its own, in single-user mode: then it is no longer the member that it was.
+  const from = await findDivergence(dataDirectory, duty).catch(() => undefined);
+  if (from !== undefined) await removeMember(dataDirectory);
   await saveDiverged(context, duty, signal);
   await cloneStandby({
     binaries,

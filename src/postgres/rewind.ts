@@ -14,10 +14,15 @@ import { allGone } from './processes.ts';
 import { closeSource, connectSource } from './source-connection.ts';
 import { writeStandbySignal } from './upstream.ts';
 
+/** It cannot be rewound as it was stopped; nothing was changed. Only a start and a clean stop, or a clone, will do. */
+export class UncleanStandbyError extends Error {
+  override readonly name = 'UncleanStandbyError';
+}
+
 /**
  * Rewinds the stopped node to the source, which is a primary. Afterwards standby.signal is there and the old member file is gone; settings and
  * pg_hba.conf are the caller's to write before the first start. Throws when it cannot be begun
- * (nothing was changed then) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
+ * (nothing was changed then; {@link UncleanStandbyError} where that will not change) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
  */
 export async function rewindPostgres(options: {
   readonly binaries: Binaries;
@@ -94,7 +99,7 @@ async function prepareTarget(dataDirectory: string): Promise<void> {
   const { state } = await readControlData(dataDirectory);
   if (state === 'shut down' || state === 'shut down in recovery') return;
   if (state === 'in archive recovery') {
-    throw new Error(
+    throw new UncleanStandbyError(
       `cannot rewind ${dataDirectory}: it is a standby that was not stopped cleanly; start and stop it once, or clone`,
     );
   }

@@ -1,0 +1,80 @@
+// The way back where it cannot be walked to its end here: what is left behind must allow the next pass to go on.
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { nodeId, timeline } from '../base/ids.ts';
+import { lsn } from '../base/lsn.ts';
+import { crc32c } from '../postgres/crc32c.ts';
+import { MEMBER_FILE } from '../postgres/member.ts';
+import { type FollowDuty, clone, rejoin } from './rejoin.ts';
+import { type FakeContext, fakeContext, PRIMARY } from './testing/context.ts';
+
+const IN_ARCHIVE_RECOVERY = 5;
+const IN_PRODUCTION = 6;
+
+let folder: string;
+let dataDirectory: string;
+let context: FakeContext;
+let conditions: (string | undefined)[];
+
+/** Nobody answers at the upstream. */
+const follow = (from: FollowDuty['upstream']['from']): FollowDuty => ({
+  ...PRIMARY,
+  kind: 'follow',
+  branches: [],
+  isCounted: false,
+  upstream: {
+    node: nodeId('b'),
+    host: '127.0.0.1',
+    port: 1,
+    timeline: timeline(from === undefined ? 1 : 2),
+    from,
+    isReady: true,
+  },
+});
+
+/** A pg_control of format 1300, on timeline 1. */
+async function writeControl(state: number): Promise<void> {
+  const bytes = Buffer.alloc(8192);
+  bytes.writeBigUInt64LE(1n, 0);
+  bytes.writeUInt32LE(1300, 8);
+  bytes.writeUInt32LE(state, 16);
+  bytes.writeUInt32LE(1, 48);
+  bytes.writeUInt32LE(crc32c(bytes.subarray(0, 288)), 288);
+  await writeFile(join(dataDirectory, 'global', 'pg_control'), bytes);
+}
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pg-sentinel-rejoin-'));
+  dataDirectory = join(folder, 'data');
+  await mkdir(join(dataDirectory, 'global'), { recursive: true });
+  await mkdir(join(dataDirectory, 'pg_wal'));
+  await writeFile(join(dataDirectory, MEMBER_FILE), '{}');
+  conditions = [];
+  context = Object.assign(fakeContext({ dataDirectory }), {
+    isRunning: false,
+    activity: (condition: string | undefined) => conditions.push(condition),
+  });
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+test('a standby whose stop was cut short cannot be rewound, and is cloned', async () => {
+  await writeControl(IN_ARCHIVE_RECOVERY);
+  const rejoining = rejoin(context, follow(undefined), 'beyond', new AbortController().signal);
+  await expect(rejoining).rejects.toThrow();
+  expect(conditions).toEqual(['rewinding', 'cloning']);
+});
+
+test('a directory that goes its own way is no member from the moment on that its writes are saved', async () => {
+  await writeControl(IN_PRODUCTION);
+  const duty = follow({ timeline: timeline(1), position: lsn(0x100n) });
+  await expect(clone(context, duty, 'beyond', new AbortController().signal)).rejects.toThrow();
+  expect(await readdir(dataDirectory)).not.toContain(MEMBER_FILE);
+});
+
+test('a directory that is on the history of its group keeps its id until the clone takes its place', async () => {
+  await writeControl(IN_PRODUCTION);
+  await expect(clone(context, follow(undefined), 'lost', new AbortController().signal)).rejects.toThrow();
+  expect(await readdir(dataDirectory)).toContain(MEMBER_FILE);
+});
