@@ -73,12 +73,26 @@ async function settled(
   context.activity(undefined, undefined);
   if (isSteady(context, receiver)) {
     context.notes.failedFollows = undefined;
-    await context.once('replaced', () => discardReplaced(context.instance.options.dataDirectory));
+    await context.once('replaced', () => discard(context));
   }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
   const period = Math.floor(performance.now() / ADVANCE_SLOTS_EVERY_MS);
   await context.once(`advance ${period}`, () => advanceIdleSlots(context, signal));
+}
+
+/** Nothing waits for it, and a node that streams is no worse for what could not be removed. */
+async function discard(context: AgentContext): Promise<void> {
+  const failed = (error: unknown): void =>
+    context.log('warn', 'the data directory that the clone has replaced could not be removed', {
+      error: (error as Error).message,
+    });
+  try {
+    const { removal } = await discardReplaced(context.instance.options.dataDirectory);
+    removal.catch(failed);
+  } catch (error) {
+    failed(error);
+  }
 }
 
 type Running =

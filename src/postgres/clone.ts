@@ -33,6 +33,9 @@ const MARKER = 'pg_sentinel_clone_incomplete';
  */
 const replacedDirectory = (dataDirectory: string): string => `${dataDirectory}.pg_sentinel_replaced`;
 
+/** Moved there to be removed, which may take minutes; what an earlier sentineld left there is removed, too. */
+const DISCARDED = '.pg_sentinel_discarded-';
+
 export interface CloneProgress {
   readonly bytes: number;
   /** The source's estimate; undefined until it is known. */
@@ -70,6 +73,7 @@ export async function cloneStandby(
   options: CloneOptions,
 ): Promise<{ readonly systemIdentifier: string; readonly method: 'pg_basebackup' | 'protocol' }> {
   const { dataDirectory, user } = options;
+  await discardedGone(options);
   await finishInterruptedClone(dataDirectory);
   await checkPlace(dataDirectory);
   const size = await readSourceSize(options.source).catch((error: unknown) => {
@@ -131,13 +135,51 @@ export async function finishInterruptedClone(dataDirectory: string): Promise<voi
   await fsyncDirectory(parent);
 }
 
-/** The clone was seen to work: removes the directory that it has replaced, with its tablespaces. */
-export async function discardReplaced(dataDirectory: string): Promise<void> {
+/**
+ * The clone was seen to work: the directory that it has replaced is moved out of the way, and removed with its tablespaces in the
+ * background. `removal` says how that ended, and has to be looked after.
+ */
+export async function discardReplaced(dataDirectory: string): Promise<{ readonly removal: Promise<void> }> {
   const old = replacedDirectory(dataDirectory);
-  if (!(await exists(old))) return;
-  await removeWithTablespaces(old, dataDirectory);
-  await rm(rewindMarker(old), { force: true });
-  await fsyncDirectory(dirname(dataDirectory));
+  if (await exists(old)) {
+    await rename(old, `${dataDirectory}${DISCARDED}${randomBytes(4).toString('hex')}`);
+    await rm(rewindMarker(old), { force: true });
+    await fsyncDirectory(dirname(dataDirectory));
+  }
+  return { removal: removeDiscarded(dataDirectory) };
+}
+
+/** The last removal for each data directory. */
+const removals = new Map<string, Promise<void>>();
+
+/** One after the other for the same data directory. */
+function removeDiscarded(dataDirectory: string): Promise<void> {
+  const remove = async (): Promise<void> => {
+    const parent = dirname(dataDirectory);
+    const prefix = `${basename(dataDirectory)}${DISCARDED}`;
+    for (const name of await readdir(parent).catch(() => []))
+      if (name.startsWith(prefix)) await removeWithTablespaces(join(parent, name), dataDirectory);
+  };
+  const removal = (removals.get(dataDirectory) ?? Promise.resolve()).then(remove, remove);
+  removals.set(dataDirectory, removal);
+  return removal;
+}
+
+/** A clone may take a tablespace's place as soon as that is empty: it must not be emptied after that. It needs the room as well. */
+async function discardedGone(options: CloneOptions): Promise<void> {
+  const { dataDirectory, signal, onNote } = options;
+  const removal = removeDiscarded(dataDirectory).catch((error: unknown) =>
+    onNote?.(`a data directory that was replaced could not be removed: ${(error as Error).message}`),
+  );
+  signal?.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    const aborted = (): void => reject(signal?.reason as Error);
+    signal?.addEventListener('abort', aborted, { once: true });
+    void removal.then(() => {
+      signal?.removeEventListener('abort', aborted);
+      resolve();
+    });
+  });
 }
 
 /** That a directory's rewind was interrupted goes where the directory goes. */

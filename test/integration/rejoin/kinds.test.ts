@@ -200,7 +200,9 @@ for (const version of TESTED_VERSIONS) {
       await sql(two, 'insert into public.spaced values (6)');
       await caughtUp(one, two);
       expect(await spaced(one)).toEqual([1, 2, 3, 4, 6]);
-      await discardReplaced(one.dataDirectory);
+      await (
+        await discardReplaced(one.dataDirectory)
+      ).removal;
     });
 
     test('a clone that does not pass its check leaves everything as it was', async () => {
@@ -239,7 +241,9 @@ for (const version of TESTED_VERSIONS) {
       expect(await exists(join(old, 'of-the-old-one'))).toBe(true);
       await followed(one, two);
       await caughtUp(one, two);
-      await discardReplaced(one.dataDirectory);
+      await (
+        await discardReplaced(one.dataDirectory)
+      ).removal;
       expect(await exists(old)).toBe(false);
       expect((await readdir(before).catch(() => [])).filter((name) => name.startsWith('PG_'))).toEqual([]);
       expect(await spaced(one)).toEqual([1, 2, 3, 4, 6]);
@@ -261,7 +265,9 @@ for (const version of TESTED_VERSIONS) {
       expect(await isRewindInterrupted(one.dataDirectory)).toBe(true);
       await clone(one, two);
       await followed(one, two);
-      await discardReplaced(one.dataDirectory);
+      await (
+        await discardReplaced(one.dataDirectory)
+      ).removal;
       expect(await isRewindInterrupted(one.dataDirectory)).toBe(false);
     });
 
