@@ -4,7 +4,10 @@ import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { servesClient } from './client-sockets.ts';
+import { clientSockets } from './client-sockets.ts';
+
+const servesClient = (pid: number, port: number): boolean =>
+  clientSockets(process.pid, port).servesClient(pid);
 
 async function accepting(
   server: Server,
@@ -56,4 +59,20 @@ test('a connection that the process itself made elsewhere is none, nor is one of
     () => expect(servesClient(process.pid, port + 1)).toBe(false),
   );
   expect(servesClient(2 ** 22 + 1, port)).toBe(false);
+});
+
+test('the connections are read once, however many processes are asked about', async () => {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const before = clientSockets(process.pid, port);
+  expect(before.servesClient(process.pid)).toBe(false);
+  await accepting(
+    server,
+    () => connect(port, '127.0.0.1'),
+    () => {
+      expect(before.servesClient(process.pid)).toBe(false);
+      expect(servesClient(process.pid, port)).toBe(true);
+    },
+  );
 });

@@ -6,18 +6,35 @@ const LISTENING = '0A';
 const UNIX_CONNECTED = '03';
 
 /**
- * Whether the process holds a connection that was made to the server's port or Unix socket. The postmaster closes its own end
- * before it forks anything else, so a walreceiver never holds one, however new it is. False for a process that is gone.
+ * Whether a child of the postmaster holds a connection that was made to the server's port or Unix socket. The postmaster closes its own end
+ * before it forks anything else, so a walreceiver never holds one, however new it is. False for a process that is gone. The host's
+ * connections, of which there may be many, are read once, when they are first asked about: of one that came later nothing is said.
  */
-export function servesClient(pid: number, port: number): boolean {
-  const inodes = socketInodes(pid);
-  if (inodes.size === 0) return false;
-  const tcp = ['tcp', 'tcp6'].some((table) =>
-    rows(pid, table).some((fields) => isAccepted(fields, port) && inodes.has(fields[9] ?? '')),
+export function clientSockets(
+  postmasterPid: number,
+  port: number,
+): { readonly servesClient: (pid: number) => boolean } {
+  let accepted: ReadonlySet<string> | undefined;
+  return {
+    servesClient(pid) {
+      const inodes = socketInodes(pid);
+      if (inodes.size === 0) return false;
+      accepted ??= acceptedInodes(postmasterPid, port);
+      for (const inode of inodes) if (accepted.has(inode)) return true;
+      return false;
+    },
+  };
+}
+
+/** Of connections to the port or the Unix socket, in the network that the process sees. */
+function acceptedInodes(pid: number, port: number): Set<string> {
+  const tcp = ['tcp', 'tcp6'].flatMap((table) =>
+    rows(pid, table).flatMap((fields) => (isAccepted(fields, port) ? fields.slice(9, 10) : [])),
   );
-  return (
-    tcp || rows(pid, 'unix').some((fields) => isAcceptedLocally(fields, port) && inodes.has(fields[6] ?? ''))
+  const local = rows(pid, 'unix').flatMap((fields) =>
+    isAcceptedLocally(fields, port) ? fields.slice(6, 7) : [],
   );
+  return new Set([...tcp, ...local]);
 }
 
 /** Fields of /proc/net/tcp: number, local address (`0100007F:1538`), remote address, state, ..., inode. */

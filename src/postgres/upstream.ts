@@ -3,7 +3,7 @@
 import { access, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
-import { servesClient } from './client-sockets.ts';
+import { clientSockets } from './client-sockets.ts';
 import { fsyncDirectory, writeFileDurably, type Owner } from './durable-files.ts';
 import {
   removePassfiles,
@@ -165,9 +165,10 @@ function upstreamProcesses(
   const postmaster = findPostmaster(dataDirectory);
   if (postmaster !== undefined) {
     const { port } = postmaster;
+    const sockets = port === undefined ? undefined : clientSockets(postmaster.pid, port);
     const isHarmless = ({ pid, kind }: ChildProcess): boolean =>
       kind === 'unknown' &&
-      ((suspects !== undefined && !suspects.has(pid)) || (port !== undefined && servesClient(pid, port)));
+      ((suspects !== undefined && !suspects.has(pid)) || sockets?.servesClient(pid) === true);
     const children = childProcesses(postmaster.pid).filter(
       (child) => child.kind !== 'other' && child.kind !== 'startup' && !isHarmless(child),
     );
