@@ -3,12 +3,12 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { nodeId, timeline } from '../base/ids.ts';
+import { timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import { crc32c } from '../postgres/crc32c.ts';
 import { MEMBER_FILE } from '../postgres/member.ts';
-import { type FollowDuty, clone, rejoin } from './rejoin.ts';
-import { type FakeContext, fakeContext, PRIMARY } from './testing/context.ts';
+import { clone, rejoin } from './rejoin.ts';
+import { type FakeContext, fakeContext, FOLLOW } from './testing/context.ts';
 
 const IN_ARCHIVE_RECOVERY = 5;
 const IN_PRODUCTION = 6;
@@ -17,22 +17,6 @@ let folder: string;
 let dataDirectory: string;
 let context: FakeContext;
 let conditions: (string | undefined)[];
-
-/** Nobody answers at the upstream. */
-const follow = (from: FollowDuty['upstream']['from']): FollowDuty => ({
-  ...PRIMARY,
-  kind: 'follow',
-  branches: [],
-  isCounted: false,
-  upstream: {
-    node: nodeId('b'),
-    host: '127.0.0.1',
-    port: 1,
-    timeline: timeline(from === undefined ? 1 : 2),
-    from,
-    isReady: true,
-  },
-});
 
 /** A pg_control of format 1300, on timeline 1. */
 async function writeControl(state: number): Promise<void> {
@@ -61,20 +45,21 @@ afterEach(() => rm(folder, { recursive: true }));
 
 test('a standby whose stop was cut short cannot be rewound, and is cloned', async () => {
   await writeControl(IN_ARCHIVE_RECOVERY);
-  const rejoining = rejoin(context, follow(undefined), 'beyond', new AbortController().signal);
-  await expect(rejoining).rejects.toThrow();
+  const rejoining = rejoin(context, FOLLOW, 'beyond', new AbortController().signal);
+  await expect(rejoining).rejects.toThrow(/ENOENT/);
   expect(conditions).toEqual(['rewinding', 'cloning']);
 });
 
 test('a directory that goes its own way is no member from the moment on that its writes are saved', async () => {
   await writeControl(IN_PRODUCTION);
-  const duty = follow({ timeline: timeline(1), position: lsn(0x100n) });
-  await expect(clone(context, duty, 'beyond', new AbortController().signal)).rejects.toThrow();
+  const from = { timeline: timeline(1), position: lsn(0x100n) };
+  const duty = { ...FOLLOW, upstream: { ...FOLLOW.upstream, timeline: timeline(2), from } };
+  await expect(clone(context, duty, 'beyond', new AbortController().signal)).rejects.toThrow(/ENOENT/);
   expect(await readdir(dataDirectory)).not.toContain(MEMBER_FILE);
 });
 
 test('a directory that is on the history of its group keeps its id until the clone takes its place', async () => {
   await writeControl(IN_PRODUCTION);
-  await expect(clone(context, follow(undefined), 'lost', new AbortController().signal)).rejects.toThrow();
+  await expect(clone(context, FOLLOW, 'lost', new AbortController().signal)).rejects.toThrow(/ENOENT/);
   expect(await readdir(dataDirectory)).toContain(MEMBER_FILE);
 });

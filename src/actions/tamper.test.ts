@@ -9,7 +9,7 @@ import { renderHba } from '../postgres/hba.ts';
 import { readSettings, writeSettings } from '../postgres/settings.ts';
 import { hbaOptions, settingsOf } from './instance.ts';
 import { createTamperWatch } from './tamper.ts';
-import { type FakeContext, fakeContext, PRIMARY, STANDBY } from './testing/context.ts';
+import { type FakeContext, fakeContext, FOLLOW, PRIMARY, STANDBY } from './testing/context.ts';
 
 const RULE = `ANY 1 ("${STANDBY}")`;
 const NOBODY = 'ANY 1 ("pg_sentinel_nobody")';
@@ -124,6 +124,16 @@ test('what ALTER SYSTEM overrides is put right after a pass that failed, too', a
   const failing = watchOnce(PRIMARY, () => Promise.reject(new Error('no fresh session sees the rule')));
   await expect(failing).rejects.toThrow('no fresh session');
   expect(repairs()).toEqual([expect.stringContaining(`${RULE_SETTING} = '' (ALTER SYSTEM)`)]);
+});
+
+test('a standby whose fsync is about to be switched off is refused as a member until what it wrote is flushed', async () => {
+  await writeFile(path('postgresql.auto.conf'), "fsync = 'off'\n");
+  const watch = createTamperWatch(context);
+  const around = (): Promise<void> =>
+    watch.around(FOLLOW, new AbortController().signal, () => Promise.resolve());
+  await around();
+  expect(watch.refusal()).toMatch(/fsync/);
+  expect(repairs()).toEqual([expect.stringContaining("fsync = 'off'")]);
 });
 
 describe('a start with the rule overridden on the command line', () => {

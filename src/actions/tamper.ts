@@ -83,14 +83,15 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
       await instance.stop({ fastMs: STOP_FAST_MS, signal });
       return;
     }
-    const isUnsafe = found.settings.some(
-      ({ name, setting }) => KEEPS_DATA.includes(name) && setting === 'off',
+    // An override that is not in force yet may be before it is gone.
+    const isUnsafe = KEEPS_DATA.some(
+      (name) => settingOf(found, name) === 'off' || !isOn(found.overrides.get(name) ?? 'on'),
     );
     if (isUnsafe && duty.kind === 'follow' && refusal === undefined) {
       refusal = 'refused as a member: its PostgreSQL runs with fsync or full_page_writes off';
       context.announce(refusal);
     }
-    const repaired = await repair(context, { duty, found, expected, ours, signal });
+    const repaired = await repair(context, { duty, found, expected, signal });
     if (repaired.length > 0) {
       reloadPostgres(dataDirectory);
       context.announce(`put right, somebody had changed them: ${repaired.join(', ')}`);
@@ -174,10 +175,14 @@ const OPT_OUTS = `
   from pg_db_role_setting s left join pg_roles r on r.oid = s.setrole left join pg_database d on d.oid = s.setdatabase, unnest(s.setconfig) setting
   where setting ~ '^synchronous_commit=(off|local|remote_write|0|no|false)$' order by 1`;
 
+const isOn = (value: string): boolean => ['on', 'true', 'yes', '1'].includes(value.toLowerCase());
+
 interface Found {
   readonly settings: readonly { readonly name: string; readonly setting: string; readonly source: string }[];
   /** The file whose word counts at the next reload, by setting. */
   readonly files: ReadonlyMap<string, string>;
+  /** By ALTER SYSTEM; read last. */
+  readonly overrides: ReadonlyMap<string, string>;
 }
 
 async function readFound(
@@ -196,7 +201,9 @@ async function readFound(
     [ours],
     query(context, signal),
   );
-  return { settings, files: new Map(files.map(({ name, file }) => [name, file])) };
+  const { dataDirectory } = context.instance.options;
+  const overrides = await overriddenSettings({ dataDirectory, ours });
+  return { settings, files: new Map(files.map(({ name, file }) => [name, file])), overrides };
 }
 
 const settingOf = (found: Found, name: string): string =>
@@ -233,15 +240,13 @@ async function repair(
     readonly duty: WatchedDuty;
     readonly found: Found;
     readonly expected: Readonly<Record<string, string>>;
-    readonly ours: readonly string[];
     readonly signal: AbortSignal;
   },
 ): Promise<string[]> {
   const { instance } = context;
   const { dataDirectory, user } = instance.options;
   const repaired: string[] = [];
-  const overrides = await overriddenSettings({ dataDirectory, ours: options.ours });
-  for (const [name, value] of overrides) {
+  for (const [name, value] of options.found.overrides) {
     await resetSystem(context, name, options.signal);
     repaired.push(`${name} = '${value}' (ALTER SYSTEM)`);
   }

@@ -11,7 +11,7 @@ const NODE = nodeId('a');
 export const STANDBY = makeMemberId(nodeId('b'), '00000001');
 const SYSTEM = '7710476986005549374';
 
-export type PrimaryDuty = Extract<WatchedDuty, { readonly kind: 'primary' }>;
+type PrimaryDuty = Extract<WatchedDuty, { readonly kind: 'primary' }>;
 
 /** Of a primary that waits for {@link STANDBY}. */
 export const PRIMARY: PrimaryDuty = {
@@ -24,6 +24,22 @@ export const PRIMARY: PrimaryDuty = {
   rule: { members: [STANDBY], acks: 1 },
   next: undefined,
   floor: undefined,
+};
+
+/** Of a standby that is out of the rule; nobody answers at its upstream. */
+export const FOLLOW: Extract<WatchedDuty, { readonly kind: 'follow' }> = {
+  ...PRIMARY,
+  kind: 'follow',
+  branches: [],
+  isCounted: false,
+  upstream: {
+    node: nodeId('b'),
+    host: '127.0.0.1',
+    port: 1,
+    timeline: timeline(1),
+    from: undefined,
+    isReady: true,
+  },
 };
 
 export interface FakeContext extends AgentContext {
