@@ -2,6 +2,7 @@
 // verified and flushed. The old directory stays until that was seen to work. The clone always holds standby.signal and never a member
 // file, so it can start neither as a primary nor as the member it was copied from.
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { access, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { runBaseBackup } from './base-backup.ts';
@@ -172,14 +173,10 @@ async function discardedGone(options: CloneOptions): Promise<void> {
     onNote?.(`a data directory that was replaced could not be removed: ${(error as Error).message}`),
   );
   signal?.throwIfAborted();
-  await new Promise<void>((resolve, reject) => {
-    const aborted = (): void => reject(signal?.reason as Error);
-    signal?.addEventListener('abort', aborted, { once: true });
-    void removal.then(() => {
-      signal?.removeEventListener('abort', aborted);
-      resolve();
-    });
-  });
+  const done = new AbortController();
+  const aborted = signal === undefined ? [] : [once(signal, 'abort', { signal: done.signal })];
+  await Promise.race([removal, ...aborted]).finally(() => done.abort());
+  signal?.throwIfAborted();
 }
 
 /** That a directory's rewind was interrupted goes where the directory goes. */
