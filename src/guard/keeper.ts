@@ -232,6 +232,8 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
         terms = undefined;
         lease = undefined;
         isTaken = false;
+        // One that is on its way finds nothing to guard and ends: the next keep must not count on it.
+        startedMs = undefined;
         await find();
         await removeInstructions(directory);
         const ending = link;
