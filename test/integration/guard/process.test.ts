@@ -10,9 +10,9 @@ import { delay, until } from '../../../src/base/clock.ts';
 import type { Lease } from '../../../src/guard/authority.ts';
 import { readMoment } from '../../../src/guard/boot-clock.ts';
 import { type GuardKeeper, openGuardKeeper } from '../../../src/guard/keeper.ts';
-import { takeSeat } from '../../../src/guard/seat.ts';
+import { connectSeat, highestSeat, takeSeat } from '../../../src/guard/seat.ts';
 import { removeInstructions, type Terms, writeInstructions } from '../../../src/guard/terms.ts';
-import { readLines, writeLine } from '../../../src/guard/wire.ts';
+import { type GuardAnswer, readLines, writeLine } from '../../../src/guard/wire.ts';
 import {
   childProcesses,
   findPostmaster,
@@ -246,7 +246,8 @@ describe.skipIf(place === undefined)('a guard (needs PostgreSQL 15)', () => {
     };
     let latest: Lease | undefined;
     const old = createServer((socket) => {
-      readLines<{ readonly id: number }>(socket, ({ id }) => {
+      readLines<{ readonly id: number; readonly kind: string }>(socket, ({ id, kind }) => {
+        if (kind !== 'yield') return;
         // The lease is renewed while the other one waits for the seat.
         written(60_000).then(
           (lease) => {
@@ -266,10 +267,16 @@ describe.skipIf(place === undefined)('a guard (needs PostgreSQL 15)', () => {
     });
     closeSync(full);
     await nextGuard(directory, process.pid);
+    const asking = await connectSeat(directory, await highestSeat(directory));
+    if (asking === undefined) throw new Error('the guard does not listen');
+    // Asked before a keeper comes, which brings the lease along.
+    const answered = new Promise<GuardAnswer>((resolve) => readLines<GuardAnswer>(asking, resolve));
+    writeLine(asking, { id: 1, kind: 'ask' });
+    expect((await answered).state.leaseUntilBootMs).toBe(latest?.untilBootMs);
+    asking.destroy();
+    old.close();
     const keeper = openKeeper();
     expect(await keep(keeper, termsOf({ isLeased: true }))).toBe(guard.pid);
-    expect(keeper.state()?.leaseUntilBootMs).toBe(latest?.untilBootMs);
-    old.close();
     // It says something about each signal.
     guard.kill('SIGHUP');
     guard.kill('SIGINT');
