@@ -79,6 +79,8 @@ export function endOfShutdown(checkpoint: Lsn): Lsn {
   return lsn(checkpoint + 1n);
 }
 
+const NO_LEASE_TO_PROMOTE = 'not promoted: no lease is to be had';
+
 /** Opens exactly the assigned timeline, with the new rule in force from the start; anything else is stopped at once. */
 export async function carryOutPromote(
   context: AgentContext,
@@ -104,12 +106,17 @@ export async function carryOutPromote(
       );
     }
     if (!(await guarded)) {
-      context.activity('standby', 'not promoted: no lease is to be had');
+      context.activity('standby', NO_LEASE_TO_PROMOTE);
       return;
     }
     context.activity('standby', `being promoted to timeline ${duty.timeline}`);
     await instance.setSynchronousStandbys(standbysFor(context, duty.rule));
     await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
+    // A start to be cut off, as a standby, has dismissed the guard that was on its way.
+    if (!(await context.guarding.prepare(duty, { until: 'started', signal }))) {
+      context.activity('standby', NO_LEASE_TO_PROMOTE);
+      return;
+    }
     promotion = await promotePostgres({
       dataDirectory,
       user: instance.options.user,

@@ -4,9 +4,9 @@ import type { SyncRule } from '../cluster/commands.ts';
 import { type FenceToken, compareFences } from '../cluster/fence.ts';
 import type { GroupState } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
-import { type Lease, leaseTrouble, marginOf } from '../guard/authority.ts';
+import { type Lease, leaseTrouble, lengthOf, marginOf } from '../guard/authority.ts';
 import { readMoment } from '../guard/boot-clock.ts';
-import { type GuardKeeperOptions, openGuardKeeper } from '../guard/keeper.ts';
+import { type GuardKeeper, type GuardKeeperOptions, openGuardKeeper } from '../guard/keeper.ts';
 import type { GuardState } from '../guard/wire.ts';
 import type { AgentContext } from './context.ts';
 import type { InstanceOptions } from './instance.ts';
@@ -35,6 +35,8 @@ export interface Guarding {
   state(): GuardState | undefined;
   /** True where no guard has answered for long, although one is wanted and was started again and again. */
   isUnwatched(): boolean;
+  /** True where the lease that it goes by was had and is about to end, and no guard answers that would see to that. */
+  isForsaken(duty: GuardedDuty): boolean;
   /** For people; undefined while all is well. */
   message(isRunning: boolean): string | undefined;
   close(): void;
@@ -61,8 +63,9 @@ export function createGuarding(options: {
   readonly confirms: AgentContext['confirms'];
   readonly log: AgentContext['log'];
   readonly onChange: () => void;
+  readonly openKeeper?: (options: GuardKeeperOptions) => GuardKeeper;
 }): Guarding {
-  const { guard, log } = options;
+  const { guard, log, openKeeper = openGuardKeeper } = options;
   const { proofTimeoutMs } = guard;
   let isOn = true;
   let isClosed = false;
@@ -72,7 +75,7 @@ export function createGuarding(options: {
   let saidStop: number | undefined;
   let unwatchedSinceMs: number | undefined;
 
-  const keeper = openGuardKeeper({
+  const keeper: GuardKeeper = openKeeper({
     ...guard,
     log,
     onChange() {
@@ -85,16 +88,21 @@ export function createGuarding(options: {
     },
   });
 
+  const leaseMs = (): number | undefined => options.group()?.settings.leaseMs;
+  /** A lease that stood in for proof may be longer than one that a leader waits for before it promotes another. */
   const isHeld = (token: FenceToken): boolean =>
     held !== undefined &&
     compareFences(held.token, token) === 0 &&
+    lengthOf(held.lease) <= (leaseMs() ?? 0) &&
     leaseTrouble(held.lease, readMoment(), marginOf(held.lease)) === undefined;
 
   /** Asks the log, through its leader, whether this node still is what `duty` says; what counts is when it was asked. */
-  const obtain = async (duty: GuardedDuty, lengthMs: () => number | undefined): Promise<boolean> => {
+  const obtain = async (duty: GuardedDuty): Promise<boolean> => {
     const sent = readMoment();
     if (!(await options.confirms(duty.kind, duty))) return false;
-    const ms = lengthMs();
+    // The duty may have become a leased one meanwhile.
+    const present = options.duty();
+    const ms = isLeased(duty) || (isGuarded(present) && isLeased(present)) ? leaseMs() : proofTimeoutMs;
     if (ms === undefined || isClosed) return false;
     const lease = { sent, untilBootMs: sent.bootMs + ms };
     held = { lease, token: { incarnation: duty.incarnation, epoch: duty.epoch } };
@@ -102,7 +110,7 @@ export function createGuarding(options: {
     return true;
   };
   const obtainLease = (duty: GuardedDuty): Promise<boolean> => {
-    renewing ??= obtain(duty, () => options.group()?.settings.leaseMs).finally(() => (renewing = undefined));
+    renewing ??= obtain(duty).finally(() => (renewing = undefined));
     return renewing;
   };
 
@@ -111,14 +119,13 @@ export function createGuarding(options: {
     if (!isOn || !isGuarded(duty)) return;
     if (isLeased(duty)) await obtainLease(duty);
     // With a rule a lease stands in for proof: strict durability keeps a primary whose standbys are gone, but writes wait.
-    else if ((keeper.state()?.unprovenMs ?? 0) > proofTimeoutMs * ASK_LOG_SHARE)
-      await obtain(duty, () => proofTimeoutMs);
+    else if ((keeper.state()?.unprovenMs ?? 0) > proofTimeoutMs * ASK_LOG_SHARE) await obtain(duty);
   };
   const schedule = (): void => {
     if (isClosed) return;
     const duty = options.duty();
-    const leaseMs = options.group()?.settings.leaseMs ?? proofTimeoutMs;
-    const everyMs = (isGuarded(duty) && isLeased(duty) ? leaseMs : proofTimeoutMs) * RENEW_SHARE;
+    const isByLease = isGuarded(duty) && isLeased(duty);
+    const everyMs = ((isByLease ? leaseMs() : undefined) ?? proofTimeoutMs) * RENEW_SHARE;
     timer = setTimeout(
       () => {
         renew()
@@ -141,7 +148,7 @@ export function createGuarding(options: {
     async prepare(duty, { until, signal }) {
       if (!options.isProtected) return true;
       isOn = true;
-      if (isLeased(duty) && !isHeld(duty) && !(await obtainLease(duty))) return false;
+      if (isLeased(duty) && !isHeld(duty) && !((await obtainLease(duty)) && isHeld(duty))) return false;
       const { node, dataDirectory, socketDirectory, port, superuser } = options.instance;
       if (keeper.state() !== undefined) unwatchedSinceMs = undefined;
       else unwatchedSinceMs ??= performance.now();
@@ -173,6 +180,8 @@ export function createGuarding(options: {
     },
     state: () => keeper.state(),
     isUnwatched,
+    isForsaken: (duty) =>
+      held !== undefined && !isHeld(duty) && isLeased(duty) && keeper.state() === undefined,
     message(isRunning) {
       const state = keeper.state();
       if (state === undefined)
@@ -228,12 +237,25 @@ export function mayProveItself(context: AgentContext, duty: GuardedDuty): boolea
  * that depends on a lease is stopped when there is nobody to end it in time, and this throws.
  */
 export async function keepGuarded(
-  context: AgentContext,
+  context: Pick<AgentContext, 'guarding' | 'instance'>,
   duty: GuardedDuty,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const isPrepared = await context.guarding.prepare(duty, { until: 'started', signal });
-  if (!isPrepared || !isLeased(duty) || !context.guarding.isUnwatched()) return isPrepared;
-  await context.instance.stop({ fastMs: 0, signal });
-  throw new Error('stopped: it depends on a lease, and no guard comes up to end it in time');
+  const { guarding } = context;
+  const stop = async (): Promise<never> => {
+    await context.instance.stop({ fastMs: 0, signal });
+    throw new Error('stopped: it depends on a lease, and no guard comes up to end it in time');
+  };
+  // Before the log is asked: that may take as long as the lease has left.
+  if (guarding.isForsaken(duty)) return stop();
+  let failure: Error | undefined;
+  const isPrepared = await guarding.prepare(duty, { until: 'started', signal }).catch((error: unknown) => {
+    signal.throwIfAborted();
+    failure = error as Error;
+    return false;
+  });
+  const isAlone = isLeased(duty) && guarding.state() === undefined;
+  if (isAlone && (guarding.isUnwatched() || (!isPrepared && failure === undefined))) return stop();
+  if (failure !== undefined) throw failure;
+  return isPrepared;
 }

@@ -1,10 +1,11 @@
 // The one PostgreSQL instance that an agent looks after: its paths, its users, its session and its watch, with the steps
 // that all duties share. Decides nothing. PostgreSQL outlives this object.
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { NodeId } from '../base/ids.ts';
 import { DeadlineError, delay } from '../base/clock.ts';
 import type { Binaries } from '../postgres/binaries.ts';
-import { type HbaOptions, writeHba } from '../postgres/hba.ts';
+import { type HbaOptions, renderHba, writeHba } from '../postgres/hba.ts';
 import {
   type PostmasterWatch,
   type Stopped,
@@ -79,6 +80,8 @@ export interface Instance {
   attach(): void;
   /** Writes all settings and pg_hba.conf; no upstream. Does not reload. */
   writeConfiguration(standbys: SynchronousStandbys, clients?: ClientAccess): Promise<void>;
+  /** Whether pg_hba.conf is that of a start which keeps clients out, and there are clients to be let in. */
+  keepsClientsOut(): Promise<boolean>;
   /** Lets clients in again after a start that kept them out. */
   admitClients(): Promise<void>;
   /**
@@ -211,6 +214,10 @@ export function openInstance(options: InstanceOptions): Instance {
         });
       reloadPostgres(dataDirectory);
       lastReload = taken;
+    },
+    async keepsClientsOut() {
+      const present = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '');
+      return options.hbaLines.length > 0 && present === renderHba(hbaOptions(options, 'kept-out'));
     },
     async admitClients() {
       await writeHba({ dataDirectory, hba: hbaOptions(options, 'admitted'), owner: user.owner });

@@ -3,6 +3,7 @@
 import type { Duty } from '../failover/duties.ts';
 import { initDataDirectory } from '../postgres/initdb.ts';
 import { writeNewMember } from '../postgres/member.ts';
+import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import { setUpPrimary } from '../postgres/sql.ts';
 import { type AgentContext, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
@@ -101,6 +102,7 @@ export async function carryOutPrimary(
     );
   }
   context.clearUnexpectedEnd();
+  await beginRule(context, duty, { inForce: role.synchronousStandbyNames, signal });
   if (!(await isProved(context, duty))) {
     context.activity(
       undefined,
@@ -122,6 +124,28 @@ export async function carryOutPrimary(
 }
 
 const NO_LEASE = 'it gets no lease: the log cannot be read through a leader, or says otherwise';
+
+/**
+ * After a start, which is made with the placeholder in force: until the checkpointer has read its settings commits do not wait, whatever
+ * those say, so one must be seen to, however often that is broken off. A PostgreSQL that has yet to prove itself then needs the rule
+ * for that: nobody takes what it writes under the placeholder.
+ */
+async function beginRule(
+  context: AgentContext,
+  duty: DutyOf<'primary'>,
+  { inForce, signal }: { readonly inForce: string; readonly signal: AbortSignal },
+): Promise<void> {
+  const { instance, notes } = context;
+  // One that an earlier sentineld has started may be unproven as well.
+  await context.once('kept out', async () => {
+    notes.isUnproven ||= await instance.keepsClientsOut();
+  });
+  const standbys = standbysFor(context, duty.next?.rule ?? duty.rule);
+  if (standbys.kind === 'alone') return;
+  if (inForce === renderSynchronousStandbys({ kind: 'nobody' }))
+    await context.once('commits wait', () => waitUntilCommitsWait(context, signal));
+  if (notes.isUnproven) await instance.setSynchronousStandbys(standbys, inForce);
+}
 
 /**
  * Whether clients may be let in: always, but for a PostgreSQL that was started without the log's word. That one waits for it, or
@@ -234,10 +258,7 @@ async function startInPlace(
     await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
     return true;
   }
-  // Until the checkpointer has read its settings commits do not wait, whatever those say: clients are let in after one was seen to.
   await instance.writeConfiguration({ kind: 'nobody' }, 'kept-out');
   await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
-  await waitUntilCommitsWait(context, signal);
-  await instance.setSynchronousStandbys(standbys);
   return true;
 }

@@ -77,9 +77,11 @@ const MARGIN_SHARE = 0.2;
 const JUMP_SHARE = 0.1;
 const JUMP_MS_MIN = 250;
 
+export const lengthOf = (lease: Lease): number => lease.untilBootMs - lease.sent.bootMs;
+
 /** How long before the end of a lease PostgreSQL is stopped: by half of it SIGQUIT has done, by all of it SIGKILL. */
 export function marginOf(lease: Lease): number {
-  return (lease.untilBootMs - lease.sent.bootMs) * MARGIN_SHARE;
+  return lengthOf(lease) * MARGIN_SHARE;
 }
 
 /** The wall clock has jumped against the boot clock, at that boot time. */
@@ -95,7 +97,7 @@ export function jumpBetween(
   now: Moment,
   lease: Lease | undefined,
 ): ClockJump | undefined {
-  const lengthMs = lease === undefined ? 0 : lease.untilBootMs - lease.sent.bootMs;
+  const lengthMs = lease === undefined ? 0 : lengthOf(lease);
   const byMs = Math.round(offsetMs - before);
   return Math.abs(byMs) > Math.max(JUMP_MS_MIN, lengthMs * JUMP_SHARE)
     ? { bootMs: now.bootMs, byMs }

@@ -40,6 +40,7 @@ const ROUND_SHARE = 0.1;
 const IMMEDIATE_MS = 2000;
 const KILL_MS = 2000;
 const MARGIN_TO_KILL = 0.5;
+const NOTHING_GENTLE = { fastMs: 0, immediateMs: 0, killMs: KILL_MS };
 
 /** How often proof is asked for. */
 const roundMsOf = (proofTimeoutMs: number): number =>
@@ -92,7 +93,7 @@ export function startGuard(options: {
     return `for ${Math.round(proving.unprovenMs)} ms too few members of its rule (${enforced}) took what it writes`;
   };
 
-  const stop = async (reason: string): Promise<void> => {
+  const stop = async (reason: string, onlyPid: number): Promise<void> => {
     const startedMs = performance.now();
     const marginMs = terms.isLeased && lease !== undefined ? marginOf(lease) : Infinity;
     for (let tries = 0; ; tries += 1) {
@@ -102,6 +103,7 @@ export function startGuard(options: {
           fastMs: 0,
           immediateMs: tries > 0 ? 0 : Math.min(IMMEDIATE_MS, marginMs * MARGIN_TO_KILL),
           killMs: KILL_MS,
+          onlyPid,
         });
         const tookMs = Math.round(performance.now() - startedMs);
         const leaseLeftMs = lease === undefined ? undefined : lease.untilBootMs - readMoment().bootMs;
@@ -110,11 +112,38 @@ export function startGuard(options: {
         options.onStopped();
         return;
       } catch (error) {
-        // The watchdog is not petted meanwhile: it ends what cannot be ended from here.
         log((error as Error).message);
         await delay(STOP_AGAIN_MS);
       }
     }
+  };
+
+  /** Backends outlive a killed postmaster, and may still finish a commit. Nothing else is to be stopped here. */
+  const endOrphans = async (onlyPid: number): Promise<void> => {
+    for (;;) {
+      try {
+        const { how } = await stopPostgres({
+          ...NOTHING_GENTLE,
+          dataDirectory: terms.dataDirectory,
+          onlyPid,
+        });
+        if (how !== 'was stopped')
+          log(`the postmaster (process ${onlyPid}) has died; what it left was killed`);
+        return;
+      } catch (error) {
+        log((error as Error).message);
+        await delay(STOP_AGAIN_MS);
+      }
+    }
+  };
+
+  /** No look decides anything meanwhile, and the watchdog is not petted: it ends what cannot be ended from here. */
+  const busyWith = (stopping: Promise<void>): void => {
+    isStopping = true;
+    stopping.then(() => {
+      isStopping = false;
+      woken.abort();
+    }, options.onFailed);
   };
 
   const look = (): void => {
@@ -124,9 +153,11 @@ export function startGuard(options: {
     if (isStopping) return;
     const postmaster = findPostmaster();
     if (postmaster === undefined) {
+      const orphansOf = mayBePrimary() ? watchedPid : undefined;
       role = 'stopped';
       watchedPid = undefined;
-      watchdog.close();
+      if (orphansOf === undefined) watchdog.close();
+      else busyWith(endOrphans(orphansOf));
       return;
     }
     notice(postmaster);
@@ -136,8 +167,7 @@ export function startGuard(options: {
     }
     const reason = lostAuthority();
     if (reason !== undefined) {
-      isStopping = true;
-      stop(reason).then(() => (isStopping = false), options.onFailed);
+      busyWith(stop(reason, postmaster.pid));
       return;
     }
     if (performance.now() - pettedMs < PET_EVERY_MS) return;

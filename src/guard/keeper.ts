@@ -223,7 +223,13 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
         lease = next;
         await request({ kind: 'lease', lease: next });
         // For a guard that comes later; one that finds an older lease stops PostgreSQL too early, not too late.
-        if (terms !== undefined) await writeInstructions(directory, { terms, lease });
+        if (terms === undefined) return;
+        await writeInstructions(directory, { terms, lease }).catch((error: unknown) =>
+          log(
+            'warn',
+            `the lease is not written down for a guard that comes later: ${(error as Error).message}`,
+          ),
+        );
       });
     },
     state: () => state,
@@ -232,6 +238,8 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
         terms = undefined;
         lease = undefined;
         isTaken = false;
+        // One that is on its way finds nothing to guard and ends: the next keep must not count on it.
+        startedMs = undefined;
         await find();
         await removeInstructions(directory);
         const ending = link;

@@ -3,7 +3,7 @@
 //   node dist/src/guard/main.js DIRECTORY VERSION [--replace]
 //
 // Exit codes: 0 there is nothing (more) to do here; above 128 it failed, and is to be started again.
-import { writeFileSync } from 'node:fs';
+import { writeFileSync, writeSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { createServer, type Socket } from 'node:net';
 import { settledWithin } from '../base/clock.ts';
@@ -18,8 +18,14 @@ const YIELD_TIMEOUT_MS = 5000;
 const OOM_SCORE = '-900';
 const NICE = -10;
 
-const log = (message: string): void =>
-  void process.stdout.write(`${new Date().toISOString()} ${process.pid} ${message}\n`);
+/** A full disk must neither end the guard nor silence it for good, as an error would the stream of the standard output. */
+function log(message: string): void {
+  try {
+    writeSync(process.stdout.fd, `${new Date().toISOString()} ${process.pid} ${message}\n`);
+  } catch {
+    return;
+  }
+}
 
 function fail(error: unknown): never {
   log(`the guard cannot go on: ${error instanceof Error ? error.stack : String(error)}`);
@@ -27,8 +33,7 @@ function fail(error: unknown): never {
 }
 
 async function main(directory: string, version: string, mayReplace: boolean): Promise<void> {
-  const instructions = await readInstructions(directory);
-  if (instructions === undefined) return;
+  if ((await readInstructions(directory)) === undefined) return;
   const old = mayReplace ? await askToYield(directory, version) : undefined;
   const clients = new Set<Socket>();
   let begin: () => void = () => undefined;
@@ -85,6 +90,12 @@ async function main(directory: string, version: string, mayReplace: boolean): Pr
     process.exit(0);
   }
   const seat = taken.number;
+  // Not before the seat was taken, which may take seconds: leases are renewed meanwhile, or there may be nothing to guard any more.
+  const instructions = await readInstructions(directory);
+  if (instructions === undefined) {
+    log('there is nothing to guard any more');
+    process.exit(0);
+  }
   const guard = startGuard({
     version,
     instructions,
@@ -137,8 +148,6 @@ function standOut(): void {
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => log(`${signal} is not for the guard: it ends with the primary`));
-// A full disk must not end the guard.
-process.stdout.on('error', () => undefined);
 process.on('uncaughtException', fail);
 process.on('unhandledRejection', fail);
 const [directory, version, option] = process.argv.slice(2);

@@ -1,14 +1,24 @@
 // The guard as a process, on a real PostgreSQL, told by a keeper in place of sentineld. Figures are printed, not asserted, but for
 // their order.
-import { readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { compiled } from '../../../harness/programs.ts';
 import { delay, until } from '../../../src/base/clock.ts';
+import type { Lease } from '../../../src/guard/authority.ts';
 import { readMoment } from '../../../src/guard/boot-clock.ts';
 import { type GuardKeeper, openGuardKeeper } from '../../../src/guard/keeper.ts';
-import { removeInstructions, type Terms } from '../../../src/guard/terms.ts';
-import { findPostmaster, instanceProcesses, isAlive } from '../../../src/postgres/processes.ts';
+import { connectSeat, highestSeat, takeSeat } from '../../../src/guard/seat.ts';
+import { removeInstructions, type Terms, writeInstructions } from '../../../src/guard/terms.ts';
+import { type GuardAnswer, readLines, writeLine } from '../../../src/guard/wire.ts';
+import {
+  childProcesses,
+  findPostmaster,
+  instanceProcesses,
+  isAlive,
+} from '../../../src/postgres/processes.ts';
 import {
   type Instance,
   LIMIT_MS,
@@ -124,6 +134,23 @@ describe.skipIf(place === undefined)('a guard (needs PostgreSQL 15)', () => {
     await gone();
   });
 
+  test('what a killed postmaster leaves is killed, with sentineld dead, and only then the watchdog closed', async () => {
+    const keeper = openKeeper();
+    await keeper.renew(leaseOf(60_000));
+    await keep(keeper, termsOf({ isLeased: true }));
+    await says(keeper, 'the watchdog', (state) => state?.role === 'primary' && state.watchdog === 'open');
+    await sql(one, 'select 1');
+    const postmaster = findPostmaster(one.dataDirectory)?.pid ?? 0;
+    const backend = childProcesses(postmaster).find(({ title }) => title.includes('sentinel postgres'));
+    keeper.close();
+    process.kill(backend?.pid ?? 0, 'SIGSTOP');
+    process.kill(postmaster, 'SIGKILL');
+    await gone();
+    await until({ what: 'the watchdog closed', timeoutMs: LIMIT_MS, everyMs: 20 }, () =>
+      device.written().endsWith('V'),
+    );
+  });
+
   test('a PostgreSQL whose every process is frozen is gone before the lease ends as well', async () => {
     const keeper = openKeeper();
     const lease = leaseOf(LEASE_MS);
@@ -210,6 +237,51 @@ describe.skipIf(place === undefined)('a guard (needs PostgreSQL 15)', () => {
       { what: 'the frozen one to be gone', timeoutMs: LIMIT_MS, everyMs: 20 },
       () => !isAlive(frozen),
     );
+  });
+
+  test('one that takes over long after it was started goes by what is written down then, with a full disk below its log', async () => {
+    const written = (lengthMs: number) => {
+      const lease = leaseOf(lengthMs);
+      return writeInstructions(directory, { terms: termsOf({ isLeased: true }), lease }).then(() => lease);
+    };
+    let latest: Lease | undefined;
+    const old = createServer((socket) => {
+      readLines<{ readonly id: number; readonly kind: string }>(socket, ({ id, kind }) => {
+        if (kind !== 'yield') return;
+        // The lease is renewed while the other one waits for the seat.
+        written(60_000).then(
+          (lease) => {
+            latest = lease;
+            writeLine(socket, { id, state: { version: 'old' } });
+          },
+          (error: Error) => socket.destroy(error),
+        );
+      });
+      socket.on('error', () => undefined);
+    });
+    await takeSeat(directory, old, undefined);
+    await written(30_000);
+    const full = openSync('/dev/full', 'w');
+    const guard = spawn(process.execPath, [compiled('src/guard/main.js'), directory, '1', '--replace'], {
+      stdio: ['ignore', full, full],
+    });
+    closeSync(full);
+    await nextGuard(directory, process.pid);
+    const asking = await connectSeat(directory, await highestSeat(directory));
+    if (asking === undefined) throw new Error('the guard does not listen');
+    // Asked before a keeper comes, which brings the lease along.
+    const answered = new Promise<GuardAnswer>((resolve) => readLines<GuardAnswer>(asking, resolve));
+    writeLine(asking, { id: 1, kind: 'ask' });
+    expect((await answered).state.leaseUntilBootMs).toBe(latest?.untilBootMs);
+    asking.destroy();
+    old.close();
+    const keeper = openKeeper();
+    expect(await keep(keeper, termsOf({ isLeased: true }))).toBe(guard.pid);
+    // It says something about each signal.
+    guard.kill('SIGHUP');
+    guard.kill('SIGINT');
+    await keeper.renew(leaseOf(60_000));
+    expect(await guardPid(directory)).toBe(guard.pid);
   });
 
   test('a keeper that comes again finds the same guard; one of another version replaces it without a gap', async () => {

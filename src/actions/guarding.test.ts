@@ -1,0 +1,168 @@
+// What the agent does about leases and the guard, with a keeper that only notes what it is told.
+import { afterEach, describe, expect, test } from 'vitest';
+import { epoch, groupId, nodeId, timeline } from '../base/ids.ts';
+import { DEFAULT_GROUP_SETTINGS } from '../cluster/apply-settings.ts';
+import type { SyncRule } from '../cluster/commands.ts';
+import type { GroupState } from '../cluster/state.ts';
+import type { Duty } from '../failover/duties.ts';
+import { type Lease, lengthOf } from '../guard/authority.ts';
+import type { GuardKeeper } from '../guard/keeper.ts';
+import type { GuardState } from '../guard/wire.ts';
+import { type Guarding, createGuarding, keepGuarded } from './guarding.ts';
+
+const RULE: SyncRule = { members: [], acks: 1 };
+const LEASED: SyncRule = { members: [], acks: 0, leased: true };
+const PROOF_MS = 30_000;
+const SETTINGS = DEFAULT_GROUP_SETTINGS;
+const { signal } = new AbortController();
+
+const dutyWith = (rule: SyncRule): Extract<Duty, { kind: 'primary' }> => ({
+  kind: 'primary',
+  group: groupId('main'),
+  incarnation: 1,
+  epoch: epoch(7),
+  slots: [],
+  timeline: timeline(1),
+  rule,
+  next: undefined,
+  floor: undefined,
+});
+
+const STATE: GuardState = {
+  version: '1',
+  pid: 1,
+  node: 'pg1',
+  role: 'primary',
+  enforced: undefined,
+  provenBootMs: undefined,
+  provenPostmaster: undefined,
+  unprovenMs: 0,
+  isLeased: true,
+  leaseUntilBootMs: undefined,
+  stopped: undefined,
+  watchdog: 'off',
+  trouble: undefined,
+};
+
+const opened: Guarding[] = [];
+afterEach(() => {
+  for (const guarding of opened.splice(0)) guarding.close();
+});
+
+function example() {
+  const host = {
+    duty: dutyWith(RULE),
+    leaseMs: SETTINGS.leaseMs,
+    confirm: (): Promise<boolean> => Promise.resolve(true),
+    asked: 0,
+    guard: undefined as GuardState | undefined,
+    failsToKeep: false,
+    leases: [] as Lease[],
+    stops: 0,
+  };
+  const keeper: GuardKeeper = {
+    keep: () => (host.failsToKeep ? Promise.reject(new Error('the disk is full')) : Promise.resolve()),
+    renew: (lease) => Promise.resolve(void host.leases.push(lease)),
+    state: () => host.guard,
+    dismiss: () => Promise.resolve(),
+    close: () => undefined,
+  };
+  const guarding = createGuarding({
+    guard: { directory: '/none', program: '', version: '1', proofTimeoutMs: PROOF_MS, watchdog: undefined },
+    isProtected: true,
+    instance: {
+      node: nodeId('pg1'),
+      dataDirectory: '/none',
+      socketDirectory: '/none',
+      port: 1,
+      superuser: 'sentinel',
+    },
+    duty: () => host.duty,
+    group: () => ({ settings: { ...SETTINGS, leaseMs: host.leaseMs } }) as GroupState,
+    confirms: () => {
+      host.asked += 1;
+      return host.confirm();
+    },
+    log: () => undefined,
+    onChange: () => undefined,
+    openKeeper: () => keeper,
+  });
+  opened.push(guarding);
+  const context = {
+    guarding,
+    instance: { stop: () => Promise.resolve(void (host.stops += 1)) } as never,
+  };
+  return { host, guarding, keep: () => keepGuarded(context, host.duty, signal) };
+}
+
+describe('a lease that stood in for proof', () => {
+  test('is none that a leased primary may go by: it may outlast what a leader waits for', async () => {
+    const { host, keep } = example();
+    host.guard = { ...STATE, unprovenMs: PROOF_MS / 2 };
+    await expect.poll(() => host.leases.length, { timeout: 20_000 }).toBe(1);
+    expect(lengthOf(host.leases[0] as Lease)).toBe(PROOF_MS);
+    host.duty = dutyWith(LEASED);
+    host.confirm = () => Promise.resolve(false);
+    expect(await keep()).toBe(false);
+    host.confirm = () => Promise.resolve(true);
+    expect(await keep()).toBe(true);
+    expect(lengthOf(host.leases.at(-1) as Lease)).toBe(SETTINGS.leaseMs);
+    const { asked } = host;
+    expect(await keep()).toBe(true);
+    expect(host.asked).toBe(asked);
+  });
+
+  test('gets the shorter length where the duty became a leased one while the log was asked', async () => {
+    const { host } = example();
+    let answer: (says: boolean) => void = () => undefined;
+    host.confirm = () => new Promise((resolve) => (answer = resolve));
+    host.guard = { ...STATE, unprovenMs: PROOF_MS / 2 };
+    await expect.poll(() => host.asked, { timeout: 20_000 }).toBe(1);
+    host.duty = dutyWith(LEASED);
+    answer(true);
+    await expect.poll(() => host.leases.length, { timeout: 20_000 }).toBe(1);
+    expect(lengthOf(host.leases[0] as Lease)).toBe(SETTINGS.leaseMs);
+  });
+});
+
+describe('a leased primary', () => {
+  test('without a lease is left to its guard, and stopped where none answers', async () => {
+    const { host, keep } = example();
+    host.duty = dutyWith(LEASED);
+    host.confirm = () => Promise.resolve(false);
+    host.guard = STATE;
+    expect(await keep()).toBe(false);
+    expect(host.stops).toBe(0);
+    host.guard = undefined;
+    await expect(keep()).rejects.toThrow(/no guard comes up/);
+    expect(host.stops).toBe(1);
+  });
+
+  test('whose lease has ended and whose guard is gone is stopped before the log is asked again', async () => {
+    const { host, keep } = example();
+    host.duty = dutyWith(LEASED);
+    host.leaseMs = 200;
+    expect(await keep()).toBe(true);
+    host.leaseMs = 0;
+    const { asked } = host;
+    await expect(keep()).rejects.toThrow(/no guard comes up/);
+    expect(host.stops).toBe(1);
+    expect(host.asked).toBe(asked);
+  });
+
+  test('goes on for the moment in which another guard is started, and while that fails for a moment', async () => {
+    const { host, keep } = example();
+    host.duty = dutyWith(LEASED);
+    expect(await keep()).toBe(true);
+    host.failsToKeep = true;
+    await expect(keep()).rejects.toThrow('the disk is full');
+    expect(host.stops).toBe(0);
+  });
+});
+
+test('a primary whose standbys prove it needs neither', async () => {
+  const { host, keep } = example();
+  host.confirm = () => Promise.resolve(false);
+  expect(await keep()).toBe(true);
+  expect(host.stops).toBe(0);
+});
