@@ -167,3 +167,14 @@ test('too many failovers hold the group until they are acknowledged', { timeout:
   await loaded.ctl(['ack', GROUP]);
   await healthy();
 });
+
+test('the leader of the log moves off the host of the primary', { timeout: LIMIT_MS }, async () => {
+  const { primary = '', epoch } = await healthy();
+  const { peer } = loaded.cluster.hostOf(primary);
+  expect(await loaded.ctl(['peer', 'transfer', peer])).toMatchObject(ok(/is the leader/));
+  const { leader } = await loaded.waitForPeers('it to move', (list) => {
+    return list.leader !== undefined && list.leader !== peer;
+  });
+  expect(leader).not.toBe(peer);
+  expect(await healthy()).toMatchObject({ epoch, primary });
+});
