@@ -11,6 +11,8 @@ export type Stores = ReadonlyMap<PeerId, ReadonlySet<string>>;
 /** What entries that were not applied yet register: for each peer its stores, each with the index of the entry that does. */
 export interface StoresAhead {
   readonly stores: ReadonlyMap<PeerId, ReadonlyMap<string, LogIndex>>;
+  /** Index of the latest entry that makes a peer a member anew: what was registered before went with its removal. */
+  readonly joined: ReadonlyMap<PeerId, LogIndex>;
   /** The last of these entries was read; a state applied up to there says all itself. */
   readonly upTo: LogIndex;
 }
@@ -81,31 +83,44 @@ export function storesAhead(
   applyEntry: (state: ClusterState, entry: Entry) => ClusterState,
 ): StoresAhead {
   const stores = new Map<PeerId, Map<string, LogIndex>>();
+  const joined = new Map<PeerId, LogIndex>();
   let ahead = state;
   for (const entry of entries) {
     if (entry.index <= ahead.appliedIndex) continue;
-    const { peers } = ahead;
+    const { peers, membership } = ahead;
     ahead = applyEntry(ahead, entry);
+    // A change is begun only once the one before it is committed (raft/change.ts): a peer that this one adds had left for good.
+    for (const peer of ahead.membership === membership ? [] : membersOf(ahead.membership)) {
+      if (isMemberOf([membership], peer)) continue;
+      stores.delete(peer);
+      joined.set(peer, entry.index);
+    }
     if (ahead.peers === peers) continue;
     for (const { peer, store } of ahead.peers.values())
       if (peers.get(peer)?.store !== store) add(stores, peer, store, entry.index);
   }
-  return { stores, upTo: ahead.appliedIndex };
+  return { stores, joined, upTo: ahead.appliedIndex };
 }
 
 /**
  * The stores that are registered for `peer` now, and those ahead while they are; undefined where there are none. What is applied
- * says itself what has become of a registration: by an entry that it has passed, or that another one took the place of.
+ * says itself what has become of a registration: by an entry that it has passed, or that another one took the place of. Of a peer that
+ * is to join anew only what it registers from then on counts.
  */
 export function storesOf(
   state: ClusterState,
   ahead: StoresAhead,
   peer: PeerId,
 ): ReadonlySet<string> | undefined {
-  const present = state.peers.get(peer)?.store;
+  const isToJoin = (ahead.joined.get(peer) ?? 0) > state.appliedIndex;
+  const present = isToJoin ? undefined : state.peers.get(peer)?.store;
   const known = new Set(present === undefined ? [] : [present]);
   for (const [store, index] of ahead.stores.get(peer) ?? []) if (index > state.appliedIndex) known.add(store);
   return known.size === 0 ? undefined : known;
+}
+
+function membersOf({ voters, learners }: Membership): readonly PeerId[] {
+  return [...voters, ...learners];
 }
 
 function add(stores: Map<PeerId, Map<string, LogIndex>>, peer: PeerId, store: string, index: LogIndex): void {

@@ -109,7 +109,14 @@ describe('the stores of the peers', () => {
       config(from + 2, THREE),
       opens(from + 3, P3, 'new'),
     ]);
-    expect(registeredStores(log.state, ahead).get(P3)).toEqual(new Set(['old', 'new']));
+    expect(registeredStores(log.state, ahead).get(P3)).toEqual(new Set(['new']));
+    const unregistered = readAhead(log.state, [
+      config(from + 1, membershipOf([P1, P2])),
+      config(from + 2, THREE),
+    ]);
+    expect(registeredStores(log.state, unregistered).get(P3)).toBeUndefined();
+    const removed = readAhead(log.state, [config(from + 1, membershipOf([P1, P2]))]);
+    expect(registeredStores(log.state, removed).get(P3)).toEqual(new Set(['old']));
   });
 
   test('an opening that the log refuses counts for nothing', () => {

@@ -109,7 +109,8 @@ function operate(world: World, leader: Host): void {
       change(world, leader, { kind: 'remove', peer });
       return;
     case 2:
-      if (peer !== leader.id) change(world, leader, { kind: 'remove', peer: leader.id });
+      if (peer === leader.id || !mayRemove(world, membership, leader.id) || world.lost.size > 0) return;
+      change(world, leader, { kind: 'remove', peer: leader.id });
       return;
     case 3:
       moveHost(world, leader);

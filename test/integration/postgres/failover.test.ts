@@ -84,12 +84,17 @@ const isStreaming = (from: Instance, name: string): Promise<boolean> =>
 
 const hasCaughtUp = async (standby: Instance, primary: Instance): Promise<boolean> => {
   const [row] = await sql<{ lsn: string }>(primary, 'select pg_current_wal_flush_lsn()::text as lsn');
-  return waitUntil(`${standby.name} replayed ${row?.lsn}`, async () => {
+  const replayed = waitUntil(`${standby.name} replayed ${row?.lsn}`, async () => {
     const [at] = await sql<{ done: boolean }>(
       standby,
       `select pg_last_wal_replay_lsn() >= '${row?.lsn}'::pg_lsn as done`,
     );
     return at?.done === true;
+  });
+  return replayed.catch(async (error: unknown) => {
+    for (const { name, logFile } of [primary, standby])
+      console.log(`${name}:\n${(await readFile(logFile, 'utf8')).split('\n').slice(-40).join('\n')}`);
+    throw error;
   });
 };
 
@@ -310,6 +315,11 @@ for (const version of TESTED_VERSIONS) {
 
     test('promotion opens the assigned timeline across a gap, and the others follow', async () => {
       await cut(three);
+      // While `two` was cut off `three` may have received what PostgreSQL writes by itself every 15 s; it could not follow then.
+      await follow(two, one);
+      await isStreaming(one, 'two');
+      await hasCaughtUp(two, one);
+      await cut(two);
       const position = await positionOf(two);
       // Acknowledged by nobody: what makes the old primary diverge.
       await sql(one, "insert into public.kept values (6, 'lost with the old primary')");

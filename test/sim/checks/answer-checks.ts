@@ -30,14 +30,22 @@ export function onPersist(world: World, host: Host, effect: Extract<RaftEffect, 
         `${host.id} voted for ${earlier.votedFor} in term ${hardState.term} and writes a vote for ${hardState.votedFor ?? 'nobody'}`,
       );
   }
-  if (effect.snapshot !== undefined) checkSnapshotWritten(world, host, effect.snapshot.snapshot);
+  const acked = world.logChecks.acked[host.place] as { index: number; term: number };
+  if (effect.snapshot !== undefined) {
+    const { snapshot, replacesLog } = effect.snapshot;
+    checkSnapshotWritten(world, host, snapshot);
+    // Where the log disagrees with it, what came after belongs to the same lost branch.
+    const isOther = writtenTermAt(host, snapshot.index) !== snapshot.term;
+    if (replacesLog && isOther && snapshot.index < acked.index) {
+      acked.index = snapshot.index;
+      acked.term = snapshot.term;
+    }
+  }
   const [first] = entries;
   if (first === undefined) return;
-  const acked = world.logChecks.acked[host.place] as { index: number; term: number };
   if (first.index <= acked.index) {
     acked.index = first.index - 1;
-    // What was answered for is on the disk; the log in memory may be that of a later snapshot already.
-    acked.term = durableTermAt(disk, acked.index) ?? 0;
+    acked.term = termAt(raft.log, acked.index as LogIndex) ?? writtenTermAt(host, acked.index) ?? 0;
   }
   // A recovery writes its term and its entry at once: nobody has heard of either before both are durable.
   if (raft.role === 'candidate') return;
@@ -70,6 +78,13 @@ function checkSnapshotWritten(world: World, host: Host, snapshot: Snapshot): voi
       `${host.id} writes the snapshot of ${snapshot.index} after that of ${before.index}`,
     );
   checkSnapshotMembership(world, host, snapshot);
+}
+
+/** As the disk will have it: what was answered for is written, while the log in memory may be that of a later snapshot already. */
+function writtenTermAt({ store, disk }: Host, index: number): number | undefined {
+  const queued = [...(store?.writing?.effects ?? []), ...(store?.waiting ?? [])];
+  const entry = queued.flatMap(({ entries }) => entries).findLast((each) => each.index === index);
+  return entry?.term ?? durableTermAt(disk, index);
 }
 
 /** A write has ended: no entry may lie on the disk before the term it belongs to. */

@@ -15,8 +15,18 @@ export function membershipsInForce(world: World): readonly Membership[] {
       host.raft?.membership ?? (world.lost.has(host.id) ? undefined : membershipOnDisk(host));
     if (membership !== undefined && membership.incarnation > 0 && !found.includes(membership))
       found.push(membership);
+    if (host.raft !== undefined) found.push(...askedFor(host, host.raft.membership));
   }
   return found;
+}
+
+/** Those that a removal makes which a busy process was asked for and has not come to yet. */
+function askedFor({ inbox }: Host, membership: Membership): Membership[] {
+  return inbox.flatMap((event) =>
+    event.kind === 'change-membership' && event.change.kind === 'remove'
+      ? [{ ...membership, voters: membership.voters.filter((voter) => voter !== event.change.peer) }]
+      : [],
+  );
 }
 
 /** What the process would go by if it were started; undefined where it would not run. */
