@@ -76,7 +76,7 @@ export async function startTransport(options: TransportOptions): Promise<Started
     identity,
     handlers: { onRefused: (detail) => handlers.onRefused(detail), onHigherIncarnation },
     nowMs,
-    onCallerAhead: (from, hello) => links.answerAt(from, hello),
+    onCallerAhead: (from, hello, isCertain) => links.answerAt(from, hello, isCertain),
   });
   const inbound = createInbound({ admission, handlers, nowMs });
   const snapshots = createSnapshotReceiver({ admission, handlers, codec: options.membershipCodec });
