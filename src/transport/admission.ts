@@ -61,7 +61,7 @@ export function createAdmission(options: {
   readonly identity: Identity;
   readonly handlers: Pick<TransportHandlers, 'onRefused' | 'onHigherIncarnation'>;
   readonly nowMs: () => number;
-  /** A peer was let in that knows a later membership than this one: it has to be answered at its own address. */
+  /** A peer was let in that knows a later membership than this one, or (not `isCertain`) may: it has to be answered at its own address. */
   readonly onCallerAhead: (from: PeerId, hello: Hello, isCertain: boolean) => void;
 }): Admission {
   const { handlers, nowMs } = options;

@@ -36,9 +36,9 @@ export interface TransportOptions {
   readonly features: number;
   /** The identity to begin with; see {@link Transport.setIdentity}. */
   readonly identity: TransportIdentity;
-  /** The other peers to begin with; see {@link Transport.setPeers}. */
   /** Up to where this peer knows the log to be committed; asked for whenever somebody calls. */
   readonly commitIndex: () => number;
+  /** The other peers to begin with; see {@link Transport.setPeers}. */
   readonly peers: readonly PeerAddress[];
   readonly membershipCodec: MembershipCodec;
   readonly handlers: TransportHandlers;
