@@ -11,8 +11,8 @@ export type Stores = ReadonlyMap<PeerId, ReadonlySet<string>>;
 /** What entries that were not applied yet register: for each peer its stores, each with the index of the entry that does. */
 export interface StoresAhead {
   readonly stores: ReadonlyMap<PeerId, ReadonlyMap<string, LogIndex>>;
-  /** Index of the latest entry that makes a peer a member anew: what was registered before went with its removal. */
-  readonly joined: ReadonlyMap<PeerId, LogIndex>;
+  /** Of peers that are added again by a later entry: where they were removed. What was registered before is gone with that. */
+  readonly left: ReadonlyMap<PeerId, LogIndex>;
   /** The last of these entries was read; a state applied up to there says all itself. */
   readonly upTo: LogIndex;
 }
@@ -58,8 +58,8 @@ export function receive(caller: Caller, { incarnation, ...us }: Acquaintance): R
 
 /**
  * Its log holds a membership beyond what we know to be committed. A peer that starts again does not know either what of its log is,
- * and where others are away for good it may take our vote to find out (thesis §4.1). One that was removed meanwhile is passed by as soon
- * as we know the log that far.
+ * and where others are away for good it may take our vote to find out (thesis §4.1). One that was removed meanwhile is passed by when it
+ * calls once we know the log that far.
  */
 export function isPerhapsMember(
   caller: Pick<Caller, 'incarnation' | 'logMembershipIndex'>,
@@ -83,37 +83,43 @@ export function storesAhead(
   applyEntry: (state: ClusterState, entry: Entry) => ClusterState,
 ): StoresAhead {
   const stores = new Map<PeerId, Map<string, LogIndex>>();
-  const joined = new Map<PeerId, LogIndex>();
+  const removed = new Map<PeerId, LogIndex>();
+  const left = new Map<PeerId, LogIndex>();
   let ahead = state;
   for (const entry of entries) {
     if (entry.index <= ahead.appliedIndex) continue;
     const { peers, membership } = ahead;
     ahead = applyEntry(ahead, entry);
-    // A change is begun only once the one before it is committed (raft/change.ts): a peer that this one adds had left for good.
-    for (const peer of ahead.membership === membership ? [] : membersOf(ahead.membership)) {
-      if (isMemberOf([membership], peer)) continue;
-      stores.delete(peer);
-      joined.set(peer, entry.index);
+    if (ahead.membership !== membership) {
+      for (const peer of membersOf(membership))
+        if (!isMemberOf([ahead.membership], peer)) removed.set(peer, entry.index);
+      // A change is begun only once the one before it is committed (raft/change.ts): a peer that is added again had left for good.
+      for (const [peer, index] of removed) {
+        if (!isMemberOf([ahead.membership], peer)) continue;
+        stores.delete(peer);
+        left.set(peer, index);
+        removed.delete(peer);
+      }
     }
     if (ahead.peers === peers) continue;
     for (const { peer, store } of ahead.peers.values())
       if (peers.get(peer)?.store !== store) add(stores, peer, store, entry.index);
   }
-  return { stores, joined, upTo: ahead.appliedIndex };
+  return { stores, left, upTo: ahead.appliedIndex };
 }
 
 /**
  * The stores that are registered for `peer` now, and those ahead while they are; undefined where there are none. What is applied
- * says itself what has become of a registration: by an entry that it has passed, or that another one took the place of. Of a peer that
- * is to join anew only what it registers from then on counts.
+ * says itself what has become of a registration: by an entry that it has passed, or that another one took the place of. What the
+ * state knows of a peer that is certain to be removed yet does not count; what it knows from then on does, whatever is ahead.
  */
 export function storesOf(
   state: ClusterState,
   ahead: StoresAhead,
   peer: PeerId,
 ): ReadonlySet<string> | undefined {
-  const isToJoin = (ahead.joined.get(peer) ?? 0) > state.appliedIndex;
-  const present = isToJoin ? undefined : state.peers.get(peer)?.store;
+  const isToLeave = (ahead.left.get(peer) ?? 0) > state.appliedIndex;
+  const present = isToLeave ? undefined : state.peers.get(peer)?.store;
   const known = new Set(present === undefined ? [] : [present]);
   for (const [store, index] of ahead.stores.get(peer) ?? []) if (index > state.appliedIndex) known.add(store);
   return known.size === 0 ? undefined : known;

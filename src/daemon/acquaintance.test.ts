@@ -119,6 +119,22 @@ describe('the stores of the peers', () => {
     expect(registeredStores(log.state, removed).get(P3)).toEqual(new Set(['old']));
   });
 
+  test('what is registered after the removal binds, although the entry that added the peer came to lie elsewhere', () => {
+    const log = newLog();
+    log.commit(opening(log, P3, { store: 'old', session: 'old' }));
+    const from = log.state.appliedIndex;
+    const ahead = readAhead(log.state, [
+      config(from + 1, membershipOf([P1, P2])),
+      config(from + 9, THREE),
+      opens(from + 10, P3, 'of the lost branch'),
+    ]);
+    log.change({ voters: [P1, P2] });
+    log.change({ voters: [P1, P2, P3] });
+    log.must(opening(log, P3, { store: 'new', session: 'new' }));
+    expect(log.state.appliedIndex).toBeLessThan(from + 9);
+    expect(registeredStores(log.state, ahead).get(P3)).toContain('new');
+  });
+
   test('an opening that the log refuses counts for nothing', () => {
     const ahead = readAhead(state, [opens(1, P3, 'old'), opens(2, P3, 'wiped')]);
     expect(registeredStores(state, ahead).get(P3)).toEqual(new Set(['old']));

@@ -112,3 +112,12 @@ test('endsSession: errors of the socket, FATAL and class 57P end it, others do n
   expect(endsSession({ code: '25P03', severity: 'FATAL', message: '' })).toBe(true);
   expect(endsSession({ code: '53100', severity: 'ERROR', message: '' })).toBe(false);
 });
+
+test('a login that is broken off because the postmaster is gone is no clean shutdown', () => {
+  const error = { code: '57P01', message: 'terminating connection due to unexpected postmaster exit' };
+  expect(classifyLoginError({ ...error, routine: 'secure_read' })).toEqual({ kind: 'refused' });
+  expect(classifyLoginError({ ...error, routine: 'ProcessInterrupts' })).toMatchObject({
+    kind: 'said',
+    word: { kind: 'shutting-down' },
+  });
+});

@@ -39,6 +39,8 @@ const OWN_TROUBLE = new Set([
 /** What a try to connect and log in came to. */
 export function classifyLoginError(error: SeenError): LoginFailure {
   const code = error.code ?? '';
+  // A backend that waited for the rest of our login and missed its postmaster; the code is that of a clean shutdown.
+  if (code === '57P01' && error.routine === 'secure_read') return { kind: 'refused' };
   if (isSqlState(code)) return { kind: 'said', word: serverWord(error) };
   if (OWN_TROUBLE.has(code)) return { kind: 'own-trouble', why: code };
   if (isTlsError(error)) return { kind: 'own-trouble', why: `TLS: ${error.message}` };

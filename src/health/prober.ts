@@ -2,7 +2,7 @@
 // (a frozen postmaster serves the open session still), and quick tries to connect when the session is lost. It reports what it sees and
 // judges nothing. Must never wait for standbys, hold more than one session, or leave anything behind after close().
 import type { Socket } from 'node:net';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, settledWithin } from '../base/clock.ts';
 import type { PeerId } from '../base/ids.ts';
 import { checkConnection, type CheckOutcome } from './connection-check.ts';
 import { classifyLoginError, classifyWriteError, type LoginFailure } from './errors.ts';
@@ -16,6 +16,9 @@ import { CONNECTION_CHECK_INTERVAL_MS, FAST_RETRY_DELAYS_MS, type HealthSettings
 const LOGIN_REFUSED_RETRY_MS = 5000;
 const TOO_MANY_RETRY_MS = 1000;
 const EXCUSED_RETRY_MS = 5000;
+
+/** What a check under way gets for its answer when the prober closes. */
+const CHECK_END_MS = 200;
 
 const READ_ONLY_TRANSACTION = '25006';
 
@@ -83,8 +86,16 @@ export class Prober {
     clearInterval(this.#probeTimer);
     clearInterval(this.#checkTimer);
     clearTimeout(this.#retryTimer);
-    for (const socket of this.#checks) socket.destroy();
-    await this.#session?.close();
+    await Promise.all([this.#session?.close(), this.#endChecks()]);
+  }
+
+  /** Each check under way may get its answer first: a reset leaves a line in the server's log. */
+  async #endChecks(): Promise<void> {
+    const sockets = [...this.#checks];
+    const closed = sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve)));
+    for (const socket of sockets) socket.end();
+    await settledWithin(Promise.all(closed), CHECK_END_MS);
+    for (const socket of sockets) socket.destroy();
   }
 
   // The session

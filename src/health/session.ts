@@ -3,7 +3,7 @@
 // 'error' behind, nor wait for the server in order to close.
 import type { ConnectionOptions } from 'node:tls';
 import pg from 'pg';
-import { delay } from '../base/clock.ts';
+import { settledWithin } from '../base/clock.ts';
 import {
   classifyLoginError,
   classifySessionEnd,
@@ -120,10 +120,7 @@ export class Session {
   async close(): Promise<void> {
     if (this.#phase === 'open') {
       this.#phase = 'over';
-      const waiting = new AbortController();
-      const left = this.#client.end().catch(() => undefined);
-      await Promise.race([left, delay(CLOSE_TIMEOUT_MS, waiting.signal)]);
-      waiting.abort();
+      await settledWithin(this.#client.end(), CLOSE_TIMEOUT_MS);
     }
     clearTimeout(this.#loginTimer);
     this.#phase = 'over';

@@ -61,8 +61,8 @@ export function createAdmission(options: {
   readonly identity: Identity;
   readonly handlers: Pick<TransportHandlers, 'onRefused' | 'onHigherIncarnation'>;
   readonly nowMs: () => number;
-  /** A peer was let in that knows a later membership than this one: it has to be answered at its own address. */
-  readonly onCallerAhead: (from: PeerId, hello: Hello) => void;
+  /** A peer was let in that knows a later membership than this one, or (not `isCertain`) may: it has to be answered at its own address. */
+  readonly onCallerAhead: (from: PeerId, hello: Hello, isCertain: boolean) => void;
 }): Admission {
   const { handlers, nowMs } = options;
   const streams = new Map<string, Stream>();
@@ -120,7 +120,9 @@ export function createAdmission(options: {
       const replaced = streams.get(keyOf(stream));
       streams.set(keyOf(stream), stream);
       replaced?.fail(status.ABORTED, 'replaced by a newer stream');
-      if (isAhead(hello, stream.from, identity)) options.onCallerAhead(stream.from, hello);
+      const isCertain = identity.incarnation === 0 || hello.membershipIndex > identity.membershipIndex;
+      if (isCertain || isPerhapsAhead(hello, stream.from, identity))
+        options.onCallerAhead(stream.from, hello, isCertain);
       return stream;
     },
     isOpen: (stream) => streams.get(keyOf(stream)) === stream,
@@ -148,8 +150,7 @@ export function createAdmission(options: {
 }
 
 /** Nobody told us of it, or of where it is now. */
-function isAhead(hello: Hello, from: PeerId, identity: Identity): boolean {
-  if (identity.incarnation === 0 || hello.membershipIndex > identity.membershipIndex) return true;
+function isPerhapsAhead(hello: Hello, from: PeerId, identity: Identity): boolean {
   const us = { incarnation: identity.incarnation, commitIndex: identity.commitIndex() };
   return !identity.members.has(from) && isPerhapsMember(hello, us);
 }

@@ -96,6 +96,8 @@ export function helloMetadata(hello: Hello): Metadata {
  */
 export function readHello(metadata: Metadata): Hello | undefined {
   if (metadataBytes(metadata) > METADATA_BYTES_MAX) return undefined;
+  // Left out by the versions before it.
+  const hasLog = metadata.get('pgs-log-membership').length > 0;
   return {
     cluster: text(metadata, 'pgs-cluster'),
     from: text(metadata, 'pgs-from'),
@@ -105,7 +107,7 @@ export function readHello(metadata: Metadata): Hello | undefined {
     store: text(metadata, 'pgs-store'),
     incarnation: number(metadata, 'pgs-incarnation'),
     membershipIndex: number(metadata, 'pgs-membership'),
-    logMembershipIndex: number(metadata, 'pgs-log-membership'),
+    logMembershipIndex: number(metadata, hasLog ? 'pgs-log-membership' : 'pgs-membership'),
     features: number(metadata, 'pgs-features'),
     wireVersion: number(metadata, 'pgs-wire'),
     wireVersionMin: number(metadata, 'pgs-wire-min'),

@@ -17,7 +17,12 @@ export interface LinkSet {
    * Somebody speaks to us whose membership is that of a later log index than ours, perhaps the leader that has to tell us of it:
    * it is answered at the address (`host:port`) that it gives.
    */
-  answerAt(peer: PeerId, caller: Pick<Hello, 'address' | 'membershipIndex' | 'logMembershipIndex'>): void;
+  answerAt(
+    peer: PeerId,
+    caller: Pick<Hello, 'address' | 'membershipIndex' | 'logMembershipIndex'>,
+    /** That it is a later one; otherwise it only may be, and where we were told that it is counts for more. */
+    isCertain: boolean,
+  ): void;
   /** Forgets the callers that know no more than we do by now. */
   caughtUp(membershipIndex: number): void;
   /** Opens all anew; what is queued is lost. */
@@ -37,7 +42,10 @@ export function createLinkSet(options: {
   const links = new Map<PeerId, PeerLinks>();
   const closings = new Set<Promise<void>>();
   let told = new Map<PeerId, PeerAddress>();
-  const callers = new Map<PeerId, { readonly at: PeerAddress; readonly membershipIndex: number }>();
+  const callers = new Map<
+    PeerId,
+    { readonly at: PeerAddress; readonly membershipIndex: number; readonly isCertain: boolean }
+  >();
   let closed = false;
 
   const closeLinks = (link: PeerLinks, withinMs: number): void => {
@@ -47,8 +55,9 @@ export function createLinkSet(options: {
 
   /** Closes and opens what is needed. A caller's own word about where it is counts for more than an old list. */
   const bringUpToDate = (): void => {
-    const called = [...callers].map(([peer, { at }]) => [peer, at] as const);
-    const known = closed ? [] : [...told, ...called];
+    const called = (certain: boolean): (readonly [PeerId, PeerAddress])[] =>
+      [...callers].filter(([, { isCertain }]) => isCertain === certain).map(([peer, { at }]) => [peer, at]);
+    const known = closed ? [] : [...new Map([...called(false), ...told, ...called(true)])];
     const wanted = new Map(known.map(([peer, at]) => [peer, options.route(at)] as const));
     for (const [peer, link] of links) {
       const address = wanted.get(peer);
@@ -66,13 +75,14 @@ export function createLinkSet(options: {
       told = new Map(peers.filter(({ peer }) => peer !== self).map((peer) => [peer.peer, peer]));
       bringUpToDate();
     },
-    answerAt(peer, { address, membershipIndex, logMembershipIndex }) {
+    answerAt(peer, { address, membershipIndex, logMembershipIndex }, isCertain) {
       const target = parseTarget(address);
       if (target === undefined || closed) return;
       if (!callers.has(peer) && callers.size >= JOINER_PEERS_MAX) return;
       callers.set(peer, {
         at: { peer, ...target },
         membershipIndex: Math.max(membershipIndex, logMembershipIndex),
+        isCertain,
       });
       bringUpToDate();
     },

@@ -38,9 +38,9 @@ export interface TransportOptions {
   readonly identity: TransportIdentity;
   /** Where this peer connects to another one, whoever told of it; left out: at the address that was told. */
   readonly route?: ((peer: PeerAddress) => PeerAddress) | undefined;
-  /** The other peers to begin with; see {@link Transport.setPeers}. */
   /** Up to where this peer knows the log to be committed; asked for whenever somebody calls. */
   readonly commitIndex: () => number;
+  /** The other peers to begin with; see {@link Transport.setPeers}. */
   readonly peers: readonly PeerAddress[];
   readonly membershipCodec: MembershipCodec;
   readonly handlers: TransportHandlers;
@@ -78,7 +78,7 @@ export async function startTransport(options: TransportOptions): Promise<Started
     identity,
     handlers: { onRefused: (detail) => handlers.onRefused(detail), onHigherIncarnation },
     nowMs,
-    onCallerAhead: (from, hello) => links.answerAt(from, hello),
+    onCallerAhead: (from, hello, isCertain) => links.answerAt(from, hello, isCertain),
   });
   const inbound = createInbound({ admission, handlers, nowMs });
   const snapshots = createSnapshotReceiver({ admission, handlers, codec: options.membershipCodec });

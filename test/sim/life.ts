@@ -243,7 +243,7 @@ function createHost(
     initialMembership,
     features: profile.mixedVersions ? random.between(1, 3) : 1,
     replica: undefined,
-    storesAhead: { stores: new Map(), joined: new Map(), upTo: logIndex(0) },
+    storesAhead: { stores: new Map(), left: new Map(), upTo: logIndex(0) },
     leading: undefined,
     observer: { upSinceUs: -1, downSinceUs: -1, node: undefined, isUnderWay: false, nextLookUs: 0 },
     reads: new Map(),

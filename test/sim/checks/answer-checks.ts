@@ -37,8 +37,9 @@ export function onPersist(world: World, host: Host, effect: Extract<RaftEffect, 
     // Where the log disagrees with it, what came after belongs to the same lost branch.
     const isOther = writtenTermAt(host, snapshot.index) !== snapshot.term;
     if (replacesLog && isOther && snapshot.index < acked.index) {
-      acked.index = snapshot.index;
-      acked.term = snapshot.term;
+      // Until the next answer: which of the two logs a crash leaves is open.
+      acked.index = 0;
+      acked.term = 0;
     }
   }
   const [first] = entries;

@@ -70,7 +70,12 @@ export function mayForget(world: World, host: Host): boolean {
   const term = durableTerm(host.disk);
   if (raft.term < term) return false;
   for (const other of world.hosts) {
-    if (other === host || !membership.voters.includes(other.id)) continue;
+    if (other === host) continue;
+    if (!membership.voters.includes(other.id)) {
+      // Removed, or on its way back: while its log is short it takes itself for a voter of the first membership, where this peer's vote counts.
+      if (!world.lost.has(other.id) && host.initialMembership.voters.includes(other.id)) return false;
+      continue;
+    }
     if (other.raft === undefined || other.raft.membershipIndex !== membershipIndex) return false;
     if (durableTerm(other.disk) < term || other.raft.role === 'candidate') return false;
   }
