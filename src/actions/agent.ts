@@ -1,6 +1,6 @@
 // The agent: one loop that compares the present duty with the local PostgreSQL and does what is missing, one pass at a time.
 // A duty of another kind or epoch breaks off the pass under way. It never acts on anything but the log's duty.
-import { delay } from '../base/clock.ts';
+import { delay, settledWithin } from '../base/clock.ts';
 import { unreachable } from '../base/assert.ts';
 import type { MemberId, PeerId } from '../base/ids.ts';
 import type { Command, NodeRegistration } from '../cluster/commands.ts';
@@ -142,7 +142,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const context: AgentContext = {
-    notes: { cut: undefined, failedFollows: undefined, isUnproven: false, streaming: undefined },
+    notes: {
+      cut: undefined,
+      failedFollows: undefined,
+      followed: undefined,
+      isUnproven: false,
+      streaming: undefined,
+    },
     instance,
     guarding,
     fence: options.fence,
@@ -328,7 +334,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       wake();
       clearInterval(reporter);
       guarding.close();
-      await Promise.race([running, delay(CLOSE_TIMEOUT_MS)]);
+      await settledWithin(running, CLOSE_TIMEOUT_MS);
       await instance.close();
     },
   };

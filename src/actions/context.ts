@@ -76,6 +76,10 @@ export interface AgentContext {
     cut: StandingCut | undefined;
     /** How often in a row it did not stream from that upstream, although it should have. */
     failedFollows: { readonly from: string; readonly count: number } | undefined;
+    /** What this PostgreSQL was last set up to follow and did follow, and since when it does no more. */
+    followed:
+      | { readonly from: string; readonly postmasterPid: number; readonly lostMs: number | undefined }
+      | undefined;
     /** The walreceiver that streamed when it was last looked at, and since when it does. */
     streaming: { readonly receiverPid: number; readonly sinceMs: number } | undefined;
     /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */

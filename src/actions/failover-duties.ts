@@ -208,6 +208,7 @@ async function cutOff(
     await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
   }
   if (context.protections.cut) {
+    context.notes.followed = undefined;
     const cut = await cutUpstream({
       dataDirectory,
       passfileDirectory,

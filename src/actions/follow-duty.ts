@@ -59,8 +59,32 @@ export async function carryOutFollow(
     await settled(context, duty, running, signal);
     return;
   }
+  if (isReconnecting(context, duty.upstream)) return;
   return redirect(context, duty, signal);
 }
+
+/**
+ * PostgreSQL connects again by itself, ten times a second. To turn it to the upstream that it has already would help nobody, and stand in the
+ * way of the cut that comes next where that upstream has failed or is being replaced.
+ */
+const RECONNECT_GRACE_MS = 1500;
+
+/** Whether it has followed that very upstream until just now, and nobody has cut it off. */
+export function isReconnecting(
+  context: Pick<AgentContext, 'notes' | 'instance' | 'activity'>,
+  upstream: Upstream,
+): boolean {
+  const { followed } = context.notes;
+  if (followed?.from !== nameOf(upstream)) return false;
+  if (followed.postmasterPid !== context.instance.postmaster()?.pid) return false;
+  const lostMs = followed.lostMs ?? performance.now();
+  context.notes.followed = { ...followed, lostMs };
+  if (performance.now() - lostMs >= RECONNECT_GRACE_MS) return false;
+  context.activity('standby', `connecting to ${upstream.node} again`);
+  return true;
+}
+
+const nameOf = ({ host, port, timeline }: Upstream): string => `${host}:${port} timeline ${timeline}`;
 
 /** It streams as it should: only its slots need care, and what a clone has replaced is no longer needed. */
 async function settled(
@@ -73,6 +97,11 @@ async function settled(
   context.activity(undefined, undefined);
   if (isSteady(context, receiver)) {
     context.notes.failedFollows = undefined;
+    const postmasterPid = context.instance.postmaster()?.pid;
+    context.notes.followed =
+      postmasterPid === undefined
+        ? undefined
+        : { from: nameOf(duty.upstream), postmasterPid, lostMs: undefined };
     await context.once('replaced', () => discard(context));
   }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
@@ -198,6 +227,7 @@ async function isUnstartedClone(dataDirectory: string): Promise<boolean> {
 async function cutAndRead(context: AgentContext, signal: AbortSignal): Promise<Standing> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, user, socketDirectory, port, superuser } = instance.options;
+  context.notes.followed = undefined;
   await cutUpstream({
     dataDirectory,
     passfileDirectory,
@@ -232,7 +262,7 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
     slotName: member,
     owner: user.owner,
   });
-  const expected = `${host}:${port} timeline ${duty.upstream.timeline}`;
+  const expected = nameOf(duty.upstream);
   const failedCount = context.notes.failedFollows?.from === expected ? context.notes.failedFollows.count : 0;
   try {
     await until(

@@ -87,7 +87,13 @@ export function fakeContext(options: {
     systemIdentifier: SYSTEM,
     isRunning: true,
     doneKeys: new Set(['admit']),
-    notes: { cut: undefined, failedFollows: undefined, isUnproven: false, streaming: undefined },
+    notes: {
+      cut: undefined,
+      failedFollows: undefined,
+      followed: undefined,
+      isUnproven: false,
+      streaming: undefined,
+    },
     timing: DEFAULT_AGENT_TIMING,
     protections: ALL_PROTECTIONS,
     instance: {
