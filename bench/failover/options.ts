@@ -1,5 +1,5 @@
 // The command line of the failover benchmark. Pure: says what is wrong, changes nothing.
-import { parseArgs } from 'node:util';
+import { parseOptions, UsageError, whole } from '../command-line.ts';
 
 /** `freeze` is `host` without a network to cut: SIGSTOP, after which the kernel still answers for the host. */
 export const EVENTS = [
@@ -76,10 +76,6 @@ The primary stays, and its commits may pause:
   --control no-rule    without the sync rule (crash, freeze): must show losses or doubles
   --control no-cut     standbys do not cut their WAL streams (freeze): must show losses or doubles
 `;
-
-export class UsageError extends Error {
-  override readonly name = 'UsageError';
-}
 
 const RUN_COUNT_MAX = 1000;
 const MS_MAX = 600_000;
@@ -163,30 +159,22 @@ function readThawAfter(value: string | undefined, event: Event): number | 'fenci
 }
 
 type Values = ReturnType<typeof parse>;
-function parse(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv],
-      options: {
-        event: { type: 'string' },
-        runs: { type: 'string' },
-        json: { type: 'boolean' },
-        svg: { type: 'string' },
-        draw: { type: 'string' },
-        steps: { type: 'boolean' },
-        control: { type: 'string' },
-        'thaw-after': { type: 'string' },
-        'stubborn-for': { type: 'string' },
-        'lag-before': { type: 'string' },
-        standbys: { type: 'string' },
-        away: { type: 'string' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    }).values;
-  } catch (error) {
-    throw new UsageError((error as Error).message, { cause: error });
-  }
-}
+const parse = (argv: readonly string[]) =>
+  parseOptions(argv, {
+    event: { type: 'string' },
+    runs: { type: 'string' },
+    json: { type: 'boolean' },
+    svg: { type: 'string' },
+    draw: { type: 'string' },
+    steps: { type: 'boolean' },
+    control: { type: 'string' },
+    'thaw-after': { type: 'string' },
+    'stubborn-for': { type: 'string' },
+    'lag-before': { type: 'string' },
+    standbys: { type: 'string' },
+    away: { type: 'string' },
+    help: { type: 'boolean', short: 'h' },
+  });
 
 const either = (choices: readonly string[]): string =>
   choices.length < 2 ? choices.join('') : `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`;
@@ -200,12 +188,4 @@ function oneOf<T extends string>(
   const found = choices.find((choice) => choice === value);
   if (found === undefined) throw new UsageError(`${name} ${value}: expected ${either(choices)}`);
   return found;
-}
-
-function whole(name: string, value: string | undefined, min: number, max: number): number | undefined {
-  if (value === undefined) return undefined;
-  const number = Number(value);
-  if (!/^\d+$/.test(value) || number < min || number > max)
-    throw new UsageError(`${name} ${value}: expected a whole number from ${min} to ${max}`);
-  return number;
 }
