@@ -151,6 +151,37 @@ describe('a group under a lease', () => {
   });
 });
 
+describe('a switchover on purpose of a group under a lease, whose primary is down before it has reported', () => {
+  const handingOver = (): Log => {
+    const log = leased();
+    log.must(at(log).begin({ kind: 'planned', to: B }));
+    return log;
+  };
+  const A_STOPPED: SeenNodes = { ...ALL_WELL, a: { condition: 'starting' } };
+
+  test('waits for the report of an agent that can still give it: without it the target would lose writes', () => {
+    const log = handingOver();
+    const leader = leaderOf(log, A_STOPPED);
+    leader.at(0);
+    log.must(at(log).down(P1), at(log).down(P2));
+    leader.at(100);
+    expect(leader.at(59_000)).toEqual([]);
+    expect(leader.at(60_000)).toMatchObject([{ kind: 'begin-failover', cause: { kind: 'down' } }]);
+  });
+
+  test('becomes a failover as soon as its agent is silent, too, or says that it cannot go on', () => {
+    for (const a of [undefined, { condition: 'failed' }, { condition: 'absent' }] as const) {
+      const log = handingOver();
+      const leader = leaderOf(log, { ...ALL_WELL, a });
+      leader.at(0);
+      log.must(at(log).down(P1), at(log).down(P2));
+      leader.at(100);
+      expect(leader.at(3099)).toEqual([]);
+      expect(leader.at(3100)).toMatchObject([{ kind: 'begin-failover', cause: { kind: 'down' } }]);
+    }
+  });
+});
+
 describe('the number of acknowledgements', () => {
   test.each<[Partial<GroupSettings>, SyncRule]>([
     [{ acks: 2 }, { members: [MC], acks: 1 }],

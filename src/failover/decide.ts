@@ -208,7 +208,10 @@ function decideFencing(
   const elapsedMs = stopwatch.elapsedMs(`fencing ${group.id} ${group.epoch}`);
   const former = phase.reports.find((report) => report.node === phase.primary);
   if (phase.cause.kind === 'planned' && former === undefined) {
-    if (hasDied(state, group, phase, view, stopwatch)) {
+    if (
+      hasDied(state, group, phase, view, stopwatch) &&
+      (elapsedMs >= view.settings.handOverTimeoutMs || !isToReport(group, phase, view))
+    ) {
       // mark: switchover-primary-died
       return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
     }
@@ -260,6 +263,15 @@ function hasDied(
   return (
     stopwatch.elapsedMs(`handing over, but down ${group.id} ${group.epoch}`) >= view.settings.targetTimeoutMs
   );
+}
+
+/**
+ * In a leased group nobody else is sure to hold what the primary has, and whoever asked for a switchover asked to lose nothing: while
+ * its agent can be heard, and brings it to where it can report, that is waited for.
+ */
+function isToReport(group: GroupState, phase: Fencing, view: View): boolean {
+  const condition = freshReport(view, phase.primary)?.condition;
+  return isLeased(group) && condition !== undefined && condition !== 'failed' && condition !== 'absent';
 }
 
 function resumeIfWell(
