@@ -1,6 +1,7 @@
 // What the leader proposes where durability is not `quorum`, and where a person has asked: leases, lag, holds, forced and scheduled.
 import { describe, expect, test } from 'vitest';
-import type { Command, GroupSettings, SyncRule } from '../cluster/commands.ts';
+import { timeline } from '../base/ids.ts';
+import type { Command, CutReport, GroupSettings, SyncRule } from '../cluster/commands.ts';
 import { SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   A,
@@ -93,10 +94,13 @@ describe('a group under a lease', () => {
   test.each<[string, (log: Log) => Command]>([
     ['has reported', (log) => at(log).cut(A, 90, { stopped: true })],
     ['is off', (log) => ({ kind: 'node-off', group: GROUP, epoch: log.epoch, node: A, by: 'fence-command' })],
-  ])('does not wait once its former primary %s', (_, proof) => {
+  ])('does not wait for it once its former primary %s, but for the reports that are to come', (_, proof) => {
     const log = failed(leased());
     log.must(at(log).cut(B, 100), proof(log));
-    expect(leaderOf(log, WITHOUT_A).at(0)).toMatchObject([{ kind: 'promote', candidate: B }]);
+    const leader = leaderOf(log, WITHOUT_A);
+    expect(leader.at(0)).toEqual([]);
+    log.must(at(log).cut(C, 110));
+    expect(leader.at(10)).toMatchObject([{ kind: 'promote', candidate: C }]);
   });
 
   test('waits also where the lease is only pending, and while it is on its way out', () => {
@@ -122,11 +126,12 @@ describe('a group under a lease', () => {
 
   test('chooses the former primary where that has reported and holds more', () => {
     const log = failed(leased());
+    const seen = { ...ALL_WELL, c: undefined };
     log.must(at(log).cut(A, 120), at(log).cut(B, 100));
-    expect(leaderOf(log).at(0)).toMatchObject([{ candidate: A }]);
+    expect(leaderOf(log, seen).at(0)).toMatchObject([{ candidate: A }]);
     const level = failed(leased());
     level.must(at(level).cut(A, 100), at(level).cut(B, 100));
-    expect(leaderOf(level).at(0)).toMatchObject([{ candidate: B }]);
+    expect(leaderOf(level, seen).at(0)).toMatchObject([{ candidate: B }]);
   });
 
   test('promotes no standby that is known to lack too much, and begins no failover for such ones alone', () => {
@@ -179,6 +184,37 @@ describe('a switchover on purpose of a group under a lease, whose primary is dow
       expect(leader.at(3099)).toEqual([]);
       expect(leader.at(3100)).toMatchObject([{ kind: 'begin-failover', cause: { kind: 'down' } }]);
     }
+  });
+});
+
+describe('a switchover on purpose of a group under a lease, whose target fails', () => {
+  const failedTarget = (): Log => {
+    const log = leased();
+    log.must(at(log).begin({ kind: 'planned', to: B }));
+    log.must(at(log).cut(A, 120, { stopped: true }), at(log).cut(B, 120), at(log).promote(B, 2, LEASED));
+    log.must(at(log).failed(B), at(log).begin({ kind: 'promotion-failed' }));
+    log.must(at(log).cut(A, 120), at(log).cut(C, 120));
+    return log;
+  };
+
+  test.each<[string, string, number, Partial<CutReport>]>([
+    ['the old primary again', 'never opened its timeline', 120, {}],
+    ['the old primary again', 'opened one that was not assigned', 130, { timeline: timeline(3) }],
+    ['the target', 'opened its timeline, where it may have taken writes', 130, { timeline: timeline(2) }],
+  ])('is followed by %s where the target %s', (whom, _, position, more) => {
+    const log = failedTarget();
+    const leader = leaderOf(log);
+    expect(leader.at(0), 'the lease of the target runs').toEqual([]);
+    log.must(at(log).cut(B, position, more));
+    const [command] = leader.at(100);
+    expect(command).toMatchObject({ kind: 'promote', candidate: whom === 'the target' ? B : A });
+    if (command !== undefined) log.must(command);
+  });
+
+  test('is followed by the old primary where the target says nothing until its lease has run out', () => {
+    const leader = leaderOf(failedTarget());
+    leader.at(0);
+    expect(leader.at(WAIT_MS)).toMatchObject([{ kind: 'promote', candidate: A }]);
   });
 });
 
@@ -255,6 +291,32 @@ describe('a failover on a person’s word', () => {
     expect(leader.at(0)).toEqual([]);
     log.must(off(log));
     expect(leader.at(10)).toMatchObject([{ candidate: C }]);
+  });
+
+  test('waits for whoever can still say that it holds more, but not for long', () => {
+    const log = forced(runningAlone());
+    log.must(off(log), at(log).cut(B, 90));
+    const leader = leaderOf(log, WITHOUT_A);
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(2999)).toEqual([]);
+    expect(leader.at(3000)).toMatchObject([{ candidate: B }]);
+    log.must(at(log).cut(C, 100));
+    expect(leaderOf(log, WITHOUT_A).at(0)).toMatchObject([{ candidate: C }]);
+  });
+
+  test.each<[string, SeenNodes]>([
+    ['cannot be heard', { ...WITHOUT_A, c: undefined }],
+    ['is stopped', { ...WITHOUT_A, c: { condition: 'stopped' } }],
+  ])('does not wait for a node that %s', (_, seen) => {
+    const log = forced(runningAlone());
+    log.must(off(log), at(log).cut(B, 90));
+    expect(leaderOf(log, seen).at(0)).toMatchObject([{ candidate: B }]);
+  });
+
+  test('does not wait for a node that is fenced', () => {
+    const log = forced(wanting(runningAlone(), {}));
+    log.must({ kind: 'fence-node', node: C }, off(log), at(log).cut(B, 90));
+    expect(leaderOf(log, WITHOUT_A).at(0)).toMatchObject([{ candidate: B }]);
   });
 
   test('waits for the node that was named, and takes no other in its place but one that loses nothing', () => {
