@@ -138,6 +138,16 @@ describe('a strict group', () => {
     behind.must(at(behind).cut(C, 90), at(behind).promote(C, 3, { members: [], acks: 2 }));
   });
 
+  test('whose log was recovered is taken to have had as many as are wanted: nobody knows what its rule was', () => {
+    const lost = recovered(wanting(running(), 'strict', 2));
+    lost.must(at(lost).cut(A, 100), at(lost).cut(B, 90), at(lost).cut(C, 80));
+    expect(lost.commit(at(lost).promote(A, 2, ALONE))).toMatch(/strict.*2 acknowledgements, not 0/);
+    expect(lost.commit(at(lost).promote(A, 2, ONLY_B))).toMatch(/strict.*2 acknowledgements, not 1/);
+    const loose = newLog(lost.state);
+    lost.must(at(lost).promote(A, 2, { members: [MB], acks: 2 }));
+    wanting(loose, 'quorum').must(at(loose).promote(A, 2, ALONE));
+  });
+
   test('a group of another durability begins with no more acknowledgements than members', () => {
     const log = begun(running());
     log.must(at(log).cut(B, 100), at(log).cut(C, 90));

@@ -17,6 +17,7 @@ import {
   at,
   newLog,
   promoting,
+  recovered,
   running,
   runningAlone,
 } from '../cluster/testing/example.ts';
@@ -241,6 +242,14 @@ describe('the number of acknowledgements', () => {
     expect(command).toMatchObject({ candidate: B, rule: { members: [MC], acks: 2 } });
     if (command !== undefined) log.must(command);
   });
+});
+
+test('a strict group whose log was recovered does not begin alone', () => {
+  const log = recovered(wanting(running(), { durability: 'strict', acks: 2 }));
+  log.must(at(log).cut(A, 100), at(log).cut(B, 110), at(log).cut(C, 120));
+  const [command] = leaderOf(log).at(0);
+  expect(command).toMatchObject({ candidate: C, rule: { members: [MB], acks: 2 } });
+  if (command !== undefined) log.must(command);
 });
 
 describe('too many failovers', () => {
