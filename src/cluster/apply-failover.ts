@@ -15,6 +15,7 @@ import { SETTINGS_FEATURE_LEVEL } from './features.ts';
 import { isObjectivelyDown, isRule, isWellFormed, majority, standingDownCount } from './quorum.ts';
 import {
   type ClusterState,
+  type FencingCause,
   type Floor,
   type GroupState,
   type Phase,
@@ -155,8 +156,13 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
     firstMembersRefusal(group, command.rule, followersAtOnce(phase.primary, phase.reports, candidate));
   if (refusal !== undefined) return refuse(refusal);
   const from = { timeline: candidate.timeline, position: candidate.position };
-  const before = { rule: ruleBefore(group, phase.reports), next: group.next?.rule, before: group.floor };
-  const floor: Floor = { timeline: command.timeline, from, ...before };
+  const before = { rule: ruleBefore(group, phase.reports), next: group.next?.rule };
+  const floor: Floor = {
+    timeline: command.timeline,
+    from,
+    ...before,
+    before: floorBefore(group, phase.cause),
+  };
   return withGroup(state, {
     ...group,
     phase: {
@@ -185,6 +191,14 @@ function ruleBefore(group: GroupState, reports: readonly CutReport[]): SyncRule 
   if (!hasUnknownRule(group)) return group.rule;
   // mark: promotion-after-recovery
   return { members: reports.map((report) => report.member).sort(), acks: 1 };
+}
+
+/**
+ * Under a lease no candidate has to respect a floor, and nothing but a rule takes them away: they would pile up. Only those of promotions
+ * that failed in a row are kept, by which these are counted.
+ */
+function floorBefore({ rule, floor }: GroupState, cause: FencingCause): Floor | undefined {
+  return rule.leased === true && cause.kind !== 'promotion-failed' ? undefined : floor;
 }
 
 function timelineRefusal(group: GroupState, command: CommandOf<'promote'>): string | undefined {

@@ -100,6 +100,15 @@ describe('a rule under a lease', () => {
     log.must(at(log).promoted(B, 2, 100));
     log.must(at(log).down(P1), at(log).down(P2), at(log).begin());
     log.must(at(log).cut(C, 90), at(log).promote(C, 3, LEASED));
+    expect(log.group.floor?.before, 'floors do not pile up from lease to lease').toBeUndefined();
+  });
+
+  test('keeps the floors of promotions that failed in a row, by which they are counted', () => {
+    const log = leased();
+    begun(log).must(at(log).cut(B, 100), at(log).promote(B, 2, LEASED));
+    log.must(at(log).failed(B), at(log).begin({ kind: 'promotion-failed' }));
+    log.must(at(log).cut(B, 100), at(log).promote(B, 3, LEASED));
+    expect(log.group.floor).toMatchObject({ timeline: 3, before: { timeline: 2, before: undefined } });
   });
 
   test('from none to one and back each is a change that the primary confirms', () => {
