@@ -8,6 +8,7 @@ import {
   C,
   GROUP,
   type Log,
+  MA,
   MB,
   MC,
   P1,
@@ -77,6 +78,26 @@ describe('a strict group with more acknowledgements than members', () => {
       expect(failoverObstacle(log.state, log.group, viewOf(log, 0, { c }))).toMatch(/no standby/);
     }
     expect(kinds(leaderOf(log, { c: { condition: 'standby' } }).at(0))).toEqual(['begin-failover']);
+  });
+
+  test('asks no fenced member to be in the rule that it wants next', () => {
+    const log = hung();
+    log.must(at(log).up(P1), at(log).up(P2), { kind: 'fence-node', node: C });
+    const joined: SeenNodes = {
+      a: { condition: 'standby', streamingFrom: B },
+      b: { condition: 'primary', streamsTo: [A] },
+      c: { condition: 'stopped' },
+    };
+    expect(leaderOf(log, joined).at(0), 'a alone is not enough').toEqual([]);
+    log.must({ kind: 'unfence-node', node: C });
+    const leader = leaderOf(log, {
+      ...joined,
+      b: { condition: 'primary', streamsTo: [A, C] },
+      c: { condition: 'standby' },
+    });
+    const [command] = leader.at(0);
+    expect(command).toMatchObject({ next: { members: [MA, MC], acks: 2 } });
+    if (command !== undefined) log.must(command);
   });
 
   test('is not failed over to a standby that is fenced', () => {

@@ -29,7 +29,8 @@ export function planRule(
       (isStreaming(primary, freshReport(view, node.node), member) ||
         (isCounted && stopwatch.elapsedMs(`silent ${member}`) < view.settings.syncMemberTimeoutMs));
     if (isHere) present.push(member);
-    else if (isCounted) gone.push(member);
+    // One that is fenced is not waited for, and apply would take it into no rule.
+    else if (isCounted && !isFenced) gone.push(member);
   }
   if (group.next !== undefined && group.rule.acks > 0) return widenStuck(group, group.next.rule, present);
   const next = wantedRule(group, present, gone);
