@@ -8,7 +8,7 @@
 import { type LogIndex, type NodeId, epoch as toEpoch } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { highest } from './apply-nodes.ts';
-import { candidateRefusal, followersAtOnce } from './candidate.ts';
+import { candidateRefusal, firstMembers } from './candidate.ts';
 import type { CutReport, FailoverCause, SyncRule } from './commands.ts';
 import { ruleRefusal } from './apply-rule.ts';
 import { SETTINGS_FEATURE_LEVEL } from './features.ts';
@@ -153,7 +153,7 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
     candidateRefusal(state, group, phase, candidate) ??
     timelineRefusal(group, command) ??
     ruleRefusal(group, command.rule) ??
-    firstMembersRefusal(group, command.rule, followersAtOnce(phase.primary, phase.reports, candidate));
+    firstMembersRefusal(group, command.rule, firstMembers(group, phase, candidate));
   if (refusal !== undefined) return refuse(refusal);
   const from = { timeline: candidate.timeline, position: candidate.position };
   const before = { rule: ruleBefore(group, phase.reports), next: group.next?.rule };

@@ -164,6 +164,13 @@ describe('a strict group', () => {
   });
 });
 
+test('no promotion begins with a member that is fenced', () => {
+  const log = begun(wanting(running(), 'quorum'));
+  log.must(at(log).cut(B, 100), at(log).cut(C, 90), { kind: 'fence-node', node: C });
+  expect(log.commit(at(log).promote(B, 2, ONLY_C))).toMatch(/cannot follow/);
+  log.must(at(log).promote(B, 2, ALONE));
+});
+
 describe('a failover on a person’s word', () => {
   const forced = (log: Log, to?: typeof B): Log => {
     log.must(at(log).begin({ kind: 'forced', to }));

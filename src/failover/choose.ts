@@ -1,11 +1,11 @@
 // Which of the nodes that have reported the leader proposes to promote, with which rule, and for whom it waits a moment longer. Pure.
 // That a promotion is safe is apply's business (cluster/candidate.ts): this chooses among those that are.
-import { type MemberId, type NodeId, timeline } from '../base/ids.ts';
+import { type NodeId, timeline } from '../base/ids.ts';
 import {
   type Fencing,
   candidateRefusal,
   comparePositions,
-  followersAtOnce,
+  firstMembers,
   silentNodes,
 } from '../cluster/candidate.ts';
 import type { Command, CutReport } from '../cluster/commands.ts';
@@ -102,9 +102,7 @@ export function promotion(
   phase: Fencing,
   candidate: CutReport,
 ): Extract<Command, { readonly kind: 'promote' }> {
-  const members = followersAtOnce(phase.primary, phase.reports, candidate).filter((member) =>
-    isUnfenced(group, phase, member),
-  );
+  const members = firstMembers(group, phase, candidate);
   return {
     kind: 'promote',
     group: group.id,
@@ -113,8 +111,4 @@ export function promotion(
     timeline: timeline(group.highestTimeline + 1),
     rule: wantedRule(group, members, []),
   };
-}
-
-function isUnfenced(group: GroupState, phase: Fencing, member: MemberId): boolean {
-  return phase.reports.every((report) => report.member !== member || !group.fenced.includes(report.node));
 }

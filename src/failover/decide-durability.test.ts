@@ -250,6 +250,18 @@ describe('a switchover that is scheduled', () => {
   });
 });
 
+test('of a recovered group says that a fenced node has to be unfenced, so that it can report: it may hold what nobody else does', () => {
+  const before = wanting(running(), {});
+  before.must({ kind: 'fence-node', node: C });
+  const log = recovered(before);
+  log.must(at(log).cut(A, 100));
+  expect(failoverObstacle(log.state, log.group, viewOf(log, 0))).toMatch(/b, c did not yet; unfence c/);
+  log.must(at(log).cut(B, 100));
+  expect(leaderOf(log).at(60_000)).toEqual([]);
+  log.must({ kind: 'unfence-node', node: C }, at(log).cut(C, 110));
+  expect(leaderOf(log).at(0)).toMatchObject([{ kind: 'promote', candidate: C }]);
+});
+
 test('a fenced node is in no rule that a promotion begins with', () => {
   const log = wanting(running(), {});
   failed(log).must(at(log).cut(B, 100), at(log).cut(C, 90), { kind: 'fence-node', node: C });

@@ -20,9 +20,11 @@ const NO_STANDBY = 'no standby can be reached';
 export function failoverObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
   if (group.phase.kind === 'fencing' && hasUnknownRule(group)) {
     const silent = silentNodes(state, group, group.phase.reports);
-    return silent.length === 0
-      ? undefined
-      : `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet`;
+    if (silent.length === 0) return undefined;
+    const fenced = silent.filter((node) => group.fenced.includes(node));
+    const remedy =
+      fenced.length === 0 ? '' : `; unfence ${fenced.join(', ')}: a node that is kept stopped cannot`;
+    return `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet${remedy}`;
   }
   const standbys = ableStandbys(state, group, view);
   if (group.rule.leased === true) return asyncObstacle(group, standbys, view);
