@@ -3,7 +3,7 @@ import { epoch, groupId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type { Duty } from '../failover/duties.ts';
 import type { AgentContext } from './context.ts';
-import { carryOutPromote } from './failover-duties.ts';
+import { carryOutHandOver, carryOutPromote } from './failover-duties.ts';
 
 const DUTY: Extract<Duty, { kind: 'promote' }> = {
   kind: 'promote',
@@ -48,4 +48,33 @@ test('a promotion has its guard even where the cut before it has dismissed the o
   } as unknown as AgentContext;
   await carryOutPromote(context, DUTY, new AbortController().signal);
   expect(guardedAtPromotion).toBe(true);
+});
+
+test.each([
+  ['a primary under a lease keeps its guard and its lease until it stops', true, ['guard', 'checkpoint']],
+  ['one that gets no lease is not stopped for a switchover that may have been called off', false, ['guard']],
+])('handing over, %s', async (_, isLeaseHad, steps) => {
+  const done: string[] = [];
+  const context = {
+    guarding: {
+      isForsaken: () => false,
+      prepare: () => Promise.resolve((done.push('guard'), isLeaseHad)),
+      state: () => ({}),
+    },
+    group: () => undefined,
+    confirms: () => Promise.resolve(true),
+    activity: () => undefined,
+    log: () => undefined,
+    instance: {
+      options: { dataDirectory: '/nowhere', node: 'pg1' },
+      postmaster: () => ({ pid: 1 }),
+      session: { query: (text: string) => Promise.resolve((done.push(text), [])) },
+      stop: () => Promise.reject(new Error('far enough')),
+    },
+  } as unknown as AgentContext;
+  const duty = { ...DUTY, kind: 'hand-over', rule: { members: [], acks: 0, leased: true } } as const;
+  const handingOver = carryOutHandOver(context, duty, new AbortController().signal);
+  if (isLeaseHad) await expect(handingOver).rejects.toThrow('far enough');
+  else await handingOver;
+  expect(done).toEqual(steps);
 });

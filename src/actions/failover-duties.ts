@@ -13,6 +13,7 @@ import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
+import { keepGuarded } from './guarding.ts';
 import { keepSlots } from './slots.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
@@ -42,6 +43,8 @@ export async function carryOutHandOver(
   const { dataDirectory } = instance.options;
   if (hasReported(context)) return;
   if (instance.postmaster() !== undefined) {
+    // It takes writes until it has stopped, which may be longer than the lease that it was given at the epoch before has left.
+    if (duty.rule.leased === true && !(await keepGuarded(context, duty, signal))) return;
     if (!(await context.confirms('hand-over', duty))) return;
     // While it checkpoints, writes go on; the stop then has little left to flush.
     context.activity(undefined, 'checkpoint before the switchover');

@@ -8,7 +8,7 @@ import type { Duty } from '../failover/duties.ts';
 import { type Lease, lengthOf } from '../guard/authority.ts';
 import type { GuardKeeper } from '../guard/keeper.ts';
 import type { GuardState } from '../guard/wire.ts';
-import { type Guarding, createGuarding, keepGuarded } from './guarding.ts';
+import { type GuardedDuty, type Guarding, createGuarding, keepGuarded } from './guarding.ts';
 
 const RULE: SyncRule = { members: [], acks: 1 };
 const LEASED: SyncRule = { members: [], acks: 0, leased: true };
@@ -27,6 +27,11 @@ const dutyWith = (rule: SyncRule): Extract<Duty, { kind: 'primary' }> => ({
   next: undefined,
   floor: undefined,
 });
+
+const handingOver = (rule: SyncRule, at: number): Extract<Duty, { kind: 'hand-over' }> => {
+  const { next: _, floor: __, ...base } = dutyWith(rule);
+  return { ...base, kind: 'hand-over', epoch: epoch(at) };
+};
 
 const STATE: GuardState = {
   version: '1',
@@ -51,10 +56,12 @@ afterEach(() => {
 
 function example() {
   const host = {
-    duty: dutyWith(RULE),
+    duty: dutyWith(RULE) as GuardedDuty,
     leaseMs: SETTINGS.leaseMs,
     confirm: (): Promise<boolean> => Promise.resolve(true),
     asked: 0,
+    /** Kind and epoch that the log was asked about last. */
+    askedFor: '',
     guard: undefined as GuardState | undefined,
     failsToKeep: false,
     leases: [] as Lease[],
@@ -79,8 +86,9 @@ function example() {
     },
     duty: () => host.duty,
     group: () => ({ settings: { ...SETTINGS, leaseMs: host.leaseMs } }) as GroupState,
-    confirms: () => {
+    confirms: (kind, token) => {
       host.asked += 1;
+      host.askedFor = `${kind} ${token.epoch}`;
       return host.confirm();
     },
     log: () => undefined,
@@ -157,6 +165,32 @@ describe('a leased primary', () => {
     host.failsToKeep = true;
     await expect(keep()).rejects.toThrow('the disk is full');
     expect(host.stops).toBe(0);
+  });
+});
+
+describe('a leased primary that is switched over on purpose', () => {
+  test('has its lease renewed by the epoch of the switchover', async () => {
+    const { host, keep } = example();
+    host.leaseMs = 500;
+    host.duty = dutyWith(LEASED);
+    expect(await keep()).toBe(true);
+    host.duty = handingOver(LEASED, 8);
+    const before = host.leases.length;
+    await expect.poll(() => host.leases.length, { timeout: 20_000 }).toBeGreaterThan(before + 1);
+    expect(host.askedFor).toBe('hand-over 8');
+  });
+
+  test('takes no lease of the epoch before for one of its own', async () => {
+    const { host, keep } = example();
+    host.guard = STATE;
+    host.duty = dutyWith(LEASED);
+    expect(await keep()).toBe(true);
+    host.duty = handingOver(LEASED, 8);
+    host.confirm = () => Promise.resolve(false);
+    expect(await keep()).toBe(false);
+    host.confirm = () => Promise.resolve(true);
+    expect(await keep()).toBe(true);
+    expect(host.askedFor).toBe('hand-over 8');
   });
 });
 

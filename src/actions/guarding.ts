@@ -11,8 +11,8 @@ import type { GuardState } from '../guard/wire.ts';
 import type { AgentContext } from './context.ts';
 import type { InstanceOptions } from './instance.ts';
 
-/** The duties under which PostgreSQL may be a primary. */
-export type GuardedDuty = Extract<Duty, { readonly kind: 'create' | 'primary' | 'promote' }>;
+/** The duties under which PostgreSQL may be a primary: also the one to hand over, until it has stopped. */
+export type GuardedDuty = Extract<Duty, { readonly kind: 'create' | 'primary' | 'promote' | 'hand-over' }>;
 
 export interface GuardSettings extends Omit<GuardKeeperOptions, 'log' | 'onChange'> {
   readonly proofTimeoutMs: number;
@@ -203,7 +203,7 @@ export function createGuarding(options: {
 }
 
 const isGuarded = (duty: Duty): duty is GuardedDuty =>
-  duty.kind === 'create' || duty.kind === 'primary' || duty.kind === 'promote';
+  duty.kind === 'create' || duty.kind === 'primary' || duty.kind === 'promote' || duty.kind === 'hand-over';
 
 /** Both bind while the one is being changed to the other. */
 function rulesOf(duty: GuardedDuty): readonly SyncRule[] {
@@ -211,6 +211,7 @@ function rulesOf(duty: GuardedDuty): readonly SyncRule[] {
     case 'create':
       return [{ members: [], acks: 0 }];
     case 'promote':
+    case 'hand-over':
       return [duty.rule];
     case 'primary':
       return duty.next === undefined ? [duty.rule] : [duty.rule, duty.next.rule];

@@ -8,13 +8,14 @@
 import { type LogIndex, type NodeId, epoch as toEpoch } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { highest } from './apply-nodes.ts';
-import { candidateRefusal, followersAtOnce } from './candidate.ts';
+import { candidateRefusal, firstMembers } from './candidate.ts';
 import type { CutReport, FailoverCause, SyncRule } from './commands.ts';
 import { ruleRefusal } from './apply-rule.ts';
 import { SETTINGS_FEATURE_LEVEL } from './features.ts';
 import { isObjectivelyDown, isRule, isWellFormed, majority, standingDownCount } from './quorum.ts';
 import {
   type ClusterState,
+  type FencingCause,
   type Floor,
   type GroupState,
   type Phase,
@@ -152,11 +153,16 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
     candidateRefusal(state, group, phase, candidate) ??
     timelineRefusal(group, command) ??
     ruleRefusal(group, command.rule) ??
-    firstMembersRefusal(group, command.rule, followersAtOnce(phase.primary, phase.reports, candidate));
+    firstMembersRefusal(group, command.rule, firstMembers(group, phase, candidate));
   if (refusal !== undefined) return refuse(refusal);
   const from = { timeline: candidate.timeline, position: candidate.position };
-  const before = { rule: ruleBefore(group, phase.reports), next: group.next?.rule, before: group.floor };
-  const floor: Floor = { timeline: command.timeline, from, ...before };
+  const before = { rule: ruleBefore(group, phase.reports), next: group.next?.rule };
+  const floor: Floor = {
+    timeline: command.timeline,
+    from,
+    ...before,
+    before: floorBefore(group, phase.cause),
+  };
   return withGroup(state, {
     ...group,
     phase: {
@@ -185,6 +191,14 @@ function ruleBefore(group: GroupState, reports: readonly CutReport[]): SyncRule 
   if (!hasUnknownRule(group)) return group.rule;
   // mark: promotion-after-recovery
   return { members: reports.map((report) => report.member).sort(), acks: 1 };
+}
+
+/**
+ * Under a lease no candidate has to respect a floor, and nothing but a rule takes them away: they would pile up. Only those of promotions
+ * that failed in a row are kept, by which these are counted.
+ */
+function floorBefore({ rule, floor }: GroupState, cause: FencingCause): Floor | undefined {
+  return rule.leased === true && cause.kind !== 'promotion-failed' ? undefined : floor;
 }
 
 function timelineRefusal(group: GroupState, command: CommandOf<'promote'>): string | undefined {

@@ -143,7 +143,13 @@ function membersToHear(rule: SyncRule, next: SyncRule | undefined): number {
   return new Set([...rule.members, ...(next?.members ?? [])]).size;
 }
 
-/** The members of the rule that a promotion begins with: those of the reports that can follow the candidate directly. */
+/** The members that the rule of a promotion may begin with: a node that is fenced comes into none. */
+export function firstMembers({ fenced }: GroupState, phase: Fencing, candidate: CutReport): MemberId[] {
+  const unfenced = phase.reports.filter((report) => !fenced.includes(report.node));
+  return followersAtOnce(phase.primary, unfenced, candidate);
+}
+
+/** The members of those of the reports that can follow the candidate directly. */
 export function followersAtOnce(
   formerPrimary: NodeId,
   reports: readonly CutReport[],

@@ -100,6 +100,15 @@ describe('a rule under a lease', () => {
     log.must(at(log).promoted(B, 2, 100));
     log.must(at(log).down(P1), at(log).down(P2), at(log).begin());
     log.must(at(log).cut(C, 90), at(log).promote(C, 3, LEASED));
+    expect(log.group.floor?.before, 'floors do not pile up from lease to lease').toBeUndefined();
+  });
+
+  test('keeps the floors of promotions that failed in a row, by which they are counted', () => {
+    const log = leased();
+    begun(log).must(at(log).cut(B, 100), at(log).promote(B, 2, LEASED));
+    log.must(at(log).failed(B), at(log).begin({ kind: 'promotion-failed' }));
+    log.must(at(log).cut(B, 100), at(log).promote(B, 3, LEASED));
+    expect(log.group.floor).toMatchObject({ timeline: 3, before: { timeline: 2, before: undefined } });
   });
 
   test('from none to one and back each is a change that the primary confirms', () => {
@@ -138,11 +147,28 @@ describe('a strict group', () => {
     behind.must(at(behind).cut(C, 90), at(behind).promote(C, 3, { members: [], acks: 2 }));
   });
 
+  test('whose log was recovered is taken to have had as many as are wanted: nobody knows what its rule was', () => {
+    const lost = recovered(wanting(running(), 'strict', 2));
+    lost.must(at(lost).cut(A, 100), at(lost).cut(B, 90), at(lost).cut(C, 80));
+    expect(lost.commit(at(lost).promote(A, 2, ALONE))).toMatch(/strict.*2 acknowledgements, not 0/);
+    expect(lost.commit(at(lost).promote(A, 2, ONLY_B))).toMatch(/strict.*2 acknowledgements, not 1/);
+    const loose = newLog(lost.state);
+    lost.must(at(lost).promote(A, 2, { members: [MB], acks: 2 }));
+    wanting(loose, 'quorum').must(at(loose).promote(A, 2, ALONE));
+  });
+
   test('a group of another durability begins with no more acknowledgements than members', () => {
     const log = begun(running());
     log.must(at(log).cut(B, 100), at(log).cut(C, 90));
     expect(log.commit(at(log).promote(B, 2, { members: [MC], acks: 2 }))).toMatch(/is not a rule/);
   });
+});
+
+test('no promotion begins with a member that is fenced', () => {
+  const log = begun(wanting(running(), 'quorum'));
+  log.must(at(log).cut(B, 100), at(log).cut(C, 90), { kind: 'fence-node', node: C });
+  expect(log.commit(at(log).promote(B, 2, ONLY_C))).toMatch(/cannot follow/);
+  log.must(at(log).promote(B, 2, ALONE));
 });
 
 describe('a failover on a person’s word', () => {

@@ -2,7 +2,7 @@
 // (for promoting). Pure arithmetic on sets.
 import type { Epoch, MemberId, PeerId } from '../base/ids.ts';
 import type { SyncRule } from './commands.ts';
-import type { GroupState, SubjectiveDown } from './state.ts';
+import { type GroupState, type SubjectiveDown, hasUnknownRule } from './state.ts';
 
 /** Smallest number of `voterCount` voters that is more than half. */
 export function majority(voterCount: number): number {
@@ -64,9 +64,16 @@ export function isWellFormed({ members, acks, leased }: SyncRule): boolean {
   return isCount && (acks > 0 || members.length === 0) && new Set(members).size === members.length;
 }
 
-/** Of a group that is strict: the fewest acknowledgements that a rule may have, now that it had as many as its present one has. */
-export function fewestAcks({ settings, rule }: Pick<GroupState, 'settings' | 'rule'>): number {
-  return settings.durability === 'strict' ? Math.min(settings.acks, rule.acks) : 0;
+type Reign = Pick<GroupState, 'settings' | 'rule' | 'phase'>;
+
+/** How many acknowledgements a strict group has had: after a recovery of its log as many as are wanted, for nobody knows. */
+export function acksSoFar(group: Reign): number {
+  return hasUnknownRule(group) ? group.settings.acks : group.rule.acks;
+}
+
+/** Of a group that is strict: the fewest acknowledgements that a rule may have, now that it had so many. */
+export function fewestAcks(group: Reign): number {
+  return group.settings.durability === 'strict' ? Math.min(group.settings.acks, acksSoFar(group)) : 0;
 }
 
 /**

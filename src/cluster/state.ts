@@ -172,7 +172,7 @@ export const DONE_COUNT_MAX = 1000;
  * Whether nobody knows by which rule the group's primary acknowledged: after a recovery of the log, until a promotion. `rule` says
  * nothing then, and only the cut reports of all nodes together prove that nothing acknowledged is left out.
  */
-export function hasUnknownRule(group: GroupState): boolean {
+export function hasUnknownRule(group: Pick<GroupState, 'phase'>): boolean {
   return group.phase.kind === 'fencing' && group.phase.cause.kind === 'recovered';
 }
 

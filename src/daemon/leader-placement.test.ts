@@ -11,6 +11,7 @@ describe('the leader on the host of a primary', () => {
   let term: number;
   let reachable: readonly PeerId[];
   let moves: PeerId[];
+  let behind: PeerId | undefined;
   const log = running();
 
   beforeEach(() => {
@@ -19,6 +20,7 @@ describe('the leader on the host of a primary', () => {
     term = 3;
     reachable = [P2, P3];
     moves = [];
+    behind = P2;
     placement = startLeaderPlacement({
       self: P1,
       clock: { monotonicMs: () => Date.now() },
@@ -36,7 +38,7 @@ describe('the leader on the host of a primary', () => {
           committed: { membership: MEMBERSHIP, index: logIndex(0) },
           pending: [],
           isDiskStalled: false,
-          matchIndex: (peer) => logIndex(peer === P2 ? 19 : 20),
+          matchIndex: (peer) => logIndex(peer === behind ? 19 : 20),
         }),
         transfer: () => Promise.resolve(undefined),
       },
@@ -58,6 +60,22 @@ describe('the leader on the host of a primary', () => {
     expect(moves).toEqual([P3]);
     vi.advanceTimersByTime(20_000);
     expect(moves).toEqual([P3, P3]);
+  });
+
+  test('that comes back to it does not go to and fro, and goes to another voter the next time', () => {
+    behind = undefined;
+    vi.advanceTimersByTime(10_000);
+    expect(moves).toEqual([P2]);
+    for (let reigns = 0; reigns < 4; reigns += 1) {
+      role = 'follower';
+      vi.advanceTimersByTime(2000);
+      role = 'leader';
+      term += 2;
+      vi.advanceTimersByTime(8000);
+      expect(moves).toEqual([P2]);
+    }
+    vi.advanceTimersByTime(30_000);
+    expect(moves).toEqual([P2, P3]);
   });
 
   test('begins to count anew with each reign, and with each unrest', () => {

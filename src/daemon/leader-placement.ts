@@ -22,8 +22,9 @@ export function startLeaderPlacement(options: {
   readonly onMove: (to: PeerId) => void;
 }): LeaderPlacement {
   const { self, consensus } = options;
-  let reign:
-    { readonly term: number; readonly electedAtMs: number; triedAtMs: number | undefined } | undefined;
+  /** Kept over reigns: a leadership that comes back at once is not sent away again at once. */
+  const tried = new Map<PeerId, number>();
+  let reign: { readonly term: number; readonly electedAtMs: number } | undefined;
   let quietSinceMs: number | undefined;
 
   const look = (): void => {
@@ -31,18 +32,19 @@ export function startLeaderPlacement(options: {
     const nowMs = options.clock.monotonicMs();
     if (role !== 'leader') {
       reign = undefined;
+      quietSinceMs = undefined;
       return;
     }
-    if (reign?.term !== term) reign = { term, electedAtMs: nowMs, triedAtMs: undefined };
+    if (reign?.term !== term) reign = { term, electedAtMs: nowMs };
     const state = options.state();
     quietSinceMs = isQuiet(state) ? (quietSinceMs ?? nowMs) : undefined;
     const upToDate = membership.voters.filter(
       (voter) => voter !== self && options.isReachable(voter) && (matchIndex(voter) ?? 0) >= commitIndex,
     );
-    const { electedAtMs, triedAtMs } = reign;
-    const to = betterLeader(state, { self, nowMs, electedAtMs, quietSinceMs, triedAtMs, upToDate });
+    const { electedAtMs } = reign;
+    const to = betterLeader(state, { self, nowMs, electedAtMs, quietSinceMs, tried, upToDate });
     if (to === undefined) return;
-    reign.triedAtMs = nowMs;
+    tried.set(to, nowMs);
     options.onMove(to);
     consensus.transfer(to, TRANSFER_TIMEOUT_MS).catch(() => undefined);
   };

@@ -1,7 +1,6 @@
-// What the leader proposes where durability is not `quorum`, and where a person has asked: leases, lag, holds, forced and scheduled.
+// What the leader proposes where durability is not `quorum`, and where a person has asked: holds, forced and scheduled.
 import { describe, expect, test } from 'vitest';
 import type { Command, GroupSettings, SyncRule } from '../cluster/commands.ts';
-import { SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   A,
   ALONE,
@@ -9,147 +8,24 @@ import {
   C,
   GROUP,
   type Log,
+  MA,
   MB,
   MC,
   P1,
   P2,
   at,
-  newLog,
   promoting,
+  recovered,
   running,
   runningAlone,
 } from '../cluster/testing/example.ts';
-import { SCHEDULE_VALID_MS, leaseWaitMs } from './decide.ts';
+import { SCHEDULE_VALID_MS } from './decide.ts';
 import { failoverObstacle } from './obstacles.ts';
+import { A_AT, LEASED, WAIT_MS, failed, leased, wanting } from './testing/durability.ts';
 import { ALL_WELL, type SeenNodes, WALL_MS, leaderOf, viewOf } from './testing/view.ts';
 
-const LEASED: SyncRule = { members: [], acks: 0, leased: true };
 const WITHOUT_A: SeenNodes = { ...ALL_WELL, a: undefined };
-/** a's last word is old. */
-const A_AT = (position: bigint): SeenNodes => ({
-  ...ALL_WELL,
-  a: { condition: 'primary', position, ageMs: 5000 },
-});
-const WAIT_MS = 6000;
-
 const kinds = (commands: readonly Command[]): string[] => commands.map((command) => command.kind);
-
-const wanting = (log: Log, settings: Partial<GroupSettings>): Log => {
-  const wanted = newLog({ ...log.state, featureLevel: SETTINGS_FEATURE_LEVEL });
-  wanted.must({
-    kind: 'change-settings',
-    group: GROUP,
-    settings: { ...wanted.group.settings, ...settings },
-  });
-  return wanted;
-};
-
-const leased = (settings: Partial<GroupSettings> = {}): Log => {
-  const log = wanting(running(), { durability: 'async', leaseMs: 5000, ...settings });
-  log.must(at(log).change(LEASED));
-  log.must(at(log).commitRule());
-  return log;
-};
-
-const failed = (log: Log): Log => {
-  log.must(at(log).down(P1), at(log).down(P2), at(log).begin());
-  return log;
-};
-
-describe('a group under a lease', () => {
-  test('is failed over when a standby can be reached, whoever has reported', () => {
-    const log = leased();
-    log.must(at(log).down(P1), at(log).down(P2));
-    expect(kinds(leaderOf(log, { ...WITHOUT_A, c: undefined }).at(0))).toEqual(['begin-failover']);
-    expect(leaderOf(log, { a: undefined }).at(0)).toEqual([]);
-    expect(failoverObstacle(log.state, log.group, viewOf(log, 0, { a: undefined }))).toMatch(/no standby/);
-  });
-
-  test('waits for the lease and the drift of clocks before it promotes', () => {
-    const log = failed(leased());
-    log.must(at(log).cut(B, 100), at(log).cut(C, 90));
-    const leader = leaderOf(log, WITHOUT_A);
-    expect(leader.at(0)).toEqual([]);
-    expect(leader.at(WAIT_MS - 1)).toEqual([]);
-    expect(leader.at(WAIT_MS)).toMatchObject([{ kind: 'promote', candidate: B, rule: LEASED }]);
-  });
-
-  test('waits anew under another leader', () => {
-    const log = failed(leased());
-    log.must(at(log).cut(B, 100));
-    const leader = leaderOf(log, WITHOUT_A);
-    leader.at(0);
-    leader.change();
-    expect(leader.at(WAIT_MS)).toEqual([]);
-    expect(kinds(leader.at(2 * WAIT_MS))).toEqual(['promote']);
-  });
-
-  test('the drift is a fifth of the lease, and no less than half a second', () => {
-    expect(leaseWaitMs(leased({ leaseMs: 10_000 }).group)).toBe(12_000);
-    expect(leaseWaitMs(leased({ leaseMs: 1000 }).group)).toBe(1500);
-    expect(leaseWaitMs(running().group)).toBe(0);
-  });
-
-  test.each<[string, (log: Log) => Command]>([
-    ['has reported', (log) => at(log).cut(A, 90, { stopped: true })],
-    ['is off', (log) => ({ kind: 'node-off', group: GROUP, epoch: log.epoch, node: A, by: 'fence-command' })],
-  ])('does not wait once its former primary %s', (_, proof) => {
-    const log = failed(leased());
-    log.must(at(log).cut(B, 100), proof(log));
-    expect(leaderOf(log, WITHOUT_A).at(0)).toMatchObject([{ kind: 'promote', candidate: B }]);
-  });
-
-  test('waits also where the lease is only pending, and while it is on its way out', () => {
-    const pending = wanting(running(), { durability: 'async' });
-    pending.must(at(pending).change(LEASED));
-    const leaving = leased();
-    leaving.must(at(leaving).change({ members: [MB], acks: 1 }));
-    for (const log of [pending, leaving]) {
-      failed(log).must(at(log).cut(B, 100), at(log).cut(C, 90));
-      const leader = leaderOf(log, WITHOUT_A);
-      expect(leader.at(0)).toEqual([]);
-      expect(leader.at(WAIT_MS)).toMatchObject([{ kind: 'promote', candidate: B }]);
-    }
-  });
-
-  test('is given back to a primary that turns out to be well meanwhile', () => {
-    const log = failed(leased());
-    log.must(at(log).cut(B, 100), at(log).up(P1));
-    const leader = leaderOf(log);
-    leader.at(0);
-    expect(kinds(leader.at(1000))).toEqual(['resume']);
-  });
-
-  test('chooses the former primary where that has reported and holds more', () => {
-    const log = failed(leased());
-    log.must(at(log).cut(A, 120), at(log).cut(B, 100));
-    expect(leaderOf(log).at(0)).toMatchObject([{ candidate: A }]);
-    const level = failed(leased());
-    level.must(at(level).cut(A, 100), at(level).cut(B, 100));
-    expect(leaderOf(level).at(0)).toMatchObject([{ candidate: B }]);
-  });
-
-  test('promotes no standby that is known to lack too much, and begins no failover for such ones alone', () => {
-    const log = leased({ maxLagBytes: 50 });
-    const far = A_AT(200n);
-    log.must(at(log).down(P1), at(log).down(P2));
-    expect(failoverObstacle(log.state, log.group, viewOf(log, 0, far))).toMatch(/more than 50 bytes/);
-    expect(leaderOf(log, far).at(0)).toEqual([]);
-    log.must(at(log).begin());
-    log.must(at(log).cut(B, 100));
-    const leader = leaderOf(log, far);
-    leader.at(0);
-    expect(leader.at(WAIT_MS)).toEqual([]);
-    log.must(at(log).cut(C, 150));
-    expect(leader.at(WAIT_MS + 100)).toMatchObject([{ candidate: C }]);
-  });
-
-  test('begins its next reign by what is wanted then', () => {
-    const log = failed(wanting(leased(), { durability: 'quorum' }));
-    log.must(at(log).cut(B, 100), at(log).cut(C, 90), at(log).cut(A, 80, { stopped: true }));
-    expect(leaderOf(log).at(0)).toMatchObject([{ candidate: B, rule: { members: [MC], acks: 1 } }]);
-  });
-});
 
 describe('the number of acknowledgements', () => {
   test.each<[Partial<GroupSettings>, SyncRule]>([
@@ -173,6 +49,61 @@ describe('the number of acknowledgements', () => {
     const [command] = leaderOf(log, WITHOUT_A).at(0);
     expect(command).toMatchObject({ candidate: B, rule: { members: [MC], acks: 2 } });
     if (command !== undefined) log.must(command);
+  });
+});
+
+test('a strict group whose log was recovered does not begin alone', () => {
+  const log = recovered(wanting(running(), { durability: 'strict', acks: 2 }));
+  log.must(at(log).cut(A, 100), at(log).cut(B, 110), at(log).cut(C, 120));
+  const [command] = leaderOf(log).at(0);
+  expect(command).toMatchObject({ candidate: C, rule: { members: [MB], acks: 2 } });
+  if (command !== undefined) log.must(command);
+});
+
+describe('a strict group with more acknowledgements than members', () => {
+  const hung = (): Log => {
+    const log = wanting(running(), { durability: 'strict', acks: 2 });
+    log.must(at(log).change({ members: [MB, MC], acks: 2 }));
+    log.must(at(log).commitRule());
+    failed(log).must(at(log).cut(B, 100), at(log).cut(C, 90));
+    log.must(at(log).promote(B, 2, { members: [MC], acks: 2 }), at(log).promoted(B, 2, 100));
+    log.must(at(log).down(P1), at(log).down(P2));
+    return log;
+  };
+
+  test('is failed over once there is a standby that can be promoted, though no report is needed to prove anything', () => {
+    const log = hung();
+    for (const c of [undefined, { condition: 'stopped' }, { condition: 'cloning' }] as const) {
+      expect(leaderOf(log, { c }).at(0)).toEqual([]);
+      expect(failoverObstacle(log.state, log.group, viewOf(log, 0, { c }))).toMatch(/no standby/);
+    }
+    expect(kinds(leaderOf(log, { c: { condition: 'standby' } }).at(0))).toEqual(['begin-failover']);
+  });
+
+  test('asks no fenced member to be in the rule that it wants next', () => {
+    const log = hung();
+    log.must(at(log).up(P1), at(log).up(P2), { kind: 'fence-node', node: C });
+    const joined: SeenNodes = {
+      a: { condition: 'standby', streamingFrom: B },
+      b: { condition: 'primary', streamsTo: [A] },
+      c: { condition: 'stopped' },
+    };
+    expect(leaderOf(log, joined).at(0), 'a alone is not enough').toEqual([]);
+    log.must({ kind: 'unfence-node', node: C });
+    const leader = leaderOf(log, {
+      ...joined,
+      b: { condition: 'primary', streamsTo: [A, C] },
+      c: { condition: 'standby' },
+    });
+    const [command] = leader.at(0);
+    expect(command).toMatchObject({ next: { members: [MA, MC], acks: 2 } });
+    if (command !== undefined) log.must(command);
+  });
+
+  test('is not failed over to a standby that is fenced', () => {
+    const log = hung();
+    log.must({ kind: 'fence-node', node: C });
+    expect(leaderOf(log, { c: { condition: 'standby' } }).at(0)).toEqual([]);
   });
 });
 
@@ -224,6 +155,32 @@ describe('a failover on a person’s word', () => {
     expect(leader.at(0)).toEqual([]);
     log.must(off(log));
     expect(leader.at(10)).toMatchObject([{ candidate: C }]);
+  });
+
+  test('waits for whoever can still say that it holds more, but not for long', () => {
+    const log = forced(runningAlone());
+    log.must(off(log), at(log).cut(B, 90));
+    const leader = leaderOf(log, WITHOUT_A);
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(2999)).toEqual([]);
+    expect(leader.at(3000)).toMatchObject([{ candidate: B }]);
+    log.must(at(log).cut(C, 100));
+    expect(leaderOf(log, WITHOUT_A).at(0)).toMatchObject([{ candidate: C }]);
+  });
+
+  test.each<[string, SeenNodes]>([
+    ['cannot be heard', { ...WITHOUT_A, c: undefined }],
+    ['is stopped', { ...WITHOUT_A, c: { condition: 'stopped' } }],
+  ])('does not wait for a node that %s', (_, seen) => {
+    const log = forced(runningAlone());
+    log.must(off(log), at(log).cut(B, 90));
+    expect(leaderOf(log, seen).at(0)).toMatchObject([{ candidate: B }]);
+  });
+
+  test('does not wait for a node that is fenced', () => {
+    const log = forced(wanting(runningAlone(), {}));
+    log.must({ kind: 'fence-node', node: C }, off(log), at(log).cut(B, 90));
+    expect(leaderOf(log, WITHOUT_A).at(0)).toMatchObject([{ candidate: B }]);
   });
 
   test('waits for the node that was named, and takes no other in its place but one that loses nothing', () => {
@@ -291,6 +248,18 @@ describe('a switchover that is scheduled', () => {
     log.must(at(log).down(P1), at(log).down(P2));
     expect(leaderOf(log, WITHOUT_A).at(0)).toMatchObject([{ cause: { kind: 'down' } }]);
   });
+});
+
+test('of a recovered group says that a fenced node has to be unfenced, so that it can report: it may hold what nobody else does', () => {
+  const before = wanting(running(), {});
+  before.must({ kind: 'fence-node', node: C });
+  const log = recovered(before);
+  log.must(at(log).cut(A, 100));
+  expect(failoverObstacle(log.state, log.group, viewOf(log, 0))).toMatch(/b, c did not yet; unfence c/);
+  log.must(at(log).cut(B, 100));
+  expect(leaderOf(log).at(60_000)).toEqual([]);
+  log.must({ kind: 'unfence-node', node: C }, at(log).cut(C, 110));
+  expect(leaderOf(log).at(0)).toMatchObject([{ kind: 'promote', candidate: C }]);
 });
 
 test('a fenced node is in no rule that a promotion begins with', () => {

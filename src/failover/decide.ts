@@ -1,15 +1,9 @@
 // decide(state, view, memory) -> commands the leader should propose now. Pure: time and reports come in with the view, what
 // has to be remembered between calls (since when something holds) goes in and out as `memory`. Proposing the same command
 // twice is harmless: apply refuses what no longer fits.
-import { type GroupId, type MemberId, timeline } from '../base/ids.ts';
-import {
-  type Fencing,
-  candidateRefusal,
-  comparePositions,
-  followersAtOnce,
-  isKnownOff,
-} from '../cluster/candidate.ts';
-import type { Command, CutReport } from '../cluster/commands.ts';
+import type { GroupId } from '../base/ids.ts';
+import { type Fencing, isKnownOff } from '../cluster/candidate.ts';
+import type { Command } from '../cluster/commands.ts';
 import { featureLevelRefusal } from '../cluster/features.ts';
 import { isLeased, isObjectivelyDown, majority, standingDownCount } from '../cluster/quorum.ts';
 import {
@@ -20,8 +14,9 @@ import {
   isTimelineOpen,
   nodesOfGroup,
 } from '../cluster/state.ts';
-import { canBeCut, failoverObstacle, isTooFarBehind, switchoverObstacle } from './obstacles.ts';
-import { planRule, wantedRule } from './rule-plan.ts';
+import { chooseCandidate, hasFollowersToCome, promotion } from './choose.ts';
+import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
+import { planRule } from './rule-plan.ts';
 import { type View, freshReport } from './view.ts';
 
 /** Since when (monotonic milliseconds at this leader) something has held; keys are made by {@link since}. */
@@ -208,7 +203,10 @@ function decideFencing(
   const elapsedMs = stopwatch.elapsedMs(`fencing ${group.id} ${group.epoch}`);
   const former = phase.reports.find((report) => report.node === phase.primary);
   if (phase.cause.kind === 'planned' && former === undefined) {
-    if (hasDied(state, group, phase, view, stopwatch)) {
+    if (
+      hasDied(state, group, phase, view, stopwatch) &&
+      (elapsedMs >= view.settings.handOverTimeoutMs || !isToReport(group, phase, view))
+    ) {
       // mark: switchover-primary-died
       return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
     }
@@ -262,6 +260,15 @@ function hasDied(
   );
 }
 
+/**
+ * In a leased group nobody else is sure to hold what the primary has, and whoever asked for a switchover asked to lose nothing: while
+ * its agent can be heard, and brings it to where it can report, that is waited for.
+ */
+function isToReport(group: GroupState, phase: Fencing, view: View): boolean {
+  const condition = freshReport(view, phase.primary)?.condition;
+  return isLeased(group) && condition !== undefined && condition !== 'failed' && condition !== 'absent';
+}
+
 function resumeIfWell(
   state: ClusterState,
   group: GroupState,
@@ -277,86 +284,4 @@ function resumeIfWell(
     return undefined;
   if (freshReport(view, phase.primary) === undefined) return undefined;
   return { kind: 'resume', group: group.id, epoch: group.epoch };
-}
-
-/**
- * The best report that may be promoted: the wish of a person, else the one with most WAL, then by priority and name. The former primary is chosen only where
- * nobody else may be; in a leased group, or where a person accepts a loss, also where it is the one that holds the most.
- */
-function chooseCandidate(
-  state: ClusterState,
-  group: GroupState,
-  phase: Fencing,
-  patientMs: number,
-  view: View,
-): CutReport | undefined {
-  const { cause } = phase;
-  const wish = cause.kind === 'planned' || cause.kind === 'forced' ? cause.to : phase.reinstate;
-  const isEligible = (report: CutReport): boolean =>
-    candidateRefusal(state, group, phase, report) === undefined &&
-    (cause.kind === 'forced' || !isTooFarBehind(group, report, view));
-  const eligible = phase.reports.filter(isEligible);
-  const target = eligible.find((report) => report.node === wish);
-  if (target !== undefined) return target;
-  const isPatient = patientMs < view.settings.targetTimeoutMs;
-  if (isPatient && wish !== undefined) return undefined;
-  // Whoever asked for one node should not get another one: the old primary, which has stopped and reported, is the primary again.
-  const former = eligible.find((report) => report.node === phase.primary);
-  if (cause.kind === 'planned' && wish !== undefined && former !== undefined) return former;
-  if (isPatient && cause.kind === 'planned' && eligible.every((report) => report.node === phase.primary))
-    return undefined;
-  const priority = (report: CutReport): number => state.nodes.get(report.node)?.priority ?? 0;
-  const isLast = (report: CutReport): number => Number(report.node === phase.primary);
-  const mayLose = cause.kind === 'forced' || group.rule.leased === true;
-  const [best] = eligible.sort(
-    (a, b) =>
-      (mayLose ? comparePositions(b, a) : 0) ||
-      isLast(a) - isLast(b) ||
-      comparePositions(b, a) ||
-      priority(b) - priority(a) ||
-      (a.node < b.node ? -1 : 1),
-  );
-  return best;
-}
-
-/** The promotion would begin with fewer acknowledgements than are wanted, and somebody may yet report. */
-function hasFollowersToCome(
-  state: ClusterState,
-  group: GroupState,
-  phase: Fencing,
-  candidate: CutReport,
-  view: View,
-): boolean {
-  const { rule } = promotion(group, phase, candidate);
-  if (rule.leased === true || Math.min(rule.acks, rule.members.length) >= group.settings.acks) return false;
-  return nodesOfGroup(state, group.id).some(
-    ({ node, member }) =>
-      member !== undefined &&
-      node !== phase.primary &&
-      !group.fenced.includes(node) &&
-      !phase.reports.some((report) => report.node === node) &&
-      canBeCut(view, node),
-  );
-}
-
-function promotion(
-  group: GroupState,
-  phase: Fencing,
-  candidate: CutReport,
-): Extract<Command, { readonly kind: 'promote' }> {
-  const members = followersAtOnce(phase.primary, phase.reports, candidate).filter((member) =>
-    isUnfenced(group, phase, member),
-  );
-  return {
-    kind: 'promote',
-    group: group.id,
-    epoch: group.epoch,
-    candidate: candidate.node,
-    timeline: timeline(group.highestTimeline + 1),
-    rule: wantedRule(group, members, []),
-  };
-}
-
-function isUnfenced(group: GroupState, phase: Fencing, member: MemberId): boolean {
-  return phase.reports.every((report) => report.member !== member || !group.fenced.includes(report.node));
 }

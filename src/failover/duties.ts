@@ -56,8 +56,11 @@ export type Duty =
       /** The switch point that the rule's members still have to reach, if any. */
       readonly floor: Lsn | undefined;
     } & DutyBase)
-  /** Planned switchover: stop cleanly, so that all WAL is shipped, and report. */
-  | ({ readonly kind: 'hand-over'; readonly timeline: Timeline } & DutyBase)
+  /**
+   * Planned switchover: stop cleanly, so that all WAL is shipped, and report. `rule` is the one it still takes writes under: a leased
+   * primary goes on having its lease renewed, by this epoch, until it has stopped.
+   */
+  | ({ readonly kind: 'hand-over'; readonly timeline: Timeline; readonly rule: SyncRule } & DutyBase)
   /**
    * End every WAL stream, replay what is here, report. `wasPrimary`: it is rarely needed, and its recovery would take the machine's
    * time from the promotion, so it stays stopped for a while first.
@@ -105,7 +108,8 @@ export function duties(state: ClusterState, id: NodeId): Duty {
       // After a recovery every report is needed, and who was the primary is not known.
       if (cause === 'recovered') return { kind: 'cut', wasPrimary: false, ...base };
       if (cause !== 'planned') return { kind: 'cut', wasPrimary: phase.primary === id, ...base };
-      if (phase.primary === id) return { kind: 'hand-over', timeline: phase.timeline, ...base };
+      if (phase.primary === id)
+        return { kind: 'hand-over', timeline: phase.timeline, rule: group.rule, ...base };
       const isHandedOver = phase.reports.some((report) => report.node === phase.primary);
       return isHandedOver
         ? { kind: 'cut', wasPrimary: false, ...base }

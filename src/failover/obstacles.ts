@@ -5,18 +5,29 @@ import { lagBytes } from '../base/lsn.ts';
 import { silentNodes } from '../cluster/candidate.ts';
 import type { CutReport } from '../cluster/commands.ts';
 import { reportsSuffice } from '../cluster/quorum.ts';
-import { type ClusterState, type GroupState, hasUnknownRule, nodesOfGroup } from '../cluster/state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type NodeState,
+  hasUnknownRule,
+  nodesOfGroup,
+} from '../cluster/state.ts';
 import { type View, freshReport } from './view.ts';
+
+const NO_STANDBY = 'no standby can be reached';
 
 /** Why a failover from the present primary could not be completed now, or undefined. Also for `status` and people. */
 export function failoverObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
   if (group.phase.kind === 'fencing' && hasUnknownRule(group)) {
     const silent = silentNodes(state, group, group.phase.reports);
-    return silent.length === 0
-      ? undefined
-      : `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet`;
+    if (silent.length === 0) return undefined;
+    const fenced = silent.filter((node) => group.fenced.includes(node));
+    const remedy =
+      fenced.length === 0 ? '' : `; unfence ${fenced.join(', ')}: a node that is kept stopped cannot`;
+    return `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet${remedy}`;
   }
-  if (group.rule.leased === true) return asyncObstacle(state, group, view);
+  const standbys = ableStandbys(state, group, view);
+  if (group.rule.leased === true) return asyncObstacle(group, standbys, view);
   const next = group.next?.rule;
   if (group.rule.acks === 0 || (next?.acks === 0 && next.leased !== true)) {
     return `${group.phase.primary} acknowledged writes alone: no standby is sure to hold them`;
@@ -26,20 +37,27 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
       .filter((node) => node.node !== group.phase.primary && canBeCut(view, node.node))
       .flatMap((node) => (node.member === undefined ? [] : [node.member])),
   );
-  if (reportsSuffice(group.rule, next, reachable)) return undefined;
+  if (reportsSuffice(group.rule, next, reachable)) {
+    // A strict rule of more acknowledgements than members needs no report to prove that nothing is acknowledged.
+    return standbys.length === 0 ? NO_STANDBY : undefined;
+  }
   return `too few agents of the sync rule's members can be reached (${reachable.size} of ${group.rule.members.length})`;
 }
 
-/** Of a leased group: one standby will do, unless it is known to lack too much. */
-function asyncObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
-  const standbys = nodesOfGroup(state, group.id).filter(
+/** Those that could be promoted. */
+function ableStandbys(state: ClusterState, group: GroupState, view: View): readonly NodeState[] {
+  return nodesOfGroup(state, group.id).filter(
     ({ node, member }) =>
       node !== group.phase.primary &&
       member !== undefined &&
       !group.fenced.includes(node) &&
       canBeCut(view, node),
   );
-  if (standbys.length === 0) return 'no standby can be reached';
+}
+
+/** Of a leased group: one standby will do, unless it is known to lack too much. */
+function asyncObstacle(group: GroupState, standbys: readonly NodeState[], view: View): string | undefined {
+  if (standbys.length === 0) return NO_STANDBY;
   const isNear = standbys.some(({ node }) => {
     const report = freshReport(view, node);
     const { timeline, position } = report ?? {};

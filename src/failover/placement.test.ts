@@ -24,7 +24,7 @@ const place = (log: Log, more: Partial<Placement> = {}): PeerId | undefined =>
     nowMs: NOW_MS,
     electedAtMs: NOW_MS - SETTLE_MS,
     quietSinceMs: NOW_MS - QUIET_MS,
-    triedAtMs: undefined,
+    tried: new Map(),
     upToDate: [P3, P2],
     ...more,
   });
@@ -39,7 +39,7 @@ describe('the leader on the host of a primary', () => {
     ['has only just been elected', { electedAtMs: NOW_MS - SETTLE_MS + 1 }],
     ['has seen quiet for too short a time', { quietSinceMs: NOW_MS - QUIET_MS + 1 }],
     ['sees no quiet', { quietSinceMs: undefined }],
-    ['has tried a moment ago', { triedAtMs: NOW_MS - RETRY_MS + 1 }],
+    ['has tried a moment ago', { tried: new Map([[P3, NOW_MS - RETRY_MS + 1]]) }],
     ['finds nobody up to date', { upToDate: [] }],
     ['is not on that host', { self: P2, upToDate: [P1, P3] }],
   ])('stays while it %s', (_, more) => {
@@ -47,7 +47,17 @@ describe('the leader on the host of a primary', () => {
   });
 
   test('tries again after a while', () => {
-    expect(place(running(), { triedAtMs: NOW_MS - RETRY_MS })).toBe(P2);
+    expect(place(running(), { tried: new Map([[P3, NOW_MS - RETRY_MS]]) })).toBe(P2);
+  });
+
+  test('tries first whoever was not tried, or longest ago', () => {
+    const earlier = NOW_MS - 2 * RETRY_MS;
+    expect(place(running(), { tried: new Map([[P2, earlier]]) })).toBe(P3);
+    const tried = new Map([
+      [P2, earlier - 1],
+      [P3, earlier],
+    ]);
+    expect(place(running(), { tried })).toBe(P2);
   });
 
   test('does not go to a learner, nor to where there are as many', () => {

@@ -7,7 +7,7 @@ import type { ClusterState } from '../cluster/state.ts';
 export const SETTLE_MS = 5000;
 /** All has to have been quiet for so long before it moves. */
 export const QUIET_MS = 5000;
-/** After a move that did not come about. */
+/** Between two moves of one process: one that does not come about, or is undone, is not made again and again. */
 export const RETRY_MS = 60_000;
 
 export interface Placement {
@@ -17,8 +17,8 @@ export interface Placement {
   readonly electedAtMs: number;
   /** Since when {@link isQuiet} has held; undefined: it does not. */
   readonly quietSinceMs: number | undefined;
-  /** When it last tried to hand over, in this reign. */
-  readonly triedAtMs: number | undefined;
+  /** When its process last tried to hand over to whom, in whatever reign. */
+  readonly tried: ReadonlyMap<PeerId, number>;
   /** Other voters that can be reached and hold all that is committed. */
   readonly upToDate: readonly PeerId[];
 }
@@ -35,15 +35,20 @@ export function isQuiet(state: ClusterState): boolean {
 
 /** The voter that should lead in this peer's place; undefined where it stays. */
 export function betterLeader(state: ClusterState, placement: Placement): PeerId | undefined {
-  const { self, nowMs, electedAtMs, quietSinceMs, triedAtMs, upToDate } = placement;
+  const { self, nowMs, electedAtMs, quietSinceMs, tried, upToDate } = placement;
   if (nowMs - electedAtMs < SETTLE_MS) return undefined;
   if (quietSinceMs === undefined || nowMs - quietSinceMs < QUIET_MS) return undefined;
-  if (triedAtMs !== undefined && nowMs - triedAtMs < RETRY_MS) return undefined;
+  for (const triedAtMs of tried.values()) if (nowMs - triedAtMs < RETRY_MS) return undefined;
   const counts = primariesByPeer(state);
   const countOf = (peer: PeerId): number => counts.get(peer) ?? 0;
+  const triedAt = (peer: PeerId): number => tried.get(peer) ?? Number.NEGATIVE_INFINITY;
   const [best] = upToDate
     .filter((peer) => state.membership.voters.includes(peer))
-    .toSorted((a, b) => countOf(a) - countOf(b) || (a < b ? -1 : 1));
+    .toSorted(
+      (a, b) =>
+        countOf(a) - countOf(b) ||
+        (triedAt(a) === triedAt(b) ? (a < b ? -1 : 1) : triedAt(a) < triedAt(b) ? -1 : 1),
+    );
   return best !== undefined && countOf(best) < countOf(self) ? best : undefined;
 }
 

@@ -2,7 +2,7 @@
 // leave after `syncMemberTimeoutMs`. The change itself is made safe by apply-rule.ts and by the primary's agent.
 import type { MemberId } from '../base/ids.ts';
 import type { Command, SyncRule } from '../cluster/commands.ts';
-import { fewestAcks, isRule, sameRule } from '../cluster/quorum.ts';
+import { acksSoFar, fewestAcks, isRule, sameRule } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
 import type { Stopwatch } from './decide.ts';
@@ -29,7 +29,8 @@ export function planRule(
       (isStreaming(primary, freshReport(view, node.node), member) ||
         (isCounted && stopwatch.elapsedMs(`silent ${member}`) < view.settings.syncMemberTimeoutMs));
     if (isHere) present.push(member);
-    else if (isCounted) gone.push(member);
+    // One that is fenced is not waited for, and apply would take it into no rule.
+    else if (isCounted && !isFenced) gone.push(member);
   }
   if (group.next !== undefined && group.rule.acks > 0) return widenStuck(group, group.next.rule, present);
   const next = wantedRule(group, present, gone);
@@ -43,17 +44,18 @@ export function planRule(
  * few members are left, those that are gone stay in the rule, and writes wait for them.
  */
 export function wantedRule(
-  { settings, rule }: Pick<GroupState, 'settings' | 'rule'>,
+  group: Pick<GroupState, 'settings' | 'rule' | 'phase'>,
   present: readonly MemberId[],
   gone: readonly MemberId[],
 ): SyncRule {
+  const { settings } = group;
   switch (settings.durability) {
     case 'async':
       return { members: [], acks: 0, leased: true };
     case 'quorum':
       return { members: [...present].sort(), acks: Math.min(settings.acks, present.length) };
     case 'strict': {
-      const acks = Math.min(settings.acks, Math.max(rule.acks, present.length));
+      const acks = Math.min(settings.acks, Math.max(acksSoFar(group), present.length));
       const members = present.length < acks ? [...present, ...gone] : [...present];
       return { members: members.sort(), acks };
     }

@@ -201,6 +201,9 @@ function startStandby(node: NodeModel): void {
 function carryOutHandOver(node: NodeModel, world: Surroundings, duty: DutyOf<'hand-over'>): void {
   if (hasReported(node, world, duty.group)) return;
   if (isPrimary(node)) {
+    // It takes writes while it makes its checkpoint, under a lease where there is one.
+    if (duty.rule.leased === true) holdLease(node, world, duty);
+    if (world.chance(0.5)) return;
     for (const standby of world.nodes) {
       const isServed = canStream(standby, node) && world.isLinked(standby, node) && world.chance(0.8);
       if (isServed) stream(standby, node, node.wal.length);

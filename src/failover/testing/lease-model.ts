@@ -15,7 +15,7 @@ const GUARD_LATE_MS = 3999;
 export function holdLease(
   node: NodeModel,
   world: Surroundings,
-  duty: DutyOf<'primary' | 'promote'>,
+  duty: DutyOf<'primary' | 'promote' | 'hand-over'>,
 ): boolean {
   const { memo, isConnected } = node.agent;
   const { lease } = memo;
