@@ -1,8 +1,10 @@
 import { defineConfig } from 'vitest/config';
 import { SummaryReporter } from './test/tooling/summary-reporter.ts';
 
-/** Dangers, gray failures, the guard and rejoining, each on real PostgreSQL and with real waits. */
-export const LONG_TESTS = ['dangers', 'gray', 'guard', 'rejoin'].map((name) => `test/integration/${name}/**`);
+/** Dangers, what administrators do, gray failures, the guard and rejoining, each on real PostgreSQL and with real waits. */
+export const LONG_TESTS = ['dangers', 'expectations', 'gray', 'guard', 'rejoin'].map(
+  (name) => `test/integration/${name}/**`,
+);
 
 // Unit tests sit beside the code; tests with real processes are below test/integration. Time limits only catch
 // hangs: no test asserts a speed. Those that take minutes are run by `npm run test:long` (vitest.long.config.ts).

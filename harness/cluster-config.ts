@@ -43,6 +43,10 @@ export function renderConfig(options: {
   /** The host is added to a running cluster. */
   readonly isJoining?: boolean | undefined;
   readonly snapshotEntries?: number | undefined;
+  /** Further keys of the file. */
+  readonly settings?: Readonly<Record<string, unknown>> | undefined;
+  /** Further PostgreSQL parameters. */
+  readonly parameters?: Readonly<Record<string, string | number | boolean>> | undefined;
 }): string {
   const { host, secrets, snapshotEntries } = options;
   return stringify({
@@ -51,7 +55,7 @@ export function renderConfig(options: {
     peers: Object.fromEntries(options.hosts.map((each) => [each.peer, `${each.address}:${each.peerPort}`])),
     ...(options.isJoining === true ? { join: true } : {}),
     state_directory: stateDirectory(host),
-    ...(host.isWitness ? {} : { node: nodeSection(host, options.binDirectory) }),
+    ...(host.isWitness ? {} : { node: nodeSection(host, options.binDirectory, options.parameters) }),
     users: {
       superuser: { name: SUPERUSER },
       replication: { name: 'sentinel_replication', password: secrets.replication },
@@ -59,10 +63,15 @@ export function renderConfig(options: {
     },
     ...(snapshotEntries === undefined ? {} : { raft: { snapshot_entries: snapshotEntries } }),
     log: { level: 'info', format: 'json' },
+    ...options.settings,
   });
 }
 
-function nodeSection(host: HostPlan, binDirectory: string) {
+function nodeSection(
+  host: HostPlan,
+  binDirectory: string,
+  parameters: Readonly<Record<string, string | number | boolean>> = {},
+) {
   return {
     name: host.node,
     group: GROUP,
@@ -71,7 +80,12 @@ function nodeSection(host: HostPlan, binDirectory: string) {
     socket_directory: socketDirectory(host),
     bin_directory: binDirectory,
     // Small, because three servers share this machine; `mmap` keeps their shared memory files in the data directory.
-    parameters: { shared_buffers: '32MB', max_connections: 60, dynamic_shared_memory_type: 'mmap' },
+    parameters: {
+      shared_buffers: '32MB',
+      max_connections: 60,
+      dynamic_shared_memory_type: 'mmap',
+      ...parameters,
+    },
     hba: [`host all all ${host.cable === undefined ? '127.0.0.1/32' : LAN} scram-sha-256`],
   };
 }

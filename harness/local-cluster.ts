@@ -28,6 +28,10 @@ export interface LocalClusterOptions {
   readonly hasCables?: boolean;
   /** After so many entries the Raft log is compacted; left out: sentineld's default. */
   readonly snapshotEntries?: number;
+  /** Further keys of every sentineld's configuration; told the cluster's directory. */
+  readonly settings?: (directory: string) => Readonly<Record<string, unknown>>;
+  /** Further PostgreSQL parameters of every node. */
+  readonly parameters?: Readonly<Record<string, string | number | boolean>>;
   /** Another sentineld than the built one: only for the benchmark's controls. */
   readonly sentineldProgram?: string | undefined;
   /** Added to the environment of every sentineld. */
@@ -112,6 +116,8 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
         binDirectory: binaries.directory,
         isJoining,
         snapshotEntries: options.snapshotEntries,
+        settings: options.settings?.(directory),
+        parameters: options.parameters,
       });
       await writeFile(configFile(host), text, { mode: 0o600 });
     };

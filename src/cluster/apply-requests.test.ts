@@ -176,3 +176,23 @@ describe('a switchover for later', () => {
     expect(upgraded().commit({ ...never, group: groupId('other') })).toMatch(/no group other/);
   });
 });
+
+test('that a fence command failed is noted for people, once for each reason, and changes nothing else', () => {
+  const log = upgraded(fencing());
+  const failed = (reason: string, node = A): Command => ({
+    kind: 'fence-failed',
+    group: GROUP,
+    epoch: log.epoch,
+    node,
+    reason,
+  });
+  const { phase } = log.group;
+  log.must(failed('exit code 1'));
+  expect(log.group.phase).toEqual({ ...phase, fenceFailed: 'exit code 1' });
+  expect(log.commit(failed('exit code 1'))).toMatch(/known already/);
+  expect(log.commit(failed('exit code 1', B))).toMatch(/b is not being fenced off/);
+  log.must(failed('exit code 2'));
+  expect(log.commit({ ...failed('exit code 3'), epoch: 1 } as Command)).toMatch(/is at epoch/);
+  log.must(off(log));
+  expect(log.group.phase).toMatchObject({ off: [A], fenceFailed: 'exit code 2' });
+});

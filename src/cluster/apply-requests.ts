@@ -46,6 +46,17 @@ export function applyNodeOff(state: ClusterState, command: CommandOf<'node-off'>
   return withGroup(state, { ...group, phase: { ...phase, off: [...phase.off, command.node].sort() } });
 }
 
+/** Recorded for people; the same reason once, however often it is tried. */
+export function applyFenceFailed(state: ClusterState, command: CommandOf<'fence-failed'>): Applied {
+  const group = groupAt(state, command.group, command.epoch);
+  if (isRefused(group)) return group;
+  const phase = group.phase;
+  if (phase.kind !== 'fencing' || phase.primary !== command.node)
+    return refuse(`${command.node} is not being fenced off`);
+  if (phase.fenceFailed === command.reason) return refuse('that is known already');
+  return withGroup(state, { ...group, phase: { ...phase, fenceFailed: command.reason } });
+}
+
 export function applyScheduleSwitchover(
   state: ClusterState,
   command: CommandOf<'schedule-switchover'>,

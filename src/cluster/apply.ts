@@ -26,6 +26,7 @@ import { admit, applyOpenSession, applySetFeatureLevel } from './apply-peers.ts'
 import {
   applyAcknowledgeFailovers,
   applyFenceNode,
+  applyFenceFailed,
   applyNodeOff,
   applyScheduleSwitchover,
   applyUnfenceNode,
@@ -120,6 +121,8 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applyAcknowledgeFailovers(state, command);
     case 'node-off':
       return applyNodeOff(state, command);
+    case 'fence-failed':
+      return applyFenceFailed(state, command);
     case 'schedule-switchover':
       return applyScheduleSwitchover(state, command);
     case 'open-session':

@@ -101,6 +101,13 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     node,
     by: fc.constantFrom('fence-command', 'operator'),
   }),
+  'fence-failed': record({
+    kind: fc.constant('fence-failed'),
+    group,
+    epoch: anEpoch,
+    node,
+    reason: text,
+  }),
   'schedule-switchover': record({
     kind: fc.constant('schedule-switchover'),
     group,

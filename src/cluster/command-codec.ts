@@ -96,6 +96,10 @@ export function encodeCommand(command: Command): CommandInit {
       const { kind: _, ...value } = command;
       return { case: 'nodeOff', value: { ...value, epoch: BigInt(command.epoch) } };
     }
+    case 'fence-failed': {
+      const { kind: _, ...value } = command;
+      return { case: 'fenceFailed', value: { ...value, epoch: BigInt(command.epoch) } };
+    }
     case 'schedule-switchover': {
       const { group, at } = command;
       return {
@@ -205,6 +209,13 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         ...decodeScope(value),
         node: nodeId(value.node),
         by: decodeWitness(value.by),
+      };
+    case 'fenceFailed':
+      return {
+        kind: 'fence-failed',
+        ...decodeScope(value),
+        node: nodeId(value.node),
+        reason: value.reason,
       };
     case 'scheduleSwitchover':
       return {

@@ -176,6 +176,14 @@ export type Command =
       readonly node: NodeId;
       readonly by: OffWitness;
     }
+  /** A fence command could not switch the node off. For people; the leader tries again. */
+  | {
+      readonly kind: 'fence-failed';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+      readonly reason: string;
+    }
   /** Replaces the one that is scheduled; `at` undefined: none any more. */
   | {
       readonly kind: 'schedule-switchover';

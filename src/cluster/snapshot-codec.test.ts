@@ -51,6 +51,11 @@ const planned = (to: NodeId | undefined) => () => {
   log.must(at(log).begin({ kind: 'planned', to }));
   return log;
 };
+const fenceFailed = (): Log => {
+  const log = fencing();
+  log.must({ kind: 'fence-failed', group: GROUP, epoch: log.epoch, node: A, reason: 'exit code 1' });
+  return log;
+};
 
 describe('comes back as it went in:', () => {
   test.each<[string, () => Log]>([
@@ -60,6 +65,7 @@ describe('comes back as it went in:', () => {
     ['running alone', runningAlone],
     ['running', running],
     ['fencing', fencing],
+    ['fencing, where the fence command failed', fenceFailed],
     ['a switchover', planned(undefined)],
     ['a switchover to a node', planned(C)],
     ['promoting', () => promoting()],

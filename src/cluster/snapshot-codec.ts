@@ -184,7 +184,9 @@ function encodePhase({ id, epoch: at, phase }: GroupState): PhaseInit {
       const reports = phase.reports.map((report) => ({ ...report, group: id, epoch: BigInt(at) }));
       const off = [...phase.off];
       const reinstate = phase.reinstate === undefined ? {} : { reinstate: phase.reinstate };
-      const value = { primary, timeline: on, cause: encodeFencingCause(cause), reports, off, ...reinstate };
+      const failed = phase.fenceFailed === undefined ? {} : { fenceFailed: phase.fenceFailed };
+      const further = { ...reinstate, ...failed };
+      const value = { primary, timeline: on, cause: encodeFencingCause(cause), reports, off, ...further };
       return { case: 'fencing', value };
     }
     case 'promoting': {
@@ -214,6 +216,7 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
         reports: value.reports.map(decodeReport),
         off: value.off.map(nodeId),
         reinstate: value.reinstate === undefined ? undefined : nodeId(value.reinstate),
+        ...(value.fenceFailed === undefined ? {} : { fenceFailed: value.fenceFailed }),
       };
     case 'promoting':
       return {

@@ -48,6 +48,8 @@ export type Phase =
       readonly reports: readonly CutReport[];
       /** Nodes that are known to be off at this epoch, in the order of their names. */
       readonly off: readonly NodeId[];
+      /** Why the fence command last failed to switch the primary off, where it did. */
+      readonly fenceFailed?: string;
       /** The primary of a switchover on purpose whose target failed: it is to be the primary again, if it can. */
       readonly reinstate: NodeId | undefined;
     }

@@ -15,6 +15,8 @@ export function adminHandlers(options: {
   readonly replica: Replica;
   readonly view: () => View;
   readonly peers: PeerHandlers;
+  /** How long the fence command may take, where there is one. */
+  readonly fenceTimeoutMs: number | undefined;
 }): AdminHandlers {
   const { status, watchers, replica, view } = options;
   return {
@@ -36,7 +38,10 @@ export function adminHandlers(options: {
       });
     },
     failover: (request, signal) =>
-      switchOver({ request, state: () => replica.state, view, propose: replica.propose, signal }),
+      switchOver({
+        ...{ request, state: () => replica.state, view, propose: replica.propose, signal },
+        fenceTimeoutMs: options.fenceTimeoutMs,
+      }),
     steer: (request, signal) =>
       steer({ state: () => replica.state, view, propose: replica.propose, signal }, request),
     events({ group, limit }) {

@@ -214,6 +214,30 @@ const guard = z
   .nullish()
   .meta({ description: 'The guard of the primary' });
 
+const COMMAND_RULE = 'a list: the program as an absolute path, then its arguments, each in quotes';
+const fence = z
+  .strictObject(
+    {
+      command: z
+        .array(z.string({ error: COMMAND_RULE }), { error: COMMAND_RULE })
+        .refine(([program = '']) => isAbsolute(program), { error: COMMAND_RULE })
+        .meta({
+          description:
+            'Program that switches off the host of a former primary that does not answer, and its arguments; run without a shell',
+          examples: [['/usr/local/sbin/power-off', '--wait']],
+        }),
+      timeout: duration({
+        default: '30s',
+        min: '1s',
+        max: '10min',
+        description: 'The fence command is ended, and has failed, after this',
+      }),
+    },
+    { error: 'a mapping with command and timeout' },
+  )
+  .nullish()
+  .meta({ description: 'Switching off the host of a former primary that does not answer (STONITH)' });
+
 const SNAPSHOT_RULE = 'a whole number from 1 to 10000000';
 const raft = z
   .strictObject(
@@ -303,6 +327,7 @@ export const fileSchema = z.strictObject(
       .meta({ description: 'The PostgreSQL roles that pg-sentinel uses; the same on every host' }),
     timing,
     guard,
+    fence,
     raft,
     log,
   },

@@ -2,6 +2,7 @@
 // that is wrong at once. Reads password files; changes nothing. What the host is like is checked by config-environment.ts.
 import { readFileSync, statSync } from 'node:fs';
 import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from 'yaml';
+import type { FenceCommand } from '../actions/fence-command.ts';
 import { parseDurationMs } from '../base/duration.ts';
 import { groupId, nodeId, peerId, type GroupId, type NodeId, type PeerId } from '../base/ids.ts';
 import type { PeerAddress } from '../transport/types.ts';
@@ -31,6 +32,8 @@ export interface Config {
   readonly users: UsersConfig;
   readonly timing: TimingConfig;
   readonly guard: GuardConfig;
+  /** The fence command, where there is one. */
+  readonly fence: FenceCommand | undefined;
   readonly raft: RaftConfig;
   readonly log: LogConfig;
   /** For a person to read, each with file, line and key. */
@@ -150,6 +153,9 @@ export function loadConfig(options: LoadOptions): Config {
     },
     timing: timingOf(file),
     guard: guardOf(file),
+    fence: file.fence
+      ? { command: file.fence.command, timeoutMs: durationMs(file.fence.timeout) }
+      : undefined,
     raft: { snapshotEntries: file.raft?.snapshot_entries ?? DEFAULT_SNAPSHOT_ENTRIES },
     log: file.log ?? { level: 'info', format: 'json' },
     warnings,

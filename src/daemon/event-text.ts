@@ -88,6 +88,8 @@ function eventText(command: Command, name: (member: string) => string): string {
       return `the failovers of group ${command.group} were acknowledged: it may fail over by itself`;
     case 'node-off':
       return `${command.node} is off, by the word of ${command.by === 'operator' ? 'a person' : 'the fence command'}`;
+    case 'fence-failed':
+      return `the fence command could not switch ${command.node} off: ${command.reason}`;
     case 'schedule-switchover':
       return command.at === undefined
         ? `no switchover of group ${command.group} is scheduled any more`

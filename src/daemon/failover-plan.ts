@@ -64,7 +64,7 @@ function planForced(
     oldPrimaryIsOff === true
       ? `your word is taken that ${from} is off`
       : freshReport(view, from) === undefined
-        ? `its agent does not answer: nobody is promoted before ${from} is known to be off (its agent's word, or --old-primary-is-off)`
+        ? `its agent does not answer: nobody is promoted before ${from} is known to be off (its agent's word, a fence command, or --old-primary-is-off)`
         : `its agent answers, and stops it`;
   return {
     kind: 'planned',

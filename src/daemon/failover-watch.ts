@@ -16,6 +16,8 @@ export interface FailoverOptions {
   readonly view: () => View;
   readonly propose: (command: Command, timeoutMs: number) => Promise<ProposalOutcome>;
   readonly signal: AbortSignal;
+  /** How long the fence command may take, where there is one. */
+  readonly fenceTimeoutMs?: number | undefined;
 }
 
 /** Until the group runs again at that epoch or a later one; `stuck` may say earlier why it does not. */

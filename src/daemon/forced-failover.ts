@@ -35,9 +35,12 @@ export async function forceFailover(options: FailoverOptions, group: GroupState)
     epoch,
     startedMs,
     stuck({ phase }, elapsedMs) {
-      if (phase.kind !== 'fencing' || elapsedMs < PROOF_TIMEOUT_MS || isKnownOff(phase, from))
-        return undefined;
-      return `the failover has begun, but nothing proves that ${from} is stopped: its agent does not answer. Switch its host off, then run this again with --old-primary-is-off; or start its sentineld, which stops it`;
+      const timeoutMs = PROOF_TIMEOUT_MS + (options.fenceTimeoutMs ?? 0);
+      if (phase.kind !== 'fencing' || isKnownOff(phase, from)) return undefined;
+      const fenced = phase.fenceFailed;
+      if (elapsedMs < timeoutMs && (fenced === undefined || elapsedMs < PROOF_TIMEOUT_MS)) return undefined;
+      const why = fenced === undefined ? '' : `, and the fence command failed (${fenced})`;
+      return `the failover has begun, but nothing proves that ${from} is stopped: its agent does not answer${why}. Switch its host off, then run this again with --old-primary-is-off; or start its sentineld, which stops it`;
     },
   });
 }

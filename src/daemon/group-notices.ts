@@ -50,8 +50,10 @@ function durabilityNotice(state: ClusterState, group: GroupState): string | unde
 function* waiting(group: GroupState): Iterable<string> {
   const { phase } = group;
   if (phase.kind !== 'fencing' || isKnownOff(phase, phase.primary)) return;
+  if (phase.fenceFailed !== undefined)
+    yield `group ${group.id}: the fence command could not switch ${phase.primary} off (${phase.fenceFailed}); it is tried again`;
   if (phase.cause.kind === 'forced')
-    yield `group ${group.id}: nobody is promoted before ${phase.primary} is known to be stopped, unless its sync rule proves it: by its agent, or by sentinelctl failover ${group.id} --accept-data-loss --old-primary-is-off`;
+    yield `group ${group.id}: nobody is promoted before ${phase.primary} is known to be stopped, unless its sync rule proves it: by its agent, a fence command, or sentinelctl failover ${group.id} --accept-data-loss --old-primary-is-off`;
   else if (isLeased(group))
     yield `group ${group.id}: the lease of ${phase.primary} is waited for, up to ${formatDuration(leaseWaitMs(group))}`;
 }

@@ -64,7 +64,12 @@ describe('a group under faults', () => {
     () => {
       const tally = liveAll({ steps: 2000, heals: true, isSteered: true });
       if (count < 500) return;
-      for (const what of ['leasedPromotions', 'forcedPromotions', 'strictPromotions'] as const)
+      for (const what of [
+        'leasedPromotions',
+        'forcedPromotions',
+        'strictPromotions',
+        'fenceCommands',
+      ] as const)
         expect(tally[what], what).toBeGreaterThan(20);
     },
     ALLOWED_MS,

@@ -29,6 +29,7 @@ export interface Tally {
   leasedPromotions: number;
   forcedPromotions: number;
   strictPromotions: number;
+  fenceCommands: number;
   clones: number;
   agentRestarts: number;
   recoveries: number;
@@ -48,6 +49,7 @@ export const emptyTally = (): Tally => ({
   leasedPromotions: 0,
   forcedPromotions: 0,
   strictPromotions: 0,
+  fenceCommands: 0,
   clones: 0,
   agentRestarts: 0,
   recoveries: 0,

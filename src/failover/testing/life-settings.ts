@@ -2,8 +2,10 @@
 // truly that a node is off. Never used outside tests.
 import { DEFAULT_GROUP_SETTINGS } from '../../cluster/apply-settings.ts';
 import type { Command, Durability, GroupSettings } from '../../cluster/commands.ts';
-import type { GroupState } from '../../cluster/state.ts';
-import type { NodeModel } from './postgres-model.ts';
+import type { ClusterState, GroupState } from '../../cluster/state.ts';
+import { fenceTargets } from '../fence-target.ts';
+import type { View } from '../view.ts';
+import { type NodeModel, stop } from './postgres-model.ts';
 import type { Random } from './random.ts';
 
 /** A failover of the model takes about so long: a shorter lease would always have run out. */
@@ -48,6 +50,29 @@ export function request(random: Random, group: GroupState, nodes: readonly NodeM
       if (primary === undefined || primary.isUp || primary.agent.isAlive) return undefined;
       return { kind: 'node-off', ...base, node: primary.name, by: 'operator' };
     }
+  }
+}
+
+/**
+ * What the fence command does where the leader has it run: the host loses its power, and says so. Throws where it is asked to switch off a
+ * host whose agent answers.
+ */
+export function* switchedOff(
+  state: ClusterState,
+  view: View,
+  nodes: readonly NodeModel[],
+): Iterable<Extract<Command, { kind: 'node-off' }>> {
+  const leader = nodes.find(
+    ({ name }) => ![...state.groups.values()].some(({ phase }) => phase.primary === name),
+  );
+  if (leader === undefined) return;
+  for (const { group, epoch, node: name } of fenceTargets(state, view, leader.peer)) {
+    const node = nodes.find((each) => each.name === name);
+    if (node === undefined || (node.agent.isAlive && node.agent.isConnected))
+      throw new Error(`${name} answers, and was to be switched off`);
+    stop(node);
+    node.agent.isAlive = false;
+    yield { kind: 'node-off', group, epoch, node: name, by: 'fence-command' };
   }
 }
 

@@ -38,7 +38,7 @@ import {
   wholePrimary,
 } from './life-parts.ts';
 import { guard } from './lease-model.ts';
-import { mayLose, request, settled } from './life-settings.ts';
+import { mayLose, request, settled, switchedOff } from './life-settings.ts';
 import { type Random, seededRandom } from './random.ts';
 
 export class BrokenPromise extends Error {
@@ -253,6 +253,13 @@ function begin(options: LifeOptions): Life {
     for (const command of decision.commands) propose('leader', command);
   };
 
+  const fence = (): void => {
+    for (const command of switchedOff(truth(), view(), nodes)) {
+      tally.fenceCommands += 1;
+      propose('fence command', command);
+    }
+  };
+
   const observe = (peer: PeerId, isDown: boolean): void => {
     const { epoch, phase } = group();
     const node = phase.primary;
@@ -373,7 +380,10 @@ function begin(options: LifeOptions): Life {
     [1.5, () => broken.clear()],
     ...(options.recovers === true ? [[0.4, () => recover()] as const] : []),
     ...(options.isSteered === true
-      ? [[2, () => proposeAny('person', request(random, group(), nodes))] as const]
+      ? [
+          [2, () => proposeAny('person', request(random, group(), nodes))] as const,
+          [4, () => fence()] as const,
+        ]
       : []),
   ];
   const totalWeight = events.reduce((sum, [weight]) => sum + weight, 0);
