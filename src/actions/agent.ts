@@ -87,7 +87,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let isTold = false;
   let doneFor = 0;
   let reportCount = 0;
-  const done = new Set<string>();
+  const done = new Map<string, number>();
   const announcements = createAnnouncements(() => performance.now());
 
   const instance: Instance = openInstance({
@@ -178,13 +178,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     dataDirectory: () => inspection.recent(),
     registerAgain: async () => register(await inspection.fresh()),
     localMember: () => member,
-    async once(key, work) {
+    async once(key, work, againAfterMs = Infinity) {
       const pid = instance.postmaster()?.pid ?? 0;
       if (pid !== doneFor) done.clear();
       doneFor = pid;
-      if (done.has(key)) return;
+      const doneAtMs = done.get(key);
+      if (doneAtMs !== undefined && performance.now() - doneAtMs < againAfterMs) return;
       await work();
-      done.add(key);
+      done.set(key, performance.now());
     },
     wasDone: (key) => (instance.postmaster()?.pid ?? 0) === doneFor && done.has(key),
     log: options.log,

@@ -110,8 +110,8 @@ export interface AgentContext {
   registerAgain(): Promise<boolean>;
   /** The member id of the data directory as found on disk. */
   localMember(): MemberId | undefined;
-  /** Runs `work` once for each start of PostgreSQL and `key`; again only if it failed. */
-  once(key: string, work: () => Promise<void>): Promise<void>;
+  /** Runs `work` once for each start of PostgreSQL and `key`; again only if it failed, or after so long. */
+  once(key: string, work: () => Promise<void>, againAfterMs?: number): Promise<void>;
   /** Whether {@link once} has done it for the PostgreSQL that runs now. */
   wasDone(key: string): boolean;
   log(level: 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>): void;

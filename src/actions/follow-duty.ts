@@ -15,9 +15,7 @@ import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
 import { type FollowDuty, clone, isAnswering, rejoin, sourceOf } from './rejoin.ts';
-import { advanceIdleSlots, keepSlots } from './slots.ts';
-
-const ADVANCE_SLOTS_EVERY_MS = 10_000;
+import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 
 /** One pass; it is called again and again. */
 export async function carryOutFollow(
@@ -105,9 +103,8 @@ async function settled(
     await context.once('replaced', () => discard(context));
   }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
-  await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
-  const period = Math.floor(performance.now() / ADVANCE_SLOTS_EVERY_MS);
-  await context.once(`advance ${period}`, () => advanceIdleSlots(context, signal));
+  await lookAfterSlots(context, duty.slots, signal);
+  await context.once('advance', () => advanceIdleSlots(context, signal), ADVANCE_SLOTS_EVERY_MS);
 }
 
 /** Nothing waits for it, and a node that streams is no worse for what could not be removed. */

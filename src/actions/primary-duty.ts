@@ -10,7 +10,7 @@ import { inspectDataDirectory } from './data-directory.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
-import { keepSlots } from './slots.ts';
+import { lookAfterSlots } from './slots.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 
@@ -112,7 +112,7 @@ export async function carryOutPrimary(
   }
   context.activity(undefined, undefined);
   await context.once('admit', () => instance.admitClients());
-  await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
+  await lookAfterSlots(context, duty.slots, signal);
   await context.once('accounts', () => setUpAccounts(context, signal));
   if (duty.floor === undefined)
     await context.once(`checkpoint ${duty.timeline}`, () => checkpointAside(context));

@@ -124,11 +124,15 @@ export async function removeWithTablespaces(directory: string, keeper: string | 
   for (const target of await tablespaceTargets(directory)) {
     if (kept.has(target)) continue;
     if (OWN_DIRECTORY.test(target)) await rm(target, { recursive: true, force: true });
-    else
-      for (const name of await readdir(target).catch(() => []))
-        if (/^PG_\d+_\d+$/.test(name)) await rm(join(target, name), { recursive: true, force: true });
+    else await emptyOfTablespaces(target);
   }
   await rm(directory, { recursive: true, force: true, maxRetries: 5 });
+}
+
+/** Removes what PostgreSQL of any version keeps in a tablespace; the directory, which somebody else has made, stays. */
+export async function emptyOfTablespaces(directory: string): Promise<void> {
+  for (const name of await readdir(directory).catch(() => []))
+    if (/^PG_\d+_\d+$/.test(name)) await rm(join(directory, name), { recursive: true, force: true });
 }
 
 async function tablespaceTargets(directory: string): Promise<string[]> {

@@ -10,6 +10,7 @@ import { dataVersion, type Binaries } from './binaries.ts';
 import {
   checkFree,
   checkRoom,
+  emptyOfTablespaces,
   readSourceSize,
   removeWithTablespaces,
   type Tablespace,
@@ -90,6 +91,7 @@ export async function cloneStandby(
   await makeDirectory(user, fresh);
   const method = options.method ?? (options.binaries.has.pgBasebackup ? 'pg_basebackup' : 'protocol');
   const tablespaces = size?.tablespaces ?? [];
+  const present = await existing(tablespaces.map(({ target }) => target));
   try {
     if (method === 'pg_basebackup') await copyByProgram(options, fresh, tablespaces);
     else await copyByProtocol(options, fresh, tablespaces);
@@ -107,11 +109,21 @@ export async function cloneStandby(
   } catch (error) {
     if (await exists(join(fresh, MARKER))) {
       await removeWithTablespaces(fresh, dataDirectory);
-      for (const { location, target } of tablespaces)
-        if (target !== location) await rm(target, { recursive: true, force: true });
+      for (const { location, target } of tablespaces) {
+        if (target === location) continue;
+        if (present.has(target)) await emptyOfTablespaces(target);
+        else await rm(target, { recursive: true, force: true });
+      }
     }
     throw error;
   }
+}
+
+/** Those that are there: what somebody else has made stays, emptied, when the clone fails. */
+async function existing(paths: readonly string[]): Promise<ReadonlySet<string>> {
+  const found = new Set<string>();
+  for (const path of paths) if (await exists(path)) found.add(path);
+  return found;
 }
 
 /** Completes what a clone interrupted between its renames left, and removes half copies. Before anything else uses the directory. */

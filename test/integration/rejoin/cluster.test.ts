@@ -206,6 +206,44 @@ test(
   },
 );
 
+test(
+  'slots of members that somebody drops, of one that streams and of one that may have to be followed, are made again',
+  { timeout: LIMIT_MS },
+  async () => {
+    const primary = await cluster.primary();
+    const standby = await aStandby();
+    const { nodes } = await cluster.waitUntilHealthy(STEP_MS);
+    const other = nodes.find(({ node }) => node !== primary.node && node !== standby.node);
+    const member = nodes.find(({ node }) => node === standby.node)?.member;
+    const hasSlot = async (host: Host, slot: string | undefined): Promise<boolean> =>
+      (await sql(host, `select 1 from pg_replication_slots where slot_name = '${slot}'`)).length > 0;
+    const drop = async (host: Host, slot: string | undefined): Promise<void> => {
+      const held = `from pg_replication_slots where slot_name = '${slot}' and active_pid is not null`;
+      await until({ what: `${slot} to be dropped`, timeoutMs: STEP_MS, everyMs: 5 }, () =>
+        sql(
+          host,
+          `select pg_terminate_backend(active_pid) ${held}`,
+          `select pg_drop_replication_slot('${slot}')`,
+        ).then(
+          () => true,
+          () => false,
+        ),
+      );
+    };
+    for (const [host, slot] of [
+      [primary, member],
+      [standby, other?.member],
+    ] as const) {
+      expect(await hasSlot(host, slot)).toBe(true);
+      await drop(host, slot);
+      const what = `slot ${slot} on ${host.node}`;
+      await until({ what, timeoutMs: STEP_MS, everyMs: 20 }, () => hasSlot(host, slot));
+    }
+    const after = await cluster.waitUntilHealthy(STEP_MS);
+    expect(after.nodes.find(({ node }) => node === standby.node)?.member).toBe(member);
+  },
+);
+
 test('roles whose commits do not wait are said', { timeout: LIMIT_MS }, async () => {
   const primary = await cluster.primary();
   await sql(primary, 'create role hasty', 'alter role hasty set synchronous_commit = off');
@@ -263,6 +301,8 @@ test('a standby for which the primary has no WAL any more is cloned', { timeout:
     (await cluster.waitUntilHealthy(STEP_MS)).nodes.find(({ node }) => node === standby.node)?.member;
   const before = await memberOf();
   await standby.stopAll();
+  // Else its slot would be made again, and keep WAL from then on.
+  signalProcess(primary.sentineldPid ?? 0, 'SIGSTOP');
   await until({ what: 'its slot to be dropped', timeoutMs: STEP_MS, everyMs: 100 }, () =>
     sql(primary, `select pg_drop_replication_slot('${before}')`).then(
       () => true,
@@ -273,6 +313,7 @@ test('a standby for which the primary has no WAL any more is cloned', { timeout:
   for (let count = 0; count < 20; count += 1)
     await sql(primary, "select pg_logical_emit_message(false, 'x', 'y')", 'select pg_switch_wal()');
   await sql(primary, 'checkpoint');
+  signalProcess(primary.sentineldPid ?? 0, 'SIGCONT');
   standby.startSentineld();
   await cluster.waitFor('it is cloned', 2 * STEP_MS, ({ nodes }) =>
     nodes.some(({ node, member }) => node === standby.node && member !== undefined && member !== before),
