@@ -32,15 +32,16 @@ export function applyChangeSettings(state: ClusterState, command: CommandOf<'cha
   if (group === undefined) return refuse(`there is no group ${command.group}`);
   if (state.featureLevel < SETTINGS_FEATURE_LEVEL)
     return refuse('not every peer understands settings yet: upgrade all of them first');
-  const problem = settingsProblem(command.settings);
+  const settings: GroupSettings = { ...group.settings, ...command.settings };
+  const problem = settingsProblem(settings);
   if (problem !== undefined) return refuse(problem);
-  if (isLeased(group) && command.settings.leaseMs < group.settings.leaseMs) {
+  if (isLeased(group) && settings.leaseMs < group.settings.leaseMs) {
     // The primary may hold a lease of the present length, and a promotion would no longer wait for its end.
     return refuse(
       `lease cannot become shorter than ${group.settings.leaseMs} ms while the primary goes by a lease: set the durability to quorum first`,
     );
   }
-  return withGroup(state, { ...group, settings: command.settings });
+  return withGroup(state, { ...group, settings });
 }
 
 /** What is wrong with the settings, or undefined. */

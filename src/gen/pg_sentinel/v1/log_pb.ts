@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/log.proto.
  */
 export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIqgKCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAQgkKB2NvbW1hbmRKBAgBEAJSC3Byb3Bvc2FsX2lkIsQBCgpNZW1iZXJzaGlwEg4KBnZvdGVycxgBIAMoCRIQCghsZWFybmVycxgCIAMoCRI8CglhZGRyZXNzZXMYAyADKAsyKS5wZ19zZW50aW5lbC52MS5NZW1iZXJzaGlwLkFkZHJlc3Nlc0VudHJ5EhMKC2luY2FybmF0aW9uGAQgASgEEg8KB2pvaW5pbmcYBSABKAgaMAoOQWRkcmVzc2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI5CghTeW5jUnVsZRIPCgdtZW1iZXJzGAEgAygJEgwKBGFja3MYAiABKA0SDgoGbGVhc2VkGAMgASgIIo0BCg1Hcm91cFNldHRpbmdzEhIKCmR1cmFiaWxpdHkYASABKAkSDAoEYWNrcxgCIAEoDRIQCghsZWFzZV9tcxgDIAEoBBIVCg1tYXhfbGFnX2J5dGVzGAQgASgEEhUKDW1heF9mYWlsb3ZlcnMYBSABKA0SGgoSZmFpbG92ZXJfd2luZG93X21zGAYgASgEIlAKDkNoYW5nZVNldHRpbmdzEg0KBWdyb3VwGAEgASgJEi8KCHNldHRpbmdzGAIgASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncyK9AQoMUmVnaXN0ZXJOb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRob3N0GAQgASgJEgwKBHBvcnQYBSABKA0SEwoGbWVtYmVyGAYgASgJSACIAQESHgoRc3lzdGVtX2lkZW50aWZpZXIYByABKAlIAYgBARIQCghwcmlvcml0eRgIIAEoEUIJCgdfbWVtYmVyQhQKEl9zeXN0ZW1faWRlbnRpZmllciItCgtDcmVhdGVHcm91cBINCgVncm91cBgBIAEoCRIPCgdwcmltYXJ5GAIgASgJImcKCkdyb3VwUmVhZHkSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGbWVtYmVyGAMgASgJEhkKEXN5c3RlbV9pZGVudGlmaWVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNIk0KDlN1YmplY3RpdmVEb3duEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBBIQCghldmlkZW5jZRgEIAEoCSI5CgxTdWJqZWN0aXZlVXASDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEIpEDCg1CZWdpbkZhaWxvdmVyEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABI2CgZmb3JjZWQYBiABKAsyJC5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkZvcmNlZEgAGgYKBERvd24aIQoHUGxhbm5lZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190bxoWChRBZnRlckZhaWxlZFByb21vdGlvbhogCgZGb3JjZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG9CBwoFY2F1c2UifAoJQ3V0UmVwb3J0Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGbWVtYmVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNEhAKCHBvc2l0aW9uGAYgASgGEg8KB3N0b3BwZWQYByABKAgidAoHUHJvbW90ZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIRCgljYW5kaWRhdGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SJgoEcnVsZRgFIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIlwKCFByb21vdGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEgoKc3dpdGNoX2xzbhgFIAEoBiJNCg9Qcm9tb3Rpb25GYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkiJgoGUmVzdW1lEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEIlcKD0JlZ2luUnVsZUNoYW5nZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBImCgRuZXh0GAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiOgoKQ29tbWl0UnVsZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZjaGFuZ2UYAyABKAQiKwoLRmxvb3JQYXNzZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiYQoLT3BlblNlc3Npb24SDAoEcGVlchgBIAEoCRIPCgdzZXNzaW9uGAIgASgJEg0KBXN0b3JlGAMgASgJEhAKCGZlYXR1cmVzGAQgASgNEhIKCnNlZW5faW5kZXgYBSABKAQiIAoPU2V0RmVhdHVyZUxldmVsEg0KBWxldmVsGAEgASgNIhkKCUZlbmNlTm9kZRIMCgRub2RlGAEgASgJIhsKC1VuZmVuY2VOb2RlEgwKBG5vZGUYASABKAkiJQoUQWNrbm93bGVkZ2VGYWlsb3ZlcnMSDQoFZ3JvdXAYASABKAkiQQoHTm9kZU9mZhINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEgoKAmJ5GAQgASgJIlQKElNjaGVkdWxlU3dpdGNob3ZlchINCgVncm91cBgBIAEoCRIvCgJhdBgCIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXIiPAoTU2NoZWR1bGVkU3dpdGNob3ZlchINCgVhdF9tcxgBIAEoAxIPCgJ0bxgCIAEoCUgAiAEBQgUKA190b2IGcHJvdG8z");
+  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIqgKCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAQgkKB2NvbW1hbmRKBAgBEAJSC3Byb3Bvc2FsX2lkIsQBCgpNZW1iZXJzaGlwEg4KBnZvdGVycxgBIAMoCRIQCghsZWFybmVycxgCIAMoCRI8CglhZGRyZXNzZXMYAyADKAsyKS5wZ19zZW50aW5lbC52MS5NZW1iZXJzaGlwLkFkZHJlc3Nlc0VudHJ5EhMKC2luY2FybmF0aW9uGAQgASgEEg8KB2pvaW5pbmcYBSABKAgaMAoOQWRkcmVzc2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI5CghTeW5jUnVsZRIPCgdtZW1iZXJzGAEgAygJEgwKBGFja3MYAiABKA0SDgoGbGVhc2VkGAMgASgIIo0BCg1Hcm91cFNldHRpbmdzEhIKCmR1cmFiaWxpdHkYASABKAkSDAoEYWNrcxgCIAEoDRIQCghsZWFzZV9tcxgDIAEoBBIVCg1tYXhfbGFnX2J5dGVzGAQgASgEEhUKDW1heF9mYWlsb3ZlcnMYBSABKA0SGgoSZmFpbG92ZXJfd2luZG93X21zGAYgASgEIlEKDkNoYW5nZVNldHRpbmdzEg0KBWdyb3VwGAEgASgJEjAKCHNldHRpbmdzGAIgASgLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NDaGFuZ2UijAIKDlNldHRpbmdzQ2hhbmdlEhcKCmR1cmFiaWxpdHkYASABKAlIAIgBARIRCgRhY2tzGAIgASgNSAGIAQESFQoIbGVhc2VfbXMYAyABKARIAogBARIaCg1tYXhfbGFnX2J5dGVzGAQgASgESAOIAQESGgoNbWF4X2ZhaWxvdmVycxgFIAEoDUgEiAEBEh8KEmZhaWxvdmVyX3dpbmRvd19tcxgGIAEoBEgFiAEBQg0KC19kdXJhYmlsaXR5QgcKBV9hY2tzQgsKCV9sZWFzZV9tc0IQCg5fbWF4X2xhZ19ieXRlc0IQCg5fbWF4X2ZhaWxvdmVyc0IVChNfZmFpbG92ZXJfd2luZG93X21zIr0BCgxSZWdpc3Rlck5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEgwKBGhvc3QYBCABKAkSDAoEcG9ydBgFIAEoDRITCgZtZW1iZXIYBiABKAlIAIgBARIeChFzeXN0ZW1faWRlbnRpZmllchgHIAEoCUgBiAEBEhAKCHByaW9yaXR5GAggASgRQgkKB19tZW1iZXJCFAoSX3N5c3RlbV9pZGVudGlmaWVyIi0KC0NyZWF0ZUdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkiZwoKR3JvdXBSZWFkeRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZtZW1iZXIYAyABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0iTQoOU3ViamVjdGl2ZURvd24SDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEEhAKCGV2aWRlbmNlGAQgASgJIjkKDFN1YmplY3RpdmVVcBIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQiwwMKDUJlZ2luRmFpbG92ZXISDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjYKBmZvcmNlZBgGIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASHAoPc2NoZWR1bGVkX2F0X21zGAcgASgDSAGIAQEaBgoERG93bhohCgdQbGFubmVkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvGhYKFEFmdGVyRmFpbGVkUHJvbW90aW9uGiAKBkZvcmNlZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190b0IHCgVjYXVzZUISChBfc2NoZWR1bGVkX2F0X21zInwKCUN1dFJlcG9ydBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBm1lbWJlchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDRIQCghwb3NpdGlvbhgGIAEoBhIPCgdzdG9wcGVkGAcgASgIInQKB1Byb21vdGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSEQoJY2FuZGlkYXRlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEiYKBHJ1bGUYBSABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJcCghQcm9tb3RlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEhIKCnN3aXRjaF9sc24YBSABKAYiTQoPUHJvbW90aW9uRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJIiYKBlJlc3VtZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJXCg9CZWdpblJ1bGVDaGFuZ2USDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSJgoEbmV4dBgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIjoKCkNvbW1pdFJ1bGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGY2hhbmdlGAMgASgEIisKC0Zsb29yUGFzc2VkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEImEKC09wZW5TZXNzaW9uEgwKBHBlZXIYASABKAkSDwoHc2Vzc2lvbhgCIAEoCRINCgVzdG9yZRgDIAEoCRIQCghmZWF0dXJlcxgEIAEoDRISCgpzZWVuX2luZGV4GAUgASgEIiAKD1NldEZlYXR1cmVMZXZlbBINCgVsZXZlbBgBIAEoDSIZCglGZW5jZU5vZGUSDAoEbm9kZRgBIAEoCSIbCgtVbmZlbmNlTm9kZRIMCgRub2RlGAEgASgJIiUKFEFja25vd2xlZGdlRmFpbG92ZXJzEg0KBWdyb3VwGAEgASgJIkEKB05vZGVPZmYSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIKCgJieRgEIAEoCSJ8ChJTY2hlZHVsZVN3aXRjaG92ZXISDQoFZ3JvdXAYASABKAkSLwoCYXQYAiABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEhcKCm9ubHlfYXRfbXMYAyABKANIAIgBAUINCgtfb25seV9hdF9tcyI8ChNTY2hlZHVsZWRTd2l0Y2hvdmVyEg0KBWF0X21zGAEgASgDEg8KAnRvGAIgASgJSACIAQFCBQoDX3RvYgZwcm90bzM");
 
 /**
  * The data of an entry of kind `command`.
@@ -328,6 +328,8 @@ export const GroupSettingsSchema: GenMessage<GroupSettings> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 3);
 
 /**
+ * What is absent stays as it is.
+ *
  * @generated from message pg_sentinel.v1.ChangeSettings
  */
 export type ChangeSettings = Message<"pg_sentinel.v1.ChangeSettings"> & {
@@ -337,9 +339,9 @@ export type ChangeSettings = Message<"pg_sentinel.v1.ChangeSettings"> & {
   group: string;
 
   /**
-   * @generated from field: pg_sentinel.v1.GroupSettings settings = 2;
+   * @generated from field: pg_sentinel.v1.SettingsChange settings = 2;
    */
-  settings?: GroupSettings | undefined;
+  settings?: SettingsChange | undefined;
 };
 
 /**
@@ -348,6 +350,50 @@ export type ChangeSettings = Message<"pg_sentinel.v1.ChangeSettings"> & {
  */
 export const ChangeSettingsSchema: GenMessage<ChangeSettings> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 4);
+
+/**
+ * As GroupSettings.
+ *
+ * @generated from message pg_sentinel.v1.SettingsChange
+ */
+export type SettingsChange = Message<"pg_sentinel.v1.SettingsChange"> & {
+  /**
+   * @generated from field: optional string durability = 1;
+   */
+  durability?: string | undefined;
+
+  /**
+   * @generated from field: optional uint32 acks = 2;
+   */
+  acks?: number | undefined;
+
+  /**
+   * @generated from field: optional uint64 lease_ms = 3;
+   */
+  leaseMs?: bigint | undefined;
+
+  /**
+   * @generated from field: optional uint64 max_lag_bytes = 4;
+   */
+  maxLagBytes?: bigint | undefined;
+
+  /**
+   * @generated from field: optional uint32 max_failovers = 5;
+   */
+  maxFailovers?: number | undefined;
+
+  /**
+   * @generated from field: optional uint64 failover_window_ms = 6;
+   */
+  failoverWindowMs?: bigint | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SettingsChange.
+ * Use `create(SettingsChangeSchema)` to create a new message.
+ */
+export const SettingsChangeSchema: GenMessage<SettingsChange> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 5);
 
 /**
  * @generated from message pg_sentinel.v1.RegisterNode
@@ -401,7 +447,7 @@ export type RegisterNode = Message<"pg_sentinel.v1.RegisterNode"> & {
  * Use `create(RegisterNodeSchema)` to create a new message.
  */
 export const RegisterNodeSchema: GenMessage<RegisterNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 5);
+  messageDesc(file_pg_sentinel_v1_log, 6);
 
 /**
  * @generated from message pg_sentinel.v1.CreateGroup
@@ -423,7 +469,7 @@ export type CreateGroup = Message<"pg_sentinel.v1.CreateGroup"> & {
  * Use `create(CreateGroupSchema)` to create a new message.
  */
 export const CreateGroupSchema: GenMessage<CreateGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 6);
+  messageDesc(file_pg_sentinel_v1_log, 7);
 
 /**
  * @generated from message pg_sentinel.v1.GroupReady
@@ -460,7 +506,7 @@ export type GroupReady = Message<"pg_sentinel.v1.GroupReady"> & {
  * Use `create(GroupReadySchema)` to create a new message.
  */
 export const GroupReadySchema: GenMessage<GroupReady> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 7);
+  messageDesc(file_pg_sentinel_v1_log, 8);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveDown
@@ -494,7 +540,7 @@ export type SubjectiveDown = Message<"pg_sentinel.v1.SubjectiveDown"> & {
  * Use `create(SubjectiveDownSchema)` to create a new message.
  */
 export const SubjectiveDownSchema: GenMessage<SubjectiveDown> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 8);
+  messageDesc(file_pg_sentinel_v1_log, 9);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveUp
@@ -521,7 +567,7 @@ export type SubjectiveUp = Message<"pg_sentinel.v1.SubjectiveUp"> & {
  * Use `create(SubjectiveUpSchema)` to create a new message.
  */
 export const SubjectiveUpSchema: GenMessage<SubjectiveUp> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 9);
+  messageDesc(file_pg_sentinel_v1_log, 10);
 
 /**
  * @generated from message pg_sentinel.v1.BeginFailover
@@ -567,6 +613,13 @@ export type BeginFailover = Message<"pg_sentinel.v1.BeginFailover"> & {
     value: BeginFailover_Forced;
     case: "forced";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * The switchover is the one that is scheduled for this time.
+   *
+   * @generated from field: optional int64 scheduled_at_ms = 7;
+   */
+  scheduledAtMs?: bigint | undefined;
 };
 
 /**
@@ -574,7 +627,7 @@ export type BeginFailover = Message<"pg_sentinel.v1.BeginFailover"> & {
  * Use `create(BeginFailoverSchema)` to create a new message.
  */
 export const BeginFailoverSchema: GenMessage<BeginFailover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 10);
+  messageDesc(file_pg_sentinel_v1_log, 11);
 
 /**
  * A quorum of standing subjective-down entries.
@@ -589,7 +642,7 @@ export type BeginFailover_Down = Message<"pg_sentinel.v1.BeginFailover.Down"> & 
  * Use `create(BeginFailover_DownSchema)` to create a new message.
  */
 export const BeginFailover_DownSchema: GenMessage<BeginFailover_Down> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 10, 0);
+  messageDesc(file_pg_sentinel_v1_log, 11, 0);
 
 /**
  * A person asked for it.
@@ -608,7 +661,7 @@ export type BeginFailover_Planned = Message<"pg_sentinel.v1.BeginFailover.Planne
  * Use `create(BeginFailover_PlannedSchema)` to create a new message.
  */
 export const BeginFailover_PlannedSchema: GenMessage<BeginFailover_Planned> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 10, 1);
+  messageDesc(file_pg_sentinel_v1_log, 11, 1);
 
 /**
  * The promotion of this epoch was reported as failed by its own agent.
@@ -623,7 +676,7 @@ export type BeginFailover_AfterFailedPromotion = Message<"pg_sentinel.v1.BeginFa
  * Use `create(BeginFailover_AfterFailedPromotionSchema)` to create a new message.
  */
 export const BeginFailover_AfterFailedPromotionSchema: GenMessage<BeginFailover_AfterFailedPromotion> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 10, 2);
+  messageDesc(file_pg_sentinel_v1_log, 11, 2);
 
 /**
  * A person accepts that acknowledged writes may be lost.
@@ -642,7 +695,7 @@ export type BeginFailover_Forced = Message<"pg_sentinel.v1.BeginFailover.Forced"
  * Use `create(BeginFailover_ForcedSchema)` to create a new message.
  */
 export const BeginFailover_ForcedSchema: GenMessage<BeginFailover_Forced> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 10, 3);
+  messageDesc(file_pg_sentinel_v1_log, 11, 3);
 
 /**
  * @generated from message pg_sentinel.v1.CutReport
@@ -691,7 +744,7 @@ export type CutReport = Message<"pg_sentinel.v1.CutReport"> & {
  * Use `create(CutReportSchema)` to create a new message.
  */
 export const CutReportSchema: GenMessage<CutReport> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 11);
+  messageDesc(file_pg_sentinel_v1_log, 12);
 
 /**
  * @generated from message pg_sentinel.v1.Promote
@@ -728,7 +781,7 @@ export type Promote = Message<"pg_sentinel.v1.Promote"> & {
  * Use `create(PromoteSchema)` to create a new message.
  */
 export const PromoteSchema: GenMessage<Promote> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 12);
+  messageDesc(file_pg_sentinel_v1_log, 13);
 
 /**
  * @generated from message pg_sentinel.v1.Promoted
@@ -765,7 +818,7 @@ export type Promoted = Message<"pg_sentinel.v1.Promoted"> & {
  * Use `create(PromotedSchema)` to create a new message.
  */
 export const PromotedSchema: GenMessage<Promoted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 13);
+  messageDesc(file_pg_sentinel_v1_log, 14);
 
 /**
  * @generated from message pg_sentinel.v1.PromotionFailed
@@ -797,7 +850,7 @@ export type PromotionFailed = Message<"pg_sentinel.v1.PromotionFailed"> & {
  * Use `create(PromotionFailedSchema)` to create a new message.
  */
 export const PromotionFailedSchema: GenMessage<PromotionFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14);
+  messageDesc(file_pg_sentinel_v1_log, 15);
 
 /**
  * @generated from message pg_sentinel.v1.Resume
@@ -819,7 +872,7 @@ export type Resume = Message<"pg_sentinel.v1.Resume"> & {
  * Use `create(ResumeSchema)` to create a new message.
  */
 export const ResumeSchema: GenMessage<Resume> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 15);
+  messageDesc(file_pg_sentinel_v1_log, 16);
 
 /**
  * @generated from message pg_sentinel.v1.BeginRuleChange
@@ -846,7 +899,7 @@ export type BeginRuleChange = Message<"pg_sentinel.v1.BeginRuleChange"> & {
  * Use `create(BeginRuleChangeSchema)` to create a new message.
  */
 export const BeginRuleChangeSchema: GenMessage<BeginRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 16);
+  messageDesc(file_pg_sentinel_v1_log, 17);
 
 /**
  * @generated from message pg_sentinel.v1.CommitRule
@@ -875,7 +928,7 @@ export type CommitRule = Message<"pg_sentinel.v1.CommitRule"> & {
  * Use `create(CommitRuleSchema)` to create a new message.
  */
 export const CommitRuleSchema: GenMessage<CommitRule> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 17);
+  messageDesc(file_pg_sentinel_v1_log, 18);
 
 /**
  * @generated from message pg_sentinel.v1.FloorPassed
@@ -897,7 +950,7 @@ export type FloorPassed = Message<"pg_sentinel.v1.FloorPassed"> & {
  * Use `create(FloorPassedSchema)` to create a new message.
  */
 export const FloorPassedSchema: GenMessage<FloorPassed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 18);
+  messageDesc(file_pg_sentinel_v1_log, 19);
 
 /**
  * @generated from message pg_sentinel.v1.OpenSession
@@ -940,7 +993,7 @@ export type OpenSession = Message<"pg_sentinel.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 19);
+  messageDesc(file_pg_sentinel_v1_log, 20);
 
 /**
  * @generated from message pg_sentinel.v1.SetFeatureLevel
@@ -957,7 +1010,7 @@ export type SetFeatureLevel = Message<"pg_sentinel.v1.SetFeatureLevel"> & {
  * Use `create(SetFeatureLevelSchema)` to create a new message.
  */
 export const SetFeatureLevelSchema: GenMessage<SetFeatureLevel> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 20);
+  messageDesc(file_pg_sentinel_v1_log, 21);
 
 /**
  * The node's PostgreSQL is stopped and stays so.
@@ -976,7 +1029,7 @@ export type FenceNode = Message<"pg_sentinel.v1.FenceNode"> & {
  * Use `create(FenceNodeSchema)` to create a new message.
  */
 export const FenceNodeSchema: GenMessage<FenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 21);
+  messageDesc(file_pg_sentinel_v1_log, 22);
 
 /**
  * @generated from message pg_sentinel.v1.UnfenceNode
@@ -993,7 +1046,7 @@ export type UnfenceNode = Message<"pg_sentinel.v1.UnfenceNode"> & {
  * Use `create(UnfenceNodeSchema)` to create a new message.
  */
 export const UnfenceNodeSchema: GenMessage<UnfenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 22);
+  messageDesc(file_pg_sentinel_v1_log, 23);
 
 /**
  * A person has looked at the failovers so far: the group may fail over by itself again.
@@ -1012,7 +1065,7 @@ export type AcknowledgeFailovers = Message<"pg_sentinel.v1.AcknowledgeFailovers"
  * Use `create(AcknowledgeFailoversSchema)` to create a new message.
  */
 export const AcknowledgeFailoversSchema: GenMessage<AcknowledgeFailovers> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 23);
+  messageDesc(file_pg_sentinel_v1_log, 24);
 
 /**
  * The node's host is off, or its PostgreSQL is stopped and will not come back by itself.
@@ -1048,7 +1101,7 @@ export type NodeOff = Message<"pg_sentinel.v1.NodeOff"> & {
  * Use `create(NodeOffSchema)` to create a new message.
  */
 export const NodeOffSchema: GenMessage<NodeOff> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 24);
+  messageDesc(file_pg_sentinel_v1_log, 25);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduleSwitchover
@@ -1065,6 +1118,13 @@ export type ScheduleSwitchover = Message<"pg_sentinel.v1.ScheduleSwitchover"> & 
    * @generated from field: pg_sentinel.v1.ScheduledSwitchover at = 2;
    */
   at?: ScheduledSwitchover | undefined;
+
+  /**
+   * Only in the place of the one that is scheduled for this time.
+   *
+   * @generated from field: optional int64 only_at_ms = 3;
+   */
+  onlyAtMs?: bigint | undefined;
 };
 
 /**
@@ -1072,7 +1132,7 @@ export type ScheduleSwitchover = Message<"pg_sentinel.v1.ScheduleSwitchover"> & 
  * Use `create(ScheduleSwitchoverSchema)` to create a new message.
  */
 export const ScheduleSwitchoverSchema: GenMessage<ScheduleSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 25);
+  messageDesc(file_pg_sentinel_v1_log, 26);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduledSwitchover
@@ -1096,5 +1156,5 @@ export type ScheduledSwitchover = Message<"pg_sentinel.v1.ScheduledSwitchover"> 
  * Use `create(ScheduledSwitchoverSchema)` to create a new message.
  */
 export const ScheduledSwitchoverSchema: GenMessage<ScheduledSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 26);
+  messageDesc(file_pg_sentinel_v1_log, 27);
 
