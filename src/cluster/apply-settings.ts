@@ -3,7 +3,7 @@
 import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
 import type { GroupSettings } from './commands.ts';
 import { SETTINGS_FEATURE_LEVEL } from './features.ts';
-import { isLeased } from './quorum.ts';
+import { fewestAcks, isLeased } from './quorum.ts';
 import type { ClusterState } from './state.ts';
 
 /** Of a new group, and of one that was created before groups had settings. */
@@ -39,6 +39,12 @@ export function applyChangeSettings(state: ClusterState, command: CommandOf<'cha
     // The primary may hold a lease of the present length, and a promotion would no longer wait for its end.
     return refuse(
       `lease cannot become shorter than ${group.settings.leaseMs} ms while the primary goes by a lease: set the durability to quorum first`,
+    );
+  }
+  if (group.next !== undefined && group.next.rule.acks < fewestAcks({ ...group, settings })) {
+    // Commits may be acknowledged by that rule already, and a change is not withdrawn.
+    return refuse(
+      `the sync rule of group ${group.id} is being changed to fewer acknowledgements than strict asks for: try again once that is done`,
     );
   }
   return withGroup(state, { ...group, settings });
