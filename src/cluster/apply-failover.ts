@@ -34,7 +34,7 @@ export function applyBeginFailover(
   if (isRefused(group)) return group;
   const phase = group.phase;
   if (phase.kind === 'creating') return refuse(`group ${group.id} is being created`);
-  const refusal = causeRefusal(state, group, phase, command.cause);
+  const refusal = causeRefusal(state, group, phase, command.cause) ?? scheduleRefusal(group, command);
   if (refusal !== undefined) return refuse(refusal);
   return withGroup(state, {
     ...group,
@@ -50,8 +50,19 @@ export function applyBeginFailover(
     },
     recentFailovers:
       command.cause.kind === 'down' ? withFailover(state, group, proposedAtMs) : group.recentFailovers,
-    scheduled: command.cause.kind === 'planned' ? undefined : group.scheduled,
+    scheduled: command.scheduledAtMs === undefined ? group.scheduled : undefined,
   });
+}
+
+/** A person may have called it off, or scheduled another one, since the leader saw it. */
+function scheduleRefusal(
+  { id, scheduled }: GroupState,
+  { cause, scheduledAtMs }: CommandOf<'begin-failover'>,
+): string | undefined {
+  if (scheduledAtMs === undefined) return undefined;
+  const isScheduled =
+    cause.kind === 'planned' && scheduled?.atMs === scheduledAtMs && scheduled.to === cause.to;
+  return isScheduled ? undefined : `that switchover of group ${id} is not scheduled any more`;
 }
 
 /** The primary that was switched over on purpose to a target that gave up. */

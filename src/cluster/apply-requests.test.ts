@@ -160,7 +160,27 @@ describe('a switchover for later', () => {
     expect(log.group.scheduled).toEqual({ atMs: 5000, to: B });
     log.must(never);
     expect(log.group.scheduled).toBeUndefined();
-    log.must(schedule(B), at(log).begin({ kind: 'planned', to: B }));
+    log.must(schedule(B), { ...at(log).begin({ kind: 'planned', to: B }), scheduledAtMs: 5000 } as Command);
+    expect(log.group.scheduled).toBeUndefined();
+  });
+
+  test('outlives a switchover that is another one, and does not begin once it is called off or replaced', () => {
+    const log = upgraded();
+    const due = (to: typeof B | undefined, scheduledAtMs = 5000): Command =>
+      ({ ...at(log).begin({ kind: 'planned', to }), scheduledAtMs }) as Command;
+    expect(log.commit(due(B))).toMatch(/not scheduled any more/);
+    log.must(schedule(B));
+    for (const other of [due(B, 4000), due(undefined)])
+      expect(log.commit(other)).toMatch(/not scheduled any more/);
+    log.must(at(log).begin({ kind: 'planned', to: C }));
+    expect(log.group.scheduled).toEqual({ atMs: 5000, to: B });
+  });
+
+  test('is given up only in the place of the one that was', () => {
+    const log = upgraded();
+    log.must(schedule(B));
+    expect(log.commit({ ...never, onlyAtMs: 4000 } as Command)).toMatch(/not scheduled any more/);
+    log.must({ ...never, onlyAtMs: 5000 } as Command);
     expect(log.group.scheduled).toBeUndefined();
   });
 

@@ -63,7 +63,9 @@ export function applyScheduleSwitchover(
 ): Applied {
   const group = understood(state, state.groups.get(command.group), command.group);
   if (isRefused(group)) return group;
-  const { at } = command;
+  const { at, onlyAtMs } = command;
+  if (onlyAtMs !== undefined && group.scheduled?.atMs !== onlyAtMs)
+    return refuse(`that switchover of group ${group.id} is not scheduled any more`);
   if (at === undefined) {
     if (group.scheduled === undefined) return refuse(`no switchover of group ${group.id} is scheduled`);
     return withGroup(state, { ...group, scheduled: undefined });

@@ -1,4 +1,4 @@
-// Settings of a group: taken whole, refused where one of them makes no sense or a peer would not understand them.
+// Settings of a group: what is named is taken, refused where one of them makes no sense or a peer would not understand them.
 import { describe, expect, test } from 'vitest';
 import { groupId } from '../base/ids.ts';
 import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
@@ -15,6 +15,13 @@ test('a group begins with the defaults and keeps what it is given', () => {
   expect(log.group.settings).toEqual(DEFAULT_GROUP_SETTINGS);
   log.must(change({ durability: 'async', leaseMs: 2000 }));
   expect(log.group.settings).toEqual({ ...DEFAULT_GROUP_SETTINGS, durability: 'async', leaseMs: 2000 });
+});
+
+test('what is not named stays', () => {
+  const log = upgraded();
+  log.must(change({ durability: 'async', leaseMs: 2000 }));
+  log.must({ kind: 'change-settings', group: GROUP, settings: { acks: 2 } });
+  expect(log.group.settings).toMatchObject({ durability: 'async', leaseMs: 2000, acks: 2 });
 });
 
 test('are refused before every peer understands them', () => {

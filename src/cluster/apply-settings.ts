@@ -3,7 +3,7 @@
 import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
 import type { GroupSettings } from './commands.ts';
 import { SETTINGS_FEATURE_LEVEL } from './features.ts';
-import { isLeased } from './quorum.ts';
+import { fewestAcks, isLeased } from './quorum.ts';
 import type { ClusterState } from './state.ts';
 
 /** Of a new group, and of one that was created before groups had settings. */
@@ -32,15 +32,22 @@ export function applyChangeSettings(state: ClusterState, command: CommandOf<'cha
   if (group === undefined) return refuse(`there is no group ${command.group}`);
   if (state.featureLevel < SETTINGS_FEATURE_LEVEL)
     return refuse('not every peer understands settings yet: upgrade all of them first');
-  const problem = settingsProblem(command.settings);
+  const settings: GroupSettings = { ...group.settings, ...command.settings };
+  const problem = settingsProblem(settings);
   if (problem !== undefined) return refuse(problem);
-  if (isLeased(group) && command.settings.leaseMs < group.settings.leaseMs) {
+  if (isLeased(group) && settings.leaseMs < group.settings.leaseMs) {
     // The primary may hold a lease of the present length, and a promotion would no longer wait for its end.
     return refuse(
       `lease cannot become shorter than ${group.settings.leaseMs} ms while the primary goes by a lease: set the durability to quorum first`,
     );
   }
-  return withGroup(state, { ...group, settings: command.settings });
+  if (group.next !== undefined && group.next.rule.acks < fewestAcks({ ...group, settings })) {
+    // Commits may be acknowledged by that rule already, and a change is not withdrawn.
+    return refuse(
+      `the sync rule of group ${group.id} is being changed to fewer acknowledgements than strict asks for: try again once that is done`,
+    );
+  }
+  return withGroup(state, { ...group, settings });
 }
 
 /** What is wrong with the settings, or undefined. */

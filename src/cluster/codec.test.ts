@@ -82,14 +82,17 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
   'change-settings': record({
     kind: fc.constant('change-settings'),
     group,
-    settings: record({
-      durability: fc.constantFrom('quorum', 'strict', 'async'),
-      acks: fc.nat(),
-      leaseMs: count,
-      maxLagBytes: count,
-      maxFailovers: fc.nat(),
-      failoverWindowMs: count,
-    }),
+    settings: fc.record(
+      {
+        durability: fc.constantFrom('quorum', 'strict', 'async'),
+        acks: fc.nat(),
+        leaseMs: count,
+        maxLagBytes: count,
+        maxFailovers: fc.nat(),
+        failoverWindowMs: count,
+      },
+      { requiredKeys: [], noNullPrototype: true },
+    ),
   }),
   'fence-node': record({ kind: fc.constant('fence-node'), node }),
   'unfence-node': record({ kind: fc.constant('unfence-node'), node }),
@@ -108,13 +111,20 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     node,
     reason: text,
   }),
-  'schedule-switchover': record({
-    kind: fc.constant('schedule-switchover'),
-    group,
-    at: optional(record({ atMs: count, to: optional(node) })),
-  }),
+  'schedule-switchover': fc.record(
+    {
+      kind: fc.constant('schedule-switchover'),
+      group,
+      at: optional(record({ atMs: count, to: optional(node) })),
+      onlyAtMs: count,
+    },
+    { requiredKeys: ['kind', 'group', 'at'], noNullPrototype: true },
+  ),
   'subjective-up': record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
-  'begin-failover': record({ kind: fc.constant('begin-failover'), group, epoch: anEpoch, cause }),
+  'begin-failover': fc.record(
+    { kind: fc.constant('begin-failover'), group, epoch: anEpoch, cause, scheduledAtMs: count },
+    { requiredKeys: ['kind', 'group', 'epoch', 'cause'], noNullPrototype: true },
+  ),
   'cut-report': record({
     kind: fc.constant('cut-report'),
     group,

@@ -8,16 +8,15 @@ import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
 import type {
   Command,
   CutReport,
-  Durability,
   Evidence,
   FailoverCause,
-  GroupSettings,
   NodeRegistration,
   OffWitness,
   ScheduledSwitchover,
   SyncRule,
 } from './commands.ts';
 import { DAMAGED, LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
+import { decodeChange, encodeChange } from './settings-codec.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
 type CauseInit = NonNullable<MessageInitShape<typeof pb.BeginFailoverSchema>['cause']>;
@@ -46,7 +45,12 @@ export function encodeCommand(command: Command): CommandInit {
     case 'begin-failover':
       return {
         case: 'beginFailover',
-        value: { group: command.group, epoch: BigInt(command.epoch), cause: encodeCause(command.cause) },
+        value: {
+          group: command.group,
+          epoch: BigInt(command.epoch),
+          cause: encodeCause(command.cause),
+          ...(command.scheduledAtMs === undefined ? {} : { scheduledAtMs: BigInt(command.scheduledAtMs) }),
+        },
       };
     case 'cut-report': {
       const { kind: _, ...value } = command;
@@ -84,7 +88,7 @@ export function encodeCommand(command: Command): CommandInit {
     case 'change-settings':
       return {
         case: 'changeSettings',
-        value: { group: command.group, settings: encodeSettings(command.settings) },
+        value: { group: command.group, settings: encodeChange(command.settings) },
       };
     case 'fence-node':
       return { case: 'fenceNode', value: { node: command.node } };
@@ -101,10 +105,14 @@ export function encodeCommand(command: Command): CommandInit {
       return { case: 'fenceFailed', value: { ...value, epoch: BigInt(command.epoch) } };
     }
     case 'schedule-switchover': {
-      const { group, at } = command;
+      const { group, at, onlyAtMs } = command;
       return {
         case: 'scheduleSwitchover',
-        value: { group, ...(at === undefined ? {} : { at: encodeSchedule(at) }) },
+        value: {
+          group,
+          ...(at === undefined ? {} : { at: encodeSchedule(at) }),
+          ...(onlyAtMs === undefined ? {} : { onlyAtMs: BigInt(onlyAtMs) }),
+        },
       };
     }
     case 'open-session': {
@@ -149,7 +157,12 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         epoch: epoch(Number(value.epoch)),
       };
     case 'beginFailover':
-      return { kind: 'begin-failover', ...decodeScope(value), cause: decodeCause(value) };
+      return {
+        kind: 'begin-failover',
+        ...decodeScope(value),
+        cause: decodeCause(value),
+        ...(value.scheduledAtMs === undefined ? {} : { scheduledAtMs: Number(value.scheduledAtMs) }),
+      };
     case 'cutReport':
       return {
         kind: 'cut-report',
@@ -195,7 +208,7 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       return {
         kind: 'change-settings',
         group: groupId(value.group),
-        settings: decodeSettings(required('settings', value.settings)),
+        settings: decodeChange(required('settings', value.settings)),
       };
     case 'fenceNode':
       return { kind: 'fence-node', node: nodeId(value.node) };
@@ -222,6 +235,7 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         kind: 'schedule-switchover',
         group: groupId(value.group),
         at: value.at && decodeSchedule(value.at),
+        ...(value.onlyAtMs === undefined ? {} : { onlyAtMs: Number(value.onlyAtMs) }),
       };
     case 'openSession':
       return {
@@ -325,34 +339,6 @@ export function encodeSchedule(
 
 export function decodeSchedule(at: pb.ScheduledSwitchover): ScheduledSwitchover {
   return { atMs: Number(at.atMs), to: at.to === undefined ? undefined : nodeId(at.to) };
-}
-
-const DURABILITY: Record<Durability, true> = { quorum: true, strict: true, async: true };
-
-export function encodeSettings(settings: GroupSettings): MessageInitShape<typeof pb.GroupSettingsSchema> {
-  const { durability, acks, maxFailovers } = settings;
-  return {
-    durability,
-    acks,
-    maxFailovers,
-    leaseMs: BigInt(settings.leaseMs),
-    maxLagBytes: BigInt(settings.maxLagBytes),
-    failoverWindowMs: BigInt(settings.failoverWindowMs),
-  };
-}
-
-export function decodeSettings(settings: pb.GroupSettings): GroupSettings {
-  const { durability, acks, maxFailovers } = settings;
-  if (!Object.hasOwn(DURABILITY, durability))
-    throw new LogFormatError(`durability "${durability}" is not known here: ${NEWER}`);
-  return {
-    durability: durability as Durability,
-    acks,
-    maxFailovers,
-    leaseMs: Number(settings.leaseMs),
-    maxLagBytes: Number(settings.maxLagBytes),
-    failoverWindowMs: Number(settings.failoverWindowMs),
-  };
 }
 
 export function encodeRule(rule: SyncRule): { members: string[]; acks: number; leased: boolean } {

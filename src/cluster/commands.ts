@@ -121,6 +121,8 @@ export type Command =
       readonly group: GroupId;
       readonly epoch: Epoch;
       readonly cause: FailoverCause;
+      /** The switchover is the one that is scheduled for this time: it is scheduled no longer. */
+      readonly scheduledAtMs?: number;
     }
   | ({ readonly kind: 'cut-report'; readonly group: GroupId; readonly epoch: Epoch } & CutReport)
   | {
@@ -161,8 +163,12 @@ export type Command =
       readonly epoch: Epoch;
       readonly change: LogIndex;
     }
-  /** A person changes what is wanted of a group. All of them at once: what was read is what is replaced. */
-  | { readonly kind: 'change-settings'; readonly group: GroupId; readonly settings: GroupSettings }
+  /** A person changes what is wanted of a group. What is not named stays, whoever has changed it meanwhile. */
+  | {
+      readonly kind: 'change-settings';
+      readonly group: GroupId;
+      readonly settings: Partial<GroupSettings>;
+    }
   /** The node's PostgreSQL is stopped and stays so; it is neither member nor candidate until it is unfenced. */
   | { readonly kind: 'fence-node'; readonly node: NodeId }
   | { readonly kind: 'unfence-node'; readonly node: NodeId }
@@ -189,6 +195,8 @@ export type Command =
       readonly kind: 'schedule-switchover';
       readonly group: GroupId;
       readonly at: ScheduledSwitchover | undefined;
+      /** Only in the place of the one that is scheduled for this time. */
+      readonly onlyAtMs?: number;
     }
   /** `acks` of the rule's members have flushed the switch point of the last promotion. */
   | { readonly kind: 'floor-passed'; readonly group: GroupId; readonly epoch: Epoch }

@@ -130,6 +130,23 @@ describe('a strict group', () => {
     changed(wanting(log, 'quorum', 2), ONLY_B);
   });
 
+  test('becomes one only once a change to fewer acknowledgements is done: that may be in force already', () => {
+    const two = { members: [MB, MC], acks: 2 };
+    const log = changed(wanting(running(), 'quorum', 2), two);
+    const strict = { kind: 'change-settings', group: GROUP, settings: { durability: 'strict' } } as const;
+    for (const [durability, next] of [
+      ['quorum', ONLY_B],
+      ['quorum', ALONE],
+      ['async', LEASED],
+    ] as const) {
+      const weaker = changing(wanting(log, durability, 2), next);
+      expect(weaker.commit(strict)).toMatch(/sync rule .* is being changed to fewer acknowledgements/);
+      weaker.must(at(weaker).commitRule(), strict);
+    }
+    const other = changing(wanting(log, 'quorum', 1), ONLY_B);
+    other.must(strict);
+  });
+
   test('begins after a promotion with as many, and then acknowledges nothing where they are not there', () => {
     const two = { members: [MB, MC], acks: 2 };
     const log = begun(changed(wanting(running(), 'strict', 2), two));

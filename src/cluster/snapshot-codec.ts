@@ -14,14 +14,13 @@ import {
   decodeReport,
   decodeRule,
   decodeSchedule,
-  decodeSettings,
   encodeCause,
   encodeRule,
   encodeSchedule,
-  encodeSettings,
 } from './command-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
+import { decodeSettings, encodeSettings } from './settings-codec.ts';
 import type {
   ClusterEvent,
   ClusterState,

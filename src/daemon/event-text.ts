@@ -79,7 +79,7 @@ function eventText(command: Command, name: (member: string) => string): string {
     case 'floor-passed':
       return 'standbys hold the switch point of the last promotion';
     case 'change-settings':
-      return `settings of group ${command.group} are now ${settingsText(command.settings)}`;
+      return `settings of group ${command.group} change: ${changeText(command.settings)}`;
     case 'fence-node':
       return `${command.node} is fenced: its PostgreSQL is stopped and stays so`;
     case 'unfence-node':
@@ -91,6 +91,8 @@ function eventText(command: Command, name: (member: string) => string): string {
     case 'fence-failed':
       return `the fence command could not switch ${command.node} off: ${command.reason}`;
     case 'schedule-switchover':
+      if (command.at === undefined && command.onlyAtMs !== undefined)
+        return `the switchover of group ${command.group} that was scheduled for ${new Date(command.onlyAtMs).toISOString()} is given up`;
       return command.at === undefined
         ? `no switchover of group ${command.group} is scheduled any more`
         : `a switchover of group ${command.group}${command.at.to === undefined ? '' : ` to ${command.at.to}`} is scheduled for ${new Date(command.at.atMs).toISOString()}`;
@@ -99,6 +101,28 @@ function eventText(command: Command, name: (member: string) => string): string {
     case 'set-feature-level':
       return `all peers are upgraded: feature level ${command.level} is in use`;
   }
+}
+
+const SETTING_TEXTS: { readonly [K in keyof GroupSettings]: (value: GroupSettings[K]) => string } = {
+  durability: (durability) => `durability ${durability}`,
+  acks: (acks) => `${acks} acknowledgements`,
+  leaseMs: (ms) => `lease ${formatDuration(ms)}`,
+  maxLagBytes: (bytes) => `at most ${bytes} bytes behind`,
+  maxFailovers: (count) => `at most ${count} failovers`,
+  failoverWindowMs: (ms) => `in ${formatDuration(ms)}`,
+};
+
+/** What a person changed, and only that. */
+function changeText(change: Partial<GroupSettings>): string {
+  const text = <K extends keyof GroupSettings>(key: K): string | undefined => {
+    const value: GroupSettings[K] | undefined = change[key];
+    return value === undefined ? undefined : SETTING_TEXTS[key](value);
+  };
+  const keys = Object.keys(SETTING_TEXTS) as (keyof GroupSettings)[];
+  return keys
+    .map(text)
+    .filter((part) => part !== undefined)
+    .join(', ');
 }
 
 /** For people: `durability quorum, acks 1, ...`. */

@@ -107,6 +107,23 @@ describe('settings', () => {
     expect(log.group.settings).toMatchObject({ durability: 'strict', acks: 2, leaseMs: 5000 });
   });
 
+  test('are changed by two at a time without taking back what the other has changed', async () => {
+    const log = upgraded();
+    const before = log.state;
+    const other: Command = { kind: 'change-settings', group: GROUP, settings: { acks: 2 } };
+    const options: SteerOptions = {
+      state: () => before,
+      view: () => viewOf(log, 0),
+      propose(command) {
+        log.must(other, command);
+        return Promise.resolve({ kind: 'applied', index: log.state.appliedIndex });
+      },
+      signal: new AbortController().signal,
+    };
+    await steer(options, { kind: 'settings', group: GROUP, change: { durability: 'strict' } });
+    expect(log.group.settings).toMatchObject({ durability: 'strict', acks: 2 });
+  });
+
   test('are refused by name, with what would be right, before anything is proposed', async () => {
     const { ask, proposed } = world(upgraded());
     expect(await ask({ kind: 'settings', group: undefined, change: { leaseMs: 10 } })).toEqual(

@@ -40,11 +40,13 @@ export async function steer(options: SteerOptions, request: SteerRequest): Promi
     case 'schedule':
       return schedule(options, group, request.at);
     case 'settings': {
-      const settings = { ...group.settings, ...request.change };
-      const problem = settingsProblem(settings);
+      const problem = settingsProblem({ ...group.settings, ...request.change });
       if (problem !== undefined) return refused(problem);
-      const detail = `group ${group.id}: ${settingsText(settings)}`;
-      return propose(options, { kind: 'change-settings', group: group.id, settings }, detail);
+      // Only the change: another person may be changing something else at the same time.
+      const command: Command = { kind: 'change-settings', group: group.id, settings: request.change };
+      const outcome = await propose(options, command, '');
+      const { settings } = options.state().groups.get(group.id) ?? group;
+      return outcome.kind === 'done' ? done(`group ${group.id}: ${settingsText(settings)}`) : outcome;
     }
   }
 }

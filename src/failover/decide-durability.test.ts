@@ -226,7 +226,14 @@ describe('a switchover that is scheduled', () => {
     const leader = leaderOf(log, WELL);
     expect(leader.at(999)).toEqual([]);
     leader.change();
-    expect(leader.at(1000)).toMatchObject([{ kind: 'begin-failover', cause: { kind: 'planned', to: B } }]);
+    const [command] = leader.at(1000);
+    expect(command).toMatchObject({
+      kind: 'begin-failover',
+      cause: { kind: 'planned', to: B },
+      scheduledAtMs: WALL_MS + 1000,
+    });
+    if (command !== undefined) log.must(command);
+    expect(log.group.scheduled).toBeUndefined();
   });
 
   test('is tried again while something stands against it, and then given up', () => {
@@ -235,7 +242,7 @@ describe('a switchover that is scheduled', () => {
     expect(leader.at(0, { ...WELL, b: { condition: 'standby', ageMs: 500 } })).toEqual([]);
     expect(kinds(leader.at(100))).toEqual(['begin-failover']);
     expect(leader.at(SCHEDULE_VALID_MS + 1)).toEqual([
-      { kind: 'schedule-switchover', group: GROUP, at: undefined },
+      { kind: 'schedule-switchover', group: GROUP, at: undefined, onlyAtMs: WALL_MS },
     ]);
   });
 

@@ -178,13 +178,14 @@ function beginScheduled(state: ClusterState, group: GroupState, view: View): Com
   const { scheduled } = group;
   if (scheduled === undefined || view.wallMs < scheduled.atMs) return undefined;
   if (scheduled.to === group.phase.primary || view.wallMs - scheduled.atMs > SCHEDULE_VALID_MS)
-    return { kind: 'schedule-switchover', group: group.id, at: undefined };
+    return { kind: 'schedule-switchover', group: group.id, at: undefined, onlyAtMs: scheduled.atMs };
   if (switchoverObstacle(state, group, scheduled.to, view) !== undefined) return undefined;
   return {
     kind: 'begin-failover',
     group: group.id,
     epoch: group.epoch,
     cause: { kind: 'planned', to: scheduled.to },
+    scheduledAtMs: scheduled.atMs,
   };
 }
 

@@ -2,7 +2,7 @@
 // For people: a word of a later version is shown as it is or as unknown, and never an error.
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { unreachable } from '../base/assert.ts';
-import { encodeSettings } from '../cluster/command-codec.ts';
+import { encodeSettings } from '../cluster/settings-codec.ts';
 import type { GroupSettings } from '../cluster/commands.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
 import type { GroupSettings as GroupSettingsMessage } from '../gen/pg_sentinel/v1/log_pb.ts';

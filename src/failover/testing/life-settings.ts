@@ -79,7 +79,9 @@ export function* switchedOff(
 /** What leaves the group such that it has to become whole again. */
 export function* settled(random: Random, group: GroupState): Iterable<Command> {
   for (const node of group.fenced) yield { kind: 'unfence-node', node };
-  const settings = settingsOf(random.pick(['quorum', 'strict']), random.between(1, 2), 1000);
+  const durability = random.pick(['quorum', 'strict'] as const);
+  // While a change to a weaker rule is under way strict is refused.
+  const settings = settingsOf(group.next === undefined ? durability : 'quorum', random.between(1, 2), 1000);
   yield { kind: 'change-settings', group: group.id, settings };
 }
 
