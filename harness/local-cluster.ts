@@ -67,8 +67,9 @@ export interface LocalCluster {
     condition: (group: GroupView, status: StatusView) => boolean,
   ): Promise<GroupView>;
   /**
-   * Waits until one node is primary and all others stream and count in the sync rule. The first time it also lifts the limit on failovers:
-   * whoever provokes them one after the other would meet it.
+   * Waits until one node is primary and all others stream and count in the sync rule, as every sentineld sees it that was started: one that
+   * has just come back knows neither the group nor its own node yet, while what it said before still stands with the others. The
+   * first time it also lifts the limit on failovers: whoever provokes them one after the other would meet it.
    */
   waitUntilHealthy(timeoutMs: number): Promise<GroupView>;
   close(): Promise<void>;
@@ -200,13 +201,18 @@ function handle(parts: {
       throw new Error(`there is no node ${node} among ${hosts.map((each) => each.node).join(', ')}`);
     return host;
   };
-  const waitFor: LocalCluster['waitFor'] = async (what, timeoutMs, condition) => {
+  const waitFor = async (
+    what: string,
+    timeoutMs: number,
+    condition: (group: GroupView, status: StatusView) => boolean,
+    asked = admin,
+  ): Promise<GroupView> => {
     let last = 'no peer has answered';
     try {
       return await until({ what, timeoutMs, everyMs: POLL_MS, signal }, async () => {
         const failure = hosts.map((host) => host.sentineldFailure).find((text) => text !== undefined);
         if (failure !== undefined) throw new Error(failure);
-        const status = await admin.status().catch((error: unknown) => void (last = (error as Error).message));
+        const status = await asked.status().catch((error: unknown) => void (last = (error as Error).message));
         const group = status?.groups.find((each) => each.group === GROUP);
         if (status !== undefined)
           last = group === undefined ? 'the group is not created' : describeGroup(group);
@@ -240,9 +246,18 @@ function handle(parts: {
     },
     waitFor,
     async waitUntilHealthy(timeoutMs) {
-      const group = await waitFor('all nodes streaming and in the sync rule', timeoutMs, (found) =>
-        isHealthy(found, hosts.filter(({ isWitness }) => !isWitness).length, parts.options.isRuleEnforced),
-      );
+      const isWell = (found: GroupView, { leader }: StatusView): boolean =>
+        leader !== undefined &&
+        isHealthy(found, hosts.filter(({ isWitness }) => !isWitness).length, parts.options.isRuleEnforced);
+      const what = 'all nodes streaming and in the sync rule';
+      let group = await waitFor(what, timeoutMs, isWell);
+      for (const { peer, address, sentineldPid } of hosts) {
+        if (sentineldPid === undefined) continue;
+        const own = clusterAdmin([address]);
+        group = await waitFor(`${what} as peer ${peer} sees it`, timeoutMs, isWell, own).finally(() =>
+          own.close(),
+        );
+      }
       await liftFailoverLimit(timeoutMs);
       return group;
     },

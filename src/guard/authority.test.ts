@@ -10,6 +10,7 @@ import {
   parseEnforced,
   rulesToProve,
 } from './authority.ts';
+import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import type { Moment } from './boot-clock.ts';
 
 const at = (bootMs: number, bootId = 'one'): Moment => ({ bootMs, bootId });
@@ -37,6 +38,17 @@ describe('the rule that a server enforces', () => {
     expect(rulesToProve({ kind: 'any', members: ['c'], acks: 1 }, [alone])).toMatchObject([
       { members: ['c'] },
     ]);
+  });
+
+  test('a primary that is changing from alone to a rule needs no proof while it waits for nobody yet', () => {
+    const rule = { members: ['a'], acks: 1 };
+    const alone = { members: [], acks: 0 };
+    const nobody = parseEnforced(renderSynchronousStandbys({ kind: 'nobody' }));
+    expect(rulesToProve(nobody, [alone, rule])).toEqual([]);
+    // Started under a rule: it has yet to prove that it still is the primary.
+    expect(rulesToProve(nobody, [rule])).toEqual([nobody]);
+    // The change may count in the log already.
+    expect(rulesToProve({ kind: 'any', ...rule }, [alone, rule])).toEqual([{ kind: 'any', ...rule }]);
   });
 
   test('two connections of one member count once, and a stranger not at all', () => {

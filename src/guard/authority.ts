@@ -1,5 +1,6 @@
 // Whether this PostgreSQL may go on as primary (DESIGN §4, "Authority of a primary"): a lease that has not run out, or proof that
 // enough members of the rule it enforces still take what it writes. Pure: measurements and clocks are inputs.
+import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import type { Moment } from './boot-clock.ts';
 
 export interface GuardedRule {
@@ -30,13 +31,23 @@ export function parseEnforced(names: string): Enforced {
   return { kind: 'any', acks, members };
 }
 
+const NOBODY = parseEnforced(renderSynchronousStandbys({ kind: 'nobody' }));
+
+const waitsForNobody = (enforced: Enforced): boolean =>
+  enforced.kind === 'any' &&
+  NOBODY.kind === 'any' &&
+  enforced.members.length === 1 &&
+  enforced.members[0] === NOBODY.members[0];
+
 /**
  * The rules of which each needs proof; none where nothing can be proved because nobody else may be promoted: the primary runs alone
- * by the log's word. A server that somebody else told to run alone is measured by the log's rules.
+ * by the log's word. Also while it is changing to a rule and waits for nobody yet: the change counts in the log only after its agent has
+ * put the new rule in force. A server that somebody else told to run alone is measured by the log's rules.
  */
 export function rulesToProve(enforced: Enforced, rules: readonly GuardedRule[]): readonly GuardedRule[] {
-  if (enforced.kind === 'any') return [enforced];
-  return rules.some(({ acks }) => acks === 0) ? [] : rules;
+  const isAlone = rules.some(({ acks }) => acks === 0);
+  if (enforced.kind === 'any' && !(isAlone && waitsForNobody(enforced))) return [enforced];
+  return isAlone ? [] : rules;
 }
 
 /** `holders`: the `application_name` of every walsender whose standby has flushed the marker. */

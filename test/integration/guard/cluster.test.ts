@@ -15,6 +15,8 @@ import { HEALTHY_TIMEOUT_MS, LIMIT_MS, harmOf } from '../raft/load.ts';
 import { type Device, guardPid, makeDevice, nextGuard } from './guards.ts';
 
 const PROOF_TIMEOUT_MS = 3000;
+/** Of one wait: a test that hangs says for what. */
+const STEP_MS = 60_000;
 
 const guardDirectory = (host: Host): string => join(host.directory, 'state', 'guard');
 const saidBy = (host: Host): string => readFileSync(join(guardDirectory(host), 'guard.log'), 'utf8');
@@ -49,7 +51,7 @@ describe('a guarded cluster', () => {
 
   const others = (host: Host): Host[] => cluster.hosts.filter((each) => each !== host);
   const takenUp = (host: Host): Promise<number> =>
-    until({ what: 'a guard', timeoutMs: LIMIT_MS, everyMs: 20 }, () => guardPid(guardDirectory(host)));
+    until({ what: 'a guard', timeoutMs: STEP_MS, everyMs: 20 }, () => guardPid(guardDirectory(host)));
 
   /** Writes all the while `during` runs, wherever the primary is; says what was not acknowledged, and what was lost. */
   const writeWhile = async (during: () => Promise<void>): Promise<{ failures: unknown[]; harm: unknown }> => {
@@ -69,7 +71,7 @@ describe('a guarded cluster', () => {
       await during();
       const before = writer.attempts.length;
       const what = 'writes to go on';
-      await until({ what, timeoutMs: LIMIT_MS, everyMs: 20 }, () => writer.attempts.length > before + 50);
+      await until({ what, timeoutMs: STEP_MS, everyMs: 20 }, () => writer.attempts.length > before + 50);
       attempts = [...writer.attempts];
     } finally {
       await writer.stop();
@@ -155,7 +157,7 @@ describe('a guarded cluster', () => {
       const closed = device.written().split('V').length;
       const { harm } = await writeWhile(async () => {
         const outcome = await cluster.admin.failover({ group: undefined, to: undefined }, 60_000);
-        expect(outcome.kind).toBe('done');
+        expect(outcome).toMatchObject({ kind: 'done' });
         await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
       });
       expect(harm).toEqual([]);
@@ -163,7 +165,7 @@ describe('a guarded cluster', () => {
       expect(after).not.toBe(before);
       await takenUp(after);
       await until(
-        { what: 'the former primary to be unguarded', timeoutMs: LIMIT_MS, everyMs: 20 },
+        { what: 'the former primary to be unguarded', timeoutMs: STEP_MS, everyMs: 20 },
         async () => (await guardPid(guardDirectory(before))) === undefined,
       );
       expect(device.written().split('V').length).toBeGreaterThan(closed);
@@ -186,7 +188,7 @@ describe('a guarded cluster', () => {
       const before = giveUps();
       const frozenMs = performance.now();
       await until(
-        { what: 'PostgreSQL to be stopped', timeoutMs: LIMIT_MS, everyMs: 20 },
+        { what: 'PostgreSQL to be stopped', timeoutMs: STEP_MS, everyMs: 20 },
         () => host.postmasterPid() === undefined,
       );
       console.log(
@@ -195,11 +197,11 @@ describe('a guarded cluster', () => {
       // Until then they still counted as streaming.
       expect(giveUps()).toBe(before);
       await until(
-        { what: 'the guard to say so', timeoutMs: LIMIT_MS, everyMs: 20 },
+        { what: 'the guard to say so', timeoutMs: STEP_MS, everyMs: 20 },
         () => saidBy(host).split('PostgreSQL stopped').length > stops,
       );
       expect(saidBy(host)).toMatch(/PostgreSQL stopped .*too few members of its rule/);
-      await until({ what: 'sentineld to say so', timeoutMs: LIMIT_MS, everyMs: 20 }, () =>
+      await until({ what: 'sentineld to say so', timeoutMs: STEP_MS, everyMs: 20 }, () =>
         readFileSync(host.logFile, 'utf8').includes('PostgreSQL was stopped by its guard'),
       );
       await delay(8000);
@@ -219,7 +221,7 @@ describe('a guarded cluster', () => {
       const { harm } = await writeWhile(async () => {
         const killedMs = performance.now();
         host.killPostmaster();
-        await until({ what: 'clients to be let in', timeoutMs: LIMIT_MS, everyMs: 20 }, () =>
+        await until({ what: 'clients to be let in', timeoutMs: STEP_MS, everyMs: 20 }, () =>
           readFileSync(host.logFile, 'utf8').includes('authority is proved; clients are let in'),
         );
         console.log(`clients were let in ${Math.round(performance.now() - killedMs)} ms after the crash`);

@@ -29,6 +29,7 @@ import {
   startPrimary,
   stop,
 } from '../postgres/instances.ts';
+import { renderSynchronousStandbys } from '../../../src/postgres/settings.ts';
 import { writeStandbySignal, removeStandbySignal } from '../../../src/postgres/upstream.ts';
 import { type Device, guardPid, leaseOf, makeDevice, nextGuard } from './guards.ts';
 
@@ -190,6 +191,26 @@ describe.skipIf(place === undefined)('a guard (needs PostgreSQL 15)', () => {
     await gone();
     await says(keeper, 'its stop', (state) => state?.stopped !== undefined);
     expect(keeper.state()?.stopped?.reason).toMatch(/too few members of its rule/);
+  });
+
+  test('a primary whose sentineld has died on the way from alone to a rule, while it waits for nobody yet, is not stopped', async () => {
+    const keeper = openKeeper();
+    const rules = [...ALONE, { members: ['two'], acks: 1 }];
+    await keep(keeper, termsOf({ rules }));
+    const nobody = renderSynchronousStandbys({ kind: 'nobody' });
+    await sql(one, `alter system set synchronous_standby_names = '${nobody}'`);
+    await sql(one, 'select pg_reload_conf()');
+    await says(keeper, 'that it waits for nobody', (state) => state?.enforced === nobody);
+    await delay(1500);
+    expect(keeper.state()?.unprovenMs).toBe(0);
+    expect(findPostmaster(one.dataDirectory)).toBeDefined();
+    // Where the log says nothing of running alone the same server has lost its authority.
+    await keep(keeper, termsOf({ rules: rules.slice(1) }));
+    await gone();
+    await keep(keeper, termsOf());
+    await start(one);
+    await sql(one, 'alter system reset synchronous_standby_names');
+    await sql(one, 'select pg_reload_conf()');
   });
 
   test("a leader's word stands in for proof", async () => {
