@@ -720,7 +720,7 @@ inline promote(candidate)
 
 /* applyBeginRuleChange of src/cluster/apply-rule.ts. */
 #define MAY_BE_NEXT(wanted) (next == NONE && rule != wanted || next != NONE && next != wanted && \
-  (rule == ALONE || ACKS(wanted) && ACKS(wanted) <= ACKS(next) && (MEMBERS(next) & ~(wanted)) == 0))
+  (rule == ALONE || wanted == ALONE || ACKS(wanted) && ACKS(wanted) <= ACKS(next) && (MEMBERS(next) & ~(wanted)) == 0))
 
 #define CHANGE_RULE(members) CHANGE_RULE_TO(RULE(members))
 #define CHANGE_RULE_TO(wanted) \

@@ -18,8 +18,13 @@ export function applyBeginRuleChange(
   if (group.next !== undefined) {
     // While the primary may still acknowledge alone nobody else can be promoted, so that change may be given up or replaced:
     // its members may have died since, and writes must not wait for them for ever.
-    // Otherwise it may only be widened: what was acknowledged by `next` satisfies a rule of more members just as well.
-    if (group.rule.acks > 0 && !widens(command.next, group.next.rule))
+    // Otherwise it may only be widened: what was acknowledged by `next` satisfies a rule of more members just as well. Or it gives way to
+    // "alone": nobody but the primary, which holds whatever it acknowledged by either rule, can be promoted from then on.
+    if (
+      group.rule.acks > 0 &&
+      !widens(command.next, group.next.rule) &&
+      !isForAlone(command.next, group.next.rule)
+    )
       return refuse(`the sync rule of group ${group.id} is being changed already`);
     if (group.rule.acks === 0 && sameRule(group.rule, command.next)) {
       // mark: rule-change-given-up
@@ -75,6 +80,11 @@ function widens(wide: SyncRule, narrow: SyncRule): boolean {
     wide.acks <= narrow.acks &&
     narrow.members.every((member) => wide.members.includes(member))
   );
+}
+
+/** Not of a lease, which ends by itself and lets others be promoted. */
+function isForAlone(wanted: SyncRule, pending: SyncRule): boolean {
+  return pending.acks > 0 && wanted.acks === 0 && wanted.leased !== true;
 }
 
 function runningAt(

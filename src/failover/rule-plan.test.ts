@@ -84,6 +84,16 @@ describe('a member leaves the rule', () => {
   });
 });
 
+const wanting = (log: Log, settings: Partial<GroupSettings>): Log => {
+  const wanted = newLog({ ...log.state, featureLevel: SETTINGS_FEATURE_LEVEL });
+  wanted.must({
+    kind: 'change-settings',
+    group: GROUP,
+    settings: { ...DEFAULT_GROUP_SETTINGS, ...settings },
+  });
+  return wanted;
+};
+
 describe('while a change is under way', () => {
   test('no other is begun', () => {
     const log = running();
@@ -106,8 +116,22 @@ describe('while a change is under way', () => {
     expect(leader.at(1500)).toMatchObject(change({ members: [MC], acks: 1 }));
   });
 
-  test('it is not widened where nobody else is there', () => {
+  test('it gives way to alone where nobody is there any more: writes must not wait for ever', () => {
     const log = running();
+    log.must(at(log).change({ members: [MB], acks: 1 }));
+    const leader = leaderOf(log, streaming());
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(699)).toEqual([]);
+    const [command] = leader.at(700);
+    expect([command]).toMatchObject(change(ALONE));
+    if (command !== undefined) log.must(command);
+    expect(leader.at(800)).toEqual([]);
+    log.must(at(log).commitRule());
+    expect(log.group).toMatchObject({ rule: ALONE, next: undefined });
+  });
+
+  test('that of a strict group waits, for it must not run alone', () => {
+    const log = wanting(running(), { durability: 'strict' });
     log.must(at(log).change({ members: [MB], acks: 1 }));
     const leader = leaderOf(log, streaming());
     leader.at(0);
@@ -131,15 +155,6 @@ describe('by what is wanted of the group:', () => {
   const BOTH: SyncRule = { members: [MB, MC], acks: 2 };
   const ONLY_B: SyncRule = { members: [MB], acks: 1 };
   const LEASED: SyncRule = { members: [], acks: 0, leased: true };
-  const wanting = (log: Log, settings: Partial<GroupSettings>): Log => {
-    const wanted = newLog({ ...log.state, featureLevel: SETTINGS_FEATURE_LEVEL });
-    wanted.must({
-      kind: 'change-settings',
-      group: GROUP,
-      settings: { ...DEFAULT_GROUP_SETTINGS, ...settings },
-    });
-    return wanted;
-  };
   const withRule = (log: Log, rule: SyncRule): Log => {
     log.must(at(log).change(rule));
     log.must(at(log).commitRule());

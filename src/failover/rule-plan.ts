@@ -64,11 +64,16 @@ export function wantedRule(
 
 /**
  * A change that its own members can no longer complete is widened by those that can, and asks for no more acknowledgements than there
- * are; whoever is gone leaves by the next change.
+ * are; whoever is gone leaves by the next change. Where nobody is there any more the primary goes on alone, unless the group is strict.
  */
 function widenStuck(group: GroupState, next: SyncRule, present: readonly MemberId[]): Command | undefined {
   const able = next.members.filter((member) => present.includes(member));
   if (next.acks === 0 || able.length >= next.acks) return undefined;
+  if (present.length === 0 && group.settings.durability !== 'strict') {
+    // mark: rule-change-to-alone
+    const alone = { members: [], acks: 0 };
+    return { kind: 'begin-rule-change', group: group.id, epoch: group.epoch, next: alone };
+  }
   const members = [...new Set([...next.members, ...present])].sort();
   const acks = Math.max(1, fewestAcks(group), Math.min(next.acks, present.length));
   const wide = { members, acks };

@@ -22,6 +22,7 @@ const vitest = ['run', '--config', 'test/chaos/vitest.config.ts'];
 if (values.testNamePattern !== undefined) vitest.push('--testNamePattern', values.testNamePattern);
 if (values.soak !== undefined) console.log(`soak of ${minutes} min with --seed ${seed}`);
 
+const startedMs = performance.now();
 const child = spawn(join(PROJECT, 'node_modules/.bin/vitest'), vitest, {
   cwd: PROJECT,
   stdio: 'inherit',
@@ -34,4 +35,6 @@ const child = spawn(join(PROJECT, 'node_modules/.bin/vitest'), vitest, {
 });
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
 const [code] = await once(child, 'close');
+const seconds = Math.round((performance.now() - startedMs) / 1000);
+console.log(`chaos: ${Math.floor(seconds / 60)} min ${seconds % 60} s, images included`);
 process.exitCode = code ?? 1;

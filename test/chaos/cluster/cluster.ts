@@ -30,6 +30,8 @@ export interface ChaosCluster {
 
 const CLIENT = { user: 'app', password: 'app', database: 'postgres', connectTimeoutMs: 2000 } as const;
 const START_TIMEOUT_MS = 120_000;
+/** The most that the setting takes. */
+const FAILOVERS_MAX = 1000;
 const ALL: readonly HostNumber[] = [1, 2, 3, 4];
 
 /** Removes what is left of an earlier cluster, its data too, and starts a new one with the tables of the workload. */
@@ -41,6 +43,7 @@ export async function createCluster(): Promise<ChaosCluster> {
   await Promise.all(cluster.hosts.map((host) => host.start()));
   cluster.setHosts([1, 2, 3]);
   await cluster.converged(START_TIMEOUT_MS);
+  await liftFailoverLimit(cluster.admin);
   const primary = await cluster.primary();
   await primary.sql(`CREATE ROLE ${CLIENT.user} LOGIN PASSWORD '${CLIENT.password}'`);
   // Stubborn writers are refused many times a second: that is no news for the server's log.
@@ -64,6 +67,13 @@ export async function removeCluster(): Promise<void> {
   ]);
   for (const id of paused.split('\n').filter((line) => line !== '')) await docker(['unpause', id]);
   await compose(['down', '--volumes', '--timeout', '2']);
+}
+
+/** Many scenarios fail over within an hour: the limit against flapping would hold the group, which is not what they are about. */
+async function liftFailoverLimit(admin: ClusterAdmin): Promise<void> {
+  const change = { maxFailovers: FAILOVERS_MAX };
+  const outcome = await admin.steer({ kind: 'settings', group: undefined, change }, 10_000);
+  if (outcome.kind !== 'done') throw new Error(`the failover limit was not lifted: ${outcome.reason}`);
 }
 
 /** A new disk belongs to root: PostgreSQL's user may write to it from now on. */

@@ -5,9 +5,10 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
-const PROJECT = resolve(fileURLToPath(import.meta.url), '../../../..');
+/** The project's folder. */
+export const PROJECT = resolve(fileURLToPath(import.meta.url), '../../../..');
 const CALL_TIMEOUT_MS = 60_000;
-const BUILD_TIMEOUT_MS = 1_200_000;
+export const BUILD_TIMEOUT_MS = 1_200_000;
 
 /** Name of the compose project: containers, networks and volumes begin with it. */
 export const COMPOSE_PROJECT = 'pg-sentinel-chaos';
@@ -19,26 +20,19 @@ export async function docker(args: readonly string[], timeoutMs = CALL_TIMEOUT_M
 
 /** `docker compose` or `docker-compose`, whichever there is, on docker/compose.chaos.yaml with the spare host. */
 export async function compose(args: readonly string[], timeoutMs = CALL_TIMEOUT_MS): Promise<string> {
-  const [program, ...first] = await composeProgram();
   const file = join(PROJECT, 'docker/compose.chaos.yaml');
   const project = ['--project-name', COMPOSE_PROJECT, '--file', file, '--profile', 'spare'];
-  return call(program, [...first, ...project, ...args], timeoutMs);
+  return composeWith(project, args, timeoutMs);
 }
 
-/** Builds the images; fast where they are current. `PG_SENTINEL_BASE` is the base where it is set. */
-export async function buildImages(): Promise<void> {
+/** The same on whatever `project` says: files, name, profiles. */
+export async function composeWith(
+  project: readonly string[],
+  args: readonly string[],
+  timeoutMs: number,
+): Promise<string> {
   const [program, ...first] = await composeProgram();
-  const users = ['--file', join(PROJECT, 'docker/compose.yaml')];
-  await call(program, [...first, ...users, 'build', 'pg1'], BUILD_TIMEOUT_MS);
-  await compose(['build', 'toxiproxy', 'pg1'], BUILD_TIMEOUT_MS);
-}
-
-/** The base image: what PG_SENTINEL_BASE names; else one of our own where debootstrap is at hand; else the default is pulled. */
-export async function chooseBase(): Promise<void> {
-  if (process.env['PG_SENTINEL_BASE'] !== undefined) return;
-  const canMake = process.getuid?.() === 0 && (await works('debootstrap', ['--version']));
-  if (!canMake) return;
-  process.env['PG_SENTINEL_BASE'] = await call(join(PROJECT, 'docker/base-image.sh'), [], BUILD_TIMEOUT_MS);
+  return call(program, [...first, ...project, ...args], timeoutMs);
 }
 
 type Program = readonly [string, ...string[]];
@@ -53,14 +47,16 @@ function composeProgram(): Promise<Program> {
   return found;
 }
 
-function works(program: string, args: readonly string[]): Promise<boolean> {
+/** Whether the program is there and ends well. */
+export function works(program: string, args: readonly string[]): Promise<boolean> {
   return run(program, args, { timeout: CALL_TIMEOUT_MS }).then(
     () => true,
     () => false,
   );
 }
 
-async function call(program: string, args: readonly string[], timeoutMs: number): Promise<string> {
+/** What a program printed, without the last line's end; rejects with what it said on standard error. */
+export async function call(program: string, args: readonly string[], timeoutMs: number): Promise<string> {
   try {
     const { stdout } = await run(program, args, {
       timeout: timeoutMs,

@@ -55,19 +55,22 @@ export async function killDuringPromotion(
   cluster: ChaosCluster,
   begin: () => Promise<void>,
 ): Promise<ChaosHost> {
+  const before = (await cluster.admin.events(1)).at(-1)?.index ?? 0;
   await spoilAll(cluster, { latencyMs: 200, jitterMs: 0 }, ['raft']);
   const candidate = await promoting(cluster, begin);
   await candidate.kill();
   await cluster.links.heal();
-  // What came of the promotion: the first that the log has of the group after it.
+  // What came of the promotion: the first that the log has of the group after it. The next one may have ended by now, too.
   const outcome = await until(
     { what: 'what comes after the promotion', timeoutMs: 60_000, everyMs: 100 },
     async () => {
       const events = await cluster.admin.events(200).catch(() => []);
-      const kinds = events.filter(({ refused }) => refused === undefined).map(({ kind }) => kind);
-      return kinds
-        .slice(kinds.lastIndexOf('promote'))
-        .find((kind) => ['promoted', 'begin-failover'].includes(kind));
+      const kinds = events
+        .filter(({ index, refused }) => index > before && refused === undefined)
+        .map(({ kind }) => kind);
+      const promotion = kinds.indexOf('promote');
+      if (promotion < 0) return undefined;
+      return kinds.slice(promotion).find((kind) => ['promoted', 'begin-failover'].includes(kind));
     },
   );
   expect(outcome, 'the kill came after the promotion').toBe('begin-failover');

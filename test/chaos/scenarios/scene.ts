@@ -2,8 +2,9 @@
 // taken back, the cluster must converge, and the whole history is judged. A cluster that did not converge is made anew for the
 // next scenario; nothing is tried twice.
 import { afterAll, expect } from 'vitest';
-import { createCluster, removeCluster, type ChaosCluster } from '../cluster/cluster.ts';
+import { createCluster, type ChaosCluster } from '../cluster/cluster.ts';
 import type { ChaosHost } from '../cluster/host.ts';
+import type { ChaosVerdict } from '../checker/check.ts';
 import { differingStandbys, startWorkload, type Workload } from '../workload/workload.ts';
 
 export interface Scene {
@@ -20,15 +21,20 @@ let current: ChaosCluster | undefined;
 /** The body of a test. `play` does the harm and waits for what must come of it. */
 export function scene(play: (scene: Scene) => Promise<void>): () => Promise<void> {
   return async () => {
-    const cluster = current ?? (await createCluster());
-    current = undefined;
-    await runScene(cluster, play);
-    current = cluster;
+    expectKept(await runScene(play));
   };
 }
 
-/** Throws where a promise was broken or the cluster does not converge. */
-async function runScene(cluster: ChaosCluster, play: (scene: Scene) => Promise<void>): Promise<void> {
+/** What came of one scene; `differing` says which standbys do not hold what the primary holds. */
+export interface Outcome {
+  readonly verdict: ChaosVerdict;
+  readonly differing: readonly string[];
+}
+
+/** Plays and judges. Throws where `play` does or the cluster does not converge. */
+export async function runScene(play: (scene: Scene) => Promise<void>): Promise<Outcome> {
+  const cluster = current ?? (await createCluster());
+  current = undefined;
   const workload = await startWorkload(cluster);
   try {
     const primary = await cluster.primary();
@@ -43,13 +49,20 @@ async function runScene(cluster: ChaosCluster, play: (scene: Scene) => Promise<v
   }
   await workload.stop();
   const group = await cluster.converged(CONVERGE_TIMEOUT_MS);
-  const { violations, ...counts } = await workload.judge();
+  const verdict = await workload.judge();
   const differing = await differingStandbys(cluster);
-  if (violations.length > 0 || differing.length > 0) await tellLogs(cluster);
+  const isKept = verdict.violations.length === 0 && differing.length === 0;
+  if (isKept) current = cluster;
+  else await tellLogs(cluster);
+  const { acked, primaries, unknown, failed, lateReplies } = verdict;
   console.log(
-    `${counts.acked} acknowledged by ${counts.primaries.join(', ')}; ${counts.unknown} unknown, ${counts.failed} failed, ${counts.lateReplies} late; now ${group.primary}, epoch ${group.epoch}`,
+    `${acked} acknowledged by ${primaries.join(', ')}; ${unknown} unknown, ${failed} failed, ${lateReplies} late; now ${group.primary}, epoch ${group.epoch}`,
   );
-  expect(violations).toEqual([]);
+  return { verdict, differing };
+}
+
+export function expectKept({ verdict, differing }: Outcome): void {
+  expect(verdict.violations).toEqual([]);
   expect(differing).toEqual([]);
 }
 
@@ -63,7 +76,4 @@ async function tellLogs(cluster: ChaosCluster): Promise<void> {
     console.log(`--- ${host.node}\n${await host.log(40).catch((error: unknown) => String(error))}`);
 }
 
-afterAll(async () => {
-  current?.admin.close();
-  if (process.env['PG_SENTINEL_CHAOS_KEEP'] !== '1') await removeCluster();
-}, 120_000);
+afterAll(() => current?.admin.close());

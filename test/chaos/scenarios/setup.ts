@@ -1,5 +1,8 @@
-// Before the first scenario: the Docker engine answers, and the images are current. Without an engine the chaos tests fail.
-import { buildImages, chooseBase, docker } from '../cluster/docker.ts';
+// Before the first scenario: the Docker engine answers, and the images are current. Without an engine the chaos tests fail. After the
+// last one, and after a run that was broken off: nothing is left but the images.
+import { removeCluster } from '../cluster/cluster.ts';
+import { docker } from '../cluster/docker.ts';
+import { buildImages, chooseBase } from '../cluster/images.ts';
 
 export async function setup(): Promise<void> {
   try {
@@ -9,4 +12,8 @@ export async function setup(): Promise<void> {
   }
   await chooseBase();
   await buildImages();
+}
+
+export async function teardown(): Promise<void> {
+  if (process.env['PG_SENTINEL_CHAOS_KEEP'] !== '1') await removeCluster();
 }
