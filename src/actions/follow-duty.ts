@@ -14,6 +14,7 @@ import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
+import { archiveFirst } from './leftover-wal.ts';
 import { type FollowDuty, clone, isAnswering, rejoin, sourceOf } from './rejoin.ts';
 import { advanceIdleSlots, keepSlots } from './slots.ts';
 
@@ -135,7 +136,10 @@ function isSteady(context: AgentContext, receiver: WalReceiver | undefined): boo
 async function redirect(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const standing = standingCut(context, duty) ?? (await cutAndRead(context, signal));
   const obstacle = followObstacle(standing, duty.upstream, duty.branches);
-  if (obstacle === undefined) return follow(context, duty, signal);
+  if (obstacle === undefined) {
+    await archiveFirst(context, duty, signal);
+    return follow(context, duty, signal);
+  }
   if (!duty.upstream.isReady) {
     context.activity('standby', `waiting for ${duty.upstream.node}: ${obstacle}`);
     return;
@@ -174,6 +178,7 @@ async function startOrRejoin(
   }
   context.activity('starting', `starting as a standby of ${duty.upstream.node}`);
   await instance.writeConfiguration(placeholder(context));
+  await archiveFirst(context, duty, signal);
   await cutUpstream({
     dataDirectory,
     passfileDirectory,
