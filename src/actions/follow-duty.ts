@@ -14,7 +14,7 @@ import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
-import { archiveFirst } from './leftover-wal.ts';
+import { archiveBeside } from './leftover-wal.ts';
 import { type FollowDuty, clone, isAnswering, rejoin, sourceOf } from './rejoin.ts';
 import { advanceIdleSlots, keepSlots } from './slots.ts';
 
@@ -80,6 +80,7 @@ async function settled(
   await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
   const period = Math.floor(performance.now() / ADVANCE_SLOTS_EVERY_MS);
   await context.once(`advance ${period}`, () => advanceIdleSlots(context, signal));
+  await archiveBeside(context, duty, signal);
 }
 
 /** Nothing waits for it, and a node that streams is no worse for what could not be removed. */
@@ -136,10 +137,7 @@ function isSteady(context: AgentContext, receiver: WalReceiver | undefined): boo
 async function redirect(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const standing = standingCut(context, duty) ?? (await cutAndRead(context, signal));
   const obstacle = followObstacle(standing, duty.upstream, duty.branches);
-  if (obstacle === undefined) {
-    await archiveFirst(context, duty, signal);
-    return follow(context, duty, signal);
-  }
+  if (obstacle === undefined) return follow(context, duty, signal);
   if (!duty.upstream.isReady) {
     context.activity('standby', `waiting for ${duty.upstream.node}: ${obstacle}`);
     return;
@@ -178,7 +176,6 @@ async function startOrRejoin(
   }
   context.activity('starting', `starting as a standby of ${duty.upstream.node}`);
   await instance.writeConfiguration(placeholder(context));
-  await archiveFirst(context, duty, signal);
   await cutUpstream({
     dataDirectory,
     passfileDirectory,

@@ -135,7 +135,7 @@ test(
 test('async: takes the place of the wait for the lease', { timeout: LIMIT_MS }, async () => {
   expect(await loaded.ctl(['settings', 'set', 'durability=async', 'lease=60s'])).toMatchObject(ok(/async/));
   await loaded.cluster.waitFor('the lease', HEALTHY_TIMEOUT_MS, ({ rule, ruleChange }) => {
-    return /^none/.test(rule) && ruleChange === undefined;
+    return rule.startsWith('none') && ruleChange === undefined;
   });
   const { primary, standbys, epoch } = await streaming();
   await primary.freeze();
@@ -154,9 +154,7 @@ test('async: takes the place of the wait for the lease', { timeout: LIMIT_MS }, 
   expect(logs.join()).toMatch(/"output":"127.0.0.1 is off/);
   await primary.stopSentineld();
   primary.startSentineld();
-  expect(await loaded.ctl(['settings', 'set', 'durability=quorum', 'lease=5s'], standbys)).toMatchObject(
-    ok(/quorum/),
-  );
+  expect(await loaded.ctl(['settings', 'set', 'durability=quorum'], standbys)).toMatchObject(ok(/quorum/));
   await healthy();
 });
 
