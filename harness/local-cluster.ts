@@ -30,8 +30,8 @@ export interface LocalClusterOptions {
   readonly snapshotEntries?: number;
   /** Further keys of every sentineld's configuration; told the cluster's directory. */
   readonly settings?: (directory: string) => Readonly<Record<string, unknown>>;
-  /** Further PostgreSQL parameters of every node. */
-  readonly parameters?: Readonly<Record<string, string | number | boolean>>;
+  /** Further PostgreSQL parameters of every node; told the same. */
+  readonly parameters?: (directory: string) => Readonly<Record<string, string | number | boolean>>;
   /** Another sentineld than the built one: only for the benchmark's controls. */
   readonly sentineldProgram?: string | undefined;
   /** Added to the environment of every sentineld. */
@@ -118,7 +118,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
         isJoining,
         snapshotEntries: options.snapshotEntries,
         settings: options.settings?.(directory),
-        parameters: options.parameters,
+        parameters: options.parameters?.(directory),
       });
       await writeFile(configFile(host), text, { mode: 0o600 });
     };

@@ -1,5 +1,5 @@
 // What the steps of every duty are given: the local instance, the log, and how to say what is being done.
-import type { MemberId, Timeline } from '../base/ids.ts';
+import type { Epoch, MemberId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
 import type { Command, SyncRule } from '../cluster/commands.ts';
 import type { FenceToken } from '../cluster/fence.ts';
@@ -84,6 +84,8 @@ export interface AgentContext {
     streaming: { readonly receiverPid: number; readonly sinceMs: number } | undefined;
     /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */
     isUnproven: boolean;
+    /** The epoch at which what it had not archived as primary was archived, or given up. */
+    archivedAt?: Epoch;
   };
   readonly instance: Instance;
   readonly guarding: Guarding;

@@ -14,6 +14,7 @@ import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
+import { archiveBeside } from './leftover-wal.ts';
 import { type FollowDuty, clone, isAnswering, rejoin, sourceOf } from './rejoin.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 
@@ -105,6 +106,7 @@ async function settled(
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await lookAfterSlots(context, duty.slots, signal);
   await context.once('advance', () => advanceIdleSlots(context, signal), ADVANCE_SLOTS_EVERY_MS);
+  await archiveBeside(context, duty, signal);
 }
 
 /** Nothing waits for it, and a node that streams is no worse for what could not be removed. */

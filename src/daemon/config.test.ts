@@ -323,6 +323,31 @@ describe('warnings', () => {
   });
 });
 
+describe('a fence command', () => {
+  it('is a program with its arguments, and has a time limit', () => {
+    const text = 'fence: { command: [/sbin/power-off, "--host", "two words"], timeout: 5s }';
+    expect(load(`${GOOD}${text}\n`).fence).toEqual({
+      command: ['/sbin/power-off', '--host', 'two words'],
+      timeoutMs: 5000,
+    });
+    expect(load(`${GOOD}fence: { command: [/sbin/power-off] }\n`).fence?.timeoutMs).toBe(30_000);
+    expect(load(GOOD).fence).toBeUndefined();
+  });
+
+  it.each(['/sbin/power-off', '[]', '[power-off]', '[/sbin/power-off, 1]'])('is refused as %s', (command) => {
+    expect(() => load(`${GOOD}fence: { command: ${command} }\n`)).toThrow(
+      /fence.command.*expected a list: the program as an absolute path/,
+    );
+  });
+
+  it('that cannot be run is refused by the host', async () => {
+    const missing = load(`${GOOD}fence: { command: [${root}/none] }\n`);
+    await expect(checkEnvironment(missing)).rejects.toThrow(/fence.command: cannot run ".*none"/);
+    const plain = load(`${GOOD}fence: { command: [${secret}] }\n`);
+    await expect(checkEnvironment(plain)).rejects.toThrow(/fence.command: cannot run/);
+  });
+});
+
 it('every setting that pg-sentinel writes is reserved', () => {
   const ours = ourSettings({
     ...DEFAULT_SETTINGS,

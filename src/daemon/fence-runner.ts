@@ -143,7 +143,7 @@ export function startFenceRunner(options: {
       clearInterval(timer);
       isLeading = false;
       look();
-      await Promise.all([...attempts.values()].map(({ running }) => running?.work));
+      await Promise.all([...attempts.values()].flatMap(({ running }) => running?.work ?? []));
     },
   };
 }

@@ -76,4 +76,10 @@ test('what a failover waits for', () => {
   const forced = running();
   forced.must(at(forced).begin({ kind: 'forced', to: undefined }));
   expect(notices(forced)).toEqual([expect.stringMatching(/a is known to be stopped/)]);
+  const { phase } = forced.group;
+  if (phase.kind !== 'fencing') throw new Error('it is being fenced off');
+  expect(notices(forced, { phase: { ...phase, fenceFailed: 'exit code 7' } })).toEqual([
+    expect.stringMatching(/the fence command could not switch a off \(exit code 7\); it is tried again/),
+    expect.stringMatching(/a is known to be stopped/),
+  ]);
 });

@@ -57,23 +57,25 @@ export function request(random: Random, group: GroupState, nodes: readonly NodeM
  * What the fence command does where the leader has it run: the host loses its power, and says so. Throws where it is asked to switch off a
  * host whose agent answers.
  */
-export function* switchedOff(
+export function switchedOff(
   state: ClusterState,
   view: View,
   nodes: readonly NodeModel[],
-): Iterable<Extract<Command, { kind: 'node-off' }>> {
+  tally: { fenceCommands: number },
+): Command | undefined {
   const leader = nodes.find(
     ({ name }) => ![...state.groups.values()].some(({ phase }) => phase.primary === name),
   );
-  if (leader === undefined) return;
-  for (const { group, epoch, node: name } of fenceTargets(state, view, leader.peer)) {
-    const node = nodes.find((each) => each.name === name);
-    if (node === undefined || (node.agent.isAlive && node.agent.isConnected))
-      throw new Error(`${name} answers, and was to be switched off`);
-    stop(node);
-    node.agent.isAlive = false;
-    yield { kind: 'node-off', group, epoch, node: name, by: 'fence-command' };
-  }
+  const [target] = leader === undefined ? [] : fenceTargets(state, view, leader.peer);
+  if (target === undefined) return undefined;
+  const { group, epoch, node: name } = target;
+  const node = nodes.find((each) => each.name === name);
+  if (node === undefined || (node.agent.isAlive && node.agent.isConnected))
+    throw new Error(`${name} answers, and was to be switched off`);
+  stop(node);
+  node.agent.isAlive = false;
+  tally.fenceCommands += 1;
+  return { kind: 'node-off', group, epoch, node: name, by: 'fence-command' };
 }
 
 /** What leaves the group such that it has to become whole again. */

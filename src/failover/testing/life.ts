@@ -253,13 +253,6 @@ function begin(options: LifeOptions): Life {
     for (const command of decision.commands) propose('leader', command);
   };
 
-  const fence = (): void => {
-    for (const command of switchedOff(truth(), view(), nodes)) {
-      tally.fenceCommands += 1;
-      propose('fence command', command);
-    }
-  };
-
   const observe = (peer: PeerId, isDown: boolean): void => {
     const { epoch, phase } = group();
     const node = phase.primary;
@@ -382,7 +375,7 @@ function begin(options: LifeOptions): Life {
     ...(options.isSteered === true
       ? [
           [2, () => proposeAny('person', request(random, group(), nodes))] as const,
-          [4, () => fence()] as const,
+          [4, () => proposeAny('fence command', switchedOff(truth(), view(), nodes, tally))] as const,
         ]
       : []),
   ];
