@@ -10,20 +10,17 @@ import type { ClusterState } from '../../cluster/state.ts';
 import { type Duty, duties } from '../duties.ts';
 import { holdLease } from './lease-model.ts';
 import {
-  NOBODY,
   NO_FENCE,
   type NodeModel,
   canStream,
   cut,
   hasPriority,
   isPrimary,
-  namesFor,
-  sameNames,
   start,
   stop,
   stream,
-  timelineOf,
 } from './postgres-model.ts';
+import { NOBODY, mayFollow, namesFor, sameNames, timelineOf } from './wal.ts';
 
 /** Ways to break an agent or its PostgreSQL, to see that the model notices. */
 export interface AgentFaults {
@@ -286,7 +283,7 @@ function carryOutFollow(node: NodeModel, world: Surroundings, duty: DutyOf<'foll
   if (world.state.nodes.get(node.name)?.member !== node.member) return;
   if (isPrimary(node)) return stop(node);
   if (!node.isUp) {
-    if (node.endedAs === 'primary' || (node.endedAs === 'clean' && !mayFollow(node, duty)))
+    if (node.endedAs === 'primary' || (node.endedAs === 'clean' && !mayFollow(node.wal, duty)))
       return rejoin(node, world, duty);
     return startStandby(node);
   }
@@ -296,7 +293,7 @@ function carryOutFollow(node: NodeModel, world: Surroundings, duty: DutyOf<'foll
   }
   if (node.upstream !== undefined) return cut(node);
   node.replayed = node.wal.length;
-  if (!mayFollow(node, duty)) return rejoin(node, world, duty);
+  if (!mayFollow(node.wal, duty)) return rejoin(node, world, duty);
   node.fileNames = NOBODY;
   node.upstream = duty.upstream.node;
 }
@@ -304,22 +301,6 @@ function carryOutFollow(node: NodeModel, world: Surroundings, duty: DutyOf<'foll
 function canFollowNow(node: NodeModel, world: Surroundings): boolean {
   const upstream = world.nodes.find((other) => other.name === node.upstream);
   return upstream !== undefined && canStream(node, upstream);
-}
-
-/** Whether the node's WAL lies on the log's history of timelines (the rule of follow-duty.ts, on numbers). */
-function mayFollow(node: NodeModel, { upstream, branches }: DutyOf<'follow'>): boolean {
-  const own = timelineOf(node.wal);
-  let child: number = upstream.timeline;
-  while (child !== own) {
-    const branch = branches.find((known) => known.timeline === child);
-    const isNew = child === upstream.timeline && upstream.from !== undefined;
-    const parent = isNew ? upstream.from?.timeline : branch?.parent;
-    const end = isNew ? upstream.from?.position : branch?.switchLsn;
-    if (parent === undefined || end === undefined) return false;
-    if (parent === own) return position(node) <= end;
-    child = parent;
-  }
-  return true;
 }
 
 /** A clone, in two steps: the old data directory is gone before the new one is whole. */

@@ -21,7 +21,6 @@ import {
   stop,
   stream,
   takeOut,
-  timelineOf,
 } from './postgres-model.ts';
 import {
   GROUP,
@@ -40,6 +39,7 @@ import {
 import { guard } from './lease-model.ts';
 import { mayLose, request, settled } from './life-settings.ts';
 import { type Random, seededRandom } from './random.ts';
+import { timelineOf } from './wal.ts';
 
 export class BrokenPromise extends Error {
   override readonly name = 'BrokenPromise';
