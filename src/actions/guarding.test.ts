@@ -6,6 +6,7 @@ import type { SyncRule } from '../cluster/commands.ts';
 import type { GroupState } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
 import { type Lease, lengthOf } from '../guard/authority.ts';
+import { readMoment } from '../guard/boot-clock.ts';
 import type { GuardKeeper } from '../guard/keeper.ts';
 import type { GuardState } from '../guard/wire.ts';
 import { type GuardedDuty, type Guarding, createGuarding, keepGuarded } from './guarding.ts';
@@ -144,6 +145,21 @@ describe('a leased primary', () => {
     host.guard = undefined;
     await expect(keep()).rejects.toThrow(/no guard comes up/);
     expect(host.stops).toBe(1);
+  });
+
+  test('has a lease from the moment at which the log was asked, however late the answer is', async () => {
+    const { host, keep } = example();
+    host.duty = dutyWith(LEASED);
+    host.guard = STATE;
+    let answer: (says: boolean) => void = () => undefined;
+    host.confirm = () => new Promise((resolve) => (answer = resolve));
+    const keeping = keep();
+    await expect.poll(() => host.asked).toBe(1);
+    const askedMs = readMoment().bootMs;
+    await expect.poll(() => readMoment().bootMs).toBeGreaterThan(askedMs);
+    answer(true);
+    expect(await keeping).toBe(true);
+    expect(host.leases[0]?.untilBootMs).toBeLessThanOrEqual(askedMs + SETTINGS.leaseMs);
   });
 
   test('whose lease has ended and whose guard is gone is stopped before the log is asked again', async () => {

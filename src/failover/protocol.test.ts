@@ -5,7 +5,8 @@ import type { AgentFaults } from './testing/agent-model.ts';
 import * as durability from './testing/broken-durability.ts';
 import * as log from './testing/broken-log.ts';
 import * as recovery from './testing/broken-recovery.ts';
-import { type Apply, BrokenPromise, type LifeOptions, live } from './testing/life.ts';
+import { type Apply, BrokenPromise, type LifeOptions } from './testing/life-options.ts';
+import { live } from './testing/life.ts';
 import type { Tally } from './testing/life-parts.ts';
 
 const first = Number(process.env['PROTOCOL_SEED'] ?? process.env['PROTOCOL_FIRST_SEED'] ?? 1);

@@ -5,25 +5,21 @@ import { type Timeline, makeMemberId, timeline } from '../../base/ids.ts';
 import { lsn } from '../../base/lsn.ts';
 import type { Command } from '../../cluster/commands.ts';
 import { compareFences } from '../../cluster/fence.ts';
-import { showsCount } from '../../cluster/quorum.ts';
 import type { ClusterState } from '../../cluster/state.ts';
 import { type Duty, duties } from '../duties.ts';
 import { holdLease } from './lease-model.ts';
+import { changeRule, sendersOf } from './rule-change-model.ts';
 import {
-  NOBODY,
   NO_FENCE,
   type NodeModel,
   canStream,
   cut,
-  hasPriority,
   isPrimary,
-  namesFor,
-  sameNames,
   start,
   stop,
   stream,
-  timelineOf,
 } from './postgres-model.ts';
+import { NOBODY, mayFollow, namesFor, sameNames, timelineOf } from './wal.ts';
 
 /** Ways to break an agent or its PostgreSQL, to see that the model notices. */
 export interface AgentFaults {
@@ -286,7 +282,7 @@ function carryOutFollow(node: NodeModel, world: Surroundings, duty: DutyOf<'foll
   if (world.state.nodes.get(node.name)?.member !== node.member) return;
   if (isPrimary(node)) return stop(node);
   if (!node.isUp) {
-    if (node.endedAs === 'primary' || (node.endedAs === 'clean' && !mayFollow(node, duty)))
+    if (node.endedAs === 'primary' || (node.endedAs === 'clean' && !mayFollow(node.wal, duty)))
       return rejoin(node, world, duty);
     return startStandby(node);
   }
@@ -296,7 +292,7 @@ function carryOutFollow(node: NodeModel, world: Surroundings, duty: DutyOf<'foll
   }
   if (node.upstream !== undefined) return cut(node);
   node.replayed = node.wal.length;
-  if (!mayFollow(node, duty)) return rejoin(node, world, duty);
+  if (!mayFollow(node.wal, duty)) return rejoin(node, world, duty);
   node.fileNames = NOBODY;
   node.upstream = duty.upstream.node;
 }
@@ -304,22 +300,6 @@ function carryOutFollow(node: NodeModel, world: Surroundings, duty: DutyOf<'foll
 function canFollowNow(node: NodeModel, world: Surroundings): boolean {
   const upstream = world.nodes.find((other) => other.name === node.upstream);
   return upstream !== undefined && canStream(node, upstream);
-}
-
-/** Whether the node's WAL lies on the log's history of timelines (the rule of follow-duty.ts, on numbers). */
-function mayFollow(node: NodeModel, { upstream, branches }: DutyOf<'follow'>): boolean {
-  const own = timelineOf(node.wal);
-  let child: number = upstream.timeline;
-  while (child !== own) {
-    const branch = branches.find((known) => known.timeline === child);
-    const isNew = child === upstream.timeline && upstream.from !== undefined;
-    const parent = isNew ? upstream.from?.timeline : branch?.parent;
-    const end = isNew ? upstream.from?.position : branch?.switchLsn;
-    if (parent === undefined || end === undefined) return false;
-    if (parent === own) return position(node) <= end;
-    child = parent;
-  }
-  return true;
 }
 
 /** A clone, in two steps: the old data directory is gone before the new one is whole. */
@@ -380,67 +360,6 @@ function startInPlace(node: NodeModel, world: Surroundings, duty: DutyOf<'primar
   node.upstream = undefined;
   start(node, 'primary', node.wal.length);
   world.onOpened(node);
-}
-
-const sendersOf = (node: NodeModel, members: readonly string[]) =>
-  [...node.senders].filter(([member]) => members.includes(member));
-
-/** rule-change.ts, stage by stage; begun again whenever PostgreSQL or the agent was restarted. */
-function changeRule(
-  node: NodeModel,
-  world: Surroundings,
-  duty: DutyOf<'primary'>,
-  next: NonNullable<DutyOf<'primary'>['next']>,
-): void {
-  const { memo } = node.agent;
-  if (memo.change?.index !== next.change || memo.change.start !== node.startCount) {
-    const isFirst = duty.rule.acks === 0 && next.rule.acks > 0;
-    memo.change = {
-      index: next.change,
-      start: node.startCount,
-      stage: isFirst ? 'wait' : 'set',
-      seenAt: 0,
-      flushed: 0,
-    };
-    if (isFirst) node.fileNames = NOBODY;
-    return;
-  }
-  const { change } = memo;
-  switch (change.stage) {
-    case 'wait':
-      if (node.checkpointerNames.kind !== 'alone' || world.faults.waitUnseen) change.stage = 'set';
-      return;
-    case 'set':
-      node.fileNames = namesFor(next.rule);
-      change.seenAt = world.now;
-      change.stage = 'verify';
-      return;
-    case 'verify': {
-      // All of them: a member of a change that was replaced while alone is in neither rule, but may still release commits.
-      const concerned = world.faults.strangersUnverified
-        ? sendersOf(node, [...duty.rule.members, ...next.rule.members])
-        : [...node.senders];
-      const isTelling = world.faults.countUnverified === true || showsCount(duty.rule, next.rule);
-      const haveTaken = concerned.every((entry) => {
-        const isIn = next.rule.members.includes(entry[0]);
-        return entry[1].startedAt > change.seenAt || (hasPriority(entry) === isIn && (!isIn || isTelling));
-      });
-      if (!isTelling)
-        for (const [member, sender] of node.senders)
-          if (sender.startedAt <= change.seenAt) node.senders.delete(member);
-      if (!haveTaken && !world.faults.walSendersUnverified) return;
-      change.flushed = node.wal.length;
-      change.stage = 'flush';
-      return;
-    }
-    case 'flush': {
-      const holders = sendersOf(node, next.rule.members).filter(
-        ([, sender]) => sender.flush >= change.flushed,
-      );
-      if (holders.length < next.rule.acks && !world.faults.flushUnverified) return;
-      world.propose({ kind: 'commit-rule', group: duty.group, epoch: duty.epoch, change: next.change });
-    }
-  }
 }
 
 /** What a restart of sentineld forgets. */

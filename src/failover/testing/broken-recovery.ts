@@ -2,7 +2,7 @@
 // outside tests.
 import { apply } from '../../cluster/apply.ts';
 import type { ClusterState } from '../../cluster/state.ts';
-import type { Apply } from './life.ts';
+import type { Apply } from './life-options.ts';
 import { GROUP } from './life-parts.ts';
 
 const fencingAfterRecovery = (state: ClusterState) => {

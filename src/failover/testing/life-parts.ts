@@ -10,8 +10,9 @@ import { lsn } from '../../base/lsn.ts';
 import type { AgentReport } from '../../cluster/report.ts';
 import type { ClusterState, GroupState } from '../../cluster/state.ts';
 import type { Membership } from '../../raft/types.ts';
-import { type NodeModel, hasPriority, isPrimary, start, timelineOf } from './postgres-model.ts';
+import { type NodeModel, hasPriority, isPrimary, start } from './postgres-model.ts';
 import type { Random } from './random.ts';
+import { timelineOf } from './wal.ts';
 
 export const GROUP = groupId('main');
 

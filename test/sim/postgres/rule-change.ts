@@ -5,8 +5,9 @@ import type { Lsn } from '../../../src/base/lsn.ts';
 import type { SyncRule } from '../../../src/cluster/commands.ts';
 import { showsCount } from '../../../src/cluster/quorum.ts';
 import { type DutyOf, type Pass, type RuleChange, proposeOnce } from './pass.ts';
-import { NOBODY, type WalSender, hasPriority, namesFor, sameNames } from './postgres.ts';
+import { type WalSender, hasPriority } from './postgres.ts';
 import { setNames } from './streams.ts';
+import { NOBODY, namesFor, sameNames } from '../../../src/failover/testing/wal.ts';
 
 type PrimaryDuty = DutyOf<'primary'>;
 
