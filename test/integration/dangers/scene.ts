@@ -2,7 +2,7 @@
 // undone after it, and the whole history of writes is judged: every acknowledged write is there, nobody acknowledged after
 // another node had taken over.
 //
-// PG_SENTINEL_TEST_UNSAFE=no-cut, no-rule, no-guard or no-floor runs the same tests on a sentineld without that protection: they must
+// PG_SENTINEL_TEST_UNSAFE=no-cut, or another name of unsafe.ts, runs the same tests on a sentineld without that protection: they must
 // then fail (docs/safety.md says which; unsafe.ts how it is left out).
 import { readFileSync } from 'node:fs';
 import { Client } from 'pg';
