@@ -82,7 +82,7 @@ export interface Scene {
   close(): Promise<void>;
 }
 
-export const UNSAFE = process.env['PG_SENTINEL_TEST_UNSAFE'] as Unsafe | undefined;
+const UNSAFE = process.env['PG_SENTINEL_TEST_UNSAFE'] as Unsafe | undefined;
 const PACE_MS = 4;
 const STUBBORN_PACE_MS = 20;
 const EVENTS_MAX = 1000;
