@@ -2,7 +2,7 @@
 // undone after it, and the whole history of writes is judged: every acknowledged write is there, nobody acknowledged after
 // another node had taken over.
 //
-// PG_SENTINEL_TEST_UNSAFE=no-cut, no-rule, no-guard or no-floor runs the same tests on a sentineld without that protection: they must
+// PG_SENTINEL_TEST_UNSAFE=no-cut, or another name of unsafe.ts, runs the same tests on a sentineld without that protection: they must
 // then fail (docs/safety.md says which; unsafe.ts how it is left out).
 import { readFileSync } from 'node:fs';
 import { Client } from 'pg';
@@ -82,7 +82,7 @@ export interface Scene {
   close(): Promise<void>;
 }
 
-export const UNSAFE = process.env['PG_SENTINEL_TEST_UNSAFE'] as Unsafe | undefined;
+const UNSAFE = process.env['PG_SENTINEL_TEST_UNSAFE'] as Unsafe | undefined;
 const PACE_MS = 4;
 const STUBBORN_PACE_MS = 20;
 const EVENTS_MAX = 1000;

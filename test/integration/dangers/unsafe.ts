@@ -1,10 +1,19 @@
-// sentineld without one of its protections, to see that the tests notice. The daemon for users has no switch for it: what agents do is
-// left out by a program of the benchmark's, what the log demands by changing a copy of what was compiled.
+// sentineld without one of its protections, to see that the tests notice. The daemon for users has no switch for it: the cut, the rule and
+// the guard are left out by a program of the benchmark's, the rest by changing a copy of what was compiled.
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { compiled } from '../../../harness/programs.ts';
 
-export type Unsafe = 'no-cut' | 'no-rule' | 'no-guard' | 'no-floor';
+export type Unsafe =
+  | 'no-cut'
+  | 'no-rule'
+  | 'no-guard'
+  | 'no-floor'
+  | 'no-wait-seen'
+  | 'no-walsender-check'
+  | 'no-replay'
+  | 'no-abstaining'
+  | 'no-slots';
 
 export interface UnsafeBuild {
   /** Of the cluster that is to run it. */
@@ -23,6 +32,31 @@ const CHANGED: Partial<
     file: 'src/cluster/candidate.js',
     find: 'respectsFloor(candidate, group.floor, cut)',
     replace: 'true',
+  },
+  'no-wait-seen': {
+    file: 'src/actions/rule-change.js',
+    find: 'await waitUntilCommitsWait(context, signal);',
+    replace: '',
+  },
+  'no-walsender-check': {
+    file: 'src/actions/rule-change.js',
+    find: 'hasTaken(sender, duty.rule, next.rule, seenAtMs)',
+    replace: 'true',
+  },
+  'no-replay': {
+    file: 'src/postgres/position.js',
+    find: 'else if (now.replay_lsn !== null &&',
+    replace: 'else if (now.replay_lsn !== null) return parseLsn(now.replay_lsn); else if (false &&',
+  },
+  'no-abstaining': {
+    file: 'src/health/tilt.js',
+    find: 'next.quorumReachable ? next.trouble?.why : NO_QUORUM',
+    replace: 'undefined',
+  },
+  'no-slots': {
+    file: 'src/postgres/upstream.js',
+    find: 'primary_slot_name: options.slotName,',
+    replace: "primary_slot_name: '',",
   },
 };
 
