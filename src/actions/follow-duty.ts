@@ -10,11 +10,12 @@ import { discardReplaced } from '../postgres/clone.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { readCutPosition } from '../postgres/position.ts';
 import type { WalReceiver } from '../postgres/role.ts';
+import { forgetRewound } from '../postgres/rewound.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
-import { type FollowDuty, clone, isAnswering, rejoin, sourceOf } from './rejoin.ts';
+import { type FollowDuty, clone, completeRewind, isAnswering, rejoin, sourceOf } from './rejoin.ts';
 import { advanceIdleSlots, keepSlots } from './slots.ts';
 
 const ADVANCE_SLOTS_EVERY_MS = 10_000;
@@ -41,6 +42,7 @@ export async function carryOutFollow(
     context.activity(undefined, 'waiting until its data directory is registered');
     return;
   }
+  if (await completeRewind(context, duty, data.control, signal)) return;
   const running = await runningStandby(context, signal);
   if (running === 'primary') {
     if (!(await context.confirms('follow', duty))) return;
@@ -73,6 +75,7 @@ async function settled(
   context.activity(undefined, undefined);
   if (isSteady(context, receiver)) {
     context.notes.failedFollows = undefined;
+    await context.once('rewound', () => forgetRewound(context.instance.options.dataDirectory));
     await context.once('replaced', () => discard(context));
   }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
