@@ -108,8 +108,28 @@ export async function killDuringPromotion(
   return candidate;
 }
 
+/** Resolves when the log has the host's report, which comes of `begin`, that its WAL streams are cut. */
+export async function cutReported(
+  cluster: ChaosCluster,
+  host: ChaosHost,
+  begin: () => Promise<void>,
+): Promise<void> {
+  const before = (await cluster.admin.events(1)).at(-1)?.index ?? 0;
+  await begin();
+  await until(
+    { what: `a report of ${host.node}`, timeoutMs: PROMOTION_TIMEOUT_MS, everyMs: 20 },
+    async () => {
+      const events = await cluster.admin.events(50).catch(() => []);
+      return events.some(
+        ({ index, kind, text }) =>
+          index > before && kind === 'cut-report' && text.startsWith(`${host.node} `),
+      );
+    },
+  );
+}
+
 /** The host that is chosen for promotion after `begin`, as soon as some peer tells of it. */
-export async function promoting(cluster: ChaosCluster, begin: () => Promise<void>): Promise<ChaosHost> {
+async function promoting(cluster: ChaosCluster, begin: () => Promise<void>): Promise<ChaosHost> {
   const watching = new AbortController();
   const admins = await Promise.all(
     cluster.hosts.map((host) => connectAdmin({ addresses: [host.adminAddress()], timeoutMs: 5000 })),
