@@ -10,12 +10,13 @@ import { discardReplaced } from '../postgres/clone.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { readCutPosition } from '../postgres/position.ts';
 import type { WalReceiver } from '../postgres/role.ts';
+import { forgetRewound } from '../postgres/rewound.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
 import { archiveBeside } from './leftover-wal.ts';
-import { type FollowDuty, clone, isAnswering, rejoin, sourceOf } from './rejoin.ts';
+import { type FollowDuty, clone, completeRewind, isAnswering, rejoin, sourceOf } from './rejoin.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 
 /** One pass; it is called again and again. */
@@ -40,6 +41,7 @@ export async function carryOutFollow(
     context.activity(undefined, 'waiting until its data directory is registered');
     return;
   }
+  if (await completeRewind(context, duty, data.control, signal)) return;
   const running = await runningStandby(context, signal);
   if (running === 'primary') {
     if (!(await context.confirms('follow', duty))) return;
@@ -101,6 +103,7 @@ async function settled(
       postmasterPid === undefined
         ? undefined
         : { from: nameOf(duty.upstream), postmasterPid, lostMs: undefined };
+    await context.once('rewound', () => forgetRewound(context.instance.options.dataDirectory));
     await context.once('replaced', () => discard(context));
   }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);

@@ -1,14 +1,15 @@
 // The way back where it cannot be walked to its end here: what is left behind must allow the next pass to go on.
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import { crc32c } from '../postgres/crc32c.ts';
 import { MEMBER_FILE } from '../postgres/member.ts';
-import { clone, rejoin } from './rejoin.ts';
-import { type FakeContext, fakeContext, FOLLOW } from './testing/context.ts';
+import { markRewound } from '../postgres/rewound.ts';
+import { clone, completeRewind, rejoin } from './rejoin.ts';
+import { type FakeContext, fakeContext, FOLLOW, STANDBY } from './testing/context.ts';
 
 const IN_ARCHIVE_RECOVERY = 5;
 const IN_PRODUCTION = 6;
@@ -62,4 +63,42 @@ test('a directory that is on the history of its group keeps its id until the clo
   await writeControl(IN_PRODUCTION);
   await expect(clone(context, FOLLOW, 'lost', new AbortController().signal)).rejects.toThrow(/ENOENT/);
   expect(await readdir(dataDirectory)).toContain(MEMBER_FILE);
+});
+
+describe('a directory that was rewound and has not streamed since', () => {
+  const CONTROL = { state: 'in archive recovery' } as const;
+  const { signal } = new AbortController();
+  let upstreamsAtStart: string[];
+
+  beforeEach(async () => {
+    upstreamsAtStart = [];
+    await mkdir(`${dataDirectory}.passfile`);
+    await writeFile(join(dataDirectory, 'pg_sentinel.conf'), '');
+    await markRewound({ dataDirectory, source: timeline(1), owner: undefined });
+    const startAs = async (): Promise<void> => {
+      const settings = await readFile(join(dataDirectory, 'pg_sentinel.conf'), 'utf8');
+      upstreamsAtStart.push(/^primary_conninfo = (.*)$/m.exec(settings)?.[1] ?? 'none');
+    };
+    Object.assign(context, { localMember: () => STANDBY });
+    Object.assign(context.instance, { startAs });
+  });
+
+  test('starts with its upstream set, for its own WAL may end before it is consistent', async () => {
+    expect(await completeRewind(context, FOLLOW, CONTROL, signal)).toBe(true);
+    expect(upstreamsAtStart).toEqual([expect.stringContaining('127.0.0.1')]);
+  });
+
+  test('is cloned where another timeline is to be followed now, once it does not count', async () => {
+    const upstream = { ...FOLLOW.upstream, timeline: timeline(2) };
+    expect(await completeRewind(context, { ...FOLLOW, upstream, isCounted: true }, CONTROL, signal)).toBe(
+      true,
+    );
+    expect(conditions).toEqual(['absent']);
+    expect(upstreamsAtStart).toEqual([]);
+  });
+
+  test('is left to the usual way where it ended consistent or was a primary since', async () => {
+    for (const state of ['shut down in recovery', 'in production'] as const)
+      expect(await completeRewind(context, FOLLOW, { state }, signal)).toBe(false);
+  });
 });

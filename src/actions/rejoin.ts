@@ -1,19 +1,21 @@
 // The way back of a node whose WAL is not on the group's history: what it wrote beyond is saved, then pg_rewind, else a clone, each
 // verified. The data directory is touched only while it does not count in the sync rule, and gets a new member id
 // whenever it is. A clone keeps the old directory until the new one was seen to stream (follow-duty.ts).
+import { DeadlineError } from '../base/clock.ts';
 import type { Duty } from '../failover/duties.ts';
 import { cloneStandby } from '../postgres/clone.ts';
 import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
-import { readControlData } from '../postgres/control-data.ts';
+import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { saveDivergedWrites } from '../postgres/diverged.ts';
 import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
 import { removeMember, writeNewMember } from '../postgres/member.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 import { UncleanStandbyError, rewindPostgres } from '../postgres/rewind.ts';
+import { forgetRewound, markRewound, readRewound } from '../postgres/rewound.ts';
 import { readHistory } from '../postgres/timelines.ts';
 import { followUpstream } from '../postgres/upstream.ts';
-import { type AgentContext, placeholder } from './context.ts';
+import { type AgentContext, placeholder, query } from './context.ts';
 import { archiveBefore } from './leftover-wal.ts';
 
 export type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
@@ -49,7 +51,10 @@ export async function rejoin(
       dataDirectory,
       passfileDirectory,
       source: sourceOf(context, duty, 'pg_sentinel_rewind'),
-      finish: () => makeMember(context, duty, dataDirectory),
+      finish: async () => {
+        await makeMember(context, duty, dataDirectory);
+        await markRewound({ dataDirectory, source: duty.upstream.timeline, owner: user.owner });
+      },
       timeoutMs: timing.rewindTimeoutMs,
       signal,
     });
@@ -172,6 +177,7 @@ async function makeMember(context: AgentContext, duty: FollowDuty, dataDirectory
     throw new Error(`it lacks the history file of timeline ${timeline}, on which ${duty.upstream.node} is`);
   const mismatch = historyMismatch({ timeline, history, branches: duty.branches });
   if (mismatch !== undefined) throw new Error(mismatch);
+  await forgetRewound(dataDirectory);
   await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner });
 }
 
@@ -208,8 +214,48 @@ function progress(bytes: number, totalBytes: number | undefined): string {
 
 /** Registers the new data directory, so that the primary makes its slot, and starts streaming; whether it does is seen by the next passes. */
 async function becomeMember(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+  if (await context.registerAgain()) await startStreaming(context, duty, signal);
+}
+
+/**
+ * What was rewound and does not take connections yet: it has to stream before it can tell where it stands. `false` where it is no such
+ * node. From another timeline than the one it was rewound to it cannot be completed.
+ */
+export async function completeRewind(
+  context: AgentContext,
+  duty: FollowDuty,
+  control: Pick<ControlData, 'state'>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { instance } = context;
+  const source = await readRewound(instance.options.dataDirectory);
+  if (source === undefined || control.state !== 'in archive recovery') return false;
+  if (await isTakingConnections(context, signal)) return false;
+  const { timeline, node } = duty.upstream;
+  if (source !== timeline) {
+    await clone(context, duty, `its rewind to timeline ${source} was not completed`, signal);
+    return true;
+  }
+  await instance.writeConfiguration(placeholder(context));
+  try {
+    await startStreaming(context, duty, signal);
+  } catch (error) {
+    if (!(error instanceof DeadlineError) || !(await isAnswering(context, duty))) throw error;
+    await clone(context, duty, `rewound, it does not stream from ${node}, though that answers`, signal);
+  }
+  return true;
+}
+
+async function isTakingConnections(context: AgentContext, signal: AbortSignal): Promise<boolean> {
+  if (context.instance.postmaster() === undefined) return false;
+  return context.instance.readRole(query(context, signal)).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function startStreaming(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const { instance, timing } = context;
-  if (!(await context.registerAgain())) return;
   context.activity('starting', `starting as a standby of ${duty.upstream.node}`);
   const { dataDirectory, passfileDirectory, user } = instance.options;
   const member = context.localMember();

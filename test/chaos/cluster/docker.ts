@@ -10,6 +10,9 @@ export const PROJECT = resolve(fileURLToPath(import.meta.url), '../../../..');
 const CALL_TIMEOUT_MS = 60_000;
 export const BUILD_TIMEOUT_MS = 1_200_000;
 
+/** A protection that every sentineld leaves out: `no-cut` or `no-rule`. The chaos tests then have to fail. */
+const UNSAFE = process.env['PG_SENTINEL_TEST_UNSAFE'];
+
 /** Name of the compose project: containers, networks and volumes begin with it. */
 export const COMPOSE_PROJECT = 'pg-sentinel-chaos';
 
@@ -20,8 +23,9 @@ export async function docker(args: readonly string[], timeoutMs = CALL_TIMEOUT_M
 
 /** `docker compose` or `docker-compose`, whichever there is, on docker/compose.chaos.yaml with the spare host. */
 export async function compose(args: readonly string[], timeoutMs = CALL_TIMEOUT_MS): Promise<string> {
-  const file = join(PROJECT, 'docker/compose.chaos.yaml');
-  const project = ['--project-name', COMPOSE_PROJECT, '--file', file, '--profile', 'spare'];
+  const names = UNSAFE === undefined ? ['compose.chaos.yaml'] : ['compose.chaos.yaml', 'compose.unsafe.yaml'];
+  const files = names.flatMap((name) => ['--file', join(PROJECT, 'docker', name)]);
+  const project = ['--project-name', COMPOSE_PROJECT, ...files, '--profile', 'spare'];
   return composeWith(project, args, timeoutMs);
 }
 

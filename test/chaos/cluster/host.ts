@@ -27,6 +27,8 @@ export interface ChaosHost {
   signalPostmaster(signal: 'KILL' | 'STOP' | 'CONT'): Promise<void>;
   /** To every process of PostgreSQL. */
   signalPostgres(signal: 'STOP' | 'CONT'): Promise<void>;
+  /** A standby's startup process stands still: it replays nothing, and takes no other upstream. */
+  freezeReplay(): Promise<void>;
   /** `KILL` is followed by a restart after a second, unless it is held. */
   signalSentineld(signal: 'KILL' | 'TERM' | 'STOP' | 'CONT'): Promise<void>;
   /** While held, a sentineld that ended is not started again. */
@@ -106,6 +108,7 @@ export function createChaosHost(number: HostNumber): ChaosHost {
       await inside(`kill -${signal} "$(head -n 1 /var/lib/pg-sentinel/data/main/postmaster.pid)"`);
     },
     signalPostgres: async (signal) => void (await inside(`pkill -${signal} -x postgres`)),
+    freezeReplay: async () => void (await inside("pkill -STOP -f '^postgres: .*startup '")),
     signalSentineld,
     setHeld,
     async startWithOwnClock() {

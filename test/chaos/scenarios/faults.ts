@@ -1,8 +1,10 @@
 // Faults that take more than one call, and conditions that scenarios wait for.
 import { expect } from 'vitest';
 import { until, withDeadline } from '../../../src/base/clock.ts';
+import { peerId } from '../../../src/base/ids.ts';
 import { connectAdmin } from '../../../src/transport/admin-client.ts';
-import type { StatusView } from '../../../src/transport/types.ts';
+import type { PeerClient } from '../../../src/transport/admin-peer-client.ts';
+import type { PeerChangeOutcome, StatusView } from '../../../src/transport/types.ts';
 import type { ChaosCluster } from '../cluster/cluster.ts';
 import type { ChaosHost } from '../cluster/host.ts';
 import type { Weather } from '../cluster/links.ts';
@@ -32,6 +34,35 @@ export async function statusOf(host: ChaosHost): Promise<StatusView> {
 
 export function ruleIs(rule: string): (status: StatusView) => boolean {
   return ({ groups: [group] }) => group?.rule === rule && group.ruleChange === undefined;
+}
+
+/** Asks for a change among the peers until the leader has made it: while the leader is being looked for, nobody makes any. */
+export async function changePeers(
+  cluster: ChaosCluster,
+  what: string,
+  make: (peers: PeerClient) => Promise<PeerChangeOutcome>,
+): Promise<void> {
+  let said = '';
+  const addresses = cluster.hosts.map((host) => host.adminAddress());
+  try {
+    await until({ what, timeoutMs: 120_000, everyMs: 200 }, async () => {
+      const admin = await connectAdmin({ addresses, timeoutMs: 2000 });
+      const outcome = await make(admin.peers).catch((error: unknown) => String(error));
+      admin.close();
+      said = typeof outcome === 'string' ? outcome : JSON.stringify(outcome);
+      return typeof outcome !== 'string' && outcome.kind === 'done';
+    });
+  } catch (error) {
+    throw new Error(`${(error as Error).message}: ${said}`, { cause: error });
+  }
+}
+
+/** Raft's leadership goes to the host's peer. */
+export async function lead(cluster: ChaosCluster, host: ChaosHost): Promise<void> {
+  const isLeader = ({ leader }: StatusView): boolean => leader === host.peer;
+  if (!isLeader(await cluster.admin.status()))
+    await changePeers(cluster, `${host.peer} to lead`, (peers) => peers.transfer({ to: peerId(host.peer) }));
+  await statusWhere(cluster, `${host.peer} to lead`, 30_000, isLeader);
 }
 
 /** The weather of all links. */
@@ -75,6 +106,26 @@ export async function killDuringPromotion(
   );
   expect(outcome, 'the kill came after the promotion').toBe('begin-failover');
   return candidate;
+}
+
+/** Resolves when the log has the host's report, which comes of `begin`, that its WAL streams are cut. */
+export async function cutReported(
+  cluster: ChaosCluster,
+  host: ChaosHost,
+  begin: () => Promise<void>,
+): Promise<void> {
+  const before = (await cluster.admin.events(1)).at(-1)?.index ?? 0;
+  await begin();
+  await until(
+    { what: `a report of ${host.node}`, timeoutMs: PROMOTION_TIMEOUT_MS, everyMs: 20 },
+    async () => {
+      const events = await cluster.admin.events(50).catch(() => []);
+      return events.some(
+        ({ index, kind, text }) =>
+          index > before && kind === 'cut-report' && text.startsWith(`${host.node} `),
+      );
+    },
+  );
 }
 
 /** The host that is chosen for promotion after `begin`, as soon as some peer tells of it. */

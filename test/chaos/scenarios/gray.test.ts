@@ -1,7 +1,7 @@
 // What is neither dead nor well: hosts and processes that stand still, sentineld without PostgreSQL and the reverse, a full disk, clocks.
 import { expect, test } from 'vitest';
 import { delay } from '../../../src/base/clock.ts';
-import { fillDiskOf, statusOf } from './faults.ts';
+import { cutReported, fillDiskOf, lead, statusOf } from './faults.ts';
 import { scene } from './scene.ts';
 
 /** Longer than any timeout that sentineld has for a peer. */
@@ -84,6 +84,24 @@ test(
     const sinceMs = performance.now();
     await delay(LONG_MS);
     expect(workload.wasAcknowledgedBy(primary, sinceMs)).toBe(false);
+  }),
+);
+
+test(
+  'nobody stops the old primary, and replay stands still on the standby that is not promoted: the cut alone fences it',
+  scene(async ({ cluster, workload, primary, standbys: [chosen, other] }) => {
+    await lead(cluster, chosen);
+    // The other one lags, so it is not promoted, and is told late, so that there is time to hold up its replay when it has reported. From
+    // then on it cannot turn to another upstream: whatever it still confirmed would be the old primary's.
+    await cluster.links.spoil(primary.number, other.number, { latencyMs: 400, jitterMs: 0 }, ['node']);
+    await cluster.links.spoil(chosen.number, other.number, { latencyMs: 200, jitterMs: 0 }, ['raft']);
+    await cutReported(cluster, other, async () => {
+      await primary.signalSentineld('STOP');
+      await primary.signalPostmaster('STOP');
+    });
+    await other.freezeReplay();
+    await workload.acknowledged({ notBy: primary });
+    await delay(LONG_MS);
   }),
 );
 
