@@ -84,6 +84,10 @@ export interface AgentContext {
     streaming: { readonly receiverPid: number; readonly sinceMs: number } | undefined;
     /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */
     isUnproven: boolean;
+    /** The last clone, where it failed: when the next one from that node may begin. */
+    failedClone?:
+      | { readonly from: string; readonly pauseMs: number; readonly untilMs: number; readonly error: string }
+      | undefined;
     /** The epoch at which what it had not archived as primary was archived, or given up. */
     archivedAt?: Epoch;
   };

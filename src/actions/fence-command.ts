@@ -16,7 +16,7 @@ export type FenceResult =
 const REASON_LENGTH_MAX = 200;
 
 /** Whoever switches hosts off keeps the highest (cluster, incarnation, epoch) it has seen of a group, and refuses lower ones. */
-export function fenceEnvironment(cluster: string, target: FenceTarget): Record<string, string> {
+function fenceEnvironment(cluster: string, target: FenceTarget): Record<string, string> {
   return {
     PG_SENTINEL_CLUSTER_ID: cluster,
     PG_SENTINEL_INCARNATION: String(target.incarnation),

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { timeline } from '../base/ids.ts';
+import { nodeId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import { crc32c } from '../postgres/crc32c.ts';
 import { MEMBER_FILE } from '../postgres/member.ts';
@@ -101,4 +101,18 @@ describe('a directory that was rewound and has not streamed since', () => {
     for (const state of ['shut down in recovery', 'in production'] as const)
       expect(await completeRewind(context, FOLLOW, { state }, signal)).toBe(false);
   });
+});
+
+test('a clone that failed is not tried again at once, and another upstream is', async () => {
+  await writeControl(IN_PRODUCTION);
+  const { signal } = new AbortController();
+  await expect(clone(context, FOLLOW, 'lost', signal)).rejects.toThrow(/ENOENT/);
+  await clone(context, FOLLOW, 'lost', signal);
+  expect(conditions).toEqual(['cloning', 'failed']);
+  const first = context.notes.failedClone;
+  context.notes.failedClone = first && { ...first, untilMs: 0 };
+  await expect(clone(context, FOLLOW, 'lost', signal)).rejects.toThrow(/ENOENT/);
+  expect(context.notes.failedClone?.pauseMs).toBe(2 * (first?.pauseMs ?? 0));
+  const upstream = { ...FOLLOW.upstream, node: nodeId('c') };
+  await expect(clone(context, { ...FOLLOW, upstream }, 'lost', signal)).rejects.toThrow(/ENOENT/);
 });

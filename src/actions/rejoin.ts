@@ -76,12 +76,44 @@ export async function clone(
   reason: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const { instance, timing } = context;
-  const { dataDirectory, passfileDirectory, binaries, user } = instance.options;
   if (duty.isCounted || !duty.upstream.isReady) {
     context.activity('absent', `must be cloned (${reason}); waiting`);
     return;
   }
+  const { node: from } = duty.upstream;
+  const earlier = context.notes.failedClone?.from === from ? context.notes.failedClone : undefined;
+  if (earlier !== undefined && performance.now() < earlier.untilMs) {
+    context.activity('failed', `cloning from ${from} failed and is tried again later: ${earlier.error}`);
+    return;
+  }
+  try {
+    await cloneNow(context, duty, reason, signal);
+    context.notes.failedClone = undefined;
+  } catch (error) {
+    signal.throwIfAborted();
+    const pauseMs = Math.min(2 * (earlier?.pauseMs ?? CLONE_PAUSE_MS / 2), CLONE_PAUSE_MS_MAX);
+    context.notes.failedClone = {
+      from,
+      pauseMs,
+      untilMs: performance.now() + pauseMs,
+      error: (error as Error).message,
+    };
+    throw error;
+  }
+}
+
+/** Each attempt costs the source a checkpoint and a segment of WAL: one that fails at once must not be repeated all the time. */
+const CLONE_PAUSE_MS = 1000;
+const CLONE_PAUSE_MS_MAX = 60_000;
+
+async function cloneNow(
+  context: AgentContext,
+  duty: FollowDuty,
+  reason: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { instance, timing } = context;
+  const { dataDirectory, passfileDirectory, binaries, user } = instance.options;
   if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
   context.log('info', 'cloning', { reason, from: duty.upstream.node });
   context.activity('cloning', `cloning from ${duty.upstream.node}: ${reason}`);

@@ -22,8 +22,12 @@ beforeAll(async () => {
     cluster: 'data',
     parameters: () => ({ max_prepared_transactions: 10 }),
   });
-  space = join(loaded.cluster.directory, 'space');
-  await makeDirectory(await findOsUser({ configured: undefined }), space);
+  // Below a directory of PostgreSQL's own, where a clone can make another one beside it.
+  // Below a directory of PostgreSQL's own, where a clone can make another one beside it.
+  const spaces = join(loaded.cluster.directory, 'spaces');
+  space = join(spaces, 'space');
+  const user = await findOsUser({ configured: undefined });
+  for (const path of [spaces, space]) await makeDirectory(user, path);
 }, LIMIT_MS);
 afterAll(() => loaded?.close());
 
