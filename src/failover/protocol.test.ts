@@ -101,7 +101,7 @@ function livesUntilCaught(broken: {
   return undefined;
 }
 
-const LIVES_MAX = Number(process.env['PROTOCOL_LIVES_MAX'] ?? 12_000);
+const LIVES_MAX = Number(process.env['PROTOCOL_LIVES_MAX'] ?? 3000);
 
 describe('the model notices when the log', () => {
   test.each(Object.entries(log))(
