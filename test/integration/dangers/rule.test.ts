@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
 import { signalProcess } from '../../../src/postgres/processes.ts';
+import type { EventView } from '../../../src/transport/types.ts';
 import type { Host } from '../../../harness/host.ts';
 import { LIMIT_MS, openScene, sql, TEST_MS, type Load, type Scene } from './scene.ts';
 import { allOf, processesOf, processOf, standStill, walSendersTo, walSenderTo } from './victims.ts';
@@ -18,12 +19,17 @@ afterAll(async () => {
   await scene?.close();
 });
 
-/** Waits until the primary's agent has tried the change for a whole step in vain (`sign` in its log), or has done it after all. */
-async function triedToChange(load: Load, sign: RegExp): Promise<void> {
-  await until({ what: `the change of the rule, or ${sign}`, timeoutMs: LIMIT_MS, everyMs: 50 }, async () => {
-    if (sign.test(load.logOf(load.primary))) return true;
-    return (await load.events().catch(() => [])).at(-1)?.kind === 'commit-rule';
+/** Waits until the primary's agent has tried the change for a whole step in vain (`sign` in its log): it must not have been done. */
+async function triedToChange(load: Load, begun: EventView, sign: RegExp): Promise<void> {
+  const isDone = async (): Promise<boolean> => {
+    const events = await load.events().catch(() => []);
+    return events.some(({ kind, index }) => kind === 'commit-rule' && index > begun.index);
+  };
+  const what = `the change of the rule, or ${sign}`;
+  await until({ what, timeoutMs: LIMIT_MS, everyMs: 50 }, async () => {
+    return sign.test(load.logOf(load.primary)) || (await isDone());
   });
+  expect(await isDone(), 'the rule has changed').toBe(false);
 }
 
 /** Both standbys' PostgreSQL frozen, one after the other left the rule, so that the primary runs alone. */
@@ -54,9 +60,9 @@ describe('changing the rule', () => {
         // Its agent cannot be reached: it has to leave the rule.
         const { sentineldPid } = leaving;
         const releaseAgent = load.stop(sentineldPid ?? expect.fail('no sentineld'));
-        await load.event('begin-rule-change', new RegExp(`1 of ${staying.node}$`));
+        const begun = await load.event('begin-rule-change', new RegExp(`1 of ${staying.node}$`));
         await load.moreAcks(100, [load.primary]);
-        await triedToChange(load, /every walsender to take the new sync rule: not so within/);
+        await triedToChange(load, begun, /every walsender to take the new sync rule: not so within/);
         // Every session has the new rule by now, and only that process has not.
         expect((await namesOn(load.primary))[0]?.names).toMatch(
           new RegExp(`^ANY 1 \\("${staying.node}_\\w+"\\)$`),
@@ -87,8 +93,8 @@ describe('changing the rule', () => {
         const releaseCheckpointer = load.stop(checkpointer);
         await standStill(checkpointer);
         release?.();
-        await load.event('begin-rule-change', new RegExp(`1 of ${back.node}`));
-        await triedToChange(load, /a commit to wait for standbys: not so within/);
+        const begun = await load.event('begin-rule-change', new RegExp(`1 of ${back.node}`));
+        await triedToChange(load, begun, /a commit to wait for standbys: not so within/);
         // Every session has been told to wait, and still commits wait for nobody.
         expect((await namesOn(load.primary))[0]?.names).toMatch(/^ANY 1 /);
         // What is acknowledged now is on the primary alone: the standby must not take over.
