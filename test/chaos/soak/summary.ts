@@ -1,6 +1,5 @@
 // What a soak has come to, for the last lines that it prints. Pure.
 import type { ChaosVerdict } from '../checker/check.ts';
-import type { Round } from './schedule.ts';
 
 export interface SoakSummary {
   readonly rounds: number;
@@ -26,10 +25,11 @@ export const noRounds: SoakSummary = {
   longestOutageMs: 0,
 };
 
-export function addRound(summary: SoakSummary, round: Round, verdict: ChaosVerdict): SoakSummary {
+/** `faults` is how many came about in the round. */
+export function addRound(summary: SoakSummary, faults: number, verdict: ChaosVerdict): SoakSummary {
   return {
     rounds: summary.rounds + 1,
-    faults: summary.faults + round.length,
+    faults: summary.faults + faults,
     failovers: summary.failovers + Math.max(0, verdict.primaries.length - 1),
     acked: summary.acked + verdict.acked,
     lost: summary.lost + verdict.lost,

@@ -22,8 +22,11 @@ test(
       while (performance.now() < startedMs + minutes * 60_000) {
         const round = schedule.next().value;
         console.log(`round ${summary.rounds}: ${round.map(describeStep).join('; ')}`);
-        const outcome = await runScene((scene) => play(scene, round));
-        summary = addRound(summary, round, outcome.verdict);
+        let faults = 0;
+        const outcome = await runScene(async (scene) => {
+          faults = await play(scene, round);
+        });
+        summary = addRound(summary, faults, outcome.verdict);
         expectKept(outcome);
       }
     } finally {
@@ -37,22 +40,24 @@ test(
 const describeStep = ({ fault, role, pauseMs }: Step): string =>
   `${fault} (${role === 0 ? 'primary' : `standby ${role}`}), ${pauseMs} ms`;
 
-async function play({ cluster, primary, standbys }: Scene, round: Round): Promise<void> {
+/** The number of faults that came about. */
+async function play({ cluster, primary, standbys }: Scene, round: Round): Promise<number> {
   const roles: readonly ChaosHost[] = [primary, ...standbys];
-  let isSomethingBroken = false;
+  let count = 0;
   for (const { fault, role, isSwapped, pauseMs } of round) {
     const victim = roles[role] ?? primary;
     const [one, other] = cluster.others(victim);
     const act = FAULTS[fault];
     if (act === undefined) throw new Error(`there is no fault ${fault}`);
-    // Nothing can befall a process of a host that is down or frozen; that is not this round's failure.
-    await act({ cluster, victim, others: isSwapped ? [other, one] : [one, other] }).catch(
-      (error: unknown) => {
-        if (!isSomethingBroken) throw error;
-        console.log(`not done, for an earlier fault is in its way: ${fault}`);
-      },
-    );
-    isSomethingBroken = true;
+    try {
+      await act({ cluster, victim, others: isSwapped ? [other, one] : [one, other] });
+      count += 1;
+    } catch (error) {
+      // Nothing can befall a process of a host that is down or frozen; that is not this round's failure.
+      if (count === 0) throw error;
+      console.log(`not done, for an earlier fault is in its way: ${fault}`);
+    }
     await delay(pauseMs);
   }
+  return count;
 }
