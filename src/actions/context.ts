@@ -130,8 +130,8 @@ export function query(context: AgentContext, signal: AbortSignal): QueryOptions 
 /** How a primary enforces a rule. */
 export function standbysFor(context: AgentContext, rule: SyncRule): SynchronousStandbys {
   if (!context.protections.rule || rule.acks === 0) return { kind: 'alone' };
-  // Of a strict group after a promotion: nothing is acknowledged until somebody has joined.
-  if (rule.members.length === 0) return { kind: 'nobody' };
+  // Of a strict group after a promotion: nothing is acknowledged until enough have joined.
+  if (rule.members.length < rule.acks) return { kind: 'nobody' };
   return { kind: 'any', acks: rule.acks, members: rule.members };
 }
 

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { epoch, groupId, timeline } from '../base/ids.ts';
+import { epoch, groupId, makeMemberId, nodeId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type { Duty } from '../failover/duties.ts';
-import type { AgentContext } from './context.ts';
+import { type AgentContext, standbysFor } from './context.ts';
 import { carryOutHandOver, carryOutPromote } from './failover-duties.ts';
 
 const DUTY: Extract<Duty, { kind: 'promote' }> = {
@@ -48,6 +48,13 @@ test('a promotion has its guard even where the cut before it has dismissed the o
   } as unknown as AgentContext;
   await carryOutPromote(context, DUTY, new AbortController().signal);
   expect(guardedAtPromotion).toBe(true);
+});
+
+test('a strict group that begins with fewer members than acknowledgements has nobody to wait for yet', () => {
+  const context = { protections: { rule: true } } as AgentContext;
+  const member = makeMemberId(nodeId('pg2'), '00000001');
+  expect(standbysFor(context, { members: [member], acks: 2 })).toEqual({ kind: 'nobody' });
+  expect(standbysFor(context, { members: [member], acks: 1 })).toMatchObject({ kind: 'any', acks: 1 });
 });
 
 test.each([

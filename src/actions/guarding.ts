@@ -90,11 +90,10 @@ export function createGuarding(options: {
 
   const leaseMs = (): number | undefined => options.group()?.settings.leaseMs;
   /** A lease that stood in for proof may be longer than one that a leader waits for before it promotes another. */
+  const isRunning = (lease: Lease): boolean =>
+    lengthOf(lease) <= (leaseMs() ?? 0) && leaseTrouble(lease, readMoment(), marginOf(lease)) === undefined;
   const isHeld = (token: FenceToken): boolean =>
-    held !== undefined &&
-    compareFences(held.token, token) === 0 &&
-    lengthOf(held.lease) <= (leaseMs() ?? 0) &&
-    leaseTrouble(held.lease, readMoment(), marginOf(held.lease)) === undefined;
+    held !== undefined && compareFences(held.token, token) === 0 && isRunning(held.lease);
 
   /** Asks the log, through its leader, whether this node still is what `duty` says; what counts is when it was asked. */
   const obtain = async (duty: GuardedDuty): Promise<boolean> => {
@@ -180,8 +179,9 @@ export function createGuarding(options: {
     },
     state: () => keeper.state(),
     isUnwatched,
+    // Of whichever epoch the lease is: an epoch that has just begun has none yet.
     isForsaken: (duty) =>
-      held !== undefined && !isHeld(duty) && isLeased(duty) && keeper.state() === undefined,
+      held !== undefined && !isRunning(held.lease) && isLeased(duty) && keeper.state() === undefined,
     message(isRunning) {
       const state = keeper.state();
       if (state === undefined)

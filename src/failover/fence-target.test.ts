@@ -9,6 +9,7 @@ import {
   C,
   GROUP,
   type Log,
+  MB,
   P1,
   P2,
   P3,
@@ -104,6 +105,31 @@ describe('nobody is switched off where', () => {
         const log = down(leased());
         log.must(at(log).begin({ kind: 'planned', to: B }));
         return reported(log);
+      },
+    ],
+    [
+      'nobody could be promoted all the same, as whoever has reported lacks more than max_lag',
+      () => {
+        const log = upgraded(running());
+        const settings = { ...log.group.settings, durability: 'async', maxLagBytes: 5 } as const;
+        log.must({ kind: 'change-settings', group: GROUP, settings });
+        log.must(at(log).change(LEASED));
+        log.must(at(log).commitRule());
+        return reported(failed(log));
+      },
+      { ...ALL_WELL, a: { condition: 'primary', ageMs: 60_000, position: 120n } },
+    ],
+    [
+      'or as the rule of before, which a lease is only to replace, asks for another report',
+      () => {
+        const log = upgraded(running());
+        const settings = { ...log.group.settings, durability: 'async' } as const;
+        log.must({ kind: 'change-settings', group: GROUP, settings });
+        log.must(at(log).change({ members: [MB], acks: 1 }));
+        log.must(at(log).commitRule());
+        log.must(at(log).change(LEASED));
+        failed(log).must(at(log).cut(C, 100));
+        return log;
       },
     ],
     ['the log was recovered', () => upgraded(recovered())],

@@ -7,6 +7,7 @@ import { SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
 import type { FenceToken } from '../cluster/fence.ts';
 import { isLeased, majority, reportsSuffice, standingDownCount } from '../cluster/quorum.ts';
 import type { ClusterState, GroupState } from '../cluster/state.ts';
+import { chooseCandidate } from './choose.ts';
 import { type View, freshReport } from './view.ts';
 
 export interface FenceTarget extends FenceToken {
@@ -24,7 +25,8 @@ export function fenceTargets(state: ClusterState, view: View, self: PeerId): rea
   const { incarnation } = state.membership;
   return [...state.groups.values()].flatMap((group): FenceTarget[] => {
     const { phase } = group;
-    if (phase.kind !== 'fencing' || !needsProof(group, phase)) return [];
+    if (phase.kind !== 'fencing' || !needsProof(group, phase) || !isAllThatLacks(state, group, phase, view))
+      return [];
     const node = state.nodes.get(phase.primary);
     if (node === undefined || node.peer === self || !isGone(state, group, view, self)) return [];
     const { peer, host, port } = node;
@@ -32,10 +34,9 @@ export function fenceTargets(state: ClusterState, view: View, self: PeerId): rea
   });
 }
 
-/** Somebody could take over, and what keeps the promotion waiting is that the former primary may still take writes. */
+/** That the former primary may still take writes keeps a promotion waiting. */
 function needsProof(group: GroupState, phase: Fencing): boolean {
-  const others = phase.reports.filter(({ node }) => node !== phase.primary && !group.fenced.includes(node));
-  if (isKnownOff(phase, phase.primary) || others.length === 0) return false;
+  if (isKnownOff(phase, phase.primary)) return false;
   switch (phase.cause.kind) {
     case 'down':
     case 'promotion-failed':
@@ -48,6 +49,13 @@ function needsProof(group: GroupState, phase: Fencing): boolean {
     case 'recovered':
       return false;
   }
+}
+
+/** With that proof somebody else could be promoted; else the one node that could end the outage by coming back would be switched off. */
+function isAllThatLacks(state: ClusterState, group: GroupState, phase: Fencing, view: View): boolean {
+  const proved: Fencing = { ...phase, off: [...phase.off, phase.primary] };
+  const candidate = chooseCandidate(state, { ...group, phase: proved }, proved, Infinity, view);
+  return candidate !== undefined && candidate.node !== phase.primary;
 }
 
 /** Neither its agent nor its PostgreSQL answers: a majority of the voters finds it down, the leader among them. */

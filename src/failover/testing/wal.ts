@@ -17,7 +17,11 @@ export type StandbyNames =
 export const NOBODY: StandbyNames = { kind: 'nobody' };
 const ALONE: StandbyNames = { kind: 'alone' };
 
-export const namesFor = (rule: SyncRule): StandbyNames => (rule.acks === 0 ? ALONE : { kind: 'any', rule });
+/** As standbysFor of src/actions/context.ts. */
+export function namesFor(rule: SyncRule): StandbyNames {
+  if (rule.acks === 0) return ALONE;
+  return rule.members.length < rule.acks ? NOBODY : { kind: 'any', rule };
+}
 
 export function sameNames(a: StandbyNames, b: StandbyNames): boolean {
   if (a === b) return true;

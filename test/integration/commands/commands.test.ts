@@ -54,6 +54,12 @@ describe('settings', () => {
     expect(group.rule).toMatch(/^2 of /);
     standby?.startSentineld();
     await healthy();
+    await waitForRule(/^2 of /);
+    const [target] = await standbyHosts();
+    expect(await loaded.ctl(['failover', '--to', target?.node ?? '', '-y'])).toMatchObject(ok(/./));
+    await healthy();
+    await waitForRule(/^2 of /);
+    expect((await loaded.cluster.primary()).node).toBe(target?.node);
     await set('durability=quorum', 'acks=1');
     await waitForRule(/^1 of /);
   });
