@@ -140,6 +140,31 @@ describe('a running group', () => {
     expect(leaderOf(leaving, WITHOUT_A).at(0)).toEqual([]);
     expect(failoverObstacle(leaving.state, leaving.group, viewOf(leaving, 0))).toMatch(/alone/);
   });
+
+  test('whose primary was gone, alone, and runs again gives its observers a moment to see that', () => {
+    const gone = () => {
+      const log = runningAlone();
+      for (const peer of [P1, P2])
+        log.must({ kind: 'subjective-down', peer, node: A, epoch: log.epoch, evidence: 'processes-gone' });
+      return log;
+    };
+    const joined = (log: Log): void => {
+      log.must(at(log).change({ members: [MB], acks: 1 }));
+      log.must(at(log).commitRule());
+    };
+    const log = gone();
+    const leader = leaderOf(log);
+    leader.at(0);
+    joined(log);
+    expect(kinds(leader.at(1000))).not.toContain('begin-failover');
+    expect(kinds(leader.at(1999))).not.toContain('begin-failover');
+    expect(kinds(leader.at(2000))).toContain('begin-failover');
+    const silent = gone();
+    const other = leaderOf(silent, WITHOUT_A);
+    other.at(0);
+    joined(silent);
+    expect(other.at(1000)).toMatchObject([{ kind: 'begin-failover' }]);
+  });
 });
 
 describe('fencing', () => {

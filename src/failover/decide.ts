@@ -93,7 +93,7 @@ function decideGroup(
       const isNew =
         stopwatch.isRunning(promotion) && stopwatch.elapsedMs(promotion) < view.settings.promotionGraceMs;
       return (
-        (isNew ? undefined : beginIfDown(state, group, view)) ??
+        (isNew ? undefined : beginIfDown(state, group, view, stopwatch)) ??
         beginScheduled(state, group, view) ??
         planRule(state, group, view, stopwatch)
       );
@@ -113,7 +113,9 @@ function decideGroup(
           cause: { kind: 'promotion-failed' },
         };
       }
-      return elapsedMs < view.settings.promotionGraceMs ? undefined : beginIfDown(state, group, view);
+      return elapsedMs < view.settings.promotionGraceMs
+        ? undefined
+        : beginIfDown(state, group, view, stopwatch);
     }
     case 'fencing':
       return decideFencing(state, group, phase, view, stopwatch);
@@ -160,15 +162,34 @@ const byPriority = (a: NodeState, b: NodeState): number =>
   b.priority - a.priority || (a.node < b.node ? -1 : 1);
 
 /** A failover is begun only while enough agents can be reached to finish the fencing. */
-function beginIfDown(state: ClusterState, group: GroupState, view: View): Command | undefined {
+function beginIfDown(
+  state: ClusterState,
+  group: GroupState,
+  view: View,
+  stopwatch: Stopwatch,
+): Command | undefined {
   const primary = state.nodes.get(group.phase.primary);
   if (
     primary === undefined ||
     !isObjectivelyDown(state.membership.voters, primary.subjectiveDown, group.epoch)
   )
     return undefined;
+  const downMs = stopwatch.elapsedMs(`down ${group.id} ${group.epoch}`);
   if (isHeld(group) || failoverObstacle(state, group, view) !== undefined) return undefined;
+  if (downMs >= BACK_GRACE_MS && isPerhapsBack(primary, view, stopwatch)) return undefined;
   return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
+}
+
+const BACK_GRACE_MS = 1000;
+
+/**
+ * Nobody could take over for a while, and PostgreSQL, all of whose processes were gone, runs as primary again, as its agent says. Its observers
+ * find that out within one probe; until then their entries stand, and what stood in the way of a failover may have gone with its start.
+ */
+function isPerhapsBack(primary: NodeState, view: View, stopwatch: Stopwatch): boolean {
+  const wasGone = primary.subjectiveDown.some(({ evidence }) => evidence === 'processes-gone');
+  if (!wasGone || freshReport(view, primary.node)?.condition !== 'primary') return false;
+  return stopwatch.elapsedMs(`back ${primary.node}`) < BACK_GRACE_MS;
 }
 
 /** A switchover that is due and could not begin is tried again for so long; then it is given up. */
