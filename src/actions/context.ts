@@ -6,6 +6,7 @@ import type { FenceToken } from '../cluster/fence.ts';
 import type { NodeCondition } from '../cluster/report.ts';
 import type { GroupState, NodeState } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
+import type { RecoveryProgress } from '../postgres/recovery-progress.ts';
 import type { QueryOptions } from '../postgres/session.ts';
 import type { SynchronousStandbys } from '../postgres/settings.ts';
 import type { DataDirectory } from './data-directory.ts';
@@ -82,6 +83,14 @@ export interface AgentContext {
       | undefined;
     /** The walreceiver that streamed when it was last looked at, and since when it does. */
     streaming: { readonly receiverPid: number; readonly sinceMs: number } | undefined;
+    /** A rewound node that takes no connections yet: what it was set up to follow, how far it came, and how many passes ago that was. */
+    completing?:
+      | {
+          readonly from: string;
+          readonly progress: RecoveryProgress | undefined;
+          readonly stillCount: number;
+        }
+      | undefined;
     /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */
     isUnproven: boolean;
     /** The last clone, where it failed: when the next one from that node may begin. */

@@ -1,15 +1,27 @@
 // The way back where it cannot be walked to its end here: what is left behind must allow the next pass to go on.
-import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { nodeId, timeline } from '../base/ids.ts';
+import { DeadlineError } from '../base/clock.ts';
 import { lsn } from '../base/lsn.ts';
 import { crc32c } from '../postgres/crc32c.ts';
 import { MEMBER_FILE } from '../postgres/member.ts';
+import { connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { markRewound } from '../postgres/rewound.ts';
 import { clone, completeRewind, rejoin } from './rejoin.ts';
 import { type FakeContext, fakeContext, FOLLOW, STANDBY } from './testing/context.ts';
+
+vi.mock(import('../postgres/replication-connection.ts'), async (original) => {
+  const real = await original();
+  return {
+    ...real,
+    connectReplication: vi.fn<typeof real.connectReplication>(real.connectReplication),
+    identifySystem: vi.fn<typeof real.identifySystem>(real.identifySystem),
+    closeReplication: vi.fn<typeof real.closeReplication>(),
+  };
+});
 
 const IN_ARCHIVE_RECOVERY = 5;
 const IN_PRODUCTION = 6;
@@ -95,6 +107,99 @@ describe('a directory that was rewound and has not streamed since', () => {
     );
     expect(conditions).toEqual(['absent']);
     expect(upstreamsAtStart).toEqual([]);
+  });
+
+  describe('and runs', () => {
+    const SEGMENT = '000000010000000000000003';
+    const PASSES_MAX = 20;
+    let startError: Error;
+
+    /** What PostgreSQL says of itself. */
+    const setStatus = (status: string): Promise<void> =>
+      writeFile(
+        join(dataDirectory, 'postmaster.pid'),
+        [process.pid, dataDirectory, 0, 1, '', '', '1 2', status].join('\n'),
+      );
+    const writeWal = async (atMs: number): Promise<void> => {
+      await writeFile(join(dataDirectory, 'pg_wal', SEGMENT), '');
+      await utimes(join(dataDirectory, 'pg_wal', SEGMENT), atMs / 1000, atMs / 1000);
+    };
+    const pass = (upstream = FOLLOW.upstream): Promise<boolean> =>
+      completeRewind(context, { ...FOLLOW, upstream, isCounted: true }, CONTROL, signal);
+
+    beforeEach(async () => {
+      startError = new DeadlineError('start of PostgreSQL');
+      vi.mocked(connectReplication).mockRejectedValue(new Error('nobody answers'));
+      context.isRunning = true;
+      const startAs = context.instance.startAs.bind(context.instance);
+      Object.assign(context.instance, {
+        startAs: async (...start: Parameters<typeof startAs>) => {
+          await startAs(...start);
+          throw startError;
+        },
+      });
+      context.notes.cut = { postmasterPid: process.pid } as typeof context.notes.cut;
+      await setStatus('starting');
+      await writeWal(1000);
+    });
+    afterEach(() => vi.mocked(connectReplication).mockReset());
+
+    const answers = (): void => {
+      vi.mocked(connectReplication).mockResolvedValue({} as never);
+      vi.mocked(identifySystem).mockResolvedValue({
+        timeline: timeline(1),
+        systemIdentifier: context.group()?.systemIdentifier ?? '',
+      } as never);
+    };
+
+    test('is waited for while WAL comes, however long that takes, with its upstream set once', async () => {
+      answers();
+      for (let count = 0; count < 3 * PASSES_MAX; count += 1) {
+        await writeWal(2000 + count);
+        expect(await pass()).toBe(true);
+      }
+      expect(new Set(conditions)).toEqual(new Set(['starting']));
+      expect(new Set(upstreamsAtStart).size).toBe(1);
+      expect(context.notes.cut).toBeUndefined();
+    });
+
+    test('is cloned where nothing has moved for as long as a start may take, though the upstream answers', async () => {
+      answers();
+      for (let count = 0; count < PASSES_MAX; count += 1) await pass();
+      expect(new Set(conditions)).toEqual(new Set(['starting']));
+      await pass();
+      // Counted, it waits.
+      expect(conditions.at(-1)).toBe('absent');
+    });
+
+    test('is waited for where the upstream does not answer, and anew when it does again', async () => {
+      for (let count = 0; count <= PASSES_MAX; count += 1) await pass();
+      answers();
+      for (let count = 1; count < PASSES_MAX; count += 1) await pass();
+      expect(new Set(conditions)).toEqual(new Set(['starting']));
+    });
+
+    test('is set up anew for another upstream', async () => {
+      await pass();
+      await pass({ ...FOLLOW.upstream, host: '127.0.0.2' });
+      expect(upstreamsAtStart.map((text) => /host=''(\S+)''/.exec(text)?.[1])).toEqual([
+        '127.0.0.1',
+        '127.0.0.2',
+      ]);
+    });
+
+    test('fails the pass where it does not start', async () => {
+      startError = new Error('it did not start');
+      await expect(pass()).rejects.toThrow('it did not start');
+    });
+
+    test('is left to the usual way once it is up, whether it answers or not, on whatever timeline the upstream is', async () => {
+      Object.assign(context.instance, { readRole: () => Promise.reject(new Error('no connection slot')) });
+      await setStatus('ready');
+      for (const newest of [timeline(1), timeline(2)])
+        expect(await pass({ ...FOLLOW.upstream, timeline: newest })).toBe(false);
+      expect(conditions).toEqual([]);
+    });
   });
 
   test('is left to the usual way where it ended consistent or was a primary since', async () => {

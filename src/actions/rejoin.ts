@@ -9,13 +9,14 @@ import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { saveDivergedWrites } from '../postgres/diverged.ts';
 import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
 import { removeMember, writeNewMember } from '../postgres/member.ts';
+import { furtherProgress, isStarting, readRecoveryProgress } from '../postgres/recovery-progress.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 import { UncleanStandbyError, rewindPostgres } from '../postgres/rewind.ts';
 import { forgetRewound, markRewound, readRewound } from '../postgres/rewound.ts';
 import { readHistory } from '../postgres/timelines.ts';
 import { followUpstream } from '../postgres/upstream.ts';
-import { type AgentContext, placeholder, query } from './context.ts';
+import { type AgentContext, placeholder } from './context.ts';
 import { archiveBefore } from './leftover-wal.ts';
 
 export type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
@@ -67,7 +68,8 @@ export async function rejoin(
     return;
   }
   await instance.writeConfiguration(placeholder(context));
-  await becomeMember(context, duty, signal);
+  // The primary makes its slot.
+  if (await context.registerAgain()) await streamRewound(context, duty, signal);
 }
 
 export async function clone(
@@ -137,7 +139,8 @@ async function cloneNow(
     onNote: (message) => context.log('warn', message),
   });
   await instance.writeConfiguration(placeholder(context));
-  await becomeMember(context, duty, signal);
+  // The primary makes its slot.
+  if (await context.registerAgain()) await startClone(context, duty, signal);
 }
 
 /** Saves what is beyond the point where the group's history left this node's, and says so; a failure to save is said, too. */
@@ -244,11 +247,6 @@ function progress(bytes: number, totalBytes: number | undefined): string {
   return totalBytes === undefined ? megabytes(bytes) : `${megabytes(bytes)} of ${megabytes(totalBytes)}`;
 }
 
-/** Registers the new data directory, so that the primary makes its slot, and starts streaming; whether it does is seen by the next passes. */
-async function becomeMember(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
-  if (await context.registerAgain()) await startStreaming(context, duty, signal);
-}
-
 /**
  * What was rewound and does not take connections yet: it has to stream before it can tell where it stands. `false` where it is no such
  * node. From another timeline than the one it was rewound to it cannot be completed.
@@ -260,38 +258,75 @@ export async function completeRewind(
   signal: AbortSignal,
 ): Promise<boolean> {
   const { instance } = context;
-  const source = await readRewound(instance.options.dataDirectory);
+  const { dataDirectory } = instance.options;
+  const source = await readRewound(dataDirectory);
   if (source === undefined || control.state !== 'in archive recovery') return false;
-  if (await isTakingConnections(context, signal)) return false;
-  const { timeline, node } = duty.upstream;
-  if (source !== timeline) {
+  // One that is up is asked in the usual way; that it does not answer in time says nothing against its data.
+  if (instance.postmaster() !== undefined && !isStarting(dataDirectory)) return false;
+  if (source !== duty.upstream.timeline) {
     await clone(context, duty, `its rewind to timeline ${source} was not completed`, signal);
     return true;
   }
-  await instance.writeConfiguration(placeholder(context));
-  try {
-    await startStreaming(context, duty, signal);
-  } catch (error) {
-    if (!(error instanceof DeadlineError) || !(await isAnswering(context, duty))) throw error;
-    await clone(context, duty, `rewound, it does not stream from ${node}, though that answers`, signal);
-  }
+  await streamRewound(context, duty, signal);
   return true;
 }
 
-async function isTakingConnections(context: AgentContext, signal: AbortSignal): Promise<boolean> {
-  if (context.instance.postmaster() === undefined) return false;
-  return context.instance.readRole(query(context, signal)).then(
-    () => true,
-    () => false,
+/**
+ * Starts a rewound node with its upstream set, and waits for a while until it takes connections. One that has much to replay needs many
+ * passes; it is cloned only where nothing of it has moved for as long as a start may take, though the upstream answers.
+ */
+async function streamRewound(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+  const { instance, timing, notes } = context;
+  const { dataDirectory } = instance.options;
+  const { node, host, port } = duty.upstream;
+  const from = `${duty.incarnation} ${duty.epoch} ${host}:${port}`;
+  let seen = notes.completing;
+  // Each change of the upstream ends the walreceiver: it is made once.
+  if (instance.postmaster() === undefined || seen?.from !== from) {
+    await instance.writeConfiguration(placeholder(context));
+    if (!(await setUpstream(context, duty))) return;
+    seen = notes.completing = { from, progress: undefined, stillCount: 0 };
+  }
+  context.activity(
+    'starting',
+    `starting as a standby of ${node}, with WAL to replay before it can tell where it stands`,
   );
+  try {
+    await instance.startAs('standby', { timeoutMs: timing.streamTimeoutMs, signal });
+    notes.completing = undefined;
+    return;
+  } catch (error) {
+    if (!(error instanceof DeadlineError)) throw error;
+  }
+  const postmasterPid = instance.postmaster()?.pid;
+  if (postmasterPid === undefined) return;
+  const now = await readRecoveryProgress({ dataDirectory, postmasterPid });
+  const { progress: before, stillCount } = seen;
+  const further = before === undefined ? now : furtherProgress(before, now);
+  // Counted, not timed: while this process was suspended, so was what it looks at.
+  const count = further === undefined ? stillCount + 1 : 0;
+  notes.completing = { from, progress: further ?? before, stillCount: count };
+  if (count * timing.streamTimeoutMs < timing.startTimeoutMs) return;
+  if (await isAnswering(context, duty))
+    await clone(context, duty, `rewound, it does not stream from ${node}, though that answers`, signal);
+  else notes.completing = { ...notes.completing, stillCount: 0 };
 }
 
-async function startStreaming(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+/** Starts a clone as a standby; whether it streams is seen by the next passes. */
+async function startClone(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const { instance, timing } = context;
   context.activity('starting', `starting as a standby of ${duty.upstream.node}`);
-  const { dataDirectory, passfileDirectory, user } = instance.options;
+  if (!(await setUpstream(context, duty))) return;
+  await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
+}
+
+/** `false` where the data directory has no member id. */
+async function setUpstream(context: AgentContext, duty: FollowDuty): Promise<boolean> {
+  const { dataDirectory, passfileDirectory, user } = context.instance.options;
   const member = context.localMember();
-  if (member === undefined) return;
+  if (member === undefined) return false;
+  // From now on it streams again: a promotion must not count on that cut.
+  context.notes.cut = undefined;
   await followUpstream({
     dataDirectory,
     passfileDirectory,
@@ -299,5 +334,5 @@ async function startStreaming(context: AgentContext, duty: FollowDuty, signal: A
     slotName: member,
     owner: user.owner,
   });
-  await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
+  return true;
 }

@@ -1,9 +1,10 @@
 // Where the parts of a clone go, and whether there is room for them: asked before anything is copied. Each tablespace goes to the path it has on
-// the source; where that path is taken on this host (by the data directory that the clone is to replace) to a new directory beside it.
+// the source; where there is something on this host already (such as the data directory that the clone is to replace) to a new directory beside it.
 import { randomBytes } from 'node:crypto';
-import { access, constants, lstat, readdir, readlink, rm, stat, statfs } from 'node:fs/promises';
+import { access, constants, lstat, mkdir, readdir, readlink, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Upstream } from './conninfo.ts';
+import { giveTo, makeDirectory, type OsUser } from './os-user.ts';
 import { closeSource, connectSource } from './source-connection.ts';
 
 export interface Tablespace {
@@ -60,15 +61,33 @@ export async function readSourceSize(source: Upstream): Promise<SourceSize> {
 const OWN_DIRECTORY = /[./]pg_sentinel-[0-9a-f]{8}$/;
 
 /**
- * Beside the path that is taken, or within it where that is a file system of its own. Of two nodes on one host, or of a clone and the directory
- * it replaces, none may write into the other's; and pg_rewind empties what lies within a tablespace and is not its source's.
+ * Beside what is at that path already, or within it where that is a file system of its own. Of two nodes on one host, or of a clone and the directory
+ * it replaces, none may write into the other's; and pg_rewind empties what lies within a tablespace and is not its source's. What is there and
+ * empty is left alone as well: the other node may be about to fill it, and what a failed clone has to remove could not be told from that.
  */
 async function targetOf(location: string): Promise<string> {
   const base = location.replace(OWN_DIRECTORY, '');
-  const present = await readdir(base).catch(() => []);
-  if (present.length === 0) return base;
+  if ((await lstat(base).catch(() => undefined)) === undefined) return base;
   const own = `pg_sentinel-${randomBytes(4).toString('hex')}`;
   return (await canStandBeside(base)) ? `${base}.${own}` : join(base, own);
+}
+
+/** Throws where there is anything at that path: what was made here is this clone's own. */
+export async function makeNewDirectory(user: OsUser, path: string): Promise<void> {
+  const parent = dirname(path);
+  if ((await stat(parent).catch(() => undefined)) === undefined) await makeDirectory(user, parent);
+  await mkdir(path, { mode: 0o700 });
+  await giveTo(user, path);
+}
+
+/** The directory of a tablespace, which has to be free. */
+export async function emptyTablespace(user: OsUser, location: string): Promise<string> {
+  const present = await stat(location).catch(() => undefined);
+  if (present !== undefined && (await readdir(location)).length > 0) {
+    throw new Error(`cannot clone the tablespace at ${location}: the directory is not empty; empty it first`);
+  }
+  await makeDirectory(user, location);
+  return location;
 }
 
 async function canStandBeside(path: string): Promise<boolean> {
@@ -130,7 +149,7 @@ export async function removeWithTablespaces(directory: string, keeper: string | 
 }
 
 /** Removes what PostgreSQL of any version keeps in a tablespace; the directory, which somebody else has made, stays. */
-export async function emptyOfTablespaces(directory: string): Promise<void> {
+async function emptyOfTablespaces(directory: string): Promise<void> {
   for (const name of await readdir(directory).catch(() => []))
     if (/^PG_\d+_\d+$/.test(name)) await rm(join(directory, name), { recursive: true, force: true });
 }

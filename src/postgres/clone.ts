@@ -10,7 +10,8 @@ import { dataVersion, type Binaries } from './binaries.ts';
 import {
   checkFree,
   checkRoom,
-  emptyOfTablespaces,
+  emptyTablespace,
+  makeNewDirectory,
   readSourceSize,
   removeWithTablespaces,
   type Tablespace,
@@ -91,8 +92,13 @@ export async function cloneStandby(
   await makeDirectory(user, fresh);
   const method = options.method ?? (options.binaries.has.pgBasebackup ? 'pg_basebackup' : 'protocol');
   const tablespaces = size?.tablespaces ?? [];
-  const present = await existing(tablespaces.map(({ target }) => target));
+  const made: string[] = [];
+  let isWhole = false;
   try {
+    for (const { target } of tablespaces) {
+      await makeNewDirectory(user, target);
+      made.push(target);
+    }
     if (method === 'pg_basebackup') await copyByProgram(options, fresh, tablespaces);
     else await copyByProtocol(options, fresh, tablespaces);
     const systemIdentifier = await verify(options, fresh);
@@ -102,28 +108,18 @@ export async function cloneStandby(
     await fsyncTree(fresh, options.signal);
     for (const name of await readdir(join(fresh, 'pg_tblspc')))
       await fsyncTree(await realpath(join(fresh, 'pg_tblspc', name)), options.signal);
+    isWhole = true;
     await rm(join(fresh, MARKER), { force: true });
     await fsyncDirectory(fresh);
     await putIntoPlace(dataDirectory, fresh);
     return { systemIdentifier, method };
   } catch (error) {
-    if (await exists(join(fresh, MARKER))) {
+    if (!isWhole) {
       await removeWithTablespaces(fresh, dataDirectory);
-      for (const { location, target } of tablespaces) {
-        if (target === location) continue;
-        if (present.has(target)) await emptyOfTablespaces(target);
-        else await rm(target, { recursive: true, force: true });
-      }
+      for (const target of made) await rm(target, { recursive: true, force: true });
     }
     throw error;
   }
-}
-
-/** Those that are there: what somebody else has made stays, emptied, when the clone fails. */
-async function existing(paths: readonly string[]): Promise<ReadonlySet<string>> {
-  const found = new Set<string>();
-  for (const path of paths) if (await exists(path)) found.add(path);
-  return found;
 }
 
 /** Completes what a clone interrupted between its renames left, and removes half copies. Before anything else uses the directory. */
@@ -343,16 +339,6 @@ async function copyByProtocol(
     await extraction?.abandon();
     closeReplication(client);
   }
-}
-
-/** The directory of a tablespace, which has to be free. */
-async function emptyTablespace(user: OsUser, location: string): Promise<string> {
-  const present = await stat(location).catch(() => undefined);
-  if (present !== undefined && (await readdir(location)).length > 0) {
-    throw new Error(`cannot clone the tablespace at ${location}: the directory is not empty; empty it first`);
-  }
-  await makeDirectory(user, location);
-  return location;
 }
 
 /** The verified system identifier. */

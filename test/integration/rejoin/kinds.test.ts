@@ -1,6 +1,6 @@
 // What a failover, a rewind and a clone must carry along besides ordinary rows: archived WAL, prepared transactions, unlogged tables,
 // tablespaces. Two nodes on one host, so that a tablespace's path on one is taken on the other.
-import { access, appendFile, readdir, readlink, rm, writeFile } from 'node:fs/promises';
+import { access, appendFile, mkdir, readdir, readlink, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
@@ -249,6 +249,29 @@ for (const version of TESTED_VERSIONS) {
       expect(await spaced(one)).toEqual([1, 2, 3, 4, 6]);
       const own = (await readdir(at.root)).filter((name) => name.startsWith('space.pg_sentinel-'));
       expect(own).toHaveLength(3);
+    });
+
+    test('a clone that fails leaves alone what another node puts where a tablespace could have gone', async () => {
+      await stop(one);
+      await makeDirectory(at.user, space);
+      const before = await readdir(at.root);
+      const others = join(space, 'PG_15_202209061');
+      const failing = cloneStandby({
+        ...one,
+        source: upstreamOf(two, 'pg_sentinel_clone'),
+        systemIdentifier: undefined,
+        stallMs: LIMIT_MS,
+        finish: async () => {
+          await mkdir(others, { recursive: true });
+          throw new Error('it is not what it should be');
+        },
+      });
+      await expect(failing).rejects.toThrow('it is not what it should be');
+      expect(await exists(others)).toBe(true);
+      expect(await readdir(at.root)).toEqual(before);
+      await rmdir(others);
+      await start(one);
+      await caughtUp(one, two);
     });
 
     test('an old directory comes back where no clone has come into its place, unfit if it was unfit', async () => {
