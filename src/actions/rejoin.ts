@@ -7,6 +7,7 @@ import { cloneStandby } from '../postgres/clone.ts';
 import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { saveDivergedWrites } from '../postgres/diverged.ts';
+import { markArchived, readArchiving, readyFiles } from '../postgres/archive.ts';
 import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
 import { removeMember, writeNewMember } from '../postgres/member.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
@@ -16,7 +17,7 @@ import { forgetRewound, markRewound, readRewound } from '../postgres/rewound.ts'
 import { readHistory } from '../postgres/timelines.ts';
 import { followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, placeholder, query } from './context.ts';
-import { archiveBefore } from './leftover-wal.ts';
+import { keepLeftovers } from './leftover-wal.ts';
 
 export type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
 
@@ -40,7 +41,7 @@ export async function rejoin(
   if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
   context.log('info', 'rewinding', { reason, from: duty.upstream.node });
   context.activity('rewinding', `pg_rewind from ${duty.upstream.node}: ${reason}`);
-  await archiveBefore(context, duty, signal);
+  await keepLeftovers(context, duty, signal);
   await removeMember(dataDirectory);
   await saveDiverged(context, duty, signal);
   await instance.writeConfiguration(placeholder(context));
@@ -53,6 +54,7 @@ export async function rejoin(
       source: sourceOf(context, duty, 'pg_sentinel_rewind'),
       finish: async () => {
         await makeMember(context, duty, dataDirectory);
+        await forgetSourceArchiving(context);
         await markRewound({ dataDirectory, source: duty.upstream.timeline, owner: user.owner });
       },
       timeoutMs: timing.rewindTimeoutMs,
@@ -117,7 +119,7 @@ async function cloneNow(
   if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
   context.log('info', 'cloning', { reason, from: duty.upstream.node });
   context.activity('cloning', `cloning from ${duty.upstream.node}: ${reason}`);
-  await archiveBefore(context, duty, signal);
+  await keepLeftovers(context, duty, signal);
   // Saving may bring the crashed database to an end of its own, in single-user mode: then it is no longer the member that it was.
   const from = await findDivergence(dataDirectory, duty).catch(() => undefined);
   if (from !== undefined) await removeMember(dataDirectory);
@@ -211,6 +213,16 @@ async function makeMember(context: AgentContext, duty: FollowDuty, dataDirectory
   if (mismatch !== undefined) throw new Error(mismatch);
   await forgetRewound(dataDirectory);
   await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner });
+}
+
+/** pg_rewind brings along what the source has not archived yet, which is the source's to archive. */
+async function forgetSourceArchiving(context: AgentContext): Promise<void> {
+  const { dataDirectory } = context.instance.options;
+  const files = await readyFiles(dataDirectory);
+  if (files.length === 0) return;
+  // There each node archives all that it has.
+  const archiving = await readArchiving(context.instance.options).catch(() => undefined);
+  if (archiving?.mode !== 'always') for (const file of files) await markArchived(dataDirectory, file);
 }
 
 const ANSWER_TIMEOUT_MS = 3000;
