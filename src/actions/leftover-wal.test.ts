@@ -10,7 +10,7 @@ import type { Binaries } from '../postgres/binaries.ts';
 import { keptFiles } from '../postgres/archive.ts';
 import { isAlive } from '../postgres/processes.ts';
 import { type LeftoverArchiver, startLeftoverArchiver } from './leftover-archiver.ts';
-import { keepLeftovers } from './leftover-wal.ts';
+import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
 import { type FakeContext, fakeContext, FOLLOW } from './testing/context.ts';
 
 const SEGMENT = '000000010000000000000004';
@@ -90,6 +90,26 @@ test.each([
   await keepLeftovers(context, DUTY, never);
   expect(await kept()).toEqual([]);
   expect(context.announced).toEqual(announced);
+});
+
+test('what a running standby archives itself is looked at again before a rewind or a clone', async () => {
+  await leave();
+  await answers({ mode: 'always' });
+  await keepLeftovers(context, DUTY, never);
+  expect(await kept()).toEqual([]);
+  context.isRunning = false;
+  await keepLeftovers(context, DUTY, never);
+  expect(await kept()).toEqual([SEGMENT]);
+});
+
+test.each([
+  ['on', 'done'],
+  ['always', 'ready'],
+])('with archive_mode %s what a rewind brought from its source counts as %s', async (mode, mark) => {
+  await leave();
+  await answers({ mode });
+  await forgetSourceArchiving(context);
+  expect(await readdir(join(root, 'pg_wal', 'archive_status'))).toEqual([`${SEGMENT}.${mark}`]);
 });
 
 test('that it could not be put aside is said, with the files', async () => {

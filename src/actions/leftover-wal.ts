@@ -1,6 +1,6 @@
 // What a former primary had not archived yet: PostgreSQL's archiver leaves it alone once it is a standby. Before the node becomes one, and
 // before a rewind or a clone, it is put aside, which needs no archive; leftover-archiver.ts archives it. Must never keep a node from its way back.
-import { keepUnarchived, readArchiving, readyFiles } from '../postgres/archive.ts';
+import { keepUnarchived, markArchived, readArchiving, readyFiles } from '../postgres/archive.ts';
 import type { AgentContext } from './context.ts';
 import type { FollowDuty } from './rejoin.ts';
 
@@ -16,7 +16,7 @@ export async function keepLeftovers(
   const waiting = await readyFiles(dataDirectory);
   if (waiting.length > 0) {
     try {
-      await keep(context, duty, signal);
+      if (!(await keep(context, duty, signal))) return;
     } catch (error) {
       signal.throwIfAborted();
       const reason = (error as Error).message;
@@ -29,13 +29,15 @@ export async function keepLeftovers(
   context.notes.leftoversKeptAt = duty.epoch;
 }
 
-async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+/** False where it is to be looked at again, before a rewind or a clone. */
+async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<boolean> {
   const { instance } = context;
   const { unarchivedDirectory: directory, node } = instance.options;
   const options = { ...instance.options, signal };
   const { mode, library } = await readArchiving(options);
-  // A running standby archives them itself with `always`.
-  if (mode === 'off' || (mode === 'always' && instance.postmaster() !== undefined)) return;
+  if (mode === 'off') return true;
+  // As long as it runs it archives them itself.
+  if (mode === 'always' && instance.postmaster() !== undefined) return false;
   if (library !== '') {
     const files = await readyFiles(options.dataDirectory);
     context.announce(`${lost(files, node)}: archive_library works within PostgreSQL only`, { files });
@@ -51,6 +53,18 @@ async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal
       { files: withoutRoom },
     );
   if (files.length > 0) context.archiveLeftovers();
+  return true;
+}
+
+/** pg_rewind brings along what the source had not archived yet: that is the source's to archive. */
+export async function forgetSourceArchiving(context: AgentContext): Promise<void> {
+  const { options } = context.instance;
+  const files = await readyFiles(options.dataDirectory);
+  if (files.length === 0) return;
+  // With `always` each node archives all that it has.
+  const archiving = await readArchiving(options).catch(() => undefined);
+  if (archiving?.mode === 'always') return;
+  for (const file of files) await markArchived(options.dataDirectory, file);
 }
 
 const TEXT_LENGTH_MAX = 300;

@@ -7,7 +7,6 @@ import { cloneStandby } from '../postgres/clone.ts';
 import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { saveDivergedWrites } from '../postgres/diverged.ts';
-import { markArchived, readArchiving, readyFiles } from '../postgres/archive.ts';
 import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
 import { removeMember, writeNewMember } from '../postgres/member.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
@@ -17,7 +16,7 @@ import { forgetRewound, markRewound, readRewound } from '../postgres/rewound.ts'
 import { readHistory } from '../postgres/timelines.ts';
 import { followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, placeholder, query } from './context.ts';
-import { keepLeftovers } from './leftover-wal.ts';
+import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
 
 export type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
 
@@ -213,16 +212,6 @@ async function makeMember(context: AgentContext, duty: FollowDuty, dataDirectory
   if (mismatch !== undefined) throw new Error(mismatch);
   await forgetRewound(dataDirectory);
   await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner });
-}
-
-/** pg_rewind brings along what the source has not archived yet, which is the source's to archive. */
-async function forgetSourceArchiving(context: AgentContext): Promise<void> {
-  const { dataDirectory } = context.instance.options;
-  const files = await readyFiles(dataDirectory);
-  if (files.length === 0) return;
-  // There each node archives all that it has.
-  const archiving = await readArchiving(context.instance.options).catch(() => undefined);
-  if (archiving?.mode !== 'always') for (const file of files) await markArchived(dataDirectory, file);
 }
 
 const ANSWER_TIMEOUT_MS = 3000;

@@ -89,7 +89,7 @@ export interface ProgramResult {
 const OUTPUT_BYTES_MAX = 16_384;
 /** What has ended has written all it had to: only something that it left behind keeps its pipes open any longer. */
 const DRAIN_MS = 200;
-/** What was killed is gone by then, unless the kernel holds it. */
+/** What was killed is gone by then, unless the kernel holds it or it has left the process group. */
 const KILLED_MS = 1000;
 
 /**
@@ -150,6 +150,7 @@ export function runProgram(options: {
       resolve({ exitCode: child.exitCode ?? undefined, signal: endedBy, output, stdout });
     };
     let isEnding = false;
+    let isKilled = false;
     const signalGroup = (name: 'SIGTERM' | 'SIGKILL'): void => {
       try {
         if (child.pid !== undefined) process.kill(-child.pid, name);
@@ -158,6 +159,7 @@ export function runProgram(options: {
       }
     };
     const kill = (): void => {
+      isKilled = true;
       signalGroup('SIGKILL');
       after(KILLED_MS, settle);
     };
@@ -175,7 +177,8 @@ export function runProgram(options: {
       release();
       reject(new Error(`cannot start ${options.program} as ${options.user.name}: ${error.message}`));
     });
-    child.once('exit', () => after(DRAIN_MS, settle));
+    // What was killed keeps its pipes open until all of it is gone, and only then is nobody left who writes.
+    child.once('exit', () => !isKilled && after(DRAIN_MS, settle));
     child.once('close', settle);
   });
 }
