@@ -41,7 +41,7 @@ async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal
   if (library !== '') {
     const files = await readyFiles(options.dataDirectory);
     context.announce(`${lost(files, node)}: archive_library works within PostgreSQL only`, { files });
-    return;
+    return true;
   }
   const history = { group: duty.upstream, branches: duty.branches };
   const { files, withoutRoom } = await keepUnarchived({ ...options, directory, history });
