@@ -17,6 +17,7 @@ import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-dutie
 import type { FenceFile } from './fence-file.ts';
 import { carryOutFollow } from './follow-duty.ts';
 import { type GuardSettings, createGuarding } from './guarding.ts';
+import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
 import { buildReport } from './report.ts';
@@ -178,6 +179,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     dataDirectory: () => inspection.recent(),
     registerAgain: async () => register(await inspection.fresh()),
     localMember: () => member,
+    archiveLeftovers: () => archiver.wake(),
     async once(key, work, againAfterMs = Infinity) {
       const pid = instance.postmaster()?.pid ?? 0;
       if (pid !== doneFor) done.clear();
@@ -192,6 +194,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const tamper = createTamperWatch(context);
+  const archiver = startLeftoverArchiver({
+    ...options.instance,
+    announce: context.announce,
+    log: options.log,
+  });
 
   const register = async (data: DataDirectory): Promise<boolean> => {
     member = data.kind === 'ready' ? data.member?.memberId : undefined;
@@ -335,7 +342,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       wake();
       clearInterval(reporter);
       guarding.close();
-      await settledWithin(running, CLOSE_TIMEOUT_MS);
+      await Promise.all([settledWithin(running, CLOSE_TIMEOUT_MS), archiver.close()]);
       await instance.close();
     },
   };

@@ -97,8 +97,8 @@ export interface AgentContext {
     failedClone?:
       | { readonly from: string; readonly pauseMs: number; readonly untilMs: number; readonly error: string }
       | undefined;
-    /** The epoch at which what it had not archived as primary was archived, or given up. */
-    archivedAt?: Epoch;
+    /** The epoch at which it was looked for WAL that it had not archived as primary. */
+    leftoversKeptAt?: Epoch;
   };
   readonly instance: Instance;
   readonly guarding: Guarding;
@@ -115,6 +115,8 @@ export interface AgentContext {
   confirms(kind: Duty['kind'], token: FenceToken): Promise<boolean>;
   /** Says what is being done, for `status`; undefined: nothing special. */
   activity(condition: NodeCondition | undefined, message: string | undefined): void;
+  /** There is something new in the directory of WAL that is not in the archive yet. */
+  archiveLeftovers(): void;
   /** Logs a warning and shows it for a while in `status` too, wherever nothing else is being done. */
   announce(message: string, fields?: Readonly<Record<string, unknown>>): void;
   unexpectedEnd(): UnexpectedEnd | undefined;

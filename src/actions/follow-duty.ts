@@ -15,7 +15,7 @@ import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
-import { archiveBeside } from './leftover-wal.ts';
+import { keepLeftovers } from './leftover-wal.ts';
 import { type FollowDuty, clone, completeRewind, isAnswering, rejoin, sourceOf } from './rejoin.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 
@@ -52,6 +52,7 @@ export async function carryOutFollow(
     await instance.stop({ fastMs: 0, signal });
   }
   if (instance.postmaster() === undefined) {
+    await keepLeftovers(context, duty, signal);
     // Not what was found while it ran: how it ended decides.
     const control = await readControlData(instance.options.dataDirectory);
     return startOrRejoin(context, duty, control, signal);
@@ -61,6 +62,7 @@ export async function carryOutFollow(
     return;
   }
   if (isReconnecting(context, duty.upstream)) return;
+  await keepLeftovers(context, duty, signal);
   return redirect(context, duty, signal);
 }
 
@@ -109,7 +111,6 @@ async function settled(
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await lookAfterSlots(context, duty.slots, signal);
   await context.once('advance', () => advanceIdleSlots(context, signal), ADVANCE_SLOTS_EVERY_MS);
-  await archiveBeside(context, duty, signal);
 }
 
 /** Nothing waits for it, and a node that streams is no worse for what could not be removed. */

@@ -54,6 +54,8 @@ export interface InstanceOptions {
   readonly logFile: string;
   /** For files of writes that the group went on without. */
   readonly divergedDirectory: string;
+  /** WAL that this node completed as primary and that is not in the archive yet. */
+  readonly unarchivedDirectory: string;
   readonly binaries: Binaries;
   readonly user: OsUser;
   readonly superuser: string;
@@ -301,6 +303,7 @@ export function instancePaths(
   socketDirectory: string;
   logFile: string;
   divergedDirectory: string;
+  unarchivedDirectory: string;
 } {
   return {
     fenceFile: join(stateDirectory, `${node}.fence`),
@@ -309,5 +312,6 @@ export function instancePaths(
     socketDirectory: join(stateDirectory, 'socket'),
     logFile: join(stateDirectory, 'postgresql', `${node}.log`),
     divergedDirectory: join(stateDirectory, 'diverged'),
+    unarchivedDirectory: join(stateDirectory, 'unarchived', node),
   };
 }

@@ -1,75 +1,74 @@
-// What a former primary had not archived yet is archived by its agent: PostgreSQL's archiver does not, once it is a standby. Beside a standby
-// that streams, which keeps it for a while; and before a rewind or a clone takes it away. Must never hold up the way back of a node for
-// long: what is then lost to the archive is said.
-import { delay } from '../base/clock.ts';
-import type { Epoch } from '../base/ids.ts';
-import { type ArchiveOutcome, archiveLeftovers } from '../postgres/archive.ts';
+// What a former primary had not archived yet: PostgreSQL's archiver leaves it alone once it is a standby. Before the node becomes one, and
+// before a rewind or a clone, it is put aside, which needs no archive; leftover-archiver.ts archives it. Must never keep a node from its way back.
+import { keepUnarchived, markArchived, readArchiving, readyFiles } from '../postgres/archive.ts';
 import type { AgentContext } from './context.ts';
+import type { FollowDuty } from './rejoin.ts';
 
-const ARCHIVE_TIMEOUT_MS = 30_000;
-const RETRY_MS = 1000;
-const BESIDE_EVERY_MS = 10_000;
-
-type Scope = { readonly epoch: Epoch };
-
-/** Before the data directory is rewound or replaced: as long as it takes, but no longer than {@link ARCHIVE_TIMEOUT_MS}. */
-export async function archiveBefore(context: AgentContext, duty: Scope, signal: AbortSignal): Promise<void> {
-  if (context.notes.archivedAt === duty.epoch) return;
-  const startedMs = performance.now();
-  for (;;) {
-    const leftMs = ARCHIVE_TIMEOUT_MS - (performance.now() - startedMs);
-    const outcome = await attempt(context, Math.max(leftMs, RETRY_MS), signal);
-    const isOver = outcome.kind !== 'failed' || leftMs <= RETRY_MS;
-    if (isOver && outcome.kind === 'failed')
-      context.announce(
-        `${describe(context, outcome)}. They are lost to the archive, and restores cannot get past them: make a new base backup`,
-        { files: outcome.left },
-      );
-    if (isOver) break;
-    await delay(RETRY_MS, signal);
-    signal.throwIfAborted();
-  }
-  context.notes.archivedAt = duty.epoch;
-}
-
-/** Beside a standby that streams: now and then, until it has succeeded. */
-export async function archiveBeside(context: AgentContext, duty: Scope, signal: AbortSignal): Promise<void> {
-  if (context.notes.archivedAt === duty.epoch) return;
-  const period = Math.floor(performance.now() / BESIDE_EVERY_MS);
-  await context.once(`archive ${period}`, async () => {
-    const outcome = await attempt(context, ARCHIVE_TIMEOUT_MS, signal);
-    if (outcome.kind === 'failed')
-      context.announce(
-        `${describe(context, outcome)}. It is tried again, as long as wal_keep_size keeps them`,
-        { files: outcome.left },
-      );
-    else context.notes.archivedAt = duty.epoch;
-  });
-}
-
-async function attempt(
+/** Once for each epoch; PostgreSQL is stopped, or a standby that does not stream yet. */
+export async function keepLeftovers(
   context: AgentContext,
-  timeoutMs: number,
+  duty: FollowDuty,
   signal: AbortSignal,
-): Promise<ArchiveOutcome> {
-  const { binaries, user, dataDirectory } = context.instance.options;
-  const isRunning = context.instance.postmaster() !== undefined;
-  try {
-    const outcome = await archiveLeftovers({ binaries, user, dataDirectory, isRunning, timeoutMs, signal });
-    if (outcome.kind !== 'nothing' && outcome.files.length > 0)
-      context.log('info', 'WAL that it had not archived as primary is archived', { files: outcome.files });
-    return outcome;
-  } catch (error) {
-    signal.throwIfAborted();
-    return { kind: 'failed', files: [], left: [], reason: (error as Error).message };
+): Promise<void> {
+  if (context.notes.leftoversKeptAt === duty.epoch) return;
+  const { instance } = context;
+  const { dataDirectory, node, unarchivedDirectory: directory } = instance.options;
+  const waiting = await readyFiles(dataDirectory);
+  if (waiting.length > 0) {
+    try {
+      if (!(await keep(context, duty, signal))) return;
+    } catch (error) {
+      signal.throwIfAborted();
+      const reason = (error as Error).message;
+      context.announce(
+        `${lost(waiting, node)}: they could not be copied to ${directory}`.slice(0, TEXT_LENGTH_MAX),
+        { files: waiting, reason },
+      );
+    }
   }
+  context.notes.leftoversKeptAt = duty.epoch;
 }
 
-function describe(
-  context: AgentContext,
-  { left, reason }: Extract<ArchiveOutcome, { kind: 'failed' }>,
-): string {
-  const names = left.length === 0 ? '' : `, ${left[0]} to ${left.at(-1)}`;
-  const count = left.length === 0 ? '' : `${left.length} `;
-  return `${count}WAL files that ${context.instance.options.node} wrote as primary could not be archived${names}: ${reason}`;
+/** False where it is to be looked at again, before a rewind or a clone. */
+async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<boolean> {
+  const { instance } = context;
+  const { unarchivedDirectory: directory, node } = instance.options;
+  const options = { ...instance.options, signal };
+  const { mode, library } = await readArchiving(options);
+  if (mode === 'off') return true;
+  // As long as it runs it archives them itself.
+  if (mode === 'always' && instance.postmaster() !== undefined) return false;
+  if (library !== '') {
+    const files = await readyFiles(options.dataDirectory);
+    context.announce(`${lost(files, node)}: archive_library works within PostgreSQL only`, { files });
+    return true;
+  }
+  const history = { group: duty.upstream, branches: duty.branches };
+  const { files, withoutRoom } = await keepUnarchived({ ...options, directory, history });
+  if (files.length > 0)
+    context.log('info', 'WAL that it had not archived as primary was put aside and is archived', { files });
+  if (withoutRoom.length > 0)
+    context.announce(
+      `${lost(withoutRoom, node)}: no room to put them aside in ${directory}. Make a new base backup`,
+      { files: withoutRoom },
+    );
+  if (files.length > 0) context.archiveLeftovers();
+  return true;
+}
+
+/** pg_rewind brings along what the source had not archived yet: that is the source's to archive. */
+export async function forgetSourceArchiving(context: AgentContext): Promise<void> {
+  const { options } = context.instance;
+  const files = await readyFiles(options.dataDirectory);
+  if (files.length === 0) return;
+  // With `always` each node archives all that it has.
+  const archiving = await readArchiving(options).catch(() => undefined);
+  if (archiving?.mode === 'always') return;
+  for (const file of files) await markArchived(options.dataDirectory, file);
+}
+
+const TEXT_LENGTH_MAX = 300;
+
+function lost(files: readonly string[], node: string): string {
+  return `${files.length} WAL files that ${node} wrote as primary are missing in the archive, ${files[0]} to ${files.at(-1)}`;
 }

@@ -17,7 +17,7 @@ import { forgetRewound, markRewound, readRewound } from '../postgres/rewound.ts'
 import { readHistory } from '../postgres/timelines.ts';
 import { followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, placeholder } from './context.ts';
-import { archiveBefore } from './leftover-wal.ts';
+import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
 
 export type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
 
@@ -41,7 +41,7 @@ export async function rejoin(
   if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
   context.log('info', 'rewinding', { reason, from: duty.upstream.node });
   context.activity('rewinding', `pg_rewind from ${duty.upstream.node}: ${reason}`);
-  await archiveBefore(context, duty, signal);
+  await keepLeftovers(context, duty, signal);
   await removeMember(dataDirectory);
   await saveDiverged(context, duty, signal);
   await instance.writeConfiguration(placeholder(context));
@@ -54,6 +54,7 @@ export async function rejoin(
       source: sourceOf(context, duty, 'pg_sentinel_rewind'),
       finish: async () => {
         await makeMember(context, duty, dataDirectory);
+        await forgetSourceArchiving(context);
         await markRewound({ dataDirectory, source: duty.upstream.timeline, owner: user.owner });
       },
       timeoutMs: timing.rewindTimeoutMs,
@@ -119,7 +120,7 @@ async function cloneNow(
   if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
   context.log('info', 'cloning', { reason, from: duty.upstream.node });
   context.activity('cloning', `cloning from ${duty.upstream.node}: ${reason}`);
-  await archiveBefore(context, duty, signal);
+  await keepLeftovers(context, duty, signal);
   // Saving may bring the crashed database to an end of its own, in single-user mode: then it is no longer the member that it was.
   const from = await findDivergence(dataDirectory, duty).catch(() => undefined);
   if (from !== undefined) await removeMember(dataDirectory);

@@ -26,7 +26,8 @@ const waiting = (): Log => {
 interface World {
   readonly log: Log;
   seen: SeenNodes;
-  isConfirmed: boolean;
+  /** Undefined: nobody answers, ever. */
+  isConfirmed: boolean | undefined;
   nowMs: number;
   running: number;
   readonly begun: AbortSignal[];
@@ -58,7 +59,9 @@ function world({ fence }: { fence: typeof FENCE | undefined } = { fence: FENCE }
     clock: { monotonicMs: () => all.nowMs },
     state: () => log.state,
     view: () => viewOf(log, all.nowMs, all.seen),
-    confirm: () => Promise.resolve(all.isConfirmed),
+    closeMs: 50,
+    confirm: () =>
+      all.isConfirmed === undefined ? new Promise(() => undefined) : Promise.resolve(all.isConfirmed),
     propose: (command: Command) => {
       const refused = log.commit(command);
       return Promise.resolve(
@@ -138,4 +141,13 @@ describe('it is not run', () => {
     for (all.nowMs = 1000; all.nowMs < 5000; all.nowMs += 1000) await looks();
     expect(all.begun).toEqual([]);
   });
+});
+
+test('it is closed also while it waits for an answer that never comes', async () => {
+  const all = Object.assign(world(), { isConfirmed: undefined });
+  await looks();
+  all.nowMs = 1000;
+  await looks();
+  await runner?.close();
+  expect(all.begun).toEqual([]);
 });

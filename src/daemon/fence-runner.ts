@@ -1,7 +1,7 @@
 // The leader's part in fencing from outside: where a failover waits for proof that the former primary is stopped, it runs the fence
 // command and puts its success into the log. Must never run it twice at once, nor for a node that answers again, nor once it leads no more.
 import { type FenceCommand, type FenceResult, runFenceCommand } from '../actions/fence-command.ts';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, settledWithin } from '../base/clock.ts';
 import type { PeerId } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
 import type { ClusterState } from '../cluster/state.ts';
@@ -16,12 +16,13 @@ const PROPOSAL_TIMEOUT_MS = 5000;
 const PROPOSALS_MAX = 5;
 const RETRY_MS = 5000;
 const RETRY_MS_MAX = 60_000;
+const CLOSE_MS = 3000;
 
 export interface FenceRunner {
   setLeading(isLeading: boolean): void;
   /** Looks at once whether it is needed, or needed no more; does nothing on a peer that is not leader. */
   consider(): void;
-  /** Ends what is under way; resolves when nothing is any more. */
+  /** Ends what is under way; resolves when nothing is any more, or after a few seconds. */
   close(): Promise<void>;
 }
 
@@ -43,12 +44,14 @@ export function startFenceRunner(options: {
   readonly confirm: () => Promise<boolean>;
   readonly propose: (command: Command, timeoutMs: number) => Promise<ProposalOutcome>;
   readonly run?: typeof runFenceCommand;
+  readonly closeMs?: number;
   readonly log: (level: 'info' | 'warn' | 'error', message: string, fields: object) => void;
 }): FenceRunner {
   const { fence, clock } = options;
   const run = options.run ?? runFenceCommand;
   const attempts = new Map<string, Attempt>();
   let isLeading = false;
+  let isClosed = false;
 
   const isWanted = (target: FenceTarget): boolean =>
     isLeading &&
@@ -128,7 +131,7 @@ export function startFenceRunner(options: {
 
   /** Until a leader has taken or refused it. */
   const put = async (command: Command): Promise<void> => {
-    for (let count = 0; count < PROPOSALS_MAX; count += 1)
+    for (let count = 0; count < PROPOSALS_MAX && !(isClosed && count > 0); count += 1)
       if ((await options.propose(command, PROPOSAL_TIMEOUT_MS)).kind !== 'unknown') return;
   };
 
@@ -143,7 +146,10 @@ export function startFenceRunner(options: {
       clearInterval(timer);
       isLeading = false;
       look();
-      await Promise.all([...attempts.values()].flatMap(({ running }) => running?.work ?? []));
+      isClosed = true;
+      // It may be waiting for a Raft leader, whom it then tells no more.
+      const works = [...attempts.values()].flatMap(({ running }) => running?.work ?? []);
+      await settledWithin(Promise.allSettled(works), options.closeMs ?? CLOSE_MS);
     },
   };
 }

@@ -88,6 +88,7 @@ export async function startLocalAgent(options: {
       passfileDirectory: paths.passfileDirectory,
       logFile: paths.logFile,
       divergedDirectory: paths.divergedDirectory,
+      unarchivedDirectory: paths.unarchivedDirectory,
       binaries,
       user,
       superuser: superuser.name,

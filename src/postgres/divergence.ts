@@ -21,19 +21,25 @@ export function historyMismatch(options: {
   return undefined;
 }
 
-/**
- * The last position that both have in common; undefined where they have no timeline in common, or the same last one (then neither
- * has left the other).
- */
-export function divergencePoint(options: {
-  readonly own: { readonly timeline: Timeline; readonly history: readonly HistoryEntry[] };
+/** The way that the group went through the timelines. */
+export interface GroupHistory {
   /** The group's present timeline, and where it began while that is not among the branches yet. */
   readonly group: {
     readonly timeline: Timeline;
     readonly from: { readonly timeline: Timeline; readonly position: Lsn } | undefined;
   };
   readonly branches: readonly TimelineBranch[];
-}): Lsn | undefined {
+}
+
+/**
+ * The last position that both have in common; undefined where they have no timeline in common, or the same last one (then neither
+ * has left the other).
+ */
+export function divergencePoint(
+  options: GroupHistory & {
+    readonly own: { readonly timeline: Timeline; readonly history: readonly HistoryEntry[] };
+  },
+): Lsn | undefined {
   const { own } = options;
   const ends = groupEnds(options);
   const ownEnds: readonly { readonly timeline: Timeline; readonly end: Lsn | undefined }[] = [
@@ -48,7 +54,7 @@ export function divergencePoint(options: {
 }
 
 /** Where the group left each timeline of its history; undefined for the present one. */
-function groupEnds(options: Parameters<typeof divergencePoint>[0]): Map<Timeline, Lsn | undefined> {
+export function groupEnds(options: GroupHistory): Map<Timeline, Lsn | undefined> {
   const { group, branches } = options;
   const ends = new Map<Timeline, Lsn | undefined>([[group.timeline, undefined]]);
   let child = group.timeline;

@@ -78,17 +78,24 @@ export async function makeDirectory(user: OsUser, path: string, mode = 0o700): P
   else await giveTo(user, path);
 }
 
-/** What a finished program said. `output` is the last 16 KiB of stdout and stderr together. */
+/** What a finished program said. `output` is the last 16 KiB of stdout and stderr together, `stdout` that of stdout alone. */
 export interface ProgramResult {
   readonly exitCode: number | undefined;
   readonly signal: string | undefined;
   readonly output: string;
+  readonly stdout: string;
 }
 
 const OUTPUT_BYTES_MAX = 16_384;
+/** What has ended has written all it had to: only something that it left behind keeps its pipes open any longer. */
+const DRAIN_MS = 200;
+/** What was killed is gone by then, unless the kernel holds it or it has left the process group. */
+const KILLED_MS = 1000;
 
 /**
- * Runs a PostgreSQL program as the user with `LC_ALL=C`, and kills it when `signal` aborts or `timeoutMs` passes.
+ * Runs a program as the user with `LC_ALL=C`, and kills it, with its process group, when `signal` aborts or `timeoutMs` passes: with SIGTERM
+ * first where there is a `graceMs`. Settles when the program ends, or soon after the kill, whatever it has left behind: a process that holds
+ * its pipes open, or one that cannot be killed. What a program that ended well leaves behind lives on, as under a shell.
  * A failing program is a result; only one that cannot be started throws.
  */
 export function runProgram(options: {
@@ -100,6 +107,7 @@ export function runProgram(options: {
   /** A file that it reads from; nothing where left out. */
   readonly input?: string;
   readonly timeoutMs: number;
+  readonly graceMs?: number;
   readonly signal?: AbortSignal | undefined;
   readonly onOutput?: (text: string) => void;
 }): Promise<ProgramResult> {
@@ -114,39 +122,64 @@ export function runProgram(options: {
       detached: true,
     });
     if (input !== undefined) closeSync(input);
-    const { stdout, stderr } = child;
-    assert(stdout !== null && stderr !== null, 'a program was started without pipes');
+    const pipes = [child.stdout, child.stderr];
     let output = '';
-    const collect = (chunk: Buffer): void => {
-      const text = chunk.toString('utf8');
-      output = (output + text).slice(-OUTPUT_BYTES_MAX);
-      options.onOutput?.(text);
+    let stdout = '';
+    for (const pipe of pipes) {
+      assert(pipe !== null, 'a program was started without pipes');
+      pipe.on('data', (chunk: Buffer) => {
+        const text = chunk.toString('utf8');
+        output = (output + text).slice(-OUTPUT_BYTES_MAX);
+        if (pipe === child.stdout) stdout = (stdout + text).slice(-OUTPUT_BYTES_MAX);
+        options.onOutput?.(text);
+      });
+    }
+    const timers: NodeJS.Timeout[] = [];
+    const after = (ms: number, work: () => void): void => void timers.push(setTimeout(work, ms));
+    const release = (): void => {
+      for (const timer of timers) clearTimeout(timer);
+      options.signal?.removeEventListener('abort', end);
+      for (const pipe of pipes) pipe?.destroy();
+      child.unref();
     };
-    stdout.on('data', collect);
-    stderr.on('data', collect);
-    const kill = (): void => {
+    const settle = (): void => {
+      // What a program that failed or was killed has left behind must not go on with its work.
+      if (isEnding || child.exitCode !== 0) signalGroup('SIGKILL');
+      release();
+      const endedBy = child.signalCode ?? (child.exitCode === null ? 'SIGKILL' : undefined);
+      resolve({ exitCode: child.exitCode ?? undefined, signal: endedBy, output, stdout });
+    };
+    let isEnding = false;
+    let isKilled = false;
+    const signalGroup = (name: 'SIGTERM' | 'SIGKILL'): void => {
       try {
-        if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
-          process.kill(-child.pid, 'SIGKILL');
+        if (child.pid !== undefined) process.kill(-child.pid, name);
       } catch {
-        // It has just ended.
+        // All of it has ended.
       }
     };
-    const timer = setTimeout(kill, options.timeoutMs);
-    options.signal?.addEventListener('abort', kill, { once: true });
-    if (options.signal?.aborted === true) kill();
-    const finish = (): void => {
-      clearTimeout(timer);
-      options.signal?.removeEventListener('abort', kill);
+    const kill = (): void => {
+      isKilled = true;
+      signalGroup('SIGKILL');
+      after(KILLED_MS, settle);
     };
+    const end = (): void => {
+      if (isEnding) return;
+      isEnding = true;
+      if (options.graceMs === undefined) return kill();
+      signalGroup('SIGTERM');
+      after(options.graceMs, kill);
+    };
+    after(options.timeoutMs, end);
+    options.signal?.addEventListener('abort', end, { once: true });
+    if (options.signal?.aborted === true) end();
     child.once('error', (error) => {
-      finish();
+      release();
       reject(new Error(`cannot start ${options.program} as ${options.user.name}: ${error.message}`));
     });
-    child.once('close', (exitCode, signal) => {
-      finish();
-      resolve({ exitCode: exitCode ?? undefined, signal: signal ?? undefined, output });
-    });
+    // What was killed keeps its pipes open until all of it is gone, and only then is nobody left who writes.
+    child.once('exit', () => !isKilled && after(DRAIN_MS, settle));
+    child.once('close', settle);
   });
 }
 
