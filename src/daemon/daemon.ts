@@ -278,7 +278,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
         onSnapshotSent: (to, index, arrived) => consensus.snapshotSent(to, index, arrived),
       },
       admin: adminHandlers({
-        ...{ status, watchers, replica, view, peers },
+        ...{ status, watchers, replica, view, peers, readThroughLeader },
         fenceTimeoutMs: config.fence?.timeoutMs,
       }),
       log,
