@@ -342,7 +342,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       wake();
       clearInterval(reporter);
       guarding.close();
-      await Promise.all([settledWithin(running, CLOSE_TIMEOUT_MS), archiver.close()]);
+      await settledWithin(Promise.all([running, archiver.close()]), CLOSE_TIMEOUT_MS);
       await instance.close();
     },
   };

@@ -1,5 +1,5 @@
 // What the steps of every duty are given: the local instance, the log, and how to say what is being done.
-import type { Epoch, MemberId, Timeline } from '../base/ids.ts';
+import type { MemberId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
 import type { Command, SyncRule } from '../cluster/commands.ts';
 import type { FenceToken } from '../cluster/fence.ts';
@@ -97,8 +97,8 @@ export interface AgentContext {
     failedClone?:
       | { readonly from: string; readonly pauseMs: number; readonly untilMs: number; readonly error: string }
       | undefined;
-    /** The epoch at which it was looked for WAL that it had not archived as primary. */
-    leftoversKeptAt?: Epoch;
+    /** Incarnation and epoch at which WAL that it had not archived as primary was put aside, or was tried to be. */
+    leftovers?: { readonly at: string; readonly isDone: boolean; readonly failedCount: number };
   };
   readonly instance: Instance;
   readonly guarding: Guarding;

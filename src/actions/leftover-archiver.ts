@@ -54,12 +54,13 @@ export function startLeftoverArchiver(
     let failureCount = 0;
     let isSaid = false;
     for (;;) {
-      const waiting = await keptFiles(directory);
-      if (waiting.length === 0 || closing.signal.aborted) break;
-      const failure = await attempt().catch((error: unknown): Failure => ({
+      const unreadable = (error: unknown): Failure => ({
         kind: 'unreadable',
         reason: (error as Error).message,
-      }));
+      });
+      const waiting = await keptFiles(directory).catch(unreadable);
+      if (closing.signal.aborted || (Array.isArray(waiting) && waiting.length === 0)) break;
+      const failure = Array.isArray(waiting) ? await attempt().catch(unreadable) : waiting;
       if (closing.signal.aborted) return;
       if (failure === undefined) {
         failureCount = 0;

@@ -9,11 +9,14 @@ import { lsn } from '../base/lsn.ts';
 import type { Binaries } from '../postgres/binaries.ts';
 import { keptFiles } from '../postgres/archive.ts';
 import { isAlive } from '../postgres/processes.ts';
+import { rewindMarker } from '../postgres/rewind-marker.ts';
 import { type LeftoverArchiver, startLeftoverArchiver } from './leftover-archiver.ts';
 import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
 import { type FakeContext, fakeContext, FOLLOW } from './testing/context.ts';
+import { IN_PRODUCTION, writeControl } from './testing/control-file.ts';
 
 const SEGMENT = '000000010000000000000004';
+const SEGMENT_BYTES = 4096;
 const DUTY = {
   ...FOLLOW,
   upstream: {
@@ -31,6 +34,7 @@ beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'pg-sentinel-leftover-'));
   await mkdir(join(root, 'pg_wal', 'archive_status'), { recursive: true });
   await mkdir(join(root, 'archive'));
+  await writeControl(root, IN_PRODUCTION, SEGMENT_BYTES);
   await answers({});
   const binaries = { directory: root, version: 15 } as Binaries;
   context = fakeContext({ dataDirectory: root, instance: { binaries } });
@@ -50,7 +54,7 @@ async function answers(settings: { mode?: string; library?: string; command?: st
   await chmod(join(root, 'postgres'), 0o755);
 }
 async function leave(): Promise<void> {
-  await writeFile(join(root, 'pg_wal', SEGMENT), '');
+  await writeFile(join(root, 'pg_wal', SEGMENT), Buffer.alloc(SEGMENT_BYTES));
   await writeFile(join(root, 'pg_wal', 'archive_status', `${SEGMENT}.ready`), '');
 }
 function start(): void {
@@ -112,9 +116,12 @@ test.each([
   expect(await readdir(join(root, 'pg_wal', 'archive_status'))).toEqual([`${SEGMENT}.${mark}`]);
 });
 
-test('that it could not be put aside is said, with the files', async () => {
+test('that it could not be put aside is said, with the files, once it was tried again', async () => {
   await leave();
   await writeFile(`${root}.unarchived`, 'in the way');
+  for (let pass = 1; pass < 3; pass += 1)
+    await expect(keepLeftovers(context, DUTY, never)).rejects.toThrow(/EEXIST|ENOTDIR/);
+  expect(context.announced).toEqual([]);
   await keepLeftovers(context, DUTY, never);
   expect(context.announced).toEqual([expect.stringMatching(/^1 WAL files .*could not be copied/)]);
 });
@@ -161,4 +168,14 @@ test('closing ends its command, and the next one begins anew', async () => {
   await answers({});
   start();
   await eventually('the archive', async () => (await archived()).includes(SEGMENT));
+});
+
+test('after a rewind that was interrupted what is marked is the source’s, and left alone', async () => {
+  await leave();
+  await writeFile(rewindMarker(root), '');
+  await keepLeftovers(context, DUTY, never);
+  await rm(rewindMarker(root));
+  expect(await kept()).toEqual([]);
+  await keepLeftovers(context, DUTY, never);
+  expect(await kept()).toEqual([SEGMENT]);
 });

@@ -1,32 +1,48 @@
 // What a former primary had not archived yet: PostgreSQL's archiver leaves it alone once it is a standby. Before the node becomes one, and
 // before a rewind or a clone, it is put aside, which needs no archive; leftover-archiver.ts archives it. Must never keep a node from its way back.
 import { keepUnarchived, markArchived, readArchiving, readyFiles } from '../postgres/archive.ts';
+import { readControlData } from '../postgres/control-data.ts';
+import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 import type { AgentContext } from './context.ts';
 import type { FollowDuty } from './rejoin.ts';
 
-/** Once for each epoch; PostgreSQL is stopped, or a standby that does not stream yet. */
+/** A host that is busy may take long to read a setting; what is not put aside then is destroyed by a rewind. */
+const TRY_COUNT_MAX = 3;
+
+/**
+ * Once for each epoch; PostgreSQL is stopped, or a standby that does not stream yet. Throws where it failed and is worth another try, which
+ * is the next pass; in the end it says what is lost and lets the node go on.
+ */
 export async function keepLeftovers(
   context: AgentContext,
   duty: FollowDuty,
   signal: AbortSignal,
 ): Promise<void> {
-  if (context.notes.leftoversKeptAt === duty.epoch) return;
-  const { instance } = context;
-  const { dataDirectory, node, unarchivedDirectory: directory } = instance.options;
-  const waiting = await readyFiles(dataDirectory);
-  if (waiting.length > 0) {
-    try {
-      if (!(await keep(context, duty, signal))) return;
-    } catch (error) {
-      signal.throwIfAborted();
-      const reason = (error as Error).message;
-      context.announce(
-        `${lost(waiting, node)}: they could not be copied to ${directory}`.slice(0, TEXT_LENGTH_MAX),
-        { files: waiting, reason },
-      );
-    }
+  const at = `${duty.incarnation}/${duty.epoch}`;
+  const { leftovers } = context.notes;
+  const failedCount = leftovers?.at === at ? leftovers.failedCount : 0;
+  if (leftovers?.at === at && leftovers.isDone) return;
+  const { dataDirectory, node, unarchivedDirectory: directory } = context.instance.options;
+  // What is marked there then is the source's.
+  if (await isRewindInterrupted(dataDirectory)) return;
+  let waiting: readonly string[] = [];
+  try {
+    waiting = await readyFiles(dataDirectory);
+    if (waiting.length > 0 && !(await keep(context, duty, signal))) return;
+  } catch (error) {
+    signal.throwIfAborted();
+    context.notes.leftovers = { at, isDone: false, failedCount: failedCount + 1 };
+    if (failedCount + 1 < TRY_COUNT_MAX) throw error;
+    const reason = (error as Error).message;
+    const files = await readyFiles(dataDirectory).catch(() => waiting);
+    context.announce(
+      `${lost(files, node)}: they could not be copied to ${directory}`.slice(0, TEXT_LENGTH_MAX),
+      { files, reason },
+    );
+  } finally {
+    if (waiting.length > 0) context.archiveLeftovers();
   }
-  context.notes.leftoversKeptAt = duty.epoch;
+  context.notes.leftovers = { at, isDone: true, failedCount: 0 };
 }
 
 /** False where it is to be looked at again, before a rewind or a clone. */
@@ -44,7 +60,9 @@ async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal
     return true;
   }
   const history = { group: duty.upstream, branches: duty.branches };
-  const { files, withoutRoom } = await keepUnarchived({ ...options, directory, history });
+  const { walSegmentBytes: segmentBytes } = await readControlData(options.dataDirectory);
+  context.activity(undefined, 'putting WAL aside that is not in the archive yet');
+  const { files, withoutRoom } = await keepUnarchived({ ...options, directory, history, segmentBytes });
   if (files.length > 0)
     context.log('info', 'WAL that it had not archived as primary was put aside and is archived', { files });
   if (withoutRoom.length > 0)
@@ -52,7 +70,6 @@ async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal
       `${lost(withoutRoom, node)}: no room to put them aside in ${directory}. Make a new base backup`,
       { files: withoutRoom },
     );
-  if (files.length > 0) context.archiveLeftovers();
   return true;
 }
 

@@ -6,12 +6,12 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { nodeId, timeline } from '../base/ids.ts';
 import { DeadlineError } from '../base/clock.ts';
 import { lsn } from '../base/lsn.ts';
-import { crc32c } from '../postgres/crc32c.ts';
 import { MEMBER_FILE } from '../postgres/member.ts';
 import { connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { markRewound } from '../postgres/rewound.ts';
 import { clone, completeRewind, rejoin } from './rejoin.ts';
 import { type FakeContext, fakeContext, FOLLOW, STANDBY } from './testing/context.ts';
+import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from './testing/control-file.ts';
 
 vi.mock(import('../postgres/replication-connection.ts'), async (original) => {
   const real = await original();
@@ -23,24 +23,10 @@ vi.mock(import('../postgres/replication-connection.ts'), async (original) => {
   };
 });
 
-const IN_ARCHIVE_RECOVERY = 5;
-const IN_PRODUCTION = 6;
-
 let folder: string;
 let dataDirectory: string;
 let context: FakeContext;
 let conditions: (string | undefined)[];
-
-/** A pg_control of format 1300, on timeline 1. */
-async function writeControl(state: number): Promise<void> {
-  const bytes = Buffer.alloc(8192);
-  bytes.writeBigUInt64LE(1n, 0);
-  bytes.writeUInt32LE(1300, 8);
-  bytes.writeUInt32LE(state, 16);
-  bytes.writeUInt32LE(1, 48);
-  bytes.writeUInt32LE(crc32c(bytes.subarray(0, 288)), 288);
-  await writeFile(join(dataDirectory, 'global', 'pg_control'), bytes);
-}
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pg-sentinel-rejoin-'));
@@ -57,14 +43,14 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true }));
 
 test('a standby whose stop was cut short cannot be rewound, and is cloned', async () => {
-  await writeControl(IN_ARCHIVE_RECOVERY);
+  await writeControl(dataDirectory, IN_ARCHIVE_RECOVERY);
   const rejoining = rejoin(context, FOLLOW, 'beyond', new AbortController().signal);
   await expect(rejoining).rejects.toThrow(/ENOENT/);
   expect(conditions).toEqual(['rewinding', 'cloning']);
 });
 
 test('a directory that goes its own way is no member from the moment on that its writes are saved', async () => {
-  await writeControl(IN_PRODUCTION);
+  await writeControl(dataDirectory, IN_PRODUCTION);
   const from = { timeline: timeline(1), position: lsn(0x100n) };
   const duty = { ...FOLLOW, upstream: { ...FOLLOW.upstream, timeline: timeline(2), from } };
   await expect(clone(context, duty, 'beyond', new AbortController().signal)).rejects.toThrow(/ENOENT/);
@@ -72,7 +58,7 @@ test('a directory that goes its own way is no member from the moment on that its
 });
 
 test('a directory that is on the history of its group keeps its id until the clone takes its place', async () => {
-  await writeControl(IN_PRODUCTION);
+  await writeControl(dataDirectory, IN_PRODUCTION);
   await expect(clone(context, FOLLOW, 'lost', new AbortController().signal)).rejects.toThrow(/ENOENT/);
   expect(await readdir(dataDirectory)).toContain(MEMBER_FILE);
 });
@@ -209,7 +195,7 @@ describe('a directory that was rewound and has not streamed since', () => {
 });
 
 test('a clone that failed is not tried again at once, and another upstream is', async () => {
-  await writeControl(IN_PRODUCTION);
+  await writeControl(dataDirectory, IN_PRODUCTION);
   const { signal } = new AbortController();
   await expect(clone(context, FOLLOW, 'lost', signal)).rejects.toThrow(/ENOENT/);
   await clone(context, FOLLOW, 'lost', signal);

@@ -1,5 +1,16 @@
 // What a former primary had not archived: put aside where it is on the group's history, and archived from there with the server's command.
-import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -39,10 +50,19 @@ async function ready(...files: string[]): Promise<void> {
 /** Segments of 4 kB are nearer to the beginning: what belongs to which part is tested with real sizes below. */
 const keep = (freeBytes?: () => Promise<number>) =>
   keepUnarchived({
-    ...{ user, dataDirectory: root, directory, history: HISTORY },
+    ...{ user, dataDirectory: root, directory, history: HISTORY, segmentBytes: 4096 },
     ...(freeBytes === undefined ? {} : { freeBytes }),
   });
 const marks = async (): Promise<string[]> => (await readdir(status)).sort();
+
+test('a segment that was cut short, and a link in the place of one, are no WAL of ours', async () => {
+  const [short, linked, whole] = [1, 2, 3].map((n) => `00000001000000000000000${n}`);
+  await ready(short ?? '', linked ?? '', whole ?? '');
+  await truncate(join(root, 'pg_wal', short ?? ''), 4000);
+  await rm(join(root, 'pg_wal', linked ?? ''));
+  await symlink(join(root, 'pg_wal', whole ?? ''), join(root, 'pg_wal', linked ?? ''));
+  expect(await keep()).toEqual({ files: [whole], withoutRoom: [] });
+});
 
 describe('only what lies on the group’s history is archived', () => {
   test.each([

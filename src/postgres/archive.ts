@@ -1,7 +1,7 @@
 // WAL files that a former primary had completed and not archived yet when it ended. A standby's archiver leaves them alone, a restartpoint,
 // a rewind or a clone removes them, and the new primary, which received them, takes them for archived: without this the archive would
 // have a hole that no restore gets across. Must never give the archive anything that the group's history has left behind.
-import { constants, copyFile, lstat, mkdir, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { constants, copyFile, lstat, mkdir, readdir, rename, rm, statfs, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { timeline } from '../base/ids.ts';
 import type { Binaries } from './binaries.ts';
@@ -44,6 +44,8 @@ export async function keepUnarchived(
   options: Omit<ArchiveOptions, 'binaries'> & {
     readonly directory: string;
     readonly history: GroupHistory;
+    /** Of the data directory's control file: a segment of another size was cut short. */
+    readonly segmentBytes: number;
     readonly freeBytes?: (directory: string) => Promise<number>;
   },
 ): Promise<Kept> {
@@ -54,7 +56,8 @@ export async function keepUnarchived(
   const wanted: { readonly file: string; readonly bytes: number }[] = [];
   for (const file of waiting) {
     const found = await lstat(join(wal, file)).catch(() => undefined);
-    if (found?.isFile() === true && isOnHistory(file, found.size, options.history))
+    const isWhole = HISTORY.test(file) || found?.size === options.segmentBytes;
+    if (found?.isFile() === true && isWhole && isOnHistory(file, options.segmentBytes, options.history))
       wanted.push({ file, bytes: found.size });
   }
   // Not the user's own: what is done in it as root follows no link of his.
@@ -97,7 +100,14 @@ export function isOnHistory(file: string, segmentBytes: number, history: GroupHi
 async function copyDurably(from: string, to: string, user: OsUser): Promise<void> {
   const fresh = `${to}.new`;
   await rm(fresh, { force: true });
-  await copyFile(from, fresh, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+  // By the descriptor: a link that the user puts into its place must not be followed by root.
+  const source = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    const path = `/proc/self/fd/${source.fd}`;
+    await copyFile(path, fresh, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+  } finally {
+    await source.close();
+  }
   await giveTo(user, fresh);
   // Flushes a file as well.
   await fsyncDirectory(fresh);
@@ -138,7 +148,7 @@ export async function archiveKept(
 
 /** What waits in the directory of kept files, in the order in which it is to be archived. */
 export async function keptFiles(directory: string): Promise<string[]> {
-  return inOrder(await readdir(directory).catch(() => []));
+  return inOrder(await namesIn(directory));
 }
 
 /** As PostgreSQL's archiver does: `%p` is the path, `%f` the name, `%%` a percent sign. */
@@ -150,10 +160,20 @@ export function commandFor(command: string, path: string, file: string): string 
 
 /** The segments and histories that are marked as ready. */
 export async function readyFiles(dataDirectory: string): Promise<string[]> {
-  const names = await readdir(join(dataDirectory, 'pg_wal', 'archive_status')).catch(() => []);
+  const names = await namesIn(join(dataDirectory, 'pg_wal', 'archive_status'));
   return inOrder(
     names.filter((name) => name.endsWith('.ready')).map((name) => name.slice(0, -'.ready'.length)),
   );
+}
+
+/** None where there is no such directory. */
+async function namesIn(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
 }
 
 /** Histories first, then by name, which is oldest first. */

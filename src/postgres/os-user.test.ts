@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -127,6 +127,11 @@ test('a durable write replaces content and mode, and leaves no other file', asyn
   await writeFileDurably({ path, content: 'next', mode: 0o600, owner: undefined });
   expect(await readFile(path, 'utf8')).toBe('next');
   expect((await stat(path)).mode & 0o777).toBe(0o600);
+  const others = join(directory, 'others');
+  await writeFile(others, 'kept');
+  await symlink(others, `${path}.new`);
+  await writeFileDurably({ path, content: 'after', mode: 0o600, owner: undefined });
+  expect([await readFile(path, 'utf8'), await readFile(others, 'utf8')]).toEqual(['after', 'kept']);
   await removeFileDurably(path);
   await removeFileDurably(path);
   await rm(directory, { recursive: true });

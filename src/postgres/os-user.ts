@@ -1,10 +1,9 @@
 // Who PostgreSQL runs as. PostgreSQL refuses to run as root, so a root sentineld starts it as another user, and gives
 // that user the files it writes; an ordinary sentineld runs PostgreSQL as itself and changes no owner.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { chown, lchown, mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { assert } from '../base/assert.ts';
 import type { Owner } from './durable-files.ts';
 
 export interface OsUser {
@@ -113,20 +112,29 @@ export function runProgram(options: {
 }): Promise<ProgramResult> {
   return new Promise((resolve, reject) => {
     const input = options.input === undefined ? undefined : openSync(options.input, 'r');
-    const child = spawn(options.program, options.arguments, {
-      ...spawnIds(options.user),
-      cwd: options.cwd,
-      env: { ...cleanEnvironment(), ...options.environment },
-      stdio: [input ?? 'ignore', 'pipe', 'pipe'],
-      // A process group of its own, so that a kill reaches what it forked: pg_basebackup's receiver, pg_rewind's postgres.
-      detached: true,
+    let child: ChildProcess;
+    try {
+      child = spawn(options.program, options.arguments, {
+        ...spawnIds(options.user),
+        cwd: options.cwd,
+        env: { ...cleanEnvironment(), ...options.environment },
+        stdio: [input ?? 'ignore', 'pipe', 'pipe'],
+        // A process group of its own, so that a kill reaches what it forked: pg_basebackup's receiver, pg_rewind's postgres.
+        detached: true,
+      });
+    } finally {
+      if (input !== undefined) closeSync(input);
+    }
+    // Before anything that can throw: an error that nobody hears ends the whole process.
+    child.once('error', (error) => {
+      release();
+      reject(new Error(`cannot start ${options.program} as ${options.user.name}: ${error.message}`));
     });
-    if (input !== undefined) closeSync(input);
-    const pipes = [child.stdout, child.stderr];
+    // There are none where it could not be started for want of descriptors.
+    const pipes = [child.stdout, child.stderr].filter((pipe) => pipe != null);
     let output = '';
     let stdout = '';
     for (const pipe of pipes) {
-      assert(pipe !== null, 'a program was started without pipes');
       pipe.on('data', (chunk: Buffer) => {
         const text = chunk.toString('utf8');
         output = (output + text).slice(-OUTPUT_BYTES_MAX);
@@ -139,7 +147,7 @@ export function runProgram(options: {
     const release = (): void => {
       for (const timer of timers) clearTimeout(timer);
       options.signal?.removeEventListener('abort', end);
-      for (const pipe of pipes) pipe?.destroy();
+      for (const pipe of pipes) pipe.destroy();
       child.unref();
     };
     const settle = (): void => {
@@ -173,10 +181,6 @@ export function runProgram(options: {
     after(options.timeoutMs, end);
     options.signal?.addEventListener('abort', end, { once: true });
     if (options.signal?.aborted === true) end();
-    child.once('error', (error) => {
-      release();
-      reject(new Error(`cannot start ${options.program} as ${options.user.name}: ${error.message}`));
-    });
     // What was killed keeps its pipes open until all of it is gone, and only then is nobody left who writes.
     child.once('exit', () => !isKilled && after(DRAIN_MS, settle));
     child.once('close', settle);
