@@ -6,7 +6,7 @@
 // then fail (docs/safety.md says which; unsafe.ts how it is left out).
 import { readFileSync } from 'node:fs';
 import { Client } from 'pg';
-import { expect } from 'vitest';
+import { expect, onTestFailed } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
 import type { GroupSettings } from '../../../src/cluster/commands.ts';
 import type { EventView, GroupView } from '../../../src/transport/types.ts';
@@ -198,6 +198,9 @@ async function underLoad(options: {
     }
     await Promise.all(writers.map((writer) => writer.stop()));
     const all = await events();
+    onTestFailed(() =>
+      console.log(all.map(({ index, atMs, text }) => `${index} ${atMs} ${text}`).join('\n')),
+    );
     const primaries = [primary.node, ...all.flatMap(promotedNode)];
     const attempts = writers.flatMap((writer) => [...writer.attempts]);
     const there = await readBack(cluster.hostOf(after.primary ?? ''), prefix);
