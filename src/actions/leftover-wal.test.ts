@@ -123,7 +123,7 @@ test('that it could not be put aside is said, with the files, once it was tried 
     await expect(keepLeftovers(context, DUTY, never)).rejects.toThrow(/EEXIST|ENOTDIR/);
   expect(context.announced).toEqual([]);
   await keepLeftovers(context, DUTY, never);
-  expect(context.announced).toEqual([expect.stringMatching(/^1 WAL files .*could not be copied/)]);
+  expect(context.announced).toEqual([expect.stringMatching(/^1 WAL files .*could not be put into/)]);
 });
 
 test('an archive that fails is said once, and when it is done', async () => {

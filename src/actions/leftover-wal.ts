@@ -1,7 +1,9 @@
 // What a former primary had not archived yet: PostgreSQL's archiver leaves it alone once it is a standby. Before the node becomes one, and
 // before a rewind or a clone, it is put aside, which needs no archive; leftover-archiver.ts archives it. Must never keep a node from its way back.
+import { type Lsn, lsn } from '../base/lsn.ts';
 import { keepUnarchived, markArchived, readArchiving, readyFiles } from '../postgres/archive.ts';
-import { readControlData } from '../postgres/control-data.ts';
+import { type ControlData, readControlData } from '../postgres/control-data.ts';
+import { type GroupHistory, groupEnds } from '../postgres/divergence.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 import type { AgentContext } from './context.ts';
 import type { FollowDuty } from './rejoin.ts';
@@ -36,7 +38,7 @@ export async function keepLeftovers(
     const reason = (error as Error).message;
     const files = await readyFiles(dataDirectory).catch(() => waiting);
     context.announce(
-      `${lost(files, node)}: they could not be copied to ${directory}`.slice(0, TEXT_LENGTH_MAX),
+      `${lost(files, node)}: they could not be put into ${directory}`.slice(0, TEXT_LENGTH_MAX),
       { files, reason },
     );
   } finally {
@@ -60,9 +62,13 @@ async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal
     return true;
   }
   const history = { group: duty.upstream, branches: duty.branches };
-  const { walSegmentBytes: segmentBytes } = await readControlData(options.dataDirectory);
+  const control = await readControlData(options.dataDirectory);
+  const neededFrom = neededOnFrom(control, history);
   context.activity(undefined, 'putting WAL aside that is not in the archive yet');
-  const { files, withoutRoom } = await keepUnarchived({ ...options, directory, history, segmentBytes });
+  const { files, withoutRoom } = await keepUnarchived({
+    ...{ ...options, directory, history, neededFrom },
+    segmentBytes: control.walSegmentBytes,
+  });
   if (files.length > 0)
     context.log('info', 'WAL that it had not archived as primary was put aside and is archived', { files });
   if (withoutRoom.length > 0)
@@ -71,6 +77,17 @@ async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal
       { files: withoutRoom },
     );
   return true;
+}
+
+/**
+ * Where the WAL begins that recovery or pg_rewind may read. pg_rewind looks for the last checkpoint that both have in common: the control
+ * file's, or a later one, where that lies on the group's history; else one that is not known here.
+ */
+function neededOnFrom(control: ControlData, history: GroupHistory): Lsn {
+  const ends = groupEnds(history);
+  const end = ends.get(control.checkpointTimeline);
+  const isCommon = ends.has(control.checkpointTimeline) && (end === undefined || control.checkpoint < end);
+  return isCommon ? control.checkpointRedo : lsn(0n);
 }
 
 /** pg_rewind brings along what the source had not archived yet: that is the source's to archive. */

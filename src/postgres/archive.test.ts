@@ -1,4 +1,5 @@
 // What a former primary had not archived: put aside where it is on the group's history, and archived from there with the server's command.
+import { existsSync } from 'node:fs';
 import {
   chmod,
   mkdir,
@@ -28,6 +29,7 @@ const HISTORY = {
   branches: [{ timeline: timeline(3), parent: timeline(1), switchLsn: lsn(102n * MIB) }],
 };
 const user = { name: 'self', uid: 0, gid: 0, owner: undefined };
+const PLENTY = { freeBytes: 2 ** 40, totalBytes: 2 ** 40 };
 let root: string;
 let status: string;
 let directory: string;
@@ -48,10 +50,10 @@ async function ready(...files: string[]): Promise<void> {
   }
 }
 /** Segments of 4 kB are nearer to the beginning: what belongs to which part is tested with real sizes below. */
-const keep = (freeBytes?: () => Promise<number>) =>
+const keep = (more: Partial<Parameters<typeof keepUnarchived>[0]> = {}) =>
   keepUnarchived({
-    ...{ user, dataDirectory: root, directory, history: HISTORY, segmentBytes: 4096 },
-    ...(freeBytes === undefined ? {} : { freeBytes }),
+    ...{ user, dataDirectory: root, directory, history: HISTORY, segmentBytes: 4096, neededFrom: lsn(0n) },
+    ...more,
   });
 const marks = async (): Promise<string[]> => (await readdir(status)).sort();
 
@@ -107,12 +109,53 @@ test('it is put aside, and nobody else archives it', async () => {
 
 test('what has no room is named and stays as it is', async () => {
   await ready(...SEGMENTS);
-  const free = [257 << 20, 256 << 20];
-  expect(await keep(() => Promise.resolve(free.shift() ?? 0))).toEqual({
-    files: [SEGMENTS[0]],
-    withoutRoom: [SEGMENTS[1]],
-  });
+  const free = [258 << 20, 257 << 20];
+  const room = () => Promise.resolve({ freeBytes: free.shift() ?? 0, totalBytes: 36 << 20 });
+  expect(await keep({ room })).toEqual({ files: [SEGMENTS[0]], withoutRoom: [SEGMENTS[1]] });
   expect(await marks()).toEqual([`${SEGMENTS[0]}.done`, `${SEGMENTS[1]}.ready`]);
+});
+
+test('what is not needed any more is moved, which takes no room', async () => {
+  await ready(...SEGMENTS, '00000003.history');
+  const inodes = await Promise.all(
+    SEGMENTS.map(async (file) => (await stat(join(root, 'pg_wal', file))).ino),
+  );
+  const room = () => Promise.resolve({ freeBytes: 0, totalBytes: 1 << 30 });
+  // In the midst of the second one.
+  const neededFrom = lsn(5n * 4096n + 1n);
+  expect(await keep({ room, neededFrom })).toEqual({
+    files: [SEGMENTS[0]],
+    withoutRoom: ['00000003.history', SEGMENTS[1]],
+  });
+  expect((await stat(join(directory, SEGMENTS[0]))).ino).toBe(inodes[0]);
+  expect((await readdir(join(root, 'pg_wal'))).sort()).toEqual([
+    SEGMENTS[1],
+    '00000003.history',
+    'archive_status',
+  ]);
+  expect(await keep({ neededFrom })).toEqual({
+    files: ['00000003.history', SEGMENTS[1]],
+    withoutRoom: [],
+  });
+  expect((await stat(join(root, 'pg_wal', SEGMENTS[1]))).ino).toBe(inodes[1]);
+  expect(await marks()).toEqual([...SEGMENTS, '00000003.history'].map((file) => `${file}.done`));
+});
+
+test.runIf(existsSync('/dev/shm'))('from another file system it is copied', async () => {
+  await ready(SEGMENTS[0]);
+  const elsewhere = await mkdtemp('/dev/shm/pg-sentinel-archive-');
+  try {
+    const kept = await keep({
+      directory: elsewhere,
+      neededFrom: lsn(1n << 40n),
+      room: () => Promise.resolve(PLENTY),
+    });
+    expect(kept).toEqual({ files: [SEGMENTS[0]], withoutRoom: [] });
+    expect(await readFile(join(elsewhere, SEGMENTS[0]), 'utf8')).toBe(SEGMENTS[0].padEnd(4096));
+    expect(await readdir(join(root, 'pg_wal'))).toContain(SEGMENTS[0]);
+  } finally {
+    await rm(elsewhere, { recursive: true });
+  }
 });
 
 test('nothing is made where there is nothing, and a file that is gone is no hindrance', async () => {

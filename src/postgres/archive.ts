@@ -4,6 +4,7 @@
 import { constants, copyFile, lstat, mkdir, readdir, rename, rm, statfs, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { timeline } from '../base/ids.ts';
+import type { Lsn } from '../base/lsn.ts';
 import type { Binaries } from './binaries.ts';
 import { type GroupHistory, groupEnds } from './divergence.ts';
 import { fsyncDirectory, removeFileDurably } from './durable-files.ts';
@@ -30,15 +31,23 @@ export interface Kept {
   readonly withoutRoom: readonly string[];
 }
 
-const SEGMENT = /^([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})$/;
+const SEGMENT = /^[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})$/;
 const HISTORY = /^([0-9A-F]{8})\.history$/;
 const SETTING_TIMEOUT_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 300_000;
 const COMMAND_GRACE_MS = 2000;
 
+/** Free and whole bytes of the file system of a directory. */
+export interface Room {
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}
+
 /**
- * Copies what is marked as ready and lies on the group's history to `directory`, durably, and marks it as archived in the data directory.
- * PostgreSQL is stopped, or a standby that receives nothing yet, so nothing is used again meanwhile. What does not fit is left as it is.
+ * Puts what is marked as ready and lies on the group's history into `directory`, durably, and marks it as archived in the data directory.
+ * PostgreSQL is stopped, or a standby that receives nothing yet, so nothing is used again meanwhile. What ends before `neededFrom` is moved
+ * where that is the same file system: a backlog of any size takes neither room nor time. The rest, which recovery and pg_rewind read, is
+ * copied; what does not fit is left as it is.
  */
 export async function keepUnarchived(
   options: Omit<ArchiveOptions, 'binaries'> & {
@@ -46,39 +55,65 @@ export async function keepUnarchived(
     readonly history: GroupHistory;
     /** Of the data directory's control file: a segment of another size was cut short. */
     readonly segmentBytes: number;
-    readonly freeBytes?: (directory: string) => Promise<number>;
+    /** Where the WAL begins that the data directory itself still needs. */
+    readonly neededFrom: Lsn;
+    readonly room?: (directory: string) => Promise<Room>;
   },
 ): Promise<Kept> {
-  const { dataDirectory, directory, user, signal } = options;
+  const { dataDirectory, directory, user, signal, segmentBytes, room = roomOf } = options;
   const wal = join(dataDirectory, 'pg_wal');
-  const files: string[] = [];
-  const waiting = await readyFiles(dataDirectory);
   const wanted: { readonly file: string; readonly bytes: number }[] = [];
-  for (const file of waiting) {
+  for (const file of await readyFiles(dataDirectory)) {
     const found = await lstat(join(wal, file)).catch(() => undefined);
-    const isWhole = HISTORY.test(file) || found?.size === options.segmentBytes;
-    if (found?.isFile() === true && isWhole && isOnHistory(file, options.segmentBytes, options.history))
+    const isWhole = HISTORY.test(file) || found?.size === segmentBytes;
+    if (found?.isFile() === true && isWhole && isOnHistory(file, segmentBytes, options.history))
       wanted.push({ file, bytes: found.size });
   }
+  if (wanted.length === 0) return { files: [], withoutRoom: [] };
   // Not the user's own: what is done in it as root follows no link of his.
-  if (wanted.length > 0) await mkdir(directory, { recursive: true, mode: 0o755 });
-  for (const [at, { file, bytes }] of wanted.entries()) {
+  await mkdir(directory, { recursive: true, mode: 0o755 });
+  const moved = new Set<string>();
+  for (const { file } of wanted) {
+    const end = segmentEnd(file, segmentBytes);
+    if (end === undefined || end > options.neededFrom) continue;
+    if (!(await moveWithin(join(wal, file), join(directory, file)))) break;
+    moved.add(file);
+  }
+  if (moved.size > 0) await Promise.all([fsyncDirectory(directory), fsyncDirectory(wal)]);
+  for (const file of moved) await markArchived(dataDirectory, file);
+  const copied = new Set<string>();
+  for (const { file, bytes } of wanted) {
+    if (moved.has(file)) continue;
     signal?.throwIfAborted();
-    // The Raft log lives there, too.
-    if ((await (options.freeBytes ?? freeBytesOf)(directory)) < bytes + ROOM_BYTES_LEFT)
-      return { files, withoutRoom: wanted.slice(at).map((each) => each.file) };
+    const { freeBytes, totalBytes } = await room(directory);
+    if (freeBytes < bytes + ROOM_LEFT_BYTES + totalBytes * ROOM_LEFT_SHARE) break;
     await copyDurably(join(wal, file), join(directory, file), user);
     await markArchived(dataDirectory, file);
-    files.push(file);
+    copied.add(file);
   }
-  return { files, withoutRoom: [] };
+  const names = wanted.map(({ file }) => file);
+  const isKept = (file: string): boolean => moved.has(file) || copied.has(file);
+  return { files: names.filter(isKept), withoutRoom: names.filter((file) => !isKept(file)) };
 }
 
-const ROOM_BYTES_LEFT = 256 << 20;
+/** The Raft log lives there, too, and often the data directory that is about to be started. */
+const ROOM_LEFT_BYTES = 256 << 20;
+const ROOM_LEFT_SHARE = 0.05;
 
-async function freeBytesOf(directory: string): Promise<number> {
-  const { bavail, bsize } = await statfs(directory);
-  return bavail * bsize;
+async function roomOf(directory: string): Promise<Room> {
+  const { bavail, blocks, bsize } = await statfs(directory);
+  return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+}
+
+/** `false` where it is another file system. */
+async function moveWithin(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EXDEV') return false;
+    throw error;
+  }
 }
 
 /**
@@ -89,11 +124,18 @@ export function isOnHistory(file: string, segmentBytes: number, history: GroupHi
   const ends = groupEnds(history);
   const [, ofHistory] = HISTORY.exec(file) ?? [];
   if (ofHistory !== undefined) return ends.has(timeline(Number.parseInt(ofHistory, 16)));
-  const [, number, high = '', low = ''] = SEGMENT.exec(file) ?? [];
-  if (number === undefined) return false;
-  const left = ends.get(timeline(Number.parseInt(number, 16)));
+  const end = segmentEnd(file, segmentBytes);
+  if (end === undefined) return false;
+  const left = ends.get(timeline(Number.parseInt(file.slice(0, 8), 16)));
+  return left !== undefined && end <= left;
+}
+
+/** The position after a segment; undefined of anything else. */
+function segmentEnd(file: string, segmentBytes: number): bigint | undefined {
+  const [, high, low] = SEGMENT.exec(file) ?? [];
+  if (high === undefined || low === undefined) return undefined;
   const next = BigInt(Number.parseInt(low, 16) + 1) * BigInt(segmentBytes);
-  return left !== undefined && (BigInt(Number.parseInt(high, 16)) << 32n) + next <= left;
+  return (BigInt(Number.parseInt(high, 16)) << 32n) + next;
 }
 
 /** Where the file system can, without writing its content again. */

@@ -1,6 +1,7 @@
 // How far a standby has come that takes no connections yet, and so cannot be asked: what its startup process and the files of its WAL show.
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type Lsn, lsn, parseLsn } from '../base/lsn.ts';
 import { childProcesses, readPostmasterFile } from './processes.ts';
 
 export interface RecoveryProgress {
@@ -8,7 +9,9 @@ export interface RecoveryProgress {
   readonly startupPid: number | undefined;
   /** The last 16 digits of the name of the segment that it replays or waits for, whatever its timeline; empty where it is not known. */
   readonly segment: string;
-  /** When WAL was last written, by the clock of the file system; 0 where there is none. */
+  /** Up to where the walreceiver has written WAL; 0 where none shows it. One that is fed the same segment for ever gets no further. */
+  readonly received: Lsn;
+  /** When WAL was last written, by the clock of the file system, where the titles of the processes tell nothing (`update_process_title`); else 0. */
   readonly writtenMs: number;
 }
 
@@ -23,11 +26,17 @@ export async function readRecoveryProgress(options: {
   readonly dataDirectory: string;
   readonly postmasterPid: number;
 }): Promise<RecoveryProgress> {
-  const startup = childProcesses(options.postmasterPid).find(({ kind }) => kind === 'startup');
+  const children = childProcesses(options.postmasterPid);
+  const startup = children.find(({ kind }) => kind === 'startup');
+  const receiver = children.find(({ kind }) => kind === 'walreceiver');
+  const segment = /\b[0-9A-F]{8}([0-9A-F]{16})\b/.exec(startup?.title ?? '')?.[1] ?? '';
+  const received = / streaming ([0-9A-F]+\/[0-9A-F]+)/.exec(receiver?.title ?? '')?.[1];
+  const isSilent = segment === '' && received === undefined;
   return {
     startupPid: startup?.pid,
-    segment: /\b[0-9A-F]{8}([0-9A-F]{16})\b/.exec(startup?.title ?? '')?.[1] ?? '',
-    writtenMs: await lastWritten(join(options.dataDirectory, 'pg_wal')),
+    segment,
+    received: received === undefined ? lsn(0n) : parseLsn(received),
+    writtenMs: isSilent ? await lastWritten(join(options.dataDirectory, 'pg_wal')) : 0,
   };
 }
 
@@ -51,10 +60,13 @@ export function furtherProgress(
   now: RecoveryProgress,
 ): RecoveryProgress | undefined {
   if (now.startupPid !== before.startupPid) return now;
-  if (now.segment <= before.segment && now.writtenMs <= before.writtenMs) return undefined;
+  const isFurther =
+    now.segment > before.segment || now.received > before.received || now.writtenMs > before.writtenMs;
+  if (!isFurther) return undefined;
   return {
     startupPid: now.startupPid,
     segment: now.segment > before.segment ? now.segment : before.segment,
+    received: now.received > before.received ? now.received : before.received,
     writtenMs: Math.max(now.writtenMs, before.writtenMs),
   };
 }
