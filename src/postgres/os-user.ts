@@ -131,7 +131,7 @@ export function runProgram(options: {
       reject(new Error(`cannot start ${options.program} as ${options.user.name}: ${error.message}`));
     });
     // There are none where it could not be started for want of descriptors.
-    const pipes = [child.stdout, child.stderr].filter(Boolean);
+    const pipes = [child.stdout, child.stderr].flatMap((pipe) => pipe ?? []);
     let output = '';
     let stdout = '';
     for (const pipe of pipes) {
