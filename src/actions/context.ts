@@ -89,6 +89,8 @@ export interface AgentContext {
           readonly from: string;
           readonly progress: RecoveryProgress | undefined;
           readonly stillCount: number;
+          /** How often PostgreSQL ended before it took connections. */
+          readonly endedCount: number;
         }
       | undefined;
     /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */

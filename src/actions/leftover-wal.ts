@@ -1,10 +1,14 @@
 // What a former primary had not archived yet: PostgreSQL's archiver leaves it alone once it is a standby. Before the node becomes one, and
 // before a rewind or a clone, it is put aside, which needs no archive; leftover-archiver.ts archives it. Must never keep a node from its way back.
+import { readdir } from 'node:fs/promises';
 import { type Lsn, lsn } from '../base/lsn.ts';
-import { keepUnarchived, markArchived, readArchiving, readyFiles } from '../postgres/archive.ts';
+import { markArchived, readArchiving, readyFiles } from '../postgres/archive.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { type GroupHistory, groupEnds } from '../postgres/divergence.ts';
+import { DIVERGED_LIMITS } from '../postgres/diverged.ts';
+import { keepUnarchived } from '../postgres/keep-unarchived.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
+import { reservedBySlots } from '../postgres/slot-files.ts';
 import type { AgentContext } from './context.ts';
 import type { FollowDuty } from './rejoin.ts';
 
@@ -63,31 +67,48 @@ async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal
   }
   const history = { group: duty.upstream, branches: duty.branches };
   const control = await readControlData(options.dataDirectory);
-  const neededFrom = neededOnFrom(control, history);
+  const neededFrom = await neededOnFrom(options.dataDirectory, control, history);
+  const usefulFrom = await usefulOnFrom(options.dataDirectory, neededFrom);
   context.activity(undefined, 'putting WAL aside that is not in the archive yet');
-  const { files, withoutRoom } = await keepUnarchived({
-    ...{ ...options, directory, history, neededFrom },
+  const kept = await keepUnarchived({
+    ...{ ...options, directory, history, neededFrom, usefulFrom },
     segmentBytes: control.walSegmentBytes,
   });
-  if (files.length > 0)
-    context.log('info', 'WAL that it had not archived as primary was put aside and is archived', { files });
-  if (withoutRoom.length > 0)
+  if (kept.files.length > 0)
+    context.log('info', 'WAL that it had not archived as primary was put aside and is archived', {
+      files: kept.files,
+    });
+  if (kept.lost.length > 0)
     context.announce(
-      `${lost(withoutRoom, node)}: no room to put them aside in ${directory}. Make a new base backup`,
-      { files: withoutRoom },
+      `${lost(kept.lost, node)}: no room for them in ${directory}, or PostgreSQL removed them first. Make a new base backup`,
+      { files: kept.lost },
     );
   return true;
 }
 
 /**
  * Where the WAL begins that recovery or pg_rewind may read. pg_rewind looks for the last checkpoint that both have in common: the control
- * file's, or a later one, where that lies on the group's history; else one that is not known here.
+ * file's, or a later one, where that lies on the group's history; else one that is not known here. A backup label (version 14 has it in a
+ * running primary) names an earlier one.
  */
-function neededOnFrom(control: ControlData, history: GroupHistory): Lsn {
+async function neededOnFrom(
+  dataDirectory: string,
+  control: ControlData,
+  history: GroupHistory,
+): Promise<Lsn> {
   const ends = groupEnds(history);
   const end = ends.get(control.checkpointTimeline);
   const isCommon = ends.has(control.checkpointTimeline) && (end === undefined || control.checkpoint < end);
-  return isCommon ? control.checkpointRedo : lsn(0n);
+  const isLabelled = (await readdir(dataDirectory)).includes('backup_label');
+  return isCommon && !isLabelled ? control.checkpointRedo : lsn(0n);
+}
+
+/** What a transaction wrote before the checkpoint is of use when its diverged rows are saved, and what a slot reserves to whoever uses it. */
+async function usefulOnFrom(dataDirectory: string, neededFrom: Lsn): Promise<Lsn> {
+  const lookBack = neededFrom - BigInt(DIVERGED_LIMITS.lookBackBytesMax);
+  const reserved = (await reservedBySlots(dataDirectory)) ?? neededFrom;
+  const least = lookBack < reserved ? lookBack : reserved;
+  return lsn(least < 0n ? 0n : least);
 }
 
 /** pg_rewind brings along what the source had not archived yet: that is the source's to archive. */

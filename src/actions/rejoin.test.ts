@@ -8,6 +8,7 @@ import { DeadlineError } from '../base/clock.ts';
 import { lsn } from '../base/lsn.ts';
 import { MEMBER_FILE } from '../postgres/member.ts';
 import { connectReplication, identifySystem } from '../postgres/replication-connection.ts';
+import { RecoveryFailedError } from '../postgres/lifecycle.ts';
 import { markRewound } from '../postgres/rewound.ts';
 import { clone, completeRewind, rejoin } from './rejoin.ts';
 import { type FakeContext, fakeContext, FOLLOW, STANDBY } from './testing/context.ts';
@@ -172,6 +173,38 @@ describe('a directory that was rewound and has not streamed since', () => {
         '127.0.0.1',
         '127.0.0.2',
       ]);
+    });
+
+    const ENDS_COUNT = 5;
+
+    test('is cloned where its recovery fails at once each time, though the upstream answers', async () => {
+      startError = new RecoveryFailedError('its recovery failed');
+      context.isRunning = false;
+      for (let count = 0; count < 2 * ENDS_COUNT; count += 1)
+        await expect(pass()).rejects.toThrow('its recovery failed');
+      answers();
+      await pass();
+      expect(conditions.at(-1)).toBe('absent');
+    });
+
+    test('is cloned where its recovery ends after a while each time, and not before', async () => {
+      answers();
+      const { startAs } = context.instance;
+      Object.assign(context.instance, {
+        startAs: (...start: Parameters<typeof startAs>) => {
+          context.isRunning = true;
+          return startAs(...start);
+        },
+      });
+      await pass();
+      for (let count = 1; count < ENDS_COUNT; count += 1) {
+        context.isRunning = false;
+        await pass();
+      }
+      expect(new Set(conditions)).toEqual(new Set(['starting']));
+      context.isRunning = false;
+      await pass();
+      expect(conditions.at(-1)).toBe('absent');
     });
 
     test('fails the pass where it does not start', async () => {

@@ -9,6 +9,7 @@ import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { saveDivergedWrites } from '../postgres/diverged.ts';
 import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
 import { removeMember, writeNewMember } from '../postgres/member.ts';
+import { RecoveryFailedError } from '../postgres/lifecycle.ts';
 import { furtherProgress, isStarting, readRecoveryProgress } from '../postgres/recovery-progress.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
@@ -274,7 +275,7 @@ export async function completeRewind(
 
 /**
  * Starts a rewound node with its upstream set, and waits for a while until it takes connections. One that has much to replay needs many
- * passes; it is cloned only where nothing of it has moved for as long as a start may take, though the upstream answers.
+ * passes; it is cloned only where nothing of it has moved for as long as a start may take, or where its recovery fails each time, though the upstream answers.
  */
 async function streamRewound(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const { instance, timing, notes } = context;
@@ -286,8 +287,13 @@ async function streamRewound(context: AgentContext, duty: FollowDuty, signal: Ab
   if (instance.postmaster() === undefined || seen?.from !== from) {
     await instance.writeConfiguration(placeholder(context));
     if (!(await setUpstream(context, duty))) return;
-    seen = notes.completing = { from, progress: undefined, stillCount: 0 };
+    // It was seen at work, and is gone.
+    const hasEnded = instance.postmaster() === undefined && seen?.progress !== undefined;
+    const endedCount = seen?.from === from ? seen.endedCount + Number(hasEnded) : 0;
+    seen = notes.completing = { from, progress: undefined, stillCount: 0, endedCount };
   }
+  if (seen.endedCount >= ENDED_COUNT_MAX && (await isAnswering(context, duty)))
+    return clone(context, duty, 'rewound, its recovery ends before its time, again and again', signal);
   context.activity(
     'starting',
     `starting as a standby of ${node}, with WAL to replay before it can tell where it stands`,
@@ -297,6 +303,8 @@ async function streamRewound(context: AgentContext, duty: FollowDuty, signal: Ab
     notes.completing = undefined;
     return;
   } catch (error) {
+    if (error instanceof RecoveryFailedError)
+      notes.completing = { ...seen, progress: undefined, endedCount: seen.endedCount + 1 };
     if (!(error instanceof DeadlineError)) throw error;
   }
   const postmasterPid = instance.postmaster()?.pid;
@@ -306,12 +314,14 @@ async function streamRewound(context: AgentContext, duty: FollowDuty, signal: Ab
   const further = before === undefined ? now : furtherProgress(before, now);
   // Counted, not timed: while this process was suspended, so was what it looks at.
   const count = further === undefined ? stillCount + 1 : 0;
-  notes.completing = { from, progress: further ?? before, stillCount: count };
+  notes.completing = { ...seen, progress: further ?? before, stillCount: count };
   if (count * timing.streamTimeoutMs < timing.startTimeoutMs) return;
   if (await isAnswering(context, duty))
     await clone(context, duty, `rewound, it does not stream from ${node}, though that answers`, signal);
   else notes.completing = { ...notes.completing, stillCount: 0 };
 }
+
+const ENDED_COUNT_MAX = 5;
 
 /** Starts a clone as a standby; whether it streams is seen by the next passes. */
 async function startClone(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
