@@ -17,6 +17,7 @@ import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-dutie
 import type { FenceFile } from './fence-file.ts';
 import { carryOutFollow } from './follow-duty.ts';
 import { type GuardSettings, createGuarding } from './guarding.ts';
+import { carryOutHandsOff } from './hands-off-duty.ts';
 import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
@@ -279,7 +280,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     }
     // A cut makes the epoch durable itself, beside its other writes, before it reports: there each millisecond is an outage.
     if (present.kind !== 'cut') await options.fence.raise(present);
-    if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
+    // What an administrator has done to the data directory meanwhile is nobody's business yet.
+    if (present.kind === 'hands-off') member ??= options.registered()?.member;
+    else if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
     await tamper.around(present, signal, () => carryOut(context, present, signal));
@@ -289,7 +292,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const isNoPrimary = async (present: Exclude<Duty, { kind: 'none' }>): Promise<boolean> => {
     if (present.kind === 'create' || present.kind === 'primary' || present.kind === 'promote') return false;
     if (instance.postmaster() === undefined) return true;
-    if (present.kind !== 'follow') return false;
+    if (present.kind !== 'follow' && present.kind !== 'hands-off') return false;
     const role = await instance.readRole({ timeoutMs: options.timing.queryTimeoutMs }).catch(() => undefined);
     return role?.kind === 'standby';
   };
@@ -368,6 +371,8 @@ async function carryOut(
       return carryOutPromote(context, duty, signal);
     case 'follow':
       return carryOutFollow(context, duty, signal);
+    case 'hands-off':
+      return carryOutHandsOff(context, duty, signal);
     case 'stopped':
       return carryOutStopped(context, duty, signal);
     default:

@@ -27,6 +27,7 @@ const dutyWith = (rule: SyncRule): Extract<Duty, { kind: 'primary' }> => ({
   rule,
   next: undefined,
   floor: undefined,
+  isPaused: false,
 });
 
 const handingOver = (rule: SyncRule, at: number): Extract<Duty, { kind: 'hand-over' }> => {

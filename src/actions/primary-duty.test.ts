@@ -21,6 +21,7 @@ const DUTY: Extract<Duty, { kind: 'primary' }> = {
   rule: { members: [MEMBER], acks: 1 },
   next: undefined,
   floor: undefined,
+  isPaused: false,
 };
 const RULE = { kind: 'any', acks: 1, members: [MEMBER] } as const;
 const NOBODY = renderSynchronousStandbys({ kind: 'nobody' });

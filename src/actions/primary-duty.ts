@@ -212,7 +212,11 @@ async function startInPlace(
     );
   }
   const end = context.unexpectedEnd();
-  if (end !== undefined && duty.rule.acks > 0) {
+  if (duty.isPaused && end?.isClean === true) {
+    context.activity('stopped', 'shut down cleanly by somebody; it is left so while it is paused');
+    return false;
+  }
+  if (end !== undefined && duty.rule.acks > 0 && !duty.isPaused) {
     const holdMs = timing.crashHoldMs + (end.isClean ? timing.restartGraceMs : 0);
     if (performance.now() - end.atMs < holdMs) {
       context.activity(

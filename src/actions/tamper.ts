@@ -157,7 +157,8 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
   return {
     refusal: () => refusal,
     async around(duty, signal, pass) {
-      await atRest(duty);
+      // Where a node is left to an administrator, so are its files.
+      if (duty.kind !== 'hands-off') await atRest(duty);
       try {
         await pass();
       } finally {

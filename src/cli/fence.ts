@@ -1,10 +1,8 @@
 // `sentinelctl fence` and `unfence`: keep a node's PostgreSQL stopped, and let it start again. `sentinelctl ack`: after too many failovers.
 import type { Command } from 'commander';
-import { isName, NAME_RULE, nodeId, type NodeId } from '../base/ids.ts';
 import type { Context } from './context.ts';
-import { CliError, EXIT } from './exit-codes.ts';
 import { confirm } from './peer-change.ts';
-import { steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
+import { parseNode, steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
 
 const FENCE_HELP = `
 Its PostgreSQL is stopped and stays so, also after a restart of its host; it is
@@ -47,9 +45,4 @@ export function addFenceCommands(program: Command, context: Context): void {
         steerGroup(context, self.optsWithGlobals<SteerCommandOptions>(), { kind: 'acknowledge', group }),
       ),
   );
-}
-
-function parseNode(text: string): NodeId {
-  if (isName(text)) return nodeId(text);
-  throw new CliError(EXIT.usage, `"${text}" is not the name of a node: expected ${NAME_RULE}`);
 }

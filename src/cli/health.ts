@@ -85,6 +85,8 @@ function groupFindings(group: GroupView): Finding[] {
       return [['failing over', inGroup(`${group.primary ?? 'the candidate'} is being promoted`)]];
   }
   const findings = group.nodes.flatMap((node) => nodeFindings(node, node.node === group.primary));
+  if (group.paused !== undefined)
+    findings.push(['degraded', inGroup('it is paused, and does not fail over by itself')]);
   if (group.primary === undefined) findings.push(['down', inGroup('there is no primary')]);
   if (group.rule === 'alone' && group.durability !== 'async') {
     findings.push([
@@ -117,7 +119,7 @@ function nodeFindings(node: NodeView, isPrimary: boolean): Finding[] {
       'degraded',
       node.state === 'unknown'
         ? `the agent of ${node.node} does not report`
-        : `${node.node} is ${node.state}`,
+        : `${node.node} is ${node.state === 'maintenance' ? 'in maintenance' : node.state}`,
     ],
   ];
 }

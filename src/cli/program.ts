@@ -7,6 +7,7 @@ import { addEventsCommand } from './events.ts';
 import { CliError, EXIT, EXIT_CODES_HELP } from './exit-codes.ts';
 import { addFailoverCommand } from './failover.ts';
 import { addFenceCommands } from './fence.ts';
+import { addPauseCommands } from './pause.ts';
 import { addPeerCommand } from './peer.ts';
 import { DEFAULT_CONFIG_PATH, PEERS_VARIABLE } from './peers.ts';
 import { addSettingsCommand } from './settings.ts';
@@ -75,6 +76,7 @@ function buildProgram(context: Context, version: string): Command {
   addStatusCommand(program, context);
   addFailoverCommand(program, context);
   addFenceCommands(program, context);
+  addPauseCommands(program, context);
   addSettingsCommand(program, context);
   addEventsCommand(program, context);
   addUriCommand(program, context);

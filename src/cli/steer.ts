@@ -1,5 +1,6 @@
 // What the commands that change something of a group or a node have in common: ask any peer, wait for the log, print the outcome.
 import { Option, type Command } from 'commander';
+import { isName, NAME_RULE, nodeId, type NodeId } from '../base/ids.ts';
 import type { SteerRequest } from '../transport/types.ts';
 import { messageOf, paintFor, withAdmin, type CommonOptions, type Context } from './context.ts';
 import { FORMATS, renderDocument, type Format } from './document.ts';
@@ -33,4 +34,10 @@ export async function steerGroup(
       ? `${paint('green', 'done')}: ${outcome.detail}\n`
       : renderDocument(options.output, outcome, { stream: false }),
   );
+}
+
+/** The name on the command line, or {@link CliError} with exit code 2. */
+export function parseNode(text: string): NodeId {
+  if (isName(text)) return nodeId(text);
+  throw new CliError(EXIT.usage, `"${text}" is not the name of a node: expected ${NAME_RULE}`);
 }

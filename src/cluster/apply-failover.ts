@@ -19,7 +19,10 @@ import {
   type Floor,
   type GroupState,
   type Phase,
+  asideReason,
+  asideRemedy,
   hasUnknownRule,
+  isPaused,
   isTimelineOpen,
 } from './state.ts';
 
@@ -56,10 +59,12 @@ export function applyBeginFailover(
 
 /** A person may have called it off, or scheduled another one, since the leader saw it. */
 function scheduleRefusal(
-  { id, scheduled }: GroupState,
+  group: GroupState,
   { cause, scheduledAtMs }: CommandOf<'begin-failover'>,
 ): string | undefined {
   if (scheduledAtMs === undefined) return undefined;
+  if (isPaused(group)) return `group ${group.id} is paused: what is scheduled waits`;
+  const { id, scheduled } = group;
   const isScheduled =
     cause.kind === 'planned' && scheduled?.atMs === scheduledAtMs && scheduled.to === cause.to;
   return isScheduled ? undefined : `that switchover of group ${id} is not scheduled any more`;
@@ -90,6 +95,8 @@ function causeRefusal(
     case 'down': {
       if (phase.kind === 'fencing' && phase.cause.kind !== 'planned')
         return `group ${group.id} is fencing already`;
+      if (phase.kind === 'running' && isPaused(group))
+        return `group ${group.id} is paused: it does not fail over by itself`;
       const node = state.nodes.get(phase.primary);
       if (node !== undefined && isObjectivelyDown(state.membership.voters, node.subjectiveDown, group.epoch))
         return undefined;
@@ -125,7 +132,8 @@ function targetRefusal(state: ClusterState, group: GroupState, to: NodeId): stri
   if (to === group.phase.primary) return `${to} is the primary of group ${group.id} already`;
   const target = state.nodes.get(to);
   if (target === undefined || target.group !== group.id) return `there is no node ${to} in group ${group.id}`;
-  if (group.fenced.includes(to)) return `${to} is fenced; unfence it first`;
+  const aside = asideReason(group, to);
+  if (aside !== undefined) return `${to} is ${aside}; ${asideRemedy(aside)}`;
   return target.member === undefined ? `${to} has no data yet` : undefined;
 }
 

@@ -96,6 +96,8 @@ export function applyCreateGroup(
     systemIdentifier: undefined,
     failovers: 0,
     fenced: [],
+    paused: undefined,
+    pausedNodes: [],
     recentFailovers: [],
     scheduled: undefined,
   });

@@ -4,8 +4,7 @@ import { type LogIndex, type MemberId } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { fewestAcks, isRule, sameRule } from './quorum.ts';
 import type { SyncRule } from './commands.ts';
-import type { ClusterState, GroupState } from './state.ts';
-import { nodesOfGroup } from './state.ts';
+import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from './state.ts';
 
 export function applyBeginRuleChange(
   state: ClusterState,
@@ -100,7 +99,7 @@ function runningAt(
 function standbyMembers(state: ClusterState, group: GroupState): ReadonlySet<MemberId> {
   const members = new Set<MemberId>();
   for (const node of nodesOfGroup(state, group.id)) {
-    const isAble = node.node !== group.phase.primary && !group.fenced.includes(node.node);
+    const isAble = node.node !== group.phase.primary && asideReason(group, node.node) === undefined;
     if (node.member !== undefined && isAble) members.add(node.member);
   }
   return members;

@@ -20,6 +20,7 @@ import {
   applySubjectiveDown,
   applySubjectiveUp,
 } from './apply-nodes.ts';
+import { applyEndPause, applyPause } from './apply-pauses.ts';
 import { applyBeginRuleChange, applyCommitRule, applyFloorPassed } from './apply-rule.ts';
 import { applyChangeSettings } from './apply-settings.ts';
 import { admit, applyOpenSession, applySetFeatureLevel } from './apply-peers.ts';
@@ -125,6 +126,10 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applyFenceFailed(state, command);
     case 'schedule-switchover':
       return applyScheduleSwitchover(state, command);
+    case 'pause':
+      return applyPause(state, command);
+    case 'end-pause':
+      return applyEndPause(state, command);
     case 'open-session':
       return applyOpenSession(state, index, command);
     case 'set-feature-level':

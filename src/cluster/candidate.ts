@@ -8,6 +8,7 @@ import {
   type Floor,
   type GroupState,
   type Phase,
+  asideReason,
   hasUnknownRule,
   nodesOfGroup,
 } from './state.ts';
@@ -52,7 +53,8 @@ export function candidateRefusal(
   phase: Fencing,
   candidate: CutReport,
 ): string | undefined {
-  if (group.fenced.includes(candidate.node)) return `${candidate.node} is fenced`;
+  const aside = asideReason(group, candidate.node);
+  if (aside !== undefined) return `${candidate.node} is ${aside}`;
   if (hasUnknownRule(group)) return refusalWithoutRule(state, group, phase.reports, candidate);
   if (candidate.timeline > phase.timeline)
     return `${candidate.node} is on timeline ${candidate.timeline}, which the log never assigned`;
@@ -143,10 +145,10 @@ function membersToHear(rule: SyncRule, next: SyncRule | undefined): number {
   return new Set([...rule.members, ...(next?.members ?? [])]).size;
 }
 
-/** The members that the rule of a promotion may begin with: a node that is fenced comes into none. */
-export function firstMembers({ fenced }: GroupState, phase: Fencing, candidate: CutReport): MemberId[] {
-  const unfenced = phase.reports.filter((report) => !fenced.includes(report.node));
-  return followersAtOnce(phase.primary, unfenced, candidate);
+/** The members that the rule of a promotion may begin with: a node that is fenced, paused or in maintenance comes into none. */
+export function firstMembers(group: GroupState, phase: Fencing, candidate: CutReport): MemberId[] {
+  const able = phase.reports.filter((report) => asideReason(group, report.node) === undefined);
+  return followersAtOnce(phase.primary, able, candidate);
 }
 
 /** The members of those of the reports that can follow the candidate directly. */

@@ -120,6 +120,17 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     },
     { requiredKeys: ['kind', 'group', 'at'], noNullPrototype: true },
   ),
+  pause: record({
+    kind: fc.constant('pause'),
+    group,
+    node: optional(node),
+    isMaintenance: fc.boolean(),
+    untilMs: optional(count),
+  }),
+  'end-pause': fc.record(
+    { kind: fc.constant('end-pause'), group, node: optional(node), onlyUntilMs: count },
+    { requiredKeys: ['kind', 'group', 'node'], noNullPrototype: true },
+  ),
   'subjective-up': record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
   'begin-failover': fc.record(
     { kind: fc.constant('begin-failover'), group, epoch: anEpoch, cause, scheduledAtMs: count },

@@ -115,6 +115,12 @@ export function encodeCommand(command: Command): CommandInit {
         },
       };
     }
+    case 'pause':
+      return { case: 'pause', value: encodePause(command) };
+    case 'end-pause': {
+      const { group, node, onlyUntilMs } = command;
+      return { case: 'endPause', value: { group, node, onlyUntilMs: wholeOf(onlyUntilMs) } };
+    }
     case 'open-session': {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
@@ -237,6 +243,15 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         at: value.at && decodeSchedule(value.at),
         ...(value.onlyAtMs === undefined ? {} : { onlyAtMs: Number(value.onlyAtMs) }),
       };
+    case 'pause':
+      return { kind, group: groupId(value.group), ...decodePause(value) };
+    case 'endPause':
+      return {
+        kind: 'end-pause',
+        group: groupId(value.group),
+        node: value.node === undefined ? undefined : nodeId(value.node),
+        ...(value.onlyUntilMs === undefined ? {} : { onlyUntilMs: Number(value.onlyUntilMs) }),
+      };
     case 'openSession':
       return {
         kind: 'open-session',
@@ -339,6 +354,27 @@ export function encodeSchedule(
 
 export function decodeSchedule(at: pb.ScheduledSwitchover): ScheduledSwitchover {
   return { atMs: Number(at.atMs), to: at.to === undefined ? undefined : nodeId(at.to) };
+}
+
+export function encodePause(
+  pause: Omit<Extract<Command, { readonly kind: 'pause' }>, 'kind'>,
+): MessageInitShape<typeof pb.PauseSchema> {
+  const { group, node, isMaintenance: maintenance, untilMs } = pause;
+  return { group, node, maintenance, untilMs: wholeOf(untilMs) };
+}
+
+export function decodePause(
+  value: pb.Pause,
+): Pick<Extract<Command, { readonly kind: 'pause' }>, 'node' | 'isMaintenance' | 'untilMs'> {
+  return {
+    node: value.node === undefined ? undefined : nodeId(value.node),
+    isMaintenance: value.maintenance,
+    untilMs: value.untilMs === undefined ? undefined : Number(value.untilMs),
+  };
+}
+
+function wholeOf(value: number | undefined): bigint | undefined {
+  return value === undefined ? undefined : BigInt(value);
 }
 
 export function encodeRule(rule: SyncRule): { members: string[]; acks: number; leased: boolean } {

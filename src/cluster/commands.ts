@@ -198,6 +198,26 @@ export type Command =
       /** Only in the place of the one that is scheduled for this time. */
       readonly onlyAtMs?: number;
     }
+  /**
+   * Until it is ended: the group does not fail over by itself, or, of a node, its agent leaves PostgreSQL as it is and the node is neither
+   * member nor candidate. A paused primary goes on, and its group does not fail over by itself. Takes the place of an earlier one.
+   */
+  | {
+      readonly kind: 'pause';
+      readonly group: GroupId;
+      readonly node: NodeId | undefined;
+      /** Of a node: a person works on it, so it cannot be the primary. */
+      readonly isMaintenance: boolean;
+      /** Wall time (ms since 1970) at which the leader proposes its end. */
+      readonly untilMs: number | undefined;
+    }
+  | {
+      readonly kind: 'end-pause';
+      readonly group: GroupId;
+      readonly node: NodeId | undefined;
+      /** Only the one that was to last until then. */
+      readonly onlyUntilMs?: number;
+    }
   /** `acks` of the rule's members have flushed the switch point of the last promotion. */
   | { readonly kind: 'floor-passed'; readonly group: GroupId; readonly epoch: Epoch }
   /** A peer's process has started: what it proposes from now on counts once, and what its earlier runs proposed no longer. */

@@ -6,6 +6,7 @@ import type { ClusterState } from './state.ts';
 const LEVELS: readonly string[] = [
   'sessions, membership changes, snapshots, recovered groups', // 1
   'settings of groups, leases, fenced nodes, forced and scheduled failovers', // 2
+  'pauses of groups and nodes, maintenance', // 3
 ];
 
 /** The highest level this version understands. */
@@ -13,6 +14,7 @@ export const FEATURES = LEVELS.length;
 
 export const FIRST_FEATURE_LEVEL = 1;
 export const SETTINGS_FEATURE_LEVEL = 2;
+export const PAUSE_FEATURE_LEVEL = 3;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

@@ -7,6 +7,7 @@ import { StateSnapshotSchema } from '../gen/pg_sentinel/v1/snapshot_pb.ts';
 import { applyNothing, emptyState } from './apply.ts';
 import type { Command, SyncRule } from './commands.ts';
 import { eventListOf, listEvents } from './event-list.ts';
+import { PAUSE_FEATURE_LEVEL } from './features.ts';
 import { LogFormatError } from './log-format.ts';
 import { decodeState, encodeState } from './snapshot-codec.ts';
 import type { ClusterState } from './state.ts';
@@ -57,6 +58,17 @@ const fenceFailed = (): Log => {
   return log;
 };
 
+const paused = (): Log => {
+  const log = newLog({ ...running().state, featureLevel: PAUSE_FEATURE_LEVEL });
+  const base = { kind: 'pause', group: GROUP } as const;
+  log.must(
+    { ...base, node: undefined, isMaintenance: false, untilMs: undefined },
+    { ...base, node: C, isMaintenance: true, untilMs: 1_800_000_000_000 },
+    { ...base, node: A, isMaintenance: false, untilMs: undefined },
+  );
+  return log;
+};
+
 describe('comes back as it went in:', () => {
   test.each<[string, () => Log]>([
     ['nothing applied yet', newLog],
@@ -72,6 +84,7 @@ describe('comes back as it went in:', () => {
     ['a floor that stands on another', twiceUnopened],
     ['promoted', promoted],
     ['recovered', () => recovered()],
+    ['paused', paused],
   ])('%s', (_, begin) => {
     const { state } = begin();
     expect(again(state)).toStrictEqual(state);
@@ -146,7 +159,18 @@ const failed = (): Log => {
   log.must(at(log).failed(B), at(log).begin({ kind: 'promotion-failed' }));
   return log;
 };
-const BEGINNINGS = [newLog, creating, running, fencing, planned(C), promoting, failed, promoted, recovered];
+const BEGINNINGS = [
+  newLog,
+  creating,
+  running,
+  paused,
+  fencing,
+  planned(C),
+  promoting,
+  failed,
+  promoted,
+  recovered,
+];
 const WRITTEN =
   '080110131a150a0270311a0d0a027031120770313a3734303020022013280132200a027031120870312d73746f72651a' +
   '0770312d72756e312011280132010238013a2a0a046d61696e10132a070a0162100232003a0050025a0d080210011964' +
@@ -236,6 +260,18 @@ const steps: readonly Step[] = [
   withGroup((log, number) => at(log).change(pick(rules, number))),
   withGroup((log) => at(log).commitRule()),
   withGroup((log) => at(log).floorPassed()),
+  withGroup((_, number) => ({
+    kind: 'pause',
+    group: GROUP,
+    node: number % 3 === 0 ? undefined : pick(nodes, number),
+    isMaintenance: number % 2 === 0,
+    untilMs: number % 5 === 0 ? undefined : 1 + number,
+  })),
+  withGroup((_, number) => ({
+    kind: 'end-pause',
+    group: GROUP,
+    node: number % 3 === 0 ? undefined : pick(nodes, number),
+  })),
 ];
 
 test('a peer that starts from a snapshot at any point ends with the same bytes as one that applied the whole log', () => {

@@ -2,19 +2,22 @@
 // that went in: a peer that starts from a snapshot goes on with the same log as those that applied it all.
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { unreachable } from '../base/assert.ts';
-import { epoch, groupId, logIndex, nodeId, peerId, timeline } from '../base/ids.ts';
+import { type GroupId, epoch, groupId, logIndex, nodeId, peerId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
+import type { Pause as PauseMessage } from '../gen/pg_sentinel/v1/log_pb.ts';
 import * as pb from '../gen/pg_sentinel/v1/snapshot_pb.ts';
 import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
 import { envelopeMessage, membershipMessage, membershipOf } from './codec.ts';
 import {
   decodeCommand,
   decodeEvidence,
+  decodePause,
   decodeRegistration,
   decodeReport,
   decodeRule,
   decodeSchedule,
   encodeCause,
+  encodePause,
   encodeRule,
   encodeSchedule,
 } from './command-codec.ts';
@@ -27,7 +30,9 @@ import type {
   FencingCause,
   Floor,
   GroupState,
+  NodePause,
   NodeState,
+  Pause,
   PeerState,
   Phase,
 } from './state.ts';
@@ -142,6 +147,8 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     fenced: [...group.fenced],
     recentFailovers: group.recentFailovers.map(BigInt),
     ...(group.scheduled === undefined ? {} : { scheduled: encodeSchedule(group.scheduled) }),
+    ...(group.paused === undefined ? {} : { paused: encodePause(pauseOfGroup(group.id, group.paused)) }),
+    pausedNodes: group.pausedNodes.map((pause) => encodePause({ group: group.id, ...pause })),
   };
 }
 
@@ -169,7 +176,21 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     fenced: message.fenced.map(nodeId),
     recentFailovers: message.recentFailovers.map(Number),
     scheduled: message.scheduled && decodeSchedule(message.scheduled),
+    paused: message.paused && { untilMs: decodePause(message.paused).untilMs },
+    pausedNodes: message.pausedNodes.map(decodeNodePause),
   };
+}
+
+const pauseOfGroup = (group: GroupId, { untilMs }: Pause): Parameters<typeof encodePause>[0] => ({
+  group,
+  node: undefined,
+  isMaintenance: false,
+  untilMs,
+});
+
+function decodeNodePause(message: PauseMessage): NodePause {
+  const { node, isMaintenance, untilMs } = decodePause(message);
+  return { node: required('the node of a pause', node), isMaintenance, untilMs };
 }
 
 function encodePhase({ id, epoch: at, phase }: GroupState): PhaseInit {

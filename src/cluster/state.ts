@@ -87,6 +87,17 @@ export interface TimelineBranch {
   readonly switchLsn: Lsn;
 }
 
+/** Until `untilMs` (wall time, ms since 1970), or until a person ends it. */
+export interface Pause {
+  readonly untilMs: number | undefined;
+}
+
+/** Of one node. In maintenance a person works on it; a primary can be paused only. */
+export interface NodePause extends Pause {
+  readonly node: NodeId;
+  readonly isMaintenance: boolean;
+}
+
 export interface GroupState {
   readonly id: GroupId;
   readonly epoch: Epoch;
@@ -110,6 +121,10 @@ export interface GroupState {
    */
   readonly recentFailovers: readonly number[];
   readonly scheduled: ScheduledSwitchover | undefined;
+  /** The group as a whole; see {@link isPaused}. */
+  readonly paused: Pause | undefined;
+  /** In the order of their names; see {@link asideReason}. */
+  readonly pausedNodes: readonly NodePause[];
 }
 
 /**
@@ -189,6 +204,36 @@ export function isTimelineOpen(group: GroupState, timeline: Timeline): boolean {
 /** Too many failovers in too short a time: none is proposed any more until a person has acknowledged them. */
 export function isHeld(group: GroupState): boolean {
   return group.recentFailovers.length >= group.settings.maxFailovers;
+}
+
+/** No failover of a group that runs begins by itself. One that has begun is finished. */
+export function isPaused(group: GroupState): boolean {
+  return group.paused !== undefined || pauseOf(group, group.phase.primary) !== undefined;
+}
+
+export function pauseOf(group: Pick<GroupState, 'pausedNodes'>, node: NodeId): NodePause | undefined {
+  return group.pausedNodes.find((pause) => pause.node === node);
+}
+
+/**
+ * Why the node is kept out of the sync rule and out of the choice of a candidate; undefined where it is not. A paused primary is not:
+ * whoever is or was to be the primary on a person's word takes part in a failover as ever.
+ */
+export function asideReason(
+  group: Pick<GroupState, 'fenced' | 'pausedNodes' | 'phase'>,
+  node: NodeId,
+): 'fenced' | 'paused' | 'in maintenance' | undefined {
+  if (group.fenced.includes(node)) return 'fenced';
+  const pause = pauseOf(group, node);
+  const { phase } = group;
+  if (pause === undefined || phase.primary === node) return undefined;
+  if (phase.kind === 'fencing' && phase.reinstate === node) return undefined;
+  return pause.isMaintenance ? 'in maintenance' : 'paused';
+}
+
+/** What lets the node take part again, for people. */
+export function asideRemedy(reason: NonNullable<ReturnType<typeof asideReason>>): string {
+  return reason === 'fenced' ? 'unfence it first' : 'resume it first';
 }
 
 /** The nodes of a group, in the order of their names. */

@@ -2,6 +2,7 @@
 import { formatDuration } from '../base/duration.ts';
 import { formatLsn } from '../base/lsn.ts';
 import type { GroupId, NodeId } from '../base/ids.ts';
+import type { CommandOf } from '../cluster/applied.ts';
 import type { Command, Evidence, GroupSettings, SyncRule } from '../cluster/commands.ts';
 import type { ClusterEvent, ClusterState } from '../cluster/state.ts';
 import type { EventView } from '../transport/types.ts';
@@ -96,11 +97,30 @@ function eventText(command: Command, name: (member: string) => string): string {
       return command.at === undefined
         ? `no switchover of group ${command.group} is scheduled any more`
         : `a switchover of group ${command.group}${command.at.to === undefined ? '' : ` to ${command.at.to}`} is scheduled for ${new Date(command.at.atMs).toISOString()}`;
+    case 'pause':
+      return pauseText(command);
+    case 'end-pause':
+      return endPauseText(command);
     case 'open-session':
       return `peer ${command.peer} has started`;
     case 'set-feature-level':
       return `all peers are upgraded: feature level ${command.level} is in use`;
   }
+}
+
+function pauseText({ group, node, isMaintenance, untilMs }: CommandOf<'pause'>): string {
+  const until = untilMs === undefined ? '' : ` until ${new Date(untilMs).toISOString()}`;
+  if (node === undefined) return `group ${group} is paused${until}: it does not fail over by itself`;
+  return isMaintenance
+    ? `${node} is in maintenance${until}: its agent leaves its PostgreSQL as it is`
+    : `${node} is paused${until}`;
+}
+
+function endPauseText({ group, node, onlyUntilMs }: CommandOf<'end-pause'>): string {
+  const by = onlyUntilMs === undefined ? '' : ', its time being over';
+  return node === undefined
+    ? `group ${group} is no longer paused${by}: it may fail over by itself`
+    : `${node} is no longer paused or in maintenance${by}: it takes part again`;
 }
 
 const SETTING_TEXTS: { readonly [K in keyof GroupSettings]: (value: GroupSettings[K]) => string } = {

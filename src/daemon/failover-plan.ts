@@ -4,7 +4,7 @@ import { formatDuration } from '../base/duration.ts';
 import type { NodeId } from '../base/ids.ts';
 import { lagBytes } from '../base/lsn.ts';
 import type { AgentReport } from '../cluster/report.ts';
-import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
+import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from '../cluster/state.ts';
 import { canBeCut, knownLossBytes, switchoverObstacle } from '../failover/obstacles.ts';
 import { type View, freshReport } from '../failover/view.ts';
 import type { FailoverOutcome, FailoverRequest } from '../transport/types.ts';
@@ -119,7 +119,8 @@ export function forcedObstacle(
 /** The standby that can be reached and stands highest. */
 function furthest(state: ClusterState, group: GroupState, view: View): AgentReport | undefined {
   const reports = nodesOfGroup(state, group.id).flatMap(({ node }) => {
-    const isAble = node !== group.phase.primary && !group.fenced.includes(node) && canBeCut(view, node);
+    const isAble =
+      node !== group.phase.primary && asideReason(group, node) === undefined && canBeCut(view, node);
     return isAble ? (freshReport(view, node) ?? []) : [];
   });
   const rank = (report: AgentReport): bigint => report.position ?? 0n;

@@ -3,7 +3,14 @@
 import { formatDuration } from '../base/duration.ts';
 import { isKnownOff } from '../cluster/candidate.ts';
 import { isLeased } from '../cluster/quorum.ts';
-import { type ClusterState, type GroupState, isHeld, nodesOfGroup } from '../cluster/state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type Pause,
+  isHeld,
+  isPaused,
+  nodesOfGroup,
+} from '../cluster/state.ts';
 import { SCHEDULE_VALID_MS, leaseWaitMs } from '../failover/decide.ts';
 
 export function* groupNotices(
@@ -15,15 +22,38 @@ export function* groupNotices(
   if (isHeld(group))
     yield `group ${group.id} had ${group.recentFailovers.length} failovers within ${formatDuration(group.settings.failoverWindowMs)} and no longer fails over by itself; find out why, then run sentinelctl ack ${group.id}`;
   for (const node of group.fenced) yield `${node} is fenced: sentinelctl unfence ${node} lets it start again`;
+  yield* pauses(group, options.atMs);
   yield* waiting(group);
   if (group.scheduled !== undefined) {
     const { atMs, to } = group.scheduled;
     const target = to === undefined ? '' : ` to ${to}`;
     const at = new Date(atMs).toISOString();
-    yield options.atMs < atMs
-      ? `group ${group.id}: a switchover${target} is scheduled for ${at} (sentinelctl failover ${group.id} --at never calls it off)`
-      : `group ${group.id}: the switchover${target} of ${at} could not begin yet; it is tried until ${new Date(atMs + SCHEDULE_VALID_MS).toISOString()}`;
+    if (options.atMs >= atMs && isPaused(group))
+      yield `group ${group.id} is paused: the switchover${target} of ${at} waits for sentinelctl resume, until ${new Date(atMs + SCHEDULE_VALID_MS).toISOString()}`;
+    else
+      yield options.atMs < atMs
+        ? `group ${group.id}: a switchover${target} is scheduled for ${at} (sentinelctl failover ${group.id} --at never calls it off)`
+        : `group ${group.id}: the switchover${target} of ${at} could not begin yet; it is tried until ${new Date(atMs + SCHEDULE_VALID_MS).toISOString()}`;
   }
+}
+
+function* pauses({ id, paused, pausedNodes, phase }: GroupState, atMs: number): Iterable<string> {
+  if (paused !== undefined)
+    yield `group ${id} is paused${leftText(paused, atMs)}: it does not fail over by itself; sentinelctl resume ${id} ends that`;
+  for (const pause of pausedNodes) {
+    const { node, isMaintenance } = pause;
+    if (isMaintenance)
+      yield `${node} is in maintenance${leftText(pause, atMs)}: its PostgreSQL is left to you, and neither counted nor promoted; sentinelctl maintenance off ${node} ends that`;
+    else
+      yield node === phase.primary
+        ? `${node}, the primary, is paused${leftText(pause, atMs)}: group ${id} does not fail over by itself; sentinelctl resume --node ${node} ends that`
+        : `${node} is paused${leftText(pause, atMs)}: its PostgreSQL is left to you, and neither counted nor promoted; sentinelctl resume --node ${node} ends that`;
+  }
+}
+
+/** What is left of the time: the next round of the leader ends it. */
+function leftText({ untilMs }: Pause, atMs: number): string {
+  return untilMs === undefined ? '' : ` for another ${formatDuration(Math.max(0, untilMs - atMs))}`;
 }
 
 /** Fewer acknowledgements than are wanted, or none. */

@@ -2,7 +2,7 @@
 // epoch moves on, a node that is still down is proposed again for the new one.
 import type { NodeId, PeerId } from '../base/ids.ts';
 import type { Command, Evidence } from '../cluster/commands.ts';
-import type { ClusterState, GroupState } from '../cluster/state.ts';
+import { type ClusterState, type GroupState, pauseOf } from '../cluster/state.ts';
 import type { Judgement } from '../health/events.ts';
 import type { Target } from '../health/watch.ts';
 import type { ProposalOutcome } from './replica.ts';
@@ -74,6 +74,8 @@ export function missingCommand(
     case 'up':
       return standing === undefined ? undefined : { kind: 'subjective-up', peer: self, node: id, epoch };
     case 'down':
+      // An administrator may stop it; nothing would come of it.
+      if (group.phase.primary !== id && pauseOf(group, id) !== undefined) return undefined;
       if (standing !== undefined && (standing.epoch === epoch || !isCounted(group, id))) return undefined;
       return { kind: 'subjective-down', peer: self, node: id, epoch, evidence: verdict.evidence };
   }

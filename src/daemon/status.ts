@@ -4,7 +4,14 @@ import { formatEndpoint } from './config-address.ts';
 import { formatLsn, lagBytes } from '../base/lsn.ts';
 import type { NodeId, PeerId } from '../base/ids.ts';
 import type { AgentReport } from '../cluster/report.ts';
-import { type ClusterState, type GroupState, type NodeState, nodesOfGroup } from '../cluster/state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type NodeState,
+  asideReason,
+  nodesOfGroup,
+  pauseOf,
+} from '../cluster/state.ts';
 import { failoverObstacle } from '../failover/obstacles.ts';
 import type { View } from '../failover/view.ts';
 import type { GroupView, NodeView, PeerView, StatusView } from '../transport/types.ts';
@@ -119,6 +126,7 @@ function groupView(options: StatusOptions, group: GroupState): GroupView {
     nodes: nodesOfGroup(options.state, group.id).map((node) => nodeView(options, group, node, primaryReport)),
     settings: group.settings,
     scheduled: group.scheduled,
+    paused: group.paused && { untilMs: group.paused.untilMs, maintenance: false },
   };
 }
 
@@ -132,6 +140,7 @@ function nodeView(
   const isPrimary = report?.condition === 'primary';
   const role = isPrimary ? 'primary' : report?.condition === 'standby' ? 'standby' : 'none';
   const sender = primary?.walSenders.find((candidate) => candidate.applicationName === node.member);
+  const pause = pauseOf(group, node.node);
   const isBehind = role === 'standby' && primary?.position !== undefined && report?.position !== undefined;
   return {
     node: node.node,
@@ -151,12 +160,14 @@ function nodeView(
       .filter((entry) => entry.epoch === group.epoch)
       .map((entry) => `${entry.peer}: ${entry.evidence}`),
     message: report === undefined ? `no report from its agent (peer ${node.peer})` : report.message,
+    paused: pause && { untilMs: pause.untilMs, maintenance: pause.isMaintenance },
   };
 }
 
 function stateText(group: GroupState, node: NodeState, report: AgentReport | undefined): string {
   if (report === undefined) return 'unknown';
-  if (report.condition === 'stopped' && group.fenced.includes(node.node)) return 'fenced';
+  const aside = report.condition === 'stopped' ? asideReason(group, node.node) : undefined;
+  if (aside !== undefined) return aside === 'in maintenance' ? 'maintenance' : aside;
   if (report.condition === 'primary') return 'running';
   if (report.condition !== 'standby') return report.condition;
   if (group.phase.kind === 'promoting' && group.phase.primary === node.node) return 'promoting';

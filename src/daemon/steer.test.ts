@@ -17,7 +17,8 @@ import {
 import { ALL_WELL, type SeenNodes, WALL_MS, viewOf } from '../failover/testing/view.ts';
 import type { FailoverRequest, SteerRequest } from '../transport/types.ts';
 import type { ProposalOutcome } from './replica.ts';
-import { type SteerOptions, steer } from './steer.ts';
+import { steer } from './steer.ts';
+import type { SteerOptions } from './steering.ts';
 import { switchOver } from './switchover.ts';
 
 const upgraded = (log: Log = running()): Log =>

@@ -1,4 +1,4 @@
-// `sentinelctl fence`, `unfence`, `ack`, `settings set` and `failover --at`: what a person asks is checked, proposed, and answered
+// `sentinelctl fence`, `unfence`, `ack`, `settings set`, `pause`, `maintenance` and `failover --at`: what a person asks is checked, proposed, and answered
 // for once it is in the log. The log decides.
 import { delay } from '../base/clock.ts';
 import type { NodeId } from '../base/ids.ts';
@@ -10,17 +10,18 @@ import { SCHEDULE_VALID_MS } from '../failover/decide.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { settingsText } from './event-text.ts';
-import { type FailoverOptions, findGroup } from './failover-watch.ts';
+import { findGroup } from './failover-watch.ts';
+import { steerPause } from './pauses.ts';
+import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 import { switchOver } from './switchover.ts';
 
-const PROPOSAL_TIMEOUT_MS = 5000;
 /** How long the answer waits for a fenced node to be stopped; it is stopped later all the same. */
 const STOP_TIMEOUT_MS = 20_000;
 const POLL_MS = 50;
 
-export type SteerOptions = Omit<FailoverOptions, 'request'>;
-
 export async function steer(options: SteerOptions, request: SteerRequest): Promise<SteerOutcome> {
+  if (request.kind === 'pause' || request.kind === 'resume' || request.kind === 'maintenance')
+    return steerPause(options, request);
   const state = options.state();
   // An older peer could not read what is asked for, and would stop at it.
   if (state.featureLevel < SETTINGS_FEATURE_LEVEL)
@@ -28,14 +29,14 @@ export async function steer(options: SteerOptions, request: SteerRequest): Promi
   if (request.kind === 'fence') return fence(options, request.node);
   if (request.kind === 'unfence') {
     const detail = `${request.node} is no longer fenced; it joins its group again`;
-    return propose(options, { kind: 'unfence-node', node: request.node }, detail);
+    return proposeAndSay(options, { kind: 'unfence-node', node: request.node }, detail);
   }
   const group = findGroup(state, request.group);
   if (typeof group === 'string') return refused(group);
   switch (request.kind) {
     case 'acknowledge': {
       const detail = `the failovers of group ${group.id} are acknowledged; it fails over by itself again`;
-      return propose(options, { kind: 'acknowledge-failovers', group: group.id }, detail);
+      return proposeAndSay(options, { kind: 'acknowledge-failovers', group: group.id }, detail);
     }
     case 'schedule':
       return schedule(options, group, request.at);
@@ -44,7 +45,7 @@ export async function steer(options: SteerOptions, request: SteerRequest): Promi
       if (problem !== undefined) return refused(problem);
       // Only the change: another person may be changing something else at the same time.
       const command: Command = { kind: 'change-settings', group: group.id, settings: request.change };
-      const outcome = await propose(options, command, '');
+      const outcome = await proposeAndSay(options, command, '');
       const { settings } = options.state().groups.get(group.id) ?? group;
       return outcome.kind === 'done' ? done(`group ${group.id}: ${settingsText(settings)}`) : outcome;
     }
@@ -62,7 +63,7 @@ async function fence(options: SteerOptions, node: NodeId): Promise<SteerOutcome>
     if (moved.kind === 'refused')
       return refused(`${node} is the primary of group ${group.id}, and not fenced: ${moved.reason}`);
   }
-  const outcome = await propose(options, { kind: 'fence-node', node }, '');
+  const outcome = await proposeAndSay(options, { kind: 'fence-node', node }, '');
   if (outcome.kind === 'refused') return outcome;
   const startedMs = performance.now();
   while (performance.now() - startedMs < STOP_TIMEOUT_MS && !options.signal.aborted) {
@@ -83,26 +84,11 @@ function schedule(
 ): Promise<SteerOutcome> | SteerOutcome {
   const command: Command = { kind: 'schedule-switchover', group: group.id, at };
   if (at === undefined)
-    return propose(options, command, `no switchover of group ${group.id} is scheduled any more`);
+    return proposeAndSay(options, command, `no switchover of group ${group.id} is scheduled any more`);
   const { wallMs } = options.view();
   if (at.atMs <= wallMs) return refused(`${new Date(at.atMs).toISOString()} is past`);
   const target = at.to === undefined ? '' : ` to ${at.to}`;
   const until = new Date(at.atMs + SCHEDULE_VALID_MS).toISOString();
   const detail = `a switchover of group ${group.id}${target} begins at ${new Date(at.atMs).toISOString()}; where something stands against it then, it is tried again until ${until}`;
-  return propose(options, command, detail);
+  return proposeAndSay(options, command, detail);
 }
-
-async function propose(options: SteerOptions, command: Command, detail: string): Promise<SteerOutcome> {
-  const outcome = await options.propose(command, PROPOSAL_TIMEOUT_MS);
-  switch (outcome.kind) {
-    case 'applied':
-      return done(detail);
-    case 'refused':
-      return refused(outcome.reason);
-    case 'unknown':
-      return refused('no answer from a Raft leader; it may still be done, see sentinelctl events');
-  }
-}
-
-const done = (detail: string): SteerOutcome => ({ kind: 'done', detail });
-const refused = (reason: string): SteerOutcome => ({ kind: 'refused', reason });

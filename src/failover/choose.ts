@@ -9,7 +9,7 @@ import {
   silentNodes,
 } from '../cluster/candidate.ts';
 import type { Command, CutReport } from '../cluster/commands.ts';
-import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
+import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from '../cluster/state.ts';
 import { canBeCut, isTooFarBehind } from './obstacles.ts';
 import { wantedRule } from './rule-plan.ts';
 import type { View } from './view.ts';
@@ -73,7 +73,7 @@ function wishOf(group: GroupState, phase: Fencing, former: CutReport | undefined
 /** Somebody who could be promoted can still report where it stands. */
 function hasReportsToCome(state: ClusterState, group: GroupState, phase: Fencing, view: View): boolean {
   return silentNodes(state, group, phase.reports).some(
-    (node) => !group.fenced.includes(node) && canBeCut(view, node),
+    (node) => asideReason(group, node) === undefined && canBeCut(view, node),
   );
 }
 
@@ -91,7 +91,7 @@ export function hasFollowersToCome(
     ({ node, member }) =>
       member !== undefined &&
       node !== phase.primary &&
-      !group.fenced.includes(node) &&
+      asideReason(group, node) === undefined &&
       !phase.reports.some((report) => report.node === node) &&
       canBeCut(view, node),
   );

@@ -11,6 +11,7 @@ import {
   type GroupState,
   type NodeState,
   isHeld,
+  isPaused,
   isTimelineOpen,
   nodesOfGroup,
 } from '../cluster/state.ts';
@@ -47,6 +48,7 @@ export function decide(state: ClusterState, view: View, memory: Memory): Decisio
   };
   const commands: Command[] = [...raiseFeatureLevel(state), ...createGroups(state, view, stopwatch)];
   for (const group of state.groups.values()) {
+    commands.push(...endPauses(group, view));
     const command = decideGroup(state, group, view, stopwatch);
     if (command !== undefined) commands.push(command);
   }
@@ -75,6 +77,16 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
     const [first] = [...eligible].sort(byPriority);
     if (first !== undefined && withData.length <= 1)
       yield { kind: 'create-group', group: name, primary: first.node };
+  }
+}
+
+/** What was to last until a time that the leader's clock has passed. */
+function* endPauses({ id, paused, pausedNodes }: GroupState, { wallMs }: View): Iterable<Command> {
+  for (const pause of [...(paused === undefined ? [] : [{ ...paused, node: undefined }]), ...pausedNodes]) {
+    const { node, untilMs } = pause;
+    if (untilMs === undefined || wallMs < untilMs) continue;
+    // mark: pause-ended-by-time
+    yield { kind: 'end-pause', group: id, node, onlyUntilMs: untilMs };
   }
 }
 
@@ -175,6 +187,8 @@ function beginIfDown(
   )
     return undefined;
   const downMs = stopwatch.elapsedMs(`down ${group.id} ${group.epoch}`);
+  // A failover that has begun is finished.
+  if (group.phase.kind === 'running' && isPaused(group)) return undefined;
   if (isHeld(group) || failoverObstacle(state, group, view) !== undefined) return undefined;
   if (downMs >= BACK_GRACE_MS && isPerhapsBack(primary, view, stopwatch)) return undefined;
   return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
@@ -200,7 +214,7 @@ function beginScheduled(state: ClusterState, group: GroupState, view: View): Com
   if (scheduled === undefined || view.wallMs < scheduled.atMs) return undefined;
   if (scheduled.to === group.phase.primary || view.wallMs - scheduled.atMs > SCHEDULE_VALID_MS)
     return { kind: 'schedule-switchover', group: group.id, at: undefined, onlyAtMs: scheduled.atMs };
-  if (switchoverObstacle(state, group, scheduled.to, view) !== undefined) return undefined;
+  if (isPaused(group) || switchoverObstacle(state, group, scheduled.to, view) !== undefined) return undefined;
   return {
     kind: 'begin-failover',
     group: group.id,

@@ -8,6 +8,8 @@ import {
   type GroupState,
   type NodeState,
   type TimelineBranch,
+  asideReason,
+  isPaused,
   nodesOfGroup,
 } from '../cluster/state.ts';
 
@@ -46,6 +48,8 @@ export type Duty =
   | { readonly kind: 'none'; readonly reason: string }
   /** Fenced by a person: PostgreSQL is stopped and stays so. */
   | ({ readonly kind: 'stopped'; readonly reason: string } & DutyBase)
+  /** Paused or in maintenance: PostgreSQL is left as it is, running or not. */
+  | ({ readonly kind: 'hands-off'; readonly reason: string } & DutyBase)
   /** First primary of a new group: make a data directory and open it for writes. */
   | ({ readonly kind: 'create' } & DutyBase)
   | ({
@@ -55,6 +59,8 @@ export type Duty =
       readonly next: { readonly rule: SyncRule; readonly change: LogIndex } | undefined;
       /** The switch point that the rule's members still have to reach, if any. */
       readonly floor: Lsn | undefined;
+      /** Nobody takes over by itself: after a crash it is started at once, and what a person has shut down stays so. */
+      readonly isPaused: boolean;
     } & DutyBase)
   /**
    * Planned switchover: stop cleanly, so that all WAL is shipped, and report. `rule` is the one it still takes writes under: a leased
@@ -93,6 +99,10 @@ export function duties(state: ClusterState, id: NodeId): Duty {
   };
   if (group.fenced.includes(id))
     return { kind: 'stopped', reason: `fenced: sentinelctl unfence ${id} lets it start again`, ...base };
+  const aside = asideReason(group, id);
+  // While it is counted for commits it follows, and is cut, as ever: it leaves the sync rule first.
+  if (aside !== undefined && !isCounted(group, node))
+    return { kind: 'hands-off', reason: `${aside}: PostgreSQL is left as it is`, ...base };
   const phase = group.phase;
   switch (phase.kind) {
     case 'creating':
@@ -129,6 +139,7 @@ function primaryDuty(group: GroupState, timeline: Timeline, base: DutyBase): Dut
     rule: group.rule,
     next: group.next,
     floor: group.floor !== undefined && group.rule.acks > 0 ? switchLsn : undefined,
+    isPaused: isPaused(group),
     ...base,
   };
 }
@@ -138,7 +149,6 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
   const primary = state.nodes.get(phase.primary);
   if (primary === undefined || phase.kind === 'creating')
     return { kind: 'none', reason: `waiting for ${phase.primary}` };
-  const member = node.member;
   return {
     kind: 'follow',
     upstream: {
@@ -152,11 +162,14 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
         (group.floor === undefined || group.rule.acks === 0 || group.settings.durability === 'strict'),
     },
     branches: group.branches,
-    isCounted:
-      member !== undefined &&
-      (group.rule.members.includes(member) || (group.next?.rule.members.includes(member) ?? false)),
+    isCounted: isCounted(group, node),
     ...base,
   };
+}
+
+function isCounted({ rule, next }: GroupState, { member }: NodeState): boolean {
+  if (member === undefined) return false;
+  return rule.members.includes(member) || (next?.rule.members.includes(member) ?? false);
 }
 
 function otherMembers(state: ClusterState, group: GroupState, id: NodeId): MemberId[] {

@@ -9,6 +9,8 @@ import {
   type ClusterState,
   type GroupState,
   type NodeState,
+  asideReason,
+  asideRemedy,
   hasUnknownRule,
   nodesOfGroup,
 } from '../cluster/state.ts';
@@ -21,9 +23,7 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
   if (group.phase.kind === 'fencing' && hasUnknownRule(group)) {
     const silent = silentNodes(state, group, group.phase.reports);
     if (silent.length === 0) return undefined;
-    const fenced = silent.filter((node) => group.fenced.includes(node));
-    const remedy =
-      fenced.length === 0 ? '' : `; unfence ${fenced.join(', ')}: a node that is kept stopped cannot`;
+    const remedy = silent.map((node) => recoveryRemedy(group, node)).join('');
     return `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet${remedy}`;
   }
   const standbys = ableStandbys(state, group, view);
@@ -44,13 +44,21 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
   return `too few agents of the sync rule's members can be reached (${reachable.size} of ${group.rule.members.length})`;
 }
 
+function recoveryRemedy(group: GroupState, node: NodeId): string {
+  const aside = asideReason(group, node);
+  if (aside === undefined) return '';
+  return aside === 'fenced'
+    ? `; unfence ${node}: a node that is kept stopped cannot`
+    : `; resume ${node}: its agent leaves it alone`;
+}
+
 /** Those that could be promoted. */
 function ableStandbys(state: ClusterState, group: GroupState, view: View): readonly NodeState[] {
   return nodesOfGroup(state, group.id).filter(
     ({ node, member }) =>
       node !== group.phase.primary &&
       member !== undefined &&
-      !group.fenced.includes(node) &&
+      asideReason(group, node) === undefined &&
       canBeCut(view, node),
   );
 }
@@ -116,7 +124,8 @@ export function switchoverObstacle(
   if (to === undefined) return undefined;
   const target = state.nodes.get(to);
   if (target === undefined || target.group !== group.id) return `there is no node ${to} in group ${group.id}`;
-  if (group.fenced.includes(to)) return `${to} is fenced; unfence it first`;
+  const aside = asideReason(group, to);
+  if (aside !== undefined) return `${to} is ${aside}; ${asideRemedy(aside)}`;
   const report = freshReport(view, to);
   if (report === undefined) return `the agent of ${to} (peer ${target.peer}) cannot be reached`;
   if (report.streamingFrom === undefined) return `${to} is not streaming (${report.condition})`;

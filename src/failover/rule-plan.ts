@@ -4,7 +4,7 @@ import type { MemberId } from '../base/ids.ts';
 import type { Command, SyncRule } from '../cluster/commands.ts';
 import { acksSoFar, fewestAcks, isRule, sameRule } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
-import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
+import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from '../cluster/state.ts';
 import type { Stopwatch } from './decide.ts';
 import { type View, freshReport } from './view.ts';
 
@@ -23,14 +23,14 @@ export function planRule(
     const member = node.member;
     if (node.node === group.phase.primary || member === undefined) continue;
     const isCounted = (group.next?.rule ?? group.rule).members.includes(member);
-    const isFenced = group.fenced.includes(node.node);
+    const isAside = asideReason(group, node.node) !== undefined;
     const isHere =
-      !isFenced &&
+      !isAside &&
       (isStreaming(primary, freshReport(view, node.node), member) ||
         (isCounted && stopwatch.elapsedMs(`silent ${member}`) < view.settings.syncMemberTimeoutMs));
     if (isHere) present.push(member);
-    // One that is fenced is not waited for, and apply would take it into no rule.
-    else if (isCounted && !isFenced) gone.push(member);
+    // One that is fenced, paused or in maintenance is not waited for, and apply would take it into no rule.
+    else if (isCounted && !isAside) gone.push(member);
   }
   if (group.next !== undefined && group.rule.acks > 0) return widenStuck(group, group.next.rule, present);
   const next = wantedRule(group, present, gone);

@@ -12,6 +12,7 @@ import type {
   FailoverOutcome,
   GroupView,
   NodeView,
+  PauseView,
   PeerChangeOutcome,
   PeerListEntry,
   PeerListView,
@@ -41,9 +42,11 @@ export function encodeStatus(status: StatusView): pb.StatusView {
         ...node,
         lagBytes: optionalWhole(node.lagBytes),
         heldDownBy: [...node.heldDownBy],
+        paused: node.paused && encodePause(node.paused),
       })),
       settings: group.settings && encodeSettings(group.settings),
       scheduled: group.scheduled && { atMs: whole(group.scheduled.atMs), to: group.scheduled.to },
+      paused: group.paused && encodePause(group.paused),
     })),
     warnings: [...status.warnings],
   });
@@ -227,7 +230,16 @@ function decodeGroup(group: pb.GroupView): GroupView {
     nodes: group.nodes.map(decodeNode),
     settings: group.settings && settingsOf(group.settings),
     scheduled: group.scheduled && { atMs: Number(group.scheduled.atMs), to: group.scheduled.to },
+    paused: group.paused && decodePause(group.paused),
   };
+}
+
+function encodePause({ untilMs, maintenance }: PauseView): MessageInitShape<typeof pb.PauseViewSchema> {
+  return { untilMs: optionalWhole(untilMs), maintenance };
+}
+
+function decodePause({ untilMs, maintenance }: pb.PauseView): PauseView {
+  return { untilMs: optionalNumber(untilMs), maintenance };
 }
 
 /** Left out where they hold a durability of a later version. */
@@ -258,6 +270,7 @@ function decodeNode(node: pb.NodeView): NodeView {
     member: node.member,
     heldDownBy: node.heldDownBy,
     message: node.message,
+    paused: node.paused && decodePause(node.paused),
   };
 }
 

@@ -1,4 +1,4 @@
-// What `sentinelctl fence`, `unfence`, `ack`, `settings` and `failover --at` ask, to its wire form and back. Must never pass on a name
+// What `sentinelctl fence`, `unfence`, `ack`, `settings`, `pause`, `maintenance` and `failover --at` ask, to its wire form and back. Must never pass on a name
 // or a word that is none: what is asked for is changed in the log.
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { unreachable } from '../base/assert.ts';
@@ -39,6 +39,18 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
       };
       return { request: { case: 'settings', value } };
     }
+    case 'pause': {
+      const { group, node, forMs, dryRun } = request;
+      return { request: { case: 'pause', value: { group, node, forMs: wholeOf(forMs), dryRun } } };
+    }
+    case 'resume': {
+      const { group, node, dryRun } = request;
+      return { request: { case: 'resume', value: { group, node, dryRun } } };
+    }
+    case 'maintenance': {
+      const { node, to, forMs, dryRun } = request;
+      return { request: { case: 'maintenance', value: { node, to, forMs: wholeOf(forMs), dryRun } } };
+    }
     default:
       return unreachable(request);
   }
@@ -60,6 +72,16 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
     }
     case 'settings':
       return { kind, group: value.group, change: changeOf(value) };
+    case 'pause': {
+      const { group, dryRun } = value;
+      return { kind, group, node: optionalNode(value.node), forMs: numberOf(value.forMs), dryRun };
+    }
+    case 'resume':
+      return { kind, group: value.group, node: optionalNode(value.node), dryRun: value.dryRun };
+    case 'maintenance': {
+      const { node, to, forMs, dryRun } = value;
+      return { kind, node: nodeOf(node), to: optionalNode(to), forMs: numberOf(forMs), dryRun };
+    }
     case undefined:
       throw new BadSteerRequest('this peer does not know what was asked for; is it of an older version?');
     default:
@@ -117,6 +139,10 @@ function changeOf(value: pb.SteerRequest_Settings): Partial<GroupSettings> {
 function nodeOf(text: string): NodeId {
   if (isName(text)) return nodeId(text);
   throw new BadSteerRequest(`"${text}" is not the name of a node: expected ${NAME_RULE}`);
+}
+
+function optionalNode(text: string | undefined): NodeId | undefined {
+  return text === undefined ? undefined : nodeOf(text);
 }
 
 function wholeOf(value: number | undefined): bigint | undefined {

@@ -158,6 +158,30 @@ export type SteerRequest =
       readonly kind: 'settings';
       readonly group: string | undefined;
       readonly change: Partial<GroupSettings>;
+    }
+  /** The group does not fail over by itself; with `node`, its agent leaves that node's PostgreSQL alone. */
+  | {
+      readonly kind: 'pause';
+      readonly group: string | undefined;
+      readonly node: NodeId | undefined;
+      /** Undefined: until it is resumed. */
+      readonly forMs: number | undefined;
+      readonly dryRun: boolean;
+    }
+  /** Of a node: from maintenance too. */
+  | {
+      readonly kind: 'resume';
+      readonly group: string | undefined;
+      readonly node: NodeId | undefined;
+      readonly dryRun: boolean;
+    }
+  /** A primary is switched over first, to `to` where that is given. */
+  | {
+      readonly kind: 'maintenance';
+      readonly node: NodeId;
+      readonly to: NodeId | undefined;
+      readonly forMs: number | undefined;
+      readonly dryRun: boolean;
     };
 
 export type SteerOutcome =
@@ -242,6 +266,14 @@ export interface GroupView {
   // Left out in the answer of an older version:
   readonly settings?: GroupSettings | undefined;
   readonly scheduled?: { readonly atMs: number; readonly to: string | undefined } | undefined;
+  readonly paused?: PauseView | undefined;
+}
+
+/** Of a group, or of one node, which may be in maintenance. */
+export interface PauseView {
+  /** Undefined: until somebody ends it. */
+  readonly untilMs: number | undefined;
+  readonly maintenance: boolean;
 }
 
 export interface NodeView {
@@ -250,7 +282,7 @@ export interface NodeView {
   readonly peer: string;
   /** primary, standby, or `-` for a node that is neither at present. */
   readonly role: 'primary' | 'standby' | 'none';
-  /** running, streaming, cut, promoting, stopped, fenced, starting, cloning, rewinding, failed, unknown (no report). */
+  /** running, streaming, cut, promoting, stopped, fenced, paused, maintenance, starting, cloning, rewinding, failed, unknown (no report). */
   readonly state: string;
   readonly timeline: number | undefined;
   readonly lsn: string | undefined;
@@ -262,4 +294,6 @@ export interface NodeView {
   /** Peers that hold it for down, with their evidence: `b: refused`. */
   readonly heldDownBy: readonly string[];
   readonly message: string | undefined;
+  // Left out in the answer of an older version:
+  readonly paused?: PauseView | undefined;
 }

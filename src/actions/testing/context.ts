@@ -24,6 +24,7 @@ export const PRIMARY: PrimaryDuty = {
   rule: { members: [STANDBY], acks: 1 },
   next: undefined,
   floor: undefined,
+  isPaused: false,
 };
 
 /** Of a standby that is out of the rule; nobody answers at its upstream. */

@@ -102,6 +102,9 @@ export function stepAgent(node: NodeModel, world: Surroundings): void {
       return carryOutFollow(node, world, duty);
     case 'primary':
       return carryOutPrimary(node, world, duty);
+    case 'hands-off':
+      if (isPrimary(node)) stop(node);
+      return;
     case 'stopped':
       if (node.isUp) stop(node);
       return;

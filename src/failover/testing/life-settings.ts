@@ -1,4 +1,4 @@
-// What people do to a group in a life of the protocol's model: change its settings, fence nodes, fail over on their own word, and say
+// What people do to a group in a life of the protocol's model: change its settings, fence and pause nodes, fail over on their own word, and say
 // truly that a node is off. Never used outside tests.
 import { DEFAULT_GROUP_SETTINGS } from '../../cluster/apply-settings.ts';
 import type { Command, Durability, GroupSettings } from '../../cluster/commands.ts';
@@ -26,7 +26,7 @@ function settingsOf(durability: Durability, acks: number, maxLagBytes: number): 
 export function request(random: Random, group: GroupState, nodes: readonly NodeModel[]): Command | undefined {
   const node = random.pick(nodes).name;
   const base = { group: group.id, epoch: group.epoch };
-  switch (random.between(0, 9)) {
+  switch (random.between(0, 12)) {
     case 0:
     case 1: {
       const durability = random.pick(['quorum', 'quorum', 'strict', 'async'] as const);
@@ -45,6 +45,15 @@ export function request(random: Random, group: GroupState, nodes: readonly NodeM
         ...base,
         cause: { kind: 'forced', to: random.chance(0.5) ? node : undefined },
       };
+    case 6:
+    case 7: {
+      const untilMs = random.chance(0.5) ? random.between(1, 1000) : undefined;
+      const of = random.chance(0.3) ? undefined : node;
+      return { kind: 'pause', group: group.id, node: of, isMaintenance: random.chance(0.5), untilMs };
+    }
+    case 8:
+    case 9:
+      return { kind: 'end-pause', group: group.id, node: random.chance(0.3) ? undefined : node };
     default: {
       const primary = nodes.find(({ name }) => name === group.phase.primary);
       if (primary === undefined || primary.isUp || primary.agent.isAlive) return undefined;
@@ -80,6 +89,8 @@ export function switchedOff(
 
 /** What leaves the group such that it has to become whole again. */
 export function* settled(random: Random, group: GroupState): Iterable<Command> {
+  if (group.paused !== undefined) yield { kind: 'end-pause', group: group.id, node: undefined };
+  for (const { node } of group.pausedNodes) yield { kind: 'end-pause', group: group.id, node };
   for (const node of group.fenced) yield { kind: 'unfence-node', node };
   const durability = random.pick(['quorum', 'strict'] as const);
   // While a change to a weaker rule is under way strict is refused.

@@ -61,6 +61,7 @@ describe.skipIf(place === undefined)('a leased primary (needs PostgreSQL 15)', (
     rule,
     next: undefined,
     floor: undefined,
+    isPaused: false,
   });
 
   const startAgent = async (guard: { readonly program?: string } = {}): Promise<void> => {

@@ -31,6 +31,9 @@ export function carryOut(pass: Pass, duty: Exclude<Duty, { kind: 'none' }>): boo
       return carryOutFollow(pass, duty);
     case 'primary':
       return carryOutPrimary(pass, duty);
+    case 'hands-off':
+      if (isPrimary(pass.node)) stop(pass.node);
+      return false;
     case 'stopped':
       if (pass.node.isUp) stop(pass.node);
       return false;
