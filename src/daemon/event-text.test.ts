@@ -53,6 +53,26 @@ describe('says', () => {
     ],
     [at(log).commitRule(), 'synchronous commit has changed'],
     [at(log).floorPassed(), 'standbys hold the switch point of the last promotion'],
+    [
+      { kind: 'pause', group: log.group.id, node: undefined, isMaintenance: false, untilMs: 0 },
+      'group main is paused until 1970-01-01T00:00:00.000Z: it does not fail over by itself',
+    ],
+    [
+      { kind: 'pause', group: log.group.id, node: B, isMaintenance: true, untilMs: undefined },
+      'b is in maintenance: its agent leaves its PostgreSQL as it is',
+    ],
+    [
+      { kind: 'pause', group: log.group.id, node: B, isMaintenance: false, untilMs: undefined },
+      'b is paused',
+    ],
+    [
+      { kind: 'end-pause', group: log.group.id, node: undefined },
+      'group main is no longer paused: it may fail over by itself',
+    ],
+    [
+      { kind: 'end-pause', group: log.group.id, node: B, onlyUntilMs: 5 },
+      'b is no longer paused or in maintenance, its time being over: it takes part again',
+    ],
     [opening(log), 'peer p1 has started'],
     [{ kind: 'set-feature-level', level: 2 }, 'all peers are upgraded: feature level 2 is in use'],
   ])('%#', (command, expected) => {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { GroupSettings, SyncRule } from '../cluster/commands.ts';
 import { DEFAULT_GROUP_SETTINGS } from '../cluster/apply-settings.ts';
 import {
+  A,
   ALONE,
   B,
   C,
@@ -82,4 +83,22 @@ test('what a failover waits for', () => {
     expect.stringMatching(/the fence command could not switch a off \(exit code 7\); it is tried again/),
     expect.stringMatching(/a is known to be stopped/),
   ]);
+});
+
+test('pauses and maintenance, with what is left of the time', () => {
+  const pausedNodes = [
+    { node: A, isMaintenance: false, untilMs: undefined },
+    { node: B, isMaintenance: true, untilMs: AT_MS + 60_000 },
+    { node: C, isMaintenance: false, untilMs: AT_MS - 1 },
+  ];
+  expect(notices(running(), { paused: { untilMs: AT_MS + 720_000 }, pausedNodes })).toEqual([
+    'group main is paused for another 12min: it does not fail over by itself; sentinelctl resume main ends that',
+    'a, the primary, is paused: group main does not fail over by itself; sentinelctl resume --node a ends that',
+    expect.stringMatching(/^b is in maintenance for another 1min: .*sentinelctl maintenance off b ends that/),
+    expect.stringMatching(/^c is paused for another 0ms: .*sentinelctl resume --node c ends that/),
+  ]);
+  const scheduled = { atMs: AT_MS - 1000, to: B };
+  expect(notices(running(), { paused: { untilMs: undefined }, scheduled })).toContainEqual(
+    expect.stringMatching(/group main is paused: the switchover to b of .* waits for sentinelctl resume/),
+  );
 });

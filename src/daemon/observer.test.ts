@@ -18,6 +18,7 @@ import {
   running,
   runningAlone,
 } from '../cluster/testing/example.ts';
+import { PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { createObserver, healthTargets, missingCommand, type Verdict } from './observer.ts';
 import type { ProposalOutcome } from './replica.ts';
 
@@ -71,6 +72,16 @@ describe('what is missing in the log', () => {
     expect(missing(resumed, DOWN)).toBe('subjective-down');
     const log = promoting();
     expect(missing(log, DOWN)).toBeUndefined();
+    expect(missing(log, DOWN, B)).toBe('subjective-down');
+  });
+
+  test('nothing of a standby that its administrator may stop, but of a paused primary', () => {
+    const log = newLog({ ...running().state, featureLevel: PAUSE_FEATURE_LEVEL });
+    for (const node of [A, B])
+      log.must({ kind: 'pause', group: log.group.id, node, isMaintenance: false, untilMs: undefined });
+    expect(missing(log, DOWN, B)).toBeUndefined();
+    expect(missing(log, DOWN, A)).toBe('subjective-down');
+    log.must({ kind: 'end-pause', group: log.group.id, node: B });
     expect(missing(log, DOWN, B)).toBe('subjective-down');
   });
 

@@ -104,8 +104,8 @@ function livesUntilCaught(broken: {
 
 const LIVES_MAX = Number(process.env['PROTOCOL_LIVES_MAX'] ?? 3000);
 
-/** What takes a second failover soon after a first shows in long lives. */
-const LONG_LIVES: Readonly<Record<string, number>> = { oldEpochAccepted: 6000 };
+/** What takes a second failover soon after a first, or while the rule changes, shows in long lives. */
+const LONG_LIVES: Readonly<Record<string, number>> = { oldEpochAccepted: 6000, pendingRuleReplaced: 6000 };
 
 describe('the model notices when the log', () => {
   test.each(Object.entries(log))(

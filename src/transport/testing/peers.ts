@@ -84,6 +84,7 @@ export const STATUS: StatusView = {
           member: 'pg1_0a1b2c3d',
           heldDownBy: ['b: refused'],
           message: undefined,
+          paused: { untilMs: undefined, maintenance: true },
         },
       ],
       settings: {
@@ -95,6 +96,7 @@ export const STATUS: StatusView = {
         failoverWindowMs: 3_600_000,
       },
       scheduled: { atMs: 1_800_000_000_000, to: 'pg2' },
+      paused: { untilMs: 1_800_000_000_000, maintenance: false },
     },
   ],
   warnings: ['only two peers'],

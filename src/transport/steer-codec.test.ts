@@ -1,0 +1,26 @@
+// What is asked of groups and nodes, to its wire form and back; names that are none are not passed on.
+import { create } from '@bufbuild/protobuf';
+import { expect, test } from 'vitest';
+import { nodeId } from '../base/ids.ts';
+import { SteerRequestSchema } from '../gen/pg_sentinel/v1/admin_pb.ts';
+import { BadSteerRequest, decodeSteerRequest, encodeSteerRequest } from './steer-codec.ts';
+import type { SteerRequest } from './types.ts';
+
+const PG2 = nodeId('pg2');
+
+test.each<SteerRequest>([
+  { kind: 'pause', group: 'main', node: undefined, forMs: 1_800_000, dryRun: true },
+  { kind: 'pause', group: undefined, node: PG2, forMs: undefined, dryRun: false },
+  { kind: 'resume', group: 'main', node: undefined, dryRun: false },
+  { kind: 'resume', group: undefined, node: PG2, dryRun: true },
+  { kind: 'maintenance', node: PG2, to: undefined, forMs: undefined, dryRun: false },
+  { kind: 'maintenance', node: PG2, to: nodeId('pg3'), forMs: 1000, dryRun: true },
+])('comes back as it was given: %j', (request) => {
+  expect(decodeSteerRequest(create(SteerRequestSchema, encodeSteerRequest(request)))).toStrictEqual(request);
+});
+
+test('a name that is none, and a request of a later version, are refused', () => {
+  const named = create(SteerRequestSchema, { request: { case: 'pause', value: { node: 'PG 2' } } });
+  expect(() => decodeSteerRequest(named)).toThrow(BadSteerRequest);
+  expect(() => decodeSteerRequest(create(SteerRequestSchema, {}))).toThrow(/older version/);
+});
