@@ -1,14 +1,17 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { epoch, groupId, memberId, nodeId, timeline } from '../base/ids.ts';
 import type { Duty } from '../failover/duties.ts';
+import { readControlData } from '../postgres/control-data.ts';
 import { renderHba } from '../postgres/hba.ts';
+import { writeNewMember } from '../postgres/member.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
-import type { AgentContext } from './context.ts';
+import { type AgentContext, DEFAULT_AGENT_TIMING } from './context.ts';
 import { type ClientAccess, hbaOptions, openInstance } from './instance.ts';
 import { carryOutPrimary } from './primary-duty.ts';
+import { IN_PRODUCTION, writeControl } from './testing/control-file.ts';
 
 const MEMBER = memberId('pg2_1');
 const DUTY: Extract<Duty, { kind: 'primary' }> = {
@@ -118,4 +121,44 @@ test('that clients are kept out is told from pg_hba.conf', async () => {
   expect(await keepsOut('admitted')).toBe(false);
   expect(await keepsOut('kept-out', [])).toBe(false);
   await rm(dataDirectory, { recursive: true });
+});
+
+describe('a primary that has ended by itself', () => {
+  /** What is said of it where the log cannot be read. */
+  async function said(options: { isPaused: boolean; isClean: boolean }): Promise<string> {
+    const dataDirectory = await mkdtemp(join(tmpdir(), 'pg-sentinel-primary-'));
+    try {
+      await writeFile(join(dataDirectory, 'PG_VERSION'), '15\n');
+      await writeControl(dataDirectory, IN_PRODUCTION);
+      const node = nodeId('pg1');
+      const { systemIdentifier } = await readControlData(dataDirectory);
+      const member = await writeNewMember({ dataDirectory, node, systemIdentifier, owner: undefined });
+      const messages: string[] = [];
+      const context = {
+        timing: DEFAULT_AGENT_TIMING,
+        protections: { rule: false, cut: true, guard: true },
+        guarding: { message: () => undefined },
+        registration: () => ({ member: member.memberId }),
+        unexpectedEnd: () => ({ atMs: performance.now(), isClean: options.isClean }),
+        confirms: () => Promise.resolve(false),
+        activity: (_condition: string, message: string) => messages.push(message),
+        instance: { options: { dataDirectory, node }, postmaster: () => undefined },
+      } as unknown as AgentContext;
+      const duty = { ...DUTY, isPaused: options.isPaused };
+      await carryOutPrimary(context, duty, new AbortController().signal);
+      return messages.join();
+    } finally {
+      await rm(dataDirectory, { recursive: true });
+    }
+  }
+
+  test('leaves a standby the time to take over, or its administrator the time to start it again', async () => {
+    expect(await said({ isPaused: false, isClean: false })).toMatch(/crashed; a standby may take over/);
+    expect(await said({ isPaused: false, isClean: true })).toMatch(/shut down cleanly by somebody; waiting/);
+  });
+
+  test('is started at once after a crash while it is paused, and not at all where somebody has shut it down', async () => {
+    expect(await said({ isPaused: true, isClean: false })).toMatch(/not started: the log cannot be read/);
+    expect(await said({ isPaused: true, isClean: true })).toMatch(/left so while it is paused/);
+  });
 });

@@ -231,6 +231,18 @@ describe('health', () => {
       'degraded',
       [expect.stringContaining('on pg1 alone') as unknown as string],
     ],
+    [
+      'a node is in maintenance',
+      withNode(1, { state: 'maintenance' }),
+      'degraded',
+      ['pg2 is in maintenance'],
+    ],
+    [
+      'the group is paused',
+      { ...HEALTHY, groups: [{ ...group!, paused: { untilMs: undefined, maintenance: false } }] },
+      'degraded',
+      ['it is paused, and does not fail over by itself (group main)'],
+    ],
     ['the daemon warns', { ...HEALTHY, warnings: ['x'] }, 'degraded', ['see the warnings']],
     [
       'the group is being created',

@@ -1,6 +1,7 @@
 // What `sentinelctl status` says: the log's state, the agents' live word over it, and what a person should look at.
 import { describe, expect, test } from 'vitest';
 import { logIndex, peerId, term } from '../base/ids.ts';
+import { PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   ALONE,
   A,
@@ -173,6 +174,26 @@ test('a pending change is shown beside the rule', () => {
   log.must(at(log).change({ members: [MB], acks: 1 }));
   expect(statusOf(log).groups[0]).toMatchObject({ rule: '1 of b, c', ruleChange: '1 of b' });
   expect(statusOf(runningAlone()).groups[0]).toMatchObject({ rule: 'alone' });
+});
+
+test('a node that is paused or in maintenance, and the group that is paused', () => {
+  const log = newLog({ ...running().state, featureLevel: PAUSE_FEATURE_LEVEL });
+  const pause = { kind: 'pause', group: log.group.id, isMaintenance: false, untilMs: 5 } as const;
+  log.must(
+    { ...pause, node: undefined },
+    { ...pause, node: B, isMaintenance: true },
+    { ...pause, node: C, untilMs: undefined },
+  );
+  const stopped = { condition: 'stopped' } as const;
+  expect(statusOf(log, { ...ALL_WELL, b: stopped, c: stopped }).groups[0]).toMatchObject({
+    paused: { untilMs: 5, maintenance: false },
+    nodes: [
+      { state: 'running', paused: undefined },
+      { state: 'maintenance', paused: { untilMs: 5, maintenance: true } },
+      { state: 'paused', paused: { untilMs: undefined, maintenance: false } },
+    ],
+  });
+  expect(nodes(log)[1]).toMatchObject({ state: 'streaming', paused: { maintenance: true } });
 });
 
 describe('warns', () => {
