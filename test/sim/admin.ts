@@ -1,8 +1,9 @@
 // The person who runs the cluster: replaces peers that are lost, adds those that are wanted, and does now and then what people do:
-// changes the membership, moves a peer, hands over, switches over, recovers from the loss of a quorum.
+// changes the membership, moves a peer, hands over, switches over, pauses, recovers from the loss of a quorum.
 import { type NodeId, epoch, timeline } from '../../src/base/ids.ts';
 import { followersAtOnce } from '../../src/cluster/candidate.ts';
 import type { Command, SyncRule } from '../../src/cluster/commands.ts';
+import { PAUSE_FEATURE_LEVEL } from '../../src/cluster/features.ts';
 import { type GroupState, isHeld } from '../../src/cluster/state.ts';
 import type { Membership, MembershipChange } from '../../src/raft/types.ts';
 import { forgetDisk } from './checks/log-checks.ts';
@@ -100,6 +101,8 @@ function operate(world: World, leader: Host): void {
   const { random } = world;
   const membership = leader.raft?.membership;
   if (membership === undefined) return;
+  if ((leader.replica?.state.featureLevel ?? 0) >= PAUSE_FEATURE_LEVEL && random.ppm(250_000))
+    return pause(world, leader);
   const peer = random.pick(membership.voters);
   switch (random.below(6)) {
     case 0:
@@ -123,6 +126,24 @@ function operate(world: World, leader: Host): void {
       switchOver(world, leader);
   }
 }
+
+/** `sentinelctl pause` and `maintenance on`, for a time: the group or one of its nodes. */
+function pause(world: World, leader: Host): void {
+  const { random } = world;
+  const nodes = [...(leader.replica?.state.nodes.values() ?? [])].filter((node) => node.group === GROUP);
+  if (nodes.length === 0) return;
+  const node = random.ppm(400_000) ? undefined : random.pick(nodes).node;
+  const untilMs = Math.floor(world.timeline.nowUs / 1000) + random.between(100, PAUSE_MS_MAX);
+  proposeAny(world, leader, {
+    kind: 'pause',
+    group: GROUP,
+    node,
+    isMaintenance: random.ppm(500_000),
+    untilMs,
+  });
+}
+
+const PAUSE_MS_MAX = 1000;
 
 /** The host is reached at another address from now on, and the log is told. */
 function moveHost(world: World, leader: Host): void {
