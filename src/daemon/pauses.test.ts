@@ -112,6 +112,7 @@ describe('pause and resume', () => {
     const { ask } = world(log);
     expect(await ask(pause({ node: A }))).toEqual(DONE(/a, the primary of group main, is paused/));
     expect(log.group).toMatchObject({ rule: RULE_BC, pausedNodes: [{ node: A, isMaintenance: false }] });
+    expect(await ask(resume())).toEqual(DONE(/group main is not paused; single nodes are .*\(a\)/));
     expect(await ask(resume(A))).toEqual(DONE(/a is no longer paused/));
   });
 

@@ -17,8 +17,8 @@ export type PauseRequest = Extract<SteerRequest, { readonly kind: 'pause' | 'res
 
 /** How long a node may take to leave the sync rule, before it is left as it was. */
 const LEAVE_TIMEOUT_MS = 20_000;
-/** How long a former primary may take to follow, before the answer is that it does not yet. */
-const FOLLOW_TIMEOUT_MS = 60_000;
+/** How long a former primary may take to follow, before the answer is that it does not yet: sooner than whoever asked gives up. */
+const FOLLOW_TIMEOUT_MS = 30_000;
 const POLL_MS = 50;
 
 export async function steerPause(options: SteerOptions, request: PauseRequest): Promise<SteerOutcome> {
@@ -76,13 +76,19 @@ async function resume(
   const name = node ?? `group ${group.id}`;
   const present = node === undefined ? group.paused : pauseOf(group, node);
   if (present === undefined)
-    return done(`${name} is not paused${node === undefined ? '' : ' or in maintenance'}`);
+    return done(`${name} is not paused${node === undefined ? nodesText(group) : ' or in maintenance'}`);
   const detail =
     node === undefined
       ? `group ${group.id} is no longer paused; it fails over by itself again`
       : `${node} is no longer ${'isMaintenance' in present && present.isMaintenance ? 'in maintenance' : 'paused'}; its agent looks after it again`;
   if (dryRun) return planned(detail);
   return proposeAndSay(options, { kind: 'end-pause', group: group.id, node }, detail);
+}
+
+/** What somebody who resumes a group may have meant. */
+function nodesText({ pausedNodes }: GroupState): string {
+  const names = pausedNodes.map(({ node }) => node).join(', ');
+  return names === '' ? '' : `; single nodes are paused or in maintenance (${names}), see resume --node`;
 }
 
 async function maintain(
