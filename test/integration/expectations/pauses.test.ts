@@ -58,8 +58,8 @@ test(
     expect(harmOf(verdict)).toEqual([]);
     // Its agent, restarted, has read the log and reported again: it would have started it.
     await standby.stopSentineld('SIGKILL');
-    standby.startSentineld();
     await nodeState(standby, 'unknown');
+    standby.startSentineld();
     await nodeState(standby, 'maintenance');
     expect(standby.postmasterPid()).toBeUndefined();
     expect(await ctl(`maintenance on ${node}`)).toMatchObject(ok(/already/));
