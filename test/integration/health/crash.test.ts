@@ -172,6 +172,8 @@ describe.skipIf(!hasPostgres)('a node that crashes, freezes or is restarted', ()
   test('an observer that was stalled, or reaches no quorum, gives no down', async () => {
     const watch = await watchUntilUp();
     instance.signalAll('SIGSTOP');
+    // An answer that was on its way would be the first news after the stall, and a good one.
+    await delay(200);
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4000);
     await until(
       { what: 'abstention', timeoutMs: 1000, everyMs: 1 },
