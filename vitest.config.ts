@@ -1,8 +1,13 @@
 import { defineConfig } from 'vitest/config';
 import { SummaryReporter } from './test/tooling/summary-reporter.ts';
 
+/** Dangers, what administrators do, gray failures, the guard and rejoining, each on real PostgreSQL and with real waits. */
+export const LONG_TESTS = ['dangers', 'expectations', 'gray', 'guard', 'rejoin'].map(
+  (name) => `test/integration/${name}/**`,
+);
+
 // Unit tests sit beside the code; tests with real processes are below test/integration. Time limits only catch
-// hangs: no test asserts a speed.
+// hangs: no test asserts a speed. Those that take minutes are run by `npm run test:long` (vitest.long.config.ts).
 export default defineConfig({
   test: {
     include: [
@@ -12,7 +17,7 @@ export default defineConfig({
       'demo/**/*.test.ts',
       'test/**/*.test.ts',
     ],
-    exclude: ['test/chaos/**', 'test/fixtures/**', 'node_modules/**', 'dist/**'],
+    exclude: [...LONG_TESTS, 'test/chaos/scenarios/**', 'test/fixtures/**', 'node_modules/**', 'dist/**'],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 2,

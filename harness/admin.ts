@@ -1,9 +1,15 @@
 // The admin service of whichever peer answers, for tests that kill and freeze peers: a call that fails or hangs goes to
 // another peer, and a watch goes on there. Never hides that no peer at all answers.
 import { delay, withDeadline } from '../src/base/clock.ts';
-import type { NodeId } from '../src/base/ids.ts';
 import { connectAdmin, type AdminClient } from '../src/transport/admin-client.ts';
-import type { EventView, FailoverOutcome, StatusView } from '../src/transport/types.ts';
+import type {
+  EventView,
+  FailoverOutcome,
+  FailoverRequest,
+  StatusView,
+  SteerOutcome,
+  SteerRequest,
+} from '../src/transport/types.ts';
 
 export interface ClusterAdmin {
   /** Rejects when no peer answers within {@link CALL_TIMEOUT_MS} each. */
@@ -11,10 +17,9 @@ export interface ClusterAdmin {
   /** The latest `limit` events of all groups, oldest first. */
   events(limit: number): Promise<readonly EventView[]>;
   /** A switchover; not repeated elsewhere when its outcome is unknown. */
-  failover(
-    request: { readonly group: string | undefined; readonly to: NodeId | undefined },
-    timeoutMs: number,
-  ): Promise<FailoverOutcome>;
+  failover(request: FailoverRequest, timeoutMs: number): Promise<FailoverOutcome>;
+  /** Not repeated elsewhere either. */
+  steer(request: SteerRequest, timeoutMs: number): Promise<SteerOutcome>;
   /** From now on these peers are asked. */
   setAddresses(addresses: readonly string[]): void;
   /** Calls `listener` after every change that some peer sees, until the signal aborts. */
@@ -66,6 +71,10 @@ export function clusterAdmin(addresses: readonly string[]): ClusterAdmin {
     async failover(request, timeoutMs) {
       const client = await connected();
       return client.failover(request, { timeoutMs, signal: closing.signal });
+    },
+    async steer(request, timeoutMs) {
+      const client = await connected();
+      return client.steer(request, { timeoutMs, signal: closing.signal });
     },
     async watch(listener, signal) {
       const ending = AbortSignal.any([signal, closing.signal]);

@@ -1,13 +1,20 @@
 // The configuration files of a local cluster's peers, with default timing: the demo and the benchmark measure what a user gets.
 import { stringify } from 'yaml';
+import { type Cable, LAN } from './network.ts';
 
 export interface HostPlan {
   readonly peer: string;
   readonly node: string;
   /** Everything of this host is below it. */
   readonly directory: string;
+  /** Where the host is reached: 127.0.0.1, or its end of {@link HostPlan.cable}. */
+  readonly address: string;
   readonly peerPort: number;
   readonly nodePort: number;
+  /** A peer without a PostgreSQL; its `node` is nothing but a name. */
+  readonly isWitness: boolean;
+  /** Only where the cluster has a network of its own. */
+  readonly cable: Cable | undefined;
 }
 
 export interface ClusterSecrets {
@@ -21,6 +28,8 @@ export const SUPERUSER = 'postgres';
 const stateDirectory = (host: HostPlan): string => `${host.directory}/state`;
 export const raftDirectory = (host: HostPlan): string => `${stateDirectory(host)}/raft`;
 export const dataDirectory = (host: HostPlan): string => `${host.directory}/pgdata`;
+export const postgresLogFile = (host: HostPlan): string =>
+  `${stateDirectory(host)}/postgresql/${host.node}.log`;
 export const socketDirectory = (host: HostPlan): string => `${host.directory}/s`;
 export const configFile = (host: HostPlan): string => `${host.directory}/sentineld.yaml`;
 
@@ -34,25 +43,19 @@ export function renderConfig(options: {
   /** The host is added to a running cluster. */
   readonly isJoining?: boolean | undefined;
   readonly snapshotEntries?: number | undefined;
+  /** Further keys of the file. */
+  readonly settings?: Readonly<Record<string, unknown>> | undefined;
+  /** Further PostgreSQL parameters. */
+  readonly parameters?: Readonly<Record<string, string | number | boolean>> | undefined;
 }): string {
   const { host, secrets, snapshotEntries } = options;
   return stringify({
     cluster: options.cluster,
     peer: host.peer,
-    peers: Object.fromEntries(options.hosts.map((each) => [each.peer, `127.0.0.1:${each.peerPort}`])),
+    peers: Object.fromEntries(options.hosts.map((each) => [each.peer, `${each.address}:${each.peerPort}`])),
     ...(options.isJoining === true ? { join: true } : {}),
     state_directory: stateDirectory(host),
-    node: {
-      name: host.node,
-      group: GROUP,
-      address: `127.0.0.1:${host.nodePort}`,
-      data_directory: dataDirectory(host),
-      socket_directory: socketDirectory(host),
-      bin_directory: options.binDirectory,
-      // Small, because three servers share this machine; `mmap` keeps their shared memory files in the data directory.
-      parameters: { shared_buffers: '32MB', max_connections: 60, dynamic_shared_memory_type: 'mmap' },
-      hba: ['host all all 127.0.0.1/32 scram-sha-256'],
-    },
+    ...(host.isWitness ? {} : { node: nodeSection(host, options.binDirectory, options.parameters) }),
     users: {
       superuser: { name: SUPERUSER },
       replication: { name: 'sentinel_replication', password: secrets.replication },
@@ -60,5 +63,29 @@ export function renderConfig(options: {
     },
     ...(snapshotEntries === undefined ? {} : { raft: { snapshot_entries: snapshotEntries } }),
     log: { level: 'info', format: 'json' },
+    ...options.settings,
   });
+}
+
+function nodeSection(
+  host: HostPlan,
+  binDirectory: string,
+  parameters: Readonly<Record<string, string | number | boolean>> = {},
+) {
+  return {
+    name: host.node,
+    group: GROUP,
+    address: `${host.address}:${host.nodePort}`,
+    data_directory: dataDirectory(host),
+    socket_directory: socketDirectory(host),
+    bin_directory: binDirectory,
+    // Small, because three servers share this machine; `mmap` keeps their shared memory files in the data directory.
+    parameters: {
+      shared_buffers: '32MB',
+      max_connections: 60,
+      dynamic_shared_memory_type: 'mmap',
+      ...parameters,
+    },
+    hba: [`host all all ${host.cable === undefined ? '127.0.0.1/32' : LAN} scram-sha-256`],
+  };
 }

@@ -7,17 +7,25 @@ import { findPostmaster, isAlive, signalProcess } from '../src/postgres/processe
 import {
   configFile,
   dataDirectory,
+  postgresLogFile,
   raftDirectory,
   socketDirectory,
   type HostPlan,
 } from './cluster-config.ts';
 import { endEverythingBelow } from './place.ts';
 import { freezeBelow, processesBelow, signalAll, thawBelow } from './processes.ts';
+import type { Cable } from './network.ts';
 import type { Target } from './session.ts';
 
 export interface Host {
   readonly peer: string;
   readonly node: string;
+  /** A peer without a PostgreSQL. */
+  readonly isWitness: boolean;
+  /** Pulled to cut the host off; only where the cluster has a network of its own. */
+  readonly cable: Cable | undefined;
+  /** Where PostgreSQL writes its log. */
+  readonly postgresLogFile: string;
   /** Where sentineld listens, for admin clients. */
   readonly address: string;
   /** Where PostgreSQL listens. */
@@ -41,6 +49,8 @@ export interface Host {
   postmasterPid(): number | undefined;
   /** SIGKILL to the postmaster; returns its pid. Throws where there is none. */
   killPostmaster(): number;
+  /** SIGKILL to every process of the host at once, as if its power were gone; resolves when none is left. */
+  kill(): Promise<void>;
   /** Ends sentineld and PostgreSQL, the hard way. */
   stopAll(): Promise<void>;
   /** SIGSTOP to every process of the host; resolves when all stand still. */
@@ -70,7 +80,9 @@ export function createHost(
     isWanted = true;
     const log = openSync(logFile, 'a');
     // A session of its own: a Ctrl-C in the terminal is for the owner of the cluster, who ends this one in order.
-    const started = spawn(process.execPath, [sentineld.program, '--config', configFile(plan)], {
+    const command = [process.execPath, sentineld.program, '--config', configFile(plan)];
+    const [program = '', ...args] = [...(plan.cable?.enter ?? []), ...command];
+    const started = spawn(program, args, {
       cwd: plan.directory,
       detached: true,
       env: { ...process.env, ...sentineld.environment },
@@ -102,8 +114,11 @@ export function createHost(
   return {
     peer: plan.peer,
     node: plan.node,
-    address: `127.0.0.1:${plan.peerPort}`,
-    target: { node: plan.node, host: '127.0.0.1', port: plan.nodePort },
+    isWitness: plan.isWitness,
+    cable: plan.cable,
+    postgresLogFile: postgresLogFile(plan),
+    address: `${plan.address}:${plan.peerPort}`,
+    target: { node: plan.node, host: plan.address, port: plan.nodePort },
     directory: plan.directory,
     socketDirectory: socketDirectory(plan),
     dataDirectory: data,
@@ -124,6 +139,16 @@ export function createHost(
       if (pid === undefined) throw new Error(`cannot kill the postmaster of ${plan.node}: it does not run`);
       signalProcess(pid, 'SIGKILL');
       return pid;
+    },
+    async kill() {
+      const ending = stopSentineld('SIGKILL');
+      const what = `every process of host ${plan.peer} to end on SIGKILL`;
+      await until({ what, timeoutMs: STOP_TIMEOUT_MS, everyMs: 2 }, () => {
+        const pids = processesBelow(plan.directory).map(({ pid }) => pid);
+        signalAll(pids, 'SIGKILL');
+        return pids.length === 0;
+      });
+      await ending;
     },
     async stopAll() {
       await stopSentineld();

@@ -11,6 +11,7 @@ import type { GroupView, StatusView } from '../src/transport/types.ts';
 import { clusterAdmin, type ClusterAdmin } from './admin.ts';
 import { configFile, dataDirectory, GROUP, renderConfig, type HostPlan } from './cluster-config.ts';
 import { createHost, type Host } from './host.ts';
+import { layCables } from './network.ts';
 import { endEverythingBelow, makePlace, removePlace } from './place.ts';
 import { freePorts } from '../src/transport/testing/free-ports.ts';
 import { compiled } from './programs.ts';
@@ -21,8 +22,16 @@ export interface LocalClusterOptions {
   readonly hostCount: number;
   /** Hosts beyond those, for {@link LocalCluster.join}. */
   readonly spareCount?: number;
+  /** So many of the first hosts, the last ones of them, are peers without a PostgreSQL. */
+  readonly witnessCount?: number;
+  /** Each host on a network cable of its own, to be cut; only in {@link runInOwnNetwork}. */
+  readonly hasCables?: boolean;
   /** After so many entries the Raft log is compacted; left out: sentineld's default. */
   readonly snapshotEntries?: number;
+  /** Further keys of every sentineld's configuration; told the cluster's directory. */
+  readonly settings?: (directory: string) => Readonly<Record<string, unknown>>;
+  /** Further PostgreSQL parameters of every node; told the same. */
+  readonly parameters?: (directory: string) => Readonly<Record<string, string | number | boolean>>;
   /** Another sentineld than the built one: only for the benchmark's controls. */
   readonly sentineldProgram?: string | undefined;
   /** Added to the environment of every sentineld. */
@@ -57,12 +66,17 @@ export interface LocalCluster {
     timeoutMs: number,
     condition: (group: GroupView, status: StatusView) => boolean,
   ): Promise<GroupView>;
-  /** Waits until one node is primary and all others stream and count in the sync rule. */
+  /**
+   * Waits until one node is primary and all others stream and count in the sync rule, as every sentineld sees it that was started: one that
+   * has just come back knows neither the group nor its own node yet, while what it said before still stands with the others. The
+   * first time it also lifts the limit on failovers: whoever provokes them one after the other would meet it.
+   */
   waitUntilHealthy(timeoutMs: number): Promise<GroupView>;
   close(): Promise<void>;
 }
 
 const POLL_MS = 20;
+const FAILOVERS_MAX = 1000;
 const CLOSE_TIMEOUT_MS = 20_000;
 
 /** Makes the directory and the files; starts every sentineld. Does not wait until they are ready. */
@@ -70,7 +84,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   const program = options.sentineldProgram ?? compiled('src/daemon/sentineld.js');
   const user = await findOsUser({ configured: undefined });
   const directory = await makePlace(user);
-  const plans = await planHosts(directory, options.hostCount + (options.spareCount ?? 0));
+  const plans = await planHosts(directory, options);
   const first = plans.slice(0, options.hostCount);
   const dataDirectories = plans.map(dataDirectory);
   const reaper = startReaper(directory, dataDirectories);
@@ -103,6 +117,8 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
         binDirectory: binaries.directory,
         isJoining,
         snapshotEntries: options.snapshotEntries,
+        settings: options.settings?.(directory),
+        parameters: options.parameters?.(directory),
       });
       await writeFile(configFile(host), text, { mode: 0o600 });
     };
@@ -149,13 +165,21 @@ async function keepLogs(directory: string, target: string | undefined): Promise<
   }
 }
 
-async function planHosts(directory: string, count: number): Promise<HostPlan[]> {
+async function planHosts(directory: string, options: LocalClusterOptions): Promise<HostPlan[]> {
+  const { hostCount, witnessCount = 0, spareCount = 0 } = options;
+  const count = hostCount + spareCount;
   const ports = await freePorts(2 * count);
+  const cables = options.hasCables === true ? await layCables(directory, count) : [];
   return Array.from({ length: count }, (_, at) => {
     const peer = String.fromCharCode('a'.charCodeAt(0) + at);
     const [peerPort, nodePort] = [ports[2 * at], ports[2 * at + 1]];
     if (peerPort === undefined || nodePort === undefined) throw new Error(`no ports for peer ${peer}`);
-    return { peer, node: `pg${at + 1}`, directory: join(directory, peer), peerPort, nodePort };
+    const isWitness = at < hostCount && at >= hostCount - witnessCount;
+    const address = cables[at]?.address ?? '127.0.0.1';
+    return {
+      ...{ peer, node: `pg${at + 1}`, directory: join(directory, peer), isWitness },
+      ...{ address, peerPort, nodePort, cable: cables[at] },
+    };
   });
 }
 
@@ -177,13 +201,18 @@ function handle(parts: {
       throw new Error(`there is no node ${node} among ${hosts.map((each) => each.node).join(', ')}`);
     return host;
   };
-  const waitFor: LocalCluster['waitFor'] = async (what, timeoutMs, condition) => {
+  const waitFor = async (
+    what: string,
+    timeoutMs: number,
+    condition: (group: GroupView, status: StatusView) => boolean,
+    asked = admin,
+  ): Promise<GroupView> => {
     let last = 'no peer has answered';
     try {
       return await until({ what, timeoutMs, everyMs: POLL_MS, signal }, async () => {
         const failure = hosts.map((host) => host.sentineldFailure).find((text) => text !== undefined);
         if (failure !== undefined) throw new Error(failure);
-        const status = await admin.status().catch((error: unknown) => void (last = (error as Error).message));
+        const status = await asked.status().catch((error: unknown) => void (last = (error as Error).message));
         const group = status?.groups.find((each) => each.group === GROUP);
         if (status !== undefined)
           last = group === undefined ? 'the group is not created' : describeGroup(group);
@@ -195,6 +224,19 @@ function handle(parts: {
     }
   };
   let closing: Promise<void> | undefined;
+  let isLifted = false;
+  const liftFailoverLimit = async (timeoutMs: number): Promise<void> => {
+    if (isLifted) return;
+    const change = { maxFailovers: FAILOVERS_MAX, failoverWindowMs: 1000 };
+    await until(
+      { what: 'the limit on failovers to be lifted', timeoutMs, everyMs: 200, signal },
+      async () => {
+        const outcome = await admin.steer({ kind: 'settings', group: GROUP, change }, timeoutMs);
+        return outcome.kind === 'done';
+      },
+    );
+    isLifted = true;
+  };
   return {
     ...parts,
     hostOf,
@@ -203,10 +245,22 @@ function handle(parts: {
       return hostOf(group.primary ?? '');
     },
     waitFor,
-    waitUntilHealthy: (timeoutMs) =>
-      waitFor('all nodes streaming and in the sync rule', timeoutMs, (group) =>
-        isHealthy(group, hosts.length, parts.options.isRuleEnforced),
-      ),
+    async waitUntilHealthy(timeoutMs) {
+      const isWell = (found: GroupView, { leader }: StatusView): boolean =>
+        leader !== undefined &&
+        isHealthy(found, hosts.filter(({ isWitness }) => !isWitness).length, parts.options.isRuleEnforced);
+      const what = 'all nodes streaming and in the sync rule';
+      let group = await waitFor(what, timeoutMs, isWell);
+      for (const { peer, address, sentineldPid } of hosts) {
+        if (sentineldPid === undefined) continue;
+        const own = clusterAdmin([address]);
+        group = await waitFor(`${what} as peer ${peer} sees it`, timeoutMs, isWell, own).finally(() =>
+          own.close(),
+        );
+      }
+      await liftFailoverLimit(timeoutMs);
+      return group;
+    },
     close() {
       closing ??= (async () => {
         admin.close();

@@ -28,12 +28,18 @@ export type InsertOutcome =
   | { readonly kind: 'failed'; readonly reason: string }
   | { readonly kind: 'unknown'; readonly reason: string };
 
+/** As {@link InsertOutcome}, with what the statement returned. */
+export type WriteOutcome =
+  { readonly kind: 'acked'; readonly rows: readonly unknown[] } | Exclude<InsertOutcome, { kind: 'acked' }>;
+
 export interface Session {
   readonly target: Target;
   /** False once the connection is lost or thrown away. */
   readonly isOpen: boolean;
   /** Rejects with {@link DeadlineError} after `timeoutMs`, having thrown the connection away; `undefined` waits for ever. */
   query(text: string, values: readonly unknown[], timeoutMs: number | undefined): Promise<QueryResult>;
+  /** Runs one statement that writes. Never rejects. */
+  write(text: string, values: readonly unknown[], timeoutMs: number | undefined): Promise<WriteOutcome>;
   /** Inserts one id by `text` ($1 is the id). Never rejects. */
   insert(text: string, id: string, timeoutMs: number | undefined): Promise<InsertOutcome>;
   /** Closes the socket at once; a query under way ends as `unknown`. */
@@ -93,28 +99,30 @@ export async function openSession(
       throw error;
     }
   };
+  const write: Session['write'] = async (text, values, timeoutMs) => {
+    warning = undefined;
+    try {
+      const { rows } = await query(text, values, timeoutMs);
+      // "canceling wait for synchronous replication": committed here, perhaps nowhere else. A plain write warns of nothing else.
+      return warning === undefined ? { kind: 'acked', rows } : { kind: 'unknown', reason: warning };
+    } catch (error) {
+      return outcomeOfError(error);
+    }
+  };
   return {
     target,
     get isOpen() {
       return isOpen;
     },
     query,
+    write,
     destroy,
-    async insert(text, id, timeoutMs) {
-      warning = undefined;
-      try {
-        await query(text, [id], timeoutMs);
-      } catch (error) {
-        return outcomeOfError(error);
-      }
-      // "canceling wait for synchronous replication": committed here, perhaps nowhere else. A plain insert warns of nothing else.
-      return warning === undefined ? { kind: 'acked' } : { kind: 'unknown', reason: warning };
-    },
+    insert: (text, id, timeoutMs) => write(text, [id], timeoutMs),
   };
 }
 
 /** An ERROR rolls the transaction back for certain; FATAL, a lost connection and a timeout leave it open. */
-export function outcomeOfError(error: unknown): InsertOutcome {
+export function outcomeOfError(error: unknown): Exclude<InsertOutcome, { kind: 'acked' }> {
   const reason = error instanceof Error ? error.message : String(error);
   return error instanceof DatabaseError && error.severity === 'ERROR'
     ? { kind: 'failed', reason }

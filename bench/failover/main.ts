@@ -1,22 +1,28 @@
-// `npm run bench:failover`: how long clients cannot write when the primary crashes, freezes or is switched over, and whether
-// a write is lost or acknowledged twice over. Default settings of sentineld; ends everything that it started.
+// `npm run bench:failover`: how long clients cannot write when the primary, its host, a standby or sentinelds fail or are changed,
+// and whether a write is lost or acknowledged twice over. Default settings of sentineld; ends everything that it started.
 // Exit codes: 0 as promised (a control: it showed something), 1 not, 2 usage, 128+N by a signal.
+import { readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, release } from 'node:os';
 import { watchInterruption } from '../../harness/interruption.ts';
 import { prepareClients, readBack } from '../../harness/clients.ts';
 import { startLocalCluster, type LocalCluster } from '../../harness/local-cluster.ts';
+import { hasOwnNetwork, runInOwnNetwork } from '../../harness/network.ts';
 import { compiled } from '../../harness/programs.ts';
 import { CLIENT_DEFAULTS } from '../../harness/writer.ts';
-import { readOptions, USAGE, UsageError, type BenchOptions } from './options.ts';
+import { type Drawing, renderChart, rowOfOutput, rowOfSummary } from './chart.ts';
+import { UsageError } from '../command-line.ts';
+import { type BenchOptions, readRequest, type Request, USAGE } from './options.ts';
 import { RUN_TITLE, runLine, settingLines, summarize, summaryLines, type Summary } from './report.ts';
 import { PACE_MS, runOnce, STUBBORN_PACE_MS, type RunResult } from './run.ts';
+import { stepLine } from './steps.ts';
+import { TAKES_OVER } from './strike.ts';
 
 const HOST_COUNT = 3;
 const START_TIMEOUT_MS = 120_000;
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
-async function main(options: BenchOptions): Promise<number> {
+async function bench(options: BenchOptions): Promise<number> {
   const interruption = watchInterruption();
   const { signal } = interruption;
   let cluster: LocalCluster | undefined;
@@ -25,6 +31,8 @@ async function main(options: BenchOptions): Promise<number> {
     cluster = await startLocalCluster({
       cluster: 'bench',
       hostCount: HOST_COUNT,
+      witnessCount: HOST_COUNT - 1 - options.standbyCount,
+      hasCables: options.event === 'host',
       signal,
       isRuleEnforced: options.control !== 'no-rule',
       ...(options.control === undefined
@@ -36,6 +44,7 @@ async function main(options: BenchOptions): Promise<number> {
     });
     const summary = await measure(cluster, options, signal);
     for (const line of ['', ...summaryLines(summary)]) print(line);
+    if (options.svg !== undefined) await draw(options.svg, { rows: [rowOfSummary(summary)] });
     if (options.json) print(JSON.stringify(summary));
     code = summary.ok ? 0 : 1;
   } catch (error) {
@@ -60,6 +69,7 @@ async function measure(cluster: LocalCluster, options: BenchOptions, signal: Abo
     const result = await runOnce({ cluster, options, client, signal }, run, (id) => acked.add(id));
     results.push(result);
     print(runLine(result));
+    for (const step of result.steps ?? []) print(stepLine(step));
   }
   for (const id of await readBack(await cluster.primary())) acked.delete(id);
   return summarize(options, settings, results, acked.size);
@@ -68,7 +78,7 @@ async function measure(cluster: LocalCluster, options: BenchOptions, signal: Abo
 function settingsOf({ postgres, hosts }: LocalCluster, options: BenchOptions): Summary['settings'] {
   return {
     hosts: `${hosts.length} on one machine, ${availableParallelism()} processors, Linux ${release()}`,
-    postgresql: `${postgres.version} (${postgres.source}), fsync on, each commit waits for 1 of 2 standbys`,
+    postgresql: `${postgres.version} (${postgres.source}), fsync on, each commit waits for 1 of ${options.standbyCount} standby${options.standbyCount === 1 ? ' (the third host is a witness)' : 's'}`,
     sentineld:
       options.control === undefined ? 'default settings' : `default settings, UNSAFE: ${options.control}`,
     client: 'one insert in flight, follows the read-write node',
@@ -77,29 +87,73 @@ function settingsOf({ postgres, hosts }: LocalCluster, options: BenchOptions): S
     'client statement timeout': `${CLIENT_DEFAULTS.statementTimeoutMs} ms`,
     'client pace': `${PACE_MS} ms after each write`,
     'stubborn writers': `2 pinned to every node, connected before the event, one of them without a statement timeout, pace ${STUBBORN_PACE_MS} ms`,
-    outage: 'last write acknowledged before to first after, monotonic clock',
-    ...(options.event === 'freeze'
-      ? {
-          SIGCONT:
-            options.thawAfter === 'fencing'
-              ? 'to PostgreSQL as soon as the failover runs, to sentineld 1000 ms later'
-              : `${options.thawAfter} ms after SIGSTOP`,
-          'stubborn for': `${options.stubbornForMs} ms after SIGCONT`,
-        }
-      : {}),
+    ...eventSettings(options),
     ...(options.lagBeforeMs > 0
       ? { 'walsenders stopped': `${options.lagBeforeMs} ms before the crash` }
       : {}),
   };
 }
 
-let chosen: BenchOptions | undefined;
-try {
-  chosen = readOptions(process.argv.slice(2));
-} catch (error) {
-  if (!(error instanceof UsageError)) throw error;
-  process.stderr.write(`bench:failover: ${error.message}\n\n${USAGE}`);
-  process.exit(2);
+function eventSettings(options: BenchOptions): Record<string, string> {
+  const stubborn = { 'stubborn for': `${options.stubbornForMs} ms after its return` };
+  const outage = {
+    outage: TAKES_OVER[options.event]
+      ? 'last write acknowledged before to first after, monotonic clock'
+      : 'longest time between two acknowledged writes, from the event until all is whole again and 1 s beyond',
+  };
+  switch (options.event) {
+    case 'freeze': {
+      const SIGCONT =
+        options.thawAfter === 'fencing'
+          ? 'to PostgreSQL as soon as the failover runs, to sentineld 1000 ms later'
+          : `${options.thawAfter} ms after SIGSTOP`;
+      return { ...outage, SIGCONT, ...stubborn };
+    }
+    case 'host': {
+      const network = `each host in a namespace of its own; cable cut, and back after ${options.thawAfter} ms`;
+      return { ...outage, network, ...stubborn };
+    }
+    case 'standby':
+    case 'leader':
+    case 'quorum':
+      return { ...outage, away: `${options.awayMs} ms, then started again` };
+    case 'upgrade':
+      return { ...outage, order: 'the next one is stopped (SIGTERM) when the one before is back' };
+    case 'crash':
+    case 'switchover':
+      return outage;
+  }
 }
-if (chosen === undefined) process.stdout.write(USAGE);
-else process.exit(await main(chosen));
+
+async function draw(file: string, drawing: Drawing): Promise<void> {
+  await writeFile(file, renderChart(drawing));
+  print(`drawn: ${file}`);
+}
+
+/** The exit code. */
+async function main(request: Request): Promise<number> {
+  switch (request.kind) {
+    case 'help':
+      process.stdout.write(USAGE);
+      return 0;
+    case 'draw': {
+      const outputs = await Promise.all(request.files.map((file) => readFile(file, 'utf8')));
+      const rows = outputs.map((output, at) => rowOfOutput(output, request.files[at] ?? ''));
+      await draw(request.svg, { rows });
+      return 0;
+    }
+    case 'run':
+      // Clients have to be where the cables meet.
+      return request.options.event === 'host' && !hasOwnNetwork()
+        ? runInOwnNetwork()
+        : bench(request.options);
+  }
+}
+
+try {
+  process.exit(await main(readRequest(process.argv.slice(2))));
+} catch (error) {
+  const isUsage = error instanceof UsageError;
+  process.stderr.write(`bench:failover: ${(error as Error).message}\n${isUsage ? `\n${USAGE}` : ''}`);
+  process.exit(isUsage ? 2 : 1);
+}

@@ -4,11 +4,14 @@ import { main } from '../../src/daemon/sentineld.ts';
 import { runDaemon } from '../../src/daemon/daemon.ts';
 
 const off = process.env['PG_SENTINEL_UNSAFE_CONTROL'];
-if (off !== 'no-rule' && off !== 'no-cut') {
+if (off !== 'no-rule' && off !== 'no-cut' && off !== 'no-guard') {
   throw new Error(
-    `PG_SENTINEL_UNSAFE_CONTROL is "${off ?? ''}": expected no-rule or no-cut; for real use run sentineld`,
+    `PG_SENTINEL_UNSAFE_CONTROL is "${off ?? ''}": expected no-rule, no-cut or no-guard; for real use run sentineld`,
   );
 }
 await main(process.argv, (options) =>
-  runDaemon({ ...options, protections: { rule: off !== 'no-rule', cut: off !== 'no-cut' } }),
+  runDaemon({
+    ...options,
+    protections: { rule: off !== 'no-rule', cut: off !== 'no-cut', guard: off !== 'no-guard' },
+  }),
 );

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { freePorts } from '../../src/transport/testing/free-ports.ts';
 import { callUnary, openLoopback } from './calls.ts';
 import type { Client, Contestant } from './contestant.ts';
-import { createProgram, type Program } from './program.ts';
+import { createProgram, type Program, programOf } from './program.ts';
 import { decodePutResponse, decodeStatusResponse, encodePutRequest } from './wire.ts';
 
 const NAMES = ['e1', 'e2', 'e3'] as const;
@@ -68,17 +68,12 @@ export async function startEtcdCluster(directory: string): Promise<Contestant> {
     program.start();
     programs.set(name, program);
   }
-  const programOf = (member: string): Program => {
-    const program = programs.get(member);
-    if (program === undefined) throw new RangeError(`there is no member ${member}`);
-    return program;
-  };
   return {
     name: 'etcd',
     members: NAMES,
     open: (member) => openClient(members.find(({ name }) => name === member)?.clientPort ?? 0),
-    kill: (member) => programOf(member).kill(),
-    start: (member) => programOf(member).start(),
+    kill: (member) => programOf(programs, member).kill(),
+    start: (member) => programOf(programs, member).start(),
     assertRunning() {
       for (const program of programs.values()) program.assertRunning();
     },

@@ -8,7 +8,8 @@ import { compare, LATENCY_LOADS, THROUGHPUT_LOADS, type Load, type LoadResult } 
 import { type ElectionResult, measureElections } from './elections.ts';
 import { EtcdMissingError, findEtcd, startEtcdCluster } from './etcd-cluster.ts';
 import { waitUntilWhole, watchMembers, type Watchers } from './leader.ts';
-import { readOptions, USAGE, UsageError, type BenchOptions } from './options.ts';
+import { UsageError } from '../command-line.ts';
+import { readOptions, USAGE, type BenchOptions } from './options.ts';
 import { measureSync, openPlace, type Place } from './place.ts';
 import * as report from './report.ts';
 import { type SentinelCluster, startSentinelCluster } from './sentinel-cluster.ts';

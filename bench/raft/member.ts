@@ -87,7 +87,7 @@ const unserved = (): never => {
   throw new Error('the benchmark has no admin service');
 };
 const admin: AdminHandlers = {
-  ...{ status: unserved, watch: unserved, failover: unserved, events: unserved },
+  ...{ status: unserved, watch: unserved, failover: unserved, steer: unserved, events: unserved },
   peers: {
     ...{ list: unserved, add: unserved, remove: unserved, promote: unserved, move: unserved },
     ...{ transfer: unserved, recover: unserved },

@@ -1,5 +1,5 @@
 // The command line of the Raft benchmark. Pure: says what is wrong, changes nothing.
-import { parseArgs } from 'node:util';
+import { parseOptions, UsageError, whole } from '../command-line.ts';
 
 export const PARTS = ['latency', 'throughput', 'elections', 'steady', 'stall', 'snapshot'] as const;
 export type Part = (typeof PARTS)[number];
@@ -42,10 +42,6 @@ export const USAGE = `usage: npm run bench:raft -- [options]
   --snapshot-mb N    size of the snapshot, 1 to 200 (default 100)
 `;
 
-export class UsageError extends Error {
-  override readonly name = 'UsageError';
-}
-
 interface Amounts {
   readonly roundCount: number;
   readonly windowMs: number;
@@ -87,36 +83,19 @@ function readParts(value: string | undefined): ReadonlySet<Part> {
   return new Set(parts);
 }
 
-type Values = ReturnType<typeof parse>;
-function parse(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv],
-      options: {
-        quick: { type: 'boolean' },
-        json: { type: 'boolean' },
-        only: { type: 'string' },
-        'without-etcd': { type: 'boolean' },
-        directory: { type: 'string' },
-        rounds: { type: 'string' },
-        window: { type: 'string' },
-        kills: { type: 'string' },
-        steady: { type: 'string' },
-        stalls: { type: 'string' },
-        'value-bytes': { type: 'string' },
-        'snapshot-mb': { type: 'string' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    }).values;
-  } catch (error) {
-    throw new UsageError((error as Error).message, { cause: error });
-  }
-}
-
-function whole(name: string, value: Values['rounds'], min: number, max: number): number | undefined {
-  if (value === undefined) return undefined;
-  const number = Number(value);
-  if (!/^\d+$/.test(value) || number < min || number > max)
-    throw new UsageError(`${name} ${value}: expected a whole number from ${min} to ${max}`);
-  return number;
-}
+const parse = (argv: readonly string[]) =>
+  parseOptions(argv, {
+    quick: { type: 'boolean' },
+    json: { type: 'boolean' },
+    only: { type: 'string' },
+    'without-etcd': { type: 'boolean' },
+    directory: { type: 'string' },
+    rounds: { type: 'string' },
+    window: { type: 'string' },
+    kills: { type: 'string' },
+    steady: { type: 'string' },
+    stalls: { type: 'string' },
+    'value-bytes': { type: 'string' },
+    'snapshot-mb': { type: 'string' },
+    help: { type: 'boolean', short: 'h' },
+  });

@@ -109,3 +109,10 @@ function lastWords(file: string): string {
     return '';
   }
 }
+
+/** The program of that member. Throws where there is none. */
+export function programOf(programs: ReadonlyMap<string, Program>, member: string): Program {
+  const program = programs.get(member);
+  if (program === undefined) throw new RangeError(`there is no member ${member}`);
+  return program;
+}

@@ -13,7 +13,7 @@ import {
   type MemberPlan,
   type MemberRequest,
 } from './member-plan.ts';
-import { createProgram, type Program } from './program.ts';
+import { createProgram, type Program, programOf } from './program.ts';
 import { decodeProposeResponse, decodeView, encodeProposeRequest } from './wire.ts';
 
 const NAMES = ['a', 'b', 'c'] as const;
@@ -56,19 +56,14 @@ export async function startSentinelCluster(options: {
     program.start();
     programs.set(name, program);
   }
-  const programOf = (member: string): Program => {
-    const program = programs.get(member);
-    if (program === undefined) throw new RangeError(`there is no member ${member}`);
-    return program;
-  };
   const ask = (member: string, request: MemberRequest): Promise<unknown> =>
-    programOf(member).ask(request, ASK_TIMEOUT_MS);
+    programOf(programs, member).ask(request, ASK_TIMEOUT_MS);
   return {
     name: 'pg-sentinel',
     members: NAMES,
     open: (member) => openClient(servicePorts.get(member) ?? 0),
-    kill: (member) => programOf(member).kill(),
-    start: (member) => programOf(member).start(),
+    kill: (member) => programOf(programs, member).kill(),
+    start: (member) => programOf(programs, member).start(),
     assertRunning() {
       for (const program of programs.values()) program.assertRunning();
     },

@@ -1,6 +1,6 @@
 // The agent: one loop that compares the present duty with the local PostgreSQL and does what is missing, one pass at a time.
 // A duty of another kind or epoch breaks off the pass under way. It never acts on anything but the log's duty.
-import { delay } from '../base/clock.ts';
+import { delay, settledWithin } from '../base/clock.ts';
 import { unreachable } from '../base/assert.ts';
 import type { MemberId, PeerId } from '../base/ids.ts';
 import type { Command, NodeRegistration } from '../cluster/commands.ts';
@@ -10,19 +10,25 @@ import type { GroupState, NodeState } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
 import { finishInterruptedClone } from '../postgres/clone.ts';
 import { readControlData } from '../postgres/control-data.ts';
+import { createAnnouncements } from './announcements.ts';
 import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
 import { type DataDirectory, createInspection, inspectDataDirectory } from './data-directory.ts';
 import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-duties.ts';
 import type { FenceFile } from './fence-file.ts';
 import { carryOutFollow } from './follow-duty.ts';
+import { type GuardSettings, createGuarding } from './guarding.ts';
+import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
 import { buildReport } from './report.ts';
+import { carryOutStopped } from './stopped-duty.ts';
+import { createTamperWatch } from './tamper.ts';
 
 export interface AgentOptions {
   readonly peer: PeerId;
   readonly registration: Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
-  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange'>;
+  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange' | 'beforeStandby'>;
+  readonly guard: GuardSettings;
   readonly fence: FenceFile;
   readonly timing: AgentTiming;
   readonly protections: Protections;
@@ -82,12 +88,30 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let isTold = false;
   let doneFor = 0;
   let reportCount = 0;
-  const done = new Set<string>();
+  const done = new Map<string, number>();
+  const announcements = createAnnouncements(() => performance.now());
 
   const instance: Instance = openInstance({
     ...options.instance,
     onChange: () => wake(),
     onUnexpectedEnd: () => void noteEnd(),
+    beforeStandby: () => guarding.dismiss(),
+  });
+
+  const confirms: AgentContext['confirms'] = async (kind, token) => {
+    const read = await options.readDuty();
+    return read !== undefined && read.kind === kind && 'epoch' in read && compareFences(read, token) === 0;
+  };
+
+  const guarding = createGuarding({
+    guard: options.guard,
+    isProtected: options.protections.guard,
+    instance: options.instance,
+    duty: () => duty,
+    group: options.group,
+    confirms,
+    log: options.log,
+    onChange: () => report(),
   });
 
   const inspection = createInspection({
@@ -97,11 +121,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   });
 
   const noteEnd = async (): Promise<void> => {
-    const isClean = (await readControlData(dataDirectory).catch(() => undefined))?.state === 'shut down';
+    const state = (await readControlData(dataDirectory).catch(() => undefined))?.state;
+    const isClean = state === 'shut down' || state === 'shut down in recovery';
     const noted: UnexpectedEnd = { atMs: performance.now(), isClean };
     end = noted;
-    options.log(
-      'warn',
+    context.announce(
       isClean ? 'PostgreSQL was shut down by somebody else' : 'PostgreSQL has crashed or was killed',
     );
     if (isClean) await delay(options.timing.restartGraceMs, closing.signal);
@@ -119,8 +143,15 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const context: AgentContext = {
-    notes: { cut: undefined },
+    notes: {
+      cut: undefined,
+      failedFollows: undefined,
+      followed: undefined,
+      isUnproven: false,
+      streaming: undefined,
+    },
     instance,
+    guarding,
     fence: options.fence,
     timing: options.timing,
     protections: options.protections,
@@ -128,13 +159,15 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     registration: options.registered,
     group: options.group,
     propose: async (command) => (await propose(command)).kind === 'applied',
-    async confirms(kind, token) {
-      const read = await options.readDuty();
-      return read !== undefined && read.kind === kind && 'epoch' in read && compareFences(read, token) === 0;
-    },
+    confirms,
     activity(condition, message) {
       if (activity.condition === condition && activity.message === message) return;
       activity = { condition, message };
+      report();
+    },
+    announce(message, fields) {
+      options.log('warn', message, fields);
+      announcements.add(message);
       report();
     },
     unexpectedEnd: () => end,
@@ -146,16 +179,26 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     dataDirectory: () => inspection.recent(),
     registerAgain: async () => register(await inspection.fresh()),
     localMember: () => member,
-    async once(key, work) {
+    archiveLeftovers: () => archiver.wake(),
+    async once(key, work, againAfterMs = Infinity) {
       const pid = instance.postmaster()?.pid ?? 0;
       if (pid !== doneFor) done.clear();
       doneFor = pid;
-      if (done.has(key)) return;
+      const doneAtMs = done.get(key);
+      if (doneAtMs !== undefined && performance.now() - doneAtMs < againAfterMs) return;
       await work();
-      done.add(key);
+      done.set(key, performance.now());
     },
+    wasDone: (key) => (instance.postmaster()?.pid ?? 0) === doneFor && done.has(key),
     log: options.log,
   };
+
+  const tamper = createTamperWatch(context);
+  const archiver = startLeftoverArchiver({
+    ...options.instance,
+    announce: context.announce,
+    log: options.log,
+  });
 
   const register = async (data: DataDirectory): Promise<boolean> => {
     member = data.kind === 'ready' ? data.member?.memberId : undefined;
@@ -189,6 +232,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     return outcome.kind === 'applied';
   };
 
+  const shownActivity = (): typeof activity => {
+    const refused = tamper.refusal();
+    if (refused !== undefined) return { condition: 'failed', message: refused };
+    const guarded = guarding.message(instance.postmaster() !== undefined);
+    return { ...activity, message: activity.message ?? guarded ?? announcements.text() };
+  };
+
   const sendReport = async (roleAgeMsMax: number): Promise<void> => {
     reporter.refresh();
     reportCount += 1;
@@ -198,7 +248,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       peer: options.peer,
       fenceEpoch: options.fence.epoch,
       member,
-      activity,
+      activity: shownActivity(),
       sequence,
       startedAtMs: STARTED_AT_MS,
       roleAgeMsMax,
@@ -231,7 +281,17 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (present.kind !== 'cut') await options.fence.raise(present);
     if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());
-    await carryOut(context, present, signal);
+    if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
+    await tamper.around(present, signal, () => carryOut(context, present, signal));
+  };
+
+  /** Whether what runs here, if anything, is certainly none and is not to become one. */
+  const isNoPrimary = async (present: Exclude<Duty, { kind: 'none' }>): Promise<boolean> => {
+    if (present.kind === 'create' || present.kind === 'primary' || present.kind === 'promote') return false;
+    if (instance.postmaster() === undefined) return true;
+    if (present.kind !== 'follow') return false;
+    const role = await instance.readRole({ timeoutMs: options.timing.queryTimeoutMs }).catch(() => undefined);
+    return role?.kind === 'standby';
   };
 
   const loop = async (): Promise<void> => {
@@ -281,7 +341,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       passing.abort(new Error('sentineld is stopping'));
       wake();
       clearInterval(reporter);
-      await Promise.race([running, delay(CLOSE_TIMEOUT_MS)]);
+      guarding.close();
+      await settledWithin(Promise.all([running, archiver.close()]), CLOSE_TIMEOUT_MS);
       await instance.close();
     },
   };
@@ -307,6 +368,8 @@ async function carryOut(
       return carryOutPromote(context, duty, signal);
     case 'follow':
       return carryOutFollow(context, duty, signal);
+    case 'stopped':
+      return carryOutStopped(context, duty, signal);
     default:
       return unreachable(duty);
   }

@@ -6,21 +6,25 @@ import type { FenceToken } from '../cluster/fence.ts';
 import type { NodeCondition } from '../cluster/report.ts';
 import type { GroupState, NodeState } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
+import type { RecoveryProgress } from '../postgres/recovery-progress.ts';
 import type { QueryOptions } from '../postgres/session.ts';
 import type { SynchronousStandbys } from '../postgres/settings.ts';
 import type { DataDirectory } from './data-directory.ts';
 import type { FenceFile } from './fence-file.ts';
+import type { Guarding } from './guarding.ts';
 import type { Instance } from './instance.ts';
 
-/** Both true in every build for users; the benchmark's controls switch one off to show what it protects from. */
+/** All true in every build for users; the benchmark's controls switch one off to show what it protects from. */
 export interface Protections {
   /** `synchronous_standby_names` enforces the sync rule. */
   readonly rule: boolean;
   /** Standbys cut their WAL streams before they report. */
   readonly cut: boolean;
+  /** A primary is guarded, and stopped when its lease runs out. */
+  readonly guard: boolean;
 }
 
-export const ALL_PROTECTIONS: Protections = { rule: true, cut: true };
+export const ALL_PROTECTIONS: Protections = { rule: true, cut: true, guard: true };
 
 export interface AgentTiming {
   /** After a clean shutdown by an administrator: how long PostgreSQL may stay away before it counts as gone. */
@@ -68,9 +72,36 @@ export interface StandingCut {
 }
 
 export interface AgentContext {
-  /** The last cut of this agent, so that a promotion right after it need not repeat it. */
-  readonly notes: { cut: StandingCut | undefined };
+  readonly notes: {
+    /** The last cut of this agent, so that a promotion right after it need not repeat it. */
+    cut: StandingCut | undefined;
+    /** How often in a row it did not stream from that upstream, although it should have. */
+    failedFollows: { readonly from: string; readonly count: number } | undefined;
+    /** What this PostgreSQL was last set up to follow and did follow, and since when it does no more. */
+    followed:
+      | { readonly from: string; readonly postmasterPid: number; readonly lostMs: number | undefined }
+      | undefined;
+    /** The walreceiver that streamed when it was last looked at, and since when it does. */
+    streaming: { readonly receiverPid: number; readonly sinceMs: number } | undefined;
+    /** A rewound node that takes no connections yet: what it was set up to follow, how far it came, and how many passes ago that was. */
+    completing?:
+      | {
+          readonly from: string;
+          readonly progress: RecoveryProgress | undefined;
+          readonly stillCount: number;
+        }
+      | undefined;
+    /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */
+    isUnproven: boolean;
+    /** The last clone, where it failed: when the next one from that node may begin. */
+    failedClone?:
+      | { readonly from: string; readonly pauseMs: number; readonly untilMs: number; readonly error: string }
+      | undefined;
+    /** Incarnation and epoch at which WAL that it had not archived as primary was put aside, or was tried to be. */
+    leftovers?: { readonly at: string; readonly isDone: boolean; readonly failedCount: number };
+  };
   readonly instance: Instance;
+  readonly guarding: Guarding;
   readonly fence: FenceFile;
   readonly timing: AgentTiming;
   readonly protections: Protections;
@@ -84,6 +115,10 @@ export interface AgentContext {
   confirms(kind: Duty['kind'], token: FenceToken): Promise<boolean>;
   /** Says what is being done, for `status`; undefined: nothing special. */
   activity(condition: NodeCondition | undefined, message: string | undefined): void;
+  /** There is something new in the directory of WAL that is not in the archive yet. */
+  archiveLeftovers(): void;
+  /** Logs a warning and shows it for a while in `status` too, wherever nothing else is being done. */
+  announce(message: string, fields?: Readonly<Record<string, unknown>>): void;
   unexpectedEnd(): UnexpectedEnd | undefined;
   clearUnexpectedEnd(): void;
   /** What the data directory is fit for; see {@link Inspection.recent}. */
@@ -92,8 +127,10 @@ export interface AgentContext {
   registerAgain(): Promise<boolean>;
   /** The member id of the data directory as found on disk. */
   localMember(): MemberId | undefined;
-  /** Runs `work` once for each start of PostgreSQL and `key`; again only if it failed. */
-  once(key: string, work: () => Promise<void>): Promise<void>;
+  /** Runs `work` once for each start of PostgreSQL and `key`; again only if it failed, or after so long. */
+  once(key: string, work: () => Promise<void>, againAfterMs?: number): Promise<void>;
+  /** Whether {@link once} has done it for the PostgreSQL that runs now. */
+  wasDone(key: string): boolean;
   log(level: 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
@@ -104,6 +141,8 @@ export function query(context: AgentContext, signal: AbortSignal): QueryOptions 
 /** How a primary enforces a rule. */
 export function standbysFor(context: AgentContext, rule: SyncRule): SynchronousStandbys {
   if (!context.protections.rule || rule.acks === 0) return { kind: 'alone' };
+  // Of a strict group after a promotion: nothing is acknowledged until enough have joined.
+  if (rule.members.length < rule.acks) return { kind: 'nobody' };
   return { kind: 'any', acks: rule.acks, members: rule.members };
 }
 

@@ -13,6 +13,7 @@ import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
+import { keepGuarded } from './guarding.ts';
 import { keepSlots } from './slots.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
@@ -42,6 +43,8 @@ export async function carryOutHandOver(
   const { dataDirectory } = instance.options;
   if (hasReported(context)) return;
   if (instance.postmaster() !== undefined) {
+    // It takes writes until it has stopped, which may be longer than the lease that it was given at the epoch before has left.
+    if (duty.rule.leased === true && !(await keepGuarded(context, duty, signal))) return;
     if (!(await context.confirms('hand-over', duty))) return;
     // While it checkpoints, writes go on; the stop then has little left to flush.
     context.activity(undefined, 'checkpoint before the switchover');
@@ -79,6 +82,8 @@ export function endOfShutdown(checkpoint: Lsn): Lsn {
   return lsn(checkpoint + 1n);
 }
 
+const NO_LEASE_TO_PROMOTE = 'not promoted: no lease is to be had';
+
 /** Opens exactly the assigned timeline, with the new rule in force from the start; anything else is stopped at once. */
 export async function carryOutPromote(
   context: AgentContext,
@@ -90,6 +95,8 @@ export async function carryOutPromote(
   let promotion: Promotion;
   try {
     const confirmation = context.confirms('promote', duty);
+    const guarded = context.guarding.prepare(duty, { until: 'started', signal });
+    guarded.catch(() => undefined);
     const standing =
       standingCut(context, duty) ?? (await cutOff(context, { token: duty, signal, isPromotion: true }));
     if (!(await confirmation)) {
@@ -101,9 +108,18 @@ export async function carryOutPromote(
         `it stands at timeline ${standing.timeline}, ${formatLsn(standing.position)}, below timeline ${duty.from.timeline}, ${formatLsn(duty.from.position)}, which it reported`,
       );
     }
+    if (!(await guarded)) {
+      context.activity('standby', NO_LEASE_TO_PROMOTE);
+      return;
+    }
     context.activity('standby', `being promoted to timeline ${duty.timeline}`);
     await instance.setSynchronousStandbys(standbysFor(context, duty.rule));
     await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
+    // A start to be cut off, as a standby, has dismissed the guard that was on its way.
+    if (!(await context.guarding.prepare(duty, { until: 'started', signal }))) {
+      context.activity('standby', NO_LEASE_TO_PROMOTE);
+      return;
+    }
     promotion = await promotePostgres({
       dataDirectory,
       user: instance.options.user,
@@ -195,6 +211,7 @@ async function cutOff(
     await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
   }
   if (context.protections.cut) {
+    context.notes.followed = undefined;
     const cut = await cutUpstream({
       dataDirectory,
       passfileDirectory,

@@ -1,10 +1,11 @@
 // Whether a standby can follow directly: its WAL lies on the log's history of timelines, not beyond where one was left.
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { nodeId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type { TimelineBranch } from '../cluster/state.ts';
 import type { Upstream } from '../failover/duties.ts';
-import { followObstacle } from './follow-duty.ts';
+import { followObstacle, isReconnecting } from './follow-duty.ts';
+import { fakeContext } from './testing/context.ts';
 
 const at = (on: number, position: number) => ({ timeline: timeline(on), position: lsn(BigInt(position)) });
 const branch = (on: number, parent: number, from: number): TimelineBranch => ({
@@ -64,5 +65,40 @@ describe('a standby cannot follow', () => {
 
   test('where the log does not know a timeline in between', () => {
     expect(followObstacle(at(1, 50), upstream(4), [branch(4, 2, 150)])).toMatch(/not on the history/);
+  });
+});
+
+describe('a standby whose stream has ended', () => {
+  afterEach(() => vi.useRealTimers());
+
+  const following = () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const context = fakeContext({ dataDirectory: '/nowhere' });
+    const postmasterPid = context.instance.postmaster()?.pid ?? 0;
+    context.notes.followed = { from: 'b:5432 timeline 4', postmasterPid, lostMs: undefined };
+    return context;
+  };
+
+  test('is left to connect again by itself, for a while', () => {
+    const context = following();
+    expect(isReconnecting(context, upstream(4))).toBe(true);
+    vi.advanceTimersByTime(1000);
+    expect(isReconnecting(context, upstream(4))).toBe(true);
+    vi.advanceTimersByTime(600);
+    expect(isReconnecting(context, upstream(4))).toBe(false);
+  });
+
+  test('is turned at once to another upstream, or to another timeline', () => {
+    expect(isReconnecting(following(), { ...upstream(4), port: 5433 })).toBe(false);
+    expect(isReconnecting(following(), upstream(5))).toBe(false);
+  });
+
+  test('is seen to at once after a start or a cut', () => {
+    const restarted = following();
+    restarted.notes.followed = { from: 'b:5432 timeline 4', postmasterPid: 1, lostMs: undefined };
+    expect(isReconnecting(restarted, upstream(4))).toBe(false);
+    const cut = following();
+    cut.notes.followed = undefined;
+    expect(isReconnecting(cut, upstream(4))).toBe(false);
   });
 });

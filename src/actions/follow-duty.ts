@@ -1,28 +1,23 @@
 // The duty of a standby: stream from the upstream that the log names. Follow by reload or start where its WAL lies on the
-// log's history of timelines, else pg_rewind, else a clone. The data directory is touched only while it does not count in
-// the sync rule, and gets a new member id whenever it is.
-import { until } from '../base/clock.ts';
+// log's history of timelines, else pg_rewind, else a clone (rejoin.ts).
+import { readdir } from 'node:fs/promises';
+import { DeadlineError, until } from '../base/clock.ts';
 import type { Timeline } from '../base/ids.ts';
 import { formatLsn } from '../base/lsn.ts';
 import type { TimelineBranch } from '../cluster/state.ts';
-import type { Duty, Upstream } from '../failover/duties.ts';
-import { cloneStandby } from '../postgres/clone.ts';
-import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
+import type { Upstream } from '../failover/duties.ts';
+import { discardReplaced } from '../postgres/clone.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
-import { removeMember, writeNewMember } from '../postgres/member.ts';
 import { readCutPosition } from '../postgres/position.ts';
 import type { WalReceiver } from '../postgres/role.ts';
-import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
-import { rewindPostgres } from '../postgres/rewind.ts';
+import { forgetRewound } from '../postgres/rewound.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
-import { advanceIdleSlots, keepSlots } from './slots.ts';
-
-type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
-
-const ADVANCE_SLOTS_EVERY_MS = 10_000;
+import { keepLeftovers } from './leftover-wal.ts';
+import { type FollowDuty, clone, completeRewind, isAnswering, rejoin, sourceOf } from './rejoin.ts';
+import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 
 /** One pass; it is called again and again. */
 export async function carryOutFollow(
@@ -41,43 +36,95 @@ export async function carryOutFollow(
       `cannot make a standby: ${instance.options.dataDirectory} holds another database (system identifier ${data.control.systemIdentifier}, the group has ${expected}); move it away`,
     );
   }
-  if (data.member === undefined)
-    return rejoin(context, duty, data.control, 'its data directory has no member id', signal);
+  if (data.member === undefined) return rejoin(context, duty, 'its data directory has no member id', signal);
   if (data.member.memberId !== context.registration()?.member && !(await context.registerAgain())) {
     context.activity(undefined, 'waiting until its data directory is registered');
     return;
   }
+  if (await completeRewind(context, duty, data.control, signal)) return;
   const running = await runningStandby(context, signal);
   if (running === 'primary') {
     if (!(await context.confirms('follow', duty))) return;
-    context.activity('stopping', 'stopping: it is no longer the primary');
+    context.announce(
+      `PostgreSQL ran as a primary, which ${duty.upstream.node} is by the log; it is stopped and follows`,
+    );
+    context.activity('stopping', 'stopping: it is not the primary');
     await instance.stop({ fastMs: 0, signal });
   }
   if (instance.postmaster() === undefined) {
+    await keepLeftovers(context, duty, signal);
     // Not what was found while it ran: how it ended decides.
     const control = await readControlData(instance.options.dataDirectory);
     return startOrRejoin(context, duty, control, signal);
   }
   if (running !== 'primary' && running !== undefined && isFollowing(running, duty.upstream)) {
-    await settled(context, duty, running.synchronousStandbyNames, signal);
+    await settled(context, duty, running, signal);
     return;
   }
-  return redirect(context, duty, data.control, signal);
+  if (isReconnecting(context, duty.upstream)) return;
+  await keepLeftovers(context, duty, signal);
+  return redirect(context, duty, signal);
 }
 
-/** It streams as it should: only its slots need care. */
+/**
+ * PostgreSQL connects again by itself, ten times a second. To turn it to the upstream that it has already would help nobody, and stand in the
+ * way of the cut that comes next where that upstream has failed or is being replaced.
+ */
+const RECONNECT_GRACE_MS = 1500;
+
+/** Whether it has followed that very upstream until just now, and nobody has cut it off. */
+export function isReconnecting(
+  context: Pick<AgentContext, 'notes' | 'instance' | 'activity'>,
+  upstream: Upstream,
+): boolean {
+  const { followed } = context.notes;
+  if (followed?.from !== nameOf(upstream)) return false;
+  if (followed.postmasterPid !== context.instance.postmaster()?.pid) return false;
+  const lostMs = followed.lostMs ?? performance.now();
+  context.notes.followed = { ...followed, lostMs };
+  if (performance.now() - lostMs >= RECONNECT_GRACE_MS) return false;
+  context.activity('standby', `connecting to ${upstream.node} again`);
+  return true;
+}
+
+const nameOf = ({ host, port, timeline }: Upstream): string => `${host}:${port} timeline ${timeline}`;
+
+/** It streams as it should: only its slots need care, and what a clone has replaced is no longer needed. */
 async function settled(
   context: AgentContext,
   duty: FollowDuty,
-  synchronousStandbyNames: string,
+  { receiver, synchronousStandbyNames }: Exclude<Running, 'primary' | undefined>,
   signal: AbortSignal,
 ): Promise<void> {
   context.clearUnexpectedEnd();
   context.activity(undefined, undefined);
+  if (isSteady(context, receiver)) {
+    context.notes.failedFollows = undefined;
+    const postmasterPid = context.instance.postmaster()?.pid;
+    context.notes.followed =
+      postmasterPid === undefined
+        ? undefined
+        : { from: nameOf(duty.upstream), postmasterPid, lostMs: undefined };
+    await context.once('rewound', () => forgetRewound(context.instance.options.dataDirectory));
+    await context.once('replaced', () => discard(context));
+  }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
-  await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
-  const period = Math.floor(performance.now() / ADVANCE_SLOTS_EVERY_MS);
-  await context.once(`advance ${period}`, () => advanceIdleSlots(context, signal));
+  await lookAfterSlots(context, duty.slots, signal);
+  await context.once('advance', () => advanceIdleSlots(context, signal), ADVANCE_SLOTS_EVERY_MS);
+}
+
+/** Nothing waits for it, and a node that streams is no worse for what could not be removed. */
+async function discard(context: AgentContext): Promise<void> {
+  const failed = (error: unknown): void =>
+    context.log('warn', 'the data directory that the clone has replaced could not be removed', {
+      error: (error as Error).message,
+    });
+  try {
+    const { removal } = await discardReplaced(context.instance.options.dataDirectory);
+    removal.catch(failed);
+  } catch (error) {
+    failed(error);
+  }
 }
 
 type Running =
@@ -104,13 +151,20 @@ function isFollowing(running: { readonly receiver: WalReceiver | undefined }, up
   );
 }
 
+/** A walreceiver shows as streaming before the upstream has refused it, for want of WAL or of its slot, and another one follows soon. */
+const STEADY_MS = 250;
+
+/** The same walreceiver has streamed for a while. */
+function isSteady(context: AgentContext, receiver: WalReceiver | undefined): boolean {
+  const { streaming } = context.notes;
+  if (receiver === undefined) return false;
+  if (streaming?.receiverPid === receiver.pid) return performance.now() - streaming.sinceMs >= STEADY_MS;
+  context.notes.streaming = { receiverPid: receiver.pid, sinceMs: performance.now() };
+  return false;
+}
+
 /** A running standby is turned to another upstream: cut first, so that where it stands is known. */
-async function redirect(
-  context: AgentContext,
-  duty: FollowDuty,
-  control: ControlData,
-  signal: AbortSignal,
-): Promise<void> {
+async function redirect(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const standing = standingCut(context, duty) ?? (await cutAndRead(context, signal));
   const obstacle = followObstacle(standing, duty.upstream, duty.branches);
   if (obstacle === undefined) return follow(context, duty, signal);
@@ -118,7 +172,7 @@ async function redirect(
     context.activity('standby', `waiting for ${duty.upstream.node}: ${obstacle}`);
     return;
   }
-  await rejoin(context, duty, control, obstacle, signal);
+  await rejoin(context, duty, obstacle, signal);
 }
 
 /** A stopped node that was a standby starts cut off, to see where it stands; one that was a primary is rewound. */
@@ -130,16 +184,25 @@ async function startOrRejoin(
 ): Promise<void> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, user } = instance.options;
-  const endedAsStandby = control.state === 'in archive recovery' || control.state === 'shut down in recovery';
+  const endedAsStandby =
+    control.state === 'in archive recovery' ||
+    control.state === 'shut down in recovery' ||
+    (await isUnstartedClone(dataDirectory));
+  // pg_rewind finds nothing to do where the timeline is the same, and the WAL on it may be another all the same.
+  if (!endedAsStandby && newestTimeline(control) === duty.upstream.timeline) {
+    const reason = `it was opened for writes by somebody else, on the timeline of ${duty.upstream.node}`;
+    context.announce(`${reason}; what was written there is lost with its data directory`);
+    return clone(context, duty, reason, signal);
+  }
   if (control.state === 'shut down') {
     const obstacle = followObstacle(
       { timeline: control.checkpointTimeline, position: endOfShutdown(control.checkpoint) },
       duty.upstream,
       duty.branches,
     );
-    if (obstacle !== undefined) return rejoin(context, duty, control, obstacle, signal);
+    if (obstacle !== undefined) return rejoin(context, duty, obstacle, signal);
   } else if (!endedAsStandby) {
-    return rejoin(context, duty, control, 'it ended as a primary, without a clean shutdown', signal);
+    return rejoin(context, duty, 'it ended as a primary, without a clean shutdown', signal);
   }
   context.activity('starting', `starting as a standby of ${duty.upstream.node}`);
   await instance.writeConfiguration(placeholder(context));
@@ -152,12 +215,22 @@ async function startOrRejoin(
   });
   await removeFillers({ dataDirectory, current: control.checkpointTimeline });
   await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
-  await redirect(context, duty, control, signal);
+  await redirect(context, duty, signal);
+}
+
+const newestTimeline = (control: ControlData): number =>
+  Math.max(control.checkpointTimeline, control.minRecoveryTimeline ?? 0);
+
+/** Its control file is the source's, a running primary's. */
+async function isUnstartedClone(dataDirectory: string): Promise<boolean> {
+  const names = await readdir(dataDirectory);
+  return names.includes('backup_label') && names.includes('standby.signal');
 }
 
 async function cutAndRead(context: AgentContext, signal: AbortSignal): Promise<Standing> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, user, socketDirectory, port, superuser } = instance.options;
+  context.notes.followed = undefined;
   await cutUpstream({
     dataDirectory,
     passfileDirectory,
@@ -192,20 +265,37 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
     slotName: member,
     owner: user.owner,
   });
-  await until(
-    {
-      what: `streaming from ${node} at ${host}:${port}`,
-      timeoutMs: timing.streamTimeoutMs,
-      everyMs: 20,
-      signal,
-    },
-    async () => {
-      const running = await runningStandby(context, signal);
-      return typeof running === 'object' && isFollowing(running, duty.upstream);
-    },
-  );
+  const expected = nameOf(duty.upstream);
+  const failedCount = context.notes.failedFollows?.from === expected ? context.notes.failedFollows.count : 0;
+  try {
+    await until(
+      {
+        what: `streaming from ${node} at ${host}:${port}`,
+        timeoutMs: timing.streamTimeoutMs,
+        everyMs: 20,
+        signal,
+      },
+      async () => {
+        const running = await runningStandby(context, signal);
+        if (typeof running !== 'object' || !isFollowing(running, duty.upstream)) return false;
+        // Said at once: it may come into the sync rule.
+        context.activity(undefined, undefined);
+        return isSteady(context, running.receiver);
+      },
+    );
+  } catch (error) {
+    if (!(error instanceof DeadlineError)) throw error;
+    context.notes.failedFollows = { from: expected, count: failedCount + 1 };
+    // WAL that the upstream no longer has cannot be had by waiting; an upstream that cannot be reached is another matter.
+    const isHopeless = failedCount + 1 >= FAILED_FOLLOWS_MAX && (await isAnswering(context, duty));
+    if (!isHopeless) throw error;
+    return clone(context, duty, `it does not stream from ${node}, though that answers`, signal);
+  }
   context.activity(undefined, undefined);
 }
+
+/** So often a standby tries to stream from an upstream that answers before it is cloned. */
+const FAILED_FOLLOWS_MAX = 2;
 
 /** Why a node that stands there cannot follow the upstream directly; undefined where it can. */
 export function followObstacle(
@@ -237,114 +327,4 @@ function parentOf(
   }
   const branch = branches.find((candidate) => candidate.timeline === child);
   return branch === undefined ? undefined : { timeline: branch.parent, switchLsn: branch.switchLsn };
-}
-
-/** pg_rewind where it is to be had, else a clone. Only while this data directory counts for nothing. */
-async function rejoin(
-  context: AgentContext,
-  duty: FollowDuty,
-  control: ControlData,
-  reason: string,
-  signal: AbortSignal,
-): Promise<void> {
-  const { instance, timing } = context;
-  const { dataDirectory, passfileDirectory, node, binaries, user } = instance.options;
-  if (duty.isCounted || !duty.upstream.isReady) {
-    context.activity(
-      'stopped',
-      `must be rewound (${reason}); waiting until ${duty.isCounted ? 'it is out of the sync rule' : `${duty.upstream.node} has settled as primary`}`,
-    );
-    return;
-  }
-  if (!binaries.has.pgRewind) return clone(context, duty, `${reason}; there is no pg_rewind here`, signal);
-  if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
-  context.log('info', 'rewinding', { reason, from: duty.upstream.node });
-  context.activity('rewinding', `pg_rewind from ${duty.upstream.node}: ${reason}`);
-  await removeMember(dataDirectory);
-  await instance.writeConfiguration(placeholder(context));
-  try {
-    await rewindPostgres({
-      binaries,
-      user,
-      dataDirectory,
-      passfileDirectory,
-      source: sourceOf(context, duty, 'pg_sentinel_rewind'),
-      timeoutMs: timing.rewindTimeoutMs,
-      signal,
-    });
-  } catch (error) {
-    signal.throwIfAborted();
-    if (!(await isRewindInterrupted(dataDirectory))) throw error;
-    await clone(context, duty, `pg_rewind failed: ${(error as Error).message}`, signal);
-    return;
-  }
-  await instance.writeConfiguration(placeholder(context));
-  await writeNewMember({
-    dataDirectory,
-    node,
-    systemIdentifier: control.systemIdentifier,
-    owner: user.owner,
-  });
-  await becomeMember(context, duty, signal);
-}
-
-async function clone(
-  context: AgentContext,
-  duty: FollowDuty,
-  reason: string,
-  signal: AbortSignal,
-): Promise<void> {
-  const { instance, timing } = context;
-  const { dataDirectory, passfileDirectory, node, binaries, user } = instance.options;
-  if (duty.isCounted || !duty.upstream.isReady) {
-    context.activity('absent', `must be cloned (${reason}); waiting`);
-    return;
-  }
-  if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
-  context.log('info', 'cloning', { reason, from: duty.upstream.node });
-  context.activity('cloning', `cloning from ${duty.upstream.node}: ${reason}`);
-  const cloned = await cloneStandby({
-    binaries,
-    user,
-    dataDirectory,
-    passfileDirectory,
-    source: sourceOf(context, duty, 'pg_sentinel_clone'),
-    systemIdentifier: context.group()?.systemIdentifier,
-    stallMs: timing.cloneStallMs,
-    signal,
-    onProgress: ({ bytes, totalBytes }) =>
-      context.activity('cloning', `cloning from ${duty.upstream.node}: ${progress(bytes, totalBytes)}`),
-  });
-  await instance.writeConfiguration(placeholder(context));
-  await writeNewMember({ dataDirectory, node, systemIdentifier: cloned.systemIdentifier, owner: user.owner });
-  await becomeMember(context, duty, signal);
-}
-
-/** How this node reaches its upstream, under the given application name. */
-function sourceOf(context: AgentContext, duty: FollowDuty, applicationName: string): ConnectionSource {
-  const { name, password } = context.instance.options.replication;
-  return { host: duty.upstream.host, port: duty.upstream.port, user: name, password, applicationName };
-}
-
-function progress(bytes: number, totalBytes: number | undefined): string {
-  const megabytes = (value: number): string => `${Math.round(value / (1 << 20))} MB`;
-  return totalBytes === undefined ? megabytes(bytes) : `${megabytes(bytes)} of ${megabytes(totalBytes)}`;
-}
-
-/** Registers the new data directory, so that the primary makes its slot, and starts streaming. */
-async function becomeMember(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
-  const { instance, timing } = context;
-  if (!(await context.registerAgain())) return;
-  context.activity('starting', `starting as a standby of ${duty.upstream.node}`);
-  const { dataDirectory, passfileDirectory, user } = instance.options;
-  const member = context.localMember();
-  if (member === undefined) return;
-  await followUpstream({
-    dataDirectory,
-    passfileDirectory,
-    upstream: sourceOf(context, duty, member),
-    slotName: member,
-    owner: user.owner,
-  });
-  await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
 }

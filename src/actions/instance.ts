@@ -1,10 +1,11 @@
 // The one PostgreSQL instance that an agent looks after: its paths, its users, its session and its watch, with the steps
 // that all duties share. Decides nothing. PostgreSQL outlives this object.
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { NodeId } from '../base/ids.ts';
 import { DeadlineError, delay } from '../base/clock.ts';
 import type { Binaries } from '../postgres/binaries.ts';
-import { type HbaOptions, writeHba } from '../postgres/hba.ts';
+import { type HbaOptions, renderHba, writeHba } from '../postgres/hba.ts';
 import {
   type PostmasterWatch,
   type Stopped,
@@ -24,8 +25,10 @@ import { type Role, readRole } from '../postgres/role.ts';
 import { type QueryOptions, type Session, openSession } from '../postgres/session.ts';
 import {
   DEFAULT_SETTINGS,
+  type InstanceSettings,
   type SynchronousStandbys,
   changeSettings,
+  mayRestartAfterCrash,
   readSettings,
   renderSynchronousStandbys,
   writeSettings,
@@ -49,6 +52,10 @@ export interface InstanceOptions {
   /** Private, holds nothing but this node's passfile. */
   readonly passfileDirectory: string;
   readonly logFile: string;
+  /** For files of writes that the group went on without. */
+  readonly divergedDirectory: string;
+  /** WAL that this node completed as primary and that is not in the archive yet. */
+  readonly unarchivedDirectory: string;
   readonly binaries: Binaries;
   readonly user: OsUser;
   readonly superuser: string;
@@ -60,6 +67,8 @@ export interface InstanceOptions {
   readonly onUnexpectedEnd: () => void;
   /** Something changed that a duty may depend on. */
   readonly onChange: () => void;
+  /** PostgreSQL does not run, and is about to be started as a standby. */
+  readonly beforeStandby: () => Promise<void>;
 }
 
 export interface Instance {
@@ -73,6 +82,8 @@ export interface Instance {
   attach(): void;
   /** Writes all settings and pg_hba.conf; no upstream. Does not reload. */
   writeConfiguration(standbys: SynchronousStandbys, clients?: ClientAccess): Promise<void>;
+  /** Whether pg_hba.conf is that of a start which keeps clients out, and there are clients to be let in. */
+  keepsClientsOut(): Promise<boolean>;
   /** Lets clients in again after a start that kept them out. */
   admitClients(): Promise<void>;
   /**
@@ -177,15 +188,7 @@ export function openInstance(options: InstanceOptions): Instance {
     await writeSettings({
       dataDirectory,
       owner,
-      settings: {
-        ...DEFAULT_SETTINGS,
-        listenAddresses: options.listenAddresses,
-        port: options.port,
-        socketDirectory: options.socketDirectory,
-        clusterName: options.clusterName,
-        parameters: options.parameters,
-        synchronousStandbys: standbys,
-      },
+      settings: settingsOf(options, standbys),
     });
     await writeHba({ dataDirectory, hba: hbaOptions(options, clients), owner });
   };
@@ -214,14 +217,20 @@ export function openInstance(options: InstanceOptions): Instance {
       reloadPostgres(dataDirectory);
       lastReload = taken;
     },
+    async keepsClientsOut() {
+      const present = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '');
+      return options.hbaLines.length > 0 && present === renderHba(hbaOptions(options, 'kept-out'));
+    },
     async admitClients() {
       await writeHba({ dataDirectory, hba: hbaOptions(options, 'admitted'), owner: user.owner });
       reloadPostgres(dataDirectory);
     },
     async startAs(role, { timeoutMs, signal }) {
       await makeDirectory(user, options.socketDirectory);
-      if (role === 'standby') await writeStandbySignal(dataDirectory, user.owner);
-      else await removeStandbySignal(dataDirectory);
+      if (role === 'standby') {
+        if (findPostmaster() === undefined) await options.beforeStandby();
+        await writeStandbySignal(dataDirectory, user.owner);
+      } else await removeStandbySignal(dataDirectory);
       const started = await startPostgres({
         binaries: options.binaries,
         user,
@@ -258,7 +267,20 @@ export function openInstance(options: InstanceOptions): Instance {
   };
 }
 
-function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions {
+export function settingsOf(options: InstanceOptions, standbys: SynchronousStandbys): InstanceSettings {
+  return {
+    ...DEFAULT_SETTINGS,
+    listenAddresses: options.listenAddresses,
+    port: options.port,
+    socketDirectory: options.socketDirectory,
+    clusterName: options.clusterName,
+    parameters: options.parameters,
+    synchronousStandbys: standbys,
+    restartAfterCrash: mayRestartAfterCrash(options.binaries.version),
+  };
+}
+
+export function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions {
   return {
     superuser: options.superuser,
     replicationUser: options.replication.name,
@@ -274,11 +296,22 @@ function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions
 export function instancePaths(
   stateDirectory: string,
   node: NodeId,
-): { fenceFile: string; passfileDirectory: string; socketDirectory: string; logFile: string } {
+): {
+  fenceFile: string;
+  guardDirectory: string;
+  passfileDirectory: string;
+  socketDirectory: string;
+  logFile: string;
+  divergedDirectory: string;
+  unarchivedDirectory: string;
+} {
   return {
     fenceFile: join(stateDirectory, `${node}.fence`),
+    guardDirectory: join(stateDirectory, 'guard'),
     passfileDirectory: join(stateDirectory, 'passfile'),
     socketDirectory: join(stateDirectory, 'socket'),
     logFile: join(stateDirectory, 'postgresql', `${node}.log`),
+    divergedDirectory: join(stateDirectory, 'diverged'),
+    unarchivedDirectory: join(stateDirectory, 'unarchived', node),
   };
 }

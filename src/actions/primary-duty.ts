@@ -3,12 +3,14 @@
 import type { Duty } from '../failover/duties.ts';
 import { initDataDirectory } from '../postgres/initdb.ts';
 import { writeNewMember } from '../postgres/member.ts';
+import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import { setUpPrimary } from '../postgres/sql.ts';
 import { type AgentContext, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
+import { keepGuarded, mayProveItself } from './guarding.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
-import { keepSlots } from './slots.ts';
+import { lookAfterSlots } from './slots.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 
@@ -52,6 +54,7 @@ export async function carryOutCreate(
     data.member ?? (await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner }));
   if (instance.postmaster() === undefined) {
     if (!(await context.confirms('create', duty))) return;
+    if (!(await context.guarding.prepare(duty, { until: 'watching', signal }))) return;
     // Clients are let in once the log says that the group runs: another first primary may be chosen until then.
     await instance.writeConfiguration({ kind: 'alone' }, 'kept-out');
     context.activity('starting', 'starting as the first primary');
@@ -81,6 +84,10 @@ export async function carryOutPrimary(
 ): Promise<void> {
   const { instance } = context;
   if (instance.postmaster() === undefined && !(await startInPlace(context, duty, signal))) return;
+  if (!(await keepGuarded(context, duty, signal))) {
+    context.activity(undefined, NO_LEASE);
+    return;
+  }
   const role = await instance.readRole(query(context, signal));
   if (role.kind === 'standby') {
     // It was started to report where its WAL ends, and then given back its group: same timeline, nobody else was promoted.
@@ -95,9 +102,17 @@ export async function carryOutPrimary(
     );
   }
   context.clearUnexpectedEnd();
+  await beginRule(context, duty, { inForce: role.synchronousStandbyNames, signal });
+  if (!(await isProved(context, duty))) {
+    context.activity(
+      undefined,
+      'clients are kept out: neither a Raft leader nor its members have confirmed it yet',
+    );
+    return;
+  }
   context.activity(undefined, undefined);
   await context.once('admit', () => instance.admitClients());
-  await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
+  await lookAfterSlots(context, duty.slots, signal);
   await context.once('accounts', () => setUpAccounts(context, signal));
   if (duty.floor === undefined)
     await context.once(`checkpoint ${duty.timeline}`, () => checkpointAside(context));
@@ -106,6 +121,44 @@ export async function carryOutPrimary(
     await instance.setSynchronousStandbys(standbysFor(context, duty.rule), role.synchronousStandbyNames);
     if (duty.floor !== undefined) await passFloor(context, duty, duty.floor, signal);
   }
+}
+
+const NO_LEASE = 'it gets no lease: the log cannot be read through a leader, or says otherwise';
+
+/**
+ * After a start, which is made with the placeholder in force: until the checkpointer has read its settings commits do not wait, whatever
+ * those say, so one must be seen to, however often that is broken off. A PostgreSQL that has yet to prove itself then needs the rule
+ * for that: nobody takes what it writes under the placeholder.
+ */
+async function beginRule(
+  context: AgentContext,
+  duty: DutyOf<'primary'>,
+  { inForce, signal }: { readonly inForce: string; readonly signal: AbortSignal },
+): Promise<void> {
+  const { instance, notes } = context;
+  // One that an earlier sentineld has started may be unproven as well.
+  await context.once('kept out', async () => {
+    notes.isUnproven ||= await instance.keepsClientsOut();
+  });
+  const standbys = standbysFor(context, duty.next?.rule ?? duty.rule);
+  if (standbys.kind === 'alone') return;
+  if (inForce === renderSynchronousStandbys({ kind: 'nobody' }))
+    await context.once('commits wait', () => waitUntilCommitsWait(context, signal));
+  if (notes.isUnproven) await instance.setSynchronousStandbys(standbys, inForce);
+}
+
+/**
+ * Whether clients may be let in: always, but for a PostgreSQL that was started without the log's word. That one waits for it, or
+ * for proof that enough members of the rule still take what it writes: then nobody else can have been promoted.
+ */
+async function isProved(context: AgentContext, duty: DutyOf<'primary'>): Promise<boolean> {
+  if (!context.notes.isUnproven) return true;
+  const pid = context.instance.postmaster()?.pid;
+  const isProven = pid !== undefined && context.guarding.state()?.provenPostmaster === pid;
+  if (!isProven && !(await context.confirms('primary', duty))) return false;
+  context.log('info', 'authority is proved; clients are let in');
+  context.notes.isUnproven = false;
+  return true;
 }
 
 const CHECKPOINT_TIMEOUT_MS = 600_000;
@@ -169,8 +222,14 @@ async function startInPlace(
       return false;
     }
   }
-  if (!(await context.confirms('primary', duty))) {
-    context.activity('stopped', 'not started: the log cannot be read through a leader, or says otherwise');
+  const isConfirmed = await context.confirms('primary', duty);
+  signal.throwIfAborted();
+  if (!isConfirmed && !mayProveItself(context, duty)) {
+    const why = context.guarding.message(false);
+    context.activity(
+      'stopped',
+      `${why === undefined ? '' : `${why}; `}not started: the log cannot be read through a leader, or says otherwise`,
+    );
     return false;
   }
   const { control } = data;
@@ -186,6 +245,12 @@ async function startInPlace(
     state: control.state,
   });
   context.activity('starting', 'starting as primary');
+  if (!(await context.guarding.prepare(duty, { until: 'watching', signal }))) {
+    context.activity('stopped', `not started: ${NO_LEASE}`);
+    return false;
+  }
+  // Before it runs: this may be broken off while it starts.
+  context.notes.isUnproven = !isConfirmed;
   const rule = duty.next?.rule ?? duty.rule;
   const standbys = standbysFor(context, rule);
   if (standbys.kind === 'alone') {
@@ -193,10 +258,7 @@ async function startInPlace(
     await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
     return true;
   }
-  // Until the checkpointer has read its settings commits do not wait, whatever those say: clients are let in after one was seen to.
   await instance.writeConfiguration({ kind: 'nobody' }, 'kept-out');
   await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
-  await waitUntilCommitsWait(context, signal);
-  await instance.setSynchronousStandbys(standbys);
   return true;
 }

@@ -44,8 +44,20 @@ describe('a walsender has not', () => {
       RULE_BC,
       { ...RULE_BC, acks: 2 },
     ],
+    [
+      'a member that may still count by a change to fewer acknowledgements, which was replaced while alone',
+      sender(MB, 1),
+      ALONE,
+      { ...RULE_BC, acks: 2 },
+    ],
   ])('%s', (_, walSender, rule, next) => {
     expect(hasTaken(walSender, rule, next, SEEN_AT_MS)).toBe(false);
+  });
+
+  test('and one that may count further than is asked is not held for late, nor one that does not count', () => {
+    const two = { ...RULE_BC, acks: 2 };
+    expect(hasTaken(sender(MB, 1), two, ONLY_B, SEEN_AT_MS)).toBe(true);
+    expect(hasTaken(sender('pg_sentinel_clone', 0), RULE_BC, two, SEEN_AT_MS)).toBe(true);
   });
 
   test('and one that stays is not held for late where only members change', () => {

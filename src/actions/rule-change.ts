@@ -6,6 +6,7 @@ import { until } from '../base/clock.ts';
 import type { MemberId } from '../base/ids.ts';
 import { type Lsn, parseLsn } from '../base/lsn.ts';
 import type { SyncRule } from '../cluster/commands.ts';
+import { showsCount } from '../cluster/quorum.ts';
 import type { Duty } from '../failover/duties.ts';
 import type { ReplicationRow } from '../postgres/role.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
@@ -33,6 +34,7 @@ export async function changeRule(
   const standbys = standbysFor(context, next.rule);
   await instance.setSynchronousStandbys(standbys);
   const seenAtMs = await seenByFreshSession(context, renderSynchronousStandbys(standbys), signal);
+  if (!showsCount(duty.rule, next.rule)) await endWalSenders(context, next.rule, seenAtMs, signal);
   await until(
     {
       what: 'every walsender to take the new sync rule',
@@ -150,9 +152,23 @@ export function hasTaken(
   const isIn = (members: readonly MemberId[]): boolean =>
     members.some((member) => member === sender.applicationName);
   if (sender.backendStartMs > seenAtMs) return true;
-  // With ANY every member has priority 1: a walsender that is in both rules does not show which number it counts to.
-  const isCountTheSame = rule.acks === next.acks || rule.acks === 0 || next.acks === 0;
-  return isCountTheSame && sender.syncPriority > 0 === isIn(next.members);
+  if (sender.syncPriority > 0 !== isIn(next.members)) return false;
+  return !isIn(next.members) || showsCount(rule, next);
+}
+
+/** Those that begin again have read the new number; their standbys are back within `wal_retrieve_retry_interval`. */
+async function endWalSenders(
+  context: AgentContext,
+  next: SyncRule,
+  seenAtMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  await context.instance.session.query(
+    `select pg_terminate_backend(pid) from pg_stat_replication
+      where application_name = any($1::text[]) and extract(epoch from backend_start) * 1000 <= $2::bigint`,
+    [next.members, seenAtMs],
+    query(context, signal),
+  );
 }
 
 async function haveFlushed(

@@ -8,6 +8,20 @@ import { type AgentContext, query } from './context.ts';
 /** A member id ends in eight hexadecimal digits; other slots belong to somebody else and are left alone. */
 const MEMBER_SLOT = /^[a-z][a-z0-9_]*_[0-9a-f]{8}$/;
 
+/** An administrator may drop a slot; its member cannot come back without, nor be promoted over. */
+const LOOK_EVERY_MS = 2000;
+/** Moving a slot on writes it to disk. */
+export const ADVANCE_SLOTS_EVERY_MS = 10_000;
+
+/** {@link keepSlots} whenever the members are others, and from time to time for what somebody else has done. */
+export function lookAfterSlots(
+  context: AgentContext,
+  members: readonly MemberId[],
+  signal: AbortSignal,
+): Promise<void> {
+  return context.once(`slots ${members.join(' ')}`, () => keepSlots(context, members, signal), LOOK_EVERY_MS);
+}
+
 /** Creates what is missing and drops what is nobody's any more. One cheap query where nothing is to be done. */
 export async function keepSlots(
   context: AgentContext,

@@ -2,28 +2,43 @@
 import { Option, type Command } from 'commander';
 import { DURATION_RULE, formatDuration, parseDurationMs } from '../base/duration.ts';
 import { isName, NAME_RULE, nodeId } from '../base/ids.ts';
-import type { FailoverOutcome, GroupView, NodeView, StatusView } from '../transport/types.ts';
-import { messageOf, paintFor, withAdmin, type CommonOptions, type Context } from './context.ts';
-import { renderDocument, type Format } from './document.ts';
+import type {
+  FailoverOutcome,
+  FailoverRequest,
+  GroupView,
+  NodeView,
+  StatusView,
+} from '../transport/types.ts';
+import { messageOf, paintFor, withAdmin, type Context } from './context.ts';
+import { renderDocument } from './document.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import { formatBytes, wrap } from './format.ts';
+import { steerGroup, type SteerCommandOptions } from './steer.ts';
+import { parseTimeMs, TIME_RULE } from './time.ts';
 
-interface FailoverOptions extends CommonOptions {
+interface FailoverOptions extends SteerCommandOptions {
   readonly to?: string;
   readonly yes?: boolean;
-  readonly output: Format;
   readonly wait: string;
+  readonly dryRun?: boolean;
+  readonly at?: string;
+  readonly acceptDataLoss?: boolean;
+  readonly oldPrimaryIsOff?: boolean;
 }
 
 const HELP = `
 The primary is stopped cleanly, which ships all of its WAL; a standby that has
 all of it is promoted; the old primary follows as a standby. No acknowledged
 write is lost. Where the primary is down already, the peers fail over by
-themselves.
+themselves, unless no standby is sure to hold every acknowledged write: then
+--accept-data-loss does it, once the old primary is known to be stopped.
 
 Examples:
   sentinelctl failover                    the only group, to the best standby
-  sentinelctl failover main --to pg2 -y   without asking, for scripts`;
+  sentinelctl failover main --to pg2 -y   without asking, for scripts
+  sentinelctl failover --dry-run          what would happen, or why it cannot
+  sentinelctl failover --at 03:00         tonight; --at never calls it off
+  sentinelctl failover --accept-data-loss --old-primary-is-off`;
 
 export function addFailoverCommand(program: Command, context: Context): void {
   program
@@ -32,6 +47,10 @@ export function addFailoverCommand(program: Command, context: Context): void {
     .argument('[group]', 'the group; may be left out where there is only one')
     .option('--to <node>', 'the standby to promote; by default the cluster chooses')
     .option('-y, --yes', 'do not ask')
+    .option('--dry-run', 'only say what would happen, or why it could not be done')
+    .option('--at <time>', `begin by itself then: ${TIME_RULE}; or never`)
+    .option('--accept-data-loss', 'also where acknowledged writes may be lost')
+    .option('--old-primary-is-off', 'with it: you have made sure that the host of the old primary is off')
     .option('--wait <duration>', 'how long to wait for the outcome', '40s')
     .addOption(
       new Option('-o, --output <format>', 'how to print the outcome')
@@ -49,37 +68,83 @@ async function failOver(
   groupName: string | undefined,
   options: FailoverOptions,
 ): Promise<void> {
-  const waitMs = parseDurationMs(options.wait);
-  if (waitMs === undefined)
-    throw new CliError(EXIT.usage, `--wait: "${options.wait}" is given; expected ${DURATION_RULE}`);
-  if (options.to !== undefined && !isName(options.to)) {
-    throw new CliError(EXIT.usage, `--to: "${options.to}" is not the name of a node: expected ${NAME_RULE}`);
-  }
-  if (options.yes !== true && context.ask === undefined) {
-    throw new CliError(
-      EXIT.usage,
-      'nothing was changed: standard input is no terminal to ask on; pass --yes to fail over without being asked',
-    );
-  }
+  const waitMs = checkOptions(context, options);
   const to = options.to === undefined ? undefined : nodeId(options.to);
+  if (options.at !== undefined) return schedule(context, groupName, to, options);
   const outcome = await withAdmin(context, options, async (admin) => {
     const group = chooseGroup(await admin.status(), groupName);
+    const request: FailoverRequest = {
+      group: group.group,
+      to,
+      ...(options.acceptDataLoss === true ? { acceptDataLoss: true } : {}),
+      ...(options.oldPrimaryIsOff === true ? { oldPrimaryIsOff: true } : {}),
+    };
+    if (options.dryRun === true) return admin.failover({ ...request, dryRun: true });
     const { columns } = context.stderr.size();
-    const lines = plan(group, options.to).flatMap(([start, text]) => wrap(start, text, columns));
-    context.stderr.write(`${lines.join('\n')}\n`);
-    await confirm(context, options, group, options.to);
+    const say = (lines: readonly (readonly [string, string])[]): void => {
+      const text = lines.flatMap(([start, line]) => wrap(start, line, columns)).join('\n');
+      context.stderr.write(`${text}\n`);
+    };
+    if (options.acceptDataLoss === true) {
+      const planned = await admin.failover({ ...request, dryRun: true });
+      if (planned.kind === 'planned') {
+        say(planLines(planned));
+        if (planned.obstacle !== undefined) return { kind: 'refused', reason: planned.obstacle } as const;
+      }
+      await confirmLoss(context, options, group);
+    } else {
+      say(plan(group, options.to));
+      await confirm(context, options, group, options.to);
+    }
     // From here on a peer that falls silent leaves the outcome open: that is a failure, not "nobody to ask".
-    return admin
-      .failover({ group: group.group, to }, { timeoutMs: waitMs, signal: context.signal })
-      .catch((error: unknown) => {
-        throw new CliError(EXIT.failed, messageOf(error));
-      });
+    return admin.failover(request, { timeoutMs: waitMs, signal: context.signal }).catch((error: unknown) => {
+      throw new CliError(EXIT.failed, messageOf(error));
+    });
   });
   context.stdout.write(renderOutcome(context, options, outcome));
   if (outcome.kind === 'refused') throw new CliError(EXIT.failed, `refused: ${outcome.reason}`);
+  if (outcome.kind === 'planned' && outcome.obstacle !== undefined)
+    throw new CliError(EXIT.failed, `it could not be done now: ${outcome.obstacle}`);
 }
 
-function chooseGroup(status: StatusView, name: string | undefined): GroupView {
+/** `--wait` in milliseconds. Throws where the options make no sense together. */
+function checkOptions(context: Context, options: FailoverOptions): number {
+  const usage = (text: string): CliError => new CliError(EXIT.usage, text);
+  const waitMs = parseDurationMs(options.wait);
+  if (waitMs === undefined) throw usage(`--wait: "${options.wait}" is given; expected ${DURATION_RULE}`);
+  if (options.to !== undefined && !isName(options.to))
+    throw usage(`--to: "${options.to}" is not the name of a node: expected ${NAME_RULE}`);
+  if (options.oldPrimaryIsOff === true && options.acceptDataLoss !== true)
+    throw usage('--old-primary-is-off says something only together with --accept-data-loss');
+  if (options.at !== undefined && (options.acceptDataLoss === true || options.dryRun === true))
+    throw usage('--at cannot be combined with --accept-data-loss or --dry-run');
+  const asks = options.yes !== true && options.dryRun !== true && options.at === undefined;
+  if (asks && context.ask === undefined)
+    throw usage(
+      'nothing was changed: standard input is no terminal to ask on; pass --yes to fail over without being asked',
+    );
+  return waitMs;
+}
+
+/** Into the log, so that it takes place whatever becomes of this program and of the peer it asks. */
+async function schedule(
+  context: Context,
+  group: string | undefined,
+  to: FailoverRequest['to'],
+  options: FailoverOptions,
+): Promise<void> {
+  const text = options.at ?? '';
+  const atMs = text === 'never' ? undefined : parseTimeMs(text, Date.now());
+  if (text !== 'never' && atMs === undefined)
+    throw new CliError(EXIT.usage, `--at: "${text}" is given; expected ${TIME_RULE}, or never`);
+  await steerGroup(context, options, {
+    kind: 'schedule',
+    group,
+    at: atMs === undefined ? undefined : { atMs, to },
+  });
+}
+
+export function chooseGroup(status: StatusView, name: string | undefined): GroupView {
   if (status.groups.length === 0)
     throw new CliError(
       EXIT.failed,
@@ -140,10 +205,41 @@ async function confirm(
   if (!/^y(es)?$/i.test(answer.trim())) throw new CliError(EXIT.failed, 'nothing was changed');
 }
 
+/** For what cannot be undone `y` is too easily typed. */
+async function confirmLoss(context: Context, options: FailoverOptions, group: GroupView): Promise<void> {
+  if (options.yes === true || context.ask === undefined) return;
+  const answer = await context.ask(
+    `Acknowledged writes may be lost. Type the name of the group (${group.group}) to go on: `,
+  );
+  context.signal.throwIfAborted();
+  if (answer.trim() !== group.group) throw new CliError(EXIT.failed, 'nothing was changed');
+}
+
+type Planned = Extract<FailoverOutcome, { readonly kind: 'planned' }>;
+
+function planLines(planned: Planned): (readonly [string, string])[] {
+  const { group, from, to, steps } = planned;
+  return [
+    ['', `group ${group}: from ${from}${to === undefined ? '' : ` to ${to}`}`],
+    ...steps.map((step, place) => [`  ${place + 1}. `, step] as const),
+  ];
+}
+
 function renderOutcome(context: Context, options: FailoverOptions, outcome: FailoverOutcome): string {
   if (options.output !== 'table') return renderDocument(options.output, outcome, { stream: false });
-  if (outcome.kind === 'refused') return '';
   const paint = paintFor(context, options, context.stdout);
-  const text = `${outcome.to} is the primary of ${outcome.group} at epoch ${outcome.epoch}, after ${formatDuration(outcome.tookMs)} (was ${outcome.from})`;
-  return `${paint('green', 'done')}: ${text}\n`;
+  switch (outcome.kind) {
+    case 'refused':
+      return '';
+    case 'planned': {
+      const { columns } = context.stdout.size();
+      const lines = planLines(outcome).flatMap(([start, line]) => wrap(start, line, columns));
+      return `${[...lines, ...(outcome.obstacle === undefined ? ['nothing stands against it; nothing was changed'] : [])].join('\n')}\n`;
+    }
+    case 'done': {
+      const was = outcome.to === outcome.from ? 'as before' : `was ${outcome.from}`;
+      const text = `${outcome.to} is the primary of ${outcome.group} at epoch ${outcome.epoch}, after ${formatDuration(outcome.tookMs)} (${was})`;
+      return `${paint('green', 'done')}: ${text}\n`;
+    }
+  }
 }

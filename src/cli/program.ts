@@ -6,8 +6,10 @@ import { messageOf, type Context } from './context.ts';
 import { addEventsCommand } from './events.ts';
 import { CliError, EXIT, EXIT_CODES_HELP } from './exit-codes.ts';
 import { addFailoverCommand } from './failover.ts';
+import { addFenceCommands } from './fence.ts';
 import { addPeerCommand } from './peer.ts';
 import { DEFAULT_CONFIG_PATH, PEERS_VARIABLE } from './peers.ts';
+import { addSettingsCommand } from './settings.ts';
 import { addStatusCommand } from './status.ts';
 import { addUriCommand } from './uri.ts';
 
@@ -72,6 +74,8 @@ function buildProgram(context: Context, version: string): Command {
     .exitOverride();
   addStatusCommand(program, context);
   addFailoverCommand(program, context);
+  addFenceCommands(program, context);
+  addSettingsCommand(program, context);
   addEventsCommand(program, context);
   addUriCommand(program, context);
   addPeerCommand(program, context);

@@ -7,6 +7,7 @@ const STYLE: Readonly<Record<string, Style>> = {
   'subjective-down': 'yellow',
   'begin-failover': 'red',
   'promotion-failed': 'red',
+  'fence-failed': 'red',
   promote: 'yellow',
   promoted: 'green',
   resume: 'green',

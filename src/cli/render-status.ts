@@ -117,9 +117,15 @@ function explain(group: GroupView): string {
     case 'promoting':
       return `promoting ${primary}; writes wait until it is open`;
   }
-  const rule =
-    group.rule === 'alone' ? `every commit is on ${primary} alone` : `every commit is on ${group.rule}`;
+  const rule = explainRule(group.rule, primary);
   return group.ruleChange === undefined ? rule : `${rule}; changing to ${group.ruleChange}`;
+}
+
+function explainRule(rule: string, primary: string): string {
+  if (rule === 'alone') return `every commit is on ${primary} alone`;
+  return rule.startsWith('none')
+    ? `commits wait for no standby; the last ones may be lost: ${rule.replace(/^none \((.*)\)$/, '$1')}`
+    : `every commit is on ${rule}`;
 }
 
 function nodeRow(node: NodeView): Cell[] {

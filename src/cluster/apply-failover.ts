@@ -1,16 +1,21 @@
 // The failover protocol's commands: begin, cut reports, promote, outcome, resume. Table of phases (command -> next phase):
-//   running    begin-failover(down: quorum | planned) -> fencing
-//   fencing    cut-report -> fencing · promote -> promoting · resume -> running · begin-failover(down), if planned -> fencing
-//   promoting  promoted -> running · promotion-failed -> promoting · begin-failover(down: quorum | promotion-failed) -> fencing
+//   running    begin-failover(down: quorum | planned | forced) -> fencing
+//   fencing    cut-report, node-off -> fencing · promote -> promoting · resume -> running
+//              begin-failover(down, if planned | forced) -> fencing
+//   promoting  promoted -> running · promotion-failed -> promoting
+//              begin-failover(down: quorum | promotion-failed | forced) -> fencing
 // A recovery of the log (apply-membership.ts) leads from every phase to fencing with an unknown rule; only a promotion leads out.
-import { type LogIndex, epoch as toEpoch } from '../base/ids.ts';
+import { type LogIndex, type NodeId, epoch as toEpoch } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { highest } from './apply-nodes.ts';
-import { candidateRefusal, followersAtOnce } from './candidate.ts';
+import { candidateRefusal, firstMembers } from './candidate.ts';
 import type { CutReport, FailoverCause, SyncRule } from './commands.ts';
-import { isObjectivelyDown, isRule, majority, standingDownCount } from './quorum.ts';
+import { ruleRefusal } from './apply-rule.ts';
+import { SETTINGS_FEATURE_LEVEL } from './features.ts';
+import { isObjectivelyDown, isRule, isWellFormed, majority, standingDownCount } from './quorum.ts';
 import {
   type ClusterState,
+  type FencingCause,
   type Floor,
   type GroupState,
   type Phase,
@@ -23,12 +28,13 @@ export function applyBeginFailover(
   state: ClusterState,
   index: LogIndex,
   command: CommandOf<'begin-failover'>,
+  proposedAtMs: number,
 ): Applied {
   const group = groupAt(state, command.group, command.epoch);
   if (isRefused(group)) return group;
   const phase = group.phase;
   if (phase.kind === 'creating') return refuse(`group ${group.id} is being created`);
-  const refusal = causeRefusal(state, group, phase, command.cause);
+  const refusal = causeRefusal(state, group, phase, command.cause) ?? scheduleRefusal(group, command);
   if (refusal !== undefined) return refuse(refusal);
   return withGroup(state, {
     ...group,
@@ -39,8 +45,39 @@ export function applyBeginFailover(
       timeline: phase.timeline,
       cause: command.cause,
       reports: [],
+      off: [],
+      reinstate: reinstated(phase, command.cause),
     },
+    recentFailovers:
+      command.cause.kind === 'down' ? withFailover(state, group, proposedAtMs) : group.recentFailovers,
+    scheduled: command.scheduledAtMs === undefined ? group.scheduled : undefined,
   });
+}
+
+/** A person may have called it off, or scheduled another one, since the leader saw it. */
+function scheduleRefusal(
+  { id, scheduled }: GroupState,
+  { cause, scheduledAtMs }: CommandOf<'begin-failover'>,
+): string | undefined {
+  if (scheduledAtMs === undefined) return undefined;
+  const isScheduled =
+    cause.kind === 'planned' && scheduled?.atMs === scheduledAtMs && scheduled.to === cause.to;
+  return isScheduled ? undefined : `that switchover of group ${id} is not scheduled any more`;
+}
+
+/** The primary that was switched over on purpose to a target that gave up. */
+function reinstated(phase: Phase, cause: FailoverCause): NodeId | undefined {
+  return phase.kind === 'promoting' && phase.isPlanned && cause.kind === 'promotion-failed'
+    ? phase.previous
+    : undefined;
+}
+
+/** Those within the window, and this one: no more than the group may have, so that too many of them hold it until a person has looked. */
+function withFailover(state: ClusterState, group: GroupState, atMs: number): readonly number[] {
+  if (state.featureLevel < SETTINGS_FEATURE_LEVEL) return group.recentFailovers;
+  const { maxFailovers, failoverWindowMs } = group.settings;
+  const recent = group.recentFailovers.filter((earlierMs) => earlierMs > atMs - failoverWindowMs);
+  return [...recent, atMs].slice(-maxFailovers);
 }
 
 function causeRefusal(
@@ -61,21 +98,35 @@ function causeRefusal(
     case 'planned': {
       if (phase.kind !== 'running') return `group ${group.id} is ${phase.kind}, not running`;
       if (group.next !== undefined) return `the sync rule of group ${group.id} is being changed`;
-      if (group.rule.acks === 0) return `no standby of group ${group.id} is in its sync rule`;
+      const isAsync = group.rule.leased === true;
+      if (group.rule.acks === 0 && !isAsync) return `no standby of group ${group.id} is in its sync rule`;
       if (cause.to === undefined) return undefined;
-      if (cause.to === phase.primary) return `${cause.to} is the primary of group ${group.id} already`;
-      const target = state.nodes.get(cause.to);
-      if (target === undefined || target.group !== group.id)
-        return `there is no node ${cause.to} in group ${group.id}`;
-      if (target.member === undefined || !group.rule.members.includes(target.member)) {
-        return `${cause.to} is not in the sync rule of group ${group.id}`;
-      }
-      return undefined;
+      const refusal = targetRefusal(state, group, cause.to);
+      const member = state.nodes.get(cause.to)?.member;
+      if (refusal !== undefined || isAsync || (member !== undefined && group.rule.members.includes(member)))
+        return refusal;
+      return `${cause.to} is not in the sync rule of group ${group.id}`;
+    }
+    case 'forced': {
+      if (phase.kind === 'fencing' && phase.cause.kind === 'recovered')
+        return `group ${group.id} was recovered: all of its nodes have to report, or to be replaced by nodes that can`;
+      if (phase.kind === 'fencing' && phase.cause.kind === 'forced' && phase.cause.to === cause.to)
+        return `group ${group.id} is fencing already, on a person's word`;
+      return cause.to === undefined ? undefined : targetRefusal(state, group, cause.to);
     }
     case 'promotion-failed':
       if (phase.kind === 'promoting' && phase.failed !== undefined) return undefined;
       return `no promotion of group ${group.id} has failed`;
   }
+}
+
+/** Why no failover can lead to that node. */
+function targetRefusal(state: ClusterState, group: GroupState, to: NodeId): string | undefined {
+  if (to === group.phase.primary) return `${to} is the primary of group ${group.id} already`;
+  const target = state.nodes.get(to);
+  if (target === undefined || target.group !== group.id) return `there is no node ${to} in group ${group.id}`;
+  if (group.fenced.includes(to)) return `${to} is fenced; unfence it first`;
+  return target.member === undefined ? `${to} has no data yet` : undefined;
 }
 
 /** A member says that its WAL streams are cut, and where it stands. */
@@ -112,11 +163,17 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
   const refusal =
     candidateRefusal(state, group, phase, candidate) ??
     timelineRefusal(group, command) ??
-    ruleRefusal(command.rule, followersAtOnce(phase.primary, phase.reports, candidate));
+    ruleRefusal(group, command.rule) ??
+    firstMembersRefusal(group, command.rule, firstMembers(group, phase, candidate));
   if (refusal !== undefined) return refuse(refusal);
   const from = { timeline: candidate.timeline, position: candidate.position };
-  const before = { rule: ruleBefore(group, phase.reports), next: group.next?.rule, before: group.floor };
-  const floor: Floor = { timeline: command.timeline, from, ...before };
+  const before = { rule: ruleBefore(group, phase.reports), next: group.next?.rule };
+  const floor: Floor = {
+    timeline: command.timeline,
+    from,
+    ...before,
+    before: floorBefore(group, phase.cause),
+  };
   return withGroup(state, {
     ...group,
     phase: {
@@ -126,6 +183,7 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
       previous: phase.primary,
       from,
       failed: undefined,
+      isPlanned: phase.cause.kind === 'planned',
     },
     rule: command.rule,
     next: undefined,
@@ -146,17 +204,29 @@ function ruleBefore(group: GroupState, reports: readonly CutReport[]): SyncRule 
   return { members: reports.map((report) => report.member).sort(), acks: 1 };
 }
 
+/**
+ * Under a lease no candidate has to respect a floor, and nothing but a rule takes them away: they would pile up. Only those of promotions
+ * that failed in a row are kept, by which these are counted.
+ */
+function floorBefore({ rule, floor }: GroupState, cause: FencingCause): Floor | undefined {
+  return rule.leased === true && cause.kind !== 'promotion-failed' ? undefined : floor;
+}
+
 function timelineRefusal(group: GroupState, command: CommandOf<'promote'>): string | undefined {
   if (command.timeline > group.highestTimeline) return undefined;
   return `timeline ${command.timeline} is not higher than ${group.highestTimeline}, the highest ever assigned or reported`;
 }
 
-function ruleRefusal(rule: SyncRule, followers: readonly string[]): string | undefined {
+/** A strict group may begin with fewer members than it wants acknowledgements: then writes wait for the others. */
+function firstMembersRefusal(
+  { settings }: GroupState,
+  rule: SyncRule,
+  followers: readonly string[],
+): string | undefined {
   const stranger = rule.members.find((member) => !followers.includes(member));
   if (stranger !== undefined) return `${stranger} cannot follow the candidate directly`;
-  return isRule(rule)
-    ? undefined
-    : `${rule.acks} acknowledgements of ${rule.members.length} members is not a rule`;
+  const isFit = settings.durability === 'strict' ? isWellFormed(rule) : isRule(rule);
+  return isFit ? undefined : `${rule.acks} acknowledgements of ${rule.members.length} members is not a rule`;
 }
 
 export function applyPromoted(state: ClusterState, command: CommandOf<'promoted'>): Applied {

@@ -56,6 +56,8 @@ function recovered(group: GroupState, index: LogIndex): GroupState {
       timeline: phase.kind === 'creating' ? group.highestTimeline : phase.timeline,
       cause: { kind: 'recovered' },
       reports: [],
+      off: [],
+      reinstate: undefined,
     },
     rule: { members: [], acks: 0 },
     next: undefined,

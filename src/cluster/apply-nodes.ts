@@ -1,6 +1,7 @@
 // Commands about nodes and the creation of groups: registering, the first primary, subjective judgements.
 import { type Epoch, type LogIndex, type Timeline, epoch as toEpoch, timeline } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup, withNode } from './applied.ts';
+import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
 import type { SyncRule } from './commands.ts';
 import type { ClusterState, GroupState, NodeState } from './state.ts';
 import { hasUnknownRule, nodesOfGroup } from './state.ts';
@@ -86,6 +87,7 @@ export function applyCreateGroup(
     id: command.group,
     epoch: toEpoch(index),
     phase: { kind: 'creating', primary: command.primary },
+    settings: DEFAULT_GROUP_SETTINGS,
     rule: ALONE,
     next: undefined,
     floor: undefined,
@@ -93,6 +95,9 @@ export function applyCreateGroup(
     branches: [],
     systemIdentifier: undefined,
     failovers: 0,
+    fenced: [],
+    recentFailovers: [],
+    scheduled: undefined,
   });
 }
 

@@ -1,6 +1,7 @@
 // Changing the sync rule (docs/failover.md, "Changing the rule"; docs/decisions/0001).
 import { describe, expect, test } from 'vitest';
 import { logIndex, memberId } from '../base/ids.ts';
+import { reportsSuffice } from './quorum.ts';
 import {
   ALONE,
   MA,
@@ -43,8 +44,21 @@ describe('begin-rule-change', () => {
   test('is not replaced or withdrawn while both rules ask for acknowledgements', () => {
     const log = running();
     log.must(at(log).change(ONLY_B));
-    for (const next of [ONLY_C, ALONE, { members: [MB, MC], acks: 2 }])
+    for (const next of [ONLY_C, { ...ALONE, leased: true as const }, { members: [MB, MC], acks: 2 }])
       expect(log.commit(at(log).change(next))).toMatch(/is being changed already/);
+  });
+
+  test('gives way to alone then; nobody but the primary can be promoted from that entry on', () => {
+    const log = running();
+    log.must(at(log).change(ONLY_B));
+    const first = log.group.next?.change ?? logIndex(0);
+    log.must(at(log).change(ALONE));
+    expect(log.group).toMatchObject({ rule: RULE_BC, next: { rule: ALONE } });
+    expect(log.commit(at(log).commitRule(first))).toMatch(/no change of the sync rule began at/);
+    const { rule, next } = log.group;
+    expect(reportsSuffice(rule, next?.rule, new Set([MB, MC]))).toBe(false);
+    log.must(at(log).commitRule());
+    expect(log.group).toMatchObject({ rule: ALONE, next: undefined });
   });
 
   test('may be widened then: what satisfied the pending rule satisfies one of more members', () => {

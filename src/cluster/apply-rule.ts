@@ -2,7 +2,7 @@
 // enforces `next` and that enough of its members hold all that was acknowledged before, `next` becomes the rule.
 import { type LogIndex, type MemberId } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
-import { isRule, sameRule } from './quorum.ts';
+import { fewestAcks, isRule, sameRule } from './quorum.ts';
 import type { SyncRule } from './commands.ts';
 import type { ClusterState, GroupState } from './state.ts';
 import { nodesOfGroup } from './state.ts';
@@ -18,8 +18,13 @@ export function applyBeginRuleChange(
   if (group.next !== undefined) {
     // While the primary may still acknowledge alone nobody else can be promoted, so that change may be given up or replaced:
     // its members may have died since, and writes must not wait for them for ever.
-    // Otherwise it may only be widened: what was acknowledged by `next` satisfies a rule of more members just as well.
-    if (group.rule.acks > 0 && !widens(command.next, group.next.rule))
+    // Otherwise it may only be widened: what was acknowledged by `next` satisfies a rule of more members just as well. Or it gives way to
+    // "alone": nobody but the primary, which holds whatever it acknowledged by either rule, can be promoted from then on.
+    if (
+      group.rule.acks > 0 &&
+      !widens(command.next, group.next.rule) &&
+      !isForAlone(command.next, group.next.rule)
+    )
       return refuse(`the sync rule of group ${group.id} is being changed already`);
     if (group.rule.acks === 0 && sameRule(group.rule, command.next)) {
       // mark: rule-change-given-up
@@ -27,13 +32,23 @@ export function applyBeginRuleChange(
     }
   }
   if (sameRule(group.next?.rule ?? group.rule, command.next)) return refuse('that is the sync rule already');
-  if (!isRule(command.next)) {
+  const refusal = ruleRefusal(group, command.next);
+  if (refusal !== undefined) return refuse(refusal);
+  if (!isRule(command.next))
     return refuse(`${acks} acknowledgements of ${members.length} members is not a rule`);
-  }
-  const known = standbyMembers(state, group);
+  const known = new Set([...standbyMembers(state, group), ...(group.next?.rule.members ?? [])]);
   const stranger = members.find((member) => !known.has(member));
   if (stranger !== undefined) return refuse(`${stranger} is not a standby of group ${group.id}`);
   return withGroup(state, { ...group, next: { rule: command.next, change: index } });
+}
+
+/** Why the durability that is wanted of the group forbids the rule. Also of the rule that a promotion begins with. */
+export function ruleRefusal(group: GroupState, { acks, leased }: SyncRule): string | undefined {
+  if (leased === true && group.settings.durability !== 'async')
+    return `group ${group.id} has durability ${group.settings.durability}: its primary must not go by a lease`;
+  if (acks < fewestAcks(group))
+    return `group ${group.id} is strict: a commit waits for ${fewestAcks(group)} acknowledgements, not ${acks}`;
+  return undefined;
 }
 
 /** With at least one acknowledgement the new members hold the switch point of the last promotion too: the floor goes. */
@@ -67,6 +82,11 @@ function widens(wide: SyncRule, narrow: SyncRule): boolean {
   );
 }
 
+/** Not of a lease, which ends by itself and lets others be promoted. */
+function isForAlone(wanted: SyncRule, pending: SyncRule): boolean {
+  return pending.acks > 0 && wanted.acks === 0 && wanted.leased !== true;
+}
+
 function runningAt(
   state: ClusterState,
   command: CommandOf<'begin-rule-change' | 'commit-rule' | 'floor-passed'>,
@@ -80,7 +100,8 @@ function runningAt(
 function standbyMembers(state: ClusterState, group: GroupState): ReadonlySet<MemberId> {
   const members = new Set<MemberId>();
   for (const node of nodesOfGroup(state, group.id)) {
-    if (node.member !== undefined && node.node !== group.phase.primary) members.add(node.member);
+    const isAble = node.node !== group.phase.primary && !group.fenced.includes(node.node);
+    if (node.member !== undefined && isAble) members.add(node.member);
   }
   return members;
 }

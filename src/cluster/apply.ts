@@ -21,8 +21,17 @@ import {
   applySubjectiveUp,
 } from './apply-nodes.ts';
 import { applyBeginRuleChange, applyCommitRule, applyFloorPassed } from './apply-rule.ts';
+import { applyChangeSettings } from './apply-settings.ts';
 import { admit, applyOpenSession, applySetFeatureLevel } from './apply-peers.ts';
-import type { Command, Envelope } from './commands.ts';
+import {
+  applyAcknowledgeFailovers,
+  applyFenceNode,
+  applyFenceFailed,
+  applyNodeOff,
+  applyScheduleSwitchover,
+  applyUnfenceNode,
+} from './apply-requests.ts';
+import type { Envelope } from './commands.ts';
 import { NO_EVENTS, addEvent } from './event-list.ts';
 import { FIRST_FEATURE_LEVEL } from './features.ts';
 import type { ClusterEvent, ClusterState } from './state.ts';
@@ -60,7 +69,7 @@ export function apply(state: ClusterState, index: LogIndex, envelope: Envelope):
     const refused = admission.kind === 'refused' ? admission.reason : undefined;
     return { state: { ...admission.state, appliedIndex: index }, refused, event: undefined };
   }
-  const applied = applyCommand(admission.state, index, envelope.command);
+  const applied = applyCommand(admission.state, index, envelope);
   const refused = isRefused(applied) ? applied.refused : undefined;
   const next = isRefused(applied) ? admission.state : applied;
   const event = { index, proposedAtMs: envelope.proposedAtMs, command: envelope.command, refused };
@@ -72,7 +81,7 @@ export function applyNothing(state: ClusterState, index: LogIndex): ClusterState
   return { ...state, appliedIndex: index };
 }
 
-function applyCommand(state: ClusterState, index: LogIndex, command: Command): Applied {
+function applyCommand(state: ClusterState, index: LogIndex, { command, proposedAtMs }: Envelope): Applied {
   switch (command.kind) {
     case 'register-node':
       return applyRegisterNode(state, command);
@@ -85,7 +94,7 @@ function applyCommand(state: ClusterState, index: LogIndex, command: Command): A
     case 'subjective-up':
       return applySubjectiveUp(state, command);
     case 'begin-failover':
-      return applyBeginFailover(state, index, command);
+      return applyBeginFailover(state, index, command, proposedAtMs);
     case 'cut-report':
       return applyCutReport(state, command);
     case 'promote':
@@ -102,6 +111,20 @@ function applyCommand(state: ClusterState, index: LogIndex, command: Command): A
       return applyCommitRule(state, command);
     case 'floor-passed':
       return applyFloorPassed(state, command);
+    case 'change-settings':
+      return applyChangeSettings(state, command);
+    case 'fence-node':
+      return applyFenceNode(state, command);
+    case 'unfence-node':
+      return applyUnfenceNode(state, command);
+    case 'acknowledge-failovers':
+      return applyAcknowledgeFailovers(state, command);
+    case 'node-off':
+      return applyNodeOff(state, command);
+    case 'fence-failed':
+      return applyFenceFailed(state, command);
+    case 'schedule-switchover':
+      return applyScheduleSwitchover(state, command);
     case 'open-session':
       return applyOpenSession(state, index, command);
     case 'set-feature-level':

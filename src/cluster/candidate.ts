@@ -52,17 +52,46 @@ export function candidateRefusal(
   phase: Fencing,
   candidate: CutReport,
 ): string | undefined {
+  if (group.fenced.includes(candidate.node)) return `${candidate.node} is fenced`;
   if (hasUnknownRule(group)) return refusalWithoutRule(state, group, phase.reports, candidate);
-  const assigned = phase.timeline;
-  if (candidate.timeline > assigned)
+  if (candidate.timeline > phase.timeline)
     return `${candidate.node} is on timeline ${candidate.timeline}, which the log never assigned`;
-  const reports = phase.reports.filter((report) => report.timeline <= assigned);
+  const refusal = refusalByRule(group, phase, candidate);
+  return refusal === undefined || phase.cause.kind !== 'forced'
+    ? refusal
+    : forcedRefusal(group, phase, phase.cause.to, candidate);
+}
+
+/** Of a failover on a person's word: what may be lost is accepted, two primaries are not. */
+function forcedRefusal(
+  group: GroupState,
+  phase: Fencing,
+  to: NodeId | undefined,
+  candidate: CutReport,
+): string | undefined {
+  if (to !== undefined && candidate.node !== to) return `the failover was asked to lead to ${to}`;
+  const cut = new Set(phase.reports.map((report) => report.member));
+  if (isKnownOff(phase, phase.primary) || reportsSuffice(group.rule, group.next?.rule, cut)) return undefined;
+  return `nothing proves that the former primary ${phase.primary} is stopped`;
+}
+
+/** The former primary, or any other node, is known to take no more writes at this epoch: it has reported, or is off. */
+export function isKnownOff(phase: Fencing, node: NodeId): boolean {
+  return phase.off.includes(node) || phase.reports.some((report) => report.node === node);
+}
+
+/** Only what the sync rule proves. A switchover on purpose of a leased group loses nothing either: it needs the primary's report. */
+function refusalByRule(group: GroupState, phase: Fencing, candidate: CutReport): string | undefined {
+  const isAsync = group.rule.leased === true;
+  const isPlanned = phase.cause.kind === 'planned';
+  const reports = phase.reports.filter((report) => report.timeline <= phase.timeline);
   const others = reports.filter((report) => report.node !== phase.primary);
   const cut = new Set(others.map((report) => report.member));
-  if (candidate.node !== phase.primary && reportsSuffice(group.rule, group.next?.rule, cut)) {
+  const isProved = reportsSuffice(group.rule, group.next?.rule, cut) && !(isAsync && isPlanned);
+  if (candidate.node !== phase.primary && isProved) {
     const ahead = others.find((report) => comparePositions(report, candidate) > 0);
     if (ahead !== undefined) return `${ahead.node} holds more WAL than ${candidate.node}`;
-    if (respectsFloor(candidate, group.floor, cut)) return undefined;
+    if (isAsync || respectsFloor(candidate, group.floor, cut)) return undefined;
     // mark: candidate-below-floor
     return `${candidate.node} stands below the switch point of the promotion to timeline ${group.floor?.timeline}`;
   }
@@ -114,7 +143,13 @@ function membersToHear(rule: SyncRule, next: SyncRule | undefined): number {
   return new Set([...rule.members, ...(next?.members ?? [])]).size;
 }
 
-/** The members of the rule that a promotion begins with: those of the reports that can follow the candidate directly. */
+/** The members that the rule of a promotion may begin with: a node that is fenced comes into none. */
+export function firstMembers({ fenced }: GroupState, phase: Fencing, candidate: CutReport): MemberId[] {
+  const unfenced = phase.reports.filter((report) => !fenced.includes(report.node));
+  return followersAtOnce(phase.primary, unfenced, candidate);
+}
+
+/** The members of those of the reports that can follow the candidate directly. */
 export function followersAtOnce(
   formerPrimary: NodeId,
   reports: readonly CutReport[],

@@ -25,7 +25,10 @@ const aTimeline = fc.integer({ min: 1, max: 0xffffffff }).map(timeline);
 const anLsn = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn }).map(lsn);
 const decimal = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn }).map(String);
 const text = fc.string({ unit: 'grapheme' });
-const rule: fc.Arbitrary<SyncRule> = record({ members: fc.array(member), acks: fc.nat() });
+const rule: fc.Arbitrary<SyncRule> = fc.oneof(
+  record({ members: fc.array(member), acks: fc.nat() }),
+  record({ members: fc.array(member), acks: fc.nat(), leased: fc.constant(true as const) }),
+);
 const optional = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
   fc.option(arbitrary, { nil: undefined });
 
@@ -42,6 +45,7 @@ const causes: { [K in FailoverCause['kind']]: fc.Arbitrary<Cause<K>> } = {
   down: fc.constant({ kind: 'down' }),
   planned: record({ kind: fc.constant('planned'), to: optional(node) }),
   'promotion-failed': fc.constant({ kind: 'promotion-failed' }),
+  forced: record({ kind: fc.constant('forced'), to: optional(node) }),
 };
 const cause: fc.Arbitrary<FailoverCause> = fc.oneof(...Object.values(causes));
 
@@ -75,8 +79,52 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     epoch: anEpoch,
     evidence: fc.oneof(...Object.values(evidence)),
   }),
+  'change-settings': record({
+    kind: fc.constant('change-settings'),
+    group,
+    settings: fc.record(
+      {
+        durability: fc.constantFrom('quorum', 'strict', 'async'),
+        acks: fc.nat(),
+        leaseMs: count,
+        maxLagBytes: count,
+        maxFailovers: fc.nat(),
+        failoverWindowMs: count,
+      },
+      { requiredKeys: [], noNullPrototype: true },
+    ),
+  }),
+  'fence-node': record({ kind: fc.constant('fence-node'), node }),
+  'unfence-node': record({ kind: fc.constant('unfence-node'), node }),
+  'acknowledge-failovers': record({ kind: fc.constant('acknowledge-failovers'), group }),
+  'node-off': record({
+    kind: fc.constant('node-off'),
+    group,
+    epoch: anEpoch,
+    node,
+    by: fc.constantFrom('fence-command', 'operator'),
+  }),
+  'fence-failed': record({
+    kind: fc.constant('fence-failed'),
+    group,
+    epoch: anEpoch,
+    node,
+    reason: text,
+  }),
+  'schedule-switchover': fc.record(
+    {
+      kind: fc.constant('schedule-switchover'),
+      group,
+      at: optional(record({ atMs: count, to: optional(node) })),
+      onlyAtMs: count,
+    },
+    { requiredKeys: ['kind', 'group', 'at'], noNullPrototype: true },
+  ),
   'subjective-up': record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
-  'begin-failover': record({ kind: fc.constant('begin-failover'), group, epoch: anEpoch, cause }),
+  'begin-failover': fc.record(
+    { kind: fc.constant('begin-failover'), group, epoch: anEpoch, cause, scheduledAtMs: count },
+    { requiredKeys: ['kind', 'group', 'epoch', 'cause'], noNullPrototype: true },
+  ),
   'cut-report': record({
     kind: fc.constant('cut-report'),
     group,

@@ -5,8 +5,18 @@ import { unreachable } from '../base/assert.ts';
 import { epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
-import type { Command, CutReport, Evidence, FailoverCause, NodeRegistration, SyncRule } from './commands.ts';
-import { DAMAGED, LogFormatError, NEWER, unknownPart } from './log-format.ts';
+import type {
+  Command,
+  CutReport,
+  Evidence,
+  FailoverCause,
+  NodeRegistration,
+  OffWitness,
+  ScheduledSwitchover,
+  SyncRule,
+} from './commands.ts';
+import { DAMAGED, LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
+import { decodeChange, encodeChange } from './settings-codec.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
 type CauseInit = NonNullable<MessageInitShape<typeof pb.BeginFailoverSchema>['cause']>;
@@ -35,7 +45,12 @@ export function encodeCommand(command: Command): CommandInit {
     case 'begin-failover':
       return {
         case: 'beginFailover',
-        value: { group: command.group, epoch: BigInt(command.epoch), cause: encodeCause(command.cause) },
+        value: {
+          group: command.group,
+          epoch: BigInt(command.epoch),
+          cause: encodeCause(command.cause),
+          ...(command.scheduledAtMs === undefined ? {} : { scheduledAtMs: BigInt(command.scheduledAtMs) }),
+        },
       };
     case 'cut-report': {
       const { kind: _, ...value } = command;
@@ -70,6 +85,36 @@ export function encodeCommand(command: Command): CommandInit {
       };
     case 'floor-passed':
       return { case: 'floorPassed', value: { group: command.group, epoch: BigInt(command.epoch) } };
+    case 'change-settings':
+      return {
+        case: 'changeSettings',
+        value: { group: command.group, settings: encodeChange(command.settings) },
+      };
+    case 'fence-node':
+      return { case: 'fenceNode', value: { node: command.node } };
+    case 'unfence-node':
+      return { case: 'unfenceNode', value: { node: command.node } };
+    case 'acknowledge-failovers':
+      return { case: 'acknowledgeFailovers', value: { group: command.group } };
+    case 'node-off': {
+      const { kind: _, ...value } = command;
+      return { case: 'nodeOff', value: { ...value, epoch: BigInt(command.epoch) } };
+    }
+    case 'fence-failed': {
+      const { kind: _, ...value } = command;
+      return { case: 'fenceFailed', value: { ...value, epoch: BigInt(command.epoch) } };
+    }
+    case 'schedule-switchover': {
+      const { group, at, onlyAtMs } = command;
+      return {
+        case: 'scheduleSwitchover',
+        value: {
+          group,
+          ...(at === undefined ? {} : { at: encodeSchedule(at) }),
+          ...(onlyAtMs === undefined ? {} : { onlyAtMs: BigInt(onlyAtMs) }),
+        },
+      };
+    }
     case 'open-session': {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
@@ -112,7 +157,12 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         epoch: epoch(Number(value.epoch)),
       };
     case 'beginFailover':
-      return { kind: 'begin-failover', ...decodeScope(value), cause: decodeCause(value) };
+      return {
+        kind: 'begin-failover',
+        ...decodeScope(value),
+        cause: decodeCause(value),
+        ...(value.scheduledAtMs === undefined ? {} : { scheduledAtMs: Number(value.scheduledAtMs) }),
+      };
     case 'cutReport':
       return {
         kind: 'cut-report',
@@ -154,6 +204,39 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       return { kind: 'commit-rule', ...decodeScope(value), change: logIndex(Number(value.change)) };
     case 'floorPassed':
       return { kind: 'floor-passed', ...decodeScope(value) };
+    case 'changeSettings':
+      return {
+        kind: 'change-settings',
+        group: groupId(value.group),
+        settings: decodeChange(required('settings', value.settings)),
+      };
+    case 'fenceNode':
+      return { kind: 'fence-node', node: nodeId(value.node) };
+    case 'unfenceNode':
+      return { kind: 'unfence-node', node: nodeId(value.node) };
+    case 'acknowledgeFailovers':
+      return { kind: 'acknowledge-failovers', group: groupId(value.group) };
+    case 'nodeOff':
+      return {
+        kind: 'node-off',
+        ...decodeScope(value),
+        node: nodeId(value.node),
+        by: decodeWitness(value.by),
+      };
+    case 'fenceFailed':
+      return {
+        kind: 'fence-failed',
+        ...decodeScope(value),
+        node: nodeId(value.node),
+        reason: value.reason,
+      };
+    case 'scheduleSwitchover':
+      return {
+        kind: 'schedule-switchover',
+        group: groupId(value.group),
+        at: value.at && decodeSchedule(value.at),
+        ...(value.onlyAtMs === undefined ? {} : { onlyAtMs: Number(value.onlyAtMs) }),
+      };
     case 'openSession':
       return {
         kind: 'open-session',
@@ -203,6 +286,8 @@ export function encodeCause(cause: FailoverCause): CauseInit {
       return { case: 'planned', value: { to: cause.to } };
     case 'promotion-failed':
       return { case: 'promotionFailed', value: {} };
+    case 'forced':
+      return { case: 'forced', value: { to: cause.to } };
     default:
       return unreachable(cause);
   }
@@ -217,6 +302,8 @@ function decodeCause(message: pb.BeginFailover): FailoverCause {
       return { kind: 'planned', to: value.to === undefined ? undefined : nodeId(value.to) };
     case 'promotionFailed':
       return { kind: 'promotion-failed' };
+    case 'forced':
+      return { kind, to: value.to === undefined ? undefined : nodeId(value.to) };
     case undefined:
       throw unknownPart('cause of a failover', message);
     default:
@@ -237,13 +324,34 @@ export function decodeEvidence(text: string): Evidence {
   throw new LogFormatError(`evidence "${text}" is not known here: ${NEWER}`);
 }
 
-export function encodeRule(rule: SyncRule): { members: string[]; acks: number } {
-  return { members: [...rule.members], acks: rule.acks };
+const WITNESSES: Record<OffWitness, true> = { 'fence-command': true, operator: true };
+
+function decodeWitness(text: string): OffWitness {
+  if (Object.hasOwn(WITNESSES, text)) return text as OffWitness;
+  throw new LogFormatError(`"${text}" as witness of a node that is off is not known here: ${NEWER}`);
+}
+
+export function encodeSchedule(
+  at: ScheduledSwitchover,
+): MessageInitShape<typeof pb.ScheduledSwitchoverSchema> {
+  return { atMs: BigInt(at.atMs), ...(at.to === undefined ? {} : { to: at.to }) };
+}
+
+export function decodeSchedule(at: pb.ScheduledSwitchover): ScheduledSwitchover {
+  return { atMs: Number(at.atMs), to: at.to === undefined ? undefined : nodeId(at.to) };
+}
+
+export function encodeRule(rule: SyncRule): { members: string[]; acks: number; leased: boolean } {
+  return { members: [...rule.members], acks: rule.acks, leased: rule.leased === true };
 }
 
 export function decodeRule(of: string, rule: pb.SyncRule | undefined): SyncRule {
   if (rule === undefined) throw new LogFormatError(`"${of}" carries no rule: ${DAMAGED}`);
-  return { members: rule.members.map(memberId), acks: rule.acks };
+  return {
+    members: rule.members.map(memberId),
+    acks: rule.acks,
+    ...(rule.leased ? { leased: true } : {}),
+  };
 }
 
 /** What nearly every command names: its group and the epoch it was made for. */

@@ -3,10 +3,38 @@
 import type { Epoch, GroupId, LogIndex, MemberId, NodeId, PeerId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
 
-/** Every acknowledged commit was flushed by at least `acks` of `members`; `acks` 0 means that the primary runs alone. */
+/**
+ * Every acknowledged commit was flushed by at least `acks` of `members`; `acks` 0 means that the primary runs alone. More acks than
+ * members: nothing can be acknowledged, until others have joined (durability `strict`, after a promotion).
+ */
 export interface SyncRule {
   readonly members: readonly MemberId[];
   readonly acks: number;
+  /**
+   * Present only where `acks` is 0 (durability `async`): the primary accepts writes only under a lease, and another node may be
+   * promoted once that has run out, without what it had not received.
+   */
+  readonly leased?: true;
+}
+
+/**
+ * What a commit waits for. `quorum`: standbys, as long as there are any; `strict`: standbys, always; `async`: none, and a failover
+ * may lose the last writes.
+ */
+export type Durability = 'quorum' | 'strict' | 'async';
+
+/** What its owners want of a group. In the log, so that every peer decides by the same. */
+export interface GroupSettings {
+  readonly durability: Durability;
+  /** Standbys that flush a commit before it is acknowledged, 1 or more; with `quorum` all of them where there are fewer. Unused with `async`. */
+  readonly acks: number;
+  /** `async`: how long the primary may accept writes after it asked a leader that has a quorum. */
+  readonly leaseMs: number;
+  /** `async`: no standby that is known to lack more than this is promoted without a person's word. */
+  readonly maxLagBytes: number;
+  /** So many failovers within `failoverWindowMs` make the group hold until a person acknowledges them. */
+  readonly maxFailovers: number;
+  readonly failoverWindowMs: number;
 }
 
 /** Why one peer holds a node for down. The kinds are those of docs/detection.md. */
@@ -29,7 +57,18 @@ export type FailoverCause =
   /** A person asked for it: switchover while the primary is well. */
   | { readonly kind: 'planned'; readonly to: NodeId | undefined }
   /** The promotion of this epoch was reported as failed by its own agent. */
-  | { readonly kind: 'promotion-failed' };
+  | { readonly kind: 'promotion-failed' }
+  /** A person accepts that acknowledged writes may be lost, where no node is sure to hold them all. */
+  | { readonly kind: 'forced'; readonly to: NodeId | undefined };
+
+/** A switchover that begins by itself at a wall time of the leader's host, in milliseconds since 1970. */
+export interface ScheduledSwitchover {
+  readonly atMs: number;
+  readonly to: NodeId | undefined;
+}
+
+/** Whose word it is that a node is off. */
+export type OffWitness = 'fence-command' | 'operator';
 
 /** Where a member stands after it cut its WAL streams: timeline of its last valid record, and that record's end. */
 export interface CutReport {
@@ -82,6 +121,8 @@ export type Command =
       readonly group: GroupId;
       readonly epoch: Epoch;
       readonly cause: FailoverCause;
+      /** The switchover is the one that is scheduled for this time: it is scheduled no longer. */
+      readonly scheduledAtMs?: number;
     }
   | ({ readonly kind: 'cut-report'; readonly group: GroupId; readonly epoch: Epoch } & CutReport)
   | {
@@ -122,6 +163,41 @@ export type Command =
       readonly epoch: Epoch;
       readonly change: LogIndex;
     }
+  /** A person changes what is wanted of a group. What is not named stays, whoever has changed it meanwhile. */
+  | {
+      readonly kind: 'change-settings';
+      readonly group: GroupId;
+      readonly settings: Partial<GroupSettings>;
+    }
+  /** The node's PostgreSQL is stopped and stays so; it is neither member nor candidate until it is unfenced. */
+  | { readonly kind: 'fence-node'; readonly node: NodeId }
+  | { readonly kind: 'unfence-node'; readonly node: NodeId }
+  /** A person has looked at the failovers so far: the group may fail over by itself again. */
+  | { readonly kind: 'acknowledge-failovers'; readonly group: GroupId }
+  /** Proof, for a failover under way, that the node's host is off or its PostgreSQL stopped for good. */
+  | {
+      readonly kind: 'node-off';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+      readonly by: OffWitness;
+    }
+  /** A fence command could not switch the node off. For people; the leader tries again. */
+  | {
+      readonly kind: 'fence-failed';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+      readonly reason: string;
+    }
+  /** Replaces the one that is scheduled; `at` undefined: none any more. */
+  | {
+      readonly kind: 'schedule-switchover';
+      readonly group: GroupId;
+      readonly at: ScheduledSwitchover | undefined;
+      /** Only in the place of the one that is scheduled for this time. */
+      readonly onlyAtMs?: number;
+    }
   /** `acks` of the rule's members have flushed the switch point of the last promotion. */
   | { readonly kind: 'floor-passed'; readonly group: GroupId; readonly epoch: Epoch }
   /** A peer's process has started: what it proposes from now on counts once, and what its earlier runs proposed no longer. */
@@ -151,7 +227,7 @@ export interface Envelope {
   readonly sequence: number;
   /** The proposer waits for none of its proposals below this one any more: those that come later have no effect. */
   readonly answeredBelow: number;
-  /** Wall time at the proposer, for people; nothing is decided by it. */
+  /** Wall time at the proposer, for people. All that goes by it is when a group holds after too many failovers (anti-flap). */
   readonly proposedAtMs: number;
   readonly command: Command;
 }

@@ -5,12 +5,14 @@ import type { ClusterState } from './state.ts';
 /** By level, beginning at 1: what the log may hold from then on. */
 const LEVELS: readonly string[] = [
   'sessions, membership changes, snapshots, recovered groups', // 1
+  'settings of groups, leases, fenced nodes, forced and scheduled failovers', // 2
 ];
 
 /** The highest level this version understands. */
 export const FEATURES = LEVELS.length;
 
 export const FIRST_FEATURE_LEVEL = 1;
+export const SETTINGS_FEATURE_LEVEL = 2;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

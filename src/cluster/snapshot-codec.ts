@@ -5,6 +5,7 @@ import { unreachable } from '../base/assert.ts';
 import { epoch, groupId, logIndex, nodeId, peerId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import * as pb from '../gen/pg_sentinel/v1/snapshot_pb.ts';
+import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
 import { envelopeMessage, membershipMessage, membershipOf } from './codec.ts';
 import {
   decodeCommand,
@@ -12,11 +13,14 @@ import {
   decodeRegistration,
   decodeReport,
   decodeRule,
+  decodeSchedule,
   encodeCause,
   encodeRule,
+  encodeSchedule,
 } from './command-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
+import { decodeSettings, encodeSettings } from './settings-codec.ts';
 import type {
   ClusterEvent,
   ClusterState,
@@ -127,6 +131,7 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     id: group.id,
     epoch: BigInt(group.epoch),
     phase: encodePhase(group),
+    settings: encodeSettings(group.settings),
     rule: encodeRule(group.rule),
     ...(next === undefined ? {} : { next: { rule: encodeRule(next.rule), change: BigInt(next.change) } }),
     floors: floorsOf(floor).map(encodeFloor),
@@ -134,6 +139,9 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     branches: group.branches.map((branch) => ({ ...branch })),
     ...(group.systemIdentifier === undefined ? {} : { systemIdentifier: group.systemIdentifier }),
     failovers: BigInt(group.failovers),
+    fenced: [...group.fenced],
+    recentFailovers: group.recentFailovers.map(BigInt),
+    ...(group.scheduled === undefined ? {} : { scheduled: encodeSchedule(group.scheduled) }),
   };
 }
 
@@ -143,6 +151,7 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     id: groupId(message.id),
     epoch: epoch(Number(message.epoch)),
     phase: decodePhase(message),
+    settings: message.settings === undefined ? DEFAULT_GROUP_SETTINGS : decodeSettings(message.settings),
     rule: decodeRule('group', message.rule),
     next: next && { rule: decodeRule('next', next.rule), change: logIndex(Number(next.change)) },
     floor: message.floors.reduceRight<Floor | undefined>(
@@ -157,6 +166,9 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     })),
     systemIdentifier: message.systemIdentifier,
     failovers: Number(message.failovers),
+    fenced: message.fenced.map(nodeId),
+    recentFailovers: message.recentFailovers.map(Number),
+    scheduled: message.scheduled && decodeSchedule(message.scheduled),
   };
 }
 
@@ -169,12 +181,18 @@ function encodePhase({ id, epoch: at, phase }: GroupState): PhaseInit {
     case 'fencing': {
       const { primary, timeline: on, cause } = phase;
       const reports = phase.reports.map((report) => ({ ...report, group: id, epoch: BigInt(at) }));
-      return { case: 'fencing', value: { primary, timeline: on, cause: encodeFencingCause(cause), reports } };
+      const off = [...phase.off];
+      const reinstate = phase.reinstate === undefined ? {} : { reinstate: phase.reinstate };
+      const failed = phase.fenceFailed === undefined ? {} : { fenceFailed: phase.fenceFailed };
+      const further = { ...reinstate, ...failed };
+      const value = { primary, timeline: on, cause: encodeFencingCause(cause), reports, off, ...further };
+      return { case: 'fencing', value };
     }
     case 'promoting': {
-      const { primary, timeline: on, previous, from, failed } = phase;
+      const { primary, timeline: on, previous, from, failed, isPlanned: planned } = phase;
       const reason = failed === undefined ? {} : { failed };
-      return { case: 'promoting', value: { primary, timeline: on, previous, from: { ...from }, ...reason } };
+      const value = { primary, timeline: on, previous, from: { ...from }, planned, ...reason };
+      return { case: 'promoting', value };
     }
     default:
       return unreachable(phase);
@@ -195,6 +213,9 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
         timeline: timeline(value.timeline),
         cause: decodeFencingCause(value),
         reports: value.reports.map(decodeReport),
+        off: value.off.map(nodeId),
+        reinstate: value.reinstate === undefined ? undefined : nodeId(value.reinstate),
+        ...(value.fenceFailed === undefined ? {} : { fenceFailed: value.fenceFailed }),
       };
     case 'promoting':
       return {
@@ -204,6 +225,7 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
         previous: nodeId(value.previous),
         from: decodeStanding(value.from),
         failed: value.failed,
+        isPlanned: value.planned,
       };
     case undefined:
       throw unknownPart('phase of a group', message);
@@ -225,6 +247,8 @@ function decodeFencingCause(message: pb.FencingPhase): FencingCause {
       return { kind, to: value.to === undefined ? undefined : nodeId(value.to) };
     case 'promotionFailed':
       return { kind: 'promotion-failed' };
+    case 'forced':
+      return { kind, to: value.to === undefined ? undefined : nodeId(value.to) };
     case 'recovered':
       return { kind };
     case undefined:

@@ -2,7 +2,16 @@
 import type { Epoch, GroupId, LogIndex, NodeId, PeerId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
 import type { Membership } from '../raft/types.ts';
-import type { Command, CutReport, Evidence, FailoverCause, NodeRegistration, SyncRule } from './commands.ts';
+import type {
+  Command,
+  CutReport,
+  Evidence,
+  FailoverCause,
+  GroupSettings,
+  NodeRegistration,
+  ScheduledSwitchover,
+  SyncRule,
+} from './commands.ts';
 
 /** One peer's standing judgement that a node is down. Counts only towards a failover from `epoch`. */
 export interface SubjectiveDown {
@@ -37,6 +46,12 @@ export type Phase =
       readonly timeline: Timeline;
       readonly cause: FencingCause;
       readonly reports: readonly CutReport[];
+      /** Nodes that are known to be off at this epoch, in the order of their names. */
+      readonly off: readonly NodeId[];
+      /** Why the fence command last failed to switch the primary off, where it did. */
+      readonly fenceFailed?: string;
+      /** The primary of a switchover on purpose whose target failed: it is to be the primary again, if it can. */
+      readonly reinstate: NodeId | undefined;
     }
   | {
       readonly kind: 'promoting';
@@ -48,6 +63,8 @@ export type Phase =
       readonly from: { readonly timeline: Timeline; readonly position: Lsn };
       /** Why the candidate's agent gave up, where it did. */
       readonly failed: string | undefined;
+      /** Whether `previous` was switched over on purpose. */
+      readonly isPlanned: boolean;
     };
 
 /**
@@ -74,6 +91,7 @@ export interface GroupState {
   readonly id: GroupId;
   readonly epoch: Epoch;
   readonly phase: Phase;
+  readonly settings: GroupSettings;
   readonly rule: SyncRule;
   /** A change of the rule under way; both rules bind until it is committed. `change` is the index that began it. */
   readonly next: { readonly rule: SyncRule; readonly change: LogIndex } | undefined;
@@ -84,6 +102,14 @@ export interface GroupState {
   readonly systemIdentifier: string | undefined;
   /** The last finished or given-up failover, for people. */
   readonly failovers: number;
+  /** Nodes whose PostgreSQL a person keeps stopped, in the order of their names. */
+  readonly fenced: readonly NodeId[];
+  /**
+   * Wall times (ms since 1970) at which the group began to fail over by itself, oldest first: as far as they lay within the window at the
+   * last of them, and nobody has acknowledged them since. See {@link isHeld}.
+   */
+  readonly recentFailovers: readonly number[];
+  readonly scheduled: ScheduledSwitchover | undefined;
 }
 
 /**
@@ -148,7 +174,7 @@ export const DONE_COUNT_MAX = 1000;
  * Whether nobody knows by which rule the group's primary acknowledged: after a recovery of the log, until a promotion. `rule` says
  * nothing then, and only the cut reports of all nodes together prove that nothing acknowledged is left out.
  */
-export function hasUnknownRule(group: GroupState): boolean {
+export function hasUnknownRule(group: Pick<GroupState, 'phase'>): boolean {
   return group.phase.kind === 'fencing' && group.phase.cause.kind === 'recovered';
 }
 
@@ -158,6 +184,11 @@ export function hasUnknownRule(group: GroupState): boolean {
  */
 export function isTimelineOpen(group: GroupState, timeline: Timeline): boolean {
   return group.floor?.timeline !== timeline || group.branches.some((branch) => branch.timeline === timeline);
+}
+
+/** Too many failovers in too short a time: none is proposed any more until a person has acknowledged them. */
+export function isHeld(group: GroupState): boolean {
+  return group.recentFailovers.length >= group.settings.maxFailovers;
 }
 
 /** The nodes of a group, in the order of their names. */

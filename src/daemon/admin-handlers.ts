@@ -1,12 +1,18 @@
-// The admin service's answers: status and its changes, a switchover, events, and who takes part. Only hands on; times out nothing.
+// The admin service's answers: status and its changes, a switchover, events, and who takes part. Only hands on.
+import { delay } from '../base/clock.ts';
 import { listEvents } from '../cluster/event-list.ts';
 import type { AdminHandlers, PeerHandlers, StatusView } from '../transport/types.ts';
 import type { View } from '../failover/view.ts';
 import { eventView } from './event-text.ts';
 import type { Replica } from './replica.ts';
+import { steer } from './steer.ts';
 import { switchOver } from './switchover.ts';
 
 const WATCH_EVERY_MS = 50;
+/** An election takes a second at the most; the caller has a deadline of its own. */
+const CATCH_UP_MS = 3000;
+const CATCH_UP_POLL_MS = 50;
+const NO_LEADER = 'no answer from a Raft leader; nothing was changed, see sentinelctl status';
 
 export function adminHandlers(options: {
   readonly status: () => StatusView;
@@ -14,8 +20,22 @@ export function adminHandlers(options: {
   readonly replica: Replica;
   readonly view: () => View;
   readonly peers: PeerHandlers;
+  /** How long the fence command may take, where there is one. */
+  readonly fenceTimeoutMs: number | undefined;
+  /** True once the log that is applied here holds all that was committed before the call; false where no leader answers. */
+  readonly readThroughLeader: () => Promise<boolean>;
 }): AdminHandlers {
   const { status, watchers, replica, view } = options;
+  /** A peer that has just started would refuse by what the log said once, and knows no leader for a moment. False: there is none. */
+  const isCaughtUp = async (signal: AbortSignal): Promise<boolean> => {
+    const startedMs = performance.now();
+    while (!signal.aborted) {
+      if (await options.readThroughLeader()) return true;
+      if (performance.now() - startedMs >= CATCH_UP_MS) return false;
+      await delay(CATCH_UP_POLL_MS, signal);
+    }
+    return false;
+  };
   return {
     status,
     peers: options.peers,
@@ -34,8 +54,17 @@ export function adminHandlers(options: {
         clearTimeout(timer);
       });
     },
-    failover: (request, signal) =>
-      switchOver({ request, state: () => replica.state, view, propose: replica.propose, signal }),
+    async failover(request, signal) {
+      if (!(await isCaughtUp(signal))) return { kind: 'refused', reason: NO_LEADER };
+      return switchOver({
+        ...{ request, state: () => replica.state, view, propose: replica.propose, signal },
+        fenceTimeoutMs: options.fenceTimeoutMs,
+      });
+    },
+    async steer(request, signal) {
+      if (!(await isCaughtUp(signal))) return { kind: 'refused', reason: NO_LEADER };
+      return steer({ state: () => replica.state, view, propose: replica.propose, signal }, request);
+    },
     events({ group, limit }) {
       const views = listEvents(replica.state.events).map((event) => eventView(replica.state, event));
       return views.filter((view) => group === undefined || view.group === group).slice(-limit);

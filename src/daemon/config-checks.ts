@@ -20,6 +20,7 @@ const SECRET_BYTES_MAX = 1024;
 export function checkFile(file: ConfigFile, peer: string | undefined, findings: Findings): void {
   checkPeers(file, peer, findings);
   checkNode(file, peer, findings);
+  checkVia(file, peer, findings);
   checkRoles(file, findings);
   checkTiming(file, findings);
 }
@@ -133,6 +134,20 @@ function checkPeers(file: ConfigFile, peer: string | undefined, findings: Findin
       'some addresses are on loopback, others are not: peers on other hosts cannot reach the former',
     );
   }
+}
+
+/** Routes are to others. A peer or node may be added later, so an unknown name is no error. */
+function checkVia(file: ConfigFile, peer: string | undefined, findings: Findings): void {
+  const { peers = {}, nodes = {} } = file.via ?? {};
+  if (peer !== undefined && Object.hasOwn(peers, peer))
+    findings.error(`via.peers.${peer}`, `"${peer}" is this peer itself; expected other peers`);
+  const own = file.node?.name;
+  if (own !== undefined && Object.hasOwn(nodes, own))
+    findings.error(`via.nodes.${own}`, `"${own}" is the node of this host; expected those of others`);
+  for (const [section, routes] of Object.entries({ peers, nodes }))
+    for (const [name, text] of Object.entries(routes))
+      if (isWildcard(parseEndpoint(text)?.host ?? ''))
+        findings.error(`via.${section}.${name}`, wrong('', text, 'an address that this peer can connect to'));
 }
 
 /** The node's address: as given, else port 5432 on the host of its peer. */

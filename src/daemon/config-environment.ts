@@ -1,10 +1,12 @@
 // Whether this host can do what the configuration says: owner, version and permissions of the directories, length of the
 // socket's path. Only looks; creates, changes and starts nothing (`postgres --version` aside).
 import { execFile } from 'node:child_process';
-import { readFile, readdir, realpath, stat } from 'node:fs/promises';
+import { access, constants, readFile, readdir, realpath, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { instancePaths } from '../actions/instance.ts';
+import { LONGEST_SOCKET } from '../guard/seat.ts';
 import { OLDEST_VERSION, dataVersion, findBinaries } from '../postgres/binaries.ts';
 import { findOsUser, type OsUser } from '../postgres/os-user.ts';
 import { readable } from './config-checks.ts';
@@ -18,7 +20,11 @@ const SOCKET_PATH_BYTES_MAX = 107;
 export async function checkEnvironment(config: Config): Promise<readonly string[]> {
   const findings: Findings = { problems: [], warnings: [] };
   await checkStateDirectory(config.stateDirectory, findings);
-  if (config.node !== undefined) await checkNodeHost(config.node, findings);
+  await checkFenceCommand(config.fence, findings);
+  if (config.node !== undefined) {
+    checkGuardSocket(config.stateDirectory, config.node, findings);
+    await checkNodeHost(config.node, findings);
+  }
   if (findings.problems.length > 0) throw new ConfigError(config.path, findings.problems);
   return findings.warnings.map((warning) => formatProblem(config.path, warning));
 }
@@ -38,6 +44,26 @@ interface Identity {
 async function checkStateDirectory(path: string, findings: Findings): Promise<void> {
   const trouble = await whyNotUsable(path, ownIdentity());
   if (trouble !== undefined) add(findings.problems, 'state_directory', `"${path}": ${trouble}`);
+}
+
+/** That it cannot be run must not come out in the moment it is needed. */
+async function checkFenceCommand(fence: Config['fence'], findings: Findings): Promise<void> {
+  const [program] = fence?.command ?? [];
+  if (program === undefined) return;
+  try {
+    await access(program, constants.X_OK);
+    if (!(await stat(program)).isFile()) throw new Error('it is not a file');
+  } catch (error) {
+    add(findings.problems, 'fence.command', `cannot run "${program}": ${readable(error)}`);
+  }
+}
+
+function checkGuardSocket(stateDirectory: string, node: NodeConfig, findings: Findings): void {
+  const socket = join(instancePaths(stateDirectory, node.name).guardDirectory, LONGEST_SOCKET);
+  const bytes = Buffer.byteLength(socket);
+  if (bytes <= SOCKET_PATH_BYTES_MAX) return;
+  const text = `the guard's socket "${socket}" has ${bytes} bytes; a socket's path has at most ${SOCKET_PATH_BYTES_MAX}: choose a shorter directory`;
+  add(findings.problems, 'state_directory', text);
 }
 
 async function checkNodeHost(node: NodeConfig, findings: Findings): Promise<void> {

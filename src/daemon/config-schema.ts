@@ -194,6 +194,50 @@ const timing = z
   .nullish()
   .meta({ description: 'Durations, each with a unit' });
 
+const guard = z
+  .strictObject(
+    {
+      proof_timeout: duration({
+        default: '30s',
+        min: '1s',
+        max: '1h',
+        description:
+          'With durability quorum or strict: a primary whose standbys take nothing any more, and which no Raft leader confirms, is stopped after this',
+      }),
+      watchdog: path(
+        'A watchdog device that the guard keeps from resetting the host while the node is primary; default: none',
+        '/dev/watchdog',
+      ).optional(),
+    },
+    { error: 'a mapping with proof_timeout and watchdog' },
+  )
+  .nullish()
+  .meta({ description: 'The guard of the primary' });
+
+const COMMAND_RULE = 'a list: the program as an absolute path, then its arguments, each in quotes';
+const fence = z
+  .strictObject(
+    {
+      command: z
+        .array(z.string({ error: COMMAND_RULE }), { error: COMMAND_RULE })
+        .refine(([program = '']) => isAbsolute(program), { error: COMMAND_RULE })
+        .meta({
+          description:
+            'Program that switches off the host of a former primary that does not answer, and its arguments; run without a shell',
+          examples: [['/usr/local/sbin/power-off', '--wait']],
+        }),
+      timeout: duration({
+        default: '30s',
+        min: '1s',
+        max: '10min',
+        description: 'The fence command is ended, and has failed, after this',
+      }),
+    },
+    { error: 'a mapping with command and timeout' },
+  )
+  .nullish()
+  .meta({ description: 'Switching off the host of a former primary that does not answer (STONITH)' });
+
 const SNAPSHOT_RULE = 'a whole number from 1 to 10000000';
 const raft = z
   .strictObject(
@@ -228,6 +272,22 @@ const log = z
   .nullish()
   .meta({ description: 'What sentineld writes to standard output' });
 
+const route = (what: string) =>
+  z.record(name(`Name of a ${what}`), address(`How this peer reaches that ${what}`), {
+    error: `the ${what}s, each as NAME: host:port`,
+  });
+
+const via = z
+  .strictObject(
+    { peers: route('peer').default({}), nodes: route('node').default({}) },
+    { error: 'a mapping with peers and nodes' },
+  )
+  .nullish()
+  .meta({
+    description:
+      'How this peer reaches others where that is not the address that the cluster knows, through a tunnel or a proxy say',
+  });
+
 /** The whole file. Strict: a key that is not here is refused. */
 export const fileSchema = z.strictObject(
   {
@@ -245,6 +305,7 @@ export const fileSchema = z.strictObject(
       description:
         'True on a host that is added to a running cluster with `sentinelctl peer add`; counts at the first start only',
     }),
+    via,
     listen: address('Where this peer listens; default: its address in `peers`').optional(),
     state_directory: path('Directory for the Raft log and the fence file', '/var/lib/pg-sentinel'),
     node,
@@ -265,6 +326,8 @@ export const fileSchema = z.strictObject(
       )
       .meta({ description: 'The PostgreSQL roles that pg-sentinel uses; the same on every host' }),
     timing,
+    guard,
+    fence,
     raft,
     log,
   },

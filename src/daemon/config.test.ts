@@ -106,6 +106,26 @@ describe('a good file', () => {
     expect(load(text.replace('join: true', 'join: false')).warnings.join()).toContain('4 peers bear no more');
   });
 
+  it('may say how this peer reaches others, and which of those it does not know yet', () => {
+    const { via } = load(
+      `${GOOD}via: { peers: { b: proxy:7001 }, nodes: { pg2: proxy:7002, pg9: "[fd00::9]:5432" } }\n`,
+    );
+    expect(via.peers).toEqual(new Map([['b', { host: 'proxy', port: 7001 }]]));
+    expect(via.nodes).toEqual(
+      new Map([
+        ['pg2', { host: 'proxy', port: 7002 }],
+        ['pg9', { host: 'fd00::9', port: 5432 }],
+      ]),
+    );
+    expect(
+      problems(`${GOOD}via: { peers: { a: proxy:7001 }, nodes: { pg1: proxy:7002, pg2: 0.0.0.0:1 } }\n`),
+    ).toEqual([
+      'via.peers.a: "a" is this peer itself; expected other peers',
+      'via.nodes.pg1: "pg1" is the node of this host; expected those of others',
+      'via.nodes.pg2: "0.0.0.0:1" is given; expected an address that this peer can connect to',
+    ]);
+  });
+
   it('may be the same for every peer: --peer says which one this is', () => {
     expect(load(GOOD, { peer: 'c' })).toMatchObject({
       peer: 'c',
@@ -300,6 +320,31 @@ describe('warnings', () => {
       `${path}:13: users.replication.password_file: everybody may read ${open}; chmod 600 ${open}`,
       expect.stringContaining('it holds a password and everybody may read it'),
     ]);
+  });
+});
+
+describe('a fence command', () => {
+  it('is a program with its arguments, and has a time limit', () => {
+    const text = 'fence: { command: [/sbin/power-off, "--host", "two words"], timeout: 5s }';
+    expect(load(`${GOOD}${text}\n`).fence).toEqual({
+      command: ['/sbin/power-off', '--host', 'two words'],
+      timeoutMs: 5000,
+    });
+    expect(load(`${GOOD}fence: { command: [/sbin/power-off] }\n`).fence?.timeoutMs).toBe(30_000);
+    expect(load(GOOD).fence).toBeUndefined();
+  });
+
+  it.each(['/sbin/power-off', '[]', '[power-off]', '[/sbin/power-off, 1]'])('is refused as %s', (command) => {
+    expect(() => load(`${GOOD}fence: { command: ${command} }\n`)).toThrow(
+      /fence.command.*expected a list: the program as an absolute path/,
+    );
+  });
+
+  it('that cannot be run is refused by the host', async () => {
+    const missing = load(`${GOOD}fence: { command: [${root}/none] }\n`);
+    await expect(checkEnvironment(missing)).rejects.toThrow(/fence.command: cannot run ".*none"/);
+    const plain = load(`${GOOD}fence: { command: [${secret}] }\n`);
+    await expect(checkEnvironment(plain)).rejects.toThrow(/fence.command: cannot run/);
   });
 });
 

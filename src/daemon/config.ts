@@ -2,6 +2,7 @@
 // that is wrong at once. Reads password files; changes nothing. What the host is like is checked by config-environment.ts.
 import { readFileSync, statSync } from 'node:fs';
 import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from 'yaml';
+import type { FenceCommand } from '../actions/fence-command.ts';
 import { parseDurationMs } from '../base/duration.ts';
 import { groupId, nodeId, peerId, type GroupId, type NodeId, type PeerId } from '../base/ids.ts';
 import type { PeerAddress } from '../transport/types.ts';
@@ -9,6 +10,7 @@ import { parseEndpoint, type Endpoint } from './config-address.ts';
 import { checkFile, nodeEndpoint, readable, readPassword } from './config-checks.ts';
 import { ConfigError, formatProblem, problemsOfIssues, type ConfigProblem } from './config-problems.ts';
 import { configJsonSchema, fileSchema, type ConfigFile } from './config-schema.ts';
+import type { Routes } from './routes.ts';
 
 export const DEFAULT_CONFIG_PATH = '/etc/pg-sentinel/sentineld.yaml';
 
@@ -22,11 +24,16 @@ export interface Config {
   /** This peer is added to a running cluster: without a store it knows of no voters and waits to be told. */
   readonly isJoining: boolean;
   readonly listen: Endpoint;
+  /** How this peer reaches others where not by the address that the log has. */
+  readonly via: Routes;
   readonly stateDirectory: string;
   /** Undefined on a witness. */
   readonly node: NodeConfig | undefined;
   readonly users: UsersConfig;
   readonly timing: TimingConfig;
+  readonly guard: GuardConfig;
+  /** The fence command, where there is one. */
+  readonly fence: FenceCommand | undefined;
   readonly raft: RaftConfig;
   readonly log: LogConfig;
   /** For a person to read, each with file, line and key. */
@@ -70,6 +77,13 @@ export interface TimingConfig {
   readonly syncMemberTimeoutMs: number;
   readonly heartbeatIntervalMs: number;
   readonly electionTimeoutMs: number;
+}
+
+export interface GuardConfig {
+  /** With a rule: a primary without proof and without a leader's word for so long is stopped. */
+  readonly proofTimeoutMs: number;
+  /** Path of the device, where one is used. */
+  readonly watchdog: string | undefined;
 }
 
 export interface RaftConfig {
@@ -129,6 +143,7 @@ export function loadConfig(options: LoadOptions): Config {
     peers,
     isJoining: file.join,
     listen: endpoint(file.listen ?? file.peers[peer] ?? ''),
+    via: routesOf(file),
     stateDirectory: file.state_directory,
     node: nodeOf(file, peer),
     users: {
@@ -137,6 +152,10 @@ export function loadConfig(options: LoadOptions): Config {
       probe: { name: file.users.probe.name, password: probePassword ?? '' },
     },
     timing: timingOf(file),
+    guard: guardOf(file),
+    fence: file.fence
+      ? { command: file.fence.command, timeoutMs: durationMs(file.fence.timeout) }
+      : undefined,
     raft: { snapshotEntries: file.raft?.snapshot_entries ?? DEFAULT_SNAPSHOT_ENTRIES },
     log: file.log ?? { level: 'info', format: 'json' },
     warnings,
@@ -231,6 +250,14 @@ function nodeOf(file: ConfigFile, peer: string): NodeConfig | undefined {
   };
 }
 
+function routesOf(file: ConfigFile): Routes {
+  const { peers = {}, nodes = {} } = file.via ?? {};
+  return {
+    peers: new Map(Object.entries(peers).map(([name, text]) => [peerId(name), endpoint(text)])),
+    nodes: new Map(Object.entries(nodes).map(([name, text]) => [nodeId(name), endpoint(text)])),
+  };
+}
+
 function parameterText(value: string | number | boolean): string {
   return typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value);
 }
@@ -247,6 +274,11 @@ function timingOf(file: ConfigFile): TimingConfig {
     heartbeatIntervalMs: durationMs(timing.heartbeat_interval),
     electionTimeoutMs: durationMs(timing.election_timeout),
   };
+}
+
+function guardOf(file: ConfigFile): GuardConfig {
+  const guard = file.guard ?? fileSchema.shape.guard.unwrap().unwrap().parse({});
+  return { proofTimeoutMs: durationMs(guard.proof_timeout), watchdog: guard.watchdog };
 }
 
 /** For texts that the schema has accepted. */

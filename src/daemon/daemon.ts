@@ -14,7 +14,6 @@ import type { AgentReport } from '../cluster/report.ts';
 import type { ClusterEvent, ClusterState, NodeState } from '../cluster/state.ts';
 import { DEFAULT_FAILOVER_SETTINGS, type FailoverSettings, type View } from '../failover/view.ts';
 import { startHealth } from '../health/watch.ts';
-import type { Judgement } from '../health/events.ts';
 import { DEFAULT_RAFT_SETTINGS, type RaftSettings } from '../raft/types.ts';
 import { openLogStore } from '../storage/log-store.ts';
 import { startTransport } from '../transport/server.ts';
@@ -25,13 +24,16 @@ import { beginWith } from './beginning.ts';
 import type { Config } from './config.ts';
 import { startConsensus } from './consensus.ts';
 import { eventView } from './event-text.ts';
+import { startFenceRunner } from './fence-runner.ts';
+import { startLeaderPlacement } from './leader-placement.ts';
 import { startLeader } from './leader.ts';
 import { type LocalAgent, ownDuty, startLocalAgent } from './local-agent.ts';
 import { addressOf, initialMembership } from './membership.ts';
-import { createObserver, healthTargets, type Verdict } from './observer.ts';
+import { createObserver, healthTargets, verdictOf } from './observer.ts';
 import { createPeerHandlers } from './peer-changes.ts';
 import { createReplica } from './replica.ts';
 import { createReports } from './reports.ts';
+import { routedPeer, routedTargets } from './routes.ts';
 import { buildStatus } from './status.ts';
 
 export interface DaemonOptions {
@@ -111,6 +113,18 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     onRefused: (command, reason) =>
       log.debug({ command: command.kind, reason }, 'a proposal no longer fitted'),
   });
+  const fencing = startFenceRunner({
+    ...{ self, cluster: config.cluster, fence: config.fence, clock: systemClock },
+    state: () => replica.state,
+    view: () => view(),
+    confirm: () => readThroughLeader(),
+    propose: replica.propose,
+    log: (level, message, fields) => log[level](fields, message),
+  });
+  const lead = (isLeading: boolean): void => {
+    leader.setLeading(isLeading);
+    fencing.setLeading(isLeading);
+  };
 
   /** Tells the transport whom to talk to, as the log has it now. */
   const identify = (): void => {
@@ -142,7 +156,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     },
     onRole: (role, term, leaderNow) => {
       log.info({ role, term, leader: leaderNow }, 'raft role');
-      leader.setLeading(role === 'leader');
+      lead(role === 'leader');
       changed();
     },
     onProposalRefused: (id, reason) => replica.proposalRefused(id, reason),
@@ -171,7 +185,12 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     if (taken === 'news') leader.consider();
     changed();
   };
-  const view = (): View => ({ nowMs: nowMs(), reports: reports.latest, settings });
+  const view = (): View => ({
+    nowMs: nowMs(),
+    wallMs: systemClock.wallMs(),
+    reports: reports.latest,
+    settings,
+  });
   const status = (): StatusView =>
     buildStatus({
       cluster: config.cluster,
@@ -189,8 +208,18 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       view: view(),
     });
 
+  const placement = startLeaderPlacement({
+    self,
+    clock: systemClock,
+    state: () => replica.state,
+    consensus,
+    isReachable,
+    onMove: (to) => log.info({ to }, 'this host has a primary: the leadership of the log moves off it'),
+  });
   const closeCore = async (): Promise<void> => {
+    placement.close();
     leader.close();
+    await fencing.close();
     await health.close();
     replica.close();
     await transport?.close();
@@ -211,7 +240,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       'the cluster was recovered without this peer: it takes no part any more',
     );
     consensus.leaveForGood();
-    leader.setLeading(false);
+    lead(false);
     changed();
     standDown(incarnation);
   };
@@ -237,6 +266,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       identity: identity(),
       commitIndex: () => consensus.status().commitIndex,
       peers: peersFrom(consensus.status(), config),
+      route: (peer) => routedPeer(peer, config.via),
       membershipCodec,
       handlers: {
         onMessage: (from, message) => consensus.receive(from, message),
@@ -247,7 +277,10 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
         onHigherIncarnation: leaveBehind,
         onSnapshotSent: (to, index, arrived) => consensus.snapshotSent(to, index, arrived),
       },
-      admin: adminHandlers({ status, watchers, replica, view, peers }),
+      admin: adminHandlers({
+        ...{ status, watchers, replica, view, peers, readThroughLeader },
+        fenceTimeoutMs: config.fence?.timeoutMs,
+      }),
       log,
     });
     if (node !== undefined) {
@@ -292,12 +325,13 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       isPastAhead = true;
       identify();
     }
-    health.setTargets(healthTargets(state));
-    if (node !== undefined && isCaughtUp) local?.agent.setDuty(ownDuty(state, node.name, self));
+    health.setTargets(routedTargets(healthTargets(state), config.via));
+    if (node !== undefined && isCaughtUp) local?.agent.setDuty(ownDuty(state, node.name, config));
     for (const known of state.nodes.values())
       if (known.peer !== self) tellHostWord(known.node, hostSaysGone(state, known));
     observer.reconcile();
     leader.consider();
+    fencing.consider();
     changed();
   };
   replica.subscribe(follow);
@@ -355,14 +389,6 @@ function hostSaysGone(state: ClusterState, node: NodeState): boolean {
   return node.subjectiveDown.some(
     (entry) => entry.peer === node.peer && entry.evidence === 'processes-gone' && entry.epoch === epoch,
   );
-}
-
-/** What the health checks' judgement amounts to in the log: an abstaining or undecided observer says nothing. */
-function verdictOf(judgement: Judgement): Verdict {
-  if (judgement.verdict === 'up') return { kind: 'up' };
-  if (judgement.verdict === 'down' && judgement.evidence !== undefined)
-    return { kind: 'down', evidence: judgement.evidence };
-  return { kind: 'open' };
 }
 
 function sayEvents(log: Logger, state: ClusterState, events: readonly ClusterEvent[]): void {

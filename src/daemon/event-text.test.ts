@@ -47,7 +47,10 @@ describe('says', () => {
     [at(log).failed(B), 'promotion of b failed: no room'],
     [at(log).resume(), 'false alarm: group main goes on with its primary'],
     [at(log).change(RULE_BC), 'synchronous commit is changing to 1 of b, c'],
-    [at(log).change(ALONE), 'synchronous commit is changing to alone'],
+    [
+      at(log).change(ALONE),
+      'durability is degraded: synchronous commit is changing to alone, commits are then on the primary only',
+    ],
     [at(log).commitRule(), 'synchronous commit has changed'],
     [at(log).floorPassed(), 'standbys hold the switch point of the last promotion'],
     [opening(log), 'peer p1 has started'],

@@ -1,7 +1,8 @@
 // One sentence for each kind of log entry, for `sentinelctl events`, the demo and notifications. For people only.
+import { formatDuration } from '../base/duration.ts';
 import { formatLsn } from '../base/lsn.ts';
 import type { GroupId, NodeId } from '../base/ids.ts';
-import type { Command, Evidence, SyncRule } from '../cluster/commands.ts';
+import type { Command, Evidence, GroupSettings, SyncRule } from '../cluster/commands.ts';
 import type { ClusterEvent, ClusterState } from '../cluster/state.ts';
 import type { EventView } from '../transport/types.ts';
 
@@ -38,8 +39,11 @@ export function nodeOfMember(state: ClusterState, member: string): NodeId | stri
 
 /** For people: `every commit is on 1 of pg2, pg3`, or `no standby: commits are on the primary alone`. */
 export function ruleText(rule: SyncRule, name: (member: string) => string): string {
-  if (rule.acks === 0) return 'alone';
-  return `${rule.acks} of ${rule.members.map(name).sort().join(', ')}`;
+  if (rule.acks === 0) return rule.leased === true ? 'none (async, under a lease)' : 'alone';
+  const members = rule.members.map(name).sort().join(', ');
+  return rule.acks > rule.members.length
+    ? `${rule.acks} of ${members === '' ? 'nobody' : `only ${members}`} (writes wait for further standbys)`
+    : `${rule.acks} of ${members}`;
 }
 
 function eventText(command: Command, name: (member: string) => string): string {
@@ -67,16 +71,68 @@ function eventText(command: Command, name: (member: string) => string): string {
     case 'resume':
       return `false alarm: group ${command.group} goes on with its primary`;
     case 'begin-rule-change':
-      return `synchronous commit is changing to ${ruleText(command.next, name)}`;
+      return command.next.acks === 0 && command.next.leased !== true
+        ? 'durability is degraded: synchronous commit is changing to alone, commits are then on the primary only'
+        : `synchronous commit is changing to ${ruleText(command.next, name)}`;
     case 'commit-rule':
       return 'synchronous commit has changed';
     case 'floor-passed':
       return 'standbys hold the switch point of the last promotion';
+    case 'change-settings':
+      return `settings of group ${command.group} change: ${changeText(command.settings)}`;
+    case 'fence-node':
+      return `${command.node} is fenced: its PostgreSQL is stopped and stays so`;
+    case 'unfence-node':
+      return `${command.node} is no longer fenced`;
+    case 'acknowledge-failovers':
+      return `the failovers of group ${command.group} were acknowledged: it may fail over by itself`;
+    case 'node-off':
+      return `${command.node} is off, by the word of ${command.by === 'operator' ? 'a person' : 'the fence command'}`;
+    case 'fence-failed':
+      return `the fence command could not switch ${command.node} off: ${command.reason}`;
+    case 'schedule-switchover':
+      if (command.at === undefined && command.onlyAtMs !== undefined)
+        return `the switchover of group ${command.group} that was scheduled for ${new Date(command.onlyAtMs).toISOString()} is given up`;
+      return command.at === undefined
+        ? `no switchover of group ${command.group} is scheduled any more`
+        : `a switchover of group ${command.group}${command.at.to === undefined ? '' : ` to ${command.at.to}`} is scheduled for ${new Date(command.at.atMs).toISOString()}`;
     case 'open-session':
       return `peer ${command.peer} has started`;
     case 'set-feature-level':
       return `all peers are upgraded: feature level ${command.level} is in use`;
   }
+}
+
+const SETTING_TEXTS: { readonly [K in keyof GroupSettings]: (value: GroupSettings[K]) => string } = {
+  durability: (durability) => `durability ${durability}`,
+  acks: (acks) => `${acks} acknowledgements`,
+  leaseMs: (ms) => `lease ${formatDuration(ms)}`,
+  maxLagBytes: (bytes) => `at most ${bytes} bytes behind`,
+  maxFailovers: (count) => `at most ${count} failovers`,
+  failoverWindowMs: (ms) => `in ${formatDuration(ms)}`,
+};
+
+/** What a person changed, and only that. */
+function changeText(change: Partial<GroupSettings>): string {
+  const text = <K extends keyof GroupSettings>(key: K): string | undefined => {
+    const value: GroupSettings[K] | undefined = change[key];
+    return value === undefined ? undefined : SETTING_TEXTS[key](value);
+  };
+  const keys = Object.keys(SETTING_TEXTS) as (keyof GroupSettings)[];
+  return keys
+    .map(text)
+    .filter((part) => part !== undefined)
+    .join(', ');
+}
+
+/** For people: `durability quorum, acks 1, ...`. */
+export function settingsText(settings: GroupSettings): string {
+  const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = settings;
+  const mode =
+    durability === 'async'
+      ? `async (lease ${formatDuration(leaseMs)}, at most ${maxLagBytes} bytes behind)`
+      : `${durability}, ${acks} acknowledgements`;
+  return `${mode}; at most ${maxFailovers} failovers in ${formatDuration(failoverWindowMs)}`;
 }
 
 function beginText(command: Extract<Command, { kind: 'begin-failover' }>): string {
@@ -87,5 +143,7 @@ function beginText(command: Extract<Command, { kind: 'begin-failover' }>): strin
       return `switchover of group ${command.group} begins${command.cause.to === undefined ? '' : `, to ${command.cause.to}`}`;
     case 'promotion-failed':
       return `failover of group ${command.group} begins again: the promotion failed`;
+    case 'forced':
+      return `failover of group ${command.group} begins${command.cause.to === undefined ? '' : `, to ${command.cause.to}`}: a person accepts that acknowledged writes may be lost`;
   }
 }

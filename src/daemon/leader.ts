@@ -47,6 +47,7 @@ export function startLeader(options: {
     if (!isLeading) return;
     const view: View = {
       nowMs: options.clock.monotonicMs(),
+      wallMs: options.clock.wallMs(),
       reports: options.reports(),
       settings: options.settings,
     };

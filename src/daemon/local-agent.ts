@@ -2,12 +2,13 @@
 // log. Only puts them together; what the agent does is in src/actions.
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import { type Agent, startAgent } from '../actions/agent.ts';
 import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING, type Protections } from '../actions/context.ts';
 import { openFenceFile } from '../actions/fence-file.ts';
 import { instancePaths } from '../actions/instance.ts';
-import { type NodeId, type PeerId, epoch } from '../base/ids.ts';
+import { type NodeId, epoch } from '../base/ids.ts';
 import { compareFences } from '../cluster/fence.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { ClusterState } from '../cluster/state.ts';
@@ -18,6 +19,8 @@ import { findOsUser, makeDirectory } from '../postgres/os-user.ts';
 import type { Config, NodeConfig } from './config.ts';
 import { keepStopped } from './left-behind.ts';
 import type { Replica } from './replica.ts';
+import { routedDuty } from './routes.ts';
+import { version } from './version.ts';
 
 const AGENT_PROPOSAL_TIMEOUT_MS = 2000;
 
@@ -59,7 +62,7 @@ export async function startLocalAgent(options: {
     { version: binaries.version, directory: binaries.directory, source: binaries.source, user: user.name },
     'PostgreSQL found',
   );
-  const dutyNow = () => ownDuty(replica.state, node.name, config.peer);
+  const dutyNow = () => ownDuty(replica.state, node.name, config);
   const fence = await openFenceFile({
     path: paths.fenceFile,
     cluster: config.cluster,
@@ -84,6 +87,8 @@ export async function startLocalAgent(options: {
       socketDirectory: node.socketDirectory,
       passfileDirectory: paths.passfileDirectory,
       logFile: paths.logFile,
+      divergedDirectory: paths.divergedDirectory,
+      unarchivedDirectory: paths.unarchivedDirectory,
       binaries,
       user,
       superuser: superuser.name,
@@ -91,6 +96,12 @@ export async function startLocalAgent(options: {
       probe,
       parameters: node.parameters,
       hbaLines: node.hba,
+    },
+    guard: {
+      directory: paths.guardDirectory,
+      program: fileURLToPath(new URL('../guard/main.js', import.meta.url)),
+      version: version(),
+      ...config.guard,
     },
     fence,
     timing: { ...DEFAULT_AGENT_TIMING, restartGraceMs: config.timing.restartGraceMs },
@@ -121,9 +132,10 @@ export async function startLocalAgent(options: {
 }
 
 /** Two peers whose files name the same node must not both carry out its duties: it is the one's that registered it. */
-export function ownDuty(state: ClusterState, node: NodeId, self: PeerId): Duty {
+export function ownDuty(state: ClusterState, node: NodeId, config: Pick<Config, 'peer' | 'via'>): Duty {
+  const self = config.peer;
   const owner = state.nodes.get(node)?.peer;
-  if (owner === undefined || owner === self) return duties(state, node);
+  if (owner === undefined || owner === self) return routedDuty(duties(state, node), config.via);
   return {
     kind: 'none',
     reason: `node ${node} is managed by peer ${owner}, not ${self}; give each host's node a name of its own`,

@@ -3,6 +3,7 @@
 import type { NodeId, PeerId } from '../base/ids.ts';
 import type { Command, Evidence } from '../cluster/commands.ts';
 import type { ClusterState, GroupState } from '../cluster/state.ts';
+import type { Judgement } from '../health/events.ts';
 import type { Target } from '../health/watch.ts';
 import type { ProposalOutcome } from './replica.ts';
 
@@ -82,6 +83,14 @@ export function missingCommand(
 function isCounted(group: GroupState, id: NodeId): boolean {
   const isPrimary = group.phase.primary === id;
   return isPrimary && !(group.phase.kind === 'fencing' && group.phase.cause.kind !== 'planned');
+}
+
+/** What the health checks' judgement amounts to in the log: an abstaining or undecided observer says nothing. */
+export function verdictOf(judgement: Judgement): Verdict {
+  if (judgement.verdict === 'up') return { kind: 'up' };
+  if (judgement.verdict === 'down' && judgement.evidence !== undefined)
+    return { kind: 'down', evidence: judgement.evidence };
+  return { kind: 'open' };
 }
 
 /** What the health checks should watch: every node, each with what its group's epoch expects of it. */

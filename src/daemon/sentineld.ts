@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // sentineld: reads its configuration, runs one peer until a signal, and leaves PostgreSQL running when it ends.
 // Exit codes: 0 ended by a signal, 1 failed, 2 usage or configuration.
-import { readFileSync, realpathSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError } from 'commander';
 import { pino, type Logger } from 'pino';
@@ -11,6 +11,7 @@ import { checkPorts } from './config-ports.ts';
 import { ConfigError } from './config-problems.ts';
 import { type Config, DEFAULT_CONFIG_PATH, loadConfig } from './config.ts';
 import { runDaemon } from './daemon.ts';
+import { version } from './version.ts';
 
 const CLOSE_TIMEOUT_MS = 10_000;
 
@@ -107,11 +108,6 @@ function prettyLine(line: string): string {
     ([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
   );
   return `${at} ${label.padEnd(5)} ${String(self)}: ${String(msg)}${rest.join('')}\n`;
-}
-
-function version(): string {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }
 
 if (process.argv[1] !== undefined && import.meta.filename === realpathSync(process.argv[1]))

@@ -5,11 +5,12 @@ import { formatLsn, lagBytes } from '../base/lsn.ts';
 import type { NodeId, PeerId } from '../base/ids.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import { type ClusterState, type GroupState, type NodeState, nodesOfGroup } from '../cluster/state.ts';
-import { failoverObstacle } from '../failover/decide.ts';
+import { failoverObstacle } from '../failover/obstacles.ts';
 import type { View } from '../failover/view.ts';
 import type { GroupView, NodeView, PeerView, StatusView } from '../transport/types.ts';
 import type { ConsensusStatus } from './consensus.ts';
 import { nodeOfMember, ruleText } from './event-text.ts';
+import { groupNotices } from './group-notices.ts';
 import type { ReceivedReport } from './leader.ts';
 import { peerList, roleOf } from './peer-list.ts';
 
@@ -112,10 +113,12 @@ function groupView(options: StatusOptions, group: GroupState): GroupView {
     phase: group.phase.kind,
     epoch: group.epoch,
     primary: group.phase.primary,
-    durability: 'quorum',
+    durability: group.settings.durability,
     rule: ruleText(group.rule, name),
     ruleChange: group.next === undefined ? undefined : ruleText(group.next.rule, name),
     nodes: nodesOfGroup(options.state, group.id).map((node) => nodeView(options, group, node, primaryReport)),
+    settings: group.settings,
+    scheduled: group.scheduled,
   };
 }
 
@@ -153,6 +156,7 @@ function nodeView(
 
 function stateText(group: GroupState, node: NodeState, report: AgentReport | undefined): string {
   if (report === undefined) return 'unknown';
+  if (report.condition === 'stopped' && group.fenced.includes(node.node)) return 'fenced';
   if (report.condition === 'primary') return 'running';
   if (report.condition !== 'standby') return report.condition;
   if (group.phase.kind === 'promoting' && group.phase.primary === node.node) return 'promoting';
@@ -199,6 +203,7 @@ function* warnings(options: StatusOptions): Iterable<string> {
       if (obstacle !== undefined && nodes.length > 1)
         yield `group ${group.id} could not fail over now: ${obstacle}`;
     }
+    yield* groupNotices(options, group);
     const primary = liveReport(options, group.phase.primary);
     for (const node of nodes) {
       const report = liveReport(options, node.node);

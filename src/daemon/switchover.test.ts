@@ -85,7 +85,7 @@ describe('is refused, before anything is proposed,', () => {
       running,
       { to: B },
       { ...ALL_WELL, a: undefined },
-      /how far b is behind is not known/,
+      /the agent of a cannot be reached; where the primary is down, the peers fail over/,
     ],
   ])('%s', async (_, begin, request, seen, reason) => {
     const { outcome, proposed } = await ask(begin(), request, { seen });

@@ -1,29 +1,21 @@
 // `sentinelctl failover`: a planned switchover, watched to its end. Checks first and says why not; the log decides.
-import { delay } from '../base/clock.ts';
-import type { Epoch, GroupId, NodeId } from '../base/ids.ts';
-import { lagBytes } from '../base/lsn.ts';
-import type { Command } from '../cluster/commands.ts';
-import type { ClusterState, GroupState } from '../cluster/state.ts';
-import { failoverObstacle } from '../failover/decide.ts';
-import { type View, freshReport } from '../failover/view.ts';
+import type { Epoch } from '../base/ids.ts';
+import { switchoverObstacle } from '../failover/obstacles.ts';
 import type { FailoverOutcome } from '../transport/types.ts';
-import type { ProposalOutcome } from './replica.ts';
+import { planFailover } from './failover-plan.ts';
+import { type FailoverOptions, findGroup, watchFailover } from './failover-watch.ts';
+import { forceFailover } from './forced-failover.ts';
 
-const OUTCOME_TIMEOUT_MS = 90_000;
 const PROPOSAL_TIMEOUT_MS = 5000;
-const POLL_MS = 10;
 
-export async function switchOver(options: {
-  readonly request: { readonly group: string | undefined; readonly to: NodeId | undefined };
-  readonly state: () => ClusterState;
-  readonly view: () => View;
-  readonly propose: (command: Command, timeoutMs: number) => Promise<ProposalOutcome>;
-  readonly signal: AbortSignal;
-}): Promise<FailoverOutcome> {
-  const found = findGroup(options.state(), options.request.group);
+export async function switchOver(options: FailoverOptions): Promise<FailoverOutcome> {
+  const { request } = options;
+  const found = findGroup(options.state(), request.group);
   if (typeof found === 'string') return { kind: 'refused', reason: found };
+  if (request.dryRun === true) return planFailover(options.state(), found, request, options.view());
+  if (request.acceptDataLoss === true) return forceFailover(options, found);
   const from = found.phase.primary;
-  const obstacle = targetObstacle(options.state(), found, options.request.to, options.view());
+  const obstacle = switchoverObstacle(options.state(), found, request.to, options.view());
   if (obstacle !== undefined) return { kind: 'refused', reason: obstacle };
   const startedMs = performance.now();
   const outcome = await options.propose(
@@ -31,7 +23,7 @@ export async function switchOver(options: {
       kind: 'begin-failover',
       group: found.id,
       epoch: found.epoch,
-      cause: { kind: 'planned', to: options.request.to },
+      cause: { kind: 'planned', to: request.to },
     },
     PROPOSAL_TIMEOUT_MS,
   );
@@ -41,74 +33,11 @@ export async function switchOver(options: {
       kind: 'refused',
       reason: 'no answer from a Raft leader; see sentinelctl status, the switchover may still begin',
     };
-  return watch(options, found.id, from, outcome.index as number as Epoch, startedMs);
-}
-
-const LAG_BYTES_MAX = 64 << 20;
-
-/** Why the target, or without one every standby, could not take over now; undefined where it could. */
-function targetObstacle(
-  state: ClusterState,
-  group: GroupState,
-  to: NodeId | undefined,
-  view: View,
-): string | undefined {
-  if (to === group.phase.primary) return `${to} is the primary already`;
-  const obstacle = failoverObstacle(state, group, view);
-  if (obstacle !== undefined || to === undefined) return obstacle;
-  const target = state.nodes.get(to);
-  if (target === undefined || target.group !== group.id) return `there is no node ${to} in group ${group.id}`;
-  const report = freshReport(view, to);
-  if (report === undefined) return `the agent of ${to} (peer ${target.peer}) cannot be reached`;
-  if (report.streamingFrom === undefined) return `${to} is not streaming (${report.condition})`;
-  const primary = freshReport(view, group.phase.primary);
-  if (primary?.position === undefined || report.position === undefined)
-    return `how far ${to} is behind is not known yet`;
-  const behind = lagBytes(primary.position, report.position);
-  return behind > LAG_BYTES_MAX
-    ? `${to} is ${Math.round(behind / (1 << 20))} MB behind; wait until it has caught up`
-    : undefined;
-}
-
-async function watch(
-  options: { readonly state: () => ClusterState; readonly signal: AbortSignal },
-  id: GroupId,
-  from: NodeId,
-  epoch: Epoch,
-  startedMs: number,
-): Promise<FailoverOutcome> {
-  while (performance.now() - startedMs < OUTCOME_TIMEOUT_MS && !options.signal.aborted) {
-    const group = options.state().groups.get(id);
-    if (group?.phase.kind === 'running' && group.epoch >= epoch) {
-      const to = group.phase.primary;
-      const tookMs = performance.now() - startedMs;
-      if (to !== from) return { kind: 'done', group: id, from, to, epoch: group.epoch, tookMs };
-      return {
-        kind: 'refused',
-        reason: `called off: ${from} is still the primary (epoch ${group.epoch}); see sentinelctl events`,
-      };
-    }
-    await delay(POLL_MS, options.signal);
-  }
+  const epoch = outcome.index as number as Epoch;
+  const ended = await watchFailover(options, { id: found.id, from, epoch, startedMs });
+  if (ended.kind !== 'done' || ended.to !== from) return ended;
   return {
     kind: 'refused',
-    reason: `not finished within ${OUTCOME_TIMEOUT_MS / 1000} s; it goes on, see sentinelctl status --watch`,
+    reason: `called off: ${from} is still the primary (epoch ${ended.epoch}); see sentinelctl events`,
   };
-}
-
-function findGroup(state: ClusterState, name: string | undefined): GroupState | string {
-  const groups = [...state.groups.values()];
-  const names = groups.map((group) => group.id).join(', ') || 'none';
-  const group =
-    name === undefined
-      ? groups.length === 1
-        ? groups[0]
-        : undefined
-      : groups.find((known) => known.id === name);
-  if (group === undefined) {
-    return name === undefined ? `name the group: ${names}` : `there is no group ${name}; there is: ${names}`;
-  }
-  if (group.phase.kind !== 'running')
-    return `group ${group.id} is ${group.phase.kind}; wait until it is running`;
-  return group;
 }

@@ -27,7 +27,7 @@ import {
   running,
   runningAlone,
 } from '../cluster/testing/example.ts';
-import { failoverObstacle } from './decide.ts';
+import { failoverObstacle } from './obstacles.ts';
 import { ALL_WELL, leaderOf, type SeenNodes, viewOf } from './testing/view.ts';
 
 const kinds = (commands: readonly Command[]): string[] => commands.map((command) => command.kind);
@@ -140,6 +140,31 @@ describe('a running group', () => {
     expect(leaderOf(leaving, WITHOUT_A).at(0)).toEqual([]);
     expect(failoverObstacle(leaving.state, leaving.group, viewOf(leaving, 0))).toMatch(/alone/);
   });
+
+  test('whose primary was gone, alone, and runs again gives its observers a moment to see that', () => {
+    const gone = () => {
+      const log = runningAlone();
+      for (const peer of [P1, P2])
+        log.must({ kind: 'subjective-down', peer, node: A, epoch: log.epoch, evidence: 'processes-gone' });
+      return log;
+    };
+    const joined = (log: Log): void => {
+      log.must(at(log).change({ members: [MB], acks: 1 }));
+      log.must(at(log).commitRule());
+    };
+    const log = gone();
+    const leader = leaderOf(log);
+    leader.at(0);
+    joined(log);
+    expect(kinds(leader.at(1000))).not.toContain('begin-failover');
+    expect(kinds(leader.at(1999))).not.toContain('begin-failover');
+    expect(kinds(leader.at(2000))).toContain('begin-failover');
+    const silent = gone();
+    const other = leaderOf(silent, WITHOUT_A);
+    other.at(0);
+    joined(silent);
+    expect(other.at(1000)).toMatchObject([{ kind: 'begin-failover' }]);
+  });
 });
 
 describe('fencing', () => {
@@ -224,64 +249,6 @@ describe('fencing', () => {
     const leader = leaderOf(log);
     leader.at(0);
     expect(leader.at(60_000)).toEqual([]);
-  });
-});
-
-describe('a planned switchover', () => {
-  const planned = (to: typeof B | 'anybody' = B) => {
-    const log = running();
-    log.must(at(log).begin({ kind: 'planned', to: to === 'anybody' ? undefined : to }));
-    return log;
-  };
-  const handedOver = (to: typeof B | 'anybody' = B) => {
-    const log = planned(to);
-    log.must(at(log).cut(A, 120, { stopped: true }));
-    return log;
-  };
-
-  test('waits for the primary to hand over, and calls it off after a minute', () => {
-    const leader = leaderOf(planned());
-    expect(leader.at(0)).toEqual([]);
-    expect(leader.at(59_999)).toEqual([]);
-    expect(kinds(leader.at(60_000))).toEqual(['resume']);
-  });
-
-  test('becomes a failover when the primary dies while it hands over, but not for the moment of its stop', () => {
-    const log = planned();
-    const leader = leaderOf(log, WITHOUT_A);
-    leader.at(0);
-    log.must(at(log).down(P1), at(log).down(P2));
-    expect(leader.at(100)).toEqual([]);
-    expect(leader.at(3000)).toEqual([]);
-    expect(leader.at(3100)).toMatchObject([{ kind: 'begin-failover', cause: { kind: 'down' } }]);
-  });
-
-  test('promotes its target as soon as that holds all of it', () => {
-    const log = handedOver();
-    log.must(at(log).cut(C, 120));
-    expect(leaderOf(log).at(0)).toEqual([]);
-    log.must(at(log).cut(B, 120));
-    expect(leaderOf(log).at(0)).toMatchObject([{ kind: 'promote', candidate: B }]);
-  });
-
-  test('takes another standby when the target does not come, else the old primary', () => {
-    const other = handedOver();
-    other.must(at(other).cut(C, 120));
-    const leader = leaderOf(other);
-    leader.at(0);
-    expect(leader.at(2999)).toEqual([]);
-    expect(leader.at(3000)).toMatchObject([{ candidate: C }]);
-    const back = leaderOf(handedOver());
-    back.at(0);
-    expect(back.at(3000)).toMatchObject([{ candidate: A }]);
-  });
-
-  test('without a target takes the first standby that holds all of it', () => {
-    const log = handedOver('anybody');
-    const leader = leaderOf(log);
-    expect(leader.at(0)).toEqual([]);
-    log.must(at(log).cut(C, 120));
-    expect(leader.at(10)).toMatchObject([{ candidate: C }]);
   });
 });
 

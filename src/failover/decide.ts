@@ -1,26 +1,21 @@
 // decide(state, view, memory) -> commands the leader should propose now. Pure: time and reports come in with the view, what
 // has to be remembered between calls (since when something holds) goes in and out as `memory`. Proposing the same command
 // twice is harmless: apply refuses what no longer fits.
-import type { GroupId, NodeId } from '../base/ids.ts';
-import {
-  type Fencing,
-  candidateRefusal,
-  comparePositions,
-  followersAtOnce,
-  silentNodes,
-} from '../cluster/candidate.ts';
-import type { Command, CutReport, SyncRule } from '../cluster/commands.ts';
+import type { GroupId } from '../base/ids.ts';
+import { type Fencing, isKnownOff } from '../cluster/candidate.ts';
+import type { Command } from '../cluster/commands.ts';
 import { featureLevelRefusal } from '../cluster/features.ts';
-import { isObjectivelyDown, majority, reportsSuffice, standingDownCount } from '../cluster/quorum.ts';
+import { isLeased, isObjectivelyDown, majority, standingDownCount } from '../cluster/quorum.ts';
 import {
   type ClusterState,
   type GroupState,
   type NodeState,
-  hasUnknownRule,
+  isHeld,
   isTimelineOpen,
   nodesOfGroup,
 } from '../cluster/state.ts';
-import { timeline } from '../base/ids.ts';
+import { chooseCandidate, hasFollowersToCome, promotion } from './choose.ts';
+import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
 import { planRule } from './rule-plan.ts';
 import { type View, freshReport } from './view.ts';
 
@@ -97,7 +92,11 @@ function decideGroup(
     case 'running': {
       const isNew =
         stopwatch.isRunning(promotion) && stopwatch.elapsedMs(promotion) < view.settings.promotionGraceMs;
-      return (isNew ? undefined : beginIfDown(state, group, view)) ?? planRule(state, group, view, stopwatch);
+      return (
+        (isNew ? undefined : beginIfDown(state, group, view, stopwatch)) ??
+        beginScheduled(state, group, view) ??
+        planRule(state, group, view, stopwatch)
+      );
     }
     case 'promoting': {
       const elapsedMs = stopwatch.elapsedMs(promotion);
@@ -114,7 +113,9 @@ function decideGroup(
           cause: { kind: 'promotion-failed' },
         };
       }
-      return elapsedMs < view.settings.promotionGraceMs ? undefined : beginIfDown(state, group, view);
+      return elapsedMs < view.settings.promotionGraceMs
+        ? undefined
+        : beginIfDown(state, group, view, stopwatch);
     }
     case 'fencing':
       return decideFencing(state, group, phase, view, stopwatch);
@@ -161,40 +162,52 @@ const byPriority = (a: NodeState, b: NodeState): number =>
   b.priority - a.priority || (a.node < b.node ? -1 : 1);
 
 /** A failover is begun only while enough agents can be reached to finish the fencing. */
-function beginIfDown(state: ClusterState, group: GroupState, view: View): Command | undefined {
+function beginIfDown(
+  state: ClusterState,
+  group: GroupState,
+  view: View,
+  stopwatch: Stopwatch,
+): Command | undefined {
   const primary = state.nodes.get(group.phase.primary);
   if (
     primary === undefined ||
     !isObjectivelyDown(state.membership.voters, primary.subjectiveDown, group.epoch)
   )
     return undefined;
-  if (failoverObstacle(state, group, view) !== undefined) return undefined;
+  const downMs = stopwatch.elapsedMs(`down ${group.id} ${group.epoch}`);
+  if (isHeld(group) || failoverObstacle(state, group, view) !== undefined) return undefined;
+  if (downMs >= BACK_GRACE_MS && isPerhapsBack(primary, view, stopwatch)) return undefined;
   return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
 }
 
-/** Why a failover from the present primary could not be completed now, or undefined. Also for `status` and people. */
-export function failoverObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
-  if (group.phase.kind === 'fencing' && hasUnknownRule(group)) {
-    const silent = silentNodes(state, group, group.phase.reports);
-    return silent.length === 0
-      ? undefined
-      : `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet`;
-  }
-  if (group.rule.acks === 0 || group.next?.rule.acks === 0) {
-    return `${group.phase.primary} acknowledged writes alone: no standby is sure to hold them`;
-  }
-  const reachable = new Set(
-    nodesOfGroup(state, group.id)
-      .filter((node) => node.node !== group.phase.primary && canBeCut(view, node.node))
-      .flatMap((node) => (node.member === undefined ? [] : [node.member])),
-  );
-  if (reportsSuffice(group.rule, group.next?.rule, reachable)) return undefined;
-  return `too few agents of the sync rule's members can be reached (${reachable.size} of ${group.rule.members.length})`;
+const BACK_GRACE_MS = 1000;
+
+/**
+ * Nobody could take over for a while, and PostgreSQL, all of whose processes were gone, runs as primary again, as its agent says. Its observers
+ * find that out within one probe; until then their entries stand, and what stood in the way of a failover may have gone with its start.
+ */
+function isPerhapsBack(primary: NodeState, view: View, stopwatch: Stopwatch): boolean {
+  const wasGone = primary.subjectiveDown.some(({ evidence }) => evidence === 'processes-gone');
+  if (!wasGone || freshReport(view, primary.node)?.condition !== 'primary') return false;
+  return stopwatch.elapsedMs(`back ${primary.node}`) < BACK_GRACE_MS;
 }
 
-function canBeCut(view: View, node: NodeId): boolean {
-  const report = freshReport(view, node);
-  return report !== undefined && (report.condition === 'standby' || report.condition === 'starting');
+/** A switchover that is due and could not begin is tried again for so long; then it is given up. */
+export const SCHEDULE_VALID_MS = 600_000;
+
+function beginScheduled(state: ClusterState, group: GroupState, view: View): Command | undefined {
+  const { scheduled } = group;
+  if (scheduled === undefined || view.wallMs < scheduled.atMs) return undefined;
+  if (scheduled.to === group.phase.primary || view.wallMs - scheduled.atMs > SCHEDULE_VALID_MS)
+    return { kind: 'schedule-switchover', group: group.id, at: undefined, onlyAtMs: scheduled.atMs };
+  if (switchoverObstacle(state, group, scheduled.to, view) !== undefined) return undefined;
+  return {
+    kind: 'begin-failover',
+    group: group.id,
+    epoch: group.epoch,
+    cause: { kind: 'planned', to: scheduled.to },
+    scheduledAtMs: scheduled.atMs,
+  };
 }
 
 function decideFencing(
@@ -212,7 +225,10 @@ function decideFencing(
   const elapsedMs = stopwatch.elapsedMs(`fencing ${group.id} ${group.epoch}`);
   const former = phase.reports.find((report) => report.node === phase.primary);
   if (phase.cause.kind === 'planned' && former === undefined) {
-    if (hasDied(state, group, phase, view, stopwatch)) {
+    if (
+      hasDied(state, group, phase, view, stopwatch) &&
+      (elapsedMs >= view.settings.handOverTimeoutMs || !isToReport(group, phase, view))
+    ) {
       // mark: switchover-primary-died
       return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
     }
@@ -222,10 +238,32 @@ function decideFencing(
   }
   const handedOverMs =
     phase.cause.kind === 'planned' ? stopwatch.elapsedMs(`handed over ${group.id} ${group.epoch}`) : 0;
-  const candidate = chooseCandidate(state, group, phase, handedOverMs, view);
-  if (candidate !== undefined) return promotion(group, phase, candidate);
-  if (former !== undefined || elapsedMs < view.settings.resumeAfterMs) return undefined;
+  const patientMs = phase.cause.kind === 'planned' ? handedOverMs : elapsedMs;
+  const candidate = chooseCandidate(state, group, phase, patientMs, view);
+  const isLeaseOver = isKnownOff(phase, phase.primary) || elapsedMs >= leaseWaitMs(group);
+  const isToCome =
+    phase.cause.kind === 'planned' &&
+    handedOverMs < view.settings.followersWaitMs &&
+    candidate !== undefined &&
+    candidate.node !== phase.primary &&
+    hasFollowersToCome(state, group, phase, candidate, view);
+  if (candidate !== undefined && isLeaseOver && !isToCome) return promotion(group, phase, candidate);
+  const isWanted = phase.cause.kind === 'forced';
+  if (former !== undefined || isWanted || elapsedMs < view.settings.resumeAfterMs) return undefined;
   return resumeIfWell(state, group, phase, view);
+}
+
+/** Clocks of two hosts do not run apart further than this within a lease. */
+const DRIFT_SHARE = 0.2;
+const DRIFT_MS_MIN = 500;
+
+/**
+ * How long a promotion waits after this leader's election and after it applied the `begin-failover`, whichever is later: a lease that
+ * an earlier leader, or this one before, has granted was asked for earlier than that (docs/failover.md, "Leases").
+ */
+export function leaseWaitMs(group: GroupState): number {
+  const { leaseMs } = group.settings;
+  return isLeased(group) ? leaseMs + Math.max(DRIFT_MS_MIN, DRIFT_SHARE * leaseMs) : 0;
 }
 
 /** The primary of a planned switchover is down, and not only for the moment between its stop and its report. */
@@ -244,6 +282,15 @@ function hasDied(
   );
 }
 
+/**
+ * In a leased group nobody else is sure to hold what the primary has, and whoever asked for a switchover asked to lose nothing: while
+ * its agent can be heard, and brings it to where it can report, that is waited for.
+ */
+function isToReport(group: GroupState, phase: Fencing, view: View): boolean {
+  const condition = freshReport(view, phase.primary)?.condition;
+  return isLeased(group) && condition !== undefined && condition !== 'failed' && condition !== 'absent';
+}
+
 function resumeIfWell(
   state: ClusterState,
   group: GroupState,
@@ -259,47 +306,4 @@ function resumeIfWell(
     return undefined;
   if (freshReport(view, phase.primary) === undefined) return undefined;
   return { kind: 'resume', group: group.id, epoch: group.epoch };
-}
-
-/** The best report that may be promoted: most WAL first, then the wish of a planned switchover, priority, name. */
-function chooseCandidate(
-  state: ClusterState,
-  group: GroupState,
-  phase: Fencing,
-  handedOverMs: number,
-  view: View,
-): CutReport | undefined {
-  const planned = phase.cause.kind === 'planned' ? phase.cause : undefined;
-  const isEligible = (report: CutReport): boolean =>
-    candidateRefusal(state, group, phase, report) === undefined;
-  const eligible = phase.reports.filter(isEligible);
-  if (planned !== undefined) {
-    const target = eligible.find((report) => report.node === planned.to);
-    if (target !== undefined) return target;
-    const isPatient = handedOverMs < view.settings.targetTimeoutMs;
-    if (isPatient && (planned.to !== undefined || eligible.every((report) => report.node === phase.primary)))
-      return undefined;
-  }
-  const priority = (report: CutReport): number => state.nodes.get(report.node)?.priority ?? 0;
-  const [best] = eligible.sort(
-    (a, b) =>
-      Number(a.node === phase.primary) - Number(b.node === phase.primary) ||
-      comparePositions(b, a) ||
-      priority(b) - priority(a) ||
-      (a.node < b.node ? -1 : 1),
-  );
-  return best;
-}
-
-function promotion(group: GroupState, phase: Fencing, candidate: CutReport): Command {
-  const members = followersAtOnce(phase.primary, phase.reports, candidate);
-  const rule: SyncRule = { members, acks: Math.min(1, members.length) };
-  return {
-    kind: 'promote',
-    group: group.id,
-    epoch: group.epoch,
-    candidate: candidate.node,
-    timeline: timeline(group.highestTimeline + 1),
-    rule,
-  };
 }

@@ -21,7 +21,8 @@ export interface Upstream {
   readonly from: CandidateStanding | undefined;
   /**
    * False until the upstream's promotion is committed as done and, where it has members, they hold its switch point: no rewind or
-   * clone from it before, for both take the machine's time from the clients that wait.
+   * clone from it before, for both take the machine's time from the clients that wait. In a strict group those may be waiting for
+   * this very node.
    */
   readonly isReady: boolean;
 }
@@ -43,6 +44,8 @@ export interface CandidateStanding {
 
 export type Duty =
   | { readonly kind: 'none'; readonly reason: string }
+  /** Fenced by a person: PostgreSQL is stopped and stays so. */
+  | ({ readonly kind: 'stopped'; readonly reason: string } & DutyBase)
   /** First primary of a new group: make a data directory and open it for writes. */
   | ({ readonly kind: 'create' } & DutyBase)
   | ({
@@ -53,8 +56,11 @@ export type Duty =
       /** The switch point that the rule's members still have to reach, if any. */
       readonly floor: Lsn | undefined;
     } & DutyBase)
-  /** Planned switchover: stop cleanly, so that all WAL is shipped, and report. */
-  | ({ readonly kind: 'hand-over'; readonly timeline: Timeline } & DutyBase)
+  /**
+   * Planned switchover: stop cleanly, so that all WAL is shipped, and report. `rule` is the one it still takes writes under: a leased
+   * primary goes on having its lease renewed, by this epoch, until it has stopped.
+   */
+  | ({ readonly kind: 'hand-over'; readonly timeline: Timeline; readonly rule: SyncRule } & DutyBase)
   /**
    * End every WAL stream, replay what is here, report. `wasPrimary`: it is rarely needed, and its recovery would take the machine's
    * time from the promotion, so it stays stopped for a while first.
@@ -85,6 +91,8 @@ export function duties(state: ClusterState, id: NodeId): Duty {
     epoch: group.epoch,
     slots: otherMembers(state, group, id),
   };
+  if (group.fenced.includes(id))
+    return { kind: 'stopped', reason: `fenced: sentinelctl unfence ${id} lets it start again`, ...base };
   const phase = group.phase;
   switch (phase.kind) {
     case 'creating':
@@ -100,7 +108,8 @@ export function duties(state: ClusterState, id: NodeId): Duty {
       // After a recovery every report is needed, and who was the primary is not known.
       if (cause === 'recovered') return { kind: 'cut', wasPrimary: false, ...base };
       if (cause !== 'planned') return { kind: 'cut', wasPrimary: phase.primary === id, ...base };
-      if (phase.primary === id) return { kind: 'hand-over', timeline: phase.timeline, ...base };
+      if (phase.primary === id)
+        return { kind: 'hand-over', timeline: phase.timeline, rule: group.rule, ...base };
       const isHandedOver = phase.reports.some((report) => report.node === phase.primary);
       return isHandedOver
         ? { kind: 'cut', wasPrimary: false, ...base }
@@ -138,7 +147,9 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
       port: primary.port,
       timeline: phase.timeline,
       from: phase.kind === 'promoting' ? phase.from : undefined,
-      isReady: phase.kind === 'running' && (group.floor === undefined || group.rule.acks === 0),
+      isReady:
+        phase.kind === 'running' &&
+        (group.floor === undefined || group.rule.acks === 0 || group.settings.durability === 'strict'),
     },
     branches: group.branches,
     isCounted:

@@ -2,9 +2,11 @@
 // PROTOCOL_SEED=<n> replays one, PROTOCOL_SEEDS=<n> runs that many, PROTOCOL_FIRST_SEED=<n> says where to begin.
 import { describe, expect, test } from 'vitest';
 import type { AgentFaults } from './testing/agent-model.ts';
+import * as durability from './testing/broken-durability.ts';
 import * as log from './testing/broken-log.ts';
 import * as recovery from './testing/broken-recovery.ts';
-import { type Apply, BrokenPromise, type LifeOptions, live } from './testing/life.ts';
+import { type Apply, BrokenPromise, type LifeOptions } from './testing/life-options.ts';
+import { live } from './testing/life.ts';
 import type { Tally } from './testing/life-parts.ts';
 
 const first = Number(process.env['PROTOCOL_SEED'] ?? process.env['PROTOCOL_FIRST_SEED'] ?? 1);
@@ -58,6 +60,22 @@ describe('a group under faults', () => {
     ALLOWED_MS,
   );
 
+  test(
+    'keeps the promise of each durability, and never has two that can acknowledge, while people change it, fence nodes and accept losses',
+    () => {
+      const tally = liveAll({ steps: 2000, heals: true, isSteered: true });
+      if (count < 500) return;
+      for (const what of [
+        'leasedPromotions',
+        'forcedPromotions',
+        'strictPromotions',
+        'fenceCommands',
+      ] as const)
+        expect(tally[what], what).toBeGreaterThan(20);
+    },
+    ALLOWED_MS,
+  );
+
   test('lives the same life again from the same seed', () => {
     expect(live({ seed: 7, steps: 2000 })).toEqual(live({ seed: 7, steps: 2000 }));
   });
@@ -67,12 +85,15 @@ describe('a group under faults', () => {
 function livesUntilCaught(broken: {
   readonly faults?: AgentFaults;
   readonly apply?: Apply;
+  readonly steps?: number;
   readonly recovers?: boolean;
   readonly heals?: boolean;
+  readonly isSteered?: boolean;
+  readonly leaderSees?: NonNullable<LifeOptions['leaderSees']>;
 }): { readonly lives: number; readonly how: string } | undefined {
   for (let seed = 1; seed <= LIVES_MAX; seed += 1) {
     try {
-      live({ ...broken, seed, steps: 2000 });
+      live({ steps: 2000, ...broken, seed });
     } catch (error) {
       if (!(error instanceof BrokenPromise)) throw error;
       return { lives: seed, how: error.message };
@@ -83,11 +104,14 @@ function livesUntilCaught(broken: {
 
 const LIVES_MAX = Number(process.env['PROTOCOL_LIVES_MAX'] ?? 3000);
 
+/** What takes a second failover soon after a first shows in long lives. */
+const LONG_LIVES: Readonly<Record<string, number>> = { oldEpochAccepted: 6000 };
+
 describe('the model notices when the log', () => {
   test.each(Object.entries(log))(
     'is broken: %s',
     (name, apply) => {
-      const caught = livesUntilCaught({ apply });
+      const caught = livesUntilCaught({ apply, steps: LONG_LIVES[name] ?? 2000 });
       console.log(`${name}: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`);
       expect(caught).toBeDefined();
     },
@@ -130,6 +154,24 @@ describe('the model notices when, after a recovery of the log,', () => {
     'something is broken: %s',
     (name, options) => {
       const caught = livesUntilCaught({ ...options, recovers: true });
+      console.log(`${name}: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`);
+      expect(caught).toBeDefined();
+    },
+    300_000,
+  );
+});
+
+describe('the model notices when, while people change durability and accept losses,', () => {
+  const broken: readonly (readonly [string, Parameters<typeof livesUntilCaught>[0]])[] = [
+    ['proofNotAsked', { apply: durability.proofNotAsked }],
+    ['leaseNotWaitedFor', { leaderSees: durability.withoutLeases }],
+    ['countUnverified', { faults: { countUnverified: true } }],
+  ];
+
+  test.each(broken)(
+    'something is broken: %s',
+    (name, options) => {
+      const caught = livesUntilCaught({ ...options, isSteered: true });
       console.log(`${name}: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`);
       expect(caught).toBeDefined();
     },

@@ -1,7 +1,23 @@
 // Which rule the leader wants: whoever streams comes in at once, whoever is gone leaves after a while.
 import { describe, expect, test } from 'vitest';
 import { epoch, memberId } from '../base/ids.ts';
-import { ALONE, B, C, MB, MC, RULE_BC, at, running, runningAlone } from '../cluster/testing/example.ts';
+import { DEFAULT_GROUP_SETTINGS } from '../cluster/apply-settings.ts';
+import type { GroupSettings, SyncRule } from '../cluster/commands.ts';
+import { SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
+import {
+  ALONE,
+  B,
+  C,
+  GROUP,
+  type Log,
+  MB,
+  MC,
+  RULE_BC,
+  at,
+  newLog,
+  running,
+  runningAlone,
+} from '../cluster/testing/example.ts';
 import { ALL_WELL, leaderOf, type SeenNodes } from './testing/view.ts';
 
 const streaming = (...nodes: readonly (typeof B)[]): SeenNodes => ({
@@ -68,6 +84,16 @@ describe('a member leaves the rule', () => {
   });
 });
 
+const wanting = (log: Log, settings: Partial<GroupSettings>): Log => {
+  const wanted = newLog({ ...log.state, featureLevel: SETTINGS_FEATURE_LEVEL });
+  wanted.must({
+    kind: 'change-settings',
+    group: GROUP,
+    settings: { ...DEFAULT_GROUP_SETTINGS, ...settings },
+  });
+  return wanted;
+};
+
 describe('while a change is under way', () => {
   test('no other is begun', () => {
     const log = running();
@@ -90,8 +116,22 @@ describe('while a change is under way', () => {
     expect(leader.at(1500)).toMatchObject(change({ members: [MC], acks: 1 }));
   });
 
-  test('it is not widened where nobody else is there', () => {
+  test('it gives way to alone where nobody is there any more: writes must not wait for ever', () => {
     const log = running();
+    log.must(at(log).change({ members: [MB], acks: 1 }));
+    const leader = leaderOf(log, streaming());
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(699)).toEqual([]);
+    const [command] = leader.at(700);
+    expect([command]).toMatchObject(change(ALONE));
+    if (command !== undefined) log.must(command);
+    expect(leader.at(800)).toEqual([]);
+    log.must(at(log).commitRule());
+    expect(log.group).toMatchObject({ rule: ALONE, next: undefined });
+  });
+
+  test('that of a strict group waits, for it must not run alone', () => {
+    const log = wanting(running(), { durability: 'strict' });
     log.must(at(log).change({ members: [MB], acks: 1 }));
     const leader = leaderOf(log, streaming());
     leader.at(0);
@@ -108,5 +148,71 @@ describe('while a change is under way', () => {
     expect([command]).toMatchObject(change(ALONE));
     if (command !== undefined) log.must(command);
     expect(log.group.next).toBeUndefined();
+  });
+});
+
+describe('by what is wanted of the group:', () => {
+  const BOTH: SyncRule = { members: [MB, MC], acks: 2 };
+  const ONLY_B: SyncRule = { members: [MB], acks: 1 };
+  const LEASED: SyncRule = { members: [], acks: 0, leased: true };
+  const withRule = (log: Log, rule: SyncRule): Log => {
+    log.must(at(log).change(rule));
+    log.must(at(log).commitRule());
+    return log;
+  };
+  /** What is proposed once whoever is silent has been so for long enough, taken by the log. */
+  const planned = (log: Log, seen: SeenNodes): SyncRule | undefined => {
+    const leader = leaderOf(log, seen);
+    const [command] = [...leader.at(0), ...leader.at(700)];
+    if (command !== undefined) log.must(command);
+    return command?.kind === 'begin-rule-change' ? command.next : undefined;
+  };
+
+  test.each<[string, Partial<GroupSettings>, SyncRule, SeenNodes, SyncRule | undefined]>([
+    ['two acknowledgements where there are two standbys', { acks: 2 }, RULE_BC, streaming(B, C), BOTH],
+    ['one where there is one', { acks: 2 }, BOTH, streaming(B), ONLY_B],
+    ['none where there is none', { acks: 2 }, BOTH, streaming(), ALONE],
+    ['strict: as many as are wanted', { durability: 'strict', acks: 2 }, RULE_BC, streaming(B, C), BOTH],
+    ['strict: never fewer', { durability: 'strict', acks: 2 }, BOTH, streaming(B), undefined],
+    ['strict: never alone', { durability: 'strict' }, RULE_BC, streaming(), undefined],
+    [
+      'strict: who is gone leaves where enough are left',
+      { durability: 'strict' },
+      RULE_BC,
+      streaming(B),
+      ONLY_B,
+    ],
+    ['strict: fewer where fewer are wanted', { durability: 'strict' }, BOTH, streaming(B, C), RULE_BC],
+    ['async: a lease', { durability: 'async' }, RULE_BC, streaming(B, C), LEASED],
+  ])('%s', (_, settings, rule, seen, expected) => {
+    const log = wanting(withRule(wanting(runningAlone(), { acks: 2 }), rule), settings);
+    expect(planned(log, seen)).toEqual(expected);
+  });
+
+  test('strict: alone until there is a standby, and one acknowledgement until there are two', () => {
+    const log = wanting(runningAlone(), { durability: 'strict', acks: 2 });
+    expect(planned(log, streaming())).toBeUndefined();
+    expect(planned(log, streaming(B))).toEqual(ONLY_B);
+    log.must(at(log).commitRule());
+    expect(planned(log, streaming(B, C))).toEqual(BOTH);
+  });
+
+  test('from a lease back to a rule', () => {
+    const log = withRule(wanting(running(), { durability: 'async' }), LEASED);
+    expect(planned(log, streaming(B, C))).toBeUndefined();
+    expect(planned(wanting(log, { durability: 'quorum' }), streaming(B, C))).toEqual(RULE_BC);
+    expect(planned(wanting(log, { durability: 'strict' }), streaming())).toEqual(ALONE);
+  });
+
+  test('a change to more acknowledgements than are left is lowered', () => {
+    const log = wanting(running(), { acks: 2 });
+    log.must(at(log).change(BOTH));
+    expect(planned(log, streaming(B))).toEqual(RULE_BC);
+  });
+
+  test('a fenced node leaves at once', () => {
+    const log = wanting(running(), {});
+    log.must({ kind: 'fence-node', node: C });
+    expect(leaderOf(log).at(0)).toMatchObject(change(ONLY_B));
   });
 });

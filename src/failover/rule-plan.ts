@@ -2,7 +2,7 @@
 // leave after `syncMemberTimeoutMs`. The change itself is made safe by apply-rule.ts and by the primary's agent.
 import type { MemberId } from '../base/ids.ts';
 import type { Command, SyncRule } from '../cluster/commands.ts';
-import { sameRule } from '../cluster/quorum.ts';
+import { acksSoFar, fewestAcks, isRule, sameRule } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
 import type { Stopwatch } from './decide.ts';
@@ -17,33 +17,69 @@ export function planRule(
   const primary = freshReport(view, group.phase.primary);
   if (primary === undefined || primary.condition !== 'primary' || primary.fenceEpoch !== group.epoch)
     return undefined;
-  const members: MemberId[] = [];
+  const present: MemberId[] = [];
+  const gone: MemberId[] = [];
   for (const node of nodesOfGroup(state, group.id)) {
     const member = node.member;
     if (node.node === group.phase.primary || member === undefined) continue;
     const isCounted = (group.next?.rule ?? group.rule).members.includes(member);
-    if (isStreaming(primary, freshReport(view, node.node), member)) members.push(member);
-    else if (isCounted && stopwatch.elapsedMs(`silent ${member}`) < view.settings.syncMemberTimeoutMs)
-      members.push(member);
+    const isFenced = group.fenced.includes(node.node);
+    const isHere =
+      !isFenced &&
+      (isStreaming(primary, freshReport(view, node.node), member) ||
+        (isCounted && stopwatch.elapsedMs(`silent ${member}`) < view.settings.syncMemberTimeoutMs));
+    if (isHere) present.push(member);
+    // One that is fenced is not waited for, and apply would take it into no rule.
+    else if (isCounted && !isFenced) gone.push(member);
   }
-  const next: SyncRule = { members: members.sort(), acks: Math.min(1, members.length) };
-  if (group.next !== undefined && group.rule.acks > 0) return widenStuck(group, group.next.rule, members);
-  if (sameRule(group.next?.rule ?? group.rule, next)) return undefined;
+  if (group.next !== undefined && group.rule.acks > 0) return widenStuck(group, group.next.rule, present);
+  const next = wantedRule(group, present, gone);
+  // One that cannot be met could not be committed either: it waits until enough of them are there.
+  if (sameRule(group.next?.rule ?? group.rule, next) || !isRule(next)) return undefined;
   return { kind: 'begin-rule-change', group: group.id, epoch: group.epoch, next };
 }
 
-/** A change that its own members can no longer complete is widened by those that can; whoever is gone leaves by the next change. */
+/**
+ * By the durability that is wanted. `strict` never asks for fewer acknowledgements than before (but no more than are wanted): where too
+ * few members are left, those that are gone stay in the rule, and writes wait for them.
+ */
+export function wantedRule(
+  group: Pick<GroupState, 'settings' | 'rule' | 'phase'>,
+  present: readonly MemberId[],
+  gone: readonly MemberId[],
+): SyncRule {
+  const { settings } = group;
+  switch (settings.durability) {
+    case 'async':
+      return { members: [], acks: 0, leased: true };
+    case 'quorum':
+      return { members: [...present].sort(), acks: Math.min(settings.acks, present.length) };
+    case 'strict': {
+      const acks = Math.min(settings.acks, Math.max(acksSoFar(group), present.length));
+      const members = present.length < acks ? [...present, ...gone] : [...present];
+      return { members: members.sort(), acks };
+    }
+  }
+}
+
+/**
+ * A change that its own members can no longer complete is widened by those that can, and asks for no more acknowledgements than there
+ * are; whoever is gone leaves by the next change. Where nobody is there any more the primary goes on alone, unless the group is strict.
+ */
 function widenStuck(group: GroupState, next: SyncRule, present: readonly MemberId[]): Command | undefined {
   const able = next.members.filter((member) => present.includes(member));
+  if (next.acks === 0 || able.length >= next.acks) return undefined;
+  if (present.length === 0 && group.settings.durability !== 'strict') {
+    // mark: rule-change-to-alone
+    const alone = { members: [], acks: 0 };
+    return { kind: 'begin-rule-change', group: group.id, epoch: group.epoch, next: alone };
+  }
   const members = [...new Set([...next.members, ...present])].sort();
-  if (next.acks === 0 || able.length >= next.acks || members.length === next.members.length) return undefined;
+  const acks = Math.max(1, fewestAcks(group), Math.min(next.acks, present.length));
+  const wide = { members, acks };
+  if (sameRule(next, wide) || acks > next.acks) return undefined;
   // mark: rule-change-widened
-  return {
-    kind: 'begin-rule-change',
-    group: group.id,
-    epoch: group.epoch,
-    next: { members, acks: next.acks },
-  };
+  return { kind: 'begin-rule-change', group: group.id, epoch: group.epoch, next: wide };
 }
 
 function isStreaming(primary: AgentReport, standby: AgentReport | undefined, member: MemberId): boolean {

@@ -15,6 +15,11 @@ export interface FailoverSettings {
   /** How long the target of a planned switchover may take to report before another node, or the old primary, is chosen. */
   readonly targetTimeoutMs: number;
   /**
+   * How long the promotion of a planned switchover waits for standbys that can be reached to report, so that it begins with enough
+   * members: one that began alone could be followed by nobody, should the target fail.
+   */
+  readonly followersWaitMs: number;
+  /**
    * How long a primary that was just promoted is given before it can be held for down again: judgements of the node it was
    * before (a crashed primary that is chosen again) stand until it answers the next probe.
    */
@@ -29,12 +34,15 @@ export const DEFAULT_FAILOVER_SETTINGS: FailoverSettings = {
   creationWaitMs: 30_000,
   handOverTimeoutMs: 60_000,
   targetTimeoutMs: 3000,
+  followersWaitMs: 300,
   promotionGraceMs: 3000,
   resumeAfterMs: 1000,
 };
 
 export interface View {
   readonly nowMs: number;
+  /** Milliseconds since 1970, for what is scheduled by people. May jump. */
+  readonly wallMs: number;
   readonly reports: ReadonlyMap<NodeId, { readonly report: AgentReport; readonly receivedAtMs: number }>;
   readonly settings: FailoverSettings;
 }

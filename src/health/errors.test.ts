@@ -85,6 +85,7 @@ describe('classifySessionEnd', () => {
 describe('classifyWriteError', () => {
   test.each([
     ['53100', '', 'failed'],
+    ['53400', 'FileWrite', 'inconclusive'],
     ['53200', '', 'failed'],
     ['58030', '', 'failed'],
     ['XX001', '', 'failed'],

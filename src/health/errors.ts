@@ -94,6 +94,8 @@ export function classifyWriteError(error: SeenError): WriteOutcome {
     case '42P01':
     case '3F000':
       return { kind: 'excused', why: 'the heartbeat table is missing' };
+    case '53400':
+      return { kind: 'inconclusive', why: `a limit that somebody has set: ${why}` };
     case '55P03':
       return { kind: 'inconclusive', why: 'lock timeout on the heartbeat' };
   }

@@ -6,7 +6,8 @@ export const applicationName = (peer: string): string => `pg_sentinel_probe:${pe
 
 /**
  * Settings of every probe session, in force from its first statement. `synchronous_commit = local`: a write that waited for a lost standby
- * would make a healthy primary look dead. The lock timeout ends a wait for a lock, which is nobody's failure.
+ * would make a healthy primary look dead. The lock timeout ends a wait for a lock, which is nobody's failure. The last two make
+ * {@link WRITE} ask for room on the disk of the data directory.
  */
 export const SESSION_OPTIONS = [
   'synchronous_commit=local',
@@ -14,14 +15,21 @@ export const SESSION_OPTIONS = [
   'statement_timeout=0',
   'client_min_messages=warning',
   'search_path=pg_catalog',
+  'work_mem=64kB',
+  'temp_tablespaces=',
 ]
   .map((setting) => `-c ${setting}`)
   .join(' ');
 
-/** One autocommit statement that writes this peer's row and reads it back. No row means that it has none yet. */
+/**
+ * One autocommit statement that writes this peer's row and reads it back. No row means that it has none yet. It also needs 72 kB for
+ * a temporary file: a row that is written again and again stays in its page, and its WAL in a segment that is there already,
+ * long after a full disk has begun to refuse everybody's inserts (seen).
+ */
 export const WRITE = {
   name: 'pg_sentinel_write',
-  text: 'UPDATE pg_sentinel.heartbeat SET beat = beat + 1, written_at = now() WHERE peer = $1 RETURNING beat',
+  text: `WITH room AS MATERIALIZED (SELECT repeat('x', 73728) AS bytes)
+    UPDATE pg_sentinel.heartbeat SET beat = beat + 1, written_at = now() WHERE peer = $1 RETURNING beat, (SELECT length(bytes) FROM room) AS room`,
 } as const;
 
 export const INSERT = {

@@ -1,11 +1,21 @@
 // Clones a standby from a running node into a fresh sibling directory, and puts it into place only when it is complete,
-// verified and flushed. The old directory stays until then. The clone always holds standby.signal and never a member
+// verified and flushed. The old directory stays until that was seen to work. The clone always holds standby.signal and never a member
 // file, so it can start neither as a primary nor as the member it was copied from.
 import { randomBytes } from 'node:crypto';
-import { access, mkdir, readdir, realpath, rename, rm, stat, statfs } from 'node:fs/promises';
+import { once } from 'node:events';
+import { access, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { runBaseBackup } from './base-backup.ts';
 import { dataVersion, type Binaries } from './binaries.ts';
+import {
+  checkFree,
+  checkRoom,
+  emptyTablespace,
+  makeNewDirectory,
+  readSourceSize,
+  removeWithTablespaces,
+  type Tablespace,
+} from './clone-room.ts';
 import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
 import { readControlData } from './control-data.ts';
 import { fsyncDirectory, fsyncTree, removeFileDurably, writeFileDurably } from './durable-files.ts';
@@ -13,14 +23,21 @@ import { MEMBER_FILE } from './member.ts';
 import { giveTo, makeDirectory, runProgram, type OsUser } from './os-user.ts';
 import { allGone } from './processes.ts';
 import { closeReplication, connectReplication } from './replication-connection.ts';
+import { rewindMarker } from './rewind-marker.ts';
 import { extractTar, type TarExtraction } from './tar.ts';
 import { writeStandbySignal } from './upstream.ts';
 
 /** In a directory that is not yet a whole clone. */
 const MARKER = 'pg_sentinel_clone_incomplete';
 
-/** Where the old directory is between the two renames. Removed without a question, so it is no name that a person gives. */
+/**
+ * Where the old directory is until the clone that replaced it was seen to work. Removed then without a question, so it is no name that a
+ * person gives.
+ */
 const replacedDirectory = (dataDirectory: string): string => `${dataDirectory}.pg_sentinel_replaced`;
+
+/** Moved there to be removed, which may take minutes; what an earlier sentineld left there is removed, too. */
+const DISCARDED = '.pg_sentinel_discarded-';
 
 export interface CloneProgress {
   readonly bytes: number;
@@ -41,41 +58,66 @@ export interface CloneOptions {
   /** `protocol` where there is no pg_basebackup. */
   readonly method?: 'pg_basebackup' | 'protocol';
   readonly onProgress?: (progress: CloneProgress) => void;
+  /** Verifies the copy in `directory`, which is flushed afterwards and put into place, and gives it its member file. */
+  readonly finish?: (directory: string, systemIdentifier: string) => Promise<void>;
+  /** Something that is worth a line in the log. */
+  readonly onNote?: (message: string) => void;
   /** Give up when nothing comes for so long; the checkpoint at the start counts. */
   readonly stallMs: number;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Clones and puts the clone into place. Settings, pg_hba.conf and the member file are the caller's to write before the
- * first start. Throws when PostgreSQL runs, when there is too little room, or when the copy fails; the old directory is
+ * Clones and puts the clone into place. Settings and pg_hba.conf are the caller's to write before the first start, and to say by
+ * {@link discardReplaced} that the directory which the clone has replaced is no longer needed. Throws when PostgreSQL runs, when there is too little room, or when the copy fails; the old directory is
  * then untouched.
  */
 export async function cloneStandby(
   options: CloneOptions,
 ): Promise<{ readonly systemIdentifier: string; readonly method: 'pg_basebackup' | 'protocol' }> {
   const { dataDirectory, user } = options;
+  await discardedGone(options);
   await finishInterruptedClone(dataDirectory);
   await checkPlace(dataDirectory);
+  const size = await readSourceSize(options.source).catch((error: unknown) => {
+    options.onNote?.(
+      `the size of the source is not known before the copy begins: ${(error as Error).message}`,
+    );
+    return undefined;
+  });
+  options.signal?.throwIfAborted();
+  if (size !== undefined) await checkRoom(dataDirectory, size);
   // A name of its own: the pg_basebackup of a sentineld that was killed may still be writing to an earlier one.
   const fresh = `${dataDirectory}.clone-${randomBytes(4).toString('hex')}`;
   await makeDirectory(user, fresh);
   const method = options.method ?? (options.binaries.has.pgBasebackup ? 'pg_basebackup' : 'protocol');
+  const tablespaces = size?.tablespaces ?? [];
+  const made: string[] = [];
+  let isWhole = false;
   try {
-    if (method === 'pg_basebackup') await copyByProgram(options, fresh);
-    else await copyByProtocol(options, fresh);
+    for (const { target } of tablespaces) {
+      await makeNewDirectory(user, target);
+      made.push(target);
+    }
+    if (method === 'pg_basebackup') await copyByProgram(options, fresh, tablespaces);
+    else await copyByProtocol(options, fresh, tablespaces);
     const systemIdentifier = await verify(options, fresh);
     await removeFileDurably(join(fresh, MEMBER_FILE));
     await writeStandbySignal(fresh, user.owner);
+    await options.finish?.(fresh, systemIdentifier);
     await fsyncTree(fresh, options.signal);
     for (const name of await readdir(join(fresh, 'pg_tblspc')))
       await fsyncTree(await realpath(join(fresh, 'pg_tblspc', name)), options.signal);
+    isWhole = true;
     await rm(join(fresh, MARKER), { force: true });
     await fsyncDirectory(fresh);
     await putIntoPlace(dataDirectory, fresh);
     return { systemIdentifier, method };
   } catch (error) {
-    if (await exists(join(fresh, MARKER))) await rm(fresh, { recursive: true, force: true });
+    if (!isWhole) {
+      await removeWithTablespaces(fresh, dataDirectory);
+      for (const target of made) await rm(target, { recursive: true, force: true });
+    }
     throw error;
   }
 }
@@ -93,12 +135,61 @@ export async function finishInterruptedClone(dataDirectory: string): Promise<voi
   for (const fresh of copies.map((name) => join(parent, name))) {
     const isWhole = (await exists(join(fresh, 'standby.signal'))) && !(await exists(join(fresh, MARKER)));
     if (isWhole && (await exists(old)) && !(await exists(dataDirectory))) await rename(fresh, dataDirectory);
-    else await rm(fresh, { recursive: true, force: true, maxRetries: 5 });
+    else await removeWithTablespaces(fresh, dataDirectory);
   }
-  if (!(await exists(old))) return;
-  if (await exists(dataDirectory)) await rm(old, { recursive: true, force: true });
-  else await rename(old, dataDirectory);
+  if (!(await exists(old)) || (await exists(dataDirectory))) return;
+  // No clone has come into its place.
+  await moveMarker(old, dataDirectory);
+  await rename(old, dataDirectory);
   await fsyncDirectory(parent);
+}
+
+/**
+ * The clone was seen to work: the directory that it has replaced is moved out of the way, and removed with its tablespaces in the
+ * background. `removal` says how that ended, and has to be looked after.
+ */
+export async function discardReplaced(dataDirectory: string): Promise<{ readonly removal: Promise<void> }> {
+  const old = replacedDirectory(dataDirectory);
+  if (await exists(old)) {
+    await rename(old, `${dataDirectory}${DISCARDED}${randomBytes(4).toString('hex')}`);
+    await rm(rewindMarker(old), { force: true });
+    await fsyncDirectory(dirname(dataDirectory));
+  }
+  return { removal: removeDiscarded(dataDirectory) };
+}
+
+/** The last removal for each data directory. */
+const removals = new Map<string, Promise<void>>();
+
+/** One after the other for the same data directory. */
+function removeDiscarded(dataDirectory: string): Promise<void> {
+  const remove = async (): Promise<void> => {
+    const parent = dirname(dataDirectory);
+    const prefix = `${basename(dataDirectory)}${DISCARDED}`;
+    for (const name of await readdir(parent).catch(() => []))
+      if (name.startsWith(prefix)) await removeWithTablespaces(join(parent, name), dataDirectory);
+  };
+  const removal = (removals.get(dataDirectory) ?? Promise.resolve()).then(remove, remove);
+  removals.set(dataDirectory, removal);
+  return removal;
+}
+
+/** A clone may take a tablespace's place as soon as that is empty: it must not be emptied after that. It needs the room as well. */
+async function discardedGone(options: CloneOptions): Promise<void> {
+  const { dataDirectory, signal, onNote } = options;
+  const removal = removeDiscarded(dataDirectory).catch((error: unknown) =>
+    onNote?.(`a data directory that was replaced could not be removed: ${(error as Error).message}`),
+  );
+  signal?.throwIfAborted();
+  const done = new AbortController();
+  const aborted = signal === undefined ? [] : [once(signal, 'abort', { signal: done.signal })];
+  await Promise.race([removal, ...aborted]).finally(() => done.abort());
+  signal?.throwIfAborted();
+}
+
+/** That a directory's rewind was interrupted goes where the directory goes. */
+async function moveMarker(from: string, to: string): Promise<void> {
+  if (await exists(rewindMarker(from))) await rename(rewindMarker(from), rewindMarker(to));
 }
 
 async function checkPlace(dataDirectory: string): Promise<void> {
@@ -119,18 +210,11 @@ async function checkPlace(dataDirectory: string): Promise<void> {
   }
 }
 
-/** Throws unless the file system holds the estimated size and 5 % more. */
-async function checkRoom(directory: string, totalBytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(directory);
-  const needed = totalBytes * 1.05;
-  if (bavail * bsize < needed) {
-    throw new Error(
-      `cannot clone to ${directory}: ${mib(needed)} MiB needed, ${mib(bavail * bsize)} MiB free; make room, or remove the old data directory`,
-    );
-  }
-}
-
-async function copyByProgram(options: CloneOptions, fresh: string): Promise<void> {
+async function copyByProgram(
+  options: CloneOptions,
+  fresh: string,
+  tablespaces: readonly Tablespace[],
+): Promise<void> {
   const { user, source } = options;
   const passfile = join(options.passfileDirectory, 'clone.pass');
   await writeFileDurably({
@@ -150,7 +234,7 @@ async function copyByProgram(options: CloneOptions, fresh: string): Promise<void
     if (match === null) return;
     const totalBytes = Number(match[2]) * 1024;
     options.onProgress?.({ bytes: Number(match[1]) * 1024, totalBytes });
-    checking ??= checkRoom(fresh, totalBytes).catch((error: unknown) => {
+    checking ??= checkFree(fresh, totalBytes - sum(tablespaces)).catch((error: unknown) => {
       roomError = error as Error;
       stall.abort();
     });
@@ -169,6 +253,9 @@ async function copyByProgram(options: CloneOptions, fresh: string): Promise<void
         '--no-password',
         '--progress',
         '--no-sync',
+        ...tablespaces
+          .filter(({ location, target }) => target !== location)
+          .map(({ location, target }) => `--tablespace-mapping=${mapped(location)}=${mapped(target)}`),
       ],
       cwd: dirname(fresh),
       timeoutMs: 2 ** 31 - 1,
@@ -193,7 +280,17 @@ async function copyByProgram(options: CloneOptions, fresh: string): Promise<void
   }
 }
 
-async function copyByProtocol(options: CloneOptions, fresh: string): Promise<void> {
+/** pg_basebackup takes an equals sign for the end of the path. */
+const mapped = (path: string): string => path.replaceAll('=', '\\=');
+
+const sum = (tablespaces: readonly Tablespace[]): number =>
+  tablespaces.reduce((total, { bytes }) => total + bytes, 0);
+
+async function copyByProtocol(
+  options: CloneOptions,
+  fresh: string,
+  tablespaces: readonly Tablespace[],
+): Promise<void> {
   const { source, user } = options;
   await writeMarker(options, fresh);
   const target = {
@@ -206,6 +303,8 @@ async function copyByProtocol(options: CloneOptions, fresh: string): Promise<voi
     { ...target, applicationName: source.applicationName, ssl: tlsOf(source) },
     options.stallMs,
   );
+  const linkTo = (location: string): string =>
+    tablespaces.find((each) => each.location === location)?.target ?? location;
   let extraction: TarExtraction | undefined;
   let totalBytes: number | undefined;
   let bytes = 0;
@@ -218,14 +317,15 @@ async function copyByProtocol(options: CloneOptions, fresh: string): Promise<voi
       signal: options.signal,
       async onStart(start) {
         totalBytes = start.tablespaces.reduce((sum, present) => sum + present.bytes, 0);
-        await checkRoom(fresh, totalBytes);
+        await checkFree(fresh, totalBytes - sum(tablespaces));
       },
       async onEvent(event) {
         if (event.kind === 'archive') {
           await extraction?.end();
           extraction = extractTar({
-            root: event.location === undefined ? fresh : await emptyTablespace(user, event.location),
+            root: event.location === undefined ? fresh : await emptyTablespace(user, linkTo(event.location)),
             user,
+            linkTo,
           });
           return;
         }
@@ -239,16 +339,6 @@ async function copyByProtocol(options: CloneOptions, fresh: string): Promise<voi
     await extraction?.abandon();
     closeReplication(client);
   }
-}
-
-/** A tablespace comes to the same path as on the source, which has to be free. */
-async function emptyTablespace(user: OsUser, location: string): Promise<string> {
-  const present = await stat(location).catch(() => undefined);
-  if (present !== undefined && (await readdir(location)).length > 0) {
-    throw new Error(`cannot clone the tablespace at ${location}: the directory is not empty; empty it first`);
-  }
-  await makeDirectory(user, location);
-  return location;
 }
 
 /** The verified system identifier. */
@@ -274,12 +364,17 @@ async function putIntoPlace(dataDirectory: string, fresh: string): Promise<void>
   await checkPlace(dataDirectory);
   const parent = dirname(dataDirectory);
   const old = replacedDirectory(dataDirectory);
-  if (await exists(dataDirectory)) await rename(dataDirectory, old);
+  if (await exists(dataDirectory)) {
+    // A clone that was never seen to work makes room; what it has replaced is kept.
+    if (await exists(old)) await removeWithTablespaces(dataDirectory, old);
+    else {
+      await rename(dataDirectory, old);
+      await moveMarker(dataDirectory, old);
+    }
+  }
+  await rm(rewindMarker(dataDirectory), { force: true });
   await rename(fresh, dataDirectory);
-  // Whatever an interrupted rewind did to the old directory no longer matters.
-  await rm(`${dataDirectory}.rewinding`, { force: true });
   await fsyncDirectory(parent);
-  await rm(old, { recursive: true, force: true });
 }
 
 async function writeMarker(options: CloneOptions, fresh: string): Promise<void> {
@@ -300,5 +395,3 @@ const exists = (path: string): Promise<boolean> =>
     () => true,
     () => false,
   );
-
-const mib = (bytes: number): number => Math.ceil(bytes / 1024 / 1024);

@@ -1,6 +1,6 @@
 // Files that must survive the loss of power: written beside the target, flushed, renamed over it, and the directory
 // flushed too. Nothing here may leave a half-written file under its final name.
-import { open, readdir, rename, rm } from 'node:fs/promises';
+import { constants, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 /** Who owns a file; only root can give a file away, so others leave it undefined. */
@@ -21,7 +21,10 @@ export async function writeFileDurably(options: {
   readonly owner: Owner | undefined;
 }): Promise<void> {
   const temporary = `${options.path}.new`;
-  const file = await open(temporary, 'w', options.mode);
+  // Made anew: in a directory that belongs to somebody else a link of his must not be followed by root.
+  await rm(temporary, { force: true });
+  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, options.mode);
   try {
     await file.chmod(options.mode);
     if (options.owner !== undefined) await file.chown(options.owner.uid, options.owner.gid);

@@ -1,5 +1,11 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { essence } from './lifecycle.ts';
+import { essence, stopPostgres } from './lifecycle.ts';
+import { isAlive } from './processes.ts';
 
 test('of a server that did not start, errors and hints are kept, without times and process ids', () => {
   const log = [
@@ -18,4 +24,29 @@ test('a text of another kind is kept as it is', () => {
   expect(essence('postgres: error while loading shared libraries: libicu.so')).toBe(
     'postgres: error while loading shared libraries: libicu.so',
   );
+});
+
+test('a stop that is meant for one postmaster ends what it left, and no postmaster that begins or runs since', async () => {
+  const dataDirectory = await mkdtemp(join(tmpdir(), 'pg-sentinel-stop-'));
+  const program = join(dataDirectory, 'postgres');
+  await copyFile('/bin/sleep', program);
+  const started: ChildProcess[] = [];
+  const run = async (argv0: string): Promise<ChildProcess> => {
+    const child = spawn(program, ['600'], { cwd: dataDirectory, argv0 });
+    started.push(child);
+    await once(child, 'spawn');
+    return child;
+  };
+  const orphan = await run('postgres: user db [local] COMMIT');
+  const next = await run('/usr/lib/postgresql/15/bin/postgres');
+  const onlyPid = process.pid + 1_000_000;
+  const stopOld = () => stopPostgres({ dataDirectory, fastMs: 0, immediateMs: 0, killMs: 500, onlyPid });
+  const ended = once(orphan, 'exit');
+  await expect(stopOld()).rejects.toThrow(`1 processes (${next.pid}) survive`);
+  expect(await ended).toEqual([null, 'SIGKILL']);
+  await writeFile(join(dataDirectory, 'postmaster.pid'), `${next.pid}\n${dataDirectory}\n`);
+  expect(await stopOld()).toMatchObject({ how: 'was stopped' });
+  expect(isAlive(next.pid ?? 0)).toBe(true);
+  for (const child of started) child.kill('SIGKILL');
+  await rm(dataDirectory, { recursive: true });
 });

@@ -1,7 +1,7 @@
 // Starts, stops and watches one PostgreSQL without pg_ctl, which polls slowly: signals go to the postmaster, and its
 // process, postmaster.pid and socket are watched. PostgreSQL outlives sentineld; a stop is done only when nothing is left.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, constants, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ import { cleanEnvironment, spawnIds, type OsUser } from './os-user.ts';
 import {
   allGone,
   belongsTo,
+  classifyTitle,
   findPostmaster,
   isAlive,
   isSameProcess,
@@ -26,6 +27,8 @@ import {
 import { removeFillers } from './timelines.ts';
 
 const POLL_MS = 10;
+/** In the environment of a PostgreSQL that we have started, so that one started by somebody else can be told. */
+export const STARTED_BY_US = 'PG_SENTINEL_STARTED';
 const LOG_TAIL_BYTES = 4096;
 
 /** A postmaster that was started or found. `child` only where this process is its parent. */
@@ -124,13 +127,19 @@ function spawnPostmaster(options: {
 }): ChildProcess {
   const log = openSync(options.logFile, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600);
   try {
-    const child = spawn(join(options.binaries.directory, 'postgres'), ['-D', options.dataDirectory], {
-      ...spawnIds(options.user),
-      cwd: options.dataDirectory,
-      env: cleanEnvironment(),
-      stdio: ['ignore', log, log],
-      detached: true,
-    });
+    // Where postgresql.conf of an adopted database names another pg_hba.conf, its rules would let in whom ours keep out.
+    const hba = `hba_file=${join(options.dataDirectory, 'pg_hba.conf')}`;
+    const child = spawn(
+      join(options.binaries.directory, 'postgres'),
+      ['-D', options.dataDirectory, '-c', hba],
+      {
+        ...spawnIds(options.user),
+        cwd: options.dataDirectory,
+        env: { ...cleanEnvironment(), [STARTED_BY_US]: '1' },
+        stdio: ['ignore', log, log],
+        detached: true,
+      },
+    );
     child.unref();
     return child;
   } finally {
@@ -186,26 +195,31 @@ export interface Stopped {
  * Stops PostgreSQL: SIGINT (fast) for `fastMs`, then SIGQUIT (immediate) for `immediateMs`, then SIGKILL to every process of the
  * instance, until all are gone and its shared memory is detached. `fastMs: 0` begins with SIGQUIT, and both 0 with SIGKILL.
  * Throws when something is still left after `killMs` (a process in uninterruptible sleep), or when the signal aborts.
+ * `onlyPid`: of the one postmaster, alive or dead, that is meant with its children. Another one, which can only come when nothing of that
+ * is left, is not touched.
  */
 export async function stopPostgres(options: {
   readonly dataDirectory: string;
   readonly fastMs: number;
   readonly immediateMs: number;
   readonly killMs: number;
+  readonly onlyPid?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }): Promise<Stopped> {
-  const { dataDirectory, signal } = options;
+  const { dataDirectory, signal, onlyPid } = options;
   const startedMs = performance.now();
+  const isAnother = (postmaster = findPostmaster(dataDirectory)): boolean =>
+    onlyPid !== undefined && postmaster !== undefined && postmaster.pid !== onlyPid;
   const sharedMemoryId = readPostmasterFile(dataDirectory)?.sharedMemoryId;
   const took = (how: Stopped['how']): Stopped => ({ how, tookMs: performance.now() - startedMs });
-  if (allGone({ dataDirectory, sharedMemoryId }).gone) return took('was stopped');
+  if (isAnother() || allGone({ dataDirectory, sharedMemoryId }).gone) return took('was stopped');
 
   for (const [how, name, timeoutMs] of [
     ['fast', 'SIGINT', options.fastMs],
     ['immediate', 'SIGQUIT', options.immediateMs],
   ] as const) {
     const postmaster = findPostmaster(dataDirectory);
-    if (timeoutMs <= 0 || postmaster === undefined) continue;
+    if (timeoutMs <= 0 || postmaster === undefined || isAnother(postmaster)) continue;
     signalProcess(postmaster.pid, name);
     if (await goneWithin({ dataDirectory, sharedMemoryId, postmasterPid: postmaster.pid, timeoutMs, signal }))
       return took(how);
@@ -213,9 +227,15 @@ export async function stopPostgres(options: {
   const deadlineMs = performance.now() + options.killMs;
   for (;;) {
     signal?.throwIfAborted();
-    killRemaining(dataDirectory);
+    if (onlyPid === undefined) killRemaining(dataDirectory);
     const left = allGone({ dataDirectory, sharedMemoryId });
     if (left.gone) return took('killed');
+    if (onlyPid !== undefined) {
+      // Those that were found before the look at postmaster.pid: a new one's children come after it has written that.
+      if (isAnother()) return took('killed');
+      const meant = left.pids.filter((pid) => pid === onlyPid || isChildOf(pid, onlyPid));
+      for (const pid of meant) signalProcess(pid, 'SIGKILL');
+    }
     if (performance.now() >= deadlineMs) {
       throw new Error(
         `cannot stop PostgreSQL in ${dataDirectory}: ${left.pids.length} processes (${left.pids.join(', ')}) survive SIGKILL and ` +
@@ -223,6 +243,17 @@ export async function stopPostgres(options: {
       );
     }
     await delay(POLL_MS, signal);
+  }
+}
+
+/** Once that postmaster is dead: not one that is only beginning. Children have a title, soon after they were forked. */
+function isChildOf(pid: number, postmasterPid: number): boolean {
+  if (processState(pid)?.parent === postmasterPid) return true;
+  try {
+    const title = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+    return classifyTitle(title) !== 'unknown';
+  } catch {
+    return false;
   }
 }
 

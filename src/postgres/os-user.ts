@@ -1,6 +1,7 @@
 // Who PostgreSQL runs as. PostgreSQL refuses to run as root, so a root sentineld starts it as another user, and gives
 // that user the files it writes; an ordinary sentineld runs PostgreSQL as itself and changes no owner.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { chown, lchown, mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Owner } from './durable-files.ts';
@@ -76,17 +77,24 @@ export async function makeDirectory(user: OsUser, path: string, mode = 0o700): P
   else await giveTo(user, path);
 }
 
-/** What a finished program said. `output` is the last 16 KiB of stdout and stderr together. */
+/** What a finished program said. `output` is the last 16 KiB of stdout and stderr together, `stdout` that of stdout alone. */
 export interface ProgramResult {
   readonly exitCode: number | undefined;
   readonly signal: string | undefined;
   readonly output: string;
+  readonly stdout: string;
 }
 
 const OUTPUT_BYTES_MAX = 16_384;
+/** What has ended has written all it had to: only something that it left behind keeps its pipes open any longer. */
+const DRAIN_MS = 200;
+/** What was killed is gone by then, unless the kernel holds it or it has left the process group. */
+const KILLED_MS = 1000;
 
 /**
- * Runs a PostgreSQL program as the user with `LC_ALL=C`, and kills it when `signal` aborts or `timeoutMs` passes.
+ * Runs a program as the user with `LC_ALL=C`, and kills it, with its process group, when `signal` aborts or `timeoutMs` passes: with SIGTERM
+ * first where there is a `graceMs`. Settles when the program ends, or soon after the kill, whatever it has left behind: a process that holds
+ * its pipes open, or one that cannot be killed. What a program that ended well leaves behind lives on, as under a shell.
  * A failing program is a result; only one that cannot be started throws.
  */
 export function runProgram(options: {
@@ -95,50 +103,87 @@ export function runProgram(options: {
   readonly arguments: readonly string[];
   readonly cwd: string;
   readonly environment?: Readonly<Record<string, string>>;
+  /** A file that it reads from; nothing where left out. */
+  readonly input?: string;
   readonly timeoutMs: number;
+  readonly graceMs?: number;
   readonly signal?: AbortSignal | undefined;
   readonly onOutput?: (text: string) => void;
 }): Promise<ProgramResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn(options.program, options.arguments, {
-      ...spawnIds(options.user),
-      cwd: options.cwd,
-      env: { ...cleanEnvironment(), ...options.environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      // A process group of its own, so that a kill reaches what it forked: pg_basebackup's receiver, pg_rewind's postgres.
-      detached: true,
-    });
-    let output = '';
-    const collect = (chunk: Buffer): void => {
-      const text = chunk.toString('utf8');
-      output = (output + text).slice(-OUTPUT_BYTES_MAX);
-      options.onOutput?.(text);
-    };
-    child.stdout.on('data', collect);
-    child.stderr.on('data', collect);
-    const kill = (): void => {
-      try {
-        if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
-          process.kill(-child.pid, 'SIGKILL');
-      } catch {
-        // It has just ended.
-      }
-    };
-    const timer = setTimeout(kill, options.timeoutMs);
-    options.signal?.addEventListener('abort', kill, { once: true });
-    if (options.signal?.aborted === true) kill();
-    const finish = (): void => {
-      clearTimeout(timer);
-      options.signal?.removeEventListener('abort', kill);
-    };
+    const input = options.input === undefined ? undefined : openSync(options.input, 'r');
+    let child: ChildProcess;
+    try {
+      child = spawn(options.program, options.arguments, {
+        ...spawnIds(options.user),
+        cwd: options.cwd,
+        env: { ...cleanEnvironment(), ...options.environment },
+        stdio: [input ?? 'ignore', 'pipe', 'pipe'],
+        // A process group of its own, so that a kill reaches what it forked: pg_basebackup's receiver, pg_rewind's postgres.
+        detached: true,
+      });
+    } finally {
+      if (input !== undefined) closeSync(input);
+    }
+    // Before anything that can throw: an error that nobody hears ends the whole process.
     child.once('error', (error) => {
-      finish();
+      release();
       reject(new Error(`cannot start ${options.program} as ${options.user.name}: ${error.message}`));
     });
-    child.once('close', (exitCode, signal) => {
-      finish();
-      resolve({ exitCode: exitCode ?? undefined, signal: signal ?? undefined, output });
-    });
+    // There are none where it could not be started for want of descriptors.
+    const pipes = [child.stdout, child.stderr].flatMap((pipe) => pipe ?? []);
+    let output = '';
+    let stdout = '';
+    for (const pipe of pipes) {
+      pipe.on('data', (chunk: Buffer) => {
+        const text = chunk.toString('utf8');
+        output = (output + text).slice(-OUTPUT_BYTES_MAX);
+        if (pipe === child.stdout) stdout = (stdout + text).slice(-OUTPUT_BYTES_MAX);
+        options.onOutput?.(text);
+      });
+    }
+    const timers: NodeJS.Timeout[] = [];
+    const after = (ms: number, work: () => void): void => void timers.push(setTimeout(work, ms));
+    const release = (): void => {
+      for (const timer of timers) clearTimeout(timer);
+      options.signal?.removeEventListener('abort', end);
+      for (const pipe of pipes) pipe.destroy();
+      child.unref();
+    };
+    const settle = (): void => {
+      // What a program that failed or was killed has left behind must not go on with its work.
+      if (isEnding || child.exitCode !== 0) signalGroup('SIGKILL');
+      release();
+      const endedBy = child.signalCode ?? (child.exitCode === null ? 'SIGKILL' : undefined);
+      resolve({ exitCode: child.exitCode ?? undefined, signal: endedBy, output, stdout });
+    };
+    let isEnding = false;
+    let isKilled = false;
+    const signalGroup = (name: 'SIGTERM' | 'SIGKILL'): void => {
+      try {
+        if (child.pid !== undefined) process.kill(-child.pid, name);
+      } catch {
+        // All of it has ended.
+      }
+    };
+    const kill = (): void => {
+      isKilled = true;
+      signalGroup('SIGKILL');
+      after(KILLED_MS, settle);
+    };
+    const end = (): void => {
+      if (isEnding) return;
+      isEnding = true;
+      if (options.graceMs === undefined) return kill();
+      signalGroup('SIGTERM');
+      after(options.graceMs, kill);
+    };
+    after(options.timeoutMs, end);
+    options.signal?.addEventListener('abort', end, { once: true });
+    if (options.signal?.aborted === true) end();
+    // What was killed keeps its pipes open until all of it is gone, and only then is nobody left who writes.
+    child.once('exit', () => !isKilled && after(DRAIN_MS, settle));
+    child.once('close', settle);
   });
 }
 

@@ -3,7 +3,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
-import pg from 'pg';
 import type { Binaries } from './binaries.ts';
 import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
 import { readControlData } from './control-data.ts';
@@ -12,12 +11,18 @@ import { removeMember } from './member.ts';
 import { runProgram, type OsUser } from './os-user.ts';
 import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
 import { allGone } from './processes.ts';
+import { closeSource, connectSource } from './source-connection.ts';
 import { writeStandbySignal } from './upstream.ts';
 
+/** It cannot be rewound as it was stopped; nothing was changed. Only a start and a clean stop, or a clone, will do. */
+export class UncleanStandbyError extends Error {
+  override readonly name = 'UncleanStandbyError';
+}
+
 /**
- * Rewinds the stopped node to the source, which is a primary. Afterwards standby.signal is there and the member file is gone; settings,
- * pg_hba.conf and a new member file are the caller's to write before the first start. Throws when it cannot be begun
- * (nothing was changed then) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
+ * Rewinds the stopped node to the source, which is a primary. Afterwards standby.signal is there and the old member file is gone; settings and
+ * pg_hba.conf are the caller's to write before the first start. Throws when it cannot be begun
+ * (nothing was changed then; {@link UncleanStandbyError} where that will not change) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
  */
 export async function rewindPostgres(options: {
   readonly binaries: Binaries;
@@ -26,6 +31,8 @@ export async function rewindPostgres(options: {
   readonly passfileDirectory: string;
   /** The role needs the grants of {@link setUpPrimary}. */
   readonly source: Upstream;
+  /** Verifies what has come out and gives it its member file. Where it throws, only a clone will do. */
+  readonly finish?: () => Promise<void>;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }): Promise<{ readonly output: string }> {
@@ -76,6 +83,7 @@ export async function rewindPostgres(options: {
     await writeStandbySignal(dataDirectory, user.owner);
     // What pg_rewind copied may include the source's.
     await removeMember(dataDirectory);
+    await options.finish?.();
     await removeFileDurably(marker);
     return { output: result.output };
   } finally {
@@ -91,7 +99,7 @@ async function prepareTarget(dataDirectory: string): Promise<void> {
   const { state } = await readControlData(dataDirectory);
   if (state === 'shut down' || state === 'shut down in recovery') return;
   if (state === 'in archive recovery') {
-    throw new Error(
+    throw new UncleanStandbyError(
       `cannot rewind ${dataDirectory}: it is a standby that was not stopped cleanly; start and stop it once, or clone`,
     );
   }
@@ -113,24 +121,8 @@ async function waitForSourceCheckpoint(options: {
 }): Promise<void> {
   const { source } = options;
   const deadlineMs = performance.now() + options.timeoutMs;
-  const mode = source.parameters?.['sslmode'];
-  const client = new pg.Client({
-    host: source.hostAddress ?? source.host,
-    port: source.port,
-    user: source.user,
-    password: source.password,
-    database: 'postgres',
-    application_name: source.applicationName,
-    connectionTimeoutMillis: options.timeoutMs,
-    query_timeout: options.timeoutMs,
-    ssl:
-      mode === 'require' || mode?.startsWith('verify') === true
-        ? { rejectUnauthorized: mode !== 'require' }
-        : false,
-  });
-  client.on('error', () => undefined);
+  const client = await connectSource(source, options.timeoutMs);
   try {
-    await client.connect();
     for (;;) {
       options.signal?.throwIfAborted();
       const { rows } = await client.query<{ recovery: boolean; done: boolean }>(
@@ -150,6 +142,6 @@ async function waitForSourceCheckpoint(options: {
       await delay(50, options.signal);
     }
   } finally {
-    void client.end().catch(() => undefined);
+    closeSource(client);
   }
 }

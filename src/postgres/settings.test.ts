@@ -6,6 +6,7 @@ import { memberId } from '../base/ids.ts';
 import {
   changeSettings,
   DEFAULT_SETTINGS,
+  mayRestartAfterCrash,
   parseSettings,
   readSettings,
   renderSetting,
@@ -23,6 +24,13 @@ const settings: InstanceSettings = {
   clusterName: 'pg1',
   parameters: { work_mem: '8MB' },
 };
+
+test('backends are restarted by PostgreSQL itself only where commits wait before the first client is let in', () => {
+  expect([14, 15, 16, 17, 18].map(mayRestartAfterCrash)).toEqual([false, true, true, true, true]);
+  const text = (restartAfterCrash: boolean): string => renderSettings({ ...settings, restartAfterCrash });
+  expect(text(true)).toContain("restart_after_crash = 'on'");
+  expect(text(false)).toContain("restart_after_crash = 'off'");
+});
 
 describe('synchronous_standby_names', () => {
   test('names the members of a rule, in quotes', () => {

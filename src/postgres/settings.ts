@@ -53,6 +53,14 @@ export const DEFAULT_SETTINGS = {
   parameters: {},
 } as const satisfies Partial<InstanceSettings>;
 
+/**
+ * Whether the postmaster may restart its backends by itself after one of them was killed, which is no failover (docs/detection.md).
+ * Commits wait only once the checkpointer has read the rule. From version 15 on crash recovery ends with a checkpoint that
+ * the checkpointer makes after it has, before anybody is let in; in 14 it starts beside the first clients, and those could
+ * be acknowledged alone.
+ */
+export const mayRestartAfterCrash = (majorVersion: number): boolean => majorVersion >= 15;
+
 /** `ANY 1 ("a", "b")`, `` for alone, and for nobody a rule that no standby can fulfil. */
 export function renderSynchronousStandbys(standbys: SynchronousStandbys): string {
   switch (standbys.kind) {
@@ -130,7 +138,8 @@ export function renderSettings(settings: InstanceSettings): string {
   return `${lines.join('\n')}\n`;
 }
 
-const FORBIDDEN = new Set([
+/** Of nobody: a member must replay all its WAL, keep its slots and be found. */
+export const FORBIDDEN: ReadonlySet<string> = new Set([
   'recovery_target',
   'recovery_target_name',
   'recovery_target_time',
@@ -177,13 +186,19 @@ export async function writeSettings(options: {
     mode: 0o600,
     owner,
   });
+  await ensureIncluded({ dataDirectory, owner });
+}
+
+/** Has postgresql.conf include `pg_sentinel.conf` last; true where it did not. Does not reload. */
+export async function ensureIncluded(options: {
+  readonly dataDirectory: string;
+  readonly owner: Owner | undefined;
+}): Promise<boolean> {
+  const { dataDirectory, owner } = options;
   const path = join(dataDirectory, 'postgresql.conf');
-  const present = await readFile(path, 'utf8').catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-    throw error;
-  });
+  const present = await readFile(path, 'utf8').catch(absentAsEmpty);
   const include = `include '${SETTINGS_FILE}'`;
-  if (present.trimEnd().endsWith(`\n${include}`)) return;
+  if (present.trimEnd().endsWith(`\n${include}`)) return false;
   const others = present
     .split('\n')
     .filter((line) => line.trim() !== include)
@@ -195,6 +210,12 @@ export async function writeSettings(options: {
     mode: 0o600,
     owner,
   });
+  return true;
+}
+
+function absentAsEmpty(error: unknown): string {
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+  throw error;
 }
 
 /** The settings in effect for `pg_sentinel.conf`, by name; empty where there is no such file. */
@@ -209,7 +230,7 @@ export async function changeSettings(options: {
   readonly owner: Owner | undefined;
 }): Promise<void> {
   const path = join(options.dataDirectory, SETTINGS_FILE);
-  const settings = parseSettings(await readFile(path, 'utf8'));
+  const settings = parseSettings(await readFile(path, 'utf8').catch(absentAsEmpty));
   for (const [key, value] of Object.entries(options.changes)) settings.set(key, value);
   const lines = [...settings].map(([key, value]) => renderSetting(key, value));
   const content = `# Written by pg-sentinel; changes made here are lost.\n${lines.join('\n')}\n`;

@@ -40,6 +40,8 @@ export async function setUpPrimary(options: {
     `grant pg_monitor to ${probe}`,
     ...REWIND_FUNCTIONS.map((name) => `grant execute on function pg_catalog.${name} to ${replication}`),
     `grant execute on function pg_catalog.pg_control_checkpoint() to ${replication}`,
+    // For the sizes of databases and WAL, which a clone asks for first.
+    `grant pg_monitor to ${replication}`,
   ];
   if (await isSetUp(options)) return;
   for (const statement of statements) await session.query(statement, [], query);
@@ -61,6 +63,7 @@ async function isSetUp(options: {
   const [row] = await options.session.query<{ done: boolean }>(
     `select coalesce(has_table_privilege($1, to_regclass('pg_sentinel.heartbeat'), 'select,insert,update,delete')
          and has_schema_privilege($1, to_regnamespace('pg_sentinel'), 'usage') and pg_has_role($1, 'pg_monitor', 'member')
+         and pg_has_role($2, 'pg_monitor', 'member')
          and (select bool_and(has_function_privilege($2, oid, 'execute')) from unnest($3::text[]) name, to_regprocedure(name) oid), false) as done`,
     [options.probe.name, options.replication.name, REWIND_FUNCTIONS.map((name) => `pg_catalog.${name}`)],
     options.query,

@@ -46,7 +46,12 @@ export interface TarExtraction {
 }
 
 /** Unpacks one tar stream into `root`, which exists. */
-export function extractTar(options: { readonly root: string; readonly user: OsUser }): TarExtraction {
+export function extractTar(options: {
+  readonly root: string;
+  readonly user: OsUser;
+  /** Where a symbolic link is to lead instead. */
+  readonly linkTo?: (target: string) => string;
+}): TarExtraction {
   const { root, user } = options;
   const header = Buffer.alloc(BLOCK_BYTES);
   let headerBytes = 0;
@@ -67,12 +72,13 @@ export function extractTar(options: { readonly root: string; readonly user: OsUs
       ended = true;
       return;
     }
-    const path = within(root, entry.name);
+    // A tablespace's link comes as the name of a directory.
+    const path = within(root, entry.name.replace(/\/+$/, ''));
     if (entry.type === 'directory') {
       await mkdir(path, { recursive: true, mode: 0o700 });
       await giveTo(user, path);
     } else if (entry.type === 'symlink') {
-      await symlink(entry.linkTarget, path);
+      await symlink(options.linkTo?.(entry.linkTarget) ?? entry.linkTarget, path);
       if (user.owner !== undefined) await lchown(path, user.uid, user.gid);
     } else {
       file = await openFile(path, user);

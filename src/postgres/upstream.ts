@@ -3,6 +3,7 @@
 import { access, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
+import { clientSockets } from './client-sockets.ts';
 import { fsyncDirectory, writeFileDurably, type Owner } from './durable-files.ts';
 import {
   removePassfiles,
@@ -111,9 +112,11 @@ export async function cutUpstream(options: {
 
   const sharedMemoryId = readPostmasterFile(dataDirectory)?.sharedMemoryId;
   const ended = new Set<number>();
+  let suspects: ReadonlySet<number> | undefined;
   for (;;) {
     options.signal?.throwIfAborted();
-    const left = upstreamProcesses(dataDirectory, sharedMemoryId);
+    const left = upstreamProcesses(dataDirectory, sharedMemoryId, suspects);
+    suspects ??= new Set(left.kind === 'receivers' ? left.children.map(({ pid }) => pid) : []);
     if (left.kind === 'none')
       return { ended: ended.size, running: left.running, tookMs: performance.now() - startedMs };
     if (left.kind === 'orphans') killRemaining(dataDirectory);
@@ -149,12 +152,25 @@ type UpstreamProcesses =
   | { readonly kind: 'orphans'; readonly pids: readonly number[] }
   | { readonly kind: 'receivers'; readonly children: readonly ChildProcess[] };
 
-/** What may still receive WAL. A child without a title yet may be about to become a walreceiver. */
-function upstreamProcesses(dataDirectory: string, sharedMemoryId: number | undefined): UpstreamProcesses {
+/**
+ * What may still receive WAL. A child without a title yet may be about to become a walreceiver, but not every one: clients keep
+ * coming, and one that says nothing after connecting has no title for a minute. `suspects` are those that the first scan found; who is
+ * newer began after the password was gone. Undefined: this is the first scan.
+ */
+function upstreamProcesses(
+  dataDirectory: string,
+  sharedMemoryId: number | undefined,
+  suspects: ReadonlySet<number> | undefined,
+): UpstreamProcesses {
   const postmaster = findPostmaster(dataDirectory);
   if (postmaster !== undefined) {
+    const { port } = postmaster;
+    const sockets = port === undefined ? undefined : clientSockets(postmaster.pid, port);
+    const isHarmless = ({ pid, kind }: ChildProcess): boolean =>
+      kind === 'unknown' &&
+      ((suspects !== undefined && !suspects.has(pid)) || sockets?.servesClient(pid) === true);
     const children = childProcesses(postmaster.pid).filter(
-      (child) => child.kind !== 'other' && child.kind !== 'startup',
+      (child) => child.kind !== 'other' && child.kind !== 'startup' && !isHarmless(child),
     );
     if (children.length > 0) return { kind: 'receivers', children };
     // Its children change parents when it dies: what the scan did not show counts only if it still lives.

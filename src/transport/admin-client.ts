@@ -3,14 +3,21 @@
 import { create, type MessageShape } from '@bufbuild/protobuf';
 import { type Client, logVerbosity, Metadata, type ServiceError, setLogVerbosity } from '@grpc/grpc-js';
 import { settledWithin } from '../base/clock.ts';
-import type { NodeId } from '../base/ids.ts';
 import { AdminService, type StatusView as WireStatus } from '../gen/pg_sentinel/v1/admin_pb.ts';
 import { decodeEvent, decodeOutcome, decodeStatus } from './admin-codec.ts';
 import { AdminError, adminError, type AdminErrorKind, withUnknownOutcome } from './admin-errors.ts';
 import { type Ask, type AskedPeer, createPeerClient, type PeerClient } from './admin-peer-client.ts';
 import { openChannel } from './channel.ts';
 import { BASE_CHANNEL_OPTIONS, methodDefinition } from './grpc-adapter.ts';
-import type { EventView, FailoverOutcome, StatusView } from './types.ts';
+import { decodeSteerOutcome, encodeSteerRequest } from './steer-codec.ts';
+import type {
+  EventView,
+  FailoverOutcome,
+  FailoverRequest,
+  StatusView,
+  SteerOutcome,
+  SteerRequest,
+} from './types.ts';
 
 export { AdminError };
 
@@ -23,9 +30,14 @@ export interface AdminClient {
   watch(onStatus: (status: StatusView) => void, signal: AbortSignal): Promise<void>;
   /** Waits for the outcome, by default for {@link FAILOVER_TIMEOUT_MS}; the signal gives up waiting. */
   failover(
-    request: { readonly group: string | undefined; readonly to: NodeId | undefined },
+    request: FailoverRequest,
     options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
   ): Promise<FailoverOutcome>;
+  /** As long to wait as `failover`: fencing a primary begins with one. */
+  steer(
+    request: SteerRequest,
+    options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
+  ): Promise<SteerOutcome>;
   events(request: {
     readonly group: string | undefined;
     readonly limit: number;
@@ -140,13 +152,25 @@ function createClient(peer: OpenPeer, addresses: readonly string[], timeoutMs: n
     },
     watch: (onStatus, signal) => watch(peer.client, address, onStatus, signal),
     async failover(request, { timeoutMs: callMs = FAILOVER_TIMEOUT_MS, signal } = {}) {
-      const wire = { group: request.group, to: request.to };
+      const wire = { ...request };
       const answer = await ask(AdminService.method.failover, wire, { timeoutMs: callMs, signal }).catch(
         (error: unknown) => {
           throw withUnknownOutcome(error, 'the failover took place', 'the status');
         },
       );
       const outcome = decodeOutcome(answer);
+      if (outcome === undefined)
+        throw new AdminError('failed', `${address}: outcome unknown to this version`);
+      return outcome;
+    },
+    async steer(request, { timeoutMs: callMs = FAILOVER_TIMEOUT_MS, signal } = {}) {
+      const wire = encodeSteerRequest(request);
+      const answer = await ask(AdminService.method.steer, wire, { timeoutMs: callMs, signal }).catch(
+        (error: unknown) => {
+          throw withUnknownOutcome(error, 'it was done', 'the status and the events');
+        },
+      );
+      const outcome = decodeSteerOutcome(answer);
       if (outcome === undefined)
         throw new AdminError('failed', `${address}: outcome unknown to this version`);
       return outcome;

@@ -2,7 +2,11 @@
 // For people: a word of a later version is shown as it is or as unknown, and never an error.
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { unreachable } from '../base/assert.ts';
+import { encodeSettings } from '../cluster/settings-codec.ts';
+import type { GroupSettings } from '../cluster/commands.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
+import type { GroupSettings as GroupSettingsMessage } from '../gen/pg_sentinel/v1/log_pb.ts';
+import { durabilityOf } from './steer-codec.ts';
 import type {
   EventView,
   FailoverOutcome,
@@ -38,6 +42,8 @@ export function encodeStatus(status: StatusView): pb.StatusView {
         lagBytes: optionalWhole(node.lagBytes),
         heldDownBy: [...node.heldDownBy],
       })),
+      settings: group.settings && encodeSettings(group.settings),
+      scheduled: group.scheduled && { atMs: whole(group.scheduled.atMs), to: group.scheduled.to },
     })),
     warnings: [...status.warnings],
   });
@@ -85,6 +91,11 @@ export function encodeOutcome(outcome: FailoverOutcome): pb.FailoverResponse {
       return create(pb.FailoverResponseSchema, {
         outcome: { case: 'refused', value: { reason: outcome.reason } },
       });
+    case 'planned': {
+      const { kind: _, ...planned } = outcome;
+      const value = { ...planned, steps: [...planned.steps], lossBytes: optionalWhole(planned.lossBytes) };
+      return create(pb.FailoverResponseSchema, { outcome: { case: 'planned', value } });
+    }
     default:
       return unreachable(outcome);
   }
@@ -100,6 +111,10 @@ export function decodeOutcome(response: pb.FailoverResponse): FailoverOutcome | 
     }
     case 'refused':
       return { kind: 'refused', reason: value.reason };
+    case 'planned': {
+      const { group, from, to, steps, obstacle, lossBytes } = value;
+      return { kind, group, from, to, steps, obstacle, lossBytes: optionalNumber(lossBytes) };
+    }
     case undefined:
       return undefined;
     default:
@@ -210,6 +225,22 @@ function decodeGroup(group: pb.GroupView): GroupView {
     rule: group.rule,
     ruleChange: group.ruleChange,
     nodes: group.nodes.map(decodeNode),
+    settings: group.settings && settingsOf(group.settings),
+    scheduled: group.scheduled && { atMs: Number(group.scheduled.atMs), to: group.scheduled.to },
+  };
+}
+
+/** Left out where they hold a durability of a later version. */
+function settingsOf(settings: GroupSettingsMessage): GroupSettings | undefined {
+  const durability = durabilityOf(settings.durability);
+  if (durability === undefined) return undefined;
+  return {
+    durability,
+    acks: settings.acks,
+    leaseMs: Number(settings.leaseMs),
+    maxLagBytes: Number(settings.maxLagBytes),
+    maxFailovers: settings.maxFailovers,
+    failoverWindowMs: Number(settings.failoverWindowMs),
   };
 }
 

@@ -15,6 +15,8 @@ import {
   EventsResponseSchema,
   type FailoverRequest,
   type FailoverResponse,
+  type SteerRequest,
+  type SteerResponse,
   type StatusRequest,
   type StatusResponse,
   StatusResponseSchema,
@@ -24,7 +26,8 @@ import {
 } from '../gen/pg_sentinel/v1/admin_pb.ts';
 import { encodeEvent, encodeOutcome, encodeStatus } from './admin-codec.ts';
 import { type Lifetime, messageOf, peerImplementation } from './admin-peer-service.ts';
-import type { AdminHandlers, StatusView } from './types.ts';
+import { BadSteerRequest, decodeSteerRequest, encodeSteerOutcome } from './steer-codec.ts';
+import type { AdminHandlers, StatusView, SteerOutcome } from './types.ts';
 
 export interface AdminService {
   readonly implementation: UntypedServiceImplementation;
@@ -69,17 +72,41 @@ export function createAdminService(handlers: AdminHandlers): AdminService {
         call: ServerUnaryCall<FailoverRequest, FailoverResponse>,
         answer: sendUnaryData<FailoverResponse>,
       ) {
-        const { group, to } = call.request;
+        const { group, to, dryRun, acceptDataLoss, oldPrimaryIsOff } = call.request;
         if (to !== undefined && !isName(to)) {
           answer({ code: status.INVALID_ARGUMENT, details: `"${to}" is not the name of a node` });
           return;
         }
         const { signal, done } = lifetime(call);
         handlers
-          .failover({ group, to: to === undefined ? undefined : nodeId(to) }, signal)
+          .failover(
+            {
+              group,
+              to: to === undefined ? undefined : nodeId(to),
+              dryRun,
+              acceptDataLoss,
+              oldPrimaryIsOff,
+            },
+            signal,
+          )
           .then(
             (outcome) => answer(null, encodeOutcome(outcome)),
             (error: unknown) => answer({ code: status.UNKNOWN, details: messageOf(error) }),
+          )
+          .finally(done);
+      },
+
+      steer(call: ServerUnaryCall<SteerRequest, SteerResponse>, answer: sendUnaryData<SteerResponse>) {
+        const { signal, done } = lifetime(call);
+        const began = async (): Promise<SteerOutcome> =>
+          handlers.steer(decodeSteerRequest(call.request), signal);
+        began()
+          .then(
+            (outcome) => answer(null, encodeSteerOutcome(outcome)),
+            (error: unknown) => {
+              const code = error instanceof BadSteerRequest ? status.INVALID_ARGUMENT : status.UNKNOWN;
+              answer({ code, details: messageOf(error) });
+            },
           )
           .finally(done);
       },

@@ -35,6 +35,8 @@ export function createLinkSet(options: {
   /** What is queued for a peer that goes gets this long to leave. */
   readonly drainMs: number;
   readonly open: (peer: PeerAddress) => PeerLinks;
+  /** How this peer reaches another one, where not at the address that it was told. */
+  readonly route: (peer: PeerAddress) => PeerAddress;
 }): LinkSet {
   const { self, drainMs } = options;
   const links = new Map<PeerId, PeerLinks>();
@@ -55,9 +57,8 @@ export function createLinkSet(options: {
   const bringUpToDate = (): void => {
     const called = (certain: boolean): (readonly [PeerId, PeerAddress])[] =>
       [...callers].filter(([, { isCertain }]) => isCertain === certain).map(([peer, { at }]) => [peer, at]);
-    const wanted = closed
-      ? new Map<PeerId, PeerAddress>()
-      : new Map([...called(false), ...told, ...called(true)]);
+    const known = closed ? [] : [...new Map([...called(false), ...told, ...called(true)])];
+    const wanted = new Map(known.map(([peer, at]) => [peer, options.route(at)] as const));
     for (const [peer, link] of links) {
       const address = wanted.get(peer);
       if (address !== undefined && isSame(address, link.address)) continue;

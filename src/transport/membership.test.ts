@@ -273,6 +273,20 @@ describe('a peer that joins', () => {
     );
   });
 
+  test('takes its own route to a caller, whatever that says', async () => {
+    const portD = await freePort();
+    const advertised = `127.0.0.1:${await freePort()}`;
+    const leader = await start({ self: 'a', peers: [at('d', portD)], advertised });
+    const joiner = await start({
+      self: 'd',
+      port: portD,
+      peers: [],
+      identity: nobody,
+      route: (peer) => ({ ...peer, port: leader.transport.port }),
+    });
+    await arrives(joiner, leader, a);
+  });
+
   test('prefers the word of the caller to its own old list', async () => {
     const portD = await freePort();
     const leader = await start({ self: 'a', peers: [at('d', portD)] });

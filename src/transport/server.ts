@@ -36,6 +36,8 @@ export interface TransportOptions {
   readonly features: number;
   /** The identity to begin with; see {@link Transport.setIdentity}. */
   readonly identity: TransportIdentity;
+  /** Where this peer connects to another one, whoever told of it; left out: at the address that was told. */
+  readonly route?: ((peer: PeerAddress) => PeerAddress) | undefined;
   /** Up to where this peer knows the log to be committed; asked for whenever somebody calls. */
   readonly commitIndex: () => number;
   /** The other peers to begin with; see {@link Transport.setPeers}. */
@@ -108,6 +110,7 @@ export async function startTransport(options: TransportOptions): Promise<Started
   const links = createLinkSet({
     self,
     drainMs: DRAIN_MS,
+    route: options.route ?? ((peer) => peer),
     open: (peer) =>
       createPeerLinks({
         peer,

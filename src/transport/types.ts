@@ -1,5 +1,6 @@
 // What the daemon sees of the network: messages out without waiting, messages in by callback. No gRPC type leaves this folder.
 import type { LogIndex, NodeId, PeerId } from '../base/ids.ts';
+import type { GroupSettings, ScheduledSwitchover } from '../cluster/commands.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { RaftMessage } from '../raft/types.ts';
 
@@ -64,11 +65,9 @@ export interface AdminHandlers {
   status(): StatusView;
   /** Calls `listener` at once and after every change (at most every 50 ms) until the signal aborts. */
   watch(listener: (status: StatusView) => void, signal: AbortSignal): void;
-  /** `sentinelctl failover`: a planned switchover where the primary is well. Forwarded to the leader by the log itself. */
-  failover(
-    request: { readonly group: string | undefined; readonly to: NodeId | undefined },
-    signal: AbortSignal,
-  ): Promise<FailoverOutcome>;
+  /** `sentinelctl failover`. Forwarded to the leader by the log itself. */
+  failover(request: FailoverRequest, signal: AbortSignal): Promise<FailoverOutcome>;
+  steer(request: SteerRequest, signal: AbortSignal): Promise<SteerOutcome>;
   /** The latest `limit` events, oldest first. */
   events(request: { readonly group: string | undefined; readonly limit: number }): readonly EventView[];
   readonly peers: PeerHandlers;
@@ -129,6 +128,42 @@ export interface PeerListEntry {
   readonly session?: string | undefined;
 }
 
+export interface FailoverRequest {
+  /** May be left out where there is only one. */
+  readonly group: string | undefined;
+  readonly to: NodeId | undefined;
+  /** Only says what would happen. */
+  readonly dryRun?: boolean;
+  /** Acknowledged writes may be lost. */
+  readonly acceptDataLoss?: boolean;
+  /** With `acceptDataLoss`: a person's word that the primary's host is off, or its PostgreSQL stopped for good. */
+  readonly oldPrimaryIsOff?: boolean;
+}
+
+/** What a person asks of a group or a node beside a failover. Groups may be left out where there is only one. */
+export type SteerRequest =
+  /** Its PostgreSQL is stopped and stays so; a primary is switched over first. */
+  | { readonly kind: 'fence'; readonly node: NodeId }
+  | { readonly kind: 'unfence'; readonly node: NodeId }
+  /** The failovers so far: the group may fail over by itself again. */
+  | { readonly kind: 'acknowledge'; readonly group: string | undefined }
+  | {
+      readonly kind: 'schedule';
+      readonly group: string | undefined;
+      /** Undefined: none any more. */
+      readonly at: ScheduledSwitchover | undefined;
+    }
+  /** What is left out stays as it is. */
+  | {
+      readonly kind: 'settings';
+      readonly group: string | undefined;
+      readonly change: Partial<GroupSettings>;
+    };
+
+export type SteerOutcome =
+  /** `detail`: what was done, one sentence for a person. */
+  { readonly kind: 'done'; readonly detail: string } | { readonly kind: 'refused'; readonly reason: string };
+
 export type FailoverOutcome =
   | {
       readonly kind: 'done';
@@ -138,7 +173,20 @@ export type FailoverOutcome =
       readonly epoch: number;
       readonly tookMs: number;
     }
-  | { readonly kind: 'refused'; readonly reason: string };
+  | { readonly kind: 'refused'; readonly reason: string }
+  /** Of a dry run. */
+  | {
+      readonly kind: 'planned';
+      readonly group: string;
+      readonly from: string;
+      readonly to: string | undefined;
+      /** What would happen, one sentence each. */
+      readonly steps: readonly string[];
+      /** Why it could not be done now. */
+      readonly obstacle: string | undefined;
+      /** What would be lost at most, as far as it is known. */
+      readonly lossBytes: number | undefined;
+    };
 
 export interface EventView {
   readonly index: number;
@@ -191,6 +239,9 @@ export interface GroupView {
   readonly rule: string;
   readonly ruleChange: string | undefined;
   readonly nodes: readonly NodeView[];
+  // Left out in the answer of an older version:
+  readonly settings?: GroupSettings | undefined;
+  readonly scheduled?: { readonly atMs: number; readonly to: string | undefined } | undefined;
 }
 
 export interface NodeView {
@@ -199,7 +250,7 @@ export interface NodeView {
   readonly peer: string;
   /** primary, standby, or `-` for a node that is neither at present. */
   readonly role: 'primary' | 'standby' | 'none';
-  /** running, streaming, cut, promoting, stopped, starting, cloning, rewinding, failed, unknown (no report). */
+  /** running, streaming, cut, promoting, stopped, fenced, starting, cloning, rewinding, failed, unknown (no report). */
   readonly state: string;
   readonly timeline: number | undefined;
   readonly lsn: string | undefined;

@@ -3,7 +3,7 @@
 import { type NodeId, epoch, timeline } from '../../src/base/ids.ts';
 import { followersAtOnce } from '../../src/cluster/candidate.ts';
 import type { Command, SyncRule } from '../../src/cluster/commands.ts';
-import type { GroupState } from '../../src/cluster/state.ts';
+import { type GroupState, isHeld } from '../../src/cluster/state.ts';
 import type { Membership, MembershipChange } from '../../src/raft/types.ts';
 import { forgetDisk } from './checks/log-checks.ts';
 import { propose } from './cluster/replica.ts';
@@ -31,10 +31,18 @@ export function onAdmin(world: World): void {
   recoverAgain(world);
   const leader = leaderHost(world);
   if (leader?.raft === undefined || leader.pausedUntilUs > world.timeline.nowUs) return;
+  acknowledgeFailovers(world, leader);
   if (leader.raft.membershipIndex > leader.raft.commitIndex) return;
   if (repair(world, leader, leader.raft.membership)) return;
   if (world.isTroubled && random.ppm(profile.operationPpm)) operate(world, leader);
   if (world.isTroubled && random.ppm(profile.mischiefPpm)) makeMischief(world, leader);
+}
+
+/** `sentinelctl ack`, as soon as the group holds: each life has its failovers within the window. */
+function acknowledgeFailovers(world: World, leader: Host): void {
+  const group = leader.replica?.state.groups.get(GROUP);
+  if (group !== undefined && isHeld(group))
+    proposeAny(world, leader, { kind: 'acknowledge-failovers', group: GROUP });
 }
 
 /** One step towards a membership of all who are wanted; true where there was one to take. */

@@ -6,7 +6,7 @@
 export const PURE_FOLDERS = ['src/raft', 'src/cluster', 'src/failover'];
 
 const CORE = ['src/base', ...PURE_FOLDERS];
-const SHELL = ['src/storage', 'src/transport', 'src/postgres', 'src/health', 'src/actions'];
+const SHELL = ['src/storage', 'src/transport', 'src/postgres', 'src/health', 'src/guard', 'src/actions'];
 const SRC = [...CORE, ...SHELL, 'src/gen', 'src/daemon', 'src/cli'];
 
 /**
@@ -24,13 +24,16 @@ export const LAYERS = {
   'src/transport': { folders: [...CORE, 'src/gen'], packages: 'all', builtins: true },
   'src/postgres': { folders: CORE, packages: 'all', builtins: true },
   'src/health': { folders: [...CORE, 'src/postgres'], packages: 'all', builtins: true },
-  'src/actions': { folders: [...CORE, 'src/postgres'], packages: 'all', builtins: true },
+  // A process of its own, kept small: nothing of Raft, gRPC or the log.
+  'src/guard': { folders: ['src/base', 'src/postgres'], packages: [], builtins: true },
+  'src/actions': { folders: [...CORE, 'src/postgres', 'src/guard'], packages: 'all', builtins: true },
   'src/daemon': { folders: [...CORE, ...SHELL, 'src/gen'], packages: 'all', builtins: true },
   'src/cli': { folders: [...CORE, 'src/transport', 'src/gen'], packages: 'all', builtins: true },
   harness: { folders: SRC, packages: 'all', builtins: true },
   demo: { folders: [...SRC, 'harness'], packages: 'all', builtins: true },
   bench: { folders: [...SRC, 'harness'], packages: 'all', builtins: true },
-  test: { folders: [...SRC, 'harness', 'demo', 'bench'], packages: 'all', builtins: true },
+  model: { folders: [], packages: [], builtins: true },
+  test: { folders: [...SRC, 'harness', 'demo', 'bench', 'model'], packages: 'all', builtins: true },
 };
 
 /** The log's commands are protobuf: only the codec of src/cluster may see the generated code and its runtime. */

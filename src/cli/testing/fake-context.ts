@@ -46,6 +46,12 @@ export function fakeAdmin(
         };
         return Promise.resolve(outcome);
       }),
+    steer:
+      answers.steer ??
+      ((request) => {
+        asked.push(request);
+        return Promise.resolve({ kind: 'done', detail: `${request.kind} is done` });
+      }),
     events:
       answers.events ??
       ((request) => {

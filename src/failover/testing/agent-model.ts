@@ -7,21 +7,19 @@ import type { Command } from '../../cluster/commands.ts';
 import { compareFences } from '../../cluster/fence.ts';
 import type { ClusterState } from '../../cluster/state.ts';
 import { type Duty, duties } from '../duties.ts';
+import { holdLease } from './lease-model.ts';
+import { changeRule, sendersOf } from './rule-change-model.ts';
 import {
-  NOBODY,
   NO_FENCE,
   type NodeModel,
   canStream,
   cut,
-  hasPriority,
   isPrimary,
-  namesFor,
-  sameNames,
   start,
   stop,
   stream,
-  timelineOf,
 } from './postgres-model.ts';
+import { NOBODY, mayFollow, namesFor, sameNames, timelineOf } from './wal.ts';
 
 /** Ways to break an agent or its PostgreSQL, to see that the model notices. */
 export interface AgentFaults {
@@ -32,6 +30,8 @@ export interface AgentFaults {
   readonly walSendersUnverified?: boolean;
   /** Only the walsenders of the two rules are looked at. */
   readonly strangersUnverified?: boolean;
+  /** A walsender that shows a priority is taken to count to the new number. */
+  readonly countUnverified?: boolean;
   readonly flushUnverified?: boolean;
   readonly waitUnseen?: boolean;
   readonly fenceIgnored?: boolean;
@@ -68,7 +68,7 @@ export interface Surroundings {
   onOpened(node: NodeModel): void;
 }
 
-type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
+export type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 
 const FORMER_PRIMARY_DELAY_MS = 1500;
 
@@ -102,6 +102,9 @@ export function stepAgent(node: NodeModel, world: Surroundings): void {
       return carryOutFollow(node, world, duty);
     case 'primary':
       return carryOutPrimary(node, world, duty);
+    case 'stopped':
+      if (node.isUp) stop(node);
+      return;
   }
 }
 
@@ -194,6 +197,9 @@ function startStandby(node: NodeModel): void {
 function carryOutHandOver(node: NodeModel, world: Surroundings, duty: DutyOf<'hand-over'>): void {
   if (hasReported(node, world, duty.group)) return;
   if (isPrimary(node)) {
+    // It takes writes while it makes its checkpoint, under a lease where there is one.
+    if (duty.rule.leased === true) holdLease(node, world, duty);
+    if (world.chance(0.5)) return;
     for (const standby of world.nodes) {
       const isServed = canStream(standby, node) && world.isLinked(standby, node) && world.chance(0.8);
       if (isServed) stream(standby, node, node.wal.length);
@@ -214,8 +220,9 @@ function carryOutPromote(node: NodeModel, world: Surroundings, duty: DutyOf<'pro
     world.propose({ kind: 'promotion-failed', group, epoch, node: node.name, reason: 'it was made to fail' });
     return;
   }
+  const isLeaseHeld = duty.rule.leased !== true || holdLease(node, world, duty);
   if (!isPrimary(node)) {
-    if (isOnDuty(node, world, duty)) open(node, world, duty.timeline);
+    if (isOnDuty(node, world, duty) && isLeaseHeld) open(node, world, duty.timeline);
     return;
   }
   const opened = node.wal.findIndex((record) => record.timeline === timelineOf(node.wal));
@@ -275,7 +282,7 @@ function carryOutFollow(node: NodeModel, world: Surroundings, duty: DutyOf<'foll
   if (world.state.nodes.get(node.name)?.member !== node.member) return;
   if (isPrimary(node)) return stop(node);
   if (!node.isUp) {
-    if (node.endedAs === 'primary' || (node.endedAs === 'clean' && !mayFollow(node, duty)))
+    if (node.endedAs === 'primary' || (node.endedAs === 'clean' && !mayFollow(node.wal, duty)))
       return rejoin(node, world, duty);
     return startStandby(node);
   }
@@ -285,7 +292,7 @@ function carryOutFollow(node: NodeModel, world: Surroundings, duty: DutyOf<'foll
   }
   if (node.upstream !== undefined) return cut(node);
   node.replayed = node.wal.length;
-  if (!mayFollow(node, duty)) return rejoin(node, world, duty);
+  if (!mayFollow(node.wal, duty)) return rejoin(node, world, duty);
   node.fileNames = NOBODY;
   node.upstream = duty.upstream.node;
 }
@@ -293,22 +300,6 @@ function carryOutFollow(node: NodeModel, world: Surroundings, duty: DutyOf<'foll
 function canFollowNow(node: NodeModel, world: Surroundings): boolean {
   const upstream = world.nodes.find((other) => other.name === node.upstream);
   return upstream !== undefined && canStream(node, upstream);
-}
-
-/** Whether the node's WAL lies on the log's history of timelines (the rule of follow-duty.ts, on numbers). */
-function mayFollow(node: NodeModel, { upstream, branches }: DutyOf<'follow'>): boolean {
-  const own = timelineOf(node.wal);
-  let child: number = upstream.timeline;
-  while (child !== own) {
-    const branch = branches.find((known) => known.timeline === child);
-    const isNew = child === upstream.timeline && upstream.from !== undefined;
-    const parent = isNew ? upstream.from?.timeline : branch?.parent;
-    const end = isNew ? upstream.from?.position : branch?.switchLsn;
-    if (parent === undefined || end === undefined) return false;
-    if (parent === own) return position(node) <= end;
-    child = parent;
-  }
-  return true;
 }
 
 /** A clone, in two steps: the old data directory is gone before the new one is whole. */
@@ -339,6 +330,12 @@ function rejoin(node: NodeModel, world: Surroundings, duty: DutyOf<'follow'>): v
 }
 
 function carryOutPrimary(node: NodeModel, world: Surroundings, duty: DutyOf<'primary'>): void {
+  if (duty.rule.leased === true || duty.next?.rule.leased === true) {
+    if (!holdLease(node, world, duty)) return;
+  } else {
+    node.leaseUntilMs = undefined;
+    delete node.agent.memo.lease;
+  }
   if (!node.isUp) return startInPlace(node, world, duty);
   if (node.role === 'standby') return stop(node);
   if (timelineOf(node.wal) !== duty.timeline && !world.faults.timelineByPostgres) return stop(node);
@@ -363,63 +360,6 @@ function startInPlace(node: NodeModel, world: Surroundings, duty: DutyOf<'primar
   node.upstream = undefined;
   start(node, 'primary', node.wal.length);
   world.onOpened(node);
-}
-
-const sendersOf = (node: NodeModel, members: readonly string[]) =>
-  [...node.senders].filter(([member]) => members.includes(member));
-
-/** rule-change.ts, stage by stage; begun again whenever PostgreSQL or the agent was restarted. */
-function changeRule(
-  node: NodeModel,
-  world: Surroundings,
-  duty: DutyOf<'primary'>,
-  next: NonNullable<DutyOf<'primary'>['next']>,
-): void {
-  const { memo } = node.agent;
-  if (memo.change?.index !== next.change || memo.change.start !== node.startCount) {
-    const isFirst = duty.rule.acks === 0 && next.rule.acks > 0;
-    memo.change = {
-      index: next.change,
-      start: node.startCount,
-      stage: isFirst ? 'wait' : 'set',
-      seenAt: 0,
-      flushed: 0,
-    };
-    if (isFirst) node.fileNames = NOBODY;
-    return;
-  }
-  const { change } = memo;
-  switch (change.stage) {
-    case 'wait':
-      if (node.checkpointerNames.kind !== 'alone' || world.faults.waitUnseen) change.stage = 'set';
-      return;
-    case 'set':
-      node.fileNames = namesFor(next.rule);
-      change.seenAt = world.now;
-      change.stage = 'verify';
-      return;
-    case 'verify': {
-      // All of them: a member of a change that was replaced while alone is in neither rule, but may still release commits.
-      const concerned = world.faults.strangersUnverified
-        ? sendersOf(node, [...duty.rule.members, ...next.rule.members])
-        : [...node.senders];
-      const haveTaken = concerned.every(
-        (entry) =>
-          entry[1].startedAt > change.seenAt || hasPriority(entry) === next.rule.members.includes(entry[0]),
-      );
-      if (!haveTaken && !world.faults.walSendersUnverified) return;
-      change.flushed = node.wal.length;
-      change.stage = 'flush';
-      return;
-    }
-    case 'flush': {
-      const holders = sendersOf(node, next.rule.members).filter(
-        ([, sender]) => sender.flush >= change.flushed,
-      );
-      if (holders.length < next.rule.acks && !world.faults.flushUnverified) return;
-      world.propose({ kind: 'commit-rule', group: duty.group, epoch: duty.epoch, change: next.change });
-    }
-  }
 }
 
 /** What a restart of sentineld forgets. */

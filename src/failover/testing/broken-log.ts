@@ -3,7 +3,7 @@ import type { LogIndex } from '../../base/ids.ts';
 import { type ApplyResult, apply } from '../../cluster/apply.ts';
 import type { Command, Envelope } from '../../cluster/commands.ts';
 import type { ClusterState, GroupState } from '../../cluster/state.ts';
-import type { Apply } from './life.ts';
+import type { Apply } from './life-options.ts';
 import { GROUP } from './life-parts.ts';
 
 const change = (state: ClusterState, with_: (group: GroupState) => GroupState): ClusterState => {

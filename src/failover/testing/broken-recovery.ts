@@ -2,7 +2,7 @@
 // outside tests.
 import { apply } from '../../cluster/apply.ts';
 import type { ClusterState } from '../../cluster/state.ts';
-import type { Apply } from './life.ts';
+import type { Apply } from './life-options.ts';
 import { GROUP } from './life-parts.ts';
 
 const fencingAfterRecovery = (state: ClusterState) => {
@@ -37,6 +37,12 @@ export const switchPointForgotten: Apply = (state, index, envelope) => {
 export const resumedUnheard: Apply = (state, index, envelope) => {
   const found = fencingAfterRecovery(state);
   if (found === undefined || envelope.command.kind !== 'resume') return apply(state, index, envelope);
-  const phase = { ...found.phase, cause: { kind: 'down' } as const, reports: [] };
+  const phase = {
+    ...found.phase,
+    cause: { kind: 'down' } as const,
+    reports: [],
+    off: [],
+    reinstate: undefined,
+  };
   return apply({ ...state, groups: new Map([[GROUP, { ...found.group, phase }]]) }, index, envelope);
 };

@@ -2,13 +2,17 @@
 // trace. Never used outside tests.
 import { type Epoch, type NodeId, type PeerId, groupId, logIndex, timeline } from '../../base/ids.ts';
 import type { Command, SyncRule } from '../../cluster/commands.ts';
+import { DEFAULT_GROUP_SETTINGS } from '../../cluster/apply-settings.ts';
 import { followersAtOnce } from '../../cluster/candidate.ts';
+import { FEATURES, FIRST_FEATURE_LEVEL } from '../../cluster/features.ts';
+import { isLeased } from '../../cluster/quorum.ts';
 import { lsn } from '../../base/lsn.ts';
 import type { AgentReport } from '../../cluster/report.ts';
 import type { ClusterState, GroupState } from '../../cluster/state.ts';
 import type { Membership } from '../../raft/types.ts';
-import { type NodeModel, hasPriority, isPrimary, start, timelineOf } from './postgres-model.ts';
+import { type NodeModel, hasPriority, isPrimary, start } from './postgres-model.ts';
 import type { Random } from './random.ts';
+import { timelineOf } from './wal.ts';
 
 export const GROUP = groupId('main');
 
@@ -23,6 +27,10 @@ export interface Tally {
   failedPromotions: number;
   resumed: number;
   ruleChanges: number;
+  leasedPromotions: number;
+  forcedPromotions: number;
+  strictPromotions: number;
+  fenceCommands: number;
   clones: number;
   agentRestarts: number;
   recoveries: number;
@@ -39,6 +47,10 @@ export const emptyTally = (): Tally => ({
   failedPromotions: 0,
   resumed: 0,
   ruleChanges: 0,
+  leasedPromotions: 0,
+  forcedPromotions: 0,
+  strictPromotions: 0,
+  fenceCommands: 0,
   clones: 0,
   agentRestarts: 0,
   recoveries: 0,
@@ -53,6 +65,9 @@ export function count(tally: Tally, command: Command, before: GroupState): void 
   if (command.kind === 'promotion-failed') tally.failedPromotions += 1;
   if (command.kind !== 'promote') return;
   tally.promotions += 1;
+  if (before.rule.leased === true) tally.leasedPromotions += 1;
+  if (before.phase.kind === 'fencing' && before.phase.cause.kind === 'forced') tally.forcedPromotions += 1;
+  if (command.rule.acks > command.rule.members.length) tally.strictPromotions += 1;
   if (before.floor !== undefined) tally.promotionsOverFloor += 1;
   if (before.next !== undefined) tally.promotionsDuringChange += 1;
   if (before.phase.kind === 'fencing' && before.phase.primary === command.candidate)
@@ -75,14 +90,13 @@ export function found(options: {
 }): void {
   const [first] = options.nodes;
   if (first === undefined) throw new Error('no node');
-  options.commit({
-    kind: 'open-session',
-    peer: first.peer,
-    session: SESSION,
-    store: SESSION,
-    features: 1,
-    seenIndex: logIndex(0),
-  });
+  for (const { peer } of options.nodes) {
+    const session = peer === first.peer ? SESSION : `${SESSION}-${peer}`;
+    const seenIndex = logIndex(0);
+    options.commit({ kind: 'open-session', peer, session, store: session, features: FEATURES, seenIndex });
+  }
+  for (let level = FIRST_FEATURE_LEVEL; level < FEATURES; level += 1)
+    options.commit({ kind: 'set-feature-level', level: level + 1 });
   options.nodes.forEach((node, place) => {
     const { name, peer } = node;
     const member = place === 0 ? node.member : undefined;
@@ -100,6 +114,9 @@ export function found(options: {
   });
   options.commit({ kind: 'create-group', group: GROUP, primary: first.name });
   const epoch = (options.states.length - 1) as Epoch;
+  // All failovers of a life lie within any window: nobody is there to acknowledge them.
+  const settings = { ...DEFAULT_GROUP_SETTINGS, maxFailovers: 1000 };
+  options.commit({ kind: 'change-settings', group: GROUP, settings });
   options.commit({
     kind: 'group-ready',
     group: GROUP,
@@ -207,6 +224,8 @@ export function mischief(
       return { kind: 'begin-rule-change', ...base, next: rule };
     default: {
       if (group.phase.kind !== 'fencing' || group.phase.reports.length === 0) return undefined;
+      // That a lease has run out is the leader's word alone: no log could tell.
+      if (isLeased(group)) return undefined;
       const candidate = random.pick(group.phase.reports);
       const able = followersAtOnce(group.phase.primary, group.phase.reports, candidate).filter(() =>
         random.chance(share),

@@ -3,15 +3,14 @@
 // Never used outside tests.
 import { type LogIndex, type NodeId, type PeerId, makeMemberId, nodeId, peerId } from '../../base/ids.ts';
 import { applyMembership } from '../../cluster/apply-membership.ts';
-import { type ApplyResult, apply, emptyState } from '../../cluster/apply.ts';
+import { apply, emptyState } from '../../cluster/apply.ts';
 import type { Command, Envelope } from '../../cluster/commands.ts';
 import type { ClusterState, GroupState } from '../../cluster/state.ts';
 import { type Memory, decide } from '../decide.ts';
 import { DEFAULT_FAILOVER_SETTINGS, type View } from '../view.ts';
-import { type AgentFaults, type Surroundings, restartAgent, stepAgent } from './agent-model.ts';
+import { type Surroundings, restartAgent, stepAgent } from './agent-model.ts';
 import {
   type NodeModel,
-  canAcknowledge,
   canStream,
   connect,
   isPrimary,
@@ -20,11 +19,9 @@ import {
   stop,
   stream,
   takeOut,
-  timelineOf,
 } from './postgres-model.ts';
 import {
   GROUP,
-  SESSION,
   type Tally,
   count,
   describeNode,
@@ -36,43 +33,15 @@ import {
   votersOf,
   wholePrimary,
 } from './life-parts.ts';
-import { type Random, seededRandom } from './random.ts';
-
-export class BrokenPromise extends Error {
-  override readonly name = 'BrokenPromise';
-}
-
-export type Apply = (state: ClusterState, index: LogIndex, envelope: Envelope) => ApplyResult;
-
-export interface LifeOptions {
-  readonly seed: number;
-  readonly steps: number;
-  readonly faults?: AgentFaults;
-  /** A log that accepts what it must not, to see that the model notices. */
-  readonly apply?: Apply;
-  /** Told what is committed and what happens to whom, for finding out why a seed fails. */
-  readonly onTrace?: (line: string) => void;
-  /** Whether the log is recovered now and then by one peer that lacks the end of it. */
-  readonly recovers?: boolean;
-  /** Whether everything is repaired in the end and has to come back. */
-  readonly heals?: boolean;
-}
+import { guard } from './lease-model.ts';
+import { request, settled, switchedOff } from './life-settings.ts';
+import { BrokenPromise, type LifeOptions } from './life-options.ts';
+import { createPromise } from './life-promise.ts';
+import { createProposals } from './life-proposals.ts';
+import { seededRandom } from './random.ts';
+import { timelineOf } from './wal.ts';
 
 const SETTLE_MS_MAX = 60_000;
-
-export interface Life {
-  readonly random: Random;
-  readonly nodes: readonly NodeModel[];
-  readonly states: readonly ClusterState[];
-  readonly tally: Tally;
-  readonly step: () => void;
-  readonly settle: () => void;
-}
-
-interface InFlight {
-  readonly from: NodeModel | string;
-  readonly envelope: Envelope;
-}
 
 export function live(options: LifeOptions): Tally {
   const life = begin(options);
@@ -81,7 +50,7 @@ export function live(options: LifeOptions): Tally {
   return life.tally;
 }
 
-function begin(options: LifeOptions): Life {
+function begin(options: LifeOptions) {
   const random = seededRandom(options.seed);
   const faults = options.faults ?? {};
   const applyEntry = options.apply ?? apply;
@@ -92,20 +61,14 @@ function begin(options: LifeOptions): Life {
     newNode(name, peerId(name), makeMemberId(name, '00000000'), [{ timeline: 1, value: 0 }]),
   );
   const broken = new Set<string>();
-  const inFlight: InFlight[] = [];
-  /** Proposals that a former leader still has. */
-  const late: InFlight[] = [];
+  const { inFlight, late, propose, envelopeOf } = createProposals();
   const states: ClusterState[] = [emptyState(votersOf(peers, 1))];
-  const acknowledged: { readonly value: number; readonly timeline: number }[] = [];
   const tally = emptyTally();
   let nowMs = 1000;
   let now = 0;
   let value = 0;
-  let proposals = 0;
   let suffix = 0;
   let memory: Memory = new Map();
-  let highestOpened = 1;
-  let highestPromoted = 1;
 
   const truth = (): ClusterState => states.at(-1) as ClusterState;
   const group = (): GroupState => truth().groups.get(GROUP) as GroupState;
@@ -113,23 +76,12 @@ function begin(options: LifeOptions): Life {
     throw new BrokenPromise(`seed ${options.seed}, event ${now}: ${text}`);
   };
   const trace = (line: () => string): void => options.onTrace?.(`${now} ${line()}`);
+  const promise = createPromise({ nodes, tally, group: () => group(), fail, trace });
   const linkOf = (a: NodeModel, b: NodeModel): string => [a.name, b.name].sort().join('-');
   const isLinked = (a: NodeModel, b: NodeModel): boolean => !broken.has(linkOf(a, b));
 
-  const propose = (from: InFlight['from'], command: Command): void => {
-    if (typeof from === 'object' && !from.agent.isConnected) return;
-    const isWaiting = inFlight.some(
-      (other) => other.from === from && other.envelope.command.kind === command.kind,
-    );
-    if (isWaiting || inFlight.length > 20) return;
-    inFlight.push({ from, envelope: envelopeOf(command) });
-  };
-
-  const envelopeOf = (command: Command): Envelope => {
-    proposals += 1;
-    const waiting = [...inFlight, ...late].map(({ envelope }) => envelope.sequence);
-    const answeredBelow = Math.min(proposals, ...waiting);
-    return { session: SESSION, sequence: proposals, answeredBelow, proposedAtMs: 0, command };
+  const proposeAny = (from: string, command: Command | undefined): void => {
+    if (command !== undefined) propose(from, command);
   };
 
   const commit = (envelope: Envelope): void => {
@@ -142,41 +94,7 @@ function begin(options: LifeOptions): Life {
     );
     if (result.refused !== undefined) tally.refused += 1;
     else count(tally, envelope.command, before);
-    const after = group();
-    if (before === undefined) return;
-    if (after.epoch < before.epoch) fail(`the epoch fell from ${before.epoch} to ${after.epoch}`);
-    if (after.highestTimeline < before.highestTimeline) fail('the highest timeline fell');
-    if (after.epoch !== before.epoch && after.epoch !== states.length - 1)
-      fail('an epoch is not the index of its entry');
-    if (after.phase.kind === 'promoting' && before.phase.kind !== 'promoting') {
-      if (after.phase.timeline <= highestPromoted)
-        fail(`timeline ${after.phase.timeline} is not higher than ${highestPromoted}`);
-      highestPromoted = after.phase.timeline;
-    }
-  };
-
-  const acknowledge = (node: NodeModel, values: readonly number[]): void => {
-    for (const done of values) {
-      const on = timelineOf(node.wal);
-      if (on < highestOpened)
-        fail(`${node.name} acknowledged on timeline ${on} after ${highestOpened} was opened`);
-      trace(() => `${node.name} acknowledges ${done} on timeline ${on}`);
-      acknowledged.push({ value: done, timeline: on });
-      tally.acknowledged += 1;
-    }
-  };
-
-  const checkHolds = (node: NodeModel, what: string): void => {
-    const held = new Set(node.wal.map((record) => record.value));
-    const lost = acknowledged.find((record) => !held.has(record.value));
-    if (lost !== undefined)
-      fail(`${node.name} ${what} without acknowledged write ${lost.value} of timeline ${lost.timeline}`);
-  };
-
-  const onOpened = (node: NodeModel): void => {
-    // A stale promotion opens a timeline that was passed by already: useless, and unable to acknowledge, which is checked there.
-    if (timelineOf(node.wal) >= highestOpened) checkHolds(node, 'became primary');
-    highestOpened = Math.max(highestOpened, timelineOf(node.wal));
+    if (before !== undefined) promise.onCommitted(before, group(), states.length - 1);
   };
 
   const surroundings = (node: NodeModel): Surroundings => ({
@@ -197,7 +115,7 @@ function begin(options: LifeOptions): Life {
     newValue: () => (value += 1),
     isLinked,
     chance: (probability) => !isCalm && random.chance(probability),
-    onOpened,
+    onOpened: promise.onOpened,
   });
   let isCalm = false;
   /** Index of what no recovery may lose: the group's creation, or the recovery before. */
@@ -220,6 +138,7 @@ function begin(options: LifeOptions): Life {
     const reachable = nodes.filter((node) => node.agent.isAlive && node.agent.isConnected);
     return {
       nowMs,
+      wallMs: nowMs,
       settings: DEFAULT_FAILOVER_SETTINGS,
       reports: new Map(
         reachable.map((node) => [node.name, { report: reportOf(node, now), receivedAtMs: nowMs }]),
@@ -228,7 +147,7 @@ function begin(options: LifeOptions): Life {
   };
 
   const lead = (): void => {
-    const decision = decide(truth(), view(), memory);
+    const decision = decide(options.leaderSees?.(truth()) ?? truth(), view(), memory);
     memory = decision.memory;
     for (const command of decision.commands) propose('leader', command);
   };
@@ -250,7 +169,7 @@ function begin(options: LifeOptions): Life {
     node.wal.push({ timeline: timelineOf(node.wal), value });
     node.replayed = node.wal.length;
     node.waiting.push({ position: node.wal.length, value });
-    if (node.checkpointerNames.kind === 'alone') acknowledge(node, takeOut(node, node.wal.length));
+    if (node.checkpointerNames.kind === 'alone') promise.acknowledge(node, takeOut(node, node.wal.length));
   };
 
   const upstreamOf = (node: NodeModel): NodeModel | undefined =>
@@ -268,18 +187,13 @@ function begin(options: LifeOptions): Life {
     if (upstream === undefined) return;
     connect(node, upstream, now).flush = node.wal.length;
     if (isPrimary(upstream))
-      acknowledge(upstream, release(upstream, node.member as NonNullable<typeof node.member>));
+      promise.acknowledge(upstream, release(upstream, node.member as NonNullable<typeof node.member>));
   };
 
   const reloadCheckpointer = (node: NodeModel): void => {
     node.checkpointerNames = node.fileNames;
     if (isPrimary(node) && node.checkpointerNames.kind === 'alone')
-      acknowledge(node, takeOut(node, node.wal.length));
-  };
-
-  const check = (): void => {
-    const able = nodes.filter((node) => canAcknowledge(node, nodes));
-    if (able.length > 1) fail(`${able.map((node) => node.name).join(' and ')} can both acknowledge`);
+      promise.acknowledge(node, takeOut(node, node.wal.length));
   };
 
   const anyNode = (): NodeModel => random.pick(nodes);
@@ -307,13 +221,7 @@ function begin(options: LifeOptions): Life {
     [0.5, () => void inFlight.pop()],
     [15, lead],
     [1, () => (memory = new Map())],
-    [
-      1,
-      () => {
-        const command = mischief(random, group(), truth(), nodes);
-        if (command !== undefined) propose('leader', command);
-      },
-    ],
+    [1, () => proposeAny('leader', mischief(random, group(), truth(), nodes))],
     [0.5, () => observe(random.pick(peers), true)],
     [0.7, () => peers.forEach((peer) => observe(peer, true))],
     [
@@ -358,16 +266,23 @@ function begin(options: LifeOptions): Life {
     [0.3, () => broken.add(linkOf(anyNode(), anyNode()))],
     [1.5, () => broken.clear()],
     ...(options.recovers === true ? [[0.4, () => recover()] as const] : []),
+    ...(options.isSteered === true
+      ? [
+          [2, () => proposeAny('person', request(random, group(), nodes))] as const,
+          [4, () => proposeAny('fence command', switchedOff(truth(), view(), nodes, tally))] as const,
+        ]
+      : []),
   ];
   const totalWeight = events.reduce((sum, [weight]) => sum + weight, 0);
 
   const step = (): void => {
     now += 1;
     nowMs += random.pick([5, 20, 100, 400]);
+    for (const node of nodes) guard(node, nowMs);
     let at = random.between(0, Math.floor(totalWeight * 100)) / 100;
     const [, event] = events.find(([weight]) => (at -= weight) <= 0) ?? [0, lead];
     event();
-    check();
+    promise.checkAcknowledgers();
   };
 
   /** An agent of an earlier incarnation stops its PostgreSQL on first contact, and joins anew with an empty log. */
@@ -390,7 +305,7 @@ function begin(options: LifeOptions): Life {
     inFlight.length = 0;
     late.length = 0;
     memory = new Map();
-    highestPromoted = highestOpened;
+    promise.onRecovered();
     const membership = votersOf(peers, truth().membership.incarnation + 1);
     states.push(applyMembership(truth(), states.length as LogIndex, membership));
     // One that lacks this entry could only make a second cluster of the same incarnation: a mistake nobody can undo.
@@ -421,11 +336,14 @@ function begin(options: LifeOptions): Life {
       if (!node.agent.isAlive) restartAgent(node, faults);
       connectAgent(node);
     }
+    if (options.isSteered === true)
+      for (const command of settled(random, group())) commit(envelopeOf(command));
     const okSinceMs = new Map<NodeId, number>();
     const startMs = nowMs;
     for (; nowMs - startMs < SETTLE_MS_MAX; nowMs += 50) {
       now += 1;
       for (const node of nodes) {
+        guard(node, nowMs);
         learn(node, Infinity);
         runAgent(node);
         receive(node, 1000);
@@ -453,7 +371,7 @@ function begin(options: LifeOptions): Life {
         for (const taken of inFlight.splice(0)) commit(taken.envelope);
       }
       write(primary);
-      check();
+      promise.checkAcknowledgers();
       if (nowMs - startMs > 2000 && isWhole()) return;
     }
     fail(`not whole again after ${SETTLE_MS_MAX} ms: ${describe()}`);
@@ -461,7 +379,7 @@ function begin(options: LifeOptions): Life {
 
   const isWhole = (): boolean => {
     const primary = wholePrimary(group(), nodes);
-    if (primary !== undefined) checkHolds(primary, 'goes on');
+    if (primary !== undefined) promise.checkHolds(primary, 'goes on');
     return primary !== undefined && primary.waiting.length <= 1;
   };
 

@@ -2,19 +2,9 @@
 // checkpointer and walsenders each take a new `synchronous_standby_names` by themselves, late. Never used outside tests.
 import type { MemberId, NodeId, PeerId } from '../../base/ids.ts';
 import { epoch } from '../../base/ids.ts';
-import type { SyncRule } from '../../cluster/commands.ts';
 import type { FenceToken } from '../../cluster/fence.ts';
 import type { ClusterState } from '../../cluster/state.ts';
-
-/** One WAL record: the timeline it was written on, and what was written. Positions are counts of records. */
-export interface WalRecord {
-  readonly timeline: number;
-  readonly value: number;
-}
-
-/** What `synchronous_standby_names` says. */
-export type StandbyNames =
-  { readonly kind: 'alone' | 'nobody' } | { readonly kind: 'any'; readonly rule: SyncRule };
+import { NOBODY, type StandbyNames, type WalRecord } from './wal.ts';
 
 /** A member's connection on its upstream, as pg_stat_replication shows it: also long after the member has gone. */
 export interface WalSender {
@@ -47,6 +37,8 @@ export interface AgentMemo {
     seenAt: number;
     flushed: number;
   };
+  /** A lease that was asked for, and whether the leader has granted it. */
+  lease?: { readonly askedAtMs: number; readonly isGranted: boolean };
 }
 
 export interface NodeModel {
@@ -71,17 +63,12 @@ export interface NodeModel {
   checkpointerNames: StandbyNames;
   senders: Map<MemberId, WalSender>;
   waiting: { readonly position: number; readonly value: number }[];
+  /** Of the guard, a process of its own: until when the primary may run; undefined where it needs no lease. */
+  leaseUntilMs: number | undefined;
   readonly agent: AgentModel;
 }
 
 export const NO_FENCE: FenceToken = { incarnation: 0, epoch: epoch(0) };
-export const NOBODY: StandbyNames = { kind: 'nobody' };
-const ALONE: StandbyNames = { kind: 'alone' };
-
-export const namesFor = (rule: SyncRule): StandbyNames => (rule.acks === 0 ? ALONE : { kind: 'any', rule });
-export const sameNames = (a: StandbyNames, b: StandbyNames): boolean =>
-  JSON.stringify(a) === JSON.stringify(b);
-export const timelineOf = (wal: readonly WalRecord[]): number => wal.at(-1)?.timeline ?? 1;
 export const isPrimary = (node: NodeModel): boolean => node.isUp && node.role === 'primary';
 
 export function newNode(name: NodeId, peer: PeerId, member: MemberId, wal: readonly WalRecord[]): NodeModel {
@@ -103,6 +90,7 @@ export function newNode(name: NodeId, peer: PeerId, member: MemberId, wal: reado
     checkpointerNames: NOBODY,
     senders: new Map(),
     waiting: [],
+    leaseUntilMs: undefined,
     agent: { isAlive: true, isConnected: true, log: [], applied: 0, catchUpTo: 'done', memo: {} },
   };
 }
@@ -121,6 +109,7 @@ export function start(node: NodeModel, role: 'standby' | 'primary', replayed: nu
 
 export function stop(node: NodeModel): void {
   node.isUp = false;
+  node.leaseUntilMs = undefined;
   node.senders = new Map();
   node.waiting = [];
 }

@@ -28,6 +28,8 @@ export const ALL_WELL: SeenNodes = {
   b: { condition: 'standby', streamingFrom: A },
   c: { condition: 'standby', streamingFrom: A },
 };
+/** Wall time when `nowMs` is 0. */
+export const WALL_MS = 1_800_000_000_000;
 const ON: Timeline = timeline(1);
 
 export function viewOf(log: Log, nowMs: number, seen: SeenNodes = ALL_WELL): View {
@@ -37,7 +39,7 @@ export function viewOf(log: Log, nowMs: number, seen: SeenNodes = ALL_WELL): Vie
     if (found !== undefined)
       reports.set(node, { report: reportOf(log, node, found), receivedAtMs: nowMs - (found.ageMs ?? 0) });
   }
-  return { nowMs, reports, settings: DEFAULT_FAILOVER_SETTINGS };
+  return { nowMs, wallMs: WALL_MS + nowMs, reports, settings: DEFAULT_FAILOVER_SETTINGS };
 }
 
 export function reportOf(log: Log, node: NodeId, seen: Seen): AgentReport {

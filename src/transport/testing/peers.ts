@@ -86,6 +86,15 @@ export const STATUS: StatusView = {
           message: undefined,
         },
       ],
+      settings: {
+        durability: 'quorum',
+        acks: 1,
+        leaseMs: 5000,
+        maxLagBytes: 1_048_576,
+        maxFailovers: 5,
+        failoverWindowMs: 3_600_000,
+      },
+      scheduled: { atMs: 1_800_000_000_000, to: 'pg2' },
     },
   ],
   warnings: ['only two peers'],
@@ -117,6 +126,7 @@ export const QUIET_ADMIN: AdminHandlers = {
   status: () => STATUS,
   watch: (listener) => listener(STATUS),
   failover: notHere,
+  steer: notHere,
   events: () => [],
   peers: QUIET_PEERS,
 };
@@ -137,6 +147,7 @@ export interface TestPeerOptions {
   readonly advertised?: string;
   /** Default 0. */
   readonly commitIndex?: number;
+  readonly route?: (peer: PeerAddress) => PeerAddress;
 }
 
 /** Members and incarnation, and stores where they are known. */
@@ -174,6 +185,7 @@ export async function startTestPeer(options: TestPeerOptions): Promise<TestPeer>
     self: peerId(options.self),
     listen: { host: '127.0.0.1', port: options.port ?? 0 },
     advertised: options.advertised,
+    route: options.route,
     storeId: options.storeId ?? `store-of-${options.self}`,
     features: 1,
     identity: options.identity ?? identityOf(1, [options.self, ...options.peers.map(({ peer }) => peer)]),

@@ -185,6 +185,21 @@ describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () =>
     );
   });
 
+  test('our pg_hba.conf counts, though postgresql.conf of an adopted database names another', async () => {
+    await stop(one);
+    const path = join(one.dataDirectory, 'postgresql.conf');
+    const before = await readFile(path, 'utf8');
+    const elsewhere = join(at.root, 'elsewhere_hba.conf');
+    await writeFile(elsewhere, 'local all all trust\n', { mode: 0o644 });
+    await writeFile(path, `hba_file = '${elsewhere}'\n${before}`);
+    await start(one);
+    const [row] = await sql<{ file: string }>(one, "select current_setting('hba_file') as file");
+    expect(row?.file).toBe(join(one.dataDirectory, 'pg_hba.conf'));
+    await stop(one);
+    await writeFile(path, before);
+    await start(one);
+  });
+
   test('the files belong to the user PostgreSQL runs as, and the member file names the node', async () => {
     for (const name of ['pg_sentinel.conf', 'pg_hba.conf', 'postgresql.conf', 'pg_sentinel_member.json']) {
       const { uid, mode } = await stat(join(one.dataDirectory, name));

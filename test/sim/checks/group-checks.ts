@@ -8,16 +8,9 @@ import type { Duty } from '../../../src/failover/duties.ts';
 import type { Applied } from '../cluster/bridge.ts';
 import { tell } from '../describe.ts';
 import { violated } from '../engine/violation.ts';
-import {
-  type Fence,
-  GROUP,
-  type Postgres,
-  type WalRecord,
-  canAcknowledge,
-  isPrimary,
-  timelineOf,
-} from '../postgres/postgres.ts';
+import { type Fence, GROUP, type Postgres, canAcknowledge, isPrimary } from '../postgres/postgres.ts';
 import type { World } from '../world.ts';
+import { timelineOf, type WalRecord } from '../../../src/failover/testing/wal.ts';
 
 export interface GroupChecks {
   readonly nodes: Postgres[];

@@ -16,6 +16,7 @@ const FAILOVER_SETTINGS: FailoverSettings = {
   creationWaitMs: 400,
   handOverTimeoutMs: 500,
   targetTimeoutMs: 400,
+  followersWaitMs: 100,
   promotionGraceMs: 500,
   resumeAfterMs: 300,
 };
@@ -49,7 +50,12 @@ export function considerLeading(world: World, host: Host): void {
   leading.seenMembership = state.membership;
   const decision = decide(
     state,
-    { nowMs: nowMsOf(world, host), reports: leading.reports, settings: FAILOVER_SETTINGS },
+    {
+      nowMs: nowMsOf(world, host),
+      wallMs: Math.floor(world.timeline.nowUs / 1000),
+      reports: leading.reports,
+      settings: FAILOVER_SETTINGS,
+    },
     leading.memory,
   );
   leading.memory = decision.memory;

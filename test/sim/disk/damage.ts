@@ -60,7 +60,11 @@ export function damage(disk: Disk, what: Damage, image: Disk | undefined, random
     }
     case 'stale-log': {
       const old = olderImage(disk, image);
-      if (old === undefined) return false;
+      if (old?.state === undefined) return false;
+      // With a side file as old as that it would be a whole older store: nobody could tell, and the atlas has not been asked.
+      const { sequence } = old.state;
+      const copies = disk.slots.filter((slot) => slot !== undefined);
+      if (copies.length > 0 && copies.every((slot) => slot.sequence <= sequence)) return false;
       disk.records = [...old.records];
       disk.state = old.state;
       disk.snapshots = [...old.snapshots];

@@ -83,7 +83,7 @@ export const FAILOVER_MUTATIONS: readonly Mutation[] = [
     // What PostgreSQL takes by itself: one more than its own. Two nodes promoted from the same timeline share a number.
     id: '41-timeline-picked-by-postgresql',
     title: 'PostgreSQL picks the timeline of a promotion, so that two share a number',
-    file: 'src/failover/decide.ts',
+    file: 'src/failover/choose.ts',
     find: 'timeline(group.highestTimeline + 1)',
     replace: 'timeline(candidate.timeline + 1)',
     also: [

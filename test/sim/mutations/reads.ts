@@ -35,10 +35,10 @@ export const READ_MUTATIONS: readonly Mutation[] = [
     invariants: ['ReadIndexNotStale', 'Linearizability'],
   },
   {
-    // The leases of the failover protocol (durability `async`) are not built yet; this is the same rule for a leader's reads. It
-    // is right but for the moment it counts from: a majority that answered a request withholds its votes for an election timeout
-    // after the request came, so a lease from the moment of sending, with a margin for clocks and none during a hand-over, would
-    // be safe.
+    // The lease of a primary (durability `async`, src/actions/guarding.ts) has no part in these lives, which are too short for it:
+    // guarding.test.ts says from when it counts. This is the same rule for a leader's reads. It is right but for the moment it counts
+    // from: a majority that answered a request withholds its votes for an election timeout after the request came, so a lease from
+    // the moment of sending, with a margin for clocks and none during a hand-over, would be safe.
     id: '40-lease-from-the-reply',
     title: 'a leader reads under a lease that it counts from the replies instead of the requests',
     file: 'src/raft/heartbeat.ts',

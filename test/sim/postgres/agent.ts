@@ -11,7 +11,8 @@ import { note } from '../describe.ts';
 import { EVENT, type Host, type World, after } from '../world.ts';
 import { carryOut } from './duty-steps.ts';
 import { type Agent, type Pass, localMember, register } from './pass.ts';
-import { GROUP, type Postgres, describeNode, hasPriority, timelineOf } from './postgres.ts';
+import { GROUP, type Postgres, describeNode, hasPriority } from './postgres.ts';
+import { timelineOf } from '../../../src/failover/testing/wal.ts';
 
 const REPORT_EVERY_US = 90_000;
 

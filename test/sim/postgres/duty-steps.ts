@@ -7,20 +7,10 @@ import type { Duty } from '../../../src/failover/duties.ts';
 import { checkAcknowledgers, opened } from '../checks/group-checks.ts';
 import { isLinked } from '../world.ts';
 import { type DutyOf, type Pass, confirms, localMember, proposeOnce } from './pass.ts';
-import {
-  type Postgres,
-  NOBODY,
-  SYSTEM_IDENTIFIER,
-  cut,
-  isPrimary,
-  namesFor,
-  sameNames,
-  start,
-  stop,
-  timelineOf,
-} from './postgres.ts';
+import { type Postgres, SYSTEM_IDENTIFIER, cut, isPrimary, start, stop } from './postgres.ts';
 import { changeRule, passFloor } from './rule-change.ts';
 import { beginStreaming, leaveSender, setNames, wakeStandbys } from './streams.ts';
+import { NOBODY, mayFollow, namesFor, sameNames, timelineOf } from '../../../src/failover/testing/wal.ts';
 
 const FORMER_PRIMARY_DELAY_US = 150_000;
 const CRASH_HOLD_US = 1_000_000;
@@ -41,6 +31,9 @@ export function carryOut(pass: Pass, duty: Exclude<Duty, { kind: 'none' }>): boo
       return carryOutFollow(pass, duty);
     case 'primary':
       return carryOutPrimary(pass, duty);
+    case 'stopped':
+      if (pass.node.isUp) stop(pass.node);
+      return false;
   }
 }
 
@@ -263,7 +256,8 @@ function carryOutFollow(pass: Pass, duty: DutyOf<'follow'>): boolean {
     return true;
   }
   if (!node.isUp) {
-    const isRejoining = node.endedAs === 'primary' || (node.endedAs === 'clean' && !mayFollow(node, duty));
+    const isRejoining =
+      node.endedAs === 'primary' || (node.endedAs === 'clean' && !mayFollow(node.wal, duty));
     if (isRejoining) return rejoin(pass, duty);
     startStandby(node);
     return true;
@@ -277,7 +271,7 @@ function carryOutFollow(pass: Pass, duty: DutyOf<'follow'>): boolean {
     return true;
   }
   node.replayed = node.wal.length;
-  if (!mayFollow(node, duty)) return rejoin(pass, duty);
+  if (!mayFollow(node.wal, duty)) return rejoin(pass, duty);
   setNames(world, node, NOBODY);
   node.upstream = duty.upstream.node;
   beginStreaming(world, node, 0);
@@ -290,23 +284,7 @@ function isGoingWell({ node, world }: Pass, duty: DutyOf<'follow'>): boolean {
   if (upstream === undefined || !upstream.isUp) return true;
   if (node.receiver === undefined) beginStreaming(world, node, 0);
   if (node.receiver !== undefined && node.receiver.sender > 0) return true;
-  return mayFollow(node, duty);
-}
-
-/** Whether the node's WAL lies on the log's history of timelines (followObstacle of follow-duty.ts). */
-function mayFollow(node: Postgres, { upstream, branches }: DutyOf<'follow'>): boolean {
-  const own = timelineOf(node.wal);
-  let child: number = upstream.timeline;
-  while (child !== own) {
-    const branch = branches.find((known) => known.timeline === child);
-    const isNew = child === upstream.timeline && upstream.from !== undefined;
-    const parent = isNew ? upstream.from?.timeline : branch?.parent;
-    const end = isNew ? upstream.from?.position : branch?.switchLsn;
-    if (parent === undefined || end === undefined) return false;
-    if (parent === own) return positionOf(node.wal.length) <= end;
-    child = parent;
-  }
-  return true;
+  return mayFollow(node.wal, duty);
 }
 
 /** A rewind or a clone, in two steps: the old data directory is spoilt before the new one is whole. */

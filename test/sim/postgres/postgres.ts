@@ -3,21 +3,10 @@
 // themselves, late. After src/failover/testing/postgres-model.ts, with connections and processes of their own.
 import type { MemberId, NodeId, PeerId } from '../../../src/base/ids.ts';
 import { groupId } from '../../../src/base/ids.ts';
-import type { SyncRule } from '../../../src/cluster/commands.ts';
-import { sameRule } from '../../../src/cluster/quorum.ts';
+import { NOBODY, type StandbyNames, type WalRecord, timelineOf } from '../../../src/failover/testing/wal.ts';
 
 export const GROUP = groupId('main');
 export const SYSTEM_IDENTIFIER = '7000000000000000001';
-
-/** One WAL record: the timeline it was written on, and what was written. Positions are counts of records. */
-export interface WalRecord {
-  readonly timeline: number;
-  readonly value: number;
-}
-
-/** What `synchronous_standby_names` says. */
-export type StandbyNames =
-  { readonly kind: 'alone' | 'nobody' } | { readonly kind: 'any'; readonly rule: SyncRule };
 
 /** One walsender process, as pg_stat_replication shows it: also long after the other end has gone. */
 export interface WalSender {
@@ -80,9 +69,6 @@ export interface Postgres {
   isFlowing: boolean;
 }
 
-export const NOBODY: StandbyNames = { kind: 'nobody' };
-const ALONE: StandbyNames = { kind: 'alone' };
-
 export function createPostgres(name: NodeId, peer: PeerId, place: number): Postgres {
   return {
     name,
@@ -111,17 +97,6 @@ export function createPostgres(name: NodeId, peer: PeerId, place: number): Postg
     isFlowing: false,
   };
 }
-
-export const namesFor = (rule: SyncRule): StandbyNames => (rule.acks === 0 ? ALONE : { kind: 'any', rule });
-
-export function sameNames(a: StandbyNames, b: StandbyNames): boolean {
-  if (a === b) return true;
-  if (a.kind === 'any' && b.kind === 'any') return sameRule(a.rule, b.rule);
-  return a.kind === b.kind;
-}
-
-export const timelineOf = (wal: readonly WalRecord[], length = wal.length): number =>
-  wal[length - 1]?.timeline ?? 1;
 
 export const isPrimary = (node: Postgres): boolean => node.isUp && node.role === 'primary';
 

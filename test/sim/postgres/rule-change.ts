@@ -3,9 +3,11 @@
 // new members hold everything that was acknowledged before.
 import type { Lsn } from '../../../src/base/lsn.ts';
 import type { SyncRule } from '../../../src/cluster/commands.ts';
+import { showsCount } from '../../../src/cluster/quorum.ts';
 import { type DutyOf, type Pass, type RuleChange, proposeOnce } from './pass.ts';
-import { NOBODY, type WalSender, hasPriority, namesFor, sameNames } from './postgres.ts';
+import { type WalSender, hasPriority } from './postgres.ts';
 import { setNames } from './streams.ts';
+import { NOBODY, namesFor, sameNames } from '../../../src/failover/testing/wal.ts';
 
 type PrimaryDuty = DutyOf<'primary'>;
 
@@ -58,16 +60,17 @@ function advance(
 
 /** A walsender that does not show which number it counts to is ended: the one that comes after it counts to the new one. */
 function endUntellable({ node }: Pass, rule: SyncRule, next: SyncRule, seenAt: number): void {
-  if (rule.acks === next.acks || rule.acks === 0 || next.acks === 0) return;
-  node.senders = node.senders.filter((sender) => sender.startedAt > seenAt);
+  if (showsCount(rule, next)) return;
+  node.senders = node.senders.filter(
+    (sender) => sender.startedAt > seenAt || !next.members.includes(sender.member),
+  );
 }
 
 /** It shows the priority that `next` gives it, or began after a fresh session saw the new value. */
 function hasTaken(sender: WalSender, rule: SyncRule, next: SyncRule, seenAt: number): boolean {
   if (sender.startedAt > seenAt) return true;
-  // With ANY every member has priority 1: a walsender that is in both rules does not show which number it counts to.
-  const isCountTheSame = rule.acks === next.acks || rule.acks === 0 || next.acks === 0;
-  return isCountTheSame && hasPriority(sender) === next.members.includes(sender.member);
+  if (hasPriority(sender) !== next.members.includes(sender.member)) return false;
+  return !next.members.includes(sender.member) || showsCount(rule, next);
 }
 
 function haveFlushed(senders: readonly WalSender[], rule: SyncRule, position: number): boolean {

@@ -7,15 +7,13 @@ import {
   GROUP,
   type Postgres,
   type Receiver,
-  type StandbyNames,
   connectSender,
   isOnHistory,
   isPrimary,
   releasedBy,
-  sameNames,
   takeOut,
-  timelineOf,
 } from './postgres.ts';
+import { sameNames, timelineOf, type StandbyNames } from '../../../src/failover/testing/wal.ts';
 
 /** `wal_retrieve_retry_interval`. */
 const RETRY_US = 30_000;

@@ -7,13 +7,15 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GroupSettings, ScheduledSwitchover } from "./log_pb.ts";
+import { file_pg_sentinel_v1_log } from "./log_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pg_sentinel/v1/admin.proto.
  */
 export const file_pg_sentinel_v1_admin: GenFile = /*@__PURE__*/
-  fileDesc("ChpwZ19zZW50aW5lbC92MS9hZG1pbi5wcm90bxIOcGdfc2VudGluZWwudjEiDwoNU3RhdHVzUmVxdWVzdCI8Cg5TdGF0dXNSZXNwb25zZRIqCgZzdGF0dXMYASABKAsyGi5wZ19zZW50aW5lbC52MS5TdGF0dXNWaWV3Ig4KDFdhdGNoUmVxdWVzdCI7Cg1XYXRjaFJlc3BvbnNlEioKBnN0YXR1cxgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1ZpZXciRwoPRmFpbG92ZXJSZXF1ZXN0EhIKBWdyb3VwGAEgASgJSACIAQESDwoCdG8YAiABKAlIAYgBAUIICgZfZ3JvdXBCBQoDX3RvIv0BChBGYWlsb3ZlclJlc3BvbnNlEjUKBGRvbmUYASABKAsyJS5wZ19zZW50aW5lbC52MS5GYWlsb3ZlclJlc3BvbnNlLkRvbmVIABI7CgdyZWZ1c2VkGAIgASgLMigucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZS5SZWZ1c2VkSAAaTwoERG9uZRINCgVncm91cBgBIAEoCRIMCgRmcm9tGAIgASgJEgoKAnRvGAMgASgJEg0KBWVwb2NoGAQgASgEEg8KB3Rvb2tfbXMYBSABKAQaGQoHUmVmdXNlZBIOCgZyZWFzb24YASABKAlCCQoHb3V0Y29tZSI8Cg1FdmVudHNSZXF1ZXN0EhIKBWdyb3VwGAEgASgJSACIAQESDQoFbGltaXQYAiABKA1CCAoGX2dyb3VwIjsKDkV2ZW50c1Jlc3BvbnNlEikKBmV2ZW50cxgBIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkV2ZW50VmlldyIRCg9QZWVyTGlzdFJlcXVlc3QinQEKEFBlZXJMaXN0UmVzcG9uc2USDwoHY2x1c3RlchgBIAEoCRITCgtpbmNhcm5hdGlvbhgCIAEoBBIVCg1mZWF0dXJlX2xldmVsGAMgASgNEhMKBmxlYWRlchgEIAEoCUgAiAEBEiwKBXBlZXJzGAUgAygLMh0ucGdfc2VudGluZWwudjEuUGVlckxpc3RFbnRyeUIJCgdfbGVhZGVyIqcCCg1QZWVyTGlzdEVudHJ5EgwKBHBlZXIYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIMCgRraW5kGAMgASgJEgwKBHJvbGUYBCABKAkSEQoJcmVhY2hhYmxlGAUgASgIEhgKC21hdGNoX2luZGV4GAYgASgESACIAQESGAoLbGFnX2VudHJpZXMYByABKARIAYgBARIbCg5zbmFwc2hvdF9pbmRleBgIIAEoBEgCiAEBEhUKCGZlYXR1cmVzGAkgASgNSAOIAQESFAoHc2Vzc2lvbhgKIAEoCUgEiAEBQg4KDF9tYXRjaF9pbmRleEIOCgxfbGFnX2VudHJpZXNCEQoPX3NuYXBzaG90X2luZGV4QgsKCV9mZWF0dXJlc0IKCghfc2Vzc2lvbiLZAgoRUGVlckNoYW5nZU91dGNvbWUSNgoEZG9uZRgBIAEoCzImLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lLkRvbmVIABI8CgdyZWZ1c2VkGAIgASgLMikucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUuUmVmdXNlZEgAEkEKCm5vdF9sZWFkZXIYAyABKAsyKy5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZS5Ob3RMZWFkZXJIABoWCgREb25lEg4KBmRldGFpbBgBIAEoCRoZCgdSZWZ1c2VkEg4KBnJlYXNvbhgBIAEoCRpNCglOb3RMZWFkZXISEwoGbGVhZGVyGAEgASgJSACIAQESFAoHYWRkcmVzcxgCIAEoCUgBiAEBQgkKB19sZWFkZXJCCgoIX2FkZHJlc3NCCQoHb3V0Y29tZSJFCg5QZWVyQWRkUmVxdWVzdBIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSFAoMbGVhcm5lcl9vbmx5GAMgASgIIkUKD1BlZXJBZGRSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiIgoSUGVlclByb21vdGVSZXF1ZXN0EgwKBHBlZXIYASABKAkiSQoTUGVlclByb21vdGVSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiIQoRUGVlclJlbW92ZVJlcXVlc3QSDAoEcGVlchgBIAEoCSJIChJQZWVyUmVtb3ZlUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIjAKD1BlZXJNb3ZlUmVxdWVzdBIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkiRgoQUGVlck1vdmVSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiIQoTUGVlclRyYW5zZmVyUmVxdWVzdBIKCgJ0bxgBIAEoCSJKChRQZWVyVHJhbnNmZXJSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiJQoSUGVlclJlY292ZXJSZXF1ZXN0Eg8KB2NvbmZpcm0YASADKAkiSQoTUGVlclJlY292ZXJSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUihQEKCUV2ZW50VmlldxINCgVpbmRleBgBIAEoBBINCgVhdF9tcxgCIAEoAxISCgVncm91cBgDIAEoCUgAiAEBEgwKBGtpbmQYBCABKAkSDAoEdGV4dBgFIAEoCRIUCgdyZWZ1c2VkGAYgASgJSAGIAQFCCAoGX2dyb3VwQgoKCF9yZWZ1c2VkIqwCCgpTdGF0dXNWaWV3Eg8KB2NsdXN0ZXIYASABKAkSEwoLYW5zd2VyZWRfYnkYAiABKAkSDQoFYXRfbXMYAyABKAMSEwoGbGVhZGVyGAQgASgJSACIAQESDAoEdGVybRgFIAEoBBIUCgxjb21taXRfaW5kZXgYBiABKAQSFQoNYXBwbGllZF9pbmRleBgHIAEoBBInCgVwZWVycxgIIAMoCzIYLnBnX3NlbnRpbmVsLnYxLlBlZXJWaWV3EikKBmdyb3VwcxgJIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkdyb3VwVmlldxIQCgh3YXJuaW5ncxgKIAMoCRIYCgtpbmNhcm5hdGlvbhgLIAEoBEgBiAEBQgkKB19sZWFkZXJCDgoMX2luY2FybmF0aW9uIrgCCghQZWVyVmlldxIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEcm9sZRgDIAEoCRIRCglyZWFjaGFibGUYBCABKAgSGAoLbWF0Y2hfaW5kZXgYBSABKARIAIgBARIRCgRraW5kGAYgASgJSAGIAQESGAoLaW5jYXJuYXRpb24YByABKARIAogBARIVCghmZWF0dXJlcxgIIAEoDUgDiAEBEhsKDnNuYXBzaG90X2luZGV4GAkgASgESASIAQESGAoLbGFnX2VudHJpZXMYCiABKARIBYgBAUIOCgxfbWF0Y2hfaW5kZXhCBwoFX2tpbmRCDgoMX2luY2FybmF0aW9uQgsKCV9mZWF0dXJlc0IRCg9fc25hcHNob3RfaW5kZXhCDgoMX2xhZ19lbnRyaWVzIs8BCglHcm91cFZpZXcSDQoFZ3JvdXAYASABKAkSDQoFcGhhc2UYAiABKAkSDQoFZXBvY2gYAyABKAQSFAoHcHJpbWFyeRgEIAEoCUgAiAEBEhIKCmR1cmFiaWxpdHkYBSABKAkSDAoEcnVsZRgGIAEoCRIYCgtydWxlX2NoYW5nZRgHIAEoCUgBiAEBEicKBW5vZGVzGAggAygLMhgucGdfc2VudGluZWwudjEuTm9kZVZpZXdCCgoIX3ByaW1hcnlCDgoMX3J1bGVfY2hhbmdlIqwCCghOb2RlVmlldxIMCgRub2RlGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRyb2xlGAQgASgJEg0KBXN0YXRlGAUgASgJEhUKCHRpbWVsaW5lGAYgASgNSACIAQESEAoDbHNuGAcgASgJSAGIAQESFgoJbGFnX2J5dGVzGAggASgDSAKIAQESEQoEc3luYxgJIAEoCUgDiAEBEhMKBm1lbWJlchgKIAEoCUgEiAEBEhQKDGhlbGRfZG93bl9ieRgLIAMoCRIUCgdtZXNzYWdlGAwgASgJSAWIAQFCCwoJX3RpbWVsaW5lQgYKBF9sc25CDAoKX2xhZ19ieXRlc0IHCgVfc3luY0IJCgdfbWVtYmVyQgoKCF9tZXNzYWdlMoEHCgxBZG1pblNlcnZpY2USRwoGU3RhdHVzEh0ucGdfc2VudGluZWwudjEuU3RhdHVzUmVxdWVzdBoeLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1Jlc3BvbnNlEkYKBVdhdGNoEhwucGdfc2VudGluZWwudjEuV2F0Y2hSZXF1ZXN0Gh0ucGdfc2VudGluZWwudjEuV2F0Y2hSZXNwb25zZTABEk0KCEZhaWxvdmVyEh8ucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXF1ZXN0GiAucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZRJHCgZFdmVudHMSHS5wZ19zZW50aW5lbC52MS5FdmVudHNSZXF1ZXN0Gh4ucGdfc2VudGluZWwudjEuRXZlbnRzUmVzcG9uc2USTQoIUGVlckxpc3QSHy5wZ19zZW50aW5lbC52MS5QZWVyTGlzdFJlcXVlc3QaIC5wZ19zZW50aW5lbC52MS5QZWVyTGlzdFJlc3BvbnNlEkoKB1BlZXJBZGQSHi5wZ19zZW50aW5lbC52MS5QZWVyQWRkUmVxdWVzdBofLnBnX3NlbnRpbmVsLnYxLlBlZXJBZGRSZXNwb25zZRJWCgtQZWVyUHJvbW90ZRIiLnBnX3NlbnRpbmVsLnYxLlBlZXJQcm9tb3RlUmVxdWVzdBojLnBnX3NlbnRpbmVsLnYxLlBlZXJQcm9tb3RlUmVzcG9uc2USUwoKUGVlclJlbW92ZRIhLnBnX3NlbnRpbmVsLnYxLlBlZXJSZW1vdmVSZXF1ZXN0GiIucGdfc2VudGluZWwudjEuUGVlclJlbW92ZVJlc3BvbnNlEk0KCFBlZXJNb3ZlEh8ucGdfc2VudGluZWwudjEuUGVlck1vdmVSZXF1ZXN0GiAucGdfc2VudGluZWwudjEuUGVlck1vdmVSZXNwb25zZRJZCgxQZWVyVHJhbnNmZXISIy5wZ19zZW50aW5lbC52MS5QZWVyVHJhbnNmZXJSZXF1ZXN0GiQucGdfc2VudGluZWwudjEuUGVlclRyYW5zZmVyUmVzcG9uc2USVgoLUGVlclJlY292ZXISIi5wZ19zZW50aW5lbC52MS5QZWVyUmVjb3ZlclJlcXVlc3QaIy5wZ19zZW50aW5lbC52MS5QZWVyUmVjb3ZlclJlc3BvbnNlYgZwcm90bzM");
+  fileDesc("ChpwZ19zZW50aW5lbC92MS9hZG1pbi5wcm90bxIOcGdfc2VudGluZWwudjEiDwoNU3RhdHVzUmVxdWVzdCI8Cg5TdGF0dXNSZXNwb25zZRIqCgZzdGF0dXMYASABKAsyGi5wZ19zZW50aW5lbC52MS5TdGF0dXNWaWV3Ig4KDFdhdGNoUmVxdWVzdCI7Cg1XYXRjaFJlc3BvbnNlEioKBnN0YXR1cxgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1ZpZXcijgEKD0ZhaWxvdmVyUmVxdWVzdBISCgVncm91cBgBIAEoCUgAiAEBEg8KAnRvGAIgASgJSAGIAQESDwoHZHJ5X3J1bhgDIAEoCBIYChBhY2NlcHRfZGF0YV9sb3NzGAQgASgIEhoKEm9sZF9wcmltYXJ5X2lzX29mZhgFIAEoCEIICgZfZ3JvdXBCBQoDX3RvItYDChBGYWlsb3ZlclJlc3BvbnNlEjUKBGRvbmUYASABKAsyJS5wZ19zZW50aW5lbC52MS5GYWlsb3ZlclJlc3BvbnNlLkRvbmVIABI7CgdyZWZ1c2VkGAIgASgLMigucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZS5SZWZ1c2VkSAASOwoHcGxhbm5lZBgDIAEoCzIoLnBnX3NlbnRpbmVsLnYxLkZhaWxvdmVyUmVzcG9uc2UuUGxhbm5lZEgAGpkBCgdQbGFubmVkEg0KBWdyb3VwGAEgASgJEgwKBGZyb20YAiABKAkSDwoCdG8YAyABKAlIAIgBARINCgVzdGVwcxgEIAMoCRIVCghvYnN0YWNsZRgFIAEoCUgBiAEBEhcKCmxvc3NfYnl0ZXMYBiABKARIAogBAUIFCgNfdG9CCwoJX29ic3RhY2xlQg0KC19sb3NzX2J5dGVzGk8KBERvbmUSDQoFZ3JvdXAYASABKAkSDAoEZnJvbRgCIAEoCRIKCgJ0bxgDIAEoCRINCgVlcG9jaBgEIAEoBBIPCgd0b29rX21zGAUgASgEGhkKB1JlZnVzZWQSDgoGcmVhc29uGAEgASgJQgkKB291dGNvbWUinQYKDFN0ZWVyUmVxdWVzdBIzCgVmZW5jZRgBIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5GZW5jZUgAEjcKB3VuZmVuY2UYAiABKAsyJC5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuVW5mZW5jZUgAEj8KC2Fja25vd2xlZGdlGAMgASgLMigucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LkFja25vd2xlZGdlSAASOQoIc2NoZWR1bGUYBCABKAsyJS5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuU2NoZWR1bGVIABI5CghzZXR0aW5ncxgFIAEoCzIlLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5TZXR0aW5nc0gAGhUKBUZlbmNlEgwKBG5vZGUYASABKAkaFwoHVW5mZW5jZRIMCgRub2RlGAEgASgJGisKC0Fja25vd2xlZGdlEhIKBWdyb3VwGAEgASgJSACIAQFCCAoGX2dyb3VwGlkKCFNjaGVkdWxlEhIKBWdyb3VwGAEgASgJSACIAQESLwoCYXQYAiABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyQggKBl9ncm91cBqkAgoIU2V0dGluZ3MSEgoFZ3JvdXAYASABKAlIAIgBARIXCgpkdXJhYmlsaXR5GAIgASgJSAGIAQESEQoEYWNrcxgDIAEoDUgCiAEBEhUKCGxlYXNlX21zGAQgASgESAOIAQESGgoNbWF4X2xhZ19ieXRlcxgFIAEoBEgEiAEBEhoKDW1heF9mYWlsb3ZlcnMYBiABKA1IBYgBARIfChJmYWlsb3Zlcl93aW5kb3dfbXMYByABKARIBogBAUIICgZfZ3JvdXBCDQoLX2R1cmFiaWxpdHlCBwoFX2Fja3NCCwoJX2xlYXNlX21zQhAKDl9tYXhfbGFnX2J5dGVzQhAKDl9tYXhfZmFpbG92ZXJzQhUKE19mYWlsb3Zlcl93aW5kb3dfbXNCCQoHcmVxdWVzdCK7AQoNU3RlZXJSZXNwb25zZRIyCgRkb25lGAEgASgLMiIucGdfc2VudGluZWwudjEuU3RlZXJSZXNwb25zZS5Eb25lSAASOAoHcmVmdXNlZBgCIAEoCzIlLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVzcG9uc2UuUmVmdXNlZEgAGhYKBERvbmUSDgoGZGV0YWlsGAEgASgJGhkKB1JlZnVzZWQSDgoGcmVhc29uGAEgASgJQgkKB291dGNvbWUiPAoNRXZlbnRzUmVxdWVzdBISCgVncm91cBgBIAEoCUgAiAEBEg0KBWxpbWl0GAIgASgNQggKBl9ncm91cCI7Cg5FdmVudHNSZXNwb25zZRIpCgZldmVudHMYASADKAsyGS5wZ19zZW50aW5lbC52MS5FdmVudFZpZXciEQoPUGVlckxpc3RSZXF1ZXN0Ip0BChBQZWVyTGlzdFJlc3BvbnNlEg8KB2NsdXN0ZXIYASABKAkSEwoLaW5jYXJuYXRpb24YAiABKAQSFQoNZmVhdHVyZV9sZXZlbBgDIAEoDRITCgZsZWFkZXIYBCABKAlIAIgBARIsCgVwZWVycxgFIAMoCzIdLnBnX3NlbnRpbmVsLnYxLlBlZXJMaXN0RW50cnlCCQoHX2xlYWRlciKnAgoNUGVlckxpc3RFbnRyeRIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEa2luZBgDIAEoCRIMCgRyb2xlGAQgASgJEhEKCXJlYWNoYWJsZRgFIAEoCBIYCgttYXRjaF9pbmRleBgGIAEoBEgAiAEBEhgKC2xhZ19lbnRyaWVzGAcgASgESAGIAQESGwoOc25hcHNob3RfaW5kZXgYCCABKARIAogBARIVCghmZWF0dXJlcxgJIAEoDUgDiAEBEhQKB3Nlc3Npb24YCiABKAlIBIgBAUIOCgxfbWF0Y2hfaW5kZXhCDgoMX2xhZ19lbnRyaWVzQhEKD19zbmFwc2hvdF9pbmRleEILCglfZmVhdHVyZXNCCgoIX3Nlc3Npb24i2QIKEVBlZXJDaGFuZ2VPdXRjb21lEjYKBGRvbmUYASABKAsyJi5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZS5Eb25lSAASPAoHcmVmdXNlZBgCIAEoCzIpLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lLlJlZnVzZWRIABJBCgpub3RfbGVhZGVyGAMgASgLMisucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUuTm90TGVhZGVySAAaFgoERG9uZRIOCgZkZXRhaWwYASABKAkaGQoHUmVmdXNlZBIOCgZyZWFzb24YASABKAkaTQoJTm90TGVhZGVyEhMKBmxlYWRlchgBIAEoCUgAiAEBEhQKB2FkZHJlc3MYAiABKAlIAYgBAUIJCgdfbGVhZGVyQgoKCF9hZGRyZXNzQgkKB291dGNvbWUiRQoOUGVlckFkZFJlcXVlc3QSDAoEcGVlchgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEhQKDGxlYXJuZXJfb25seRgDIAEoCCJFCg9QZWVyQWRkUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIiIKElBlZXJQcm9tb3RlUmVxdWVzdBIMCgRwZWVyGAEgASgJIkkKE1BlZXJQcm9tb3RlUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIiEKEVBlZXJSZW1vdmVSZXF1ZXN0EgwKBHBlZXIYASABKAkiSAoSUGVlclJlbW92ZVJlc3BvbnNlEjIKB291dGNvbWUYASABKAsyIS5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZSIwCg9QZWVyTW92ZVJlcXVlc3QSDAoEcGVlchgBIAEoCRIPCgdhZGRyZXNzGAIgASgJIkYKEFBlZXJNb3ZlUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIiEKE1BlZXJUcmFuc2ZlclJlcXVlc3QSCgoCdG8YASABKAkiSgoUUGVlclRyYW5zZmVyUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIiUKElBlZXJSZWNvdmVyUmVxdWVzdBIPCgdjb25maXJtGAEgAygJIkkKE1BlZXJSZWNvdmVyUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIoUBCglFdmVudFZpZXcSDQoFaW5kZXgYASABKAQSDQoFYXRfbXMYAiABKAMSEgoFZ3JvdXAYAyABKAlIAIgBARIMCgRraW5kGAQgASgJEgwKBHRleHQYBSABKAkSFAoHcmVmdXNlZBgGIAEoCUgBiAEBQggKBl9ncm91cEIKCghfcmVmdXNlZCKsAgoKU3RhdHVzVmlldxIPCgdjbHVzdGVyGAEgASgJEhMKC2Fuc3dlcmVkX2J5GAIgASgJEg0KBWF0X21zGAMgASgDEhMKBmxlYWRlchgEIAEoCUgAiAEBEgwKBHRlcm0YBSABKAQSFAoMY29tbWl0X2luZGV4GAYgASgEEhUKDWFwcGxpZWRfaW5kZXgYByABKAQSJwoFcGVlcnMYCCADKAsyGC5wZ19zZW50aW5lbC52MS5QZWVyVmlldxIpCgZncm91cHMYCSADKAsyGS5wZ19zZW50aW5lbC52MS5Hcm91cFZpZXcSEAoId2FybmluZ3MYCiADKAkSGAoLaW5jYXJuYXRpb24YCyABKARIAYgBAUIJCgdfbGVhZGVyQg4KDF9pbmNhcm5hdGlvbiK4AgoIUGVlclZpZXcSDAoEcGVlchgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEgwKBHJvbGUYAyABKAkSEQoJcmVhY2hhYmxlGAQgASgIEhgKC21hdGNoX2luZGV4GAUgASgESACIAQESEQoEa2luZBgGIAEoCUgBiAEBEhgKC2luY2FybmF0aW9uGAcgASgESAKIAQESFQoIZmVhdHVyZXMYCCABKA1IA4gBARIbCg5zbmFwc2hvdF9pbmRleBgJIAEoBEgEiAEBEhgKC2xhZ19lbnRyaWVzGAogASgESAWIAQFCDgoMX21hdGNoX2luZGV4QgcKBV9raW5kQg4KDF9pbmNhcm5hdGlvbkILCglfZmVhdHVyZXNCEQoPX3NuYXBzaG90X2luZGV4Qg4KDF9sYWdfZW50cmllcyK4AgoJR3JvdXBWaWV3Eg0KBWdyb3VwGAEgASgJEg0KBXBoYXNlGAIgASgJEg0KBWVwb2NoGAMgASgEEhQKB3ByaW1hcnkYBCABKAlIAIgBARISCgpkdXJhYmlsaXR5GAUgASgJEgwKBHJ1bGUYBiABKAkSGAoLcnVsZV9jaGFuZ2UYByABKAlIAYgBARInCgVub2RlcxgIIAMoCzIYLnBnX3NlbnRpbmVsLnYxLk5vZGVWaWV3Ei8KCHNldHRpbmdzGAkgASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncxI2CglzY2hlZHVsZWQYCiABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyQgoKCF9wcmltYXJ5Qg4KDF9ydWxlX2NoYW5nZSKsAgoITm9kZVZpZXcSDAoEbm9kZRgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEgwKBHBlZXIYAyABKAkSDAoEcm9sZRgEIAEoCRINCgVzdGF0ZRgFIAEoCRIVCgh0aW1lbGluZRgGIAEoDUgAiAEBEhAKA2xzbhgHIAEoCUgBiAEBEhYKCWxhZ19ieXRlcxgIIAEoA0gCiAEBEhEKBHN5bmMYCSABKAlIA4gBARITCgZtZW1iZXIYCiABKAlIBIgBARIUCgxoZWxkX2Rvd25fYnkYCyADKAkSFAoHbWVzc2FnZRgMIAEoCUgFiAEBQgsKCV90aW1lbGluZUIGCgRfbHNuQgwKCl9sYWdfYnl0ZXNCBwoFX3N5bmNCCQoHX21lbWJlckIKCghfbWVzc2FnZTLHBwoMQWRtaW5TZXJ2aWNlEkcKBlN0YXR1cxIdLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1JlcXVlc3QaHi5wZ19zZW50aW5lbC52MS5TdGF0dXNSZXNwb25zZRJGCgVXYXRjaBIcLnBnX3NlbnRpbmVsLnYxLldhdGNoUmVxdWVzdBodLnBnX3NlbnRpbmVsLnYxLldhdGNoUmVzcG9uc2UwARJNCghGYWlsb3ZlchIfLnBnX3NlbnRpbmVsLnYxLkZhaWxvdmVyUmVxdWVzdBogLnBnX3NlbnRpbmVsLnYxLkZhaWxvdmVyUmVzcG9uc2USRAoFU3RlZXISHC5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QaHS5wZ19zZW50aW5lbC52MS5TdGVlclJlc3BvbnNlEkcKBkV2ZW50cxIdLnBnX3NlbnRpbmVsLnYxLkV2ZW50c1JlcXVlc3QaHi5wZ19zZW50aW5lbC52MS5FdmVudHNSZXNwb25zZRJNCghQZWVyTGlzdBIfLnBnX3NlbnRpbmVsLnYxLlBlZXJMaXN0UmVxdWVzdBogLnBnX3NlbnRpbmVsLnYxLlBlZXJMaXN0UmVzcG9uc2USSgoHUGVlckFkZBIeLnBnX3NlbnRpbmVsLnYxLlBlZXJBZGRSZXF1ZXN0Gh8ucGdfc2VudGluZWwudjEuUGVlckFkZFJlc3BvbnNlElYKC1BlZXJQcm9tb3RlEiIucGdfc2VudGluZWwudjEuUGVlclByb21vdGVSZXF1ZXN0GiMucGdfc2VudGluZWwudjEuUGVlclByb21vdGVSZXNwb25zZRJTCgpQZWVyUmVtb3ZlEiEucGdfc2VudGluZWwudjEuUGVlclJlbW92ZVJlcXVlc3QaIi5wZ19zZW50aW5lbC52MS5QZWVyUmVtb3ZlUmVzcG9uc2USTQoIUGVlck1vdmUSHy5wZ19zZW50aW5lbC52MS5QZWVyTW92ZVJlcXVlc3QaIC5wZ19zZW50aW5lbC52MS5QZWVyTW92ZVJlc3BvbnNlElkKDFBlZXJUcmFuc2ZlchIjLnBnX3NlbnRpbmVsLnYxLlBlZXJUcmFuc2ZlclJlcXVlc3QaJC5wZ19zZW50aW5lbC52MS5QZWVyVHJhbnNmZXJSZXNwb25zZRJWCgtQZWVyUmVjb3ZlchIiLnBnX3NlbnRpbmVsLnYxLlBlZXJSZWNvdmVyUmVxdWVzdBojLnBnX3NlbnRpbmVsLnYxLlBlZXJSZWNvdmVyUmVzcG9uc2ViBnByb3RvMw", [file_pg_sentinel_v1_log]);
 
 /**
  * @generated from message pg_sentinel.v1.StatusRequest
@@ -92,6 +94,27 @@ export type FailoverRequest = Message<"pg_sentinel.v1.FailoverRequest"> & {
    * @generated from field: optional string to = 2;
    */
   to?: string | undefined;
+
+  /**
+   * Only says what would happen.
+   *
+   * @generated from field: bool dry_run = 3;
+   */
+  dryRun: boolean;
+
+  /**
+   * Acknowledged writes may be lost.
+   *
+   * @generated from field: bool accept_data_loss = 4;
+   */
+  acceptDataLoss: boolean;
+
+  /**
+   * With accept_data_loss: a person's word that the host of the primary is off, or its PostgreSQL stopped for good.
+   *
+   * @generated from field: bool old_primary_is_off = 5;
+   */
+  oldPrimaryIsOff: boolean;
 };
 
 /**
@@ -120,6 +143,12 @@ export type FailoverResponse = Message<"pg_sentinel.v1.FailoverResponse"> & {
      */
     value: FailoverResponse_Refused;
     case: "refused";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.FailoverResponse.Planned planned = 3;
+     */
+    value: FailoverResponse_Planned;
+    case: "planned";
   } | { case: undefined; value?: undefined };
 };
 
@@ -129,6 +158,54 @@ export type FailoverResponse = Message<"pg_sentinel.v1.FailoverResponse"> & {
  */
 export const FailoverResponseSchema: GenMessage<FailoverResponse> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_admin, 5);
+
+/**
+ * Of a dry run.
+ *
+ * @generated from message pg_sentinel.v1.FailoverResponse.Planned
+ */
+export type FailoverResponse_Planned = Message<"pg_sentinel.v1.FailoverResponse.Planned"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: string from = 2;
+   */
+  from: string;
+
+  /**
+   * @generated from field: optional string to = 3;
+   */
+  to?: string | undefined;
+
+  /**
+   * @generated from field: repeated string steps = 4;
+   */
+  steps: string[];
+
+  /**
+   * Why it could not be done now.
+   *
+   * @generated from field: optional string obstacle = 5;
+   */
+  obstacle?: string | undefined;
+
+  /**
+   * What would be lost at most, as far as it is known; absent where nothing would be, or nobody knows.
+   *
+   * @generated from field: optional uint64 loss_bytes = 6;
+   */
+  lossBytes?: bigint | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.FailoverResponse.Planned.
+ * Use `create(FailoverResponse_PlannedSchema)` to create a new message.
+ */
+export const FailoverResponse_PlannedSchema: GenMessage<FailoverResponse_Planned> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 5, 0);
 
 /**
  * @generated from message pg_sentinel.v1.FailoverResponse.Done
@@ -165,7 +242,7 @@ export type FailoverResponse_Done = Message<"pg_sentinel.v1.FailoverResponse.Don
  * Use `create(FailoverResponse_DoneSchema)` to create a new message.
  */
 export const FailoverResponse_DoneSchema: GenMessage<FailoverResponse_Done> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 5, 0);
+  messageDesc(file_pg_sentinel_v1_admin, 5, 1);
 
 /**
  * @generated from message pg_sentinel.v1.FailoverResponse.Refused
@@ -182,7 +259,247 @@ export type FailoverResponse_Refused = Message<"pg_sentinel.v1.FailoverResponse.
  * Use `create(FailoverResponse_RefusedSchema)` to create a new message.
  */
 export const FailoverResponse_RefusedSchema: GenMessage<FailoverResponse_Refused> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 5, 1);
+  messageDesc(file_pg_sentinel_v1_admin, 5, 2);
+
+/**
+ * @generated from message pg_sentinel.v1.SteerRequest
+ */
+export type SteerRequest = Message<"pg_sentinel.v1.SteerRequest"> & {
+  /**
+   * @generated from oneof pg_sentinel.v1.SteerRequest.request
+   */
+  request: {
+    /**
+     * @generated from field: pg_sentinel.v1.SteerRequest.Fence fence = 1;
+     */
+    value: SteerRequest_Fence;
+    case: "fence";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.SteerRequest.Unfence unfence = 2;
+     */
+    value: SteerRequest_Unfence;
+    case: "unfence";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.SteerRequest.Acknowledge acknowledge = 3;
+     */
+    value: SteerRequest_Acknowledge;
+    case: "acknowledge";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.SteerRequest.Schedule schedule = 4;
+     */
+    value: SteerRequest_Schedule;
+    case: "schedule";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.SteerRequest.Settings settings = 5;
+     */
+    value: SteerRequest_Settings;
+    case: "settings";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SteerRequest.
+ * Use `create(SteerRequestSchema)` to create a new message.
+ */
+export const SteerRequestSchema: GenMessage<SteerRequest> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 6);
+
+/**
+ * A primary is switched over first.
+ *
+ * @generated from message pg_sentinel.v1.SteerRequest.Fence
+ */
+export type SteerRequest_Fence = Message<"pg_sentinel.v1.SteerRequest.Fence"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SteerRequest.Fence.
+ * Use `create(SteerRequest_FenceSchema)` to create a new message.
+ */
+export const SteerRequest_FenceSchema: GenMessage<SteerRequest_Fence> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 6, 0);
+
+/**
+ * @generated from message pg_sentinel.v1.SteerRequest.Unfence
+ */
+export type SteerRequest_Unfence = Message<"pg_sentinel.v1.SteerRequest.Unfence"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SteerRequest.Unfence.
+ * Use `create(SteerRequest_UnfenceSchema)` to create a new message.
+ */
+export const SteerRequest_UnfenceSchema: GenMessage<SteerRequest_Unfence> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 6, 1);
+
+/**
+ * Groups may be left out where the cluster has one.
+ *
+ * @generated from message pg_sentinel.v1.SteerRequest.Acknowledge
+ */
+export type SteerRequest_Acknowledge = Message<"pg_sentinel.v1.SteerRequest.Acknowledge"> & {
+  /**
+   * @generated from field: optional string group = 1;
+   */
+  group?: string | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SteerRequest.Acknowledge.
+ * Use `create(SteerRequest_AcknowledgeSchema)` to create a new message.
+ */
+export const SteerRequest_AcknowledgeSchema: GenMessage<SteerRequest_Acknowledge> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 6, 2);
+
+/**
+ * @generated from message pg_sentinel.v1.SteerRequest.Schedule
+ */
+export type SteerRequest_Schedule = Message<"pg_sentinel.v1.SteerRequest.Schedule"> & {
+  /**
+   * @generated from field: optional string group = 1;
+   */
+  group?: string | undefined;
+
+  /**
+   * Absent: none any more.
+   *
+   * @generated from field: pg_sentinel.v1.ScheduledSwitchover at = 2;
+   */
+  at?: ScheduledSwitchover | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SteerRequest.Schedule.
+ * Use `create(SteerRequest_ScheduleSchema)` to create a new message.
+ */
+export const SteerRequest_ScheduleSchema: GenMessage<SteerRequest_Schedule> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 6, 3);
+
+/**
+ * What is left out stays as it is.
+ *
+ * @generated from message pg_sentinel.v1.SteerRequest.Settings
+ */
+export type SteerRequest_Settings = Message<"pg_sentinel.v1.SteerRequest.Settings"> & {
+  /**
+   * @generated from field: optional string group = 1;
+   */
+  group?: string | undefined;
+
+  /**
+   * quorum, strict or async.
+   *
+   * @generated from field: optional string durability = 2;
+   */
+  durability?: string | undefined;
+
+  /**
+   * @generated from field: optional uint32 acks = 3;
+   */
+  acks?: number | undefined;
+
+  /**
+   * @generated from field: optional uint64 lease_ms = 4;
+   */
+  leaseMs?: bigint | undefined;
+
+  /**
+   * @generated from field: optional uint64 max_lag_bytes = 5;
+   */
+  maxLagBytes?: bigint | undefined;
+
+  /**
+   * @generated from field: optional uint32 max_failovers = 6;
+   */
+  maxFailovers?: number | undefined;
+
+  /**
+   * @generated from field: optional uint64 failover_window_ms = 7;
+   */
+  failoverWindowMs?: bigint | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SteerRequest.Settings.
+ * Use `create(SteerRequest_SettingsSchema)` to create a new message.
+ */
+export const SteerRequest_SettingsSchema: GenMessage<SteerRequest_Settings> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 6, 4);
+
+/**
+ * @generated from message pg_sentinel.v1.SteerResponse
+ */
+export type SteerResponse = Message<"pg_sentinel.v1.SteerResponse"> & {
+  /**
+   * @generated from oneof pg_sentinel.v1.SteerResponse.outcome
+   */
+  outcome: {
+    /**
+     * @generated from field: pg_sentinel.v1.SteerResponse.Done done = 1;
+     */
+    value: SteerResponse_Done;
+    case: "done";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.SteerResponse.Refused refused = 2;
+     */
+    value: SteerResponse_Refused;
+    case: "refused";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SteerResponse.
+ * Use `create(SteerResponseSchema)` to create a new message.
+ */
+export const SteerResponseSchema: GenMessage<SteerResponse> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 7);
+
+/**
+ * @generated from message pg_sentinel.v1.SteerResponse.Done
+ */
+export type SteerResponse_Done = Message<"pg_sentinel.v1.SteerResponse.Done"> & {
+  /**
+   * @generated from field: string detail = 1;
+   */
+  detail: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SteerResponse.Done.
+ * Use `create(SteerResponse_DoneSchema)` to create a new message.
+ */
+export const SteerResponse_DoneSchema: GenMessage<SteerResponse_Done> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 7, 0);
+
+/**
+ * @generated from message pg_sentinel.v1.SteerResponse.Refused
+ */
+export type SteerResponse_Refused = Message<"pg_sentinel.v1.SteerResponse.Refused"> & {
+  /**
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SteerResponse.Refused.
+ * Use `create(SteerResponse_RefusedSchema)` to create a new message.
+ */
+export const SteerResponse_RefusedSchema: GenMessage<SteerResponse_Refused> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 7, 1);
 
 /**
  * @generated from message pg_sentinel.v1.EventsRequest
@@ -204,7 +521,7 @@ export type EventsRequest = Message<"pg_sentinel.v1.EventsRequest"> & {
  * Use `create(EventsRequestSchema)` to create a new message.
  */
 export const EventsRequestSchema: GenMessage<EventsRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6);
+  messageDesc(file_pg_sentinel_v1_admin, 8);
 
 /**
  * @generated from message pg_sentinel.v1.EventsResponse
@@ -221,7 +538,7 @@ export type EventsResponse = Message<"pg_sentinel.v1.EventsResponse"> & {
  * Use `create(EventsResponseSchema)` to create a new message.
  */
 export const EventsResponseSchema: GenMessage<EventsResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 7);
+  messageDesc(file_pg_sentinel_v1_admin, 9);
 
 /**
  * @generated from message pg_sentinel.v1.PeerListRequest
@@ -234,7 +551,7 @@ export type PeerListRequest = Message<"pg_sentinel.v1.PeerListRequest"> & {
  * Use `create(PeerListRequestSchema)` to create a new message.
  */
 export const PeerListRequestSchema: GenMessage<PeerListRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 8);
+  messageDesc(file_pg_sentinel_v1_admin, 10);
 
 /**
  * @generated from message pg_sentinel.v1.PeerListResponse
@@ -271,7 +588,7 @@ export type PeerListResponse = Message<"pg_sentinel.v1.PeerListResponse"> & {
  * Use `create(PeerListResponseSchema)` to create a new message.
  */
 export const PeerListResponseSchema: GenMessage<PeerListResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 9);
+  messageDesc(file_pg_sentinel_v1_admin, 11);
 
 /**
  * @generated from message pg_sentinel.v1.PeerListEntry
@@ -337,7 +654,7 @@ export type PeerListEntry = Message<"pg_sentinel.v1.PeerListEntry"> & {
  * Use `create(PeerListEntrySchema)` to create a new message.
  */
 export const PeerListEntrySchema: GenMessage<PeerListEntry> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 10);
+  messageDesc(file_pg_sentinel_v1_admin, 12);
 
 /**
  * @generated from message pg_sentinel.v1.PeerChangeOutcome
@@ -372,7 +689,7 @@ export type PeerChangeOutcome = Message<"pg_sentinel.v1.PeerChangeOutcome"> & {
  * Use `create(PeerChangeOutcomeSchema)` to create a new message.
  */
 export const PeerChangeOutcomeSchema: GenMessage<PeerChangeOutcome> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 11);
+  messageDesc(file_pg_sentinel_v1_admin, 13);
 
 /**
  * @generated from message pg_sentinel.v1.PeerChangeOutcome.Done
@@ -389,7 +706,7 @@ export type PeerChangeOutcome_Done = Message<"pg_sentinel.v1.PeerChangeOutcome.D
  * Use `create(PeerChangeOutcome_DoneSchema)` to create a new message.
  */
 export const PeerChangeOutcome_DoneSchema: GenMessage<PeerChangeOutcome_Done> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 11, 0);
+  messageDesc(file_pg_sentinel_v1_admin, 13, 0);
 
 /**
  * @generated from message pg_sentinel.v1.PeerChangeOutcome.Refused
@@ -406,7 +723,7 @@ export type PeerChangeOutcome_Refused = Message<"pg_sentinel.v1.PeerChangeOutcom
  * Use `create(PeerChangeOutcome_RefusedSchema)` to create a new message.
  */
 export const PeerChangeOutcome_RefusedSchema: GenMessage<PeerChangeOutcome_Refused> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 11, 1);
+  messageDesc(file_pg_sentinel_v1_admin, 13, 1);
 
 /**
  * Both absent where no leader is known.
@@ -430,7 +747,7 @@ export type PeerChangeOutcome_NotLeader = Message<"pg_sentinel.v1.PeerChangeOutc
  * Use `create(PeerChangeOutcome_NotLeaderSchema)` to create a new message.
  */
 export const PeerChangeOutcome_NotLeaderSchema: GenMessage<PeerChangeOutcome_NotLeader> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 11, 2);
+  messageDesc(file_pg_sentinel_v1_admin, 13, 2);
 
 /**
  * @generated from message pg_sentinel.v1.PeerAddRequest
@@ -461,7 +778,7 @@ export type PeerAddRequest = Message<"pg_sentinel.v1.PeerAddRequest"> & {
  * Use `create(PeerAddRequestSchema)` to create a new message.
  */
 export const PeerAddRequestSchema: GenMessage<PeerAddRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 12);
+  messageDesc(file_pg_sentinel_v1_admin, 14);
 
 /**
  * @generated from message pg_sentinel.v1.PeerAddResponse
@@ -478,7 +795,7 @@ export type PeerAddResponse = Message<"pg_sentinel.v1.PeerAddResponse"> & {
  * Use `create(PeerAddResponseSchema)` to create a new message.
  */
 export const PeerAddResponseSchema: GenMessage<PeerAddResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 13);
+  messageDesc(file_pg_sentinel_v1_admin, 15);
 
 /**
  * @generated from message pg_sentinel.v1.PeerPromoteRequest
@@ -495,7 +812,7 @@ export type PeerPromoteRequest = Message<"pg_sentinel.v1.PeerPromoteRequest"> & 
  * Use `create(PeerPromoteRequestSchema)` to create a new message.
  */
 export const PeerPromoteRequestSchema: GenMessage<PeerPromoteRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 14);
+  messageDesc(file_pg_sentinel_v1_admin, 16);
 
 /**
  * @generated from message pg_sentinel.v1.PeerPromoteResponse
@@ -512,7 +829,7 @@ export type PeerPromoteResponse = Message<"pg_sentinel.v1.PeerPromoteResponse"> 
  * Use `create(PeerPromoteResponseSchema)` to create a new message.
  */
 export const PeerPromoteResponseSchema: GenMessage<PeerPromoteResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 15);
+  messageDesc(file_pg_sentinel_v1_admin, 17);
 
 /**
  * @generated from message pg_sentinel.v1.PeerRemoveRequest
@@ -529,7 +846,7 @@ export type PeerRemoveRequest = Message<"pg_sentinel.v1.PeerRemoveRequest"> & {
  * Use `create(PeerRemoveRequestSchema)` to create a new message.
  */
 export const PeerRemoveRequestSchema: GenMessage<PeerRemoveRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 16);
+  messageDesc(file_pg_sentinel_v1_admin, 18);
 
 /**
  * @generated from message pg_sentinel.v1.PeerRemoveResponse
@@ -546,7 +863,7 @@ export type PeerRemoveResponse = Message<"pg_sentinel.v1.PeerRemoveResponse"> & 
  * Use `create(PeerRemoveResponseSchema)` to create a new message.
  */
 export const PeerRemoveResponseSchema: GenMessage<PeerRemoveResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 17);
+  messageDesc(file_pg_sentinel_v1_admin, 19);
 
 /**
  * @generated from message pg_sentinel.v1.PeerMoveRequest
@@ -570,7 +887,7 @@ export type PeerMoveRequest = Message<"pg_sentinel.v1.PeerMoveRequest"> & {
  * Use `create(PeerMoveRequestSchema)` to create a new message.
  */
 export const PeerMoveRequestSchema: GenMessage<PeerMoveRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 18);
+  messageDesc(file_pg_sentinel_v1_admin, 20);
 
 /**
  * @generated from message pg_sentinel.v1.PeerMoveResponse
@@ -587,7 +904,7 @@ export type PeerMoveResponse = Message<"pg_sentinel.v1.PeerMoveResponse"> & {
  * Use `create(PeerMoveResponseSchema)` to create a new message.
  */
 export const PeerMoveResponseSchema: GenMessage<PeerMoveResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 19);
+  messageDesc(file_pg_sentinel_v1_admin, 21);
 
 /**
  * @generated from message pg_sentinel.v1.PeerTransferRequest
@@ -604,7 +921,7 @@ export type PeerTransferRequest = Message<"pg_sentinel.v1.PeerTransferRequest"> 
  * Use `create(PeerTransferRequestSchema)` to create a new message.
  */
 export const PeerTransferRequestSchema: GenMessage<PeerTransferRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 20);
+  messageDesc(file_pg_sentinel_v1_admin, 22);
 
 /**
  * @generated from message pg_sentinel.v1.PeerTransferResponse
@@ -621,7 +938,7 @@ export type PeerTransferResponse = Message<"pg_sentinel.v1.PeerTransferResponse"
  * Use `create(PeerTransferResponseSchema)` to create a new message.
  */
 export const PeerTransferResponseSchema: GenMessage<PeerTransferResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 21);
+  messageDesc(file_pg_sentinel_v1_admin, 23);
 
 /**
  * @generated from message pg_sentinel.v1.PeerRecoverRequest
@@ -640,7 +957,7 @@ export type PeerRecoverRequest = Message<"pg_sentinel.v1.PeerRecoverRequest"> & 
  * Use `create(PeerRecoverRequestSchema)` to create a new message.
  */
 export const PeerRecoverRequestSchema: GenMessage<PeerRecoverRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 22);
+  messageDesc(file_pg_sentinel_v1_admin, 24);
 
 /**
  * @generated from message pg_sentinel.v1.PeerRecoverResponse
@@ -657,7 +974,7 @@ export type PeerRecoverResponse = Message<"pg_sentinel.v1.PeerRecoverResponse"> 
  * Use `create(PeerRecoverResponseSchema)` to create a new message.
  */
 export const PeerRecoverResponseSchema: GenMessage<PeerRecoverResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 23);
+  messageDesc(file_pg_sentinel_v1_admin, 25);
 
 /**
  * @generated from message pg_sentinel.v1.EventView
@@ -699,7 +1016,7 @@ export type EventView = Message<"pg_sentinel.v1.EventView"> & {
  * Use `create(EventViewSchema)` to create a new message.
  */
 export const EventViewSchema: GenMessage<EventView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 24);
+  messageDesc(file_pg_sentinel_v1_admin, 26);
 
 /**
  * @generated from message pg_sentinel.v1.StatusView
@@ -768,7 +1085,7 @@ export type StatusView = Message<"pg_sentinel.v1.StatusView"> & {
  * Use `create(StatusViewSchema)` to create a new message.
  */
 export const StatusViewSchema: GenMessage<StatusView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 25);
+  messageDesc(file_pg_sentinel_v1_admin, 27);
 
 /**
  * @generated from message pg_sentinel.v1.PeerView
@@ -834,7 +1151,7 @@ export type PeerView = Message<"pg_sentinel.v1.PeerView"> & {
  * Use `create(PeerViewSchema)` to create a new message.
  */
 export const PeerViewSchema: GenMessage<PeerView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 26);
+  messageDesc(file_pg_sentinel_v1_admin, 28);
 
 /**
  * @generated from message pg_sentinel.v1.GroupView
@@ -879,6 +1196,16 @@ export type GroupView = Message<"pg_sentinel.v1.GroupView"> & {
    * @generated from field: repeated pg_sentinel.v1.NodeView nodes = 8;
    */
   nodes: NodeView[];
+
+  /**
+   * @generated from field: pg_sentinel.v1.GroupSettings settings = 9;
+   */
+  settings?: GroupSettings | undefined;
+
+  /**
+   * @generated from field: pg_sentinel.v1.ScheduledSwitchover scheduled = 10;
+   */
+  scheduled?: ScheduledSwitchover | undefined;
 };
 
 /**
@@ -886,7 +1213,7 @@ export type GroupView = Message<"pg_sentinel.v1.GroupView"> & {
  * Use `create(GroupViewSchema)` to create a new message.
  */
 export const GroupViewSchema: GenMessage<GroupView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 27);
+  messageDesc(file_pg_sentinel_v1_admin, 29);
 
 /**
  * @generated from message pg_sentinel.v1.NodeView
@@ -960,7 +1287,7 @@ export type NodeView = Message<"pg_sentinel.v1.NodeView"> & {
  * Use `create(NodeViewSchema)` to create a new message.
  */
 export const NodeViewSchema: GenMessage<NodeView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 28);
+  messageDesc(file_pg_sentinel_v1_admin, 30);
 
 /**
  * @generated from service pg_sentinel.v1.AdminService
@@ -995,6 +1322,16 @@ export const AdminService: GenService<{
     methodKind: "unary";
     input: typeof FailoverRequestSchema;
     output: typeof FailoverResponseSchema;
+  },
+  /**
+   * What a person asks of a group or a node beside a failover. Answers when it is in the log, or refused.
+   *
+   * @generated from rpc pg_sentinel.v1.AdminService.Steer
+   */
+  steer: {
+    methodKind: "unary";
+    input: typeof SteerRequestSchema;
+    output: typeof SteerResponseSchema;
   },
   /**
    * The latest events, oldest first.

@@ -13,7 +13,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { BeginFailover_AfterFailedPromotion, BeginFailover_Down, BeginFailover_Planned, CutReport, Envelope, Membership, RegisterNode, SyncRule } from "./log_pb.ts";
+import type { BeginFailover_AfterFailedPromotion, BeginFailover_Down, BeginFailover_Forced, BeginFailover_Planned, CutReport, Envelope, GroupSettings, Membership, RegisterNode, ScheduledSwitchover, SyncRule } from "./log_pb.ts";
 import { file_pg_sentinel_v1_log } from "./log_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/snapshot.proto.
  */
 export const file_pg_sentinel_v1_snapshot: GenFile = /*@__PURE__*/
-  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEi1wIKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50In4KDFNuYXBzaG90UGVlchIMCgRwZWVyGAEgASgJEg0KBXN0b3JlGAIgASgJEg8KB3Nlc3Npb24YAyABKAkSEQoJb3BlbmVkX2F0GAQgASgEEg0KBWZsb29yGAUgASgEEgwKBGRvbmUYBiADKAQSEAoIZmVhdHVyZXMYByABKA0ieQoMU25hcHNob3ROb2RlEjIKDHJlZ2lzdHJhdGlvbhgBIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJlZ2lzdGVyTm9kZRI1Cg9zdWJqZWN0aXZlX2Rvd24YAiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdERvd24iTAoMU25hcHNob3REb3duEgwKBHBlZXIYASABKAkSDQoFZXBvY2gYAiABKAQSEAoIZXZpZGVuY2UYAyABKAkSDQoFaW5kZXgYBCABKAQimwQKDVNuYXBzaG90R3JvdXASCgoCaWQYASABKAkSDQoFZXBvY2gYAiABKAQSMQoIY3JlYXRpbmcYAyABKAsyHS5wZ19zZW50aW5lbC52MS5DcmVhdGluZ1BoYXNlSAASLwoHcnVubmluZxgEIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJ1bm5pbmdQaGFzZUgAEi8KB2ZlbmNpbmcYBSABKAsyHC5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2VIABIzCglwcm9tb3RpbmcYBiABKAsyHi5wZ19zZW50aW5lbC52MS5Qcm9tb3RpbmdQaGFzZUgAEiYKBHJ1bGUYByABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIwCgRuZXh0GAggASgLMiIucGdfc2VudGluZWwudjEuU25hcHNob3RSdWxlQ2hhbmdlEi0KBmZsb29ycxgJIAMoCzIdLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Rmxvb3ISGAoQaGlnaGVzdF90aW1lbGluZRgKIAEoDRIwCghicmFuY2hlcxgLIAMoCzIeLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90QnJhbmNoEh4KEXN5c3RlbV9pZGVudGlmaWVyGAwgASgJSAGIAQESEQoJZmFpbG92ZXJzGA0gASgEQgcKBXBoYXNlQhQKEl9zeXN0ZW1faWRlbnRpZmllciIgCg1DcmVhdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkiMQoMUnVubmluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0i7gIKDEZlbmNpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABI7CglyZWNvdmVyZWQYBiABKAsyJi5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2UuUmVjb3ZlcmVkSAASKgoHcmVwb3J0cxgHIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkN1dFJlcG9ydBoLCglSZWNvdmVyZWRCBwoFY2F1c2UilQEKDlByb21vdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SEAoIcHJldmlvdXMYAyABKAkSLgoEZnJvbRgEIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSEwoGZmFpbGVkGAUgASgJSACIAQFCCQoHX2ZhaWxlZCI2ChBTbmFwc2hvdFN0YW5kaW5nEhAKCHRpbWVsaW5lGAEgASgNEhAKCHBvc2l0aW9uGAIgASgGIkwKElNuYXBzaG90UnVsZUNoYW5nZRImCgRydWxlGAEgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSDgoGY2hhbmdlGAIgASgEIqEBCg1TbmFwc2hvdEZsb29yEhAKCHRpbWVsaW5lGAEgASgNEi4KBGZyb20YAiABKAsyIC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFN0YW5kaW5nEiYKBHJ1bGUYAyABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRImCgRuZXh0GAQgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiRgoOU25hcHNob3RCcmFuY2gSEAoIdGltZWxpbmUYASABKA0SDgoGcGFyZW50GAIgASgNEhIKCnN3aXRjaF9sc24YAyABKAYibAoNU25hcHNob3RFdmVudBINCgVpbmRleBgBIAEoBBIqCghlbnZlbG9wZRgCIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVudmVsb3BlEhQKB3JlZnVzZWQYAyABKAlIAIgBAUIKCghfcmVmdXNlZGIGcHJvdG8z", [file_pg_sentinel_v1_log]);
+  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEi1wIKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50In4KDFNuYXBzaG90UGVlchIMCgRwZWVyGAEgASgJEg0KBXN0b3JlGAIgASgJEg8KB3Nlc3Npb24YAyABKAkSEQoJb3BlbmVkX2F0GAQgASgEEg0KBWZsb29yGAUgASgEEgwKBGRvbmUYBiADKAQSEAoIZmVhdHVyZXMYByABKA0ieQoMU25hcHNob3ROb2RlEjIKDHJlZ2lzdHJhdGlvbhgBIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJlZ2lzdGVyTm9kZRI1Cg9zdWJqZWN0aXZlX2Rvd24YAiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdERvd24iTAoMU25hcHNob3REb3duEgwKBHBlZXIYASABKAkSDQoFZXBvY2gYAiABKAQSEAoIZXZpZGVuY2UYAyABKAkSDQoFaW5kZXgYBCABKAQirgUKDVNuYXBzaG90R3JvdXASCgoCaWQYASABKAkSDQoFZXBvY2gYAiABKAQSMQoIY3JlYXRpbmcYAyABKAsyHS5wZ19zZW50aW5lbC52MS5DcmVhdGluZ1BoYXNlSAASLwoHcnVubmluZxgEIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJ1bm5pbmdQaGFzZUgAEi8KB2ZlbmNpbmcYBSABKAsyHC5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2VIABIzCglwcm9tb3RpbmcYBiABKAsyHi5wZ19zZW50aW5lbC52MS5Qcm9tb3RpbmdQaGFzZUgAEiYKBHJ1bGUYByABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIwCgRuZXh0GAggASgLMiIucGdfc2VudGluZWwudjEuU25hcHNob3RSdWxlQ2hhbmdlEi0KBmZsb29ycxgJIAMoCzIdLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Rmxvb3ISGAoQaGlnaGVzdF90aW1lbGluZRgKIAEoDRIwCghicmFuY2hlcxgLIAMoCzIeLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90QnJhbmNoEh4KEXN5c3RlbV9pZGVudGlmaWVyGAwgASgJSAGIAQESEQoJZmFpbG92ZXJzGA0gASgEEi8KCHNldHRpbmdzGA4gASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncxIOCgZmZW5jZWQYDyADKAkSGAoQcmVjZW50X2ZhaWxvdmVycxgQIAMoAxI2CglzY2hlZHVsZWQYESABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyQgcKBXBoYXNlQhQKEl9zeXN0ZW1faWRlbnRpZmllciIgCg1DcmVhdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkiMQoMUnVubmluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0ihQQKDEZlbmNpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABI7CglyZWNvdmVyZWQYBiABKAsyJi5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2UuUmVjb3ZlcmVkSAASNgoGZm9yY2VkGAggASgLMiQucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Gb3JjZWRIABIqCgdyZXBvcnRzGAcgAygLMhkucGdfc2VudGluZWwudjEuQ3V0UmVwb3J0EgsKA29mZhgJIAMoCRIWCglyZWluc3RhdGUYCiABKAlIAYgBARIZCgxmZW5jZV9mYWlsZWQYCyABKAlIAogBARoLCglSZWNvdmVyZWRCBwoFY2F1c2VCDAoKX3JlaW5zdGF0ZUIPCg1fZmVuY2VfZmFpbGVkIqYBCg5Qcm9tb3RpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNEhAKCHByZXZpb3VzGAMgASgJEi4KBGZyb20YBCABKAsyIC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFN0YW5kaW5nEhMKBmZhaWxlZBgFIAEoCUgAiAEBEg8KB3BsYW5uZWQYBiABKAhCCQoHX2ZhaWxlZCI2ChBTbmFwc2hvdFN0YW5kaW5nEhAKCHRpbWVsaW5lGAEgASgNEhAKCHBvc2l0aW9uGAIgASgGIkwKElNuYXBzaG90UnVsZUNoYW5nZRImCgRydWxlGAEgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSDgoGY2hhbmdlGAIgASgEIqEBCg1TbmFwc2hvdEZsb29yEhAKCHRpbWVsaW5lGAEgASgNEi4KBGZyb20YAiABKAsyIC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFN0YW5kaW5nEiYKBHJ1bGUYAyABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRImCgRuZXh0GAQgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiRgoOU25hcHNob3RCcmFuY2gSEAoIdGltZWxpbmUYASABKA0SDgoGcGFyZW50GAIgASgNEhIKCnN3aXRjaF9sc24YAyABKAYibAoNU25hcHNob3RFdmVudBINCgVpbmRleBgBIAEoBBIqCghlbnZlbG9wZRgCIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVudmVsb3BlEhQKB3JlZnVzZWQYAyABKAlIAIgBAUIKCghfcmVmdXNlZGIGcHJvdG8z", [file_pg_sentinel_v1_log]);
 
 /**
  * @generated from message pg_sentinel.v1.StateSnapshot
@@ -262,6 +262,32 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
    * @generated from field: uint64 failovers = 13;
    */
   failovers: bigint;
+
+  /**
+   * Absent in snapshots from before feature level 2: then the defaults.
+   *
+   * @generated from field: pg_sentinel.v1.GroupSettings settings = 14;
+   */
+  settings?: GroupSettings | undefined;
+
+  /**
+   * From feature level 2 on. In the order of their names.
+   *
+   * @generated from field: repeated string fenced = 15;
+   */
+  fenced: string[];
+
+  /**
+   * Wall times in milliseconds since 1970, oldest first.
+   *
+   * @generated from field: repeated int64 recent_failovers = 16;
+   */
+  recentFailovers: bigint[];
+
+  /**
+   * @generated from field: pg_sentinel.v1.ScheduledSwitchover scheduled = 17;
+   */
+  scheduled?: ScheduledSwitchover | undefined;
 };
 
 /**
@@ -353,6 +379,12 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
      */
     value: FencingPhase_Recovered;
     case: "recovered";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.BeginFailover.Forced forced = 8;
+     */
+    value: BeginFailover_Forced;
+    case: "forced";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -361,6 +393,27 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
    * @generated from field: repeated pg_sentinel.v1.CutReport reports = 7;
    */
   reports: CutReport[];
+
+  /**
+   * From feature level 2 on: nodes that are known to be off at this epoch, in the order of their names.
+   *
+   * @generated from field: repeated string off = 9;
+   */
+  off: string[];
+
+  /**
+   * From feature level 2 on: the primary of a switchover whose target failed.
+   *
+   * @generated from field: optional string reinstate = 10;
+   */
+  reinstate?: string | undefined;
+
+  /**
+   * From feature level 2 on: why the fence command last failed.
+   *
+   * @generated from field: optional string fence_failed = 11;
+   */
+  fenceFailed?: string | undefined;
 };
 
 /**
@@ -411,6 +464,13 @@ export type PromotingPhase = Message<"pg_sentinel.v1.PromotingPhase"> & {
    * @generated from field: optional string failed = 5;
    */
   failed?: string | undefined;
+
+  /**
+   * From feature level 2 on: of a switchover on purpose.
+   *
+   * @generated from field: bool planned = 6;
+   */
+  planned: boolean;
 };
 
 /**

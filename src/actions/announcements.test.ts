@@ -1,0 +1,26 @@
+// Announcements are shown for an hour, the latest first, each once.
+import { expect, test } from 'vitest';
+import { createAnnouncements } from './announcements.ts';
+
+const HOUR_MS = 3_600_000;
+
+test('an announcement is shown for an hour, and once however often it is made', () => {
+  let nowMs = 0;
+  const announcements = createAnnouncements(() => nowMs);
+  expect(announcements.text()).toBeUndefined();
+  announcements.add('first');
+  nowMs = HOUR_MS / 2;
+  announcements.add('second');
+  announcements.add('second');
+  expect(announcements.text()).toBe('second; first');
+  nowMs = HOUR_MS + 1;
+  expect(announcements.text()).toBe('second');
+  nowMs = 2 * HOUR_MS;
+  expect(announcements.text()).toBeUndefined();
+});
+
+test('no more than the five latest are shown', () => {
+  const announcements = createAnnouncements(() => 0);
+  for (const message of ['a', 'b', 'c', 'd', 'e', 'f']) announcements.add(message);
+  expect(announcements.text()).toBe('f; e; d; c; b');
+});

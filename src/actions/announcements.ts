@@ -1,0 +1,25 @@
+// What has happened to a node that a person should know: shown in its status for a while after it is over.
+
+/** So long an announcement is shown. */
+const SHOWN_MS = 3_600_000;
+const SHOWN_MAX = 5;
+
+export interface Announcements {
+  add(message: string): void;
+  /** The newest ones, the latest first; undefined where there are none. */
+  text(): string | undefined;
+}
+
+export function createAnnouncements(nowMs: () => number): Announcements {
+  let shown: readonly { readonly message: string; readonly atMs: number }[] = [];
+  return {
+    add(message) {
+      const others = shown.filter((each) => each.message !== message);
+      shown = [{ message, atMs: nowMs() }, ...others].slice(0, SHOWN_MAX);
+    },
+    text() {
+      const present = shown.filter(({ atMs }) => nowMs() - atMs <= SHOWN_MS);
+      return present.length === 0 ? undefined : present.map(({ message }) => message).join('; ');
+    },
+  };
+}

@@ -1,0 +1,87 @@
+import { expect, test } from 'vitest';
+import { epoch, groupId, makeMemberId, nodeId, timeline } from '../base/ids.ts';
+import { lsn } from '../base/lsn.ts';
+import type { Duty } from '../failover/duties.ts';
+import { type AgentContext, standbysFor } from './context.ts';
+import { carryOutHandOver, carryOutPromote } from './failover-duties.ts';
+
+const DUTY: Extract<Duty, { kind: 'promote' }> = {
+  kind: 'promote',
+  group: groupId('main'),
+  incarnation: 1,
+  epoch: epoch(7),
+  slots: [],
+  timeline: timeline(2),
+  rule: { members: [], acks: 1 },
+  from: { timeline: timeline(1), position: lsn(1n) },
+};
+
+test('a promotion has its guard even where the cut before it has dismissed the one on its way', async () => {
+  let isGuarded = false;
+  let guardedAtPromotion: boolean | undefined;
+  const done = Promise.resolve();
+  const context = {
+    notes: { cut: undefined },
+    timing: { promoteTimeoutMs: 1000 },
+    protections: { rule: true, cut: true, guard: true },
+    guarding: { prepare: () => Promise.resolve((isGuarded = true)) },
+    confirms: () => Promise.resolve(true),
+    // The cut looks at the data directory here; one that it starts as a standby to tell where its WAL ends has no guard any more.
+    activity: (condition: string | undefined) => {
+      if (condition === 'absent') isGuarded = false;
+    },
+    once: () => done,
+    log: () => undefined,
+    propose: () => Promise.resolve(true),
+    instance: {
+      options: { dataDirectory: '/nowhere', node: 'pg1', user: {} },
+      postmaster: () => undefined,
+      setSynchronousStandbys: () => done,
+      stop: () => done,
+      session: {
+        query: () => {
+          guardedAtPromotion ??= isGuarded;
+          return Promise.reject(new Error('far enough'));
+        },
+      },
+    },
+  } as unknown as AgentContext;
+  await carryOutPromote(context, DUTY, new AbortController().signal);
+  expect(guardedAtPromotion).toBe(true);
+});
+
+test('a strict group that begins with fewer members than acknowledgements has nobody to wait for yet', () => {
+  const context = { protections: { rule: true } } as AgentContext;
+  const member = makeMemberId(nodeId('pg2'), '00000001');
+  expect(standbysFor(context, { members: [member], acks: 2 })).toEqual({ kind: 'nobody' });
+  expect(standbysFor(context, { members: [member], acks: 1 })).toMatchObject({ kind: 'any', acks: 1 });
+});
+
+test.each([
+  ['a primary under a lease keeps its guard and its lease until it stops', true, ['guard', 'checkpoint']],
+  ['one that gets no lease is not stopped for a switchover that may have been called off', false, ['guard']],
+])('handing over, %s', async (_, isLeaseHad, steps) => {
+  const done: string[] = [];
+  const context = {
+    guarding: {
+      isForsaken: () => false,
+      prepare: () => Promise.resolve((done.push('guard'), isLeaseHad)),
+      state: () => ({}),
+    },
+    group: () => undefined,
+    confirms: () => Promise.resolve(true),
+    activity: () => undefined,
+    log: () => undefined,
+    instance: {
+      options: { dataDirectory: '/nowhere', node: 'pg1' },
+      postmaster: () => ({ pid: 1 }),
+      session: { query: (text: string) => Promise.resolve((done.push(text), [])) },
+      stop: () => Promise.reject(new Error('far enough')),
+    },
+  } as unknown as AgentContext;
+  const duty = { ...DUTY, kind: 'hand-over', rule: { members: [], acks: 0, leased: true } } as const;
+  const handingOver = carryOutHandOver(context, duty, new AbortController().signal);
+  if (isLeaseHad) await expect(handingOver).rejects.toThrow('far enough');
+  else await handingOver;
+  expect(done).toEqual(steps);
+});

@@ -1,0 +1,120 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { epoch, groupId, memberId, nodeId, timeline } from '../base/ids.ts';
+import type { Duty } from '../failover/duties.ts';
+import { renderHba } from '../postgres/hba.ts';
+import { renderSynchronousStandbys } from '../postgres/settings.ts';
+import type { AgentContext } from './context.ts';
+import { type ClientAccess, hbaOptions, openInstance } from './instance.ts';
+import { carryOutPrimary } from './primary-duty.ts';
+
+const MEMBER = memberId('pg2_1');
+const DUTY: Extract<Duty, { kind: 'primary' }> = {
+  kind: 'primary',
+  group: groupId('main'),
+  incarnation: 1,
+  epoch: epoch(7),
+  slots: [],
+  timeline: timeline(1),
+  rule: { members: [MEMBER], acks: 1 },
+  next: undefined,
+  floor: undefined,
+};
+const RULE = { kind: 'any', acks: 1, members: [MEMBER] } as const;
+const NOBODY = renderSynchronousStandbys({ kind: 'nobody' });
+
+/** A primary that runs in the minority; `steps` are those that ran once, and the rules that were set. */
+function example(options: { isUnproven: boolean; keepsClientsOut: boolean }) {
+  const host = { inForce: NOBODY, proven: undefined as number | undefined, waits: true };
+  const steps: string[] = [];
+  const context = {
+    notes: { isUnproven: options.isUnproven },
+    timing: { queryTimeoutMs: 1000 },
+    protections: { rule: true, cut: true, guard: true },
+    guarding: {
+      prepare: () => Promise.resolve(true),
+      isForsaken: () => false,
+      state: () => ({ provenPostmaster: host.proven }),
+    },
+    confirms: () => Promise.resolve(false),
+    activity: () => undefined,
+    clearUnexpectedEnd: () => undefined,
+    once: async (key: string, work: () => Promise<void>) => {
+      if (key === 'kept out') return work();
+      if (key === 'commits wait' && !host.waits) throw new Error('no commit waits');
+      steps.push(key);
+    },
+    log: () => undefined,
+    instance: {
+      postmaster: () => ({ pid: 7 }),
+      keepsClientsOut: () => Promise.resolve(options.keepsClientsOut),
+      readRole: () =>
+        Promise.resolve({ kind: 'primary', timeline: timeline(1), synchronousStandbyNames: host.inForce }),
+      setSynchronousStandbys: (standbys: typeof RULE) => {
+        steps.push(renderSynchronousStandbys(standbys));
+        return Promise.resolve();
+      },
+    },
+  } as unknown as AgentContext;
+  const pass = () => carryOutPrimary(context, DUTY, new AbortController().signal);
+  return { host, steps, pass };
+}
+
+test('an unproven primary gets its rule in a later pass when the first was broken off, and is then proved by it', async () => {
+  const { host, steps, pass } = example({ isUnproven: true, keepsClientsOut: true });
+  host.waits = false;
+  await expect(pass()).rejects.toThrow('no commit waits');
+  expect(steps).toEqual([]);
+  host.waits = true;
+  await pass();
+  expect(steps).toEqual(['commits wait', renderSynchronousStandbys(RULE)]);
+  host.inForce = renderSynchronousStandbys(RULE);
+  host.proven = 7;
+  await pass();
+  expect(steps).toContain('admit');
+});
+
+test('clients are not let in by a later pass before a commit was seen to wait', async () => {
+  const { host, steps, pass } = example({ isUnproven: false, keepsClientsOut: false });
+  host.waits = false;
+  await expect(pass()).rejects.toThrow('no commit waits');
+  expect(steps).toEqual([]);
+  host.waits = true;
+  await pass();
+  expect(steps.slice(0, 2)).toEqual(['commits wait', 'admit']);
+});
+
+test('another sentineld does not let clients in where the one before had yet to prove it', async () => {
+  const { steps, pass } = example({ isUnproven: false, keepsClientsOut: true });
+  await pass();
+  expect(steps).not.toContain('admit');
+});
+
+test('that clients are kept out is told from pg_hba.conf', async () => {
+  const dataDirectory = await mkdtemp(join(tmpdir(), 'pg-sentinel-hba-'));
+  const options = {
+    node: nodeId('pg1'),
+    dataDirectory,
+    socketDirectory: dataDirectory,
+    port: 1,
+    superuser: 'sentinel',
+    replication: { name: 'r', password: '' },
+    probe: { name: 'p', password: '' },
+    hbaLines: ['host all all all scram-sha-256'],
+    user: {},
+    onChange: () => undefined,
+  } as unknown as Parameters<typeof openInstance>[0];
+  const keepsOut = async (clients: ClientAccess, hbaLines = options.hbaLines): Promise<boolean> => {
+    const instance = openInstance({ ...options, hbaLines });
+    await writeFile(join(dataDirectory, 'pg_hba.conf'), renderHba(hbaOptions(instance.options, clients)));
+    const answer = await instance.keepsClientsOut();
+    await instance.close();
+    return answer;
+  };
+  expect(await keepsOut('kept-out')).toBe(true);
+  expect(await keepsOut('admitted')).toBe(false);
+  expect(await keepsOut('kept-out', [])).toBe(false);
+  await rm(dataDirectory, { recursive: true });
+});

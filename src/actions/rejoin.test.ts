@@ -1,0 +1,209 @@
+// The way back where it cannot be walked to its end here: what is left behind must allow the next pass to go on.
+import { mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { nodeId, timeline } from '../base/ids.ts';
+import { DeadlineError } from '../base/clock.ts';
+import { lsn } from '../base/lsn.ts';
+import { MEMBER_FILE } from '../postgres/member.ts';
+import { connectReplication, identifySystem } from '../postgres/replication-connection.ts';
+import { markRewound } from '../postgres/rewound.ts';
+import { clone, completeRewind, rejoin } from './rejoin.ts';
+import { type FakeContext, fakeContext, FOLLOW, STANDBY } from './testing/context.ts';
+import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from './testing/control-file.ts';
+
+vi.mock(import('../postgres/replication-connection.ts'), async (original) => {
+  const real = await original();
+  return {
+    ...real,
+    connectReplication: vi.fn<typeof real.connectReplication>(real.connectReplication),
+    identifySystem: vi.fn<typeof real.identifySystem>(real.identifySystem),
+    closeReplication: vi.fn<typeof real.closeReplication>(),
+  };
+});
+
+let folder: string;
+let dataDirectory: string;
+let context: FakeContext;
+let conditions: (string | undefined)[];
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pg-sentinel-rejoin-'));
+  dataDirectory = join(folder, 'data');
+  await mkdir(join(dataDirectory, 'global'), { recursive: true });
+  await mkdir(join(dataDirectory, 'pg_wal'));
+  await writeFile(join(dataDirectory, MEMBER_FILE), '{}');
+  conditions = [];
+  context = Object.assign(fakeContext({ dataDirectory }), {
+    isRunning: false,
+    activity: (condition: string | undefined) => conditions.push(condition),
+  });
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+test('a standby whose stop was cut short cannot be rewound, and is cloned', async () => {
+  await writeControl(dataDirectory, IN_ARCHIVE_RECOVERY);
+  const rejoining = rejoin(context, FOLLOW, 'beyond', new AbortController().signal);
+  await expect(rejoining).rejects.toThrow(/ENOENT/);
+  expect(conditions).toEqual(['rewinding', 'cloning']);
+});
+
+test('a directory that goes its own way is no member from the moment on that its writes are saved', async () => {
+  await writeControl(dataDirectory, IN_PRODUCTION);
+  const from = { timeline: timeline(1), position: lsn(0x100n) };
+  const duty = { ...FOLLOW, upstream: { ...FOLLOW.upstream, timeline: timeline(2), from } };
+  await expect(clone(context, duty, 'beyond', new AbortController().signal)).rejects.toThrow(/ENOENT/);
+  expect(await readdir(dataDirectory)).not.toContain(MEMBER_FILE);
+});
+
+test('a directory that is on the history of its group keeps its id until the clone takes its place', async () => {
+  await writeControl(dataDirectory, IN_PRODUCTION);
+  await expect(clone(context, FOLLOW, 'lost', new AbortController().signal)).rejects.toThrow(/ENOENT/);
+  expect(await readdir(dataDirectory)).toContain(MEMBER_FILE);
+});
+
+describe('a directory that was rewound and has not streamed since', () => {
+  const CONTROL = { state: 'in archive recovery' } as const;
+  const { signal } = new AbortController();
+  let upstreamsAtStart: string[];
+
+  beforeEach(async () => {
+    upstreamsAtStart = [];
+    await mkdir(`${dataDirectory}.passfile`);
+    await writeFile(join(dataDirectory, 'pg_sentinel.conf'), '');
+    await markRewound({ dataDirectory, source: timeline(1), owner: undefined });
+    const startAs = async (): Promise<void> => {
+      const settings = await readFile(join(dataDirectory, 'pg_sentinel.conf'), 'utf8');
+      upstreamsAtStart.push(/^primary_conninfo = (.*)$/m.exec(settings)?.[1] ?? 'none');
+    };
+    Object.assign(context, { localMember: () => STANDBY });
+    Object.assign(context.instance, { startAs });
+  });
+
+  test('starts with its upstream set, for its own WAL may end before it is consistent', async () => {
+    expect(await completeRewind(context, FOLLOW, CONTROL, signal)).toBe(true);
+    expect(upstreamsAtStart).toEqual([expect.stringContaining('127.0.0.1')]);
+  });
+
+  test('is cloned where another timeline is to be followed now, once it does not count', async () => {
+    const upstream = { ...FOLLOW.upstream, timeline: timeline(2) };
+    expect(await completeRewind(context, { ...FOLLOW, upstream, isCounted: true }, CONTROL, signal)).toBe(
+      true,
+    );
+    expect(conditions).toEqual(['absent']);
+    expect(upstreamsAtStart).toEqual([]);
+  });
+
+  describe('and runs', () => {
+    const SEGMENT = '000000010000000000000003';
+    const PASSES_MAX = 20;
+    let startError: Error;
+
+    /** What PostgreSQL says of itself. */
+    const setStatus = (status: string): Promise<void> =>
+      writeFile(
+        join(dataDirectory, 'postmaster.pid'),
+        [process.pid, dataDirectory, 0, 1, '', '', '1 2', status].join('\n'),
+      );
+    const writeWal = async (atMs: number): Promise<void> => {
+      await writeFile(join(dataDirectory, 'pg_wal', SEGMENT), '');
+      await utimes(join(dataDirectory, 'pg_wal', SEGMENT), atMs / 1000, atMs / 1000);
+    };
+    const pass = (upstream = FOLLOW.upstream): Promise<boolean> =>
+      completeRewind(context, { ...FOLLOW, upstream, isCounted: true }, CONTROL, signal);
+
+    beforeEach(async () => {
+      startError = new DeadlineError('start of PostgreSQL');
+      vi.mocked(connectReplication).mockRejectedValue(new Error('nobody answers'));
+      context.isRunning = true;
+      const startAs = context.instance.startAs.bind(context.instance);
+      Object.assign(context.instance, {
+        startAs: async (...start: Parameters<typeof startAs>) => {
+          await startAs(...start);
+          throw startError;
+        },
+      });
+      context.notes.cut = { postmasterPid: process.pid } as typeof context.notes.cut;
+      await setStatus('starting');
+      await writeWal(1000);
+    });
+    afterEach(() => vi.mocked(connectReplication).mockReset());
+
+    const answers = (): void => {
+      vi.mocked(connectReplication).mockResolvedValue({} as never);
+      vi.mocked(identifySystem).mockResolvedValue({
+        timeline: timeline(1),
+        systemIdentifier: context.group()?.systemIdentifier ?? '',
+      } as never);
+    };
+
+    test('is waited for while WAL comes, however long that takes, with its upstream set once', async () => {
+      answers();
+      for (let count = 0; count < 3 * PASSES_MAX; count += 1) {
+        await writeWal(2000 + count);
+        expect(await pass()).toBe(true);
+      }
+      expect(new Set(conditions)).toEqual(new Set(['starting']));
+      expect(new Set(upstreamsAtStart).size).toBe(1);
+      expect(context.notes.cut).toBeUndefined();
+    });
+
+    test('is cloned where nothing has moved for as long as a start may take, though the upstream answers', async () => {
+      answers();
+      for (let count = 0; count < PASSES_MAX; count += 1) await pass();
+      expect(new Set(conditions)).toEqual(new Set(['starting']));
+      await pass();
+      // Counted, it waits.
+      expect(conditions.at(-1)).toBe('absent');
+    });
+
+    test('is waited for where the upstream does not answer, and anew when it does again', async () => {
+      for (let count = 0; count <= PASSES_MAX; count += 1) await pass();
+      answers();
+      for (let count = 1; count < PASSES_MAX; count += 1) await pass();
+      expect(new Set(conditions)).toEqual(new Set(['starting']));
+    });
+
+    test('is set up anew for another upstream', async () => {
+      await pass();
+      await pass({ ...FOLLOW.upstream, host: '127.0.0.2' });
+      expect(upstreamsAtStart.map((text) => /host=''(\S+)''/.exec(text)?.[1])).toEqual([
+        '127.0.0.1',
+        '127.0.0.2',
+      ]);
+    });
+
+    test('fails the pass where it does not start', async () => {
+      startError = new Error('it did not start');
+      await expect(pass()).rejects.toThrow('it did not start');
+    });
+
+    test('is left to the usual way once it is up, whether it answers or not, on whatever timeline the upstream is', async () => {
+      Object.assign(context.instance, { readRole: () => Promise.reject(new Error('no connection slot')) });
+      await setStatus('ready');
+      for (const newest of [timeline(1), timeline(2)])
+        expect(await pass({ ...FOLLOW.upstream, timeline: newest })).toBe(false);
+      expect(conditions).toEqual([]);
+    });
+  });
+
+  test('is left to the usual way where it ended consistent or was a primary since', async () => {
+    for (const state of ['shut down in recovery', 'in production'] as const)
+      expect(await completeRewind(context, FOLLOW, { state }, signal)).toBe(false);
+  });
+});
+
+test('a clone that failed is not tried again at once, and another upstream is', async () => {
+  await writeControl(dataDirectory, IN_PRODUCTION);
+  const { signal } = new AbortController();
+  await expect(clone(context, FOLLOW, 'lost', signal)).rejects.toThrow(/ENOENT/);
+  await clone(context, FOLLOW, 'lost', signal);
+  expect(conditions).toEqual(['cloning', 'failed']);
+  const first = context.notes.failedClone;
+  context.notes.failedClone = first && { ...first, untilMs: 0 };
+  await expect(clone(context, FOLLOW, 'lost', signal)).rejects.toThrow(/ENOENT/);
+  expect(context.notes.failedClone?.pauseMs).toBe(2 * (first?.pauseMs ?? 0));
+  const upstream = { ...FOLLOW.upstream, node: nodeId('c') };
+  await expect(clone(context, { ...FOLLOW, upstream }, 'lost', signal)).rejects.toThrow(/ENOENT/);
+});

@@ -1,0 +1,339 @@
+// The way back of a node whose WAL is not on the group's history: what it wrote beyond is saved, then pg_rewind, else a clone, each
+// verified. The data directory is touched only while it does not count in the sync rule, and gets a new member id
+// whenever it is. A clone keeps the old directory until the new one was seen to stream (follow-duty.ts).
+import { DeadlineError } from '../base/clock.ts';
+import type { Duty } from '../failover/duties.ts';
+import { cloneStandby } from '../postgres/clone.ts';
+import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
+import { type ControlData, readControlData } from '../postgres/control-data.ts';
+import { saveDivergedWrites } from '../postgres/diverged.ts';
+import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
+import { removeMember, writeNewMember } from '../postgres/member.ts';
+import { furtherProgress, isStarting, readRecoveryProgress } from '../postgres/recovery-progress.ts';
+import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
+import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
+import { UncleanStandbyError, rewindPostgres } from '../postgres/rewind.ts';
+import { forgetRewound, markRewound, readRewound } from '../postgres/rewound.ts';
+import { readHistory } from '../postgres/timelines.ts';
+import { followUpstream } from '../postgres/upstream.ts';
+import { type AgentContext, placeholder } from './context.ts';
+import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
+
+export type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
+
+/** pg_rewind where it is to be had, else a clone. Only while this data directory counts for nothing. */
+export async function rejoin(
+  context: AgentContext,
+  duty: FollowDuty,
+  reason: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { instance, timing } = context;
+  const { dataDirectory, passfileDirectory, binaries, user } = instance.options;
+  if (duty.isCounted || !duty.upstream.isReady) {
+    context.activity(
+      'stopped',
+      `must be rewound (${reason}); waiting until ${duty.isCounted ? 'it is out of the sync rule' : `${duty.upstream.node} has settled as primary`}`,
+    );
+    return;
+  }
+  if (!binaries.has.pgRewind) return clone(context, duty, `${reason}; there is no pg_rewind here`, signal);
+  if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
+  context.log('info', 'rewinding', { reason, from: duty.upstream.node });
+  context.activity('rewinding', `pg_rewind from ${duty.upstream.node}: ${reason}`);
+  await keepLeftovers(context, duty, signal);
+  await removeMember(dataDirectory);
+  await saveDiverged(context, duty, signal);
+  await instance.writeConfiguration(placeholder(context));
+  try {
+    await rewindPostgres({
+      binaries,
+      user,
+      dataDirectory,
+      passfileDirectory,
+      source: sourceOf(context, duty, 'pg_sentinel_rewind'),
+      finish: async () => {
+        await makeMember(context, duty, dataDirectory);
+        await forgetSourceArchiving(context);
+        await markRewound({ dataDirectory, source: duty.upstream.timeline, owner: user.owner });
+      },
+      timeoutMs: timing.rewindTimeoutMs,
+      signal,
+    });
+  } catch (error) {
+    signal.throwIfAborted();
+    // Its stop took too long and was cut short: it counts no more, and trying again would find the same.
+    const isHopeless = error instanceof UncleanStandbyError || (await isRewindInterrupted(dataDirectory));
+    if (!isHopeless) throw error;
+    await clone(context, duty, `pg_rewind failed: ${(error as Error).message}`, signal);
+    return;
+  }
+  await instance.writeConfiguration(placeholder(context));
+  // The primary makes its slot.
+  if (await context.registerAgain()) await streamRewound(context, duty, signal);
+}
+
+export async function clone(
+  context: AgentContext,
+  duty: FollowDuty,
+  reason: string,
+  signal: AbortSignal,
+): Promise<void> {
+  if (duty.isCounted || !duty.upstream.isReady) {
+    context.activity('absent', `must be cloned (${reason}); waiting`);
+    return;
+  }
+  const { node: from } = duty.upstream;
+  const earlier = context.notes.failedClone?.from === from ? context.notes.failedClone : undefined;
+  if (earlier !== undefined && performance.now() < earlier.untilMs) {
+    context.activity('failed', `cloning from ${from} failed and is tried again later: ${earlier.error}`);
+    return;
+  }
+  try {
+    await cloneNow(context, duty, reason, signal);
+    context.notes.failedClone = undefined;
+  } catch (error) {
+    signal.throwIfAborted();
+    const pauseMs = Math.min(2 * (earlier?.pauseMs ?? CLONE_PAUSE_MS / 2), CLONE_PAUSE_MS_MAX);
+    context.notes.failedClone = {
+      from,
+      pauseMs,
+      untilMs: performance.now() + pauseMs,
+      error: (error as Error).message,
+    };
+    throw error;
+  }
+}
+
+/** Each attempt costs the source a checkpoint and a segment of WAL: one that fails at once must not be repeated all the time. */
+const CLONE_PAUSE_MS = 1000;
+const CLONE_PAUSE_MS_MAX = 60_000;
+
+async function cloneNow(
+  context: AgentContext,
+  duty: FollowDuty,
+  reason: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { instance, timing } = context;
+  const { dataDirectory, passfileDirectory, binaries, user } = instance.options;
+  if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
+  context.log('info', 'cloning', { reason, from: duty.upstream.node });
+  context.activity('cloning', `cloning from ${duty.upstream.node}: ${reason}`);
+  await keepLeftovers(context, duty, signal);
+  // Saving may bring the crashed database to an end of its own, in single-user mode: then it is no longer the member that it was.
+  const from = await findDivergence(dataDirectory, duty).catch(() => undefined);
+  if (from !== undefined) await removeMember(dataDirectory);
+  await saveDiverged(context, duty, signal);
+  await cloneStandby({
+    binaries,
+    user,
+    dataDirectory,
+    passfileDirectory,
+    source: sourceOf(context, duty, 'pg_sentinel_clone'),
+    systemIdentifier: context.group()?.systemIdentifier,
+    stallMs: timing.cloneStallMs,
+    signal,
+    onProgress: ({ bytes, totalBytes }) =>
+      context.activity('cloning', `cloning from ${duty.upstream.node}: ${progress(bytes, totalBytes)}`),
+    finish: (directory) => makeMember(context, duty, directory),
+    onNote: (message) => context.log('warn', message),
+  });
+  await instance.writeConfiguration(placeholder(context));
+  // The primary makes its slot.
+  if (await context.registerAgain()) await startClone(context, duty, signal);
+}
+
+/** Saves what is beyond the point where the group's history left this node's, and says so; a failure to save is said, too. */
+async function saveDiverged(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+  const { instance, timing } = context;
+  const { dataDirectory, divergedDirectory, binaries, user, node } = instance.options;
+  const from = await findDivergence(dataDirectory, duty).catch(() => undefined);
+  if (from === undefined || (await isRewindInterrupted(dataDirectory))) return;
+  const outcome = await saveDivergedWrites({
+    binaries,
+    user,
+    dataDirectory,
+    directory: divergedDirectory,
+    node,
+    epoch: duty.epoch,
+    from,
+    recoveryTimeoutMs: timing.rewindTimeoutMs,
+    signal,
+  });
+  switch (outcome.kind) {
+    case 'nothing':
+    case 'saved before':
+      return;
+    case 'saved': {
+      const { file, transactionCount, rowCount, gaps } = outcome;
+      context.announce(
+        `${transactionCount} transactions (${rowCount} rows) that ${duty.upstream.node} lacks were saved to ${file}${gaps.length === 0 ? '' : ', not all of them'}`,
+        { transactionCount, rowCount, file, gaps },
+      );
+      return;
+    }
+    case 'raw':
+      context.announce(
+        `writes that ${duty.upstream.node} lacks could not be decoded; their WAL was saved to ${outcome.directory}`,
+        { reason: outcome.reason },
+      );
+      return;
+    case 'failed':
+      context.announce(`writes that ${duty.upstream.node} lacks could not be saved`, {
+        reason: outcome.reason,
+      });
+  }
+}
+
+/** Undefined where this node has nothing beyond the group's history. Throws where there is no readable data directory. */
+async function findDivergence(
+  dataDirectory: string,
+  duty: FollowDuty,
+): Promise<ReturnType<typeof divergencePoint>> {
+  const control = await readControlData(dataDirectory);
+  const newest = Math.max(control.checkpointTimeline, control.minRecoveryTimeline ?? 0);
+  const timeline = newest as typeof control.checkpointTimeline;
+  const history = await readHistory(dataDirectory, timeline);
+  if (history === undefined) return undefined;
+  const group = { timeline: duty.upstream.timeline, from: duty.upstream.from };
+  return divergencePoint({ own: { timeline, history }, group, branches: duty.branches });
+}
+
+/** Verifies what a rewind or a clone has made: the right database, with the group's history of timelines. Then it gets a member id. */
+async function makeMember(context: AgentContext, duty: FollowDuty, dataDirectory: string): Promise<void> {
+  const { node, user } = context.instance.options;
+  const { systemIdentifier } = await readControlData(dataDirectory);
+  const expected = context.group()?.systemIdentifier ?? systemIdentifier;
+  if (systemIdentifier !== expected)
+    throw new Error(`it has system identifier ${systemIdentifier}, the group has ${expected}`);
+  const { timeline } = duty.upstream;
+  const history = await readHistory(dataDirectory, timeline);
+  if (history === undefined)
+    throw new Error(`it lacks the history file of timeline ${timeline}, on which ${duty.upstream.node} is`);
+  const mismatch = historyMismatch({ timeline, history, branches: duty.branches });
+  if (mismatch !== undefined) throw new Error(mismatch);
+  await forgetRewound(dataDirectory);
+  await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner });
+}
+
+const ANSWER_TIMEOUT_MS = 3000;
+
+/** Whether the upstream lets this node in to stream and is on the timeline that the log says. */
+export async function isAnswering(context: AgentContext, duty: FollowDuty): Promise<boolean> {
+  const source = sourceOf(context, duty, 'pg_sentinel_ask');
+  const asked = await connectReplication(source, ANSWER_TIMEOUT_MS).catch(() => undefined);
+  if (asked === undefined) return false;
+  try {
+    const found = await identifySystem(asked, ANSWER_TIMEOUT_MS);
+    return (
+      found.timeline === duty.upstream.timeline &&
+      found.systemIdentifier === context.group()?.systemIdentifier
+    );
+  } catch {
+    return false;
+  } finally {
+    closeReplication(asked);
+  }
+}
+
+/** How this node reaches its upstream, under the given application name. */
+export function sourceOf(context: AgentContext, duty: FollowDuty, applicationName: string): ConnectionSource {
+  const { name, password } = context.instance.options.replication;
+  return { host: duty.upstream.host, port: duty.upstream.port, user: name, password, applicationName };
+}
+
+function progress(bytes: number, totalBytes: number | undefined): string {
+  const megabytes = (value: number): string => `${Math.round(value / (1 << 20))} MB`;
+  return totalBytes === undefined ? megabytes(bytes) : `${megabytes(bytes)} of ${megabytes(totalBytes)}`;
+}
+
+/**
+ * What was rewound and does not take connections yet: it has to stream before it can tell where it stands. `false` where it is no such
+ * node. From another timeline than the one it was rewound to it cannot be completed.
+ */
+export async function completeRewind(
+  context: AgentContext,
+  duty: FollowDuty,
+  control: Pick<ControlData, 'state'>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { instance } = context;
+  const { dataDirectory } = instance.options;
+  const source = await readRewound(dataDirectory);
+  if (source === undefined || control.state !== 'in archive recovery') return false;
+  // One that is up is asked in the usual way; that it does not answer in time says nothing against its data.
+  if (instance.postmaster() !== undefined && !isStarting(dataDirectory)) return false;
+  if (source !== duty.upstream.timeline) {
+    await clone(context, duty, `its rewind to timeline ${source} was not completed`, signal);
+    return true;
+  }
+  await streamRewound(context, duty, signal);
+  return true;
+}
+
+/**
+ * Starts a rewound node with its upstream set, and waits for a while until it takes connections. One that has much to replay needs many
+ * passes; it is cloned only where nothing of it has moved for as long as a start may take, though the upstream answers.
+ */
+async function streamRewound(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+  const { instance, timing, notes } = context;
+  const { dataDirectory } = instance.options;
+  const { node, host, port } = duty.upstream;
+  const from = `${duty.incarnation} ${duty.epoch} ${host}:${port}`;
+  let seen = notes.completing;
+  // Each change of the upstream ends the walreceiver: it is made once.
+  if (instance.postmaster() === undefined || seen?.from !== from) {
+    await instance.writeConfiguration(placeholder(context));
+    if (!(await setUpstream(context, duty))) return;
+    seen = notes.completing = { from, progress: undefined, stillCount: 0 };
+  }
+  context.activity(
+    'starting',
+    `starting as a standby of ${node}, with WAL to replay before it can tell where it stands`,
+  );
+  try {
+    await instance.startAs('standby', { timeoutMs: timing.streamTimeoutMs, signal });
+    notes.completing = undefined;
+    return;
+  } catch (error) {
+    if (!(error instanceof DeadlineError)) throw error;
+  }
+  const postmasterPid = instance.postmaster()?.pid;
+  if (postmasterPid === undefined) return;
+  const now = await readRecoveryProgress({ dataDirectory, postmasterPid });
+  const { progress: before, stillCount } = seen;
+  const further = before === undefined ? now : furtherProgress(before, now);
+  // Counted, not timed: while this process was suspended, so was what it looks at.
+  const count = further === undefined ? stillCount + 1 : 0;
+  notes.completing = { from, progress: further ?? before, stillCount: count };
+  if (count * timing.streamTimeoutMs < timing.startTimeoutMs) return;
+  if (await isAnswering(context, duty))
+    await clone(context, duty, `rewound, it does not stream from ${node}, though that answers`, signal);
+  else notes.completing = { ...notes.completing, stillCount: 0 };
+}
+
+/** Starts a clone as a standby; whether it streams is seen by the next passes. */
+async function startClone(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+  const { instance, timing } = context;
+  context.activity('starting', `starting as a standby of ${duty.upstream.node}`);
+  if (!(await setUpstream(context, duty))) return;
+  await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
+}
+
+/** `false` where the data directory has no member id. */
+async function setUpstream(context: AgentContext, duty: FollowDuty): Promise<boolean> {
+  const { dataDirectory, passfileDirectory, user } = context.instance.options;
+  const member = context.localMember();
+  if (member === undefined) return false;
+  // From now on it streams again: a promotion must not count on that cut.
+  context.notes.cut = undefined;
+  await followUpstream({
+    dataDirectory,
+    passfileDirectory,
+    upstream: sourceOf(context, duty, member),
+    slotName: member,
+    owner: user.owner,
+  });
+  return true;
+}

@@ -1,0 +1,20 @@
+// A pg_control for a data directory that no PostgreSQL has made. Never used outside tests.
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { crc32c } from '../../postgres/crc32c.ts';
+
+export const IN_ARCHIVE_RECOVERY = 5;
+export const IN_PRODUCTION = 6;
+
+/** Of format 1300, on timeline 1. */
+export async function writeControl(dataDirectory: string, state: number, segmentBytes = 0): Promise<void> {
+  const bytes = Buffer.alloc(8192);
+  bytes.writeBigUInt64LE(1n, 0);
+  bytes.writeUInt32LE(1300, 8);
+  bytes.writeUInt32LE(state, 16);
+  bytes.writeUInt32LE(1, 48);
+  bytes.writeUInt32LE(segmentBytes, 228);
+  bytes.writeUInt32LE(crc32c(bytes.subarray(0, 288)), 288);
+  await mkdir(join(dataDirectory, 'global'), { recursive: true });
+  await writeFile(join(dataDirectory, 'global', 'pg_control'), bytes);
+}

@@ -1,0 +1,55 @@
+// `sentinelctl fence` and `unfence`: keep a node's PostgreSQL stopped, and let it start again. `sentinelctl ack`: after too many failovers.
+import type { Command } from 'commander';
+import { isName, NAME_RULE, nodeId, type NodeId } from '../base/ids.ts';
+import type { Context } from './context.ts';
+import { CliError, EXIT } from './exit-codes.ts';
+import { confirm } from './peer-change.ts';
+import { steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
+
+const FENCE_HELP = `
+Its PostgreSQL is stopped and stays so, also after a restart of its host; it is
+neither counted for commits nor promoted. A primary is switched over first.`;
+
+export function addFenceCommands(program: Command, context: Context): void {
+  withOutputOption(
+    program
+      .command('fence')
+      .description("stop a node's PostgreSQL and keep it stopped")
+      .argument('<node>', 'the node')
+      .option('-y, --yes', 'do not ask')
+      .addHelpText('after', FENCE_HELP)
+      .action(async (name: string, _options: unknown, self: Command) => {
+        const options = self.optsWithGlobals<SteerCommandOptions & { readonly yes?: boolean }>();
+        const node = parseNode(name);
+        const question = `Stop the PostgreSQL of ${node} until it is unfenced (a primary is switched over first)? [y/N] `;
+        await confirm(context, options, question, (answer) => /^y(es)?$/i.test(answer));
+        await steerGroup(context, options, { kind: 'fence', node });
+      }),
+  );
+  withOutputOption(
+    program
+      .command('unfence')
+      .description('let a fenced node start again')
+      .argument('<node>', 'the node')
+      .action((name: string, _options: unknown, self: Command) =>
+        steerGroup(context, self.optsWithGlobals<SteerCommandOptions>(), {
+          kind: 'unfence',
+          node: parseNode(name),
+        }),
+      ),
+  );
+  withOutputOption(
+    program
+      .command('ack')
+      .description('let a group that had too many failovers fail over by itself again')
+      .argument('[group]', 'the group; may be left out where there is only one')
+      .action((group: string | undefined, _options: unknown, self: Command) =>
+        steerGroup(context, self.optsWithGlobals<SteerCommandOptions>(), { kind: 'acknowledge', group }),
+      ),
+  );
+}
+
+function parseNode(text: string): NodeId {
+  if (isName(text)) return nodeId(text);
+  throw new CliError(EXIT.usage, `"${text}" is not the name of a node: expected ${NAME_RULE}`);
+}

@@ -1,0 +1,188 @@
+// `sentinelctl settings get` and `set`: what is wanted of a group. In the log, so that every peer decides by the same.
+import type { Command } from 'commander';
+import { DURATION_RULE, formatDuration, parseDurationMs } from '../base/duration.ts';
+import type { GroupView } from '../transport/types.ts';
+import { paintFor, withAdmin, type Context } from './context.ts';
+import { renderDocument } from './document.ts';
+import { CliError, EXIT } from './exit-codes.ts';
+import { chooseGroup } from './failover.ts';
+import { formatBytes } from './format.ts';
+import { steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
+import { renderTable } from './table.ts';
+
+type GroupSettings = NonNullable<GroupView['settings']>;
+
+interface Setting {
+  readonly meaning: string;
+  readonly format: (settings: GroupSettings) => string;
+  /** What the text asks for, or undefined where it is not `expected`. */
+  readonly parse: (text: string) => Partial<GroupSettings> | undefined;
+  readonly expected: string;
+}
+
+const COUNT_RULE = 'a whole number of 1 or more';
+const BYTES_RULE = 'a size with a unit: B, kB, MB, GB or TB, such as 16MB';
+
+/** By the name that people use, in the order in which they are shown. */
+const SETTINGS: Readonly<Record<string, Setting>> = {
+  durability: {
+    meaning:
+      'what a commit waits for: quorum (standbys, while there are any), strict (standbys, always), async (none)',
+    format: ({ durability }) => durability,
+    parse: (text) =>
+      text === 'quorum' || text === 'strict' || text === 'async' ? { durability: text } : undefined,
+    expected: 'quorum, strict or async',
+  },
+  acks: {
+    meaning:
+      'standbys that flush a commit before it is acknowledged (quorum: all of them where there are fewer)',
+    format: ({ acks }) => String(acks),
+    parse: (text) => withCount(text, (acks) => ({ acks })),
+    expected: COUNT_RULE,
+  },
+  lease: {
+    meaning:
+      'async: how long the primary may take writes without word from a leader; a failover waits as long',
+    format: ({ leaseMs }) => formatDuration(leaseMs),
+    parse: (text) => withDuration(text, (leaseMs) => ({ leaseMs })),
+    expected: DURATION_RULE,
+  },
+  max_lag: {
+    meaning: 'async: a standby that is known to lack more is not promoted',
+    format: ({ maxLagBytes }) => formatBytes(maxLagBytes),
+    parse: (text) => {
+      const maxLagBytes = parseBytes(text);
+      return maxLagBytes === undefined ? undefined : { maxLagBytes };
+    },
+    expected: BYTES_RULE,
+  },
+  max_failovers: {
+    meaning: 'so many failovers within failover_window hold the group until sentinelctl ack',
+    format: ({ maxFailovers }) => String(maxFailovers),
+    parse: (text) => withCount(text, (maxFailovers) => ({ maxFailovers })),
+    expected: COUNT_RULE,
+  },
+  failover_window: {
+    meaning: 'see max_failovers',
+    format: ({ failoverWindowMs }) => formatDuration(failoverWindowMs),
+    parse: (text) => withDuration(text, (failoverWindowMs) => ({ failoverWindowMs })),
+    expected: DURATION_RULE,
+  },
+};
+
+const HELP = `
+Settings:
+${Object.entries(SETTINGS)
+  .map(([name, { meaning }]) => `  ${name.padEnd(16)}  ${meaning}`)
+  .join('\n')}
+
+Examples:
+  sentinelctl settings get
+  sentinelctl settings set durability=strict acks=2
+  sentinelctl settings set main durability=async lease=5s max_lag=16MB`;
+
+export function addSettingsCommand(program: Command, context: Context): void {
+  const settings = program.command('settings').description('what is wanted of a group: durability, limits');
+  withOutputOption(
+    settings
+      .command('get')
+      .description('show the settings of a group')
+      .argument('[group]', 'the group; may be left out where there is only one')
+      .action((group: string | undefined, _options: unknown, self: Command) =>
+        get(context, group, self.optsWithGlobals<SteerCommandOptions>()),
+      ),
+  );
+  withOutputOption(
+    settings
+      .command('set')
+      .description('change settings of a group; those that are not named stay as they are')
+      .argument('<key=value...>', 'the settings; before them the group, unless there is only one')
+      .addHelpText('after', HELP)
+      .action(async (words: readonly string[], _options: unknown, self: Command) => {
+        const [first = ''] = words;
+        const group = first.includes('=') ? undefined : first;
+        const change = parseSettings(group === undefined ? words : words.slice(1));
+        await steerGroup(context, self.optsWithGlobals<SteerCommandOptions>(), {
+          kind: 'settings',
+          group,
+          change,
+        });
+      }),
+  );
+}
+
+async function get(context: Context, name: string | undefined, options: SteerCommandOptions): Promise<void> {
+  const group = await withAdmin(context, options, async (admin) => chooseGroup(await admin.status(), name));
+  const settings = group.settings;
+  if (settings === undefined)
+    throw new CliError(
+      EXIT.failed,
+      'the peer that answered has no settings of groups: it is of another version',
+    );
+  if (options.output !== 'table') {
+    const document = { group: group.group, ...settings };
+    context.stdout.write(renderDocument(options.output, document, { stream: false }));
+    return;
+  }
+  const { columns: width } = context.stdout.size();
+  const lines = renderTable({
+    columns: [{ title: 'SETTING' }, { title: 'VALUE' }, { title: 'MEANING', least: 20, drop: 1 }],
+    rows: Object.entries(SETTINGS).map(([key, { format, meaning }]) => [
+      { text: key },
+      { text: format(settings) },
+      { text: meaning },
+    ]),
+    width,
+    indent: '',
+    paint: paintFor(context, options, context.stdout),
+  });
+  context.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** Throws a {@link CliError} that names the key, the value, and what would be right. */
+export function parseSettings(words: readonly string[]): Partial<GroupSettings> {
+  const names = Object.keys(SETTINGS).join(', ');
+  if (words.length === 0) throw new CliError(EXIT.usage, `name a setting: KEY=VALUE, of ${names}`);
+  let change: Partial<GroupSettings> = {};
+  const seen = new Set<string>();
+  for (const word of words) {
+    const at = word.indexOf('=');
+    if (at < 0) throw new CliError(EXIT.usage, `"${word}" is no setting: expected KEY=VALUE, of ${names}`);
+    const [key, value] = [word.slice(0, at), word.slice(at + 1)];
+    const setting = Object.hasOwn(SETTINGS, key) ? SETTINGS[key] : undefined;
+    if (setting === undefined)
+      throw new CliError(EXIT.usage, `there is no setting "${key}"; there are: ${names}`);
+    if (seen.has(key)) throw new CliError(EXIT.usage, `${key} is given twice`);
+    seen.add(key);
+    const part = setting.parse(value);
+    if (part === undefined)
+      throw new CliError(EXIT.usage, `${key}: "${value}" is given; expected ${setting.expected}`);
+    change = { ...change, ...part };
+  }
+  return change;
+}
+
+function withCount<T>(text: string, then: (count: number) => T): T | undefined {
+  const count = Number(text);
+  return /^\d{1,9}$/.test(text) && count >= 1 ? then(count) : undefined;
+}
+
+function withDuration<T>(text: string, then: (ms: number) => T): T | undefined {
+  const ms = parseDurationMs(text);
+  return ms === undefined ? undefined : then(Math.round(ms));
+}
+
+const UNIT_BYTES: Readonly<Record<string, number>> = {
+  B: 1,
+  kB: 2 ** 10,
+  MB: 2 ** 20,
+  GB: 2 ** 30,
+  TB: 2 ** 40,
+};
+
+function parseBytes(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB)$/.exec(text);
+  return match === null
+    ? undefined
+    : Math.round(Number(match[1]) * (UNIT_BYTES[match[2] ?? ''] ?? Number.NaN));
+}

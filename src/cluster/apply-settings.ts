@@ -1,0 +1,61 @@
+// Changing what is wanted of a group (DESIGN: durability, acknowledgements, lease, limits). A setting takes effect by the decisions that
+// read it; nothing is acknowledged by another rule before that rule is committed (apply-rule.ts).
+import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
+import type { GroupSettings } from './commands.ts';
+import { SETTINGS_FEATURE_LEVEL } from './features.ts';
+import { fewestAcks, isLeased } from './quorum.ts';
+import type { ClusterState } from './state.ts';
+
+/** Of a new group, and of one that was created before groups had settings. */
+export const DEFAULT_GROUP_SETTINGS: GroupSettings = {
+  durability: 'quorum',
+  acks: 1,
+  leaseMs: 5000,
+  maxLagBytes: 1 << 20,
+  maxFailovers: 5,
+  failoverWindowMs: 3_600_000,
+};
+
+/** Of each number: its name for people, smallest and largest value, both included, and unit. */
+const SETTING_LIMITS: Readonly<
+  Record<Exclude<keyof GroupSettings, 'durability'>, readonly [string, number, number, string]>
+> = {
+  acks: ['acks', 1, 16, ''],
+  leaseMs: ['lease', 1000, 300_000, ' ms'],
+  maxLagBytes: ['max_lag', 0, 2 ** 50, ' bytes'],
+  maxFailovers: ['max_failovers', 1, 1000, ''],
+  failoverWindowMs: ['failover_window', 1000, 30 * 86_400_000, ' ms'],
+};
+
+export function applyChangeSettings(state: ClusterState, command: CommandOf<'change-settings'>): Applied {
+  const group = state.groups.get(command.group);
+  if (group === undefined) return refuse(`there is no group ${command.group}`);
+  if (state.featureLevel < SETTINGS_FEATURE_LEVEL)
+    return refuse('not every peer understands settings yet: upgrade all of them first');
+  const settings: GroupSettings = { ...group.settings, ...command.settings };
+  const problem = settingsProblem(settings);
+  if (problem !== undefined) return refuse(problem);
+  if (isLeased(group) && settings.leaseMs < group.settings.leaseMs) {
+    // The primary may hold a lease of the present length, and a promotion would no longer wait for its end.
+    return refuse(
+      `lease cannot become shorter than ${group.settings.leaseMs} ms while the primary goes by a lease: set the durability to quorum first`,
+    );
+  }
+  if (group.next !== undefined && group.next.rule.acks < fewestAcks({ ...group, settings })) {
+    // Commits may be acknowledged by that rule already, and a change is not withdrawn.
+    return refuse(
+      `the sync rule of group ${group.id} is being changed to fewer acknowledgements than strict asks for: try again once that is done`,
+    );
+  }
+  return withGroup(state, { ...group, settings });
+}
+
+/** What is wrong with the settings, or undefined. */
+export function settingsProblem(settings: GroupSettings): string | undefined {
+  for (const [key, [name, min, max, unit]] of Object.entries(SETTING_LIMITS)) {
+    const value = settings[key as keyof typeof SETTING_LIMITS];
+    if (!Number.isSafeInteger(value) || value < min || value > max)
+      return `${name} is ${value}${unit}; it must be a whole number from ${min} to ${max}${unit}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,85 @@
+// What `status` says of a group beside its nodes.
+import { describe, expect, test } from 'vitest';
+import type { GroupSettings, SyncRule } from '../cluster/commands.ts';
+import { DEFAULT_GROUP_SETTINGS } from '../cluster/apply-settings.ts';
+import {
+  ALONE,
+  B,
+  C,
+  type Log,
+  MC,
+  RULE_BC,
+  at,
+  creating,
+  fencing,
+  running,
+  runningAlone,
+} from '../cluster/testing/example.ts';
+import type { GroupState } from '../cluster/state.ts';
+import { groupNotices } from './group-notices.ts';
+
+const LEASED: SyncRule = { members: [], acks: 0, leased: true };
+const AT_MS = Date.UTC(2026, 10, 21, 12);
+const notices = (log: Log, change: Partial<GroupState> = {}): string[] => [
+  ...groupNotices({ state: log.state, atMs: AT_MS }, { ...log.group, ...change }),
+];
+const wanting = (settings: Partial<GroupSettings>) => ({
+  settings: { ...DEFAULT_GROUP_SETTINGS, ...settings },
+});
+
+describe('durability', () => {
+  test.each<[string, SyncRule, Partial<GroupSettings>, RegExp | undefined]>([
+    ['as wanted', RULE_BC, {}, undefined],
+    ['alone', ALONE, {}, /degraded: commits are on a alone/],
+    ['fewer than wanted', RULE_BC, { acks: 2 }, /degraded: commits wait for 1 of the 2 standbys/],
+    [
+      'strict without standbys',
+      { members: [MC], acks: 2 },
+      { durability: 'strict', acks: 2 },
+      /writes wait: strict/,
+    ],
+    ['async', LEASED, { durability: 'async' }, undefined],
+    ['async, not yet', RULE_BC, { durability: 'async' }, /async is not in force yet/],
+    ['async, still', LEASED, {}, /quorum is not in force yet/],
+  ])('%s', (_, rule, settings, expected) => {
+    const found = notices(running(), { rule, ...wanting(settings) });
+    if (expected === undefined) expect(found).toEqual([]);
+    else expect(found).toEqual([expect.stringMatching(expected)]);
+  });
+
+  test('is no matter while a group is created', () => {
+    expect(notices(creating())).toEqual([]);
+    expect(notices(runningAlone())).toHaveLength(1);
+  });
+});
+
+test('a hold, fenced nodes and what is scheduled', () => {
+  const change = {
+    ...wanting({ maxFailovers: 2 }),
+    recentFailovers: [1, 2],
+    fenced: [B, C],
+    scheduled: { atMs: AT_MS + 1000, to: B },
+  };
+  expect(notices(running(), change)).toEqual([
+    expect.stringMatching(/had 2 failovers within 60min.*sentinelctl ack main/),
+    expect.stringMatching(/b is fenced/),
+    expect.stringMatching(/c is fenced/),
+    expect.stringMatching(/to b is scheduled for 2026-11-21T12:00:01/),
+  ]);
+  const late = { scheduled: { atMs: AT_MS - 1000, to: undefined } };
+  expect(notices(running(), late)).toEqual([expect.stringMatching(/could not begin yet.*12:09:59/)]);
+});
+
+test('what a failover waits for', () => {
+  expect(notices(fencing())).toEqual([]);
+  expect(notices(fencing(), { rule: LEASED })).toEqual([expect.stringMatching(/lease of a.* up to 6.0s/)]);
+  const forced = running();
+  forced.must(at(forced).begin({ kind: 'forced', to: undefined }));
+  expect(notices(forced)).toEqual([expect.stringMatching(/a is known to be stopped/)]);
+  const { phase } = forced.group;
+  if (phase.kind !== 'fencing') throw new Error('it is being fenced off');
+  expect(notices(forced, { phase: { ...phase, fenceFailed: 'exit code 7' } })).toEqual([
+    expect.stringMatching(/the fence command could not switch a off \(exit code 7\); it is tried again/),
+    expect.stringMatching(/a is known to be stopped/),
+  ]);
+});

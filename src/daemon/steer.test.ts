@@ -1,0 +1,250 @@
+// What a person asks of groups and nodes, and failovers that may lose writes: refused with a reason, or proposed and answered for.
+import { describe, expect, test } from 'vitest';
+import type { Command } from '../cluster/commands.ts';
+import { SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
+import {
+  A,
+  ALONE,
+  B,
+  C,
+  GROUP,
+  type Log,
+  at,
+  newLog,
+  running,
+  runningAlone,
+} from '../cluster/testing/example.ts';
+import { ALL_WELL, type SeenNodes, WALL_MS, viewOf } from '../failover/testing/view.ts';
+import type { FailoverRequest, SteerRequest } from '../transport/types.ts';
+import type { ProposalOutcome } from './replica.ts';
+import { type SteerOptions, steer } from './steer.ts';
+import { switchOver } from './switchover.ts';
+
+const upgraded = (log: Log = running()): Log =>
+  newLog({ ...log.state, featureLevel: SETTINGS_FEATURE_LEVEL });
+const WITHOUT_A: SeenNodes = { ...ALL_WELL, a: undefined };
+const LOST_A: SeenNodes = { ...ALL_WELL, a: { condition: 'primary', position: 612n, ageMs: 20_000 } };
+const REFUSED = (reason: RegExp) => ({ kind: 'refused', reason: expect.stringMatching(reason) as unknown });
+const DONE = (detail: RegExp) => ({ kind: 'done', detail: expect.stringMatching(detail) as unknown });
+
+/** `next` plays what the cluster does once a command of that kind is in the log. */
+function world(
+  log: Log,
+  seen: SeenNodes = ALL_WELL,
+  next: Partial<Record<Command['kind'], () => void>> = {},
+) {
+  const proposed: string[] = [];
+  const options: SteerOptions = {
+    state: () => log.state,
+    view: () => viewOf(log, 0, seen),
+    propose(command): Promise<ProposalOutcome> {
+      proposed.push(command.kind);
+      const reason = log.commit(command);
+      if (reason !== undefined) return Promise.resolve({ kind: 'refused', reason });
+      const index = log.state.appliedIndex;
+      next[command.kind]?.();
+      return Promise.resolve({ kind: 'applied', index });
+    },
+    signal: new AbortController().signal,
+  };
+  return {
+    proposed,
+    ask: (request: SteerRequest) => steer(options, request),
+    failOver: (request: Partial<FailoverRequest>) =>
+      switchOver({ ...options, request: { group: undefined, to: undefined, ...request } }),
+  };
+}
+
+test('nothing is proposed that an older peer could not read', async () => {
+  const { ask, failOver, proposed } = world(runningAlone(), WITHOUT_A);
+  expect(await ask({ kind: 'fence', node: B })).toEqual(REFUSED(/upgrade all of them/));
+  expect(await failOver({ acceptDataLoss: true })).toEqual(REFUSED(/upgrade all of them/));
+  expect(proposed).toEqual([]);
+});
+
+describe('fence', () => {
+  test('answers once the agent says that PostgreSQL is stopped', async () => {
+    const { ask, proposed } = world(upgraded(), { ...ALL_WELL, b: { condition: 'stopped' } });
+    expect(await ask({ kind: 'fence', node: B })).toEqual(DONE(/b is fenced: its PostgreSQL is stopped/));
+    expect(proposed).toEqual(['fence-node']);
+    expect(await ask({ kind: 'unfence', node: B })).toEqual(DONE(/no longer fenced/));
+    expect(await ask({ kind: 'unfence', node: B })).toEqual(REFUSED(/not fenced/));
+  });
+
+  test('switches a primary over first', async () => {
+    const log = upgraded();
+    const { ask, proposed } = world(
+      log,
+      { ...ALL_WELL, a: { condition: 'stopped', position: 100n } },
+      {
+        'begin-failover'() {
+          log.must(at(log).cut(A, 120, { stopped: true }), at(log).cut(B, 120));
+          log.must(at(log).promote(B, 2, ALONE));
+          log.must(at(log).promoted(B, 2, 120));
+        },
+      },
+    );
+    expect(await ask({ kind: 'fence', node: A })).toEqual(DONE(/a is fenced/));
+    expect(proposed).toEqual(['begin-failover', 'fence-node']);
+    expect(log.group).toMatchObject({ fenced: [A], phase: { primary: B } });
+  });
+
+  test('leaves a primary alone that cannot be switched over', async () => {
+    const { ask, proposed } = world(upgraded(runningAlone()));
+    expect(await ask({ kind: 'fence', node: A })).toEqual(REFUSED(/a is the primary.*not fenced: .*alone/));
+    expect(proposed).toEqual([]);
+  });
+});
+
+describe('settings', () => {
+  test('are changed one by one, the others stay', async () => {
+    const log = upgraded();
+    const { ask } = world(log);
+    expect(await ask({ kind: 'settings', group: GROUP, change: { acks: 2 } })).toEqual(
+      DONE(/quorum, 2 acknowledgements/),
+    );
+    await ask({ kind: 'settings', group: undefined, change: { durability: 'strict' } });
+    expect(log.group.settings).toMatchObject({ durability: 'strict', acks: 2, leaseMs: 5000 });
+  });
+
+  test('are changed by two at a time without taking back what the other has changed', async () => {
+    const log = upgraded();
+    const before = log.state;
+    const other: Command = { kind: 'change-settings', group: GROUP, settings: { acks: 2 } };
+    const options: SteerOptions = {
+      state: () => before,
+      view: () => viewOf(log, 0),
+      propose(command) {
+        log.must(other, command);
+        return Promise.resolve({ kind: 'applied', index: log.state.appliedIndex });
+      },
+      signal: new AbortController().signal,
+    };
+    await steer(options, { kind: 'settings', group: GROUP, change: { durability: 'strict' } });
+    expect(log.group.settings).toMatchObject({ durability: 'strict', acks: 2 });
+  });
+
+  test('are refused by name, with what would be right, before anything is proposed', async () => {
+    const { ask, proposed } = world(upgraded());
+    expect(await ask({ kind: 'settings', group: undefined, change: { leaseMs: 10 } })).toEqual(
+      REFUSED(/lease is 10 ms; it must be a whole number from 1000/),
+    );
+    expect(await ask({ kind: 'settings', group: 'other', change: {} })).toEqual(REFUSED(/no group other/));
+    expect(proposed).toEqual([]);
+  });
+});
+
+test('a switchover is scheduled, and called off', async () => {
+  const log = upgraded();
+  const { ask } = world(log);
+  const later = { atMs: WALL_MS + 60_000, to: B };
+  expect(await ask({ kind: 'schedule', group: undefined, at: later })).toEqual(DONE(/to b begins at 2027/));
+  expect(log.group.scheduled).toEqual(later);
+  expect(await ask({ kind: 'schedule', group: undefined, at: { ...later, atMs: WALL_MS } })).toEqual(
+    REFUSED(/is past/),
+  );
+  expect(await ask({ kind: 'schedule', group: undefined, at: undefined })).toEqual(DONE(/any more/));
+  expect(await ask({ kind: 'acknowledge', group: undefined })).toEqual(REFUSED(/no failover to acknowledge/));
+});
+
+describe('a dry run', () => {
+  const WELL: SeenNodes = { ...ALL_WELL, a: { condition: 'primary', streamsTo: [B, C], position: 130n } };
+
+  test('says who would be promoted, and changes nothing', async () => {
+    const { failOver, proposed } = world(upgraded(), WELL);
+    expect(await failOver({ dryRun: true, to: C })).toMatchObject({
+      kind: 'planned',
+      from: A,
+      to: C,
+      obstacle: undefined,
+      steps: [/./, expect.stringMatching(/c is promoted.*30 bytes behind/), /./].map((step) =>
+        step instanceof RegExp ? expect.any(String) : step,
+      ),
+    });
+    expect(proposed).toEqual([]);
+  });
+
+  test('without a target chooses whoever stands highest, and says why it could not be done', async () => {
+    const { failOver } = world(upgraded(runningAlone()), {
+      ...WELL,
+      c: { condition: 'standby', position: 120n },
+    });
+    expect(await failOver({ dryRun: true })).toMatchObject({
+      to: C,
+      obstacle: expect.stringMatching(/alone/) as unknown,
+    });
+  });
+
+  test('of one that may lose writes says how many bytes, and what proof there is', async () => {
+    const { failOver } = world(upgraded(runningAlone()), LOST_A);
+    const planned = await failOver({ dryRun: true, acceptDataLoss: true, to: B });
+    expect(planned).toMatchObject({ kind: 'planned', to: B, lossBytes: 512, obstacle: undefined });
+    const text = JSON.stringify(planned);
+    expect(text).toMatch(/lacks 512 bytes of the WAL that a was last known to hold, 20.0s ago/);
+    expect(text).toMatch(/nobody is promoted before a is known to be off/);
+    const nobody = await world(upgraded(runningAlone()), WITHOUT_A).failOver({
+      dryRun: true,
+      acceptDataLoss: true,
+    });
+    expect(JSON.stringify(nobody)).toMatch(/is not known/);
+  });
+});
+
+describe('a failover that may lose writes', () => {
+  const finish = (log: Log) => () => {
+    log.must(at(log).promote(B, 2, ALONE));
+    log.must(at(log).promoted(B, 2, 100));
+  };
+
+  test.each<[string, () => Log, SeenNodes, Partial<FailoverRequest>, RegExp]>([
+    ['nothing has to be lost', running, { ...ALL_WELL }, {}, /nothing has to be lost/],
+    [
+      'the primary is not off',
+      runningAlone,
+      ALL_WELL,
+      { oldPrimaryIsOff: true },
+      /a is not off: its agent answers/,
+    ],
+    ['no standby is there', runningAlone, { a: undefined }, {}, /no standby can be reached/],
+    ['its target is not there', runningAlone, { a: undefined }, { to: B }, /agent of b.*cannot be reached/],
+  ])('is not begun where %s', async (_, begin, seen, request, reason) => {
+    const { failOver, proposed } = world(upgraded(begin()), seen);
+    expect(await failOver({ acceptDataLoss: true, ...request })).toEqual(REFUSED(reason));
+    expect(proposed).toEqual([]);
+  });
+
+  test('takes a person’s word that the primary is off', async () => {
+    const log = upgraded(runningAlone());
+    const { failOver, proposed } = world(log, LOST_A, {
+      'begin-failover': () => log.must(at(log).cut(B, 100)),
+      'node-off': finish(log),
+    });
+    expect(await failOver({ acceptDataLoss: true, oldPrimaryIsOff: true })).toMatchObject({
+      kind: 'done',
+      from: A,
+      to: B,
+    });
+    expect(proposed).toEqual(['begin-failover', 'node-off']);
+  });
+
+  test('goes on with one that was begun without it', async () => {
+    const log = upgraded(runningAlone());
+    log.must(at(log).begin({ kind: 'forced', to: undefined }));
+    log.must(at(log).cut(B, 100));
+    const { failOver, proposed } = world(log, LOST_A, { 'node-off': finish(log) });
+    expect(await failOver({ acceptDataLoss: true, oldPrimaryIsOff: true })).toMatchObject({ to: B });
+    expect(proposed).toEqual(['node-off']);
+  });
+
+  test('ends well too where the primary itself comes back, with all it had', async () => {
+    const log = upgraded(runningAlone());
+    const { failOver } = world(log, LOST_A, {
+      'begin-failover'() {
+        log.must(at(log).cut(A, 100));
+        log.must(at(log).promote(A, 2, ALONE));
+        log.must(at(log).promoted(A, 2, 100));
+      },
+    });
+    expect(await failOver({ acceptDataLoss: true })).toMatchObject({ kind: 'done', from: A, to: A });
+  });
+});

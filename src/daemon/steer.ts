@@ -1,0 +1,108 @@
+// `sentinelctl fence`, `unfence`, `ack`, `settings set` and `failover --at`: what a person asks is checked, proposed, and answered
+// for once it is in the log. The log decides.
+import { delay } from '../base/clock.ts';
+import type { NodeId } from '../base/ids.ts';
+import { settingsProblem } from '../cluster/apply-settings.ts';
+import type { Command } from '../cluster/commands.ts';
+import { SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
+import type { GroupState } from '../cluster/state.ts';
+import { SCHEDULE_VALID_MS } from '../failover/decide.ts';
+import { freshReport } from '../failover/view.ts';
+import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
+import { settingsText } from './event-text.ts';
+import { type FailoverOptions, findGroup } from './failover-watch.ts';
+import { switchOver } from './switchover.ts';
+
+const PROPOSAL_TIMEOUT_MS = 5000;
+/** How long the answer waits for a fenced node to be stopped; it is stopped later all the same. */
+const STOP_TIMEOUT_MS = 20_000;
+const POLL_MS = 50;
+
+export type SteerOptions = Omit<FailoverOptions, 'request'>;
+
+export async function steer(options: SteerOptions, request: SteerRequest): Promise<SteerOutcome> {
+  const state = options.state();
+  // An older peer could not read what is asked for, and would stop at it.
+  if (state.featureLevel < SETTINGS_FEATURE_LEVEL)
+    return refused('not every peer understands this yet: upgrade all of them first');
+  if (request.kind === 'fence') return fence(options, request.node);
+  if (request.kind === 'unfence') {
+    const detail = `${request.node} is no longer fenced; it joins its group again`;
+    return propose(options, { kind: 'unfence-node', node: request.node }, detail);
+  }
+  const group = findGroup(state, request.group);
+  if (typeof group === 'string') return refused(group);
+  switch (request.kind) {
+    case 'acknowledge': {
+      const detail = `the failovers of group ${group.id} are acknowledged; it fails over by itself again`;
+      return propose(options, { kind: 'acknowledge-failovers', group: group.id }, detail);
+    }
+    case 'schedule':
+      return schedule(options, group, request.at);
+    case 'settings': {
+      const problem = settingsProblem({ ...group.settings, ...request.change });
+      if (problem !== undefined) return refused(problem);
+      // Only the change: another person may be changing something else at the same time.
+      const command: Command = { kind: 'change-settings', group: group.id, settings: request.change };
+      const outcome = await propose(options, command, '');
+      const { settings } = options.state().groups.get(group.id) ?? group;
+      return outcome.kind === 'done' ? done(`group ${group.id}: ${settingsText(settings)}`) : outcome;
+    }
+  }
+}
+
+/** A primary is switched over first, so that nobody has to wait for what a failover would take. */
+async function fence(options: SteerOptions, node: NodeId): Promise<SteerOutcome> {
+  const state = options.state();
+  const known = state.nodes.get(node);
+  const group = known === undefined ? undefined : state.groups.get(known.group);
+  if (group?.phase.kind === 'running' && group.phase.primary === node) {
+    const request = { group: group.id, to: undefined };
+    const moved = await switchOver({ ...options, request });
+    if (moved.kind === 'refused')
+      return refused(`${node} is the primary of group ${group.id}, and not fenced: ${moved.reason}`);
+  }
+  const outcome = await propose(options, { kind: 'fence-node', node }, '');
+  if (outcome.kind === 'refused') return outcome;
+  const startedMs = performance.now();
+  while (performance.now() - startedMs < STOP_TIMEOUT_MS && !options.signal.aborted) {
+    const condition = freshReport(options.view(), node)?.condition;
+    if (condition === 'stopped' || condition === 'absent')
+      return done(`${node} is fenced: its PostgreSQL is stopped`);
+    await delay(POLL_MS, options.signal);
+  }
+  return done(
+    `${node} is fenced; that its PostgreSQL is stopped is not known, for its agent has not said so`,
+  );
+}
+
+function schedule(
+  options: SteerOptions,
+  group: GroupState,
+  at: Extract<SteerRequest, { kind: 'schedule' }>['at'],
+): Promise<SteerOutcome> | SteerOutcome {
+  const command: Command = { kind: 'schedule-switchover', group: group.id, at };
+  if (at === undefined)
+    return propose(options, command, `no switchover of group ${group.id} is scheduled any more`);
+  const { wallMs } = options.view();
+  if (at.atMs <= wallMs) return refused(`${new Date(at.atMs).toISOString()} is past`);
+  const target = at.to === undefined ? '' : ` to ${at.to}`;
+  const until = new Date(at.atMs + SCHEDULE_VALID_MS).toISOString();
+  const detail = `a switchover of group ${group.id}${target} begins at ${new Date(at.atMs).toISOString()}; where something stands against it then, it is tried again until ${until}`;
+  return propose(options, command, detail);
+}
+
+async function propose(options: SteerOptions, command: Command, detail: string): Promise<SteerOutcome> {
+  const outcome = await options.propose(command, PROPOSAL_TIMEOUT_MS);
+  switch (outcome.kind) {
+    case 'applied':
+      return done(detail);
+    case 'refused':
+      return refused(outcome.reason);
+    case 'unknown':
+      return refused('no answer from a Raft leader; it may still be done, see sentinelctl events');
+  }
+}
+
+const done = (detail: string): SteerOutcome => ({ kind: 'done', detail });
+const refused = (reason: string): SteerOutcome => ({ kind: 'refused', reason });

@@ -1,0 +1,114 @@
+// Which of the nodes that have reported the leader proposes to promote, with which rule, and for whom it waits a moment longer. Pure.
+// That a promotion is safe is apply's business (cluster/candidate.ts): this chooses among those that are.
+import { type NodeId, timeline } from '../base/ids.ts';
+import {
+  type Fencing,
+  candidateRefusal,
+  comparePositions,
+  firstMembers,
+  silentNodes,
+} from '../cluster/candidate.ts';
+import type { Command, CutReport } from '../cluster/commands.ts';
+import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
+import { canBeCut, isTooFarBehind } from './obstacles.ts';
+import { wantedRule } from './rule-plan.ts';
+import type { View } from './view.ts';
+
+/**
+ * The best report that may be promoted: the wish of a person, else the one with most WAL, then by priority and name. The former primary is chosen only where
+ * nobody else may be; in a leased group, or where a person accepts a loss, also where it is the one that holds the most.
+ */
+export function chooseCandidate(
+  state: ClusterState,
+  group: GroupState,
+  phase: Fencing,
+  patientMs: number,
+  view: View,
+): CutReport | undefined {
+  const { cause } = phase;
+  const isLeaseRule = group.rule.leased === true;
+  const isEligible = (report: CutReport): boolean =>
+    candidateRefusal(state, group, phase, report) === undefined &&
+    (cause.kind === 'forced' || !isTooFarBehind(group, report, view));
+  const eligible = phase.reports.filter(isEligible);
+  const former = eligible.find((report) => report.node === phase.primary);
+  const wish = wishOf(group, phase, former);
+  const target = eligible.find((report) => report.node === wish);
+  if (target !== undefined) return target;
+  const isPatient = patientMs < view.settings.targetTimeoutMs;
+  if (isPatient && wish !== undefined) return undefined;
+  // Whoever asked for one node should not get another one: the old primary, which has stopped and reported, is the primary again.
+  if (cause.kind === 'planned' && wish !== undefined && former !== undefined) return former;
+  if (isPatient && cause.kind === 'planned' && eligible.every((report) => report.node === phase.primary))
+    return undefined;
+  const priority = (report: CutReport): number => state.nodes.get(report.node)?.priority ?? 0;
+  const isLast = (report: CutReport): number => Number(report.node === phase.primary);
+  const mayLose = cause.kind === 'forced' || isLeaseRule;
+  // Nothing but the reports says who holds the most: the first one to come is not promoted over another that holds more.
+  if (isPatient && mayLose && cause.kind !== 'planned' && hasReportsToCome(state, group, phase, view))
+    return undefined;
+  const [best] = eligible.sort(
+    (a, b) =>
+      (mayLose ? comparePositions(b, a) : 0) ||
+      isLast(a) - isLast(b) ||
+      comparePositions(b, a) ||
+      priority(b) - priority(a) ||
+      (a.node < b.node ? -1 : 1),
+  );
+  return best;
+}
+
+/**
+ * Who is to be promoted if it can. The old primary of a switchover whose target failed is not, where that target is known to hold more: no
+ * rule says what it has taken under its lease, only its report does.
+ */
+function wishOf(group: GroupState, phase: Fencing, former: CutReport | undefined): NodeId | undefined {
+  const { cause, reinstate } = phase;
+  if (cause.kind === 'planned' || cause.kind === 'forced') return cause.to;
+  const old = phase.reports.find((report) => report.node === reinstate);
+  const isPassed = old !== undefined && former !== undefined && comparePositions(former, old) > 0;
+  return group.rule.leased === true && isPassed ? undefined : reinstate;
+}
+
+/** Somebody who could be promoted can still report where it stands. */
+function hasReportsToCome(state: ClusterState, group: GroupState, phase: Fencing, view: View): boolean {
+  return silentNodes(state, group, phase.reports).some(
+    (node) => !group.fenced.includes(node) && canBeCut(view, node),
+  );
+}
+
+/** The promotion would begin with fewer acknowledgements than are wanted, and somebody may yet report. */
+export function hasFollowersToCome(
+  state: ClusterState,
+  group: GroupState,
+  phase: Fencing,
+  candidate: CutReport,
+  view: View,
+): boolean {
+  const { rule } = promotion(group, phase, candidate);
+  if (rule.leased === true || Math.min(rule.acks, rule.members.length) >= group.settings.acks) return false;
+  return nodesOfGroup(state, group.id).some(
+    ({ node, member }) =>
+      member !== undefined &&
+      node !== phase.primary &&
+      !group.fenced.includes(node) &&
+      !phase.reports.some((report) => report.node === node) &&
+      canBeCut(view, node),
+  );
+}
+
+export function promotion(
+  group: GroupState,
+  phase: Fencing,
+  candidate: CutReport,
+): Extract<Command, { readonly kind: 'promote' }> {
+  const members = firstMembers(group, phase, candidate);
+  return {
+    kind: 'promote',
+    group: group.id,
+    epoch: group.epoch,
+    candidate: candidate.node,
+    timeline: timeline(group.highestTimeline + 1),
+    rule: wantedRule(group, members, []),
+  };
+}

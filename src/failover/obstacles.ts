@@ -1,0 +1,138 @@
+// Why a failover or a switchover could not be completed now: what keeps a leader from beginning one, and what people are told.
+// Pure; made of the log and of the agents' reports. Must never be the ground for a promise: apply checks what is proposed.
+import type { NodeId } from '../base/ids.ts';
+import { lagBytes } from '../base/lsn.ts';
+import { silentNodes } from '../cluster/candidate.ts';
+import type { CutReport } from '../cluster/commands.ts';
+import { reportsSuffice } from '../cluster/quorum.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type NodeState,
+  hasUnknownRule,
+  nodesOfGroup,
+} from '../cluster/state.ts';
+import { type View, freshReport } from './view.ts';
+
+const NO_STANDBY = 'no standby can be reached';
+
+/** Why a failover from the present primary could not be completed now, or undefined. Also for `status` and people. */
+export function failoverObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
+  if (group.phase.kind === 'fencing' && hasUnknownRule(group)) {
+    const silent = silentNodes(state, group, group.phase.reports);
+    if (silent.length === 0) return undefined;
+    const fenced = silent.filter((node) => group.fenced.includes(node));
+    const remedy =
+      fenced.length === 0 ? '' : `; unfence ${fenced.join(', ')}: a node that is kept stopped cannot`;
+    return `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet${remedy}`;
+  }
+  const standbys = ableStandbys(state, group, view);
+  if (group.rule.leased === true) return asyncObstacle(group, standbys, view);
+  const next = group.next?.rule;
+  if (group.rule.acks === 0 || (next?.acks === 0 && next.leased !== true)) {
+    return `${group.phase.primary} acknowledged writes alone: no standby is sure to hold them`;
+  }
+  const reachable = new Set(
+    nodesOfGroup(state, group.id)
+      .filter((node) => node.node !== group.phase.primary && canBeCut(view, node.node))
+      .flatMap((node) => (node.member === undefined ? [] : [node.member])),
+  );
+  if (reportsSuffice(group.rule, next, reachable)) {
+    // A strict rule of more acknowledgements than members needs no report to prove that nothing is acknowledged.
+    return standbys.length === 0 ? NO_STANDBY : undefined;
+  }
+  return `too few agents of the sync rule's members can be reached (${reachable.size} of ${group.rule.members.length})`;
+}
+
+/** Those that could be promoted. */
+function ableStandbys(state: ClusterState, group: GroupState, view: View): readonly NodeState[] {
+  return nodesOfGroup(state, group.id).filter(
+    ({ node, member }) =>
+      node !== group.phase.primary &&
+      member !== undefined &&
+      !group.fenced.includes(node) &&
+      canBeCut(view, node),
+  );
+}
+
+/** Of a leased group: one standby will do, unless it is known to lack too much. */
+function asyncObstacle(group: GroupState, standbys: readonly NodeState[], view: View): string | undefined {
+  if (standbys.length === 0) return NO_STANDBY;
+  const isNear = standbys.some(({ node }) => {
+    const report = freshReport(view, node);
+    const { timeline, position } = report ?? {};
+    if (timeline === undefined || position === undefined) return true;
+    return !isTooFarBehind(group, { node, timeline, position }, view);
+  });
+  return isNear
+    ? undefined
+    : `every standby lacks more than ${group.settings.maxLagBytes} bytes (max_lag) of what ${group.phase.primary} has written`;
+}
+
+/** How much a node that stands there lacks of what its primary was last known to hold; undefined where nobody knows. */
+export function knownLossBytes(
+  group: GroupState,
+  at: Pick<CutReport, 'node' | 'timeline' | 'position'>,
+  view: View,
+): number | undefined {
+  const { phase } = group;
+  if (at.node === phase.primary) return 0;
+  const reported =
+    phase.kind === 'fencing' ? phase.reports.find((report) => report.node === phase.primary) : undefined;
+  const primary = reported ?? view.reports.get(phase.primary)?.report;
+  if (primary?.position === undefined || primary.timeline !== at.timeline) return undefined;
+  return Math.max(0, lagBytes(primary.position, at.position));
+}
+
+/** Whether a node of a leased group is known to lack more than may be lost without a person's word. */
+export function isTooFarBehind(
+  group: GroupState,
+  at: Pick<CutReport, 'node' | 'timeline' | 'position'>,
+  view: View,
+): boolean {
+  if (group.rule.leased !== true) return false;
+  return (knownLossBytes(group, at, view) ?? 0) > group.settings.maxLagBytes;
+}
+
+const LAG_BYTES_MAX = 64 << 20;
+
+/** Why a switchover to the target, or without one to any standby, could not be made now; undefined where it could. */
+export function switchoverObstacle(
+  state: ClusterState,
+  group: GroupState,
+  to: NodeId | undefined,
+  view: View,
+): string | undefined {
+  if (group.phase.kind !== 'running')
+    return `group ${group.id} is ${group.phase.kind}; wait until it is running`;
+  if (to === group.phase.primary) return `${to} is the primary already`;
+  if (group.next !== undefined)
+    return `the sync rule of group ${group.id} is being changed; try again in a moment`;
+  const obstacle = failoverObstacle(state, group, view);
+  if (obstacle !== undefined) return obstacle;
+  const primary = freshReport(view, group.phase.primary);
+  if (primary === undefined)
+    return `the agent of ${group.phase.primary} cannot be reached; where the primary is down, the peers fail over by themselves`;
+  if (to === undefined) return undefined;
+  const target = state.nodes.get(to);
+  if (target === undefined || target.group !== group.id) return `there is no node ${to} in group ${group.id}`;
+  if (group.fenced.includes(to)) return `${to} is fenced; unfence it first`;
+  const report = freshReport(view, to);
+  if (report === undefined) return `the agent of ${to} (peer ${target.peer}) cannot be reached`;
+  if (report.streamingFrom === undefined) return `${to} is not streaming (${report.condition})`;
+  const isMember = target.member !== undefined && group.rule.members.includes(target.member);
+  if (!isMember && group.rule.leased !== true)
+    return `${to} is not in the sync rule of group ${group.id} (it streams, but is not counted yet)`;
+  if (primary.position === undefined || report.position === undefined)
+    return `how far ${to} is behind is not known yet`;
+  const behind = lagBytes(primary.position, report.position);
+  return behind > LAG_BYTES_MAX
+    ? `${to} is ${Math.round(behind / (1 << 20))} MB behind; wait until it has caught up`
+    : undefined;
+}
+
+/** Its agent answers, and its PostgreSQL is a standby that can report how far it is. */
+export function canBeCut(view: View, node: NodeId): boolean {
+  const report = freshReport(view, node);
+  return report !== undefined && (report.condition === 'standby' || report.condition === 'starting');
+}

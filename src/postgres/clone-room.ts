@@ -1,0 +1,165 @@
+// Where the parts of a clone go, and whether there is room for them: asked before anything is copied. Each tablespace goes to the path it has on
+// the source; where there is something on this host already (such as the data directory that the clone is to replace) to a new directory beside it.
+import { randomBytes } from 'node:crypto';
+import { access, constants, lstat, mkdir, readdir, readlink, rm, stat, statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Upstream } from './conninfo.ts';
+import { giveTo, makeDirectory, type OsUser } from './os-user.ts';
+import { closeSource, connectSource } from './source-connection.ts';
+
+export interface Tablespace {
+  /** Absolute, on the source. */
+  readonly location: string;
+  /** Where it goes on this host. */
+  readonly target: string;
+  readonly bytes: number;
+}
+
+export interface SourceSize {
+  /** All databases but what lies in tablespaces of their own, and the WAL that is there. */
+  readonly dataBytes: number;
+  readonly walBytes: number;
+  readonly tablespaces: readonly Tablespace[];
+}
+
+const ASK_TIMEOUT_MS = 30_000;
+
+const SIZES = `
+  select coalesce(sum(pg_tablespace_size(oid)) filter (where pg_tablespace_location(oid) = ''), 0)::text as data,
+    coalesce(json_agg(json_build_object('location', pg_tablespace_location(oid), 'bytes', pg_tablespace_size(oid)::text))
+      filter (where pg_tablespace_location(oid) like '/%'), '[]') as tablespaces,
+    (select coalesce(sum(size), 0) from pg_ls_waldir())::text as wal
+  from pg_tablespace`;
+
+/** What the source would send. Throws when it does not answer, or its replication user may not ask. */
+export async function readSourceSize(source: Upstream): Promise<SourceSize> {
+  const client = await connectSource(source, ASK_TIMEOUT_MS);
+  try {
+    const { rows } = await client.query<{
+      data: string;
+      wal: string;
+      tablespaces: { location: string; bytes: string }[];
+    }>(SIZES);
+    const [row] = rows;
+    if (row === undefined) throw new Error(`${source.host}:${source.port} did not say how large it is`);
+    return {
+      dataBytes: Number(row.data),
+      walBytes: Number(row.wal),
+      tablespaces: await Promise.all(
+        row.tablespaces.map(async ({ location, bytes }) => ({
+          location,
+          bytes: Number(bytes),
+          target: await targetOf(location),
+        })),
+      ),
+    };
+  } finally {
+    closeSource(client);
+  }
+}
+
+const OWN_DIRECTORY = /[./]pg_sentinel-[0-9a-f]{8}$/;
+
+/**
+ * Beside what is at that path already, or within it where that is a file system of its own. Of two nodes on one host, or of a clone and the directory
+ * it replaces, none may write into the other's; and pg_rewind empties what lies within a tablespace and is not its source's. What is there and
+ * empty is left alone as well: the other node may be about to fill it, and what a failed clone has to remove could not be told from that.
+ */
+async function targetOf(location: string): Promise<string> {
+  const base = location.replace(OWN_DIRECTORY, '');
+  if ((await lstat(base).catch(() => undefined)) === undefined) return base;
+  const own = `pg_sentinel-${randomBytes(4).toString('hex')}`;
+  return (await canStandBeside(base)) ? `${base}.${own}` : join(base, own);
+}
+
+/** Throws where there is anything at that path: what was made here is this clone's own. */
+export async function makeNewDirectory(user: OsUser, path: string): Promise<void> {
+  const parent = dirname(path);
+  if ((await stat(parent).catch(() => undefined)) === undefined) await makeDirectory(user, parent);
+  await mkdir(path, { mode: 0o700 });
+  await giveTo(user, path);
+}
+
+/** The directory of a tablespace, which has to be free. */
+export async function emptyTablespace(user: OsUser, location: string): Promise<string> {
+  const present = await stat(location).catch(() => undefined);
+  if (present !== undefined && (await readdir(location)).length > 0) {
+    throw new Error(`cannot clone the tablespace at ${location}: the directory is not empty; empty it first`);
+  }
+  await makeDirectory(user, location);
+  return location;
+}
+
+async function canStandBeside(path: string): Promise<boolean> {
+  try {
+    await access(dirname(path), constants.W_OK);
+    return (await stat(path)).dev === (await stat(dirname(path))).dev;
+  } catch {
+    return false;
+  }
+}
+
+/** Throws unless every file system holds what is to come to it and 5 % more. */
+export async function checkRoom(dataDirectory: string, size: SourceSize): Promise<void> {
+  const parts = [
+    { path: dirname(dataDirectory), bytes: size.dataBytes + size.walBytes },
+    ...size.tablespaces.map(({ target, bytes }) => ({ path: target, bytes })),
+  ];
+  const needs = new Map<number, { path: string; bytes: number }>();
+  for (const { path, bytes } of parts) {
+    const existing = await nearestExisting(path);
+    const { dev } = await stat(existing);
+    const present = needs.get(dev);
+    needs.set(dev, { path: present?.path ?? existing, bytes: (present?.bytes ?? 0) + bytes });
+  }
+  for (const { path, bytes } of needs.values()) await checkFree(path, bytes);
+}
+
+/** Throws unless the file system of `directory` holds so much and 5 % more. */
+export async function checkFree(directory: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(directory);
+  const needed = bytes * 1.05;
+  const free = bavail * bsize;
+  if (free < needed)
+    throw new Error(
+      `cannot clone to ${directory}: ${mib(needed)} MiB needed (the source's databases and WAL, and 5 %), ${mib(free)} MiB free; make room, or remove the old data directory`,
+    );
+}
+
+async function nearestExisting(path: string): Promise<string> {
+  for (let at = path; ; at = dirname(at)) {
+    if ((await stat(at).catch(() => undefined)) !== undefined || at === dirname(at)) return at;
+  }
+}
+
+const mib = (bytes: number): number => Math.ceil(bytes / 1024 / 1024);
+
+/**
+ * Removes a data directory with what lies in its tablespaces, but for those that `keeper` uses as well. Only for a directory that is no
+ * database of anybody's any more.
+ */
+export async function removeWithTablespaces(directory: string, keeper: string | undefined): Promise<void> {
+  const kept = new Set(keeper === undefined ? [] : await tablespaceTargets(keeper));
+  for (const target of await tablespaceTargets(directory)) {
+    if (kept.has(target)) continue;
+    if (OWN_DIRECTORY.test(target)) await rm(target, { recursive: true, force: true });
+    else await emptyOfTablespaces(target);
+  }
+  await rm(directory, { recursive: true, force: true, maxRetries: 5 });
+}
+
+/** Removes what PostgreSQL of any version keeps in a tablespace; the directory, which somebody else has made, stays. */
+async function emptyOfTablespaces(directory: string): Promise<void> {
+  for (const name of await readdir(directory).catch(() => []))
+    if (/^PG_\d+_\d+$/.test(name)) await rm(join(directory, name), { recursive: true, force: true });
+}
+
+async function tablespaceTargets(directory: string): Promise<string[]> {
+  const links = join(directory, 'pg_tblspc');
+  const targets: string[] = [];
+  for (const name of await readdir(links).catch(() => [])) {
+    const path = join(links, name);
+    if ((await lstat(path)).isSymbolicLink()) targets.push(await readlink(path));
+  }
+  return targets;
+}

@@ -1,0 +1,81 @@
+// The files of diverged writes in their directory: raw WAL segments where they could not be decoded, and how many files are kept.
+import { chmod, copyFile, mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { formatLsn, lsn, type Lsn } from '../base/lsn.ts';
+import { readControlData } from './control-data.ts';
+import { fsyncTree } from './durable-files.ts';
+import { giveTo, type OsUser } from './os-user.ts';
+import { segmentSuffix } from './timelines.ts';
+
+const RAW_BYTES_MAX = 1 << 30;
+const FILES_KEPT = 10;
+
+/**
+ * Copies the WAL segments that hold `from` and what comes after it, with the history files, to the directory `name`; at most 1 GiB. Returns
+ * its path. Throws when there is too little room, or no such segment.
+ */
+export async function saveRawWal(options: {
+  readonly dataDirectory: string;
+  readonly directory: string;
+  readonly name: string;
+  readonly from: Lsn;
+  readonly user: OsUser;
+  readonly signal: AbortSignal;
+}): Promise<string> {
+  const { dataDirectory, directory, from, user } = options;
+  const { walSegmentBytes } = await readControlData(dataDirectory);
+  const source = join(dataDirectory, 'pg_wal');
+  const first = segmentSuffix(lsn(from + 1n), walSegmentBytes);
+  const segments: string[] = [];
+  for (const name of (await readdir(source)).toSorted()) {
+    const isSegment = /^[0-9A-F]{24}$/.test(name) && name.slice(8) >= first;
+    if (isSegment && (await isWritten(join(source, name), name, walSegmentBytes))) segments.push(name);
+  }
+  if (segments.length === 0)
+    throw new Error(`no WAL segment in ${source} holds ${formatLsn(from)} or anything after it`);
+  const kept = segments.slice(0, Math.max(1, Math.floor(RAW_BYTES_MAX / walSegmentBytes)));
+  const { bavail, bsize } = await statfs(directory);
+  const neededBytes = kept.length * walSegmentBytes;
+  if (bavail * bsize < 2 * neededBytes)
+    throw new Error(`too little room in ${directory} for ${kept.length} WAL segments`);
+  const target = join(directory, options.name);
+  const fresh = `${target}.new`;
+  await rm(fresh, { recursive: true, force: true });
+  await mkdir(fresh, { mode: 0o700 });
+  await giveTo(user, fresh);
+  const histories = (await readdir(source)).filter((name) => /^[0-9A-F]{8}\.history$/.test(name));
+  for (const name of [...kept, ...histories]) {
+    options.signal.throwIfAborted();
+    await copyFile(join(source, name), join(fresh, name));
+    await chmod(join(fresh, name), 0o600);
+    await giveTo(user, join(fresh, name));
+  }
+  await fsyncTree(fresh);
+  await rm(target, { recursive: true, force: true });
+  await rename(fresh, target);
+  return target;
+}
+
+/** A segment that waits to be used again begins with a page of an older address. */
+async function isWritten(path: string, name: string, walSegmentBytes: number): Promise<boolean> {
+  const file = await open(path, 'r');
+  try {
+    const head = Buffer.alloc(16);
+    const { bytesRead } = await file.read(head, 0, head.length, 0);
+    const high = BigInt(Number.parseInt(name.slice(8, 16), 16));
+    const low = BigInt(Number.parseInt(name.slice(16), 16)) * BigInt(walSegmentBytes);
+    return bytesRead === head.length && head.readBigUInt64LE(8) === (high << 32n) + low;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Removes all but the ten newest of the files and directories of diverged writes. */
+export async function keepLast(directory: string): Promise<void> {
+  const names = (await readdir(directory)).filter((name) => /\.(jsonl|wal)$/.test(name));
+  const aged = await Promise.all(
+    names.map(async (name) => ({ name, atMs: (await stat(join(directory, name))).mtimeMs })),
+  );
+  for (const { name } of aged.toSorted((a, b) => b.atMs - a.atMs).slice(FILES_KEPT))
+    await rm(join(directory, name), { recursive: true, force: true });
+}

@@ -1,0 +1,128 @@
+// What `sentinelctl fence`, `unfence`, `ack`, `settings` and `failover --at` ask, to its wire form and back. Must never pass on a name
+// or a word that is none: what is asked for is changed in the log.
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { unreachable } from '../base/assert.ts';
+import { isName, NAME_RULE, type NodeId, nodeId } from '../base/ids.ts';
+import type { Durability, GroupSettings } from '../cluster/commands.ts';
+import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
+import type { SteerOutcome, SteerRequest } from './types.ts';
+
+type RequestInit = MessageInitShape<typeof pb.SteerRequestSchema>;
+
+/** The request does not make sense; its message is for a person. */
+export class BadSteerRequest extends Error {
+  override readonly name = 'BadSteerRequest';
+}
+
+export function encodeSteerRequest(request: SteerRequest): RequestInit {
+  switch (request.kind) {
+    case 'fence':
+    case 'unfence':
+      return { request: { case: request.kind, value: { node: request.node } } };
+    case 'acknowledge':
+      return { request: { case: 'acknowledge', value: { group: request.group } } };
+    case 'schedule': {
+      const { group, at } = request;
+      const value = at === undefined ? { group } : { group, at: { atMs: BigInt(at.atMs), to: at.to } };
+      return { request: { case: 'schedule', value } };
+    }
+    case 'settings': {
+      const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = request.change;
+      const value = {
+        group: request.group,
+        durability,
+        acks,
+        leaseMs: wholeOf(leaseMs),
+        maxLagBytes: wholeOf(maxLagBytes),
+        maxFailovers,
+        failoverWindowMs: wholeOf(failoverWindowMs),
+      };
+      return { request: { case: 'settings', value } };
+    }
+    default:
+      return unreachable(request);
+  }
+}
+
+/** Throws {@link BadSteerRequest}. */
+export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
+  const { case: kind, value } = message.request;
+  switch (kind) {
+    case 'fence':
+    case 'unfence':
+      return { kind, node: nodeOf(value.node) };
+    case 'acknowledge':
+      return { kind, group: value.group };
+    case 'schedule': {
+      const { group, at } = value;
+      const to = at?.to === undefined ? undefined : nodeOf(at.to);
+      return { kind, group, at: at && { atMs: Number(at.atMs), to } };
+    }
+    case 'settings':
+      return { kind, group: value.group, change: changeOf(value) };
+    case undefined:
+      throw new BadSteerRequest('this peer does not know what was asked for; is it of an older version?');
+    default:
+      return unreachable(kind);
+  }
+}
+
+export function encodeSteerOutcome(outcome: SteerOutcome): pb.SteerResponse {
+  return create(pb.SteerResponseSchema, {
+    outcome:
+      outcome.kind === 'done'
+        ? { case: 'done', value: { detail: outcome.detail } }
+        : { case: 'refused', value: { reason: outcome.reason } },
+  });
+}
+
+/** `undefined` for an outcome of a later version. */
+export function decodeSteerOutcome(response: pb.SteerResponse): SteerOutcome | undefined {
+  const { case: kind, value } = response.outcome;
+  switch (kind) {
+    case 'done':
+      return { kind, detail: value.detail };
+    case 'refused':
+      return { kind, reason: value.reason };
+    case undefined:
+      return undefined;
+    default:
+      return unreachable(kind);
+  }
+}
+
+const DURABILITIES: readonly Durability[] = ['quorum', 'strict', 'async'];
+
+export function durabilityOf(text: string): Durability | undefined {
+  return DURABILITIES.find((word) => word === text);
+}
+
+/** Only what is there. */
+function changeOf(value: pb.SteerRequest_Settings): Partial<GroupSettings> {
+  const durability = value.durability === undefined ? undefined : durabilityOf(value.durability);
+  if (value.durability !== undefined && durability === undefined)
+    throw new BadSteerRequest(`durability ${value.durability} is not known here`);
+  const change = {
+    durability,
+    acks: value.acks,
+    leaseMs: numberOf(value.leaseMs),
+    maxLagBytes: numberOf(value.maxLagBytes),
+    maxFailovers: value.maxFailovers,
+    failoverWindowMs: numberOf(value.failoverWindowMs),
+  };
+  const given = Object.entries(change).filter(([, part]) => part !== undefined);
+  return Object.fromEntries(given) as Partial<GroupSettings>;
+}
+
+function nodeOf(text: string): NodeId {
+  if (isName(text)) return nodeId(text);
+  throw new BadSteerRequest(`"${text}" is not the name of a node: expected ${NAME_RULE}`);
+}
+
+function wholeOf(value: number | undefined): bigint | undefined {
+  return value === undefined ? undefined : BigInt(Math.round(value));
+}
+
+function numberOf(value: bigint | undefined): number | undefined {
+  return value === undefined ? undefined : Number(value);
+}
