@@ -1,6 +1,7 @@
 // The links between the hosts, each way by itself, and from clients elsewhere to each host. Every link goes through toxiproxy; host
 // numbers are those of docker/chaos/toxiproxy.json. What is cut hangs, as on a network that drops packets; nothing is refused.
 import { Toxiproxy, type ToxicDirection, type ToxicType } from 'toxiproxy-node-client';
+import { delay } from '../../../src/base/clock.ts';
 
 export type HostNumber = 1 | 2 | 3 | 4;
 /** `raft`: between the peers; `node`: to the other's PostgreSQL (WAL stream, probes, rewind, clone). */
@@ -22,10 +23,11 @@ export interface Links {
   spoil(a: HostNumber, b: HostNumber, weather: Weather, kinds?: readonly LinkKind[]): Promise<void>;
   /** Closes every connection between the two at once and refuses new ones, or takes them again. */
   setRefused(a: HostNumber, b: HostNumber, isRefused: boolean): Promise<void>;
-  /** Takes everything back; toxiproxy closes the connections that had lost something. */
+  /** Takes everything back; connections that had lost something, or were slow, are closed. */
   heal(): Promise<void>;
 }
 
+const CLOSING_MS = 200;
 const KINDS: readonly LinkKind[] = ['raft', 'node'];
 
 /** `url` of toxiproxy's API. */
@@ -33,6 +35,21 @@ export function createLinks(url: string): Links {
   const toxiproxy = new Toxiproxy(url);
   /** What is there already: toxiproxy refuses a second one of the name. */
   const present = new Set<string>();
+  /** The proxies whose links are slow. */
+  const spoilt = new Set<string>();
+  const setEnabled = async (name: string, enabled: boolean): Promise<void> => {
+    const proxy = await toxiproxy.get(name);
+    await proxy.update({ enabled, listen: proxy.listen, upstream: proxy.upstream });
+  };
+  /**
+   * toxiproxy changes what befalls an open connection only once what it has in hand was delivered. On a slow link to a host that reads
+   * nothing that never is, and all its answers wait: so such connections are closed first.
+   */
+  const closeSpoilt = async (names: readonly string[]): Promise<void> => {
+    if (names.length === 0) return;
+    await Promise.all(names.map((name) => setEnabled(name, false)));
+    await delay(CLOSING_MS);
+  };
   const add = async <T>(
     proxy: string,
     stream: ToxicDirection,
@@ -43,8 +60,11 @@ export function createLinks(url: string): Links {
     const key = `${proxy} ${name}`;
     if (present.has(key)) return;
     present.add(key);
+    const isCut = type === 'timeout' && spoilt.has(proxy);
+    if (isCut) await closeSpoilt([proxy]);
     const target = await toxiproxy.get(proxy);
     await target.addToxic({ name, type, stream, toxicity: 1, attributes });
+    if (isCut) await setEnabled(proxy, true);
   };
   const cutOneWay: Links['cutOneWay'] = async (from, to, kinds = KINDS) => {
     const drop = { timeout: 0 };
@@ -67,6 +87,7 @@ export function createLinks(url: string): Links {
       for (const proxy of proxiesBetween(a, b, kinds))
         for (const stream of ['upstream', 'downstream'] as const) {
           await add(proxy, stream, 'latency', late);
+          spoilt.add(proxy);
           if (bits === undefined) continue;
           const { bytes, delayUs } = bits;
           const variation = Math.floor(bytes / 2);
@@ -78,14 +99,11 @@ export function createLinks(url: string): Links {
         }
     },
     async setRefused(a, b, isRefused) {
-      await Promise.all(
-        proxiesBetween(a, b, KINDS).map(async (name) => {
-          const proxy = await toxiproxy.get(name);
-          await proxy.update({ enabled: !isRefused, listen: proxy.listen, upstream: proxy.upstream });
-        }),
-      );
+      await Promise.all(proxiesBetween(a, b, KINDS).map((name) => setEnabled(name, !isRefused)));
     },
     async heal() {
+      await closeSpoilt([...spoilt]);
+      spoilt.clear();
       present.clear();
       await toxiproxy.reset();
     },
