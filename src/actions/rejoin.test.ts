@@ -8,7 +8,6 @@ import { DeadlineError } from '../base/clock.ts';
 import { lsn } from '../base/lsn.ts';
 import { MEMBER_FILE } from '../postgres/member.ts';
 import { connectReplication, identifySystem } from '../postgres/replication-connection.ts';
-import { RecoveryFailedError } from '../postgres/lifecycle.ts';
 import { markRewound } from '../postgres/rewound.ts';
 import { clone, completeRewind, rejoin } from './rejoin.ts';
 import { type FakeContext, fakeContext, FOLLOW, STANDBY } from './testing/context.ts';
@@ -74,6 +73,7 @@ describe('a directory that was rewound and has not streamed since', () => {
     await mkdir(`${dataDirectory}.passfile`);
     await writeFile(join(dataDirectory, 'pg_sentinel.conf'), '');
     await markRewound({ dataDirectory, source: timeline(1), owner: undefined });
+    await writeControl(dataDirectory, IN_ARCHIVE_RECOVERY);
     const startAs = async (): Promise<void> => {
       const settings = await readFile(join(dataDirectory, 'pg_sentinel.conf'), 'utf8');
       upstreamsAtStart.push(/^primary_conninfo = (.*)$/m.exec(settings)?.[1] ?? 'none');
@@ -175,36 +175,72 @@ describe('a directory that was rewound and has not streamed since', () => {
       ]);
     });
 
-    const ENDS_COUNT = 5;
+    describe('and ends before its time', () => {
+      const ENDS_COUNT = 5;
+      let nowMs: number;
 
-    test('is cloned where its recovery fails at once each time, though the upstream answers', async () => {
-      startError = new RecoveryFailedError('its recovery failed');
-      context.isRunning = false;
-      for (let count = 0; count < 2 * ENDS_COUNT; count += 1)
-        await expect(pass()).rejects.toThrow('its recovery failed');
-      answers();
-      await pass();
-      expect(conditions.at(-1)).toBe('absent');
-    });
-
-    test('is cloned where its recovery ends after a while each time, and not before', async () => {
-      answers();
-      const { startAs } = context.instance;
-      Object.assign(context.instance, {
-        startAs: (...start: Parameters<typeof startAs>) => {
-          context.isRunning = true;
-          return startAs(...start);
-        },
+      beforeEach(() => {
+        nowMs = 1000;
+        vi.spyOn(performance, 'now').mockImplementation(() => nowMs);
+        const { startAs } = context.instance;
+        Object.assign(context.instance, {
+          startAs: async (...start: Parameters<typeof startAs>) => {
+            context.isRunning = startError instanceof DeadlineError;
+            if (isRecovering) await writeControl(dataDirectory, IN_ARCHIVE_RECOVERY);
+            await startAs(...start);
+          },
+        });
       });
-      await pass();
-      for (let count = 1; count < ENDS_COUNT; count += 1) {
+      afterEach(() => vi.restoreAllMocks());
+      let isRecovering: boolean;
+
+      const end = async (when: string): Promise<void> => {
+        isRecovering = when !== 'at its settings';
+        startError =
+          when === 'after a while' ? new DeadlineError('start of PostgreSQL') : new Error('it ended');
         context.isRunning = false;
-        await pass();
-      }
-      expect(new Set(conditions)).toEqual(new Set(['starting']));
-      context.isRunning = false;
-      await pass();
-      expect(conditions.at(-1)).toBe('absent');
+        await pass().catch((error: unknown) => expect(error).toBe(startError));
+      };
+
+      test.each(['at once', 'after a while'])('%s, again and again, is cloned', async (when) => {
+        answers();
+        await end(when);
+        for (let count = 0; count < 2 * ENDS_COUNT; count += 1) await end(when);
+        expect(new Set(conditions)).toEqual(new Set(['starting']));
+        nowMs += context.timing.startTimeoutMs;
+        await end(when);
+        expect(conditions.at(-1)).toBe('absent');
+        // Another start is tried: a clone may be impossible.
+        await end(when);
+        expect(conditions.at(-1)).toBe('starting');
+      });
+
+      test('is started again where what it stumbles over are its settings, or nobody answers', async () => {
+        for (const when of ['at its settings', 'at once']) {
+          for (let count = 0; count < 2 * ENDS_COUNT; count += 1) await end(when);
+          nowMs += context.timing.startTimeoutMs;
+          await end(when);
+          answers();
+          if (when === 'at its settings') await end(when);
+          vi.mocked(connectReplication).mockRejectedValue(new Error('nobody answers'));
+        }
+        expect(new Set(conditions)).toEqual(new Set(['starting']));
+      });
+
+      test('is started again where it came further each time', async () => {
+        answers();
+        for (let count = 0; count < 2 * ENDS_COUNT; count += 1) {
+          await end('after a while');
+          nowMs += context.timing.startTimeoutMs;
+          const { completing } = context.notes;
+          const segment = String(count).padStart(16, '0');
+          context.notes.completing = {
+            ...(completing as NonNullable<typeof completing>),
+            progress: { startupPid: 1, segment, received: lsn(0n), writtenMs: 0 },
+          };
+        }
+        expect(new Set(conditions)).toEqual(new Set(['starting']));
+      });
     });
 
     test('fails the pass where it does not start', async () => {

@@ -1,6 +1,8 @@
 // The way back of a node whose WAL is not on the group's history: what it wrote beyond is saved, then pg_rewind, else a clone, each
 // verified. The data directory is touched only while it does not count in the sync rule, and gets a new member id
 // whenever it is. A clone keeps the old directory until the new one was seen to stream (follow-duty.ts).
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { DeadlineError } from '../base/clock.ts';
 import type { Duty } from '../failover/duties.ts';
 import { cloneStandby } from '../postgres/clone.ts';
@@ -9,15 +11,19 @@ import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { saveDivergedWrites } from '../postgres/diverged.ts';
 import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
 import { removeMember, writeNewMember } from '../postgres/member.ts';
-import { RecoveryFailedError } from '../postgres/lifecycle.ts';
-import { furtherProgress, isStarting, readRecoveryProgress } from '../postgres/recovery-progress.ts';
+import {
+  type RecoveryProgress,
+  furtherProgress,
+  isStarting,
+  readRecoveryProgress,
+} from '../postgres/recovery-progress.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 import { UncleanStandbyError, rewindPostgres } from '../postgres/rewind.ts';
 import { forgetRewound, markRewound, readRewound } from '../postgres/rewound.ts';
 import { readHistory } from '../postgres/timelines.ts';
 import { followUpstream } from '../postgres/upstream.ts';
-import { type AgentContext, placeholder } from './context.ts';
+import { type AgentContext, type RecoveryEnds, placeholder } from './context.ts';
 import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
 
 export type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
@@ -262,7 +268,11 @@ export async function completeRewind(
   const { instance } = context;
   const { dataDirectory } = instance.options;
   const source = await readRewound(dataDirectory);
-  if (source === undefined || control.state !== 'in archive recovery') return false;
+  if (source === undefined || control.state !== 'in archive recovery') {
+    // It is started in another way, with another upstream.
+    context.notes.completing = undefined;
+    return false;
+  }
   // One that is up is asked in the usual way; that it does not answer in time says nothing against its data.
   if (instance.postmaster() !== undefined && !isStarting(dataDirectory)) return false;
   if (source !== duty.upstream.timeline) {
@@ -275,7 +285,8 @@ export async function completeRewind(
 
 /**
  * Starts a rewound node with its upstream set, and waits for a while until it takes connections. One that has much to replay needs many
- * passes; it is cloned only where nothing of it has moved for as long as a start may take, or where its recovery fails each time, though the upstream answers.
+ * passes; it is cloned only where nothing of it has moved for as long as a start may take, or where its recovery has ended again and again for as
+ * long, though the upstream answers.
  */
 async function streamRewound(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const { instance, timing, notes } = context;
@@ -283,45 +294,69 @@ async function streamRewound(context: AgentContext, duty: FollowDuty, signal: Ab
   const { node, host, port } = duty.upstream;
   const from = `${duty.incarnation} ${duty.epoch} ${host}:${port}`;
   let seen = notes.completing;
+  if (seen?.from === from && instance.postmaster() === undefined) {
+    // It was seen at work, and is gone.
+    if (seen.progress !== undefined)
+      seen = notes.completing = { ...seen, ends: oneMore(seen.ends, seen.progress) };
+    if (isEnding(seen.ends, timing.startTimeoutMs) && (await isAnswering(context, duty))) {
+      // A clone may be impossible, for want of room; then it is worth another start.
+      notes.completing = { ...seen, ends: undefined };
+      return clone(context, duty, 'rewound, its recovery ends before its time, again and again', signal);
+    }
+  }
   // Each change of the upstream ends the walreceiver: it is made once.
   if (instance.postmaster() === undefined || seen?.from !== from) {
     await instance.writeConfiguration(placeholder(context));
     if (!(await setUpstream(context, duty))) return;
-    // It was seen at work, and is gone.
-    const hasEnded = instance.postmaster() === undefined && seen?.progress !== undefined;
-    const endedCount = seen?.from === from ? seen.endedCount + Number(hasEnded) : 0;
-    seen = notes.completing = { from, progress: undefined, stillCount: 0, endedCount };
+    const ends = seen?.from === from ? seen.ends : undefined;
+    seen = notes.completing = { from, progress: undefined, stillCount: 0, ends };
   }
-  if (seen.endedCount >= ENDED_COUNT_MAX && (await isAnswering(context, duty)))
-    return clone(context, duty, 'rewound, its recovery ends before its time, again and again', signal);
   context.activity(
     'starting',
     `starting as a standby of ${node}, with WAL to replay before it can tell where it stands`,
   );
+  const before = await writtenMs(dataDirectory);
   try {
     await instance.startAs('standby', { timeoutMs: timing.streamTimeoutMs, signal });
     notes.completing = undefined;
     return;
   } catch (error) {
-    if (error instanceof RecoveryFailedError)
-      notes.completing = { ...seen, progress: undefined, endedCount: seen.endedCount + 1 };
-    if (!(error instanceof DeadlineError)) throw error;
+    if (!(error instanceof DeadlineError)) {
+      // Recovery begins by writing the control file: the settings are well, the data may not be.
+      if (instance.postmaster() === undefined && (await writtenMs(dataDirectory)) > before)
+        notes.completing = { ...seen, ends: oneMore(seen.ends, undefined) };
+      throw error;
+    }
   }
   const postmasterPid = instance.postmaster()?.pid;
   if (postmasterPid === undefined) return;
   const now = await readRecoveryProgress({ dataDirectory, postmasterPid });
-  const { progress: before, stillCount } = seen;
-  const further = before === undefined ? now : furtherProgress(before, now);
+  const { progress, stillCount } = seen;
+  const further = progress === undefined ? now : furtherProgress(progress, now);
   // Counted, not timed: while this process was suspended, so was what it looks at.
   const count = further === undefined ? stillCount + 1 : 0;
-  notes.completing = { ...seen, progress: further ?? before, stillCount: count };
+  notes.completing = { ...seen, progress: further ?? progress, stillCount: count };
   if (count * timing.streamTimeoutMs < timing.startTimeoutMs) return;
   if (await isAnswering(context, duty))
     await clone(context, duty, `rewound, it does not stream from ${node}, though that answers`, signal);
   else notes.completing = { ...notes.completing, stillCount: 0 };
 }
 
-const ENDED_COUNT_MAX = 5;
+const writtenMs = async (dataDirectory: string): Promise<number> =>
+  (await stat(join(dataDirectory, 'global/pg_control'))).mtimeMs;
+
+/** One that came further than the one before is the first. */
+function oneMore(ends: RecoveryEnds | undefined, progress: RecoveryProgress | undefined): RecoveryEnds {
+  const segment = progress?.segment ?? '';
+  if (ends === undefined || segment > ends.segment) return { count: 1, sinceMs: performance.now(), segment };
+  return { ...ends, count: ends.count + 1 };
+}
+
+const ENDS_COUNT_MAX = 5;
+
+/** What stands in its way may pass: a disk that is full, memory that is short. */
+const isEnding = (ends: RecoveryEnds | undefined, forMs: number): boolean =>
+  ends !== undefined && ends.count >= ENDS_COUNT_MAX && performance.now() - ends.sinceMs >= forMs;
 
 /** Starts a clone as a standby; whether it streams is seen by the next passes. */
 async function startClone(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {

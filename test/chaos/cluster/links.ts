@@ -60,11 +60,12 @@ export function createLinks(url: string): Links {
     const key = `${proxy} ${name}`;
     if (present.has(key)) return;
     present.add(key);
-    const isCut = type === 'timeout' && spoilt.has(proxy);
-    if (isCut) await closeSpoilt([proxy]);
+    const isSlow = spoilt.has(proxy);
+    if (type === 'latency') spoilt.add(proxy);
+    if (isSlow) await closeSpoilt([proxy]);
     const target = await toxiproxy.get(proxy);
     await target.addToxic({ name, type, stream, toxicity: 1, attributes });
-    if (isCut) await setEnabled(proxy, true);
+    if (isSlow) await setEnabled(proxy, true);
   };
   const cutOneWay: Links['cutOneWay'] = async (from, to, kinds = KINDS) => {
     const drop = { timeout: 0 };
@@ -80,14 +81,15 @@ export function createLinks(url: string): Links {
   return {
     cutOneWay,
     async cut(a, b, kinds = KINDS) {
-      await Promise.all([cutOneWay(a, b, kinds), cutOneWay(b, a, kinds)]);
+      // One after the other: each may have to close the same link.
+      await cutOneWay(a, b, kinds);
+      await cutOneWay(b, a, kinds);
     },
     async spoil(a, b, { latencyMs, jitterMs, bits }, kinds = KINDS) {
       const late = { latency: latencyMs, jitter: jitterMs };
       for (const proxy of proxiesBetween(a, b, kinds))
         for (const stream of ['upstream', 'downstream'] as const) {
           await add(proxy, stream, 'latency', late);
-          spoilt.add(proxy);
           if (bits === undefined) continue;
           const { bytes, delayUs } = bits;
           const variation = Math.floor(bytes / 2);
