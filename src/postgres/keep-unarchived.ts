@@ -100,7 +100,8 @@ export async function keepUnarchived(
       await copyAll([...uselessLeft, ...usefulLeft], place);
     }
     const { kept, errors } = place;
-    if (errors.length > 0) throw errors[0];
+    const [firstError] = errors;
+    if (firstError !== undefined) throw firstError;
     const names = wanted.map(({ file }) => file);
     return { files: names.filter((file) => kept.has(file)), lost: names.filter((file) => !kept.has(file)) };
   } finally {
