@@ -227,6 +227,7 @@ async function cutOff(
     socketDirectory: instance.options.socketDirectory,
     port: instance.options.port,
     superuser: instance.options.superuser,
+    isRunning: () => instance.postmaster() !== undefined,
     timeoutMs: timing.startTimeoutMs,
     signal,
   });

@@ -243,6 +243,7 @@ async function cutAndRead(context: AgentContext, signal: AbortSignal): Promise<S
     socketDirectory,
     port,
     superuser,
+    isRunning: () => instance.postmaster() !== undefined,
     timeoutMs: timing.startTimeoutMs,
     signal,
   });

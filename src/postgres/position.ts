@@ -1,7 +1,7 @@
 // How far a node's WAL reaches once it is cut off: the timeline of its last valid record and that record's end, after
 // everything in its own pg_wal was replayed. Only meaningful when no walreceiver is left; nothing here cuts.
 import type pg from 'pg';
-import { delay } from '../base/clock.ts';
+import { DeadlineError, delay } from '../base/clock.ts';
 import type { Timeline } from '../base/ids.ts';
 import { parseLsn, type Lsn } from '../base/lsn.ts';
 import { closeReplication, connectReplication, identifySystem } from './replication-connection.ts';
@@ -13,16 +13,21 @@ export interface Position {
 }
 
 const POLL_MS = 3;
+/** A session to one that has ended would be waited for to the end. */
+const ANSWER_MS = 5000;
 
 /**
  * Waits until replay has reached the end of the local WAL, and returns that end. Resumes paused replay; ends sessions that
- * hold replay up. Throws when the end is not reached within `timeoutMs`, with what replay is waiting for, or when the node is no standby.
+ * hold replay up. Throws when the end is not reached within `timeoutMs`, with what replay is waiting for, when PostgreSQL has ended, or when
+ * the node is no standby.
  */
 export async function readCutPosition(options: {
   readonly session: Session;
   readonly socketDirectory: string;
   readonly port: number;
   readonly superuser: string;
+  /** Asked where there is no answer for a while. */
+  readonly isRunning: () => boolean;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }): Promise<Position> {
@@ -88,14 +93,27 @@ const READING = `
  */
 async function waitForReplay(options: {
   readonly session: Session;
+  readonly isRunning: () => boolean;
   readonly deadlineMs: number;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }): Promise<Lsn> {
   let before: ReplayReading | undefined;
   for (;;) {
-    const query = { timeoutMs: Math.max(1, options.deadlineMs - performance.now()), signal: options.signal };
-    const [now] = await options.session.query<ReplayReading>(READING, [], query);
+    const leftMs = options.deadlineMs - performance.now();
+    const query = { timeoutMs: Math.max(1, Math.min(leftMs, ANSWER_MS)), signal: options.signal };
+    let rows: readonly ReplayReading[];
+    try {
+      rows = await options.session.query<ReplayReading>(READING, [], query);
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      if (!options.isRunning())
+        throw new Error('PostgreSQL ended before it was known how far its WAL reaches', { cause: error });
+      if (!(error instanceof DeadlineError) || leftMs <= ANSWER_MS) throw error;
+      before = undefined;
+      continue;
+    }
+    const [now] = rows;
     if (now === undefined || !now.in_recovery)
       throw new Error('cannot read the position of a cut standby: this node is not in recovery');
     if (now.paused) await options.session.query('select pg_wal_replay_resume()', [], query);
