@@ -23,7 +23,8 @@ async function ask(isRunning: () => boolean): Promise<{ readonly tookMs: number;
     );
     const startedMs = performance.now();
     let tookMs: number | undefined;
-    void asked.then(() => (tookMs = performance.now() - startedMs));
+    const onDone = (): void => void (tookMs = performance.now() - startedMs);
+    asked.then(onDone, onDone);
     while (tookMs === undefined) await vi.advanceTimersByTimeAsync(1000);
     return { tookMs, error: await asked };
   } finally {
