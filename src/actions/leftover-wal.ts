@@ -69,10 +69,13 @@ async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal
   }
   const history = historyOf(duty);
   const control = await readControlData(options.dataDirectory);
-  const usefulFrom = await usefulOnFrom(options.dataDirectory, control, history);
+  // Version 14 has one in a running primary; then recovery begins where that says.
+  const isLabelled = (await readdir(options.dataDirectory)).includes('backup_label');
+  const neededFrom = isLabelled ? lsn(0n) : control.checkpointRedo;
+  const usefulFrom = isLabelled ? lsn(0n) : await usefulOnFrom(options.dataDirectory, control, history);
   context.activity(undefined, 'putting WAL aside that is not in the archive yet');
   const kept = await keepUnarchived({
-    ...{ ...options, directory, history, usefulFrom, neededFrom: control.checkpointRedo },
+    ...{ ...options, directory, history, usefulFrom, neededFrom },
     segmentBytes: control.walSegmentBytes,
   });
   if (kept.files.length > 0)
@@ -96,10 +99,9 @@ async function waitingOnHistory(dataDirectory: string, duty: FollowDuty): Promis
 }
 
 /**
- * Where the WAL begins that is of use in the data directory. pg_rewind looks for the last checkpoint that both have in common: the control file's, or
- * a later one, where that lies on the group's history; else an earlier one that is not known here, and without it there is a clone. A backup
- * label (version 14 has it in a running primary) names an earlier one as well. What a transaction wrote before is of use when its
- * diverged rows are saved, and what a slot reserves to whoever uses that.
+ * Where the WAL begins that is of use in the data directory. pg_rewind looks for the last checkpoint that both have in common: the control
+ * file's, or a later one, where that lies on the group's history; else an earlier one that is not known here, and without it there is a
+ * clone. What a transaction wrote before is of use when its diverged rows are saved, and what a slot reserves to whoever uses that.
  */
 async function usefulOnFrom(
   dataDirectory: string,
@@ -109,8 +111,7 @@ async function usefulOnFrom(
   const ends = groupEnds(history);
   const end = ends.get(control.checkpointTimeline);
   const isCommon = ends.has(control.checkpointTimeline) && (end === undefined || control.checkpoint < end);
-  const isLabelled = (await readdir(dataDirectory)).includes('backup_label');
-  if (!isCommon || isLabelled) return lsn(0n);
+  if (!isCommon) return lsn(0n);
   const lookBack = control.checkpointRedo - BigInt(DIVERGED_LIMITS.lookBackBytesMax);
   const reserved = (await reservedBySlots(dataDirectory)) ?? control.checkpointRedo;
   const least = lookBack < reserved ? lookBack : reserved;

@@ -257,9 +257,19 @@ describe('a directory that was rewound and has not streamed since', () => {
     });
   });
 
-  test('is left to the usual way where it ended consistent or was a primary since', async () => {
-    for (const state of ['shut down in recovery', 'in production'] as const)
-      expect(await completeRewind(context, FOLLOW, { state }, signal)).toBe(false);
+  test('is completed where it was stopped cleanly, which says nothing of how far it was', async () => {
+    expect(await completeRewind(context, FOLLOW, { state: 'shut down in recovery' }, signal)).toBe(true);
+    expect(upstreamsAtStart).toEqual([expect.stringContaining('127.0.0.1')]);
+  });
+
+  test('is left to the usual way where it was a primary since, or where it was stopped and another timeline is to be followed', async () => {
+    const upstream = { ...FOLLOW.upstream, timeline: timeline(2) };
+    for (const [duty, state] of [
+      [FOLLOW, 'in production'],
+      [{ ...FOLLOW, upstream }, 'shut down in recovery'],
+    ] as const)
+      expect(await completeRewind(context, duty, { state }, signal)).toBe(false);
+    expect(upstreamsAtStart).toEqual([]);
   });
 });
 

@@ -5,6 +5,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DeadlineError } from '../base/clock.ts';
 import type { Duty } from '../failover/duties.ts';
+import { readArchiving } from '../postgres/archive.ts';
 import { cloneStandby } from '../postgres/clone.ts';
 import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
@@ -268,13 +269,16 @@ export async function completeRewind(
   const { instance } = context;
   const { dataDirectory } = instance.options;
   const source = await readRewound(dataDirectory);
-  if (source === undefined || control.state !== 'in archive recovery') {
-    // It is started in another way, with another upstream.
+  // A clean stop says "shut down" also of one that was not consistent yet.
+  const isPerhapsConsistent =
+    control.state !== 'in archive recovery' &&
+    (control.state !== 'shut down in recovery' || source !== duty.upstream.timeline);
+  // One that is up is asked in the usual way; that it does not answer in time says nothing against its data.
+  const isUp = instance.postmaster() !== undefined && !isStarting(dataDirectory);
+  if (source === undefined || isPerhapsConsistent || isUp) {
     context.notes.completing = undefined;
     return false;
   }
-  // One that is up is asked in the usual way; that it does not answer in time says nothing against its data.
-  if (instance.postmaster() !== undefined && !isStarting(dataDirectory)) return false;
   if (source !== duty.upstream.timeline) {
     await clone(context, duty, `its rewind to timeline ${source} was not completed`, signal);
     return true;
@@ -322,9 +326,9 @@ async function streamRewound(context: AgentContext, duty: FollowDuty, signal: Ab
     return;
   } catch (error) {
     if (!(error instanceof DeadlineError)) {
-      // Recovery begins by writing the control file: the settings are well, the data may not be.
-      if (instance.postmaster() === undefined && (await writtenMs(dataDirectory)) > before)
-        notes.completing = { ...seen, ends: oneMore(seen.ends, undefined) };
+      const hasRecovered = async (): Promise<boolean> => (await writtenMs(dataDirectory)) !== before;
+      if (instance.postmaster() === undefined && ((await hasRecovered()) || (await areSettingsWell(context))))
+        notes.completing = { ...seen, progress: undefined, ends: oneMore(seen.ends, seen.progress) };
       throw error;
     }
   }
@@ -344,6 +348,13 @@ async function streamRewound(context: AgentContext, duty: FollowDuty, signal: Ab
 
 const writtenMs = async (dataDirectory: string): Promise<number> =>
   (await stat(join(dataDirectory, 'global/pg_control'))).mtimeMs;
+
+/** Then what it stumbles over is its data, or the machine. */
+const areSettingsWell = ({ instance }: AgentContext): Promise<boolean> =>
+  readArchiving(instance.options).then(
+    () => true,
+    () => false,
+  );
 
 /** One that came further than the one before is the first. */
 function oneMore(ends: RecoveryEnds | undefined, progress: RecoveryProgress | undefined): RecoveryEnds {

@@ -1,11 +1,12 @@
 // How far a node's WAL reaches once it is cut off: the timeline of its last valid record and that record's end, after
 // everything in its own pg_wal was replayed. Only meaningful when no walreceiver is left; nothing here cuts.
 import type pg from 'pg';
-import { DeadlineError, delay } from '../base/clock.ts';
+import { delay } from '../base/clock.ts';
 import type { Timeline } from '../base/ids.ts';
 import { parseLsn, type Lsn } from '../base/lsn.ts';
 import { closeReplication, connectReplication, identifySystem } from './replication-connection.ts';
 import type { Session } from './session.ts';
+import { whileRunning } from './while-running.ts';
 
 export interface Position {
   readonly timeline: Timeline;
@@ -13,8 +14,6 @@ export interface Position {
 }
 
 const POLL_MS = 3;
-/** A session to one that has ended would be waited for to the end. */
-const ANSWER_MS = 5000;
 
 /**
  * Waits until replay has reached the end of the local WAL, and returns that end. Resumes paused replay; ends sessions that
@@ -26,7 +25,6 @@ export async function readCutPosition(options: {
   readonly socketDirectory: string;
   readonly port: number;
   readonly superuser: string;
-  /** Asked where there is no answer for a while. */
   readonly isRunning: () => boolean;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
@@ -37,7 +35,9 @@ export async function readCutPosition(options: {
   const connecting = connectWithRetry(options, deadlineMs);
   connecting.catch(() => undefined);
   try {
-    const position = await waitForReplay({ ...options, deadlineMs });
+    const position = await whileRunning(options.isRunning, options.signal, (signal) =>
+      waitForReplay({ ...options, deadlineMs, signal }),
+    );
     const identity = await identifySystem(await connecting, leftMs());
     return { timeline: identity.timeline, position };
   } finally {
@@ -93,27 +93,14 @@ const READING = `
  */
 async function waitForReplay(options: {
   readonly session: Session;
-  readonly isRunning: () => boolean;
   readonly deadlineMs: number;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }): Promise<Lsn> {
   let before: ReplayReading | undefined;
   for (;;) {
-    const leftMs = options.deadlineMs - performance.now();
-    const query = { timeoutMs: Math.max(1, Math.min(leftMs, ANSWER_MS)), signal: options.signal };
-    let rows: readonly ReplayReading[];
-    try {
-      rows = await options.session.query<ReplayReading>(READING, [], query);
-    } catch (error) {
-      options.signal?.throwIfAborted();
-      if (!options.isRunning())
-        throw new Error('PostgreSQL ended before it was known how far its WAL reaches', { cause: error });
-      if (!(error instanceof DeadlineError) || leftMs <= ANSWER_MS) throw error;
-      before = undefined;
-      continue;
-    }
-    const [now] = rows;
+    const query = { timeoutMs: Math.max(1, options.deadlineMs - performance.now()), signal: options.signal };
+    const [now] = await options.session.query<ReplayReading>(READING, [], query);
     if (now === undefined || !now.in_recovery)
       throw new Error('cannot read the position of a cut standby: this node is not in recovery');
     if (now.paused) await options.session.query('select pg_wal_replay_resume()', [], query);
