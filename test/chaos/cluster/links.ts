@@ -1,7 +1,6 @@
 // The links between the hosts, each way by itself, and from clients elsewhere to each host. Every link goes through toxiproxy; host
 // numbers are those of docker/chaos/toxiproxy.json. What is cut hangs, as on a network that drops packets; nothing is refused.
 import { Toxiproxy, type ToxicDirection, type ToxicType } from 'toxiproxy-node-client';
-import { delay } from '../../../src/base/clock.ts';
 
 export type HostNumber = 1 | 2 | 3 | 4;
 /** `raft`: between the peers; `node`: to the other's PostgreSQL (WAL stream, probes, rewind, clone). */
@@ -19,7 +18,7 @@ export interface Links {
   cutOneWay(from: HostNumber, to: HostNumber, kinds?: readonly LinkKind[]): Promise<void>;
   /** Both ways. */
   cut(a: HostNumber, b: HostNumber, kinds?: readonly LinkKind[]): Promise<void>;
-  /** Delays and slices what goes between the two, both ways. */
+  /** Delays and slices what goes between the two, both ways; connections that are open are closed. */
   spoil(a: HostNumber, b: HostNumber, weather: Weather, kinds?: readonly LinkKind[]): Promise<void>;
   /** Closes every connection between the two at once and refuses new ones, or takes them again. */
   setRefused(a: HostNumber, b: HostNumber, isRefused: boolean): Promise<void>;
@@ -27,52 +26,62 @@ export interface Links {
   heal(): Promise<void>;
 }
 
-const CLOSING_MS = 200;
 const KINDS: readonly LinkKind[] = ['raft', 'node'];
+
+interface Toxic {
+  readonly name: string;
+  readonly stream: ToxicDirection;
+  readonly type: ToxicType;
+  readonly attributes: object;
+}
+
+/** These hold data back. */
+const SLOW: readonly ToxicType[] = ['latency', 'slicer'];
 
 /** `url` of toxiproxy's API. */
 export function createLinks(url: string): Links {
   const toxiproxy = new Toxiproxy(url);
-  /** What is there already: toxiproxy refuses a second one of the name. */
-  const present = new Set<string>();
-  /** The proxies whose links are slow. */
-  const spoilt = new Set<string>();
+  /** What was added to each proxy. */
+  const present = new Map<string, readonly Toxic[]>();
   const setEnabled = async (name: string, enabled: boolean): Promise<void> => {
     const proxy = await toxiproxy.get(name);
     await proxy.update({ enabled, listen: proxy.listen, upstream: proxy.upstream });
   };
   /**
-   * toxiproxy changes what befalls an open connection only once what it has in hand was delivered. On a slow link to a host that reads
-   * nothing that never is, and all its answers wait: so such connections are closed first.
+   * Closes its connections. toxiproxy changes what befalls an open connection only once what it has in hand was delivered; on a slow link to
+   * a host that reads nothing that never is, and from then on toxiproxy answers nobody. So the proxy of a slow link is made anew.
    */
-  const closeSpoilt = async (names: readonly string[]): Promise<void> => {
-    if (names.length === 0) return;
-    await Promise.all(names.map((name) => setEnabled(name, false)));
-    await delay(CLOSING_MS);
+  const rebuild = async (name: string, toxics: readonly Toxic[]): Promise<void> => {
+    const old = await toxiproxy.get(name);
+    const { listen, upstream } = old;
+    await old.remove();
+    const proxy = await toxiproxy.createProxy({ name, listen, upstream, enabled: false });
+    for (const toxic of toxics) await proxy.addToxic({ ...toxic, toxicity: 1 });
+    await setEnabled(name, true);
   };
-  const add = async <T>(
-    proxy: string,
+  const isSlow = (name: string): boolean =>
+    present.get(name)?.some(({ type }) => SLOW.includes(type)) ?? false;
+  const add = async (
+    name: string,
     stream: ToxicDirection,
-    type: ToxicType,
-    attributes: T,
+    wanted: readonly Pick<Toxic, 'type' | 'attributes'>[],
   ): Promise<void> => {
-    const name = `${type}-${stream}`;
-    const key = `${proxy} ${name}`;
-    if (present.has(key)) return;
-    present.add(key);
-    const isSlow = spoilt.has(proxy);
-    if (type === 'latency') spoilt.add(proxy);
-    if (isSlow) await closeSpoilt([proxy]);
-    const target = await toxiproxy.get(proxy);
-    await target.addToxic({ name, type, stream, toxicity: 1, attributes });
-    if (isSlow) await setEnabled(proxy, true);
+    const before = present.get(name) ?? [];
+    const added = wanted
+      .map((toxic) => ({ ...toxic, stream, name: `${toxic.type}-${stream}` }))
+      .filter((toxic) => before.every((other) => other.name !== toxic.name));
+    if (added.length === 0) return;
+    present.set(name, [...before, ...added]);
+    if (isSlow(name)) return rebuild(name, [...before, ...added]);
+    const proxy = await toxiproxy.get(name);
+    for (const toxic of added) await proxy.addToxic({ ...toxic, toxicity: 1 });
   };
   const cutOneWay: Links['cutOneWay'] = async (from, to, kinds = KINDS) => {
-    const drop = { timeout: 0 };
+    const drop = [{ type: 'timeout', attributes: { timeout: 0 } }] as const;
     await Promise.all(
       kinds.flatMap((kind) => [
-        add(`${kind}-${from}-${to}`, 'upstream', 'timeout', drop),
-        add(`${kind}-${to}-${from}`, 'downstream', 'timeout', drop),
+        add(`${kind}-${from}-${to}`, 'upstream', drop),
+        add(`${kind}-${to}-${from}`, 'downstream', drop),
       ]),
     );
   };
@@ -86,26 +95,21 @@ export function createLinks(url: string): Links {
       await cutOneWay(b, a, kinds);
     },
     async spoil(a, b, { latencyMs, jitterMs, bits }, kinds = KINDS) {
-      const late = { latency: latencyMs, jitter: jitterMs };
+      const toxics: Pick<Toxic, 'type' | 'attributes'>[] = [
+        { type: 'latency', attributes: { latency: latencyMs, jitter: jitterMs } },
+      ];
+      if (bits !== undefined) {
+        const sizes = { average_size: bits.bytes, size_variation: Math.floor(bits.bytes / 2) };
+        toxics.push({ type: 'slicer', attributes: { ...sizes, delay: bits.delayUs } });
+      }
       for (const proxy of proxiesBetween(a, b, kinds))
-        for (const stream of ['upstream', 'downstream'] as const) {
-          await add(proxy, stream, 'latency', late);
-          if (bits === undefined) continue;
-          const { bytes, delayUs } = bits;
-          const variation = Math.floor(bytes / 2);
-          await add(proxy, stream, 'slicer', {
-            average_size: bytes,
-            size_variation: variation,
-            delay: delayUs,
-          });
-        }
+        for (const stream of ['upstream', 'downstream'] as const) await add(proxy, stream, toxics);
     },
     async setRefused(a, b, isRefused) {
       await Promise.all(proxiesBetween(a, b, KINDS).map((name) => setEnabled(name, !isRefused)));
     },
     async heal() {
-      await closeSpoilt([...spoilt]);
-      spoilt.clear();
+      for (const name of [...present.keys()].filter(isSlow)) await rebuild(name, []);
       present.clear();
       await toxiproxy.reset();
     },
