@@ -64,6 +64,13 @@ export interface UnexpectedEnd {
   readonly isClean: boolean;
 }
 
+/** How often, and since when, PostgreSQL has ended during recovery without coming further than the first time. */
+export interface RecoveryEnds {
+  readonly count: number;
+  readonly sinceMs: number;
+  readonly segment: string;
+}
+
 /** A cut that still holds: nobody but this agent could end it, and this PostgreSQL has run ever since. */
 export interface StandingCut {
   readonly token: FenceToken;
@@ -89,6 +96,7 @@ export interface AgentContext {
           readonly from: string;
           readonly progress: RecoveryProgress | undefined;
           readonly stillCount: number;
+          readonly ends: RecoveryEnds | undefined;
         }
       | undefined;
     /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */

@@ -11,6 +11,7 @@ import { checkpoint } from '../postgres/sql.ts';
 import { readSettings } from '../postgres/settings.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream } from '../postgres/upstream.ts';
+import { whileRunning } from '../postgres/while-running.ts';
 import { type AgentContext, type Standing, placeholder, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { keepGuarded } from './guarding.ts';
@@ -48,14 +49,15 @@ export async function carryOutHandOver(
     if (!(await context.confirms('hand-over', duty))) return;
     // While it checkpoints, writes go on; the stop then has little left to flush.
     context.activity(undefined, 'checkpoint before the switchover');
-    await checkpoint(instance.session, { timeoutMs: CHECKPOINT_TIMEOUT_MS, signal }).catch(
-      (error: unknown) => {
-        signal.throwIfAborted();
-        context.log('warn', 'checkpoint before the switchover failed; the stop will take longer', {
-          error: (error as Error).message,
-        });
-      },
-    );
+    const isRunning = (): boolean => instance.postmaster() !== undefined;
+    await whileRunning(isRunning, signal, (running) =>
+      checkpoint(instance.session, { timeoutMs: CHECKPOINT_TIMEOUT_MS, signal: running }),
+    ).catch((error: unknown) => {
+      signal.throwIfAborted();
+      context.log('warn', 'checkpoint before the switchover failed; the stop will take longer', {
+        error: (error as Error).message,
+      });
+    });
     context.activity('stopping', 'stopping cleanly for a switchover');
     await instance.stop({ fastMs: HAND_OVER_FAST_MS, signal });
   }
@@ -227,6 +229,7 @@ async function cutOff(
     socketDirectory: instance.options.socketDirectory,
     port: instance.options.port,
     superuser: instance.options.superuser,
+    isRunning: () => instance.postmaster() !== undefined,
     timeoutMs: timing.startTimeoutMs,
     signal,
   });

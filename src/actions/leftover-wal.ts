@@ -1,10 +1,14 @@
 // What a former primary had not archived yet: PostgreSQL's archiver leaves it alone once it is a standby. Before the node becomes one, and
 // before a rewind or a clone, it is put aside, which needs no archive; leftover-archiver.ts archives it. Must never keep a node from its way back.
+import { readdir } from 'node:fs/promises';
 import { type Lsn, lsn } from '../base/lsn.ts';
-import { keepUnarchived, markArchived, readArchiving, readyFiles } from '../postgres/archive.ts';
+import { isOnHistory, markArchived, readArchiving, readyFiles } from '../postgres/archive.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { type GroupHistory, groupEnds } from '../postgres/divergence.ts';
+import { DIVERGED_LIMITS } from '../postgres/diverged.ts';
+import { keepUnarchived } from '../postgres/keep-unarchived.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
+import { reservedBySlots } from '../postgres/slot-files.ts';
 import type { AgentContext } from './context.ts';
 import type { FollowDuty } from './rejoin.ts';
 
@@ -36,11 +40,12 @@ export async function keepLeftovers(
     context.notes.leftovers = { at, isDone: false, failedCount: failedCount + 1 };
     if (failedCount + 1 < TRY_COUNT_MAX) throw error;
     const reason = (error as Error).message;
-    const files = await readyFiles(dataDirectory).catch(() => waiting);
-    context.announce(
-      `${lost(files, node)}: they could not be put into ${directory}`.slice(0, TEXT_LENGTH_MAX),
-      { files, reason },
-    );
+    const files = await waitingOnHistory(dataDirectory, duty).catch(() => waiting);
+    if (files.length > 0)
+      context.announce(
+        `${lost(files, node)}: they could not be put into ${directory}`.slice(0, TEXT_LENGTH_MAX),
+        { files, reason },
+      );
   } finally {
     if (waiting.length > 0) context.archiveLeftovers();
   }
@@ -57,37 +62,60 @@ async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal
   // As long as it runs it archives them itself.
   if (mode === 'always' && instance.postmaster() !== undefined) return false;
   if (library !== '') {
-    const files = await readyFiles(options.dataDirectory);
-    context.announce(`${lost(files, node)}: archive_library works within PostgreSQL only`, { files });
+    const files = await waitingOnHistory(options.dataDirectory, duty);
+    if (files.length > 0)
+      context.announce(`${lost(files, node)}: archive_library works within PostgreSQL only`, { files });
     return true;
   }
-  const history = { group: duty.upstream, branches: duty.branches };
+  const history = historyOf(duty);
   const control = await readControlData(options.dataDirectory);
-  const neededFrom = neededOnFrom(control, history);
+  // Version 14 has one in a running primary; then recovery begins where that says.
+  const isLabelled = (await readdir(options.dataDirectory)).includes('backup_label');
+  const neededFrom = isLabelled ? lsn(0n) : control.checkpointRedo;
+  const usefulFrom = isLabelled ? lsn(0n) : await usefulOnFrom(options.dataDirectory, control, history);
   context.activity(undefined, 'putting WAL aside that is not in the archive yet');
-  const { files, withoutRoom } = await keepUnarchived({
-    ...{ ...options, directory, history, neededFrom },
+  const kept = await keepUnarchived({
+    ...{ ...options, directory, history, usefulFrom, neededFrom },
     segmentBytes: control.walSegmentBytes,
   });
-  if (files.length > 0)
-    context.log('info', 'WAL that it had not archived as primary was put aside and is archived', { files });
-  if (withoutRoom.length > 0)
+  if (kept.files.length > 0)
+    context.log('info', 'WAL that it had not archived as primary was put aside and is archived', {
+      files: kept.files,
+    });
+  if (kept.lost.length > 0)
     context.announce(
-      `${lost(withoutRoom, node)}: no room to put them aside in ${directory}. Make a new base backup`,
-      { files: withoutRoom },
+      `${lost(kept.lost, node)}: no room for them in ${directory}, or PostgreSQL removed them first. Make a new base backup`,
+      { files: kept.lost },
     );
   return true;
 }
 
+const historyOf = ({ upstream, branches }: FollowDuty): GroupHistory => ({ group: upstream, branches });
+
+async function waitingOnHistory(dataDirectory: string, duty: FollowDuty): Promise<readonly string[]> {
+  const { walSegmentBytes } = await readControlData(dataDirectory);
+  const files = await readyFiles(dataDirectory);
+  return files.filter((file) => isOnHistory(file, walSegmentBytes, historyOf(duty)));
+}
+
 /**
- * Where the WAL begins that recovery or pg_rewind may read. pg_rewind looks for the last checkpoint that both have in common: the control
- * file's, or a later one, where that lies on the group's history; else one that is not known here.
+ * Where the WAL begins that is of use in the data directory. pg_rewind looks for the last checkpoint that both have in common: the control
+ * file's, or a later one, where that lies on the group's history; else an earlier one that is not known here, and without it there is a
+ * clone. What a transaction wrote before is of use when its diverged rows are saved, and what a slot reserves to whoever uses that.
  */
-function neededOnFrom(control: ControlData, history: GroupHistory): Lsn {
+async function usefulOnFrom(
+  dataDirectory: string,
+  control: ControlData,
+  history: GroupHistory,
+): Promise<Lsn> {
   const ends = groupEnds(history);
   const end = ends.get(control.checkpointTimeline);
   const isCommon = ends.has(control.checkpointTimeline) && (end === undefined || control.checkpoint < end);
-  return isCommon ? control.checkpointRedo : lsn(0n);
+  if (!isCommon) return lsn(0n);
+  const lookBack = control.checkpointRedo - BigInt(DIVERGED_LIMITS.lookBackBytesMax);
+  const reserved = (await reservedBySlots(dataDirectory)) ?? control.checkpointRedo;
+  const least = lookBack < reserved ? lookBack : reserved;
+  return lsn(least < 0n ? 0n : least);
 }
 
 /** pg_rewind brings along what the source had not archived yet: that is the source's to archive. */

@@ -1,22 +1,30 @@
 // The way back of a node whose WAL is not on the group's history: what it wrote beyond is saved, then pg_rewind, else a clone, each
 // verified. The data directory is touched only while it does not count in the sync rule, and gets a new member id
 // whenever it is. A clone keeps the old directory until the new one was seen to stream (follow-duty.ts).
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { DeadlineError } from '../base/clock.ts';
 import type { Duty } from '../failover/duties.ts';
+import { readArchiving } from '../postgres/archive.ts';
 import { cloneStandby } from '../postgres/clone.ts';
 import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { saveDivergedWrites } from '../postgres/diverged.ts';
 import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
 import { removeMember, writeNewMember } from '../postgres/member.ts';
-import { furtherProgress, isStarting, readRecoveryProgress } from '../postgres/recovery-progress.ts';
+import {
+  type RecoveryProgress,
+  furtherProgress,
+  isStarting,
+  readRecoveryProgress,
+} from '../postgres/recovery-progress.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 import { UncleanStandbyError, rewindPostgres } from '../postgres/rewind.ts';
 import { forgetRewound, markRewound, readRewound } from '../postgres/rewound.ts';
 import { readHistory } from '../postgres/timelines.ts';
 import { followUpstream } from '../postgres/upstream.ts';
-import { type AgentContext, placeholder } from './context.ts';
+import { type AgentContext, type RecoveryEnds, placeholder } from './context.ts';
 import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
 
 export type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
@@ -261,9 +269,16 @@ export async function completeRewind(
   const { instance } = context;
   const { dataDirectory } = instance.options;
   const source = await readRewound(dataDirectory);
-  if (source === undefined || control.state !== 'in archive recovery') return false;
+  // A clean stop says "shut down" also of one that was not consistent yet.
+  const isPerhapsConsistent =
+    control.state !== 'in archive recovery' &&
+    (control.state !== 'shut down in recovery' || source !== duty.upstream.timeline);
   // One that is up is asked in the usual way; that it does not answer in time says nothing against its data.
-  if (instance.postmaster() !== undefined && !isStarting(dataDirectory)) return false;
+  const isUp = instance.postmaster() !== undefined && !isStarting(dataDirectory);
+  if (source === undefined || isPerhapsConsistent || isUp) {
+    context.notes.completing = undefined;
+    return false;
+  }
   if (source !== duty.upstream.timeline) {
     await clone(context, duty, `its rewind to timeline ${source} was not completed`, signal);
     return true;
@@ -274,7 +289,8 @@ export async function completeRewind(
 
 /**
  * Starts a rewound node with its upstream set, and waits for a while until it takes connections. One that has much to replay needs many
- * passes; it is cloned only where nothing of it has moved for as long as a start may take, though the upstream answers.
+ * passes; it is cloned only where nothing of it has moved for as long as a start may take, or where its recovery has ended again and again for as
+ * long, though the upstream answers.
  */
 async function streamRewound(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const { instance, timing, notes } = context;
@@ -282,36 +298,76 @@ async function streamRewound(context: AgentContext, duty: FollowDuty, signal: Ab
   const { node, host, port } = duty.upstream;
   const from = `${duty.incarnation} ${duty.epoch} ${host}:${port}`;
   let seen = notes.completing;
+  if (seen?.from === from && instance.postmaster() === undefined) {
+    // It was seen at work, and is gone.
+    if (seen.progress !== undefined)
+      seen = notes.completing = { ...seen, ends: oneMore(seen.ends, seen.progress) };
+    if (isEnding(seen.ends, timing.startTimeoutMs) && (await isAnswering(context, duty))) {
+      // A clone may be impossible, for want of room; then it is worth another start.
+      notes.completing = { ...seen, ends: undefined };
+      return clone(context, duty, 'rewound, its recovery ends before its time, again and again', signal);
+    }
+  }
   // Each change of the upstream ends the walreceiver: it is made once.
   if (instance.postmaster() === undefined || seen?.from !== from) {
     await instance.writeConfiguration(placeholder(context));
     if (!(await setUpstream(context, duty))) return;
-    seen = notes.completing = { from, progress: undefined, stillCount: 0 };
+    const ends = seen?.from === from ? seen.ends : undefined;
+    seen = notes.completing = { from, progress: undefined, stillCount: 0, ends };
   }
   context.activity(
     'starting',
     `starting as a standby of ${node}, with WAL to replay before it can tell where it stands`,
   );
+  const before = await writtenMs(dataDirectory);
   try {
     await instance.startAs('standby', { timeoutMs: timing.streamTimeoutMs, signal });
     notes.completing = undefined;
     return;
   } catch (error) {
-    if (!(error instanceof DeadlineError)) throw error;
+    if (!(error instanceof DeadlineError)) {
+      const hasRecovered = async (): Promise<boolean> => (await writtenMs(dataDirectory)) !== before;
+      if (instance.postmaster() === undefined && ((await hasRecovered()) || (await areSettingsWell(context))))
+        notes.completing = { ...seen, progress: undefined, ends: oneMore(seen.ends, seen.progress) };
+      throw error;
+    }
   }
   const postmasterPid = instance.postmaster()?.pid;
   if (postmasterPid === undefined) return;
   const now = await readRecoveryProgress({ dataDirectory, postmasterPid });
-  const { progress: before, stillCount } = seen;
-  const further = before === undefined ? now : furtherProgress(before, now);
+  const { progress, stillCount } = seen;
+  const further = progress === undefined ? now : furtherProgress(progress, now);
   // Counted, not timed: while this process was suspended, so was what it looks at.
   const count = further === undefined ? stillCount + 1 : 0;
-  notes.completing = { from, progress: further ?? before, stillCount: count };
+  notes.completing = { ...seen, progress: further ?? progress, stillCount: count };
   if (count * timing.streamTimeoutMs < timing.startTimeoutMs) return;
   if (await isAnswering(context, duty))
     await clone(context, duty, `rewound, it does not stream from ${node}, though that answers`, signal);
   else notes.completing = { ...notes.completing, stillCount: 0 };
 }
+
+const writtenMs = async (dataDirectory: string): Promise<number> =>
+  (await stat(join(dataDirectory, 'global/pg_control'))).mtimeMs;
+
+/** Then what it stumbles over is its data, or the machine. */
+const areSettingsWell = ({ instance }: AgentContext): Promise<boolean> =>
+  readArchiving(instance.options).then(
+    () => true,
+    () => false,
+  );
+
+/** One that came further than the one before is the first. */
+function oneMore(ends: RecoveryEnds | undefined, progress: RecoveryProgress | undefined): RecoveryEnds {
+  const segment = progress?.segment ?? '';
+  if (ends === undefined || segment > ends.segment) return { count: 1, sinceMs: performance.now(), segment };
+  return { ...ends, count: ends.count + 1 };
+}
+
+const ENDS_COUNT_MAX = 5;
+
+/** What stands in its way may pass: a disk that is full, memory that is short. */
+const isEnding = (ends: RecoveryEnds | undefined, forMs: number): boolean =>
+  ends !== undefined && ends.count >= ENDS_COUNT_MAX && performance.now() - ends.sinceMs >= forMs;
 
 /** Starts a clone as a standby; whether it streams is seen by the next passes. */
 async function startClone(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {

@@ -51,6 +51,7 @@ export const RESERVED_PARAMETERS: ReadonlyMap<string, string> = new Map(
     recovery_target_xid: END_OF_WAL,
     hot_standby: 'standbys are watched by queries',
     hot_standby_feedback: 'pg-sentinel sets it alike on every member',
+    update_process_title: 'how far a recovery has come is read from the titles of its processes',
     restart_after_crash: 'pg-sentinel decides whether PostgreSQL may restart its backends by itself',
     wal_level: REWIND,
     wal_log_hints: REWIND,

@@ -12,7 +12,7 @@ const FILES_KEPT = 10;
 
 /**
  * Copies the WAL segments that hold `from` and what comes after it, with the history files, to the directory `name`; at most 1 GiB. Returns
- * its path. Throws when there is too little room, or no such segment.
+ * its path, and which WAL is missing between the segments or before the first. Throws when there is too little room, or no such segment.
  */
 export async function saveRawWal(options: {
   readonly dataDirectory: string;
@@ -21,7 +21,7 @@ export async function saveRawWal(options: {
   readonly from: Lsn;
   readonly user: OsUser;
   readonly signal: AbortSignal;
-}): Promise<string> {
+}): Promise<{ readonly directory: string; readonly gaps: readonly string[] }> {
   const { dataDirectory, directory, from, user } = options;
   const { walSegmentBytes } = await readControlData(dataDirectory);
   const source = join(dataDirectory, 'pg_wal');
@@ -53,7 +53,20 @@ export async function saveRawWal(options: {
   await fsyncTree(fresh);
   await rm(target, { recursive: true, force: true });
   await rename(fresh, target);
-  return target;
+  return { directory: target, gaps: gapsIn(kept, from, walSegmentBytes) };
+}
+
+function gapsIn(names: readonly string[], from: Lsn, walSegmentBytes: number): string[] {
+  const gaps: string[] = [];
+  let expected: bigint = from;
+  // By position: two timelines may have files for the same segment.
+  for (const name of names.toSorted((a, b) => (a.slice(8) < b.slice(8) ? -1 : 1))) {
+    const start = segmentStart(name, walSegmentBytes);
+    if (start > expected)
+      gaps.push(`the WAL from ${formatLsn(lsn(expected))} to ${formatLsn(lsn(start))} is missing there`);
+    expected = start + BigInt(walSegmentBytes);
+  }
+  return gaps;
 }
 
 /** A segment that waits to be used again begins with a page of an older address. */
@@ -62,12 +75,15 @@ async function isWritten(path: string, name: string, walSegmentBytes: number): P
   try {
     const head = Buffer.alloc(16);
     const { bytesRead } = await file.read(head, 0, head.length, 0);
-    const high = BigInt(Number.parseInt(name.slice(8, 16), 16));
-    const low = BigInt(Number.parseInt(name.slice(16), 16)) * BigInt(walSegmentBytes);
-    return bytesRead === head.length && head.readBigUInt64LE(8) === (high << 32n) + low;
+    return bytesRead === head.length && head.readBigUInt64LE(8) === segmentStart(name, walSegmentBytes);
   } finally {
     await file.close();
   }
+}
+
+function segmentStart(name: string, walSegmentBytes: number): bigint {
+  const high = BigInt(Number.parseInt(name.slice(8, 16), 16));
+  return (high << 32n) + BigInt(Number.parseInt(name.slice(16), 16)) * BigInt(walSegmentBytes);
 }
 
 /** Removes all but the ten newest of the files and directories of diverged writes. */

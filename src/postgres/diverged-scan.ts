@@ -2,7 +2,7 @@
 // transaction that committed beyond it may have written rows before it: those are looked for as well. Only reads.
 import { formatLsn, lsn, type Lsn } from '../base/lsn.ts';
 import type { Timeline } from '../base/ids.ts';
-import { readControlData } from './control-data.ts';
+import { type ControlData, readControlData } from './control-data.ts';
 import {
   readWalEvent,
   type RelationFile,
@@ -11,7 +11,7 @@ import {
   type WalEvent,
 } from './diverged-wal.ts';
 import { readHistory } from './timelines.ts';
-import { firstRecordFrom, openPages, scanRecords, type Pages } from './wal-records.ts';
+import { firstRecordFrom, openPages, recordStart, scanRecords, type Pages } from './wal-records.ts';
 
 export interface DivergedTransaction {
   readonly xid: number;
@@ -32,6 +32,8 @@ export interface DivergedScan {
   readonly end: Lsn;
   /** Why something may be missing; empty when nothing is. */
   readonly gaps: readonly string[];
+  /** One of the gaps: WAL that this node wrote is not here beyond `end`. Then nobody can tell that there were no more writes. */
+  readonly hole: string | undefined;
   /** Whether the version at that place was replaced by one that another record wrote later than `since`. */
   isOverwritten(relation: RelationFile, place: RowPlace, since: Lsn): boolean;
 }
@@ -44,7 +46,7 @@ export interface ScanLimits {
   readonly changesMax: number;
 }
 
-/** Throws when the directory's control file, its history or the WAL at `from` cannot be read, and the signal's reason when it aborts. */
+/** Throws when the directory's control file or its history cannot be read, and the signal's reason when it aborts. */
 export async function scanDiverged(options: {
   readonly dataDirectory: string;
   /** Where the group's history left this node's: a record begins or ends there. */
@@ -68,24 +70,43 @@ export async function scanDiverged(options: {
     const read = { ...options, pages, segmentBytes };
     const limit = lsn(from + BigInt(limits.walBytesMax));
     const to = options.to !== undefined && options.to < limit ? options.to : limit;
-    const end = await collect(read, { from, to, take: (event, at) => beyond.take(event, at) });
+    const { end, isReached } = await collect(read, { from, to, take: (event, at) => beyond.take(event, at) });
     const gaps = beyond.isFull ? [`more than ${limits.changesMax} row changes: the rest was left out`] : [];
     if (end >= limit)
       gaps.push(`WAL beyond ${formatLsn(end)} was not read (limit ${limits.walBytesMax} bytes)`);
+    const isCut = !isReached && isWrittenBeyond(control, end);
+    const hole = isCut
+      ? `there is no valid WAL at ${formatLsn(end)} in ${dataDirectory}/pg_wal, though it went on beyond that`
+      : undefined;
+    if (hole !== undefined) gaps.push(hole);
     const wanted = new Set([...beyond.ends, ...beyond.pending.values()].flatMap((each) => each.xids));
     const { before, gap } = await lookBack(read, wanted);
+    if (before.isFull)
+      gaps.push(
+        `more than ${limits.changesMax} row changes before ${formatLsn(from)}: the rest was left out`,
+      );
     if (gap !== undefined) gaps.push(gap);
     return {
       transactions: assemble(beyond, before),
       timeline,
       end,
       gaps,
+      hole,
       isOverwritten: (relation, place, since) =>
         (beyond.writers.get(placeKey(relation, place)) ?? 0n) > since,
     };
   } finally {
     await pages.close();
   }
+}
+
+/**
+ * Whether the control file knows of WAL beyond the end of a record: a checkpoint there, or what a standby has replayed. A rewind sets the latter
+ * to where its source would insert next, which is behind a page header though there may be no record yet.
+ */
+function isWrittenBeyond(control: ControlData, end: Lsn): boolean {
+  const next = recordStart(end, control);
+  return control.checkpoint >= next || control.minRecoveryEnd > next;
 }
 
 interface Reading {
@@ -97,20 +118,26 @@ interface Reading {
   readonly from: Lsn;
 }
 
-function collect(
+/** `isReached`: the WAL goes as far as `to` without a hole. */
+async function collect(
   reading: Reading,
   options: { readonly from: Lsn; readonly to: Lsn; readonly take: (event: WalEvent, at: Lsn) => void },
-): Promise<Lsn> {
-  return scanRecords({
+): Promise<{ readonly end: Lsn; readonly isReached: boolean }> {
+  let isStopped = false;
+  const end = await scanRecords({
     ...reading,
     from: options.from,
     onRecord(record, at) {
-      if (at >= options.to) return 'stop';
+      if (at >= options.to) {
+        isStopped = true;
+        return 'stop';
+      }
       const event = readWalEvent(record, at, reading.version);
       if (event !== undefined) options.take(event, at);
       return undefined;
     },
   });
+  return { end, isReached: isStopped || end >= options.to };
 }
 
 interface Ended {
@@ -216,7 +243,7 @@ async function lookBack(
     if (begin === undefined) break;
     const pass = createCollection(limits.changesMax);
     let isWhole = false;
-    await collect(reading, {
+    const { isReached } = await collect(reading, {
       from: begin,
       to: from,
       take(event, at) {
@@ -226,6 +253,8 @@ async function lookBack(
         if (changes.length > 0) pass.take({ kind: 'changes', changes }, at);
       },
     });
+    // A segment in between is gone: the pass before has read what comes after it.
+    if (!isReached) break;
     before = pass;
     if (isWhole) return { before, gap: undefined };
   }

@@ -70,10 +70,13 @@ export async function saveDivergedWrites(options: DivergedOptions): Promise<Dive
     const reason = (error as Error).message;
     try {
       await makeDirectory(user, directory);
-      const saved = await saveRawWal({ ...options, name: `${options.node}-${options.epoch}.wal` });
+      const { directory: saved, gaps } = await saveRawWal({
+        ...options,
+        name: `${options.node}-${options.epoch}.wal`,
+      });
       await writeMark(options, { from: formatLsn(options.from), isSaved: true });
       await keepLast(directory);
-      return { kind: 'raw', directory: saved, reason };
+      return { kind: 'raw', directory: saved, reason: [reason, ...gaps].join('; ') };
     } catch (rawError) {
       signal.throwIfAborted();
       return { kind: 'failed', reason: `${reason}; ${(rawError as Error).message}` };
@@ -96,7 +99,7 @@ async function decode(options: DivergedOptions): Promise<DivergedOutcome> {
     signal: scanTime,
   });
   if (!scan.transactions.some((each) => each.end === 'prepared' || each.changes.length > 0))
-    return { kind: 'nothing' };
+    return nothingIn(scan);
   await makeDirectory(user, directory);
   const workDirectory = join(directory, `work-${randomBytes(4).toString('hex')}`);
   await makeDirectory(user, workDirectory);
@@ -118,8 +121,9 @@ async function decode(options: DivergedOptions): Promise<DivergedOutcome> {
       fileBytesMax: limits.fileBytesMax,
     });
     if (transactionCount === 0) {
+      const nothing = nothingIn(scan);
       await writeMark(options, { from: formatLsn(from), isSaved: true });
-      return { kind: 'nothing' };
+      return nothing;
     }
     const file = join(directory, `${node}-${epoch}.jsonl`);
     const last = lastLine({ options, scan, limits, transactionCount, rowCount, gaps });
@@ -135,6 +139,12 @@ async function decode(options: DivergedOptions): Promise<DivergedOutcome> {
   } finally {
     await rm(workDirectory, { recursive: true, force: true });
   }
+}
+
+/** Throws where WAL is missing in which there may have been something: what is left of it is to be saved as it is. */
+function nothingIn({ hole }: DivergedScan): DivergedOutcome {
+  if (hole !== undefined) throw new Error(hole);
+  return { kind: 'nothing' };
 }
 
 function lastLine(parts: {

@@ -103,6 +103,7 @@ export function ourSettings(settings: InstanceSettings): Record<string, string> 
     wal_receiver_status_interval: '1s',
     wal_receiver_timeout: '10s',
     wal_sender_timeout: '10s',
+    update_process_title: 'on',
     hot_standby_feedback: settings.hotStandbyFeedback ? 'on' : 'off',
     max_wal_senders: String(settings.maxWalSenders),
     max_replication_slots: String(settings.maxReplicationSlots),

@@ -78,6 +78,16 @@ export async function scanRecords(options: {
 
 const PAUSE_BYTES = 1024n * 1024n;
 
+/** Where a record begins that follows what ends at `position`: behind the header where a page begins there. */
+export function recordStart(
+  position: Lsn,
+  sizes: { readonly walSegmentBytes: number; readonly walBlockBytes: number },
+): Lsn {
+  if (position % BigInt(sizes.walSegmentBytes) === 0n) return lsn(position + BigInt(LONG_HEADER_BYTES));
+  if (position % BigInt(sizes.walBlockBytes) === 0n) return lsn(position + BigInt(SHORT_HEADER_BYTES));
+  return position;
+}
+
 /** Where the first record begins at or after the start of a page; undefined where no valid page tells. */
 export async function firstRecordFrom(pages: Pages, pageStart: Lsn): Promise<Lsn | undefined> {
   const block = BigInt(pages.blockBytes);

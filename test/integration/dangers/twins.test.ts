@@ -97,7 +97,12 @@ describe.skipIf(place === undefined)('two standbys cut at the same place (needs 
       [a, timelines[0]],
       [b, timelines[1]],
     ] as const) {
-      await readCutPosition({ ...instance, superuser: 'sentinel', timeoutMs: LIMIT_MS });
+      await readCutPosition({
+        ...instance,
+        superuser: 'sentinel',
+        isRunning: () => true,
+        timeoutMs: LIMIT_MS,
+      });
       await promotePostgres({
         ...instance,
         current: timeline(1),

@@ -11,6 +11,8 @@ import type { Host } from '../../../harness/host.ts';
 import { delay, until } from '../../../src/base/clock.ts';
 import { readControlData } from '../../../src/postgres/control-data.ts';
 import { findOsUser, giveTo, makeDirectory, spawnIds } from '../../../src/postgres/os-user.ts';
+import { parseLsn } from '../../../src/base/lsn.ts';
+import { reservedBySlots } from '../../../src/postgres/slot-files.ts';
 import { readHistory } from '../../../src/postgres/timelines.ts';
 import { freePort } from '../../../src/transport/testing/free-ports.ts';
 import {
@@ -173,6 +175,25 @@ async function crash(): Promise<void> {
     return group.phase === 'running' && group.epoch > epoch && group.primary !== primary.node;
   });
 }
+
+test(
+  'what slots reserve is read from their files as PostgreSQL shows it',
+  { timeout: LIMIT_MS },
+  async () => {
+    const primary = await loaded.cluster.primary();
+    const [slot] = await sql<{ lsn: string }>(
+      primary,
+      `select lsn::text from pg_create_physical_replication_slot('reserving', true)`,
+    );
+    const reserved = parseLsn(slot?.lsn ?? '');
+    // The files of the members' slots are written by checkpoints, and then are ahead of it.
+    await until({ what: 'the least of the slots', timeoutMs: LIMIT_MS / 2, everyMs: 200 }, async () => {
+      await sql(primary, 'checkpoint');
+      return (await reservedBySlots(primary.dataDirectory)) === reserved;
+    });
+    await sql(primary, `select pg_drop_replication_slot('reserving')`);
+  },
+);
 
 test(
   'what the crashed primary had not archived yet is archived before it follows',

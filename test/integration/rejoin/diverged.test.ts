@@ -1,11 +1,13 @@
 // What a primary wrote beyond the point where its group went on without it is saved as lines of JSON before the rewind takes it away.
-import { readFile, readdir, stat } from 'node:fs/promises';
+import { readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { epoch, nodeId } from '../../../src/base/ids.ts';
-import { type Lsn, parseLsn } from '../../../src/base/lsn.ts';
+import { type Lsn, lsn, parseLsn } from '../../../src/base/lsn.ts';
 import { DIVERGED_LIMITS, type DivergedLimits, saveDivergedWrites } from '../../../src/postgres/diverged.ts';
 import { writeFileDurably } from '../../../src/postgres/durable-files.ts';
+import { segmentSuffix } from '../../../src/postgres/timelines.ts';
+import { readWalEnd } from '../../../src/postgres/wal-end.ts';
 import {
   LIMIT_MS,
   type Instance,
@@ -25,6 +27,11 @@ async function walPosition(instance: Instance): Promise<Lsn> {
   const [row] = await sql<{ lsn: string }>(instance, 'select pg_current_wal_flush_lsn()::text as lsn');
   return parseLsn(row?.lsn ?? '');
 }
+
+const SEGMENT_BYTES = 16 << 20;
+
+/** The segment that holds the byte at a position, on the first timeline. */
+const segmentAt = (position: bigint): string => `00000001${segmentSuffix(lsn(position + 1n), SEGMENT_BYTES)}`;
 
 for (const version of TESTED_VERSIONS) {
   const place: Place | undefined = await openPlace(version);
@@ -200,6 +207,76 @@ for (const version of TESTED_VERSIONS) {
       const names = await readdir(join(at.root, 'diverged'));
       expect(names).toHaveLength(10);
       expect(names).toContain('one-40.jsonl');
+    });
+
+    test('what a transaction wrote before the point of divergence is bounded, too, and says what was left out', async () => {
+      await start(one);
+      await sql(one, 'begin');
+      await sql(one, "insert into public.log select 'early ' || g from generate_series(1, 60) g");
+      // Flushes it.
+      await sql(one, 'select pg_switch_wal()');
+      const from = await walPosition(one);
+      await sql(one, 'commit');
+      await stop(one, 0);
+      const saved = await save(from, 41, { changesMax: 50 });
+      expect(saved).toMatchObject({ kind: 'saved', transactionCount: 1 });
+      const last = (await read(join(at.root, 'diverged', 'one-41.jsonl'))).at(-1);
+      expect(last).toMatchObject({
+        complete: false,
+        gaps: [expect.stringMatching(/^more than 50 row changes before .*: the rest was left out$/)],
+      });
+    });
+
+    // From here on WAL is taken away, which the tests above would miss.
+    test('a missing segment before the point of divergence is said, and what comes after it is found', async () => {
+      await start(one);
+      await sql(one, 'create table public.holed (id int)');
+      await sql(one, 'select pg_switch_wal()');
+      // Its record of running transactions shows that ours began later.
+      await sql(one, 'checkpoint');
+      await sql(one, 'begin');
+      for (let id = 1; id <= 4; id += 1) {
+        await sql(one, `insert into public.holed values (${id})`);
+        await sql(one, 'select pg_switch_wal()');
+      }
+      const from = await walPosition(one);
+      await sql(one, 'insert into public.holed values (5)');
+      await sql(one, 'commit');
+      await stop(one);
+      // One begins the look-back two and four segments before, not three.
+      await rm(join(one.dataDirectory, 'pg_wal', segmentAt(from - 3n * BigInt(SEGMENT_BYTES))));
+      const saved = await save(from, 11);
+      const lines = await read(join(at.root, 'diverged', 'one-11.jsonl'));
+      expect(lines.map((line) => line['new'])).toEqual([{ id: 3 }, { id: 4 }, { id: 5 }, undefined]);
+      const gaps = [expect.stringContaining('that WAL is not here any more')];
+      expect(saved).toMatchObject({ kind: 'saved', transactionCount: 1, rowCount: 3, gaps });
+      expect(lines.at(-1)).toMatchObject({ complete: false, gaps });
+    });
+
+    test('WAL that is gone at the point of divergence is said, and what is left of it saved', async () => {
+      await start(one);
+      const from = await walPosition(one);
+      await sql(one, "insert into public.log values ('gone')");
+      await sql(one, 'select pg_switch_wal()');
+      await sql(one, "insert into public.log values ('left')");
+      await stop(one);
+      const { position } = await readWalEnd(one);
+      await rm(join(one.dataDirectory, 'pg_wal', segmentAt(from)));
+      const saved = await save(from, 12);
+      expect(saved).toMatchObject({ kind: 'raw', directory: join(at.root, 'diverged', 'one-12.wal') });
+      const reason = saved.kind === 'raw' ? saved.reason : '';
+      expect(reason).toMatch(/^there is no valid WAL at .*; the WAL from .* to .* is missing there$/);
+      const names = await readdir(join(at.root, 'diverged', 'one-12.wal'));
+      expect(names).toContain(segmentAt(position));
+      expect(names).not.toContain(segmentAt(from));
+    });
+
+    test('where the WAL ends at or before the point of divergence there is nothing to save', async () => {
+      await start(one);
+      await stop(one);
+      const { position } = await readWalEnd(one);
+      expect(await save(position, 13)).toEqual({ kind: 'nothing' });
+      expect(await save(lsn(position + BigInt(2 * SEGMENT_BYTES)), 13)).toEqual({ kind: 'nothing' });
     });
   });
 }

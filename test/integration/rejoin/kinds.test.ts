@@ -95,7 +95,7 @@ for (const version of TESTED_VERSIONS) {
     const cut = (instance: Instance) =>
       cutUpstream({ ...instance, owner: instance.user.owner, timeoutMs: LIMIT_MS });
     const positionOf = (instance: Instance) =>
-      readCutPosition({ ...instance, superuser: 'sentinel', timeoutMs: LIMIT_MS });
+      readCutPosition({ ...instance, superuser: 'sentinel', isRunning: () => true, timeoutMs: LIMIT_MS });
     const column = async (instance: Instance, text: string): Promise<unknown[]> =>
       (await sql<{ value: unknown }>(instance, text)).map((row) => row.value);
     const prepared = (instance: Instance) =>
