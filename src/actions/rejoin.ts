@@ -301,7 +301,7 @@ async function streamRewound(context: AgentContext, duty: FollowDuty, signal: Ab
   if (seen?.from === from && instance.postmaster() === undefined) {
     // It was seen at work, and is gone.
     if (seen.progress !== undefined)
-      seen = notes.completing = { ...seen, ends: oneMore(seen.ends, seen.progress) };
+      seen = notes.completing = { ...seen, progress: undefined, ends: oneMore(seen.ends, seen.progress) };
     if (isEnding(seen.ends, timing.startTimeoutMs) && (await isAnswering(context, duty))) {
       // A clone may be impossible, for want of room; then it is worth another start.
       notes.completing = { ...seen, ends: undefined };
