@@ -97,7 +97,7 @@ export async function carryOutPromote(
   let promotion: Promotion;
   try {
     const confirmation = context.confirms('promote', duty);
-    const guarded = context.guarding.prepare(duty, { until: 'started', signal });
+    const guarded = context.guarding.prepare(duty, { until: 'started', isUrgent: true, signal });
     guarded.catch(() => undefined);
     const standing =
       standingCut(context, duty) ?? (await cutOff(context, { token: duty, signal, isPromotion: true }));
@@ -110,15 +110,15 @@ export async function carryOutPromote(
         `it stands at timeline ${standing.timeline}, ${formatLsn(standing.position)}, below timeline ${duty.from.timeline}, ${formatLsn(duty.from.position)}, which it reported`,
       );
     }
-    if (!(await guarded)) {
-      context.activity('standby', NO_LEASE_TO_PROMOTE);
-      return;
-    }
     context.activity('standby', `being promoted to timeline ${duty.timeline}`);
-    await instance.setSynchronousStandbys(standbysFor(context, duty.rule));
-    await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
-    // A start to be cut off, as a standby, has dismissed the guard that was on its way.
-    if (!(await context.guarding.prepare(duty, { until: 'started', signal }))) {
+    // All three are there before the promotion; none waits for another.
+    await Promise.all([
+      guarded,
+      instance.setSynchronousStandbys(standbysFor(context, duty.rule)),
+      context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal)),
+    ]);
+    // No lease, or a start to be cut off, as a standby, has dismissed the guard that was on its way.
+    if (!(await context.guarding.prepare(duty, { until: 'started', isUrgent: true, signal }))) {
       context.activity('standby', NO_LEASE_TO_PROMOTE);
       return;
     }

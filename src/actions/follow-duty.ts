@@ -18,6 +18,7 @@ import { type AgentContext, type Standing, placeholder, query } from './context.
 import { endOfShutdown, standingCut } from './failover-duties.ts';
 import { keepLeftovers } from './leftover-wal.ts';
 import { type FollowDuty, clone, completeRewind, isAnswering, rejoin, sourceOf } from './rejoin.ts';
+import { endHaste } from './zero-fill.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 
 /** One pass; it is called again and again. */
@@ -108,6 +109,7 @@ async function settled(
         : { from: nameOf(duty.upstream), postmasterPid, lostMs: undefined };
     await context.once('rewound', () => forgetRewound(context.instance.options.dataDirectory));
     await context.once('replaced', () => discard(context));
+    await endHaste(context);
   }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await lookAfterSlots(context, duty.slots, signal);
