@@ -99,7 +99,7 @@ async function canStandBeside(path: string): Promise<boolean> {
   }
 }
 
-/** There is too little room for a clone; nothing was changed. */
+/** There is too little room for a clone, or a rewind; nothing was changed. */
 export class NoRoomError extends Error {
   override readonly name = 'NoRoomError';
 }

@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type pg from 'pg';
-import { freeBytes, mib } from './clone-room.ts';
+import { NoRoomError, freeBytes, mib } from './clone-room.ts';
 import { readControlData } from './control-data.ts';
 
 /** pg_rewind copies the whole pg_wal of its source, and removes what is here only at the end. A file that is here already takes no more room. */
@@ -12,7 +12,7 @@ const SLACK_BYTES = 16 * 2 ** 20;
 const INSUFFICIENT_PRIVILEGE = '42501';
 
 /**
- * Throws unless the file system of pg_wal holds the source's WAL files that are not here, one segment, 16 MiB and 5 % more. A source that does not
+ * Throws {@link NoRoomError} unless the file system of pg_wal holds the source's WAL files that are not here, one segment, 16 MiB and 5 % more. A source that does not
  * let its role ask is no obstacle.
  */
 export async function checkRewindRoom(options: {
@@ -32,7 +32,7 @@ export async function checkRewindRoom(options: {
   const needed = (Number(missing.rows[0]?.bytes ?? 0) + walSegmentBytes + SLACK_BYTES) * 1.05;
   const free = await freeBytes(directory);
   if (free < needed)
-    throw new Error(
+    throw new NoRoomError(
       `cannot rewind ${dataDirectory} yet: ${mib(needed)} MiB needed in ${directory} (the source's WAL that is not here, and slack), ${mib(free)} MiB free; make room`,
     );
 }

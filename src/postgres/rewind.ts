@@ -24,7 +24,7 @@ export class UncleanStandbyError extends Error {
 /**
  * Rewinds the stopped node to the source, which is a primary. Afterwards standby.signal is there and the old member file is gone; settings and
  * pg_hba.conf are the caller's to write before the first start. Throws when it cannot be begun
- * (nothing was changed then; {@link UncleanStandbyError} where that will not change) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
+ * (nothing was changed then; {@link UncleanStandbyError} where that will not change, {@link NoRoomError} where there is too little room) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
  */
 export async function rewindPostgres(options: {
   readonly binaries: Binaries;
