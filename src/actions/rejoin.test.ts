@@ -6,8 +6,10 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { nodeId, timeline } from '../base/ids.ts';
 import { DeadlineError } from '../base/clock.ts';
 import { lsn } from '../base/lsn.ts';
+import { NoRoomError } from '../postgres/clone-room.ts';
 import { MEMBER_FILE } from '../postgres/member.ts';
 import { connectReplication, identifySystem } from '../postgres/replication-connection.ts';
+import { rewindPostgres } from '../postgres/rewind.ts';
 import { markRewound } from '../postgres/rewound.ts';
 import { clone, completeRewind, rejoin } from './rejoin.ts';
 import { type FakeContext, fakeContext, FOLLOW, STANDBY } from './testing/context.ts';
@@ -21,6 +23,11 @@ vi.mock(import('../postgres/replication-connection.ts'), async (original) => {
     identifySystem: vi.fn<typeof real.identifySystem>(real.identifySystem),
     closeReplication: vi.fn<typeof real.closeReplication>(),
   };
+});
+
+vi.mock(import('../postgres/rewind.ts'), async (original) => {
+  const real = await original();
+  return { ...real, rewindPostgres: vi.fn<typeof real.rewindPostgres>(real.rewindPostgres) };
 });
 
 let folder: string;
@@ -285,4 +292,20 @@ test('a clone that failed is not tried again at once, and another upstream is', 
   expect(context.notes.failedClone?.pauseMs).toBe(2 * (first?.pauseMs ?? 0));
   const upstream = { ...FOLLOW.upstream, node: nodeId('c') };
   await expect(clone(context, { ...FOLLOW, upstream }, 'lost', signal)).rejects.toThrow(/ENOENT/);
+});
+
+test('a rewind without room is neither followed by a clone nor tried again at once, but later', async () => {
+  await writeControl(dataDirectory, IN_PRODUCTION);
+  const rewinds = vi.mocked(rewindPostgres);
+  rewinds.mockClear();
+  const pass = (): Promise<void> => rejoin(context, FOLLOW, 'beyond', new AbortController().signal);
+  rewinds.mockRejectedValueOnce(new NoRoomError('no room'));
+  await expect(pass()).rejects.toThrow('no room');
+  await pass();
+  expect(conditions).toEqual(['rewinding', 'failed']);
+  expect(rewinds).toHaveBeenCalledTimes(1);
+  context.notes.noRoom = { untilMs: 0, error: '' };
+  rewinds.mockRejectedValueOnce(new NoRoomError('no room'));
+  await expect(pass()).rejects.toThrow('no room');
+  expect(conditions).toEqual(['rewinding', 'failed', 'rewinding']);
 });

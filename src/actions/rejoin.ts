@@ -6,26 +6,23 @@ import { join } from 'node:path';
 import { DeadlineError } from '../base/clock.ts';
 import type { Duty } from '../failover/duties.ts';
 import { readArchiving } from '../postgres/archive.ts';
+import { NoRoomError } from '../postgres/clone-room.ts';
 import { cloneStandby } from '../postgres/clone.ts';
 import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { saveDivergedWrites } from '../postgres/diverged.ts';
 import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
 import { removeMember, writeNewMember } from '../postgres/member.ts';
-import {
-  type RecoveryProgress,
-  furtherProgress,
-  isStarting,
-  readRecoveryProgress,
-} from '../postgres/recovery-progress.ts';
+import { furtherProgress, isStarting, readRecoveryProgress } from '../postgres/recovery-progress.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 import { UncleanStandbyError, rewindPostgres } from '../postgres/rewind.ts';
 import { forgetRewound, markRewound, readRewound } from '../postgres/rewound.ts';
 import { readHistory } from '../postgres/timelines.ts';
 import { followUpstream } from '../postgres/upstream.ts';
-import { type AgentContext, type RecoveryEnds, placeholder } from './context.ts';
+import { type AgentContext, placeholder } from './context.ts';
 import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
+import { isEnding, oneMore } from './recovery-ends.ts';
 
 export type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
 
@@ -46,6 +43,11 @@ export async function rejoin(
     return;
   }
   if (!binaries.has.pgRewind) return clone(context, duty, `${reason}; there is no pg_rewind here`, signal);
+  const { noRoom } = context.notes;
+  if (noRoom !== undefined && performance.now() < noRoom.untilMs) {
+    context.activity('failed', noRoom.error);
+    return;
+  }
   if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
   context.log('info', 'rewinding', { reason, from: duty.upstream.node });
   context.activity('rewinding', `pg_rewind from ${duty.upstream.node}: ${reason}`);
@@ -70,6 +72,8 @@ export async function rejoin(
     });
   } catch (error) {
     signal.throwIfAborted();
+    if (error instanceof NoRoomError)
+      context.notes.noRoom = { untilMs: performance.now() + NO_ROOM_PAUSE_MS, error: error.message };
     // Its stop took too long and was cut short: it counts no more, and trying again would find the same.
     const isHopeless = error instanceof UncleanStandbyError || (await isRewindInterrupted(dataDirectory));
     if (!isHopeless) throw error;
@@ -80,6 +84,9 @@ export async function rejoin(
   // The primary makes its slot.
   if (await context.registerAgain()) await streamRewound(context, duty, signal);
 }
+
+/** A disk stays full for long, and the log may lie on it. */
+const NO_ROOM_PAUSE_MS = 5000;
 
 export async function clone(
   context: AgentContext,
@@ -355,19 +362,6 @@ const areSettingsWell = ({ instance }: AgentContext): Promise<boolean> =>
     () => true,
     () => false,
   );
-
-/** One that came further than the one before is the first. */
-function oneMore(ends: RecoveryEnds | undefined, progress: RecoveryProgress | undefined): RecoveryEnds {
-  const segment = progress?.segment ?? '';
-  if (ends === undefined || segment > ends.segment) return { count: 1, sinceMs: performance.now(), segment };
-  return { ...ends, count: ends.count + 1 };
-}
-
-const ENDS_COUNT_MAX = 5;
-
-/** What stands in its way may pass: a disk that is full, memory that is short. */
-const isEnding = (ends: RecoveryEnds | undefined, forMs: number): boolean =>
-  ends !== undefined && ends.count >= ENDS_COUNT_MAX && performance.now() - ends.sinceMs >= forMs;
 
 /** Starts a clone as a standby; whether it streams is seen by the next passes. */
 async function startClone(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
