@@ -147,7 +147,9 @@ export async function runOnce(
       duplicates: verdict.duplicates.length,
       lateReplies: verdict.lateReplies.length,
       calledOff,
-      ...(options.hasSteps ? { steps: await collectSteps({ cluster, eventMs, hit, outage }) } : {}),
+      ...(options.hasSteps
+        ? { steps: await collectSteps({ cluster, eventMs, hit, outage, attempts: follower.attempts }) }
+        : {}),
     };
   } finally {
     ending.abort();

@@ -1,6 +1,7 @@
 // What happened when, around one outage: what its client saw, when each entry of the log was proposed and applied, and what
 // sentineld and PostgreSQL wrote into their logs. All on one machine, so one wall clock; PostgreSQL and the log round to 1 ms.
 import { readFile } from 'node:fs/promises';
+import type { Attempt } from '../../harness/attempt.ts';
 import type { Gap } from '../../harness/history.ts';
 import type { LocalCluster } from '../../harness/local-cluster.ts';
 
@@ -24,8 +25,10 @@ export async function collectSteps(options: {
   readonly eventMs: number;
   readonly hit: string;
   readonly outage: Gap;
+  /** Of the client that had it. */
+  readonly attempts: readonly Attempt[];
 }): Promise<Step[]> {
-  const { cluster, eventMs, outage } = options;
+  const { cluster, eventMs, outage, attempts } = options;
   const eventWallMs = Date.now() - performance.now() + eventMs;
   const steps: Step[] = [
     { atMs: 0, who: 'event', what: options.hit },
@@ -40,6 +43,15 @@ export async function collectSteps(options: {
       what: `first write acknowledged after, by ${outage.toNode}`,
     },
   ];
+  for (const { startMs, endMs, node, outcome } of attempts) {
+    if (endMs <= outage.fromMs || startMs > outage.toMs) continue;
+    const took = `${(endMs - startMs).toFixed(1)} ms`;
+    steps.push({
+      atMs: startMs - eventMs,
+      who: 'client',
+      what: `writes to ${node}: ${outcome} after ${took}`,
+    });
+  }
   for (const entry of await cluster.admin.events(EVENT_COUNT_MAX)) {
     const refused = entry.refused === undefined ? '' : ` (refused: ${entry.refused})`;
     const what = `${entry.index} ${entry.text}: proposed${refused}`;

@@ -64,6 +64,13 @@ export interface UnexpectedEnd {
   readonly isClean: boolean;
 }
 
+/** How often, and since when, PostgreSQL has ended during recovery without coming further than the first time. */
+export interface RecoveryEnds {
+  readonly count: number;
+  readonly sinceMs: number;
+  readonly segment: string;
+}
+
 /** A cut that still holds: nobody but this agent could end it, and this PostgreSQL has run ever since. */
 export interface StandingCut {
   readonly token: FenceToken;
@@ -89,8 +96,7 @@ export interface AgentContext {
           readonly from: string;
           readonly progress: RecoveryProgress | undefined;
           readonly stillCount: number;
-          /** How often PostgreSQL ended before it took connections. */
-          readonly endedCount: number;
+          readonly ends: RecoveryEnds | undefined;
         }
       | undefined;
     /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */
@@ -99,6 +105,8 @@ export interface AgentContext {
     failedClone?:
       | { readonly from: string; readonly pauseMs: number; readonly untilMs: number; readonly error: string }
       | undefined;
+    /** There was no room for a rewind: when it is tried again. */
+    noRoom?: { readonly untilMs: number; readonly error: string };
     /** Incarnation and epoch at which WAL that it had not archived as primary was put aside, or was tried to be. */
     leftovers?: { readonly at: string; readonly isDone: boolean; readonly failedCount: number };
   };

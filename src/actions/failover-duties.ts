@@ -11,6 +11,7 @@ import { checkpoint } from '../postgres/sql.ts';
 import { readSettings } from '../postgres/settings.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream } from '../postgres/upstream.ts';
+import { whileRunning } from '../postgres/while-running.ts';
 import { type AgentContext, type Standing, placeholder, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { keepGuarded } from './guarding.ts';
@@ -48,14 +49,15 @@ export async function carryOutHandOver(
     if (!(await context.confirms('hand-over', duty))) return;
     // While it checkpoints, writes go on; the stop then has little left to flush.
     context.activity(undefined, 'checkpoint before the switchover');
-    await checkpoint(instance.session, { timeoutMs: CHECKPOINT_TIMEOUT_MS, signal }).catch(
-      (error: unknown) => {
-        signal.throwIfAborted();
-        context.log('warn', 'checkpoint before the switchover failed; the stop will take longer', {
-          error: (error as Error).message,
-        });
-      },
-    );
+    const isRunning = (): boolean => instance.postmaster() !== undefined;
+    await whileRunning(isRunning, signal, (running) =>
+      checkpoint(instance.session, { timeoutMs: CHECKPOINT_TIMEOUT_MS, signal: running }),
+    ).catch((error: unknown) => {
+      signal.throwIfAborted();
+      context.log('warn', 'checkpoint before the switchover failed; the stop will take longer', {
+        error: (error as Error).message,
+      });
+    });
     context.activity('stopping', 'stopping cleanly for a switchover');
     await instance.stop({ fastMs: HAND_OVER_FAST_MS, signal });
   }
@@ -95,7 +97,7 @@ export async function carryOutPromote(
   let promotion: Promotion;
   try {
     const confirmation = context.confirms('promote', duty);
-    const guarded = context.guarding.prepare(duty, { until: 'started', signal });
+    const guarded = context.guarding.prepare(duty, { until: 'started', isUrgent: true, signal });
     guarded.catch(() => undefined);
     const standing =
       standingCut(context, duty) ?? (await cutOff(context, { token: duty, signal, isPromotion: true }));
@@ -108,15 +110,15 @@ export async function carryOutPromote(
         `it stands at timeline ${standing.timeline}, ${formatLsn(standing.position)}, below timeline ${duty.from.timeline}, ${formatLsn(duty.from.position)}, which it reported`,
       );
     }
-    if (!(await guarded)) {
-      context.activity('standby', NO_LEASE_TO_PROMOTE);
-      return;
-    }
     context.activity('standby', `being promoted to timeline ${duty.timeline}`);
-    await instance.setSynchronousStandbys(standbysFor(context, duty.rule));
-    await context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal));
-    // A start to be cut off, as a standby, has dismissed the guard that was on its way.
-    if (!(await context.guarding.prepare(duty, { until: 'started', signal }))) {
+    // All three are there before the promotion; none waits for another.
+    await Promise.all([
+      guarded,
+      instance.setSynchronousStandbys(standbysFor(context, duty.rule)),
+      context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal)),
+    ]);
+    // No lease, or a start to be cut off, as a standby, has dismissed the guard that was on its way.
+    if (!(await context.guarding.prepare(duty, { until: 'started', isUrgent: true, signal }))) {
       context.activity('standby', NO_LEASE_TO_PROMOTE);
       return;
     }
@@ -227,6 +229,7 @@ async function cutOff(
     socketDirectory: instance.options.socketDirectory,
     port: instance.options.port,
     superuser: instance.options.superuser,
+    isRunning: () => instance.postmaster() !== undefined,
     timeoutMs: timing.startTimeoutMs,
     signal,
   });

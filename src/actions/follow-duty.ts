@@ -6,17 +6,19 @@ import type { Timeline } from '../base/ids.ts';
 import { formatLsn } from '../base/lsn.ts';
 import type { TimelineBranch } from '../cluster/state.ts';
 import type { Upstream } from '../failover/duties.ts';
-import { discardReplaced } from '../postgres/clone.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { readCutPosition } from '../postgres/position.ts';
+import { discardReplaced } from '../postgres/replaced.ts';
 import type { WalReceiver } from '../postgres/role.ts';
 import { forgetRewound } from '../postgres/rewound.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
+import { whileRunning } from '../postgres/while-running.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
 import { keepLeftovers } from './leftover-wal.ts';
 import { type FollowDuty, clone, completeRewind, isAnswering, rejoin, sourceOf } from './rejoin.ts';
+import { endHaste } from './zero-fill.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 
 /** One pass; it is called again and again. */
@@ -107,6 +109,7 @@ async function settled(
         : { from: nameOf(duty.upstream), postmasterPid, lostMs: undefined };
     await context.once('rewound', () => forgetRewound(context.instance.options.dataDirectory));
     await context.once('replaced', () => discard(context));
+    await endHaste(context);
   }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await lookAfterSlots(context, duty.slots, signal);
@@ -243,6 +246,7 @@ async function cutAndRead(context: AgentContext, signal: AbortSignal): Promise<S
     socketDirectory,
     port,
     superuser,
+    isRunning: () => instance.postmaster() !== undefined,
     timeoutMs: timing.startTimeoutMs,
     signal,
   });
@@ -267,24 +271,31 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
   });
   const expected = nameOf(duty.upstream);
   const failedCount = context.notes.failedFollows?.from === expected ? context.notes.failedFollows.count : 0;
+  let isAnsweringHere = true;
+  const streams = async (running: AbortSignal): Promise<boolean> => {
+    const standby = await runningStandby(context, running).catch(() => undefined);
+    isAnsweringHere = standby !== undefined;
+    if (typeof standby !== 'object' || !isFollowing(standby, duty.upstream)) return false;
+    // Said at once: it may come into the sync rule.
+    context.activity(undefined, undefined);
+    return isSteady(context, standby.receiver);
+  };
   try {
-    await until(
-      {
-        what: `streaming from ${node} at ${host}:${port}`,
-        timeoutMs: timing.streamTimeoutMs,
-        everyMs: 20,
-        signal,
-      },
-      async () => {
-        const running = await runningStandby(context, signal);
-        if (typeof running !== 'object' || !isFollowing(running, duty.upstream)) return false;
-        // Said at once: it may come into the sync rule.
-        context.activity(undefined, undefined);
-        return isSteady(context, running.receiver);
-      },
+    const isRunning = (): boolean => instance.postmaster() !== undefined;
+    await whileRunning(isRunning, signal, (running) =>
+      until(
+        {
+          what: `streaming from ${node} at ${host}:${port}`,
+          timeoutMs: timing.streamTimeoutMs,
+          everyMs: 20,
+          signal: running,
+        },
+        () => streams(running),
+      ),
     );
   } catch (error) {
-    if (!(error instanceof DeadlineError)) throw error;
+    // A PostgreSQL that has ended here, or is slow to answer, says nothing against its data.
+    if (!(error instanceof DeadlineError) || !isAnsweringHere) throw error;
     context.notes.failedFollows = { from: expected, count: failedCount + 1 };
     // WAL that the upstream no longer has cannot be had by waiting; an upstream that cannot be reached is another matter.
     const isHopeless = failedCount + 1 >= FAILED_FOLLOWS_MAX && (await isAnswering(context, duty));

@@ -56,7 +56,7 @@ afterEach(() => {
   for (const guarding of opened.splice(0)) guarding.close();
 });
 
-function example() {
+function example(watchdog?: string) {
   const host = {
     duty: dutyWith(RULE) as GuardedDuty,
     leaseMs: SETTINGS.leaseMs,
@@ -67,17 +67,21 @@ function example() {
     guard: undefined as GuardState | undefined,
     failsToKeep: false,
     leases: [] as Lease[],
+    startAfterMs: [] as (number | undefined)[],
     stops: 0,
   };
   const keeper: GuardKeeper = {
-    keep: () => (host.failsToKeep ? Promise.reject(new Error('the disk is full')) : Promise.resolve()),
+    keep(_, { startAfterMs }) {
+      host.startAfterMs.push(startAfterMs);
+      return host.failsToKeep ? Promise.reject(new Error('the disk is full')) : Promise.resolve();
+    },
     renew: (lease) => Promise.resolve(void host.leases.push(lease)),
     state: () => host.guard,
     dismiss: () => Promise.resolve(),
     close: () => undefined,
   };
   const guarding = createGuarding({
-    guard: { directory: '/none', program: '', version: '1', proofTimeoutMs: PROOF_MS, watchdog: undefined },
+    guard: { directory: '/none', program: '', version: '1', proofTimeoutMs: PROOF_MS, watchdog },
     isProtected: true,
     instance: {
       node: nodeId('pg1'),
@@ -216,4 +220,28 @@ test('a primary whose standbys prove it needs neither', async () => {
   host.confirm = () => Promise.resolve(false);
   expect(await keep()).toBe(true);
   expect(host.stops).toBe(0);
+});
+
+describe('for a promotion that clients wait for', () => {
+  const promote = async (rule: SyncRule, watchdog?: string): Promise<number | undefined> => {
+    const { host, guarding } = example(watchdog);
+    host.duty = dutyWith(rule);
+    expect(await guarding.prepare(host.duty, { until: 'started', isUrgent: true, signal })).toBe(true);
+    return host.startAfterMs.at(-1);
+  };
+
+  test('the guard starts a second later where it bounds stale reads only', async () => {
+    expect(await promote(RULE)).toBe(1000);
+  });
+
+  test('it starts at once under a lease, and with a watchdog device', async () => {
+    expect(await promote(LEASED)).toBe(0);
+    expect(await promote(RULE, '/dev/watchdog')).toBe(0);
+  });
+
+  test('any other start of a guard is at once', async () => {
+    const { host, keep } = example();
+    await keep();
+    expect(host.startAfterMs).toEqual([0]);
+  });
 });

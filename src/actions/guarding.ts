@@ -26,7 +26,12 @@ export interface Guarding {
    */
   prepare(
     duty: GuardedDuty,
-    options: { readonly until: 'started' | 'watching'; readonly signal: AbortSignal },
+    options: {
+      readonly until: 'started' | 'watching';
+      /** Clients wait: one that need not be there at once (its rule is the fence) does not take their time. */
+      readonly isUrgent?: boolean;
+      readonly signal: AbortSignal;
+    },
   ): Promise<boolean>;
   /** What runs here, if anything, is no primary. */
   dismiss(): Promise<void>;
@@ -44,6 +49,8 @@ export interface Guarding {
 
 /** A busy host takes its time to start a process. */
 const UP_TIMEOUT_MS = 10_000;
+/** A guard's start takes 100 ms of a processor, and without lease it has half a minute. */
+const GIVE_WAY_MS = 1000;
 /** Of the lease: how often it is renewed. */
 const RENEW_SHARE = 0.2;
 /** Of the proof's time limit: how long proof may be missing before the log is asked instead. */
@@ -144,7 +151,7 @@ export function createGuarding(options: {
     performance.now() - unwatchedSinceMs > UP_TIMEOUT_MS;
 
   return {
-    async prepare(duty, { until, signal }) {
+    async prepare(duty, { until, isUrgent, signal }) {
       if (!options.isProtected) return true;
       isOn = true;
       if (isLeased(duty) && !isHeld(duty) && !((await obtainLease(duty)) && isHeld(duty))) return false;
@@ -163,7 +170,13 @@ export function createGuarding(options: {
           rules: rulesOf(duty).map(({ members, acks }) => ({ members, acks })),
           isLeased: isLeased(duty),
         },
-        { until, timeoutMs: UP_TIMEOUT_MS, signal },
+        {
+          until,
+          startAfterMs:
+            isUrgent === true && !isLeased(duty) && guard.watchdog === undefined ? GIVE_WAY_MS : 0,
+          timeoutMs: UP_TIMEOUT_MS,
+          signal,
+        },
       );
       return true;
     },

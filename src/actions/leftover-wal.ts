@@ -2,7 +2,7 @@
 // before a rewind or a clone, it is put aside, which needs no archive; leftover-archiver.ts archives it. Must never keep a node from its way back.
 import { readdir } from 'node:fs/promises';
 import { type Lsn, lsn } from '../base/lsn.ts';
-import { markArchived, readArchiving, readyFiles } from '../postgres/archive.ts';
+import { isOnHistory, markArchived, readArchiving, readyFiles } from '../postgres/archive.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { type GroupHistory, groupEnds } from '../postgres/divergence.ts';
 import { DIVERGED_LIMITS } from '../postgres/diverged.ts';
@@ -40,11 +40,12 @@ export async function keepLeftovers(
     context.notes.leftovers = { at, isDone: false, failedCount: failedCount + 1 };
     if (failedCount + 1 < TRY_COUNT_MAX) throw error;
     const reason = (error as Error).message;
-    const files = await readyFiles(dataDirectory).catch(() => waiting);
-    context.announce(
-      `${lost(files, node)}: they could not be put into ${directory}`.slice(0, TEXT_LENGTH_MAX),
-      { files, reason },
-    );
+    const files = await waitingOnHistory(dataDirectory, duty).catch(() => waiting);
+    if (files.length > 0)
+      context.announce(
+        `${lost(files, node)}: they could not be put into ${directory}`.slice(0, TEXT_LENGTH_MAX),
+        { files, reason },
+      );
   } finally {
     if (waiting.length > 0) context.archiveLeftovers();
   }
@@ -61,17 +62,20 @@ async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal
   // As long as it runs it archives them itself.
   if (mode === 'always' && instance.postmaster() !== undefined) return false;
   if (library !== '') {
-    const files = await readyFiles(options.dataDirectory);
-    context.announce(`${lost(files, node)}: archive_library works within PostgreSQL only`, { files });
+    const files = await waitingOnHistory(options.dataDirectory, duty);
+    if (files.length > 0)
+      context.announce(`${lost(files, node)}: archive_library works within PostgreSQL only`, { files });
     return true;
   }
-  const history = { group: duty.upstream, branches: duty.branches };
+  const history = historyOf(duty);
   const control = await readControlData(options.dataDirectory);
-  const neededFrom = await neededOnFrom(options.dataDirectory, control, history);
-  const usefulFrom = await usefulOnFrom(options.dataDirectory, neededFrom);
+  // Version 14 has one in a running primary; then recovery begins where that says.
+  const isLabelled = (await readdir(options.dataDirectory)).includes('backup_label');
+  const neededFrom = isLabelled ? lsn(0n) : control.checkpointRedo;
+  const usefulFrom = isLabelled ? lsn(0n) : await usefulOnFrom(options.dataDirectory, control, history);
   context.activity(undefined, 'putting WAL aside that is not in the archive yet');
   const kept = await keepUnarchived({
-    ...{ ...options, directory, history, neededFrom, usefulFrom },
+    ...{ ...options, directory, history, usefulFrom, neededFrom },
     segmentBytes: control.walSegmentBytes,
   });
   if (kept.files.length > 0)
@@ -86,12 +90,20 @@ async function keep(context: AgentContext, duty: FollowDuty, signal: AbortSignal
   return true;
 }
 
+const historyOf = ({ upstream, branches }: FollowDuty): GroupHistory => ({ group: upstream, branches });
+
+async function waitingOnHistory(dataDirectory: string, duty: FollowDuty): Promise<readonly string[]> {
+  const { walSegmentBytes } = await readControlData(dataDirectory);
+  const files = await readyFiles(dataDirectory);
+  return files.filter((file) => isOnHistory(file, walSegmentBytes, historyOf(duty)));
+}
+
 /**
- * Where the WAL begins that recovery or pg_rewind may read. pg_rewind looks for the last checkpoint that both have in common: the control
- * file's, or a later one, where that lies on the group's history; else one that is not known here. A backup label (version 14 has it in a
- * running primary) names an earlier one.
+ * Where the WAL begins that is of use in the data directory. pg_rewind looks for the last checkpoint that both have in common: the control
+ * file's, or a later one, where that lies on the group's history; else an earlier one that is not known here, and without it there is a
+ * clone. What a transaction wrote before is of use when its diverged rows are saved, and what a slot reserves to whoever uses that.
  */
-async function neededOnFrom(
+async function usefulOnFrom(
   dataDirectory: string,
   control: ControlData,
   history: GroupHistory,
@@ -99,14 +111,9 @@ async function neededOnFrom(
   const ends = groupEnds(history);
   const end = ends.get(control.checkpointTimeline);
   const isCommon = ends.has(control.checkpointTimeline) && (end === undefined || control.checkpoint < end);
-  const isLabelled = (await readdir(dataDirectory)).includes('backup_label');
-  return isCommon && !isLabelled ? control.checkpointRedo : lsn(0n);
-}
-
-/** What a transaction wrote before the checkpoint is of use when its diverged rows are saved, and what a slot reserves to whoever uses it. */
-async function usefulOnFrom(dataDirectory: string, neededFrom: Lsn): Promise<Lsn> {
-  const lookBack = neededFrom - BigInt(DIVERGED_LIMITS.lookBackBytesMax);
-  const reserved = (await reservedBySlots(dataDirectory)) ?? neededFrom;
+  if (!isCommon) return lsn(0n);
+  const lookBack = control.checkpointRedo - BigInt(DIVERGED_LIMITS.lookBackBytesMax);
+  const reserved = (await reservedBySlots(dataDirectory)) ?? control.checkpointRedo;
   const least = lookBack < reserved ? lookBack : reserved;
   return lsn(least < 0n ? 0n : least);
 }

@@ -11,6 +11,7 @@ import { keepGuarded, mayProveItself } from './guarding.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
 import { lookAfterSlots } from './slots.ts';
+import { endHaste } from './zero-fill.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 
@@ -119,7 +120,8 @@ export async function carryOutPrimary(
   if (duty.next !== undefined) await changeRule(context, duty, duty.next, signal);
   else {
     await instance.setSynchronousStandbys(standbysFor(context, duty.rule), role.synchronousStandbyNames);
-    if (duty.floor !== undefined) await passFloor(context, duty, duty.floor, signal);
+    if (duty.floor === undefined) await endHaste(context);
+    else await passFloor(context, duty, duty.floor, signal);
   }
 }
 

@@ -6,9 +6,10 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { nodeId, timeline } from '../base/ids.ts';
 import { DeadlineError } from '../base/clock.ts';
 import { lsn } from '../base/lsn.ts';
+import { NoRoomError } from '../postgres/clone-room.ts';
 import { MEMBER_FILE } from '../postgres/member.ts';
 import { connectReplication, identifySystem } from '../postgres/replication-connection.ts';
-import { RecoveryFailedError } from '../postgres/lifecycle.ts';
+import { rewindPostgres } from '../postgres/rewind.ts';
 import { markRewound } from '../postgres/rewound.ts';
 import { clone, completeRewind, rejoin } from './rejoin.ts';
 import { type FakeContext, fakeContext, FOLLOW, STANDBY } from './testing/context.ts';
@@ -22,6 +23,11 @@ vi.mock(import('../postgres/replication-connection.ts'), async (original) => {
     identifySystem: vi.fn<typeof real.identifySystem>(real.identifySystem),
     closeReplication: vi.fn<typeof real.closeReplication>(),
   };
+});
+
+vi.mock(import('../postgres/rewind.ts'), async (original) => {
+  const real = await original();
+  return { ...real, rewindPostgres: vi.fn<typeof real.rewindPostgres>(real.rewindPostgres) };
 });
 
 let folder: string;
@@ -74,6 +80,7 @@ describe('a directory that was rewound and has not streamed since', () => {
     await mkdir(`${dataDirectory}.passfile`);
     await writeFile(join(dataDirectory, 'pg_sentinel.conf'), '');
     await markRewound({ dataDirectory, source: timeline(1), owner: undefined });
+    await writeControl(dataDirectory, IN_ARCHIVE_RECOVERY);
     const startAs = async (): Promise<void> => {
       const settings = await readFile(join(dataDirectory, 'pg_sentinel.conf'), 'utf8');
       upstreamsAtStart.push(/^primary_conninfo = (.*)$/m.exec(settings)?.[1] ?? 'none');
@@ -175,36 +182,72 @@ describe('a directory that was rewound and has not streamed since', () => {
       ]);
     });
 
-    const ENDS_COUNT = 5;
+    describe('and ends before its time', () => {
+      const ENDS_COUNT = 5;
+      let nowMs: number;
 
-    test('is cloned where its recovery fails at once each time, though the upstream answers', async () => {
-      startError = new RecoveryFailedError('its recovery failed');
-      context.isRunning = false;
-      for (let count = 0; count < 2 * ENDS_COUNT; count += 1)
-        await expect(pass()).rejects.toThrow('its recovery failed');
-      answers();
-      await pass();
-      expect(conditions.at(-1)).toBe('absent');
-    });
-
-    test('is cloned where its recovery ends after a while each time, and not before', async () => {
-      answers();
-      const { startAs } = context.instance;
-      Object.assign(context.instance, {
-        startAs: (...start: Parameters<typeof startAs>) => {
-          context.isRunning = true;
-          return startAs(...start);
-        },
+      beforeEach(() => {
+        nowMs = 1000;
+        vi.spyOn(performance, 'now').mockImplementation(() => nowMs);
+        const { startAs } = context.instance;
+        Object.assign(context.instance, {
+          startAs: async (...start: Parameters<typeof startAs>) => {
+            context.isRunning = startError instanceof DeadlineError;
+            if (isRecovering) await writeControl(dataDirectory, IN_ARCHIVE_RECOVERY);
+            await startAs(...start);
+          },
+        });
       });
-      await pass();
-      for (let count = 1; count < ENDS_COUNT; count += 1) {
+      afterEach(() => vi.restoreAllMocks());
+      let isRecovering: boolean;
+
+      const end = async (when: string): Promise<void> => {
+        isRecovering = when !== 'at its settings';
+        startError =
+          when === 'after a while' ? new DeadlineError('start of PostgreSQL') : new Error('it ended');
         context.isRunning = false;
-        await pass();
-      }
-      expect(new Set(conditions)).toEqual(new Set(['starting']));
-      context.isRunning = false;
-      await pass();
-      expect(conditions.at(-1)).toBe('absent');
+        await pass().catch((error: unknown) => expect(error).toBe(startError));
+      };
+
+      test.each(['at once', 'after a while'])('%s, again and again, is cloned', async (when) => {
+        answers();
+        await end(when);
+        for (let count = 0; count < 2 * ENDS_COUNT; count += 1) await end(when);
+        expect(new Set(conditions)).toEqual(new Set(['starting']));
+        nowMs += context.timing.startTimeoutMs;
+        await end(when);
+        expect(conditions.at(-1)).toBe('absent');
+        // Another start is tried: a clone may be impossible.
+        await end(when);
+        expect(conditions.at(-1)).toBe('starting');
+      });
+
+      test('is started again where what it stumbles over are its settings, or nobody answers', async () => {
+        for (const when of ['at its settings', 'at once']) {
+          for (let count = 0; count < 2 * ENDS_COUNT; count += 1) await end(when);
+          nowMs += context.timing.startTimeoutMs;
+          await end(when);
+          answers();
+          if (when === 'at its settings') await end(when);
+          vi.mocked(connectReplication).mockRejectedValue(new Error('nobody answers'));
+        }
+        expect(new Set(conditions)).toEqual(new Set(['starting']));
+      });
+
+      test('is started again where it came further each time', async () => {
+        answers();
+        for (let count = 0; count < 2 * ENDS_COUNT; count += 1) {
+          await end('after a while');
+          nowMs += context.timing.startTimeoutMs;
+          const { completing } = context.notes;
+          const segment = String(count).padStart(16, '0');
+          context.notes.completing = {
+            ...(completing as NonNullable<typeof completing>),
+            progress: { startupPid: 1, segment, received: lsn(0n), writtenMs: 0 },
+          };
+        }
+        expect(new Set(conditions)).toEqual(new Set(['starting']));
+      });
     });
 
     test('fails the pass where it does not start', async () => {
@@ -221,9 +264,19 @@ describe('a directory that was rewound and has not streamed since', () => {
     });
   });
 
-  test('is left to the usual way where it ended consistent or was a primary since', async () => {
-    for (const state of ['shut down in recovery', 'in production'] as const)
-      expect(await completeRewind(context, FOLLOW, { state }, signal)).toBe(false);
+  test('is completed where it was stopped cleanly, which says nothing of how far it was', async () => {
+    expect(await completeRewind(context, FOLLOW, { state: 'shut down in recovery' }, signal)).toBe(true);
+    expect(upstreamsAtStart).toEqual([expect.stringContaining('127.0.0.1')]);
+  });
+
+  test('is left to the usual way where it was a primary since, or where it was stopped and another timeline is to be followed', async () => {
+    const upstream = { ...FOLLOW.upstream, timeline: timeline(2) };
+    for (const [duty, state] of [
+      [FOLLOW, 'in production'],
+      [{ ...FOLLOW, upstream }, 'shut down in recovery'],
+    ] as const)
+      expect(await completeRewind(context, duty, { state }, signal)).toBe(false);
+    expect(upstreamsAtStart).toEqual([]);
   });
 });
 
@@ -239,4 +292,20 @@ test('a clone that failed is not tried again at once, and another upstream is', 
   expect(context.notes.failedClone?.pauseMs).toBe(2 * (first?.pauseMs ?? 0));
   const upstream = { ...FOLLOW.upstream, node: nodeId('c') };
   await expect(clone(context, { ...FOLLOW, upstream }, 'lost', signal)).rejects.toThrow(/ENOENT/);
+});
+
+test('a rewind without room is neither followed by a clone nor tried again at once, but later', async () => {
+  await writeControl(dataDirectory, IN_PRODUCTION);
+  const rewinds = vi.mocked(rewindPostgres);
+  rewinds.mockClear();
+  const pass = (): Promise<void> => rejoin(context, FOLLOW, 'beyond', new AbortController().signal);
+  rewinds.mockRejectedValueOnce(new NoRoomError('no room'));
+  await expect(pass()).rejects.toThrow('no room');
+  await pass();
+  expect(conditions).toEqual(['rewinding', 'failed']);
+  expect(rewinds).toHaveBeenCalledTimes(1);
+  context.notes.noRoom = { untilMs: 0, error: '' };
+  rewinds.mockRejectedValueOnce(new NoRoomError('no room'));
+  await expect(pass()).rejects.toThrow('no room');
+  expect(conditions).toEqual(['rewinding', 'failed', 'rewinding']);
 });

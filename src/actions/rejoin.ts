@@ -1,15 +1,18 @@
 // The way back of a node whose WAL is not on the group's history: what it wrote beyond is saved, then pg_rewind, else a clone, each
 // verified. The data directory is touched only while it does not count in the sync rule, and gets a new member id
 // whenever it is. A clone keeps the old directory until the new one was seen to stream (follow-duty.ts).
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { DeadlineError } from '../base/clock.ts';
 import type { Duty } from '../failover/duties.ts';
+import { readArchiving } from '../postgres/archive.ts';
+import { NoRoomError } from '../postgres/clone-room.ts';
 import { cloneStandby } from '../postgres/clone.ts';
 import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { saveDivergedWrites } from '../postgres/diverged.ts';
 import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
 import { removeMember, writeNewMember } from '../postgres/member.ts';
-import { RecoveryFailedError } from '../postgres/lifecycle.ts';
 import { furtherProgress, isStarting, readRecoveryProgress } from '../postgres/recovery-progress.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
@@ -19,6 +22,7 @@ import { readHistory } from '../postgres/timelines.ts';
 import { followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, placeholder } from './context.ts';
 import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
+import { isEnding, oneMore } from './recovery-ends.ts';
 
 export type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
 
@@ -39,6 +43,11 @@ export async function rejoin(
     return;
   }
   if (!binaries.has.pgRewind) return clone(context, duty, `${reason}; there is no pg_rewind here`, signal);
+  const { noRoom } = context.notes;
+  if (noRoom !== undefined && performance.now() < noRoom.untilMs) {
+    context.activity('failed', noRoom.error);
+    return;
+  }
   if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
   context.log('info', 'rewinding', { reason, from: duty.upstream.node });
   context.activity('rewinding', `pg_rewind from ${duty.upstream.node}: ${reason}`);
@@ -63,6 +72,8 @@ export async function rejoin(
     });
   } catch (error) {
     signal.throwIfAborted();
+    if (error instanceof NoRoomError)
+      context.notes.noRoom = { untilMs: performance.now() + NO_ROOM_PAUSE_MS, error: error.message };
     // Its stop took too long and was cut short: it counts no more, and trying again would find the same.
     const isHopeless = error instanceof UncleanStandbyError || (await isRewindInterrupted(dataDirectory));
     if (!isHopeless) throw error;
@@ -73,6 +84,9 @@ export async function rejoin(
   // The primary makes its slot.
   if (await context.registerAgain()) await streamRewound(context, duty, signal);
 }
+
+/** A disk stays full for long, and the log may lie on it. */
+const NO_ROOM_PAUSE_MS = 5000;
 
 export async function clone(
   context: AgentContext,
@@ -262,9 +276,16 @@ export async function completeRewind(
   const { instance } = context;
   const { dataDirectory } = instance.options;
   const source = await readRewound(dataDirectory);
-  if (source === undefined || control.state !== 'in archive recovery') return false;
+  // A clean stop says "shut down" also of one that was not consistent yet.
+  const isPerhapsConsistent =
+    control.state !== 'in archive recovery' &&
+    (control.state !== 'shut down in recovery' || source !== duty.upstream.timeline);
   // One that is up is asked in the usual way; that it does not answer in time says nothing against its data.
-  if (instance.postmaster() !== undefined && !isStarting(dataDirectory)) return false;
+  const isUp = instance.postmaster() !== undefined && !isStarting(dataDirectory);
+  if (source === undefined || isPerhapsConsistent || isUp) {
+    context.notes.completing = undefined;
+    return false;
+  }
   if (source !== duty.upstream.timeline) {
     await clone(context, duty, `its rewind to timeline ${source} was not completed`, signal);
     return true;
@@ -275,7 +296,8 @@ export async function completeRewind(
 
 /**
  * Starts a rewound node with its upstream set, and waits for a while until it takes connections. One that has much to replay needs many
- * passes; it is cloned only where nothing of it has moved for as long as a start may take, or where its recovery fails each time, though the upstream answers.
+ * passes; it is cloned only where nothing of it has moved for as long as a start may take, or where its recovery has ended again and again for as
+ * long, though the upstream answers.
  */
 async function streamRewound(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const { instance, timing, notes } = context;
@@ -283,45 +305,63 @@ async function streamRewound(context: AgentContext, duty: FollowDuty, signal: Ab
   const { node, host, port } = duty.upstream;
   const from = `${duty.incarnation} ${duty.epoch} ${host}:${port}`;
   let seen = notes.completing;
+  if (seen?.from === from && instance.postmaster() === undefined) {
+    // It was seen at work, and is gone.
+    if (seen.progress !== undefined)
+      seen = notes.completing = { ...seen, progress: undefined, ends: oneMore(seen.ends, seen.progress) };
+    if (isEnding(seen.ends, timing.startTimeoutMs) && (await isAnswering(context, duty))) {
+      // A clone may be impossible, for want of room; then it is worth another start.
+      notes.completing = { ...seen, ends: undefined };
+      return clone(context, duty, 'rewound, its recovery ends before its time, again and again', signal);
+    }
+  }
   // Each change of the upstream ends the walreceiver: it is made once.
   if (instance.postmaster() === undefined || seen?.from !== from) {
     await instance.writeConfiguration(placeholder(context));
     if (!(await setUpstream(context, duty))) return;
-    // It was seen at work, and is gone.
-    const hasEnded = instance.postmaster() === undefined && seen?.progress !== undefined;
-    const endedCount = seen?.from === from ? seen.endedCount + Number(hasEnded) : 0;
-    seen = notes.completing = { from, progress: undefined, stillCount: 0, endedCount };
+    const ends = seen?.from === from ? seen.ends : undefined;
+    seen = notes.completing = { from, progress: undefined, stillCount: 0, ends };
   }
-  if (seen.endedCount >= ENDED_COUNT_MAX && (await isAnswering(context, duty)))
-    return clone(context, duty, 'rewound, its recovery ends before its time, again and again', signal);
   context.activity(
     'starting',
     `starting as a standby of ${node}, with WAL to replay before it can tell where it stands`,
   );
+  const before = await writtenMs(dataDirectory);
   try {
     await instance.startAs('standby', { timeoutMs: timing.streamTimeoutMs, signal });
     notes.completing = undefined;
     return;
   } catch (error) {
-    if (error instanceof RecoveryFailedError)
-      notes.completing = { ...seen, progress: undefined, endedCount: seen.endedCount + 1 };
-    if (!(error instanceof DeadlineError)) throw error;
+    if (!(error instanceof DeadlineError)) {
+      const hasRecovered = async (): Promise<boolean> => (await writtenMs(dataDirectory)) !== before;
+      if (instance.postmaster() === undefined && ((await hasRecovered()) || (await areSettingsWell(context))))
+        notes.completing = { ...seen, progress: undefined, ends: oneMore(seen.ends, seen.progress) };
+      throw error;
+    }
   }
   const postmasterPid = instance.postmaster()?.pid;
   if (postmasterPid === undefined) return;
   const now = await readRecoveryProgress({ dataDirectory, postmasterPid });
-  const { progress: before, stillCount } = seen;
-  const further = before === undefined ? now : furtherProgress(before, now);
+  const { progress, stillCount } = seen;
+  const further = progress === undefined ? now : furtherProgress(progress, now);
   // Counted, not timed: while this process was suspended, so was what it looks at.
   const count = further === undefined ? stillCount + 1 : 0;
-  notes.completing = { ...seen, progress: further ?? before, stillCount: count };
+  notes.completing = { ...seen, progress: further ?? progress, stillCount: count };
   if (count * timing.streamTimeoutMs < timing.startTimeoutMs) return;
   if (await isAnswering(context, duty))
     await clone(context, duty, `rewound, it does not stream from ${node}, though that answers`, signal);
   else notes.completing = { ...notes.completing, stillCount: 0 };
 }
 
-const ENDED_COUNT_MAX = 5;
+const writtenMs = async (dataDirectory: string): Promise<number> =>
+  (await stat(join(dataDirectory, 'global/pg_control'))).mtimeMs;
+
+/** Then what it stumbles over is its data, or the machine. */
+const areSettingsWell = ({ instance }: AgentContext): Promise<boolean> =>
+  readArchiving(instance.options).then(
+    () => true,
+    () => false,
+  );
 
 /** Starts a clone as a standby; whether it streams is seen by the next passes. */
 async function startClone(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {

@@ -19,6 +19,8 @@ export interface GuardKeeper {
     terms: Terms,
     options: {
       readonly until: 'started' | 'watching';
+      /** Where one is started: how long it leaves the processors to what is more urgent. 0 if left out. */
+      readonly startAfterMs?: number;
       readonly timeoutMs: number;
       readonly signal: AbortSignal;
     },
@@ -89,7 +91,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
     waiting.clear();
     if (isClosed || terms === undefined) return;
     if (!isReplaced) log('warn', 'the guard of PostgreSQL has ended; starting another');
-    inTurn(establish).catch(report);
+    inTurn(() => establish()).catch(report);
   };
 
   const hear = (from: Link, answer: GuardAnswer): void => {
@@ -153,9 +155,9 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
     lose(frozen);
   };
 
-  const start = (): void => {
+  const start = (afterMs: number): void => {
     if (startedMs !== undefined && performance.now() - startedMs < START_MS_MAX) return;
-    const child = spawnGuard(options);
+    const child = spawnGuard({ ...options, afterMs });
     const atMs = performance.now();
     startedMs = atMs;
     child.once('exit', () => {
@@ -165,12 +167,12 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
   };
 
   /** Brings it one step nearer to where a guard of this version has the present terms. */
-  const establish = async (): Promise<void> => {
+  const establish = async (startAfterMs = 0): Promise<void> => {
     const wanted = terms;
     if (isClosed || wanted === undefined || isTaken) return;
     await find();
     if (link === undefined || state?.version !== options.version) {
-      start();
+      start(startAfterMs);
       return;
     }
     if (lease !== undefined && !(await request({ kind: 'lease', lease }))) return;
@@ -194,7 +196,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
   ticking.unref();
 
   return {
-    async keep(next, { until, timeoutMs, signal }) {
+    async keep(next, { until, startAfterMs, timeoutMs, signal }) {
       const isNew = JSON.stringify(next) !== JSON.stringify(terms);
       if (!isNew && isTaken) return;
       await inTurn(async () => {
@@ -209,7 +211,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
       const deadlineMs = performance.now() + timeoutMs;
       for (;;) {
         signal.throwIfAborted();
-        await inTurn(establish);
+        await inTurn(() => establish(startAfterMs));
         if (isTaken || (until === 'started' && link === undefined)) return;
         if (performance.now() > deadlineMs)
           throw new DeadlineError(

@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { cleanEnvironment } from '../postgres/os-user.ts';
 
 /** Above 128: by a signal, or the guard's own word that it failed. A shell costs a megabyte; it gives up in the end. */
-const SUPERVISOR = `option=--replace
+const SUPERVISOR = `sleep $1
+shift
+option=--replace
 for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
   "$@" $option
   [ $? -gt 128 ] || exit 0
@@ -23,6 +25,8 @@ export function spawnGuard(options: {
   readonly program: string;
   readonly directory: string;
   readonly version: string;
+  /** The shell is there at once and waits so long before it starts the guard. */
+  readonly afterMs: number;
 }): ChildProcess {
   const log = openSync(
     join(options.directory, 'guard.log'),
@@ -36,6 +40,7 @@ export function spawnGuard(options: {
         '-c',
         SUPERVISOR,
         'pg-sentinel-guard',
+        String(options.afterMs / 1000),
         process.execPath,
         ...NODE_OPTIONS,
         options.program,

@@ -28,10 +28,11 @@ export function clientSockets(
 
 /** Of connections to the port or the Unix socket, in the network that the process sees. */
 function acceptedInodes(pid: number, port: number): Set<string> {
+  const hexPort = `:${port.toString(16).toUpperCase().padStart(4, '0')} `;
   const tcp = ['tcp', 'tcp6'].flatMap((table) =>
-    rows(pid, table).flatMap((fields) => (isAccepted(fields, port) ? fields.slice(9, 10) : [])),
+    rows(pid, table, hexPort).flatMap((fields) => (isAccepted(fields, port) ? fields.slice(9, 10) : [])),
   );
-  const local = rows(pid, 'unix').flatMap((fields) =>
+  const local = rows(pid, 'unix', `/.s.PGSQL.${port}`).flatMap((fields) =>
     isAcceptedLocally(fields, port) ? fields.slice(6, 7) : [],
   );
   return new Set([...tcp, ...local]);
@@ -71,10 +72,11 @@ function linkOf(path: string): string {
   }
 }
 
-function rows(pid: number, table: string): string[][] {
+/** The rows with that text in them. */
+function rows(pid: number, table: string, text: string): string[][] {
   try {
-    const lines = readFileSync(`/proc/${pid}/net/${table}`, 'utf8').trimEnd().split('\n').slice(1);
-    return lines.map((line) => line.trim().split(/\s+/));
+    const lines = readFileSync(`/proc/${pid}/net/${table}`, 'utf8').split('\n').slice(1);
+    return lines.filter((line) => line.includes(text)).map((line) => line.trim().split(/\s+/));
   } catch {
     return [];
   }

@@ -99,10 +99,15 @@ async function canStandBeside(path: string): Promise<boolean> {
   }
 }
 
-/** Throws unless every file system holds what is to come to it and 5 % more. */
+/** There is too little room for a clone, or a rewind; nothing was changed. */
+export class NoRoomError extends Error {
+  override readonly name = 'NoRoomError';
+}
+
+/** Throws {@link NoRoomError} unless every file system holds what is to come to it and 5 % more. */
 export async function checkRoom(dataDirectory: string, size: SourceSize): Promise<void> {
   const parts = [
-    { path: dirname(dataDirectory), bytes: size.dataBytes + size.walBytes },
+    { path: dirname(dataDirectory), bytes: size.dataBytes + walMeanwhile(size) },
     ...size.tablespaces.map(({ target, bytes }) => ({ path: target, bytes })),
   ];
   const needs = new Map<number, { path: string; bytes: number }>();
@@ -112,18 +117,36 @@ export async function checkRoom(dataDirectory: string, size: SourceSize): Promis
     const present = needs.get(dev);
     needs.set(dev, { path: present?.path ?? existing, bytes: (present?.bytes ?? 0) + bytes });
   }
-  for (const { path, bytes } of needs.values()) await checkFree(path, bytes);
+  for (const { path, bytes } of needs.values())
+    await checkFree(path, bytes, "the source's databases, WAL that comes meanwhile, and 5 %");
 }
 
-/** Throws unless the file system of `directory` holds so much and 5 % more. */
-export async function checkFree(directory: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(directory);
+const SEGMENT_BYTES = 16 * 2 ** 20;
+
+/** A base backup brings only the WAL that is written while it is copied, not what the source keeps: of that there may be more than there is data. */
+function walMeanwhile({ dataBytes, walBytes, tablespaces }: SourceSize): number {
+  const copied = tablespaces.reduce((total, { bytes }) => total + bytes, dataBytes);
+  return Math.min(walBytes, Math.max(5 * SEGMENT_BYTES, copied / 10));
+}
+
+/** Throws {@link NoRoomError} unless the file system of `directory` holds so much and 5 % more; `what` says what that is. */
+export async function checkFree(
+  directory: string,
+  bytes: number,
+  what = "the source's databases, and 5 %",
+): Promise<void> {
   const needed = bytes * 1.05;
-  const free = bavail * bsize;
+  const free = await freeBytes(directory);
   if (free < needed)
-    throw new Error(
-      `cannot clone to ${directory}: ${mib(needed)} MiB needed (the source's databases and WAL, and 5 %), ${mib(free)} MiB free; make room, or remove the old data directory`,
+    throw new NoRoomError(
+      `cannot clone to ${directory}: ${mib(needed)} MiB needed (${what}), ${mib(free)} MiB free; make room, or remove the old data directory`,
     );
+}
+
+/** What is free on the file system that holds it. */
+export async function freeBytes(directory: string): Promise<number> {
+  const { bavail, bsize } = await statfs(directory);
+  return bavail * bsize;
 }
 
 async function nearestExisting(path: string): Promise<string> {
@@ -132,14 +155,15 @@ async function nearestExisting(path: string): Promise<string> {
   }
 }
 
-const mib = (bytes: number): number => Math.ceil(bytes / 1024 / 1024);
+/** For a message, rounded up. */
+export const mib = (bytes: number): number => Math.ceil(bytes / 1024 / 1024);
 
 /**
- * Removes a data directory with what lies in its tablespaces, but for those that `keeper` uses as well. Only for a directory that is no
+ * Removes a data directory with what lies in its tablespaces, but for those that one of `keepers` uses as well. Only for a directory that is no
  * database of anybody's any more.
  */
-export async function removeWithTablespaces(directory: string, keeper: string | undefined): Promise<void> {
-  const kept = new Set(keeper === undefined ? [] : await tablespaceTargets(keeper));
+export async function removeWithTablespaces(directory: string, keepers: readonly string[]): Promise<void> {
+  const kept = new Set((await Promise.all(keepers.map(tablespaceTargets))).flat());
   for (const target of await tablespaceTargets(directory)) {
     if (kept.has(target)) continue;
     if (OWN_DIRECTORY.test(target)) await rm(target, { recursive: true, force: true });

@@ -1,10 +1,12 @@
 // What a clone has replaced: out of the way at once, gone later, whoever began to remove it.
 import { existsSync, readdirSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { cloneStandby, discardReplaced, type CloneOptions } from './clone.ts';
+import { cloneStandby, finishInterruptedClone, type CloneOptions } from './clone.ts';
+import { discardInterrupted, discardReplaced } from './replaced.ts';
+import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
 
 let folder: string;
 let dataDirectory: string;
@@ -47,4 +49,36 @@ test('what an earlier sentineld had begun to remove is removed, by the next clon
   await expect(cloneStandby(options as unknown as CloneOptions)).rejects.toThrow(/ECONNREFUSED/);
   expect((await readdir(folder)).filter((name) => name.includes('_discarded-'))).toEqual([]);
   expect(await readdir(join(folder, 'space'))).toEqual([]);
+});
+
+test('what an interrupted rewind left is removed for room, with its tablespaces and its marker; a fit one stays', async () => {
+  await makeOld('data');
+  expect(await discardInterrupted({ dataDirectory })).toBe(false);
+  expect(await readFile(join(dataDirectory, 'PG_VERSION'), 'utf8')).toBe('15\n');
+  await writeFile(rewindMarker(dataDirectory), '');
+  expect(await discardInterrupted({ dataDirectory })).toBe(true);
+  expect(await readdir(folder)).toEqual(['space']);
+  expect(await readdir(join(folder, 'space'))).toEqual([]);
+});
+
+test('what a clone of doubtful use has replaced is removed for room only where its own rewind was interrupted', async () => {
+  const old = `${dataDirectory}.pg_sentinel_replaced`;
+  await mkdir(old);
+  expect(await discardInterrupted({ dataDirectory })).toBe(false);
+  await writeFile(rewindMarker(old), '');
+  expect(await discardInterrupted({ dataDirectory })).toBe(true);
+  expect(await readdir(folder)).toEqual(['data']);
+});
+
+test('a clone that came to its place after a crash is fit, though what it replaced was not', async () => {
+  // Between the move of the old directory and that of its marker.
+  const fresh = `${dataDirectory}.clone-00000001`;
+  await mkdir(fresh);
+  await writeFile(join(fresh, 'standby.signal'), '');
+  await rename(dataDirectory, `${dataDirectory}.pg_sentinel_replaced`);
+  await writeFile(rewindMarker(dataDirectory), '');
+  await finishInterruptedClone(dataDirectory);
+  expect(await readdir(dataDirectory)).toEqual(['standby.signal']);
+  expect(await isRewindInterrupted(dataDirectory)).toBe(false);
+  expect(await isRewindInterrupted(`${dataDirectory}.pg_sentinel_replaced`)).toBe(true);
 });

@@ -2,7 +2,6 @@
 // verified and flushed. The old directory stays until that was seen to work. The clone always holds standby.signal and never a member
 // file, so it can start neither as a primary nor as the member it was copied from.
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { access, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { runBaseBackup } from './base-backup.ts';
@@ -10,6 +9,7 @@ import { dataVersion, type Binaries } from './binaries.ts';
 import {
   checkFree,
   checkRoom,
+  NoRoomError,
   emptyTablespace,
   makeNewDirectory,
   readSourceSize,
@@ -22,6 +22,7 @@ import { fsyncDirectory, fsyncTree, removeFileDurably, writeFileDurably } from '
 import { MEMBER_FILE } from './member.ts';
 import { giveTo, makeDirectory, runProgram, type OsUser } from './os-user.ts';
 import { allGone } from './processes.ts';
+import { discardedGone, discardInterrupted, moveMarker, replacedDirectory } from './replaced.ts';
 import { closeReplication, connectReplication } from './replication-connection.ts';
 import { rewindMarker } from './rewind-marker.ts';
 import { extractTar, type TarExtraction } from './tar.ts';
@@ -29,15 +30,6 @@ import { writeStandbySignal } from './upstream.ts';
 
 /** In a directory that is not yet a whole clone. */
 const MARKER = 'pg_sentinel_clone_incomplete';
-
-/**
- * Where the old directory is until the clone that replaced it was seen to work. Removed then without a question, so it is no name that a
- * person gives.
- */
-const replacedDirectory = (dataDirectory: string): string => `${dataDirectory}.pg_sentinel_replaced`;
-
-/** Moved there to be removed, which may take minutes; what an earlier sentineld left there is removed, too. */
-const DISCARDED = '.pg_sentinel_discarded-';
 
 export interface CloneProgress {
   readonly bytes: number;
@@ -70,7 +62,7 @@ export interface CloneOptions {
 /**
  * Clones and puts the clone into place. Settings and pg_hba.conf are the caller's to write before the first start, and to say by
  * {@link discardReplaced} that the directory which the clone has replaced is no longer needed. Throws when PostgreSQL runs, when there is too little room, or when the copy fails; the old directory is
- * then untouched.
+ * then untouched, but for one whose rewind was interrupted: that is removed where its room is needed.
  */
 export async function cloneStandby(
   options: CloneOptions,
@@ -86,7 +78,11 @@ export async function cloneStandby(
     return undefined;
   });
   options.signal?.throwIfAborted();
-  if (size !== undefined) await checkRoom(dataDirectory, size);
+  if (size !== undefined)
+    await checkRoom(dataDirectory, size).catch(async (error: unknown) => {
+      if (!(error instanceof NoRoomError) || !(await discardInterrupted(options))) throw error;
+      await checkRoom(dataDirectory, size);
+    });
   // A name of its own: the pg_basebackup of a sentineld that was killed may still be writing to an earlier one.
   const fresh = `${dataDirectory}.clone-${randomBytes(4).toString('hex')}`;
   await makeDirectory(user, fresh);
@@ -115,7 +111,7 @@ export async function cloneStandby(
     return { systemIdentifier, method };
   } catch (error) {
     if (!isWhole) {
-      await removeWithTablespaces(fresh, dataDirectory);
+      await removeWithTablespaces(fresh, [dataDirectory]);
       for (const target of made) await rm(target, { recursive: true, force: true });
     }
     throw error;
@@ -126,6 +122,8 @@ export async function cloneStandby(
 export async function finishInterruptedClone(dataDirectory: string): Promise<void> {
   const parent = dirname(dataDirectory);
   const old = replacedDirectory(dataDirectory);
+  // It was moved there and its marker not yet.
+  if ((await exists(old)) && !(await exists(dataDirectory))) await moveMarker(dataDirectory, old);
   const names = await readdir(parent).catch(() => []);
   const copies = names.filter(
     (name) =>
@@ -135,61 +133,13 @@ export async function finishInterruptedClone(dataDirectory: string): Promise<voi
   for (const fresh of copies.map((name) => join(parent, name))) {
     const isWhole = (await exists(join(fresh, 'standby.signal'))) && !(await exists(join(fresh, MARKER)));
     if (isWhole && (await exists(old)) && !(await exists(dataDirectory))) await rename(fresh, dataDirectory);
-    else await removeWithTablespaces(fresh, dataDirectory);
+    else await removeWithTablespaces(fresh, [dataDirectory]);
   }
   if (!(await exists(old)) || (await exists(dataDirectory))) return;
   // No clone has come into its place.
   await moveMarker(old, dataDirectory);
   await rename(old, dataDirectory);
   await fsyncDirectory(parent);
-}
-
-/**
- * The clone was seen to work: the directory that it has replaced is moved out of the way, and removed with its tablespaces in the
- * background. `removal` says how that ended, and has to be looked after.
- */
-export async function discardReplaced(dataDirectory: string): Promise<{ readonly removal: Promise<void> }> {
-  const old = replacedDirectory(dataDirectory);
-  if (await exists(old)) {
-    await rename(old, `${dataDirectory}${DISCARDED}${randomBytes(4).toString('hex')}`);
-    await rm(rewindMarker(old), { force: true });
-    await fsyncDirectory(dirname(dataDirectory));
-  }
-  return { removal: removeDiscarded(dataDirectory) };
-}
-
-/** The last removal for each data directory. */
-const removals = new Map<string, Promise<void>>();
-
-/** One after the other for the same data directory. */
-function removeDiscarded(dataDirectory: string): Promise<void> {
-  const remove = async (): Promise<void> => {
-    const parent = dirname(dataDirectory);
-    const prefix = `${basename(dataDirectory)}${DISCARDED}`;
-    for (const name of await readdir(parent).catch(() => []))
-      if (name.startsWith(prefix)) await removeWithTablespaces(join(parent, name), dataDirectory);
-  };
-  const removal = (removals.get(dataDirectory) ?? Promise.resolve()).then(remove, remove);
-  removals.set(dataDirectory, removal);
-  return removal;
-}
-
-/** A clone may take a tablespace's place as soon as that is empty: it must not be emptied after that. It needs the room as well. */
-async function discardedGone(options: CloneOptions): Promise<void> {
-  const { dataDirectory, signal, onNote } = options;
-  const removal = removeDiscarded(dataDirectory).catch((error: unknown) =>
-    onNote?.(`a data directory that was replaced could not be removed: ${(error as Error).message}`),
-  );
-  signal?.throwIfAborted();
-  const done = new AbortController();
-  const aborted = signal === undefined ? [] : [once(signal, 'abort', { signal: done.signal })];
-  await Promise.race([removal, ...aborted]).finally(() => done.abort());
-  signal?.throwIfAborted();
-}
-
-/** That a directory's rewind was interrupted goes where the directory goes. */
-async function moveMarker(from: string, to: string): Promise<void> {
-  if (await exists(rewindMarker(from))) await rename(rewindMarker(from), rewindMarker(to));
 }
 
 async function checkPlace(dataDirectory: string): Promise<void> {
@@ -366,7 +316,7 @@ async function putIntoPlace(dataDirectory: string, fresh: string): Promise<void>
   const old = replacedDirectory(dataDirectory);
   if (await exists(dataDirectory)) {
     // A clone that was never seen to work makes room; what it has replaced is kept.
-    if (await exists(old)) await removeWithTablespaces(dataDirectory, old);
+    if (await exists(old)) await removeWithTablespaces(dataDirectory, [old]);
     else {
       await rename(dataDirectory, old);
       await moveMarker(dataDirectory, old);

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { timeline } from '../base/ids.ts';
 import { type Lsn, lsn } from '../base/lsn.ts';
 import { keptFiles } from './archive.ts';
@@ -105,24 +105,45 @@ test('what is of use is copied from the newest on while there is ample room, and
   expect(await inWal()).toEqual([FOURTH, FIFTH, SIXTH]);
 });
 
-test.runIf(existsSync('/dev/shm'))(
-  'on another file system all of it is copied, and what has no room is named',
-  async () => {
+describe.runIf(existsSync('/dev/shm'))('on another file system (needs /dev/shm)', () => {
+  let elsewhere: string;
+  beforeEach(async () => {
+    elsewhere = await mkdtemp('/dev/shm/pg-sentinel-keep-');
+  });
+  afterEach(() => rm(elsewhere, { recursive: true }));
+
+  test.each([
+    ['with', THIRD, SIXTH],
+    ['without', FIRST, SIXTH],
+  ])('all of it is copied, %s what nobody reads any more', async (_, usefulFrom, neededFrom) => {
+    await ready(...SEGMENTS);
+    const positions = { usefulFrom: beginOf(usefulFrom), neededFrom: beginOf(neededFrom) };
+    const kept = await keep({ directory: elsewhere, ...room(300 * MIB, 2 ** 40), ...positions });
+    expect(kept).toEqual({ files: SEGMENTS, lost: [] });
+    expect(await readFile(join(elsewhere, THIRD), 'utf8')).toBe(THIRD.padEnd(SEGMENT_BYTES));
+    expect(await inWal()).toEqual(SEGMENTS);
+  });
+
+  test('what comes after the first that has no room is named', async () => {
     await ready(...SEGMENTS.slice(0, 4));
-    const elsewhere = await mkdtemp('/dev/shm/pg-sentinel-keep-');
-    try {
-      const free = [300, 300, 300, 256].map((mib) => mib * MIB);
-      const shrinking = () => Promise.resolve({ freeBytes: free.shift() ?? 0, totalBytes: 2 ** 40 });
-      const positions = { usefulFrom: beginOf(SECOND), neededFrom: beginOf(FOURTH) };
-      const kept = await keep({ directory: elsewhere, room: shrinking, ...positions });
-      expect(kept).toEqual({ files: [SECOND, THIRD, FOURTH], lost: [FIRST] });
-      expect(await readFile(join(elsewhere, THIRD), 'utf8')).toBe(THIRD.padEnd(SEGMENT_BYTES));
-      expect(await inWal()).toEqual(SEGMENTS.slice(0, 4));
-    } finally {
-      await rm(elsewhere, { recursive: true });
-    }
-  },
-);
+    const free = [300, 300, 256, 300].map((mib) => mib * MIB);
+    const shrinking = () => Promise.resolve({ freeBytes: free.shift() ?? 0, totalBytes: 2 ** 40 });
+    const positions = { usefulFrom: beginOf(SECOND), neededFrom: beginOf(FOURTH) };
+    const kept = await keep({ directory: elsewhere, room: shrinking, ...positions });
+    expect(kept).toEqual({ files: [FIRST, SECOND], lost: [THIRD, FOURTH] });
+  });
+});
+
+test('what cannot be copied does not keep the rest from being put aside, and is told in the end', async () => {
+  await ready(...SEGMENTS, HISTORY_FILE);
+  // In the place of the copies that are being made.
+  for (const file of [HISTORY_FILE, FIFTH])
+    await mkdir(join(directory, `${file}.new`, 'x'), { recursive: true });
+  const positions = { usefulFrom: beginOf(SECOND), neededFrom: beginOf(FIFTH) };
+  await expect(keep({ ...room(300 * MIB, 2 ** 40), ...positions })).rejects.toThrow(/00000003.history.new/);
+  expect(await inWal()).toEqual([FIFTH, SIXTH, HISTORY_FILE]);
+  expect(await marks()).toEqual([`${FIFTH}.ready`, `${SIXTH}.done`, `${HISTORY_FILE}.ready`]);
+});
 
 test('a move that was interrupted before its mark was taken away is no loss', async () => {
   await ready(FIRST, SECOND);

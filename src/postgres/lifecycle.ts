@@ -79,11 +79,9 @@ export async function startPostgres(options: {
     },
     async () => {
       if (exit !== undefined) {
-        const log = logTail(options.logFile, logStart);
-        const message = `PostgreSQL in ${dataDirectory} did not start (${exit}): ${essence(log)}; its log is ${options.logFile}`;
-        throw /\bstartup process \(PID \d+\) /.test(log)
-          ? new RecoveryFailedError(message)
-          : new Error(message);
+        throw new Error(
+          `PostgreSQL in ${dataDirectory} did not start (${exit}): ${essence(logTail(options.logFile, logStart))}; its log is ${options.logFile}`,
+        );
       }
       const present = findPostmaster(dataDirectory);
       if (present === undefined || (child !== undefined && present.pid !== child.pid)) {
@@ -97,11 +95,6 @@ export async function startPostgres(options: {
     },
   );
   return { pid: file.pid, sharedMemoryId: file.sharedMemoryId, child };
-}
-
-/** PostgreSQL started and ended because its recovery failed: its settings are well, its data may not be. */
-export class RecoveryFailedError extends Error {
-  override readonly name = 'RecoveryFailedError';
 }
 
 /** A standby does not start with them. Where pg_control or pg_wal cannot be read, PostgreSQL itself says so best. */

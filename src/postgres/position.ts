@@ -6,6 +6,7 @@ import type { Timeline } from '../base/ids.ts';
 import { parseLsn, type Lsn } from '../base/lsn.ts';
 import { closeReplication, connectReplication, identifySystem } from './replication-connection.ts';
 import type { Session } from './session.ts';
+import { whileRunning } from './while-running.ts';
 
 export interface Position {
   readonly timeline: Timeline;
@@ -16,13 +17,15 @@ const POLL_MS = 3;
 
 /**
  * Waits until replay has reached the end of the local WAL, and returns that end. Resumes paused replay; ends sessions that
- * hold replay up. Throws when the end is not reached within `timeoutMs`, with what replay is waiting for, or when the node is no standby.
+ * hold replay up. Throws when the end is not reached within `timeoutMs`, with what replay is waiting for, when PostgreSQL has ended, or when
+ * the node is no standby.
  */
 export async function readCutPosition(options: {
   readonly session: Session;
   readonly socketDirectory: string;
   readonly port: number;
   readonly superuser: string;
+  readonly isRunning: () => boolean;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }): Promise<Position> {
@@ -32,7 +35,9 @@ export async function readCutPosition(options: {
   const connecting = connectWithRetry(options, deadlineMs);
   connecting.catch(() => undefined);
   try {
-    const position = await waitForReplay({ ...options, deadlineMs });
+    const position = await whileRunning(options.isRunning, options.signal, (signal) =>
+      waitForReplay({ ...options, deadlineMs, signal }),
+    );
     const identity = await identifySystem(await connecting, leftMs());
     return { timeline: identity.timeline, position };
   } finally {

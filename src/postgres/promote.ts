@@ -10,6 +10,7 @@ import { giveTo } from './os-user.ts';
 import { findPostmaster, signalProcess } from './processes.ts';
 import type { QueryOptions, Session } from './session.ts';
 import { placeFillers, readHistory } from './timelines.ts';
+import { whileRunning } from './while-running.ts';
 
 export interface Promotion {
   readonly timeline: Timeline;
@@ -28,7 +29,12 @@ const POLL_MS = 3;
  * Throws when another timeline was opened (an invariant is broken: stop it), when it is still in recovery after
  * `timeoutMs` (the promote file is taken back; it may still have been seen), or when it does not run.
  */
-export async function promotePostgres(options: {
+export async function promotePostgres(options: PromoteOptions): Promise<Promotion> {
+  const isRunning = (): boolean => findPostmaster(options.dataDirectory) !== undefined;
+  return whileRunning(isRunning, options.signal, (signal) => promote({ ...options, signal }));
+}
+
+interface PromoteOptions {
   readonly dataDirectory: string;
   readonly user: OsUser;
   readonly session: Session;
@@ -36,7 +42,9 @@ export async function promotePostgres(options: {
   readonly assigned: Timeline;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
-}): Promise<Promotion> {
+}
+
+async function promote(options: PromoteOptions): Promise<Promotion> {
   const { dataDirectory, session, current, assigned } = options;
   const startedMs = performance.now();
   const query = (): QueryOptions => ({

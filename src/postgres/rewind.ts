@@ -2,6 +2,7 @@
 // a directory fit only for a clone: the marker file says so until it has succeeded.
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type pg from 'pg';
 import { delay } from '../base/clock.ts';
 import type { Binaries } from './binaries.ts';
 import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
@@ -10,6 +11,7 @@ import { fsyncDirectory, removeFileDurably, writeFileDurably } from './durable-f
 import { removeMember } from './member.ts';
 import { runProgram, type OsUser } from './os-user.ts';
 import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
+import { checkRewindRoom } from './rewind-room.ts';
 import { allGone } from './processes.ts';
 import { closeSource, connectSource } from './source-connection.ts';
 import { writeStandbySignal } from './upstream.ts';
@@ -22,7 +24,7 @@ export class UncleanStandbyError extends Error {
 /**
  * Rewinds the stopped node to the source, which is a primary. Afterwards standby.signal is there and the old member file is gone; settings and
  * pg_hba.conf are the caller's to write before the first start. Throws when it cannot be begun
- * (nothing was changed then; {@link UncleanStandbyError} where that will not change) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
+ * (nothing was changed then; {@link UncleanStandbyError} where that will not change, {@link NoRoomError} where there is too little room) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
  */
 export async function rewindPostgres(options: {
   readonly binaries: Binaries;
@@ -48,8 +50,16 @@ export async function rewindPostgres(options: {
     throw new Error(
       `cannot rewind ${dataDirectory}: PostgreSQL runs in it (processes ${left.pids.join(', ')}); stop it first`,
     );
-  await prepareTarget(dataDirectory);
-  await waitForSourceCheckpoint({ ...options, timeoutMs: Math.min(options.timeoutMs, SOURCE_CHECKPOINT_MS) });
+  const isCrashed = await hasCrashed(dataDirectory);
+  const askMs = Math.min(options.timeoutMs, SOURCE_CHECKPOINT_MS);
+  const client = await connectSource(source, askMs);
+  try {
+    await waitForSourceCheckpoint({ ...options, client, timeoutMs: askMs });
+    await checkRewindRoom({ client, dataDirectory });
+  } finally {
+    closeSource(client);
+  }
+  if (isCrashed) await removeSignals(dataDirectory);
 
   await removeMember(dataDirectory);
   const marker = rewindMarker(dataDirectory);
@@ -91,18 +101,20 @@ export async function rewindPostgres(options: {
   }
 }
 
-/**
- * A crashed primary is brought to a clean end by pg_rewind itself, in single-user mode, which refuses standby.signal. A standby that was
- * not stopped cleanly has to be started and stopped once by the caller.
- */
-async function prepareTarget(dataDirectory: string): Promise<void> {
+/** False where it was stopped cleanly. A standby that was not has to be started and stopped once by the caller. */
+async function hasCrashed(dataDirectory: string): Promise<boolean> {
   const { state } = await readControlData(dataDirectory);
-  if (state === 'shut down' || state === 'shut down in recovery') return;
+  if (state === 'shut down' || state === 'shut down in recovery') return false;
   if (state === 'in archive recovery') {
     throw new UncleanStandbyError(
       `cannot rewind ${dataDirectory}: it is a standby that was not stopped cleanly; start and stop it once, or clone`,
     );
   }
+  return true;
+}
+
+/** A crashed primary is brought to a clean end by pg_rewind itself, in single-user mode, which refuses standby.signal. */
+async function removeSignals(dataDirectory: string): Promise<void> {
   for (const name of ['standby.signal', 'recovery.signal'])
     await rm(join(dataDirectory, name), { force: true });
   await fsyncDirectory(dataDirectory);
@@ -116,32 +128,28 @@ const SOURCE_CHECKPOINT_MS = 30_000;
  */
 async function waitForSourceCheckpoint(options: {
   readonly source: Upstream;
+  readonly client: pg.Client;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }): Promise<void> {
-  const { source } = options;
+  const { source, client } = options;
   const deadlineMs = performance.now() + options.timeoutMs;
-  const client = await connectSource(source, options.timeoutMs);
-  try {
-    for (;;) {
-      options.signal?.throwIfAborted();
-      const { rows } = await client.query<{ recovery: boolean; done: boolean }>(
-        `select pg_is_in_recovery() as recovery, case when not pg_is_in_recovery() then timeline_id =
-           ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint end as done from pg_control_checkpoint()`,
+  for (;;) {
+    options.signal?.throwIfAborted();
+    const { rows } = await client.query<{ recovery: boolean; done: boolean }>(
+      `select pg_is_in_recovery() as recovery, case when not pg_is_in_recovery() then timeline_id =
+         ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint end as done from pg_control_checkpoint()`,
+    );
+    if (rows[0]?.recovery === true)
+      throw new Error(
+        `cannot rewind from ${source.host}:${source.port}: it is a standby; rewind from the primary`,
       );
-      if (rows[0]?.recovery === true)
-        throw new Error(
-          `cannot rewind from ${source.host}:${source.port}: it is a standby; rewind from the primary`,
-        );
-      if (rows[0]?.done === true) return;
-      if (performance.now() > deadlineMs) {
-        throw new Error(
-          `cannot rewind from ${source.host}:${source.port}: it made no checkpoint since its promotion; run CHECKPOINT there`,
-        );
-      }
-      await delay(50, options.signal);
+    if (rows[0]?.done === true) return;
+    if (performance.now() > deadlineMs) {
+      throw new Error(
+        `cannot rewind from ${source.host}:${source.port}: it made no checkpoint since its promotion; run CHECKPOINT there`,
+      );
     }
-  } finally {
-    closeSource(client);
+    await delay(50, options.signal);
   }
 }

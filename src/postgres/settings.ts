@@ -224,15 +224,18 @@ export async function readSettings(dataDirectory: string): Promise<Map<string, s
   return parseSettings(await readFile(join(dataDirectory, SETTINGS_FILE), 'utf8').catch(() => ''));
 }
 
-/** Sets some keys of an existing `pg_sentinel.conf` and leaves the others. Does not reload. */
+/** Sets some keys of an existing `pg_sentinel.conf`, or takes them out (undefined), and leaves the others. Does not reload. */
 export async function changeSettings(options: {
   readonly dataDirectory: string;
-  readonly changes: Readonly<Record<string, string>>;
+  readonly changes: Readonly<Record<string, string | undefined>>;
   readonly owner: Owner | undefined;
 }): Promise<void> {
   const path = join(options.dataDirectory, SETTINGS_FILE);
   const settings = parseSettings(await readFile(path, 'utf8').catch(absentAsEmpty));
-  for (const [key, value] of Object.entries(options.changes)) settings.set(key, value);
+  for (const [key, value] of Object.entries(options.changes)) {
+    if (value === undefined) settings.delete(key);
+    else settings.set(key, value);
+  }
   const lines = [...settings].map(([key, value]) => renderSetting(key, value));
   const content = `# Written by pg-sentinel; changes made here are lost.\n${lines.join('\n')}\n`;
   await writeFileDurably({ path, content, mode: 0o600, owner: options.owner });

@@ -11,11 +11,12 @@ beforeEach(async () => {
 });
 afterEach(() => rm(root, { recursive: true }));
 
-async function slot(name: string, restartLsn: bigint, magic = 0x1051ca1): Promise<void> {
+async function slot(name: string, restartLsn: bigint, magic = 0x1051ca1, invalidated = 0): Promise<void> {
   const state = Buffer.alloc(200);
   state.writeUInt32LE(magic, 0);
   state.write(name, 16);
   state.writeBigUInt64LE(restartLsn, 96);
+  state.writeUInt32LE(invalidated, 104);
   await mkdir(join(root, 'pg_replslot', name), { recursive: true });
   await writeFile(join(root, 'pg_replslot', name, 'state'), state);
 }
@@ -27,6 +28,7 @@ test('the oldest position counts, and none of a slot that reserves nothing or is
   await slot('late', 0x3000148n);
   await slot('early', 0x2000000n);
   await slot('strange', 0x1000000n, 7);
+  await slot('invalidated', 0x1000000n, undefined, 1);
   await mkdir(join(root, 'pg_replslot', 'empty'));
   expect(await reservedBySlots(root)).toBe(0x2000000n);
 });

@@ -91,6 +91,8 @@ export interface Cut {
 }
 
 const POLL_MS = 2;
+/** A backend has its title after a moment; to read every connection of the host takes as long as a few scans. */
+const SCANS_BEFORE_SOCKETS = 4;
 
 /**
  * Cuts the node off from every upstream and returns once no walreceiver is left and none can connect any more. Safe to repeat.
@@ -113,9 +115,9 @@ export async function cutUpstream(options: {
   const sharedMemoryId = readPostmasterFile(dataDirectory)?.sharedMemoryId;
   const ended = new Set<number>();
   let suspects: ReadonlySet<number> | undefined;
-  for (;;) {
+  for (let scan = 1; ; scan += 1) {
     options.signal?.throwIfAborted();
-    const left = upstreamProcesses(dataDirectory, sharedMemoryId, suspects);
+    const left = upstreamProcesses(dataDirectory, sharedMemoryId, { suspects, scan });
     suspects ??= new Set(left.kind === 'receivers' ? left.children.map(({ pid }) => pid) : []);
     if (left.kind === 'none')
       return { ended: ended.size, running: left.running, tookMs: performance.now() - startedMs };
@@ -134,11 +136,30 @@ export async function cutUpstream(options: {
   }
 }
 
-/** A delayed standby has to replay what it holds, too. */
+/**
+ * A delayed standby has to replay what it holds, too. Whoever follows a promotion begins a segment of WAL on its timeline, and the first
+ * commits wait for that: it is not filled with zeros and flushed before (docs/decisions/0012), unless a person's settings say how.
+ */
 async function cutChanges(dataDirectory: string): Promise<Record<string, string>> {
   const present = await readSettings(dataDirectory);
   const delayed = present.has('recovery_min_apply_delay') ? { recovery_min_apply_delay: '0' } : {};
-  return { primary_conninfo: '', primary_slot_name: '', restore_command: '', ...delayed };
+  const hasty = present.has(ZERO_FILL) ? {} : { [ZERO_FILL]: 'off' };
+  return { primary_conninfo: '', primary_slot_name: '', restore_command: '', ...delayed, ...hasty };
+}
+
+const ZERO_FILL = 'wal_init_zero';
+
+/** Takes back what {@link cutUpstream} has done to new segments of WAL, once no commit waits for one; `parameters` are a person's. */
+export async function fillSegmentsAgain(options: {
+  readonly dataDirectory: string;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly owner: Owner | undefined;
+}): Promise<void> {
+  const { dataDirectory, owner } = options;
+  if (Object.keys(options.parameters).some((name) => name.toLowerCase() === ZERO_FILL)) return;
+  if (!(await readSettings(dataDirectory)).has(ZERO_FILL)) return;
+  await changeSettings({ dataDirectory, changes: { [ZERO_FILL]: undefined }, owner });
+  reloadPostgres(dataDirectory);
 }
 
 async function blankUpstream(dataDirectory: string, owner: Owner | undefined): Promise<void> {
@@ -160,12 +181,13 @@ type UpstreamProcesses =
 function upstreamProcesses(
   dataDirectory: string,
   sharedMemoryId: number | undefined,
-  suspects: ReadonlySet<number> | undefined,
+  { suspects, scan }: { readonly suspects: ReadonlySet<number> | undefined; readonly scan: number },
 ): UpstreamProcesses {
   const postmaster = findPostmaster(dataDirectory);
   if (postmaster !== undefined) {
     const { port } = postmaster;
-    const sockets = port === undefined ? undefined : clientSockets(postmaster.pid, port);
+    const isPatient = scan < SCANS_BEFORE_SOCKETS;
+    const sockets = port === undefined || isPatient ? undefined : clientSockets(postmaster.pid, port);
     const isHarmless = ({ pid, kind }: ChildProcess): boolean =>
       kind === 'unknown' &&
       ((suspects !== undefined && !suspects.has(pid)) || sockets?.servesClient(pid) === true);

@@ -11,16 +11,21 @@ const TRY_COUNT_MAX = 500;
 const LANE_COUNT = 4;
 const LANE = Number(process.env['VITEST_POOL_ID'] ?? 0) % LANE_COUNT;
 
+/** A port is not handed out again by this process: whoever asked for it may listen on it later than the next one asks. */
+const handedOut = new Set<number>();
+
 /** `count` different ports of 127.0.0.1 that nobody listens on now. */
 export async function freePorts(count: number): Promise<number[]> {
-  const ports = new Set<number>();
-  for (let tries = 0; ports.size < count; tries++) {
+  const ports: number[] = [];
+  for (let tries = 0; ports.length < count; tries++) {
     if (tries >= TRY_COUNT_MAX)
-      throw new Error(`found only ${ports.size} of ${count} free ports from ${FIRST_PORT} to ${LAST_PORT}`);
+      throw new Error(`found only ${ports.length} of ${count} free ports from ${FIRST_PORT} to ${LAST_PORT}`);
     const port = LANE_COUNT * randomInt(FIRST_PORT / LANE_COUNT, LAST_PORT / LANE_COUNT) + LANE;
-    if (!ports.has(port) && (await isFree(port))) ports.add(port);
+    if (handedOut.has(port)) continue;
+    handedOut.add(port);
+    if (await isFree(port)) ports.push(port);
   }
-  return [...ports];
+  return ports;
 }
 
 /** One such port. */

@@ -18,40 +18,70 @@ export interface Links {
   cutOneWay(from: HostNumber, to: HostNumber, kinds?: readonly LinkKind[]): Promise<void>;
   /** Both ways. */
   cut(a: HostNumber, b: HostNumber, kinds?: readonly LinkKind[]): Promise<void>;
-  /** Delays and slices what goes between the two, both ways. */
+  /** Delays and slices what goes between the two, both ways; connections that are open are closed. */
   spoil(a: HostNumber, b: HostNumber, weather: Weather, kinds?: readonly LinkKind[]): Promise<void>;
   /** Closes every connection between the two at once and refuses new ones, or takes them again. */
   setRefused(a: HostNumber, b: HostNumber, isRefused: boolean): Promise<void>;
-  /** Takes everything back; toxiproxy closes the connections that had lost something. */
+  /** Takes everything back; connections that had lost something, or were slow, are closed. */
   heal(): Promise<void>;
 }
 
 const KINDS: readonly LinkKind[] = ['raft', 'node'];
 
+interface Toxic {
+  readonly name: string;
+  readonly stream: ToxicDirection;
+  readonly type: ToxicType;
+  readonly attributes: object;
+}
+
+/** These hold data back. */
+const SLOW: readonly ToxicType[] = ['latency', 'slicer'];
+
 /** `url` of toxiproxy's API. */
 export function createLinks(url: string): Links {
   const toxiproxy = new Toxiproxy(url);
-  /** What is there already: toxiproxy refuses a second one of the name. */
-  const present = new Set<string>();
-  const add = async <T>(
-    proxy: string,
+  /** What was added to each proxy. */
+  const present = new Map<string, readonly Toxic[]>();
+  const setEnabled = async (name: string, enabled: boolean): Promise<void> => {
+    const proxy = await toxiproxy.get(name);
+    await proxy.update({ enabled, listen: proxy.listen, upstream: proxy.upstream });
+  };
+  /**
+   * Closes its connections. toxiproxy changes what befalls an open connection only once what it has in hand was delivered; on a slow link to
+   * a host that reads nothing that never is, and from then on toxiproxy answers nobody. So the proxy of a slow link is made anew.
+   */
+  const rebuild = async (name: string, toxics: readonly Toxic[]): Promise<void> => {
+    const old = await toxiproxy.get(name);
+    const { listen, upstream } = old;
+    await old.remove();
+    const proxy = await toxiproxy.createProxy({ name, listen, upstream, enabled: false });
+    for (const toxic of toxics) await proxy.addToxic({ ...toxic, toxicity: 1 });
+    await setEnabled(name, true);
+  };
+  const isSlow = (name: string): boolean =>
+    present.get(name)?.some(({ type }) => SLOW.includes(type)) ?? false;
+  const add = async (
+    name: string,
     stream: ToxicDirection,
-    type: ToxicType,
-    attributes: T,
+    wanted: readonly Pick<Toxic, 'type' | 'attributes'>[],
   ): Promise<void> => {
-    const name = `${type}-${stream}`;
-    const key = `${proxy} ${name}`;
-    if (present.has(key)) return;
-    present.add(key);
-    const target = await toxiproxy.get(proxy);
-    await target.addToxic({ name, type, stream, toxicity: 1, attributes });
+    const before = present.get(name) ?? [];
+    const added = wanted
+      .map((toxic) => ({ ...toxic, stream, name: `${toxic.type}-${stream}` }))
+      .filter((toxic) => before.every((other) => other.name !== toxic.name));
+    if (added.length === 0) return;
+    present.set(name, [...before, ...added]);
+    if (isSlow(name)) return rebuild(name, [...before, ...added]);
+    const proxy = await toxiproxy.get(name);
+    for (const toxic of added) await proxy.addToxic({ ...toxic, toxicity: 1 });
   };
   const cutOneWay: Links['cutOneWay'] = async (from, to, kinds = KINDS) => {
-    const drop = { timeout: 0 };
+    const drop = [{ type: 'timeout', attributes: { timeout: 0 } }] as const;
     await Promise.all(
       kinds.flatMap((kind) => [
-        add(`${kind}-${from}-${to}`, 'upstream', 'timeout', drop),
-        add(`${kind}-${to}-${from}`, 'downstream', 'timeout', drop),
+        add(`${kind}-${from}-${to}`, 'upstream', drop),
+        add(`${kind}-${to}-${from}`, 'downstream', drop),
       ]),
     );
   };
@@ -60,32 +90,26 @@ export function createLinks(url: string): Links {
   return {
     cutOneWay,
     async cut(a, b, kinds = KINDS) {
-      await Promise.all([cutOneWay(a, b, kinds), cutOneWay(b, a, kinds)]);
+      // One after the other: each may have to close the same link.
+      await cutOneWay(a, b, kinds);
+      await cutOneWay(b, a, kinds);
     },
     async spoil(a, b, { latencyMs, jitterMs, bits }, kinds = KINDS) {
-      const late = { latency: latencyMs, jitter: jitterMs };
+      const toxics: Pick<Toxic, 'type' | 'attributes'>[] = [
+        { type: 'latency', attributes: { latency: latencyMs, jitter: jitterMs } },
+      ];
+      if (bits !== undefined) {
+        const sizes = { average_size: bits.bytes, size_variation: Math.floor(bits.bytes / 2) };
+        toxics.push({ type: 'slicer', attributes: { ...sizes, delay: bits.delayUs } });
+      }
       for (const proxy of proxiesBetween(a, b, kinds))
-        for (const stream of ['upstream', 'downstream'] as const) {
-          await add(proxy, stream, 'latency', late);
-          if (bits === undefined) continue;
-          const { bytes, delayUs } = bits;
-          const variation = Math.floor(bytes / 2);
-          await add(proxy, stream, 'slicer', {
-            average_size: bytes,
-            size_variation: variation,
-            delay: delayUs,
-          });
-        }
+        for (const stream of ['upstream', 'downstream'] as const) await add(proxy, stream, toxics);
     },
     async setRefused(a, b, isRefused) {
-      await Promise.all(
-        proxiesBetween(a, b, KINDS).map(async (name) => {
-          const proxy = await toxiproxy.get(name);
-          await proxy.update({ enabled: !isRefused, listen: proxy.listen, upstream: proxy.upstream });
-        }),
-      );
+      await Promise.all(proxiesBetween(a, b, KINDS).map((name) => setEnabled(name, !isRefused)));
     },
     async heal() {
+      for (const name of [...present.keys()].filter(isSlow)) await rebuild(name, []);
       present.clear();
       await toxiproxy.reset();
     },

@@ -38,9 +38,16 @@ describe('a primary that hangs for newcomers and goes on writing over its open c
   test(
     'is cut off: what it acknowledges is kept, and from the takeover on it acknowledges nothing',
     async () => {
-      const { primaries, acks } = await scene.underLoad(replaceHungPrimary);
-      expect(primaries).toHaveLength(2);
+      const { primaries, why, acks } = await scene.underLoad(replaceHungPrimary);
+      expect(primaries, why).toHaveLength(2);
       expect(acks.at(-1)?.node).toBe(primaries[1]);
+      for (const host of scene.cluster.hosts) {
+        const what = `${host.node} to fill segments of WAL with zeros again`;
+        await until({ what, timeoutMs: LIMIT_MS, everyMs: 100 }, async () => {
+          const [row] = await sql<{ wal_init_zero: string }>(host, 'show wal_init_zero');
+          return row?.wal_init_zero === 'on';
+        });
+      }
     },
     TEST_MS,
   );
@@ -48,12 +55,12 @@ describe('a primary that hangs for newcomers and goes on writing over its open c
   test(
     'while replay is paused on both standbys',
     async () => {
-      const { primaries } = await scene.underLoad(async (load) => {
+      const { primaries, why } = await scene.underLoad(async (load) => {
         for (const host of load.standbys) await sql(host, 'select pg_wal_replay_pause()');
         await load.moreAcks(50);
         await replaceHungPrimary(load);
       });
-      expect(primaries).toHaveLength(2);
+      expect(primaries, why).toHaveLength(2);
     },
     TEST_MS,
   );
@@ -61,7 +68,7 @@ describe('a primary that hangs for newcomers and goes on writing over its open c
   test(
     'while readers hold up replay on both standbys',
     async () => {
-      const { primaries } = await scene.underLoad(async (load) => {
+      const { primaries, why } = await scene.underLoad(async (load) => {
         const table = `public.conflict_${load.primary.node}`;
         await sql(load.primary, `create table ${table} (id int)`);
         for (const host of load.standbys) {
@@ -90,7 +97,7 @@ describe('a primary that hangs for newcomers and goes on writing over its open c
         await load.moreAcks(50);
         await replaceHungPrimary(load);
       });
-      expect(primaries).toHaveLength(2);
+      expect(primaries, why).toHaveLength(2);
     },
     TEST_MS,
   );
@@ -98,7 +105,7 @@ describe('a primary that hangs for newcomers and goes on writing over its open c
   test(
     "while one standby's startup process stands still, which alone holds the last writes: nobody is promoted before it has replayed them",
     async () => {
-      const { primaries } = await scene.underLoad(async (load) => {
+      const { primaries, why } = await scene.underLoad(async (load) => {
         const [ahead, behind] = load.standbys;
         const startup = processOf(ahead, 'startup');
         const release = load.stop(startup);
@@ -119,7 +126,7 @@ describe('a primary that hangs for newcomers and goes on writing over its open c
         await load.moreAcks(50, load.standbys);
         releaseSentineld();
       });
-      expect(primaries).toHaveLength(2);
+      expect(primaries, why).toHaveLength(2);
     },
     TEST_MS,
   );
@@ -127,7 +134,7 @@ describe('a primary that hangs for newcomers and goes on writing over its open c
   test(
     'while one standby is frozen as a whole, which alone holds the last writes',
     async () => {
-      const { primaries } = await scene.underLoad(async (load) => {
+      const { primaries, why } = await scene.underLoad(async (load) => {
         const [ahead, behind] = load.standbys;
         load.stop(await walSenderTo(load.primary, behind.node));
         await load.moreAcks(50, [load.primary]);
@@ -139,7 +146,7 @@ describe('a primary that hangs for newcomers and goes on writing over its open c
         await load.moreAcks(50, load.standbys);
         releaseSentineld();
       });
-      expect(primaries).toHaveLength(2);
+      expect(primaries, why).toHaveLength(2);
     },
     TEST_MS,
   );
@@ -147,7 +154,7 @@ describe('a primary that hangs for newcomers and goes on writing over its open c
   test(
     "while a standby's walreceiver is just connecting, which no view shows: it gets no connection when the old primary answers again",
     async () => {
-      const { primaries } = await scene.underLoad(async (load) => {
+      const { primaries, why } = await scene.underLoad(async (load) => {
         const [connecting] = load.standbys;
         const { releasePostgres, releaseSentineld } = hang(load);
         const streaming = processOf(connecting, 'walreceiver');
@@ -166,7 +173,7 @@ describe('a primary that hangs for newcomers and goes on writing over its open c
         await load.moreAcks(100, load.standbys);
         releaseSentineld();
       });
-      expect(primaries).toHaveLength(2);
+      expect(primaries, why).toHaveLength(2);
     },
     TEST_MS,
   );

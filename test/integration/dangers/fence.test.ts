@@ -37,7 +37,7 @@ async function loseHost(load: Load): Promise<number> {
 test(
   'a host that comes back with an old fence file follows, and obeys nothing below the new epoch from then on',
   async () => {
-    const { primaries, acks } = await scene.underLoad(async (load) => {
+    const { primaries, why, acks } = await scene.underLoad(async (load) => {
       const old = await loseHost(load);
       expect(fenceOf(load.primary)).toBe(old);
       load.primary.startSentineld();
@@ -47,7 +47,7 @@ test(
       );
       await load.moreAcks(50, load.standbys);
     });
-    expect(primaries).toHaveLength(2);
+    expect(primaries, why).toHaveLength(2);
     expect(acks.at(-1)?.node).toBe(primaries[1]);
   },
   TEST_MS,
@@ -56,7 +56,7 @@ test(
 test(
   'PostgreSQL of the old primary, started by hand without its sentineld, comes up read-write and acknowledges nothing',
   async () => {
-    const { primaries } = await scene.underLoad(async (load) => {
+    const { primaries, why } = await scene.underLoad(async (load) => {
       await loseHost(load);
       await startByHand(load.primary);
       const [row] = await sql<{ standby: boolean }>(load.primary, 'select pg_is_in_recovery() as standby');
@@ -75,7 +75,7 @@ test(
       await load.moreAcks(100, load.standbys);
       load.primary.startSentineld();
     });
-    expect(primaries).toHaveLength(2);
+    expect(primaries, why).toHaveLength(2);
   },
   TEST_MS,
 );

@@ -52,7 +52,7 @@ describe('changing the rule', () => {
   test(
     'waits for a walsender that has not taken it; until then both rules bind, also for a failover',
     async () => {
-      const { primaries } = await scene.underLoad(async (load) => {
+      const { primaries, why } = await scene.underLoad(async (load) => {
         const [staying, leaving] = load.standbys;
         const walSender = await walSenderTo(load.primary, leaving.node);
         load.stop(walSender);
@@ -78,7 +78,7 @@ describe('changing the rule', () => {
           kinds.findIndex((kind) => kind.startsWith('promote ')),
         );
       });
-      expect(primaries).toHaveLength(2);
+      expect(primaries, why).toHaveLength(2);
     },
     TEST_MS,
   );
@@ -86,7 +86,7 @@ describe('changing the rule', () => {
   test(
     'from none to one counts only when a commit was seen to wait: not while the checkpointer stands still',
     async () => {
-      const { primaries } = await scene.underLoad(async (load) => {
+      const { primaries, why } = await scene.underLoad(async (load) => {
         const [release] = await leaveAlone(load);
         const [back] = load.standbys;
         const checkpointer = processOf(load.primary, 'checkpointer');
@@ -104,7 +104,7 @@ describe('changing the rule', () => {
         releaseCheckpointer();
         await load.moreAcks(50);
       });
-      expect(primaries).toHaveLength(1);
+      expect(primaries, why).toHaveLength(1);
     },
     TEST_MS,
   );
@@ -113,7 +113,7 @@ describe('changing the rule', () => {
 test(
   'a promoted node whose checkpointer stands still since before its promotion acknowledges nothing alone',
   async () => {
-    const { primaries } = await scene.underLoad(async (load) => {
+    const { primaries, why } = await scene.underLoad(async (load) => {
       const releases: (() => void)[] = [];
       for (const host of load.standbys) {
         const checkpointer = processOf(host, 'checkpointer');
@@ -143,7 +143,7 @@ test(
       await load.event('promoted', new RegExp(`^(?!${first.node} )`));
       await load.moreAcks(50);
     });
-    expect(primaries).toHaveLength(3);
+    expect(primaries, why).toHaveLength(3);
   },
   TEST_MS,
 );
@@ -178,7 +178,7 @@ describe('a connection that its standby has left', () => {
   test(
     'and whose walsender stands still holds the slot: the member counts once, and is not counted on in a failover',
     async () => {
-      const { primaries } = await scene.underLoad(async (load) => {
+      const { primaries, why } = await scene.underLoad(async (load) => {
         const [left, other] = load.standbys;
         const stale = await walSenderTo(load.primary, left.node);
         load.stop(stale);
@@ -193,7 +193,7 @@ describe('a connection that its standby has left', () => {
         load.primary.killPostmaster();
         await load.event('promoted', new RegExp(`^${other.node} `));
       });
-      expect(primaries).toHaveLength(2);
+      expect(primaries, why).toHaveLength(2);
     },
     TEST_MS,
   );
@@ -201,7 +201,7 @@ describe('a connection that its standby has left', () => {
   test.skipIf(!canFilter())(
     'half-open, as the network swallowed the end of it, is ended, and the member comes back (needs root and iptables)',
     async () => {
-      const { primaries } = await scene.underLoad(async (load) => {
+      const { primaries, why } = await scene.underLoad(async (load) => {
         const [left] = load.standbys;
         const [stale] = await streaming(load.primary, left);
         if (stale === undefined) throw new Error(`${load.primary.node} streams nothing to ${left.node}`);
@@ -214,7 +214,7 @@ describe('a connection that its standby has left', () => {
         expect((await connectionsOf(load.primary, left)).map(({ pid }) => pid)).not.toContain(stale.pid);
         await load.moreAcks(50, [load.primary]);
       });
-      expect(primaries).toHaveLength(1);
+      expect(primaries, why).toHaveLength(1);
     },
     TEST_MS,
   );

@@ -61,6 +61,8 @@ export interface Judged {
   readonly events: readonly EventView[];
   /** The primaries since the load began, in the order of their epochs. */
   readonly primaries: readonly string[];
+  /** What led to each of them, in one line, for the message of an assertion about `primaries`. */
+  readonly why: string;
 }
 
 export interface SceneOptions {
@@ -209,7 +211,7 @@ async function underLoad(options: {
     if (ending.mayLose !== true) expect.soft(shown(verdict.lost), 'NoAcknowledgedWriteLost').toEqual([]);
     expect.soft(shown(verdict.doubles), 'AtMostOneAcknowledger').toEqual([]);
     expect.soft(verdict.duplicates, 'NoWriteTwice').toEqual([]);
-    return { acks: acks(), events: all, primaries };
+    return { acks: acks(), events: all, primaries, why: whyPrimaries(all) };
   } finally {
     await undoAll(undone);
     await Promise.all(writers.map((writer) => writer.stop()));
@@ -238,6 +240,13 @@ function startWriters(cluster: LocalCluster, client: WriterSettings['client'], p
 /** The node that an entry of the log gives a new timeline to; it may acknowledge from then on. */
 function promotedNode({ kind, text }: EventView): string[] {
   return kind === 'promote' ? text.split(' ').slice(0, 1) : [];
+}
+
+const REASONS = ['subjective-down', 'begin-failover', 'promote', 'promotion-failed', 'resume'];
+
+function whyPrimaries(events: readonly EventView[]): string {
+  const reasons = events.filter(({ kind }) => REASONS.includes(kind));
+  return reasons.map(({ atMs, text }) => `${atMs % 1_000_000} ${text}`).join('; ');
 }
 
 async function undoAll(work: (() => void | Promise<void>)[]): Promise<void> {

@@ -15,7 +15,7 @@ test(
   'a standby that is promoted by hand acknowledges nothing, is stopped, and comes back',
   { timeout: TEST_MS },
   async () => {
-    const { primaries, acks } = await scene.underLoad(async (load) => {
+    const { primaries, why, acks } = await scene.underLoad(async (load) => {
       const [standby] = load.standbys;
       await sql(standby, 'select pg_promote()');
       await load.waitFor('it to be said', ({ nodes }) =>
@@ -23,7 +23,7 @@ test(
       );
       await load.moreAcks(50, [load.primary]);
     });
-    expect(primaries).toHaveLength(1);
+    expect(primaries, why).toHaveLength(1);
     expect(new Set(acks.map(({ node }) => node)).size).toBe(1);
   },
 );
@@ -32,7 +32,7 @@ test(
   'and a crash of the primary right after leads to one primary with all of it',
   { timeout: TEST_MS },
   async () => {
-    const { primaries } = await scene.underLoad(async (load) => {
+    const { primaries, why } = await scene.underLoad(async (load) => {
       const [standby] = load.standbys;
       await sql(standby, 'select pg_promote()');
       const { epoch } = await load.waitFor('the group', () => true);
@@ -43,17 +43,17 @@ test(
         return group.phase === 'running' && (group.epoch > epoch || (now !== undefined && now !== pid));
       });
     });
-    expect(primaries.length).toBeGreaterThan(0);
+    expect(primaries.length, why).toBeGreaterThan(0);
     const later = await scene.underLoad(async (load) => {
       load.primary.killPostmaster();
       await load.event('promoted');
     });
-    expect(later.primaries).toHaveLength(2);
+    expect(later.primaries, later.why).toHaveLength(2);
   },
 );
 
 test('the primary is shut down by hand and not started again', { timeout: TEST_MS }, async () => {
-  const { primaries } = await scene.underLoad(async (load) => {
+  const { primaries, why } = await scene.underLoad(async (load) => {
     const pid = load.primary.postmasterPid() ?? 0;
     signalProcess(pid, 'SIGINT');
     await until({ what: 'PostgreSQL to run somewhere', timeoutMs: LIMIT_MS, everyMs: 50 }, () => {
@@ -66,11 +66,11 @@ test('the primary is shut down by hand and not started again', { timeout: TEST_M
       ),
     );
   });
-  expect(primaries.length).toBeGreaterThan(0);
+  expect(primaries.length, why).toBeGreaterThan(0);
 });
 
 test('replication slots and walsenders of members are taken away', { timeout: TEST_MS }, async () => {
-  const { primaries } = await scene.underLoad(async (load) => {
+  const { primaries, why } = await scene.underLoad(async (load) => {
     for (let count = 0; count < 5; count += 1)
       await sql(
         load.primary,
@@ -79,5 +79,5 @@ test('replication slots and walsenders of members are taken away', { timeout: TE
       ).catch(() => undefined);
     await load.moreAcks(50, [load.primary]);
   });
-  expect(primaries).toHaveLength(1);
+  expect(primaries, why).toHaveLength(1);
 });

@@ -63,7 +63,7 @@ describe.skipIf(obstacle !== undefined)(`the disk of the primary (${obstacle ?? 
         await load.event('promoted');
         await load.moreAcks(50, load.standbys);
       });
-      expect(judged.primaries).toHaveLength(2);
+      expect(judged.primaries, judged.why).toHaveLength(2);
     },
     TEST_MS,
   );
@@ -77,7 +77,7 @@ describe.skipIf(obstacle !== undefined)(`the disk of the primary (${obstacle ?? 
         await load.event('promoted');
         await load.moreAcks(50, load.standbys);
       });
-      expect(judged.primaries).toHaveLength(2);
+      expect(judged.primaries, judged.why).toHaveLength(2);
     },
     TEST_MS,
   );
@@ -90,7 +90,7 @@ describe.skipIf(obstacle !== undefined)(`the disk of the primary (${obstacle ?? 
         await load.event('promoted');
         await load.moreAcks(50, load.standbys);
       });
-      expect(judged.primaries).toHaveLength(2);
+      expect(judged.primaries, judged.why).toHaveLength(2);
     },
     TEST_MS,
   );
@@ -106,7 +106,7 @@ describe.skipIf(obstacle !== undefined)(`the disk of the primary (${obstacle ?? 
         await disk.unfreeze();
         await load.waitFor('the old primary to follow', (group) => isHealthy(group, 3));
       });
-      expect(judged.primaries).toHaveLength(2);
+      expect(judged.primaries, judged.why).toHaveLength(2);
     },
     TEST_MS,
   );

@@ -39,7 +39,7 @@ test(
       await load.event('promoted');
       await load.moreAcks(50, load.standbys);
     });
-    expect(judged.primaries).toHaveLength(2);
+    expect(judged.primaries, judged.why).toHaveLength(2);
   },
   TEST_MS,
 );

@@ -249,6 +249,15 @@ describe.skipIf(place === undefined)('a guard (needs PostgreSQL 15)', () => {
     expect(device.written()).not.toContain('V');
   });
 
+  test('one that gives way to a promotion comes after a moment, whatever became of sentineld', async () => {
+    const keeper = openKeeper();
+    const { signal } = new AbortController();
+    await keeper.keep(termsOf(), { until: 'started', startAfterMs: 500, timeoutMs: LIMIT_MS, signal });
+    expect(await guardPid(directory)).toBeUndefined();
+    keeper.close();
+    await nextGuard(directory, 0);
+  });
+
   test('one that is frozen is ended and replaced', async () => {
     const keeper = openKeeper();
     const frozen = await keep(keeper, termsOf());

@@ -101,7 +101,7 @@ const hasCaughtUp = async (standby: Instance, primary: Instance): Promise<boolea
 const cut = (instance: Instance) =>
   cutUpstream({ ...instance, owner: instance.user.owner, timeoutMs: LIMIT_MS });
 const positionOf = (instance: Instance) =>
-  readCutPosition({ ...instance, superuser: 'sentinel', timeoutMs: LIMIT_MS });
+  readCutPosition({ ...instance, superuser: 'sentinel', isRunning: () => true, timeoutMs: LIMIT_MS });
 
 const receivers = (instance: Instance): number => {
   const postmaster = findPostmaster(instance.dataDirectory);

@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
 import { peerId } from '../../../src/base/ids.ts';
-import type { PeerListView } from '../../../src/transport/types.ts';
+import type { AdminClient } from '../../../src/transport/admin-client.ts';
+import type { PeerClient } from '../../../src/transport/admin-peer-client.ts';
+import type { PeerChangeOutcome, PeerListView } from '../../../src/transport/types.ts';
 import type { Host } from '../../../harness/host.ts';
 import { HEALTHY_TIMEOUT_MS, LIMIT_MS, startLoadedCluster, votersOf, type LoadedCluster } from './load.ts';
 
@@ -23,20 +25,34 @@ async function quietHost(): Promise<Host> {
   return host;
 }
 
-/** Entries that change nothing: a learner that does not exist moves to and fro. */
-async function fillLog(count: number): Promise<void> {
+async function connectLeader(): Promise<AdminClient> {
   const { leader } = await loaded.waitForPeers('a leader', (list) => list.leader !== undefined);
   const host = loaded.cluster.hosts.find(({ peer }) => peer === leader);
   if (host === undefined) throw new Error(`the leader, ${leader}, is none of the hosts`);
-  const admin = await loaded.adminOf(host);
+  return loaded.adminOf(host);
+}
+
+/** Entries that change nothing: a learner that does not exist moves to and fro. */
+async function fillLog(count: number): Promise<void> {
+  let admin = await connectLeader();
+  /** Of the leader, whoever that is by now: on a machine that is busy it may change. */
+  const ask = async (make: (peers: PeerClient) => Promise<PeerChangeOutcome>): Promise<void> => {
+    const what = 'a leader that answers';
+    const outcome = await until({ what, timeoutMs: 60_000, everyMs: 100 }, async () => {
+      const made = await make(admin.peers);
+      if (made.kind !== 'not-leader') return made;
+      admin.close();
+      admin = await connectLeader();
+      return undefined;
+    });
+    expect(outcome).toMatchObject({ kind: 'done' });
+  };
   const peer = peerId('ghost');
   try {
-    await admin.peers.add({ peer, address: '127.0.0.1:1', learnerOnly: true });
-    for (let at = 0; at < count; at++) {
-      const outcome = await admin.peers.move({ peer, address: `127.0.0.1:${2 + (at % 2)}` });
-      expect(outcome.kind).toBe('done');
-    }
-    expect(await admin.peers.remove({ peer })).toMatchObject({ kind: 'done' });
+    await ask((peers) => peers.add({ peer, address: '127.0.0.1:1', learnerOnly: true }));
+    for (let at = 0; at < count; at++)
+      await ask((peers) => peers.move({ peer, address: `127.0.0.1:${2 + (at % 2)}` }));
+    await ask((peers) => peers.remove({ peer }));
   } finally {
     admin.close();
   }

@@ -5,12 +5,13 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
 import { timeline } from '../../../src/base/ids.ts';
-import { cloneStandby, discardReplaced, finishInterruptedClone } from '../../../src/postgres/clone.ts';
+import { cloneStandby, finishInterruptedClone } from '../../../src/postgres/clone.ts';
 import { readControlData } from '../../../src/postgres/control-data.ts';
 import { giveTo, makeDirectory } from '../../../src/postgres/os-user.ts';
 import { readCutPosition } from '../../../src/postgres/position.ts';
 import { promotePostgres } from '../../../src/postgres/promote.ts';
 import { rewindPostgres } from '../../../src/postgres/rewind.ts';
+import { discardReplaced } from '../../../src/postgres/replaced.ts';
 import { isRewindInterrupted } from '../../../src/postgres/rewind-marker.ts';
 import { readRole } from '../../../src/postgres/role.ts';
 import { checkpoint, createSlot } from '../../../src/postgres/sql.ts';
@@ -95,7 +96,7 @@ for (const version of TESTED_VERSIONS) {
     const cut = (instance: Instance) =>
       cutUpstream({ ...instance, owner: instance.user.owner, timeoutMs: LIMIT_MS });
     const positionOf = (instance: Instance) =>
-      readCutPosition({ ...instance, superuser: 'sentinel', timeoutMs: LIMIT_MS });
+      readCutPosition({ ...instance, superuser: 'sentinel', isRunning: () => true, timeoutMs: LIMIT_MS });
     const column = async (instance: Instance, text: string): Promise<unknown[]> =>
       (await sql<{ value: unknown }>(instance, text)).map((row) => row.value);
     const prepared = (instance: Instance) =>

@@ -1,0 +1,106 @@
+// The directories beside a data directory: the one that a clone has replaced, kept until the clone was seen to work, and those on their way out,
+// whose removal may take minutes. What an earlier sentineld left of those is removed, too.
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { access, lstat, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { removeWithTablespaces } from './clone-room.ts';
+import { fsyncDirectory, removeFileDurably } from './durable-files.ts';
+import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
+
+/**
+ * Where the old directory is until the clone that replaced it was seen to work. Removed then without a question, so it is no name that a
+ * person gives.
+ */
+export const replacedDirectory = (dataDirectory: string): string => `${dataDirectory}.pg_sentinel_replaced`;
+
+const DISCARDED = '.pg_sentinel_discarded-';
+
+const discardedName = (dataDirectory: string): string =>
+  `${dataDirectory}${DISCARDED}${randomBytes(4).toString('hex')}`;
+
+/**
+ * The clone was seen to work: the directory that it has replaced is moved out of the way, and removed with its tablespaces in the
+ * background. `removal` says how that ended, and has to be looked after.
+ */
+export async function discardReplaced(dataDirectory: string): Promise<{ readonly removal: Promise<void> }> {
+  const old = replacedDirectory(dataDirectory);
+  if (await exists(old)) {
+    await rename(old, discardedName(dataDirectory));
+    await rm(rewindMarker(old), { force: true });
+    await fsyncDirectory(dirname(dataDirectory));
+  }
+  return { removal: removeDiscarded(dataDirectory) };
+}
+
+interface DiscardOptions {
+  readonly dataDirectory: string;
+  /** Something that is worth a line in the log. */
+  readonly onNote?: (message: string) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Makes room for a clone: removes what an interrupted rewind has left, in the data directory's place or beside it. That is no database of
+ * anybody's any more. `false` where there is none.
+ */
+export async function discardInterrupted(options: DiscardOptions): Promise<boolean> {
+  const { dataDirectory, onNote } = options;
+  let isAny = false;
+  for (const directory of [replacedDirectory(dataDirectory), dataDirectory]) {
+    // To remove a link makes no room.
+    const isDirectory = (await lstat(directory).catch(() => undefined))?.isDirectory() === true;
+    if (!isDirectory || !(await isRewindInterrupted(directory))) continue;
+    onNote?.(
+      `${directory} is removed before the clone, to make room: its rewind was interrupted, so it is of no use`,
+    );
+    // In this order and durably: at no point may it be there without its marker.
+    await rename(directory, discardedName(dataDirectory));
+    await fsyncDirectory(dirname(dataDirectory));
+    await removeFileDurably(rewindMarker(directory));
+    isAny = true;
+  }
+  if (isAny) await discardedGone(options);
+  return isAny;
+}
+
+/** The last removal for each data directory. */
+const removals = new Map<string, Promise<void>>();
+
+/** One after the other for the same data directory. */
+function removeDiscarded(dataDirectory: string): Promise<void> {
+  const remove = async (): Promise<void> => {
+    const parent = dirname(dataDirectory);
+    const prefix = `${basename(dataDirectory)}${DISCARDED}`;
+    const keepers = [dataDirectory, replacedDirectory(dataDirectory)];
+    for (const name of await readdir(parent).catch(() => []))
+      if (name.startsWith(prefix)) await removeWithTablespaces(join(parent, name), keepers);
+  };
+  const removal = (removals.get(dataDirectory) ?? Promise.resolve()).then(remove, remove);
+  removals.set(dataDirectory, removal);
+  return removal;
+}
+
+/** A clone may take a tablespace's place as soon as that is empty: it must not be emptied after that. It needs the room as well. */
+export async function discardedGone(options: DiscardOptions): Promise<void> {
+  const { dataDirectory, signal, onNote } = options;
+  const removal = removeDiscarded(dataDirectory).catch((error: unknown) =>
+    onNote?.(`a data directory that was replaced could not be removed: ${(error as Error).message}`),
+  );
+  signal?.throwIfAborted();
+  const done = new AbortController();
+  const aborted = signal === undefined ? [] : [once(signal, 'abort', { signal: done.signal })];
+  await Promise.race([removal, ...aborted]).finally(() => done.abort());
+  signal?.throwIfAborted();
+}
+
+/** That a directory's rewind was interrupted goes where the directory goes. */
+export async function moveMarker(from: string, to: string): Promise<void> {
+  if (await exists(rewindMarker(from))) await rename(rewindMarker(from), rewindMarker(to));
+}
+
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
