@@ -1,14 +1,12 @@
 // `npm run matrix [-- --versions 14,18] [-- FILES]`: runs integration tests on one version of PostgreSQL after the other and prints a table.
 // Without versions: all that are supported and here; those that are not here are named. Exit code 1 where a test failed, where a file ran
 // no test, or where a version that was asked for is not here.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { SUPPORTED_VERSIONS, findVersion } from '../dist/harness/find-postgres.js';
-import { findOsUser } from '../dist/src/postgres/os-user.js';
 
 const PROJECT = resolve(fileURLToPath(import.meta.url), '../..');
 
@@ -18,6 +16,7 @@ const DEFAULT_FILES = [
   'postgres/lifecycle',
   'postgres/failover',
   'health/crash',
+  'health/answers',
   'commands/commands',
   'dangers/cut',
   'dangers/twins',
@@ -35,10 +34,14 @@ const { values, positionals } = parseArgs({
 });
 const asked = values.versions?.split(',').map(Number);
 const files = positionals.length > 0 ? positionals : DEFAULT_FILES;
-const unknown = asked?.filter((version) => !SUPPORTED_VERSIONS.includes(version)) ?? [];
-if (unknown.length > 0)
+/** Each supported version, with `directory`, or with `obstacle` where it is not here. */
+const versions = JSON.parse(
+  execFileSync(process.execPath, [join(PROJECT, 'dist/harness/list-postgres.js')], { encoding: 'utf8' }),
+);
+const supported = versions.map(({ version }) => version);
+if (asked?.some((version) => !supported.includes(version)))
   throw new Error(
-    `usage: npm run matrix [-- --versions ${SUPPORTED_VERSIONS.join(',')}] [-- FILES]; "${values.versions}" names a version that is not supported`,
+    `usage: npm run matrix [-- --versions ${supported.join(',')}] [-- FILES]; "${values.versions}" names a version that is not supported`,
   );
 
 /** Runs one test file on one version; resolves to its counts and to what it printed. */
@@ -101,18 +104,11 @@ function printTable(rows) {
 
 const short = (file) => file.replace(/^test\/integration\//, '').replace(/\.test\.ts$/, '');
 
-const user = await findOsUser({ configured: undefined });
-const here = [];
-const missing = [];
-for (const version of asked ?? SUPPORTED_VERSIONS) {
-  try {
-    const { directory } = await findVersion({ user, version });
-    console.log(`PostgreSQL ${version}: ${directory}`);
-    here.push(version);
-  } catch (error) {
-    missing.push(error.message);
-  }
-}
+const wanted = versions.filter(({ version }) => asked === undefined || asked.includes(version));
+for (const { version, directory, obstacle } of wanted)
+  console.log(obstacle ?? `PostgreSQL ${version}: ${directory}`);
+const here = wanted.filter(({ directory }) => directory !== undefined).map(({ version }) => version);
+const missing = wanted.flatMap(({ obstacle }) => obstacle ?? []);
 const results = [];
 for (const version of here)
   for (const file of files) {

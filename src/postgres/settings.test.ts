@@ -33,15 +33,16 @@ test('backends are restarted by PostgreSQL itself only where commits wait before
   expect(text(false)).toContain("restart_after_crash = 'off'");
 });
 
-test('what only newer versions know is held off there, and not written for older ones', () => {
-  const newer = (version: number): string[] =>
+test('what only some versions know is held off there, and not written for the others', () => {
+  const some = (version: number): string[] =>
     renderSettings({ ...settings, version })
       .split('\n')
-      .filter((line) => /^(sync_rep|synchronized|idle_rep)/.test(line));
+      .filter((line) => /^(promote_|sync_rep|synchronized|idle_rep)/.test(line));
   const slots = ["sync_replication_slots = 'off'", "synchronized_standby_slots = ''"];
-  expect([14, 15, 16].flatMap(newer)).toEqual([]);
-  expect(newer(17)).toEqual(slots);
-  expect(newer(18)).toEqual([...slots, "idle_replication_slot_timeout = '0'"]);
+  for (const old of [14, 15]) expect(some(old)).toEqual(["promote_trigger_file = ''"]);
+  expect(some(16)).toEqual([]);
+  expect(some(17)).toEqual(slots);
+  expect(some(18)).toEqual([...slots, "idle_replication_slot_timeout = '0'"]);
 });
 
 describe('synchronous_standby_names', () => {

@@ -115,17 +115,18 @@ export function ourSettings(settings: InstanceSettings): Record<string, string> 
     tcp_keepalives_interval: '2',
     tcp_keepalives_count: '3',
     tcp_user_timeout: '10s',
-    ...newerSettings(settings.version),
+    ...settingsOfSome(settings.version),
   };
 }
 
 /**
- * Settings that older versions do not know, held at their harmless defaults, whatever a file or ALTER SYSTEM says: a promotion waits
- * until slots are no longer synchronised, a list of standbys that is not the rule's holds up logical decoding, and a member that was
- * away for a while must find its slot.
+ * Settings that only some versions know, held at their harmless defaults, whatever a file or ALTER SYSTEM says: nobody else promotes, a
+ * promotion waits until slots are no longer synchronised, a list of standbys that is not the rule's holds up logical decoding, and a
+ * member that was away for a while must find its slot.
  */
-function newerSettings(version: number): Record<string, string> {
+function settingsOfSome(version: number): Record<string, string> {
   return {
+    ...(version < 16 && { promote_trigger_file: '' }),
     ...(version >= 17 && { sync_replication_slots: 'off', synchronized_standby_slots: '' }),
     ...(version >= 18 && { idle_replication_slot_timeout: '0' }),
   };

@@ -1,5 +1,5 @@
 // What must be the same on every supported version of PostgreSQL although its source differs: the timeline that a promotion opens,
-// and settings that only newer versions know.
+// and settings that only some versions know.
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -22,11 +22,12 @@ import {
   type Place,
 } from './instances.ts';
 
-/** What an adopted database may bring along: each would hold up a promotion or decoding, or take a member's slot away. */
+/** What an adopted database may bring along: each would promote behind our back, hold up a promotion or decoding, or take a member's slot away. */
 const FOREIGN = [
-  { since: 17, name: 'sync_replication_slots', foreign: 'on', ours: 'off' },
-  { since: 17, name: 'synchronized_standby_slots', foreign: 'somebody', ours: '' },
-  { since: 18, name: 'idle_replication_slot_timeout', foreign: '1min', ours: '0' },
+  { since: 14, to: 15, name: 'promote_trigger_file', foreign: '/nonexistent/trigger', ours: '' },
+  { since: 17, to: Infinity, name: 'sync_replication_slots', foreign: 'on', ours: 'off' },
+  { since: 17, to: Infinity, name: 'synchronized_standby_slots', foreign: 'somebody', ours: '' },
+  { since: 18, to: Infinity, name: 'idle_replication_slot_timeout', foreign: '1min', ours: '0' },
 ];
 
 const versions = wantedPostgres().kind === 'any' ? SUPPORTED_VERSIONS : [TESTED_VERSION];
@@ -75,9 +76,9 @@ for (const version of versions) {
       }
     });
 
-    test('settings of newer versions are ours where there are any, whatever postgresql.conf says', async () => {
+    test('settings that this version knows are ours, whatever postgresql.conf says', async () => {
       const path = join(one.dataDirectory, 'postgresql.conf');
-      const known = FOREIGN.filter(({ since }) => version >= since);
+      const known = FOREIGN.filter(({ since, to }) => version >= since && version <= to);
       const lines = known.map(({ name, foreign }) => `${name} = '${foreign}'\n`).join('');
       await stop(one);
       await writeFile(path, `${lines}${await readFile(path, 'utf8')}`);
