@@ -5,11 +5,11 @@ import { randomBytes } from 'node:crypto';
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DeadlineError, until } from '../src/base/clock.ts';
-import { findBinaries } from '../src/postgres/binaries.ts';
 import { findOsUser } from '../src/postgres/os-user.ts';
 import type { GroupView, StatusView } from '../src/transport/types.ts';
 import { clusterAdmin, type ClusterAdmin } from './admin.ts';
 import { configFile, dataDirectory, GROUP, renderConfig, type HostPlan } from './cluster-config.ts';
+import { findTestPostgres } from './find-postgres.ts';
 import { createHost, type Host } from './host.ts';
 import { layCables } from './network.ts';
 import { endEverythingBelow, makePlace, removePlace } from './place.ts';
@@ -99,12 +99,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   };
   try {
     const privateDirectory = join(directory, 'postgresql');
-    const binaries = await findBinaries({
-      user,
-      binDirectory: undefined,
-      dataDirectory: undefined,
-      privateDirectory,
-    });
+    const binaries = await findTestPostgres({ user, privateDirectory });
     options.signal.throwIfAborted();
     const secrets = { replication: randomBytes(12).toString('hex'), probe: randomBytes(12).toString('hex') };
     const write = async (host: HostPlan, isJoining: boolean): Promise<void> => {

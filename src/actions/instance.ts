@@ -270,6 +270,7 @@ export function openInstance(options: InstanceOptions): Instance {
 export function settingsOf(options: InstanceOptions, standbys: SynchronousStandbys): InstanceSettings {
   return {
     ...DEFAULT_SETTINGS,
+    version: options.binaries.version,
     listenAddresses: options.listenAddresses,
     port: options.port,
     socketDirectory: options.socketDirectory,

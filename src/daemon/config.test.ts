@@ -351,6 +351,7 @@ describe('a fence command', () => {
 it('every setting that pg-sentinel writes is reserved', () => {
   const ours = ourSettings({
     ...DEFAULT_SETTINGS,
+    version: 18,
     listenAddresses: [],
     port: 1,
     socketDirectory: '',

@@ -18,6 +18,7 @@ import {
 
 const settings: InstanceSettings = {
   ...DEFAULT_SETTINGS,
+  version: 15,
   listenAddresses: ['127.0.0.1', '::1'],
   port: 5432,
   socketDirectory: '/run/x',
@@ -30,6 +31,18 @@ test('backends are restarted by PostgreSQL itself only where commits wait before
   const text = (restartAfterCrash: boolean): string => renderSettings({ ...settings, restartAfterCrash });
   expect(text(true)).toContain("restart_after_crash = 'on'");
   expect(text(false)).toContain("restart_after_crash = 'off'");
+});
+
+test('what only some versions know is held off there, and not written for the others', () => {
+  const some = (version: number): string[] =>
+    renderSettings({ ...settings, version })
+      .split('\n')
+      .filter((line) => /^(promote_|sync_rep|synchronized|idle_rep)/.test(line));
+  const slots = ["sync_replication_slots = 'off'", "synchronized_standby_slots = ''"];
+  for (const old of [14, 15]) expect(some(old)).toEqual(["promote_trigger_file = ''"]);
+  expect(some(16)).toEqual([]);
+  expect(some(17)).toEqual(slots);
+  expect(some(18)).toEqual([...slots, "idle_replication_slot_timeout = '0'"]);
 });
 
 describe('synchronous_standby_names', () => {

@@ -19,6 +19,8 @@ export type SynchronousStandbys =
   | { readonly kind: 'any'; readonly acks: number; readonly members: readonly MemberId[] };
 
 export interface InstanceSettings {
+  /** Major version of the PostgreSQL that reads them: it does not start with a setting that it does not know. */
+  readonly version: number;
   readonly listenAddresses: readonly string[];
   readonly port: number;
   /** Private directory of mode 0700: whoever can open the socket in it is superuser. */
@@ -113,6 +115,20 @@ export function ourSettings(settings: InstanceSettings): Record<string, string> 
     tcp_keepalives_interval: '2',
     tcp_keepalives_count: '3',
     tcp_user_timeout: '10s',
+    ...settingsOfSome(settings.version),
+  };
+}
+
+/**
+ * Settings that only some versions know, held at their harmless defaults, whatever a file or ALTER SYSTEM says: nobody else promotes, a
+ * promotion waits until slots are no longer synchronised, a list of standbys that is not the rule's holds up logical decoding, and a
+ * member that was away for a while must find its slot.
+ */
+function settingsOfSome(version: number): Record<string, string> {
+  return {
+    ...(version < 16 && { promote_trigger_file: '' }),
+    ...(version >= 17 && { sync_replication_slots: 'off', synchronized_standby_slots: '' }),
+    ...(version >= 18 && { idle_replication_slot_timeout: '0' }),
   };
 }
 

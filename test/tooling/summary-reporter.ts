@@ -8,6 +8,8 @@ export interface TestSummary {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
+  /** Each test that was skipped, with the reason. */
+  readonly skips: readonly string[];
   /** A line or a few for each failure, so that the end of a long log says what broke. */
   readonly failures: readonly string[];
 }
@@ -40,11 +42,10 @@ export class SummaryReporter implements Reporter {
     const brokenModules = modules.filter((module) => module.errors().length > 0).length;
     const skipped = this.#isFiltered ? [] : tests.filter((test) => test.result().state === 'skipped');
     const unexplained = skipped.filter((test) => reasonOf(test) === undefined);
-    for (const test of skipped) {
-      console.log(
-        `skipped: ${test.module.relativeModuleId} > ${test.fullName}: ${reasonOf(test) ?? 'NO REASON GIVEN'}`,
-      );
-    }
+    const skips = skipped.map(
+      (test) => `${test.module.relativeModuleId} > ${test.fullName}: ${reasonOf(test) ?? 'NO REASON GIVEN'}`,
+    );
+    for (const line of skips) console.log(`skipped: ${line}`);
     if (unexplained.length > 0) {
       console.error(
         `${unexplained.length} skipped without a reason: use skip('why') or name the suite "… (needs what)"`,
@@ -55,6 +56,7 @@ export class SummaryReporter implements Reporter {
       passed: count('passed'),
       failed: count('failed') + brokenModules + unhandledErrors.length + unexplained.length,
       skipped: skipped.length - unexplained.length,
+      skips,
       failures: [
         ...tests
           .filter((test) => test.result().state === 'failed')

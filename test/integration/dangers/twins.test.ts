@@ -24,126 +24,135 @@ import {
   upstreamOf,
   type Instance,
   type Place,
+  TESTED_VERSION,
 } from '../postgres/instances.ts';
 import { LIMIT_MS, openScene, TEST_MS, type Scene } from './scene.ts';
 
-const place: Place | undefined = await openPlace(15);
+const NO_REWIND = 'there is no pg_rewind with this PostgreSQL';
+const place: Place | undefined = await openPlace(TESTED_VERSION);
 
-describe.skipIf(place === undefined)('two standbys cut at the same place (needs PostgreSQL 15)', () => {
-  const at = place as Place;
-  let one: Instance;
+describe.skipIf(place === undefined)(
+  `two standbys cut at the same place (needs PostgreSQL ${TESTED_VERSION})`,
+  () => {
+    const at = place as Place;
+    let one: Instance;
 
-  beforeAll(async () => {
-    one = await startPrimary(at, 'one');
-    await query(one, 'create table public.kept (id int primary key)');
-  });
-  afterAll(() => at.close());
-
-  async function standby(name: string): Promise<Instance> {
-    const instance = await at.prepare(name);
-    const { systemIdentifier } = await readControlData(one.dataDirectory);
-    await cloneStandby({
-      ...instance,
-      source: upstreamOf(one, 'pg_sentinel_clone'),
-      systemIdentifier,
-      stallMs: LIMIT_MS,
+    beforeAll(async () => {
+      one = await startPrimary(at, 'one');
+      await query(one, 'create table public.kept (id int primary key)');
     });
-    await configure(instance, { synchronousStandbys: { kind: 'alone' } });
-    await createSlot(one.session, name, QUERY);
-    await followUpstream({
-      ...instance,
-      upstream: upstreamOf(one, name),
-      slotName: name,
-      owner: instance.user.owner,
-    });
-    await start(instance);
-    await until({ what: `${name} to stream`, timeoutMs: LIMIT_MS, everyMs: 20 }, async () =>
-      (await readRole(one.session, QUERY)).replication.some(
-        (row) => row.applicationName === name && row.state === 'streaming' && row.replayLsn !== undefined,
-      ),
-    );
-    return instance;
-  }
+    afterAll(() => at.close());
 
-  async function hasReplayed(instance: Instance): Promise<void> {
-    const [row] = await query<{ lsn: string }>(one, 'select pg_current_wal_flush_lsn()::text as lsn');
-    await until(
-      { what: `${instance.name} to replay ${row?.lsn}`, timeoutMs: LIMIT_MS, everyMs: 20 },
-      async () => {
-        const [now] = await query<{ done: boolean }>(
-          instance,
-          `select pg_last_wal_replay_lsn() >= '${row?.lsn}' as done`,
-        );
-        return now?.done === true;
-      },
-    );
-  }
-
-  const historyOf = async (instance: Instance, of: number): Promise<string> =>
-    formatHistory((await readHistory(instance.dataDirectory, timeline(of))) ?? []);
-
-  /** Promotes both to those timelines; each takes a write of its own. Then `b` is rewound to `a`; returns what it holds. */
-  async function twins(
-    names: [string, string],
-    timelines: [number, number],
-  ): Promise<{ rows: number[]; same: boolean }> {
-    const [a, b] = [await standby(names[0]), await standby(names[1])];
-    // A checkpoint that both hold: pg_rewind begins at the last one in common.
-    await checkpoint(one.session, QUERY);
-    await Promise.all([hasReplayed(a), hasReplayed(b)]);
-    for (const instance of [a, b])
-      await cutUpstream({ ...instance, owner: instance.user.owner, timeoutMs: LIMIT_MS });
-    for (const [instance, assigned] of [
-      [a, timelines[0]],
-      [b, timelines[1]],
-    ] as const) {
-      await readCutPosition({
+    async function standby(name: string): Promise<Instance> {
+      const instance = await at.prepare(name);
+      const { systemIdentifier } = await readControlData(one.dataDirectory);
+      await cloneStandby({
         ...instance,
-        superuser: 'sentinel',
-        isRunning: () => true,
-        timeoutMs: LIMIT_MS,
+        source: upstreamOf(one, 'pg_sentinel_clone'),
+        systemIdentifier,
+        stallMs: LIMIT_MS,
       });
-      await promotePostgres({
+      await configure(instance, { synchronousStandbys: { kind: 'alone' } });
+      await createSlot(one.session, name, QUERY);
+      await followUpstream({
         ...instance,
-        current: timeline(1),
-        assigned: timeline(assigned),
-        timeoutMs: LIMIT_MS,
+        upstream: upstreamOf(one, name),
+        slotName: name,
+        owner: instance.user.owner,
       });
-      await checkpoint(instance.session, QUERY);
+      await start(instance);
+      await until({ what: `${name} to stream`, timeoutMs: LIMIT_MS, everyMs: 20 }, async () =>
+        (await readRole(one.session, QUERY)).replication.some(
+          (row) => row.applicationName === name && row.state === 'streaming' && row.replayLsn !== undefined,
+        ),
+      );
+      return instance;
     }
-    const histories = [await historyOf(a, timelines[0]), await historyOf(b, timelines[1])];
-    const same = timelines[0] === timelines[1] && histories[0] === histories[1];
-    await query(a, 'insert into public.kept values (1)');
-    await query(b, 'insert into public.kept values (2)');
-    await query(a, 'checkpoint');
-    await stop(b);
-    await rewindPostgres({ ...b, source: upstreamOf(a, 'pg_sentinel_rewind'), timeoutMs: LIMIT_MS });
-    await configure(b, { synchronousStandbys: { kind: 'nobody' } });
-    await createSlot(a.session, `again_${b.name}`, QUERY);
-    await followUpstream({
-      ...b,
-      upstream: upstreamOf(a, b.name),
-      slotName: `again_${b.name}`,
-      owner: b.user.owner,
+
+    async function hasReplayed(instance: Instance): Promise<void> {
+      const [row] = await query<{ lsn: string }>(one, 'select pg_current_wal_flush_lsn()::text as lsn');
+      await until(
+        { what: `${instance.name} to replay ${row?.lsn}`, timeoutMs: LIMIT_MS, everyMs: 20 },
+        async () => {
+          const [now] = await query<{ done: boolean }>(
+            instance,
+            `select pg_last_wal_replay_lsn() >= '${row?.lsn}' as done`,
+          );
+          return now?.done === true;
+        },
+      );
+    }
+
+    const historyOf = async (instance: Instance, of: number): Promise<string> =>
+      formatHistory((await readHistory(instance.dataDirectory, timeline(of))) ?? []);
+
+    /** Promotes both to those timelines; each takes a write of its own. Then `b` is rewound to `a`; returns what it holds. */
+    async function twins(
+      names: [string, string],
+      timelines: [number, number],
+    ): Promise<{ rows: number[]; same: boolean }> {
+      const [a, b] = [await standby(names[0]), await standby(names[1])];
+      // A checkpoint that both hold: pg_rewind begins at the last one in common.
+      await checkpoint(one.session, QUERY);
+      await Promise.all([hasReplayed(a), hasReplayed(b)]);
+      for (const instance of [a, b])
+        await cutUpstream({ ...instance, owner: instance.user.owner, timeoutMs: LIMIT_MS });
+      for (const [instance, assigned] of [
+        [a, timelines[0]],
+        [b, timelines[1]],
+      ] as const) {
+        await readCutPosition({
+          ...instance,
+          superuser: 'sentinel',
+          isRunning: () => true,
+          timeoutMs: LIMIT_MS,
+        });
+        await promotePostgres({
+          ...instance,
+          current: timeline(1),
+          assigned: timeline(assigned),
+          timeoutMs: LIMIT_MS,
+        });
+        await checkpoint(instance.session, QUERY);
+      }
+      const histories = [await historyOf(a, timelines[0]), await historyOf(b, timelines[1])];
+      const same = timelines[0] === timelines[1] && histories[0] === histories[1];
+      await query(a, 'insert into public.kept values (1)');
+      await query(b, 'insert into public.kept values (2)');
+      await query(a, 'checkpoint');
+      await stop(b);
+      await rewindPostgres({ ...b, source: upstreamOf(a, 'pg_sentinel_rewind'), timeoutMs: LIMIT_MS });
+      await configure(b, { synchronousStandbys: { kind: 'nobody' } });
+      await createSlot(a.session, `again_${b.name}`, QUERY);
+      await followUpstream({
+        ...b,
+        upstream: upstreamOf(a, b.name),
+        slotName: `again_${b.name}`,
+        owner: b.user.owner,
+      });
+      await start(b);
+      const found = await query<{ id: number }>(b, 'select id from public.kept order by id');
+      return { rows: found.map(({ id }) => id), same };
+    }
+
+    test('PostgreSQL would take the same number twice, and a rewind would keep what was never on the other', async ({
+      skip,
+    }) => {
+      skip(!at.binaries.has.pgRewind, NO_REWIND);
+      expect(await predictTimeline(one.dataDirectory, timeline(1))).toBe(2);
+      const { rows, same } = await twins(['two', 'three'], [2, 2]);
+      expect(same).toBe(true);
+      expect(rows).toContain(2);
     });
-    await start(b);
-    const found = await query<{ id: number }>(b, 'select id from public.kept order by id');
-    return { rows: found.map(({ id }) => id), same };
-  }
 
-  test('PostgreSQL would take the same number twice, and a rewind would keep what was never on the other', async () => {
-    expect(await predictTimeline(one.dataDirectory, timeline(1))).toBe(2);
-    const { rows, same } = await twins(['two', 'three'], [2, 2]);
-    expect(same).toBe(true);
-    expect(rows).toContain(2);
-  });
-
-  test('with assigned timelines the rewind takes the diverged write away', async () => {
-    const { rows, same } = await twins(['four', 'five'], [3, 4]);
-    expect(same).toBe(false);
-    expect(rows).toEqual([1]);
-  });
-});
+    test('with assigned timelines the rewind takes the diverged write away', async ({ skip }) => {
+      skip(!at.binaries.has.pgRewind, NO_REWIND);
+      const { rows, same } = await twins(['four', 'five'], [3, 4]);
+      expect(same).toBe(false);
+      expect(rows).toEqual([1]);
+    });
+  },
+);
 
 describe('a cluster', () => {
   let scene: Scene;

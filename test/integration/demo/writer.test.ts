@@ -20,6 +20,7 @@ import {
   REPLICATION,
   sql,
   startPrimary,
+  TESTED_VERSION,
   type Instance,
   type Place,
 } from '../postgres/instances.ts';
@@ -87,7 +88,7 @@ const idsOn = async (instance: Instance): Promise<string[]> => {
 };
 
 beforeAll(async () => {
-  const found = (await openPlace(15)) ?? (await openPlace(17));
+  const found = (await openPlace(TESTED_VERSION)) ?? (await openPlace(17));
   if (found === undefined) throw new Error('no PostgreSQL for these tests');
   place = found;
   [first, second] = await Promise.all([startServer('pg1'), startServer('pg2')]);

