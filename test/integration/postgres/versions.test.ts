@@ -55,8 +55,8 @@ for (const version of versions) {
         await asStandby();
         const { timeline: before, position } = await readCutPosition({
           ...one,
+          superuser: 'sentinel',
           isRunning: () => true,
-          timeoutMs: LIMIT_MS,
           timeoutMs: LIMIT_MS,
         });
         expect(before).toBe(current);
