@@ -16,6 +16,7 @@ import { removeMember, writeNewMember } from '../postgres/member.ts';
 import { furtherProgress, isStarting, readRecoveryProgress } from '../postgres/recovery-progress.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
+import { TakenPlaceError } from '../postgres/rewind-room.ts';
 import { UncleanStandbyError, rewindPostgres } from '../postgres/rewind.ts';
 import { forgetRewound, markRewound, readRewound } from '../postgres/rewound.ts';
 import { readHistory } from '../postgres/timelines.ts';
@@ -75,7 +76,10 @@ export async function rejoin(
     if (error instanceof NoRoomError)
       context.notes.noRoom = { untilMs: performance.now() + NO_ROOM_PAUSE_MS, error: error.message };
     // Its stop took too long and was cut short: it counts no more, and trying again would find the same.
-    const isHopeless = error instanceof UncleanStandbyError || (await isRewindInterrupted(dataDirectory));
+    const isHopeless =
+      error instanceof UncleanStandbyError ||
+      error instanceof TakenPlaceError ||
+      (await isRewindInterrupted(dataDirectory));
     if (!isHopeless) throw error;
     await clone(context, duty, `pg_rewind failed: ${(error as Error).message}`, signal);
     return;
