@@ -112,11 +112,13 @@ export async function carryOutPromote(
     }
     context.activity('standby', `being promoted to timeline ${duty.timeline}`);
     // All three are there before the promotion; none waits for another.
+    const ruling = instance.setSynchronousStandbys(standbysFor(context, duty.rule));
     await Promise.all([
       guarded,
-      instance.setSynchronousStandbys(standbysFor(context, duty.rule)),
+      ruling,
       context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal)),
-    ]);
+      // Where another step fails or this is broken off, the next duty writes the same file at once.
+    ]).finally(() => ruling.catch(() => undefined));
     // No lease, or a start to be cut off, as a standby, has dismissed the guard that was on its way.
     if (!(await context.guarding.prepare(duty, { until: 'started', isUrgent: true, signal }))) {
       context.activity('standby', NO_LEASE_TO_PROMOTE);

@@ -117,13 +117,16 @@ export async function cutUpstream(options: {
   let suspects: ReadonlySet<number> | undefined;
   for (let scan = 1; ; scan += 1) {
     options.signal?.throwIfAborted();
-    const left = upstreamProcesses(dataDirectory, sharedMemoryId, { suspects, scan });
+    // On a busy host the time may be over after one scan or two.
+    const isLast = performance.now() - startedMs >= options.timeoutMs;
+    const asksSockets = isLast || scan >= SCANS_BEFORE_SOCKETS;
+    const left = upstreamProcesses(dataDirectory, sharedMemoryId, { suspects, asksSockets });
     suspects ??= new Set(left.kind === 'receivers' ? left.children.map(({ pid }) => pid) : []);
     if (left.kind === 'none')
       return { ended: ended.size, running: left.running, tookMs: performance.now() - startedMs };
     if (left.kind === 'orphans') killRemaining(dataDirectory);
     else for (const child of left.children) if (endReceiver(child, ended)) ended.add(child.pid);
-    if (performance.now() - startedMs >= options.timeoutMs) {
+    if (isLast) {
       const titles =
         left.kind === 'orphans'
           ? `processes ${left.pids.join(', ')} of a dead postmaster`
@@ -181,13 +184,15 @@ type UpstreamProcesses =
 function upstreamProcesses(
   dataDirectory: string,
   sharedMemoryId: number | undefined,
-  { suspects, scan }: { readonly suspects: ReadonlySet<number> | undefined; readonly scan: number },
+  {
+    suspects,
+    asksSockets,
+  }: { readonly suspects: ReadonlySet<number> | undefined; readonly asksSockets: boolean },
 ): UpstreamProcesses {
   const postmaster = findPostmaster(dataDirectory);
   if (postmaster !== undefined) {
     const { port } = postmaster;
-    const isPatient = scan < SCANS_BEFORE_SOCKETS;
-    const sockets = port === undefined || isPatient ? undefined : clientSockets(postmaster.pid, port);
+    const sockets = port === undefined || !asksSockets ? undefined : clientSockets(postmaster.pid, port);
     const isHarmless = ({ pid, kind }: ChildProcess): boolean =>
       kind === 'unknown' &&
       ((suspects !== undefined && !suspects.has(pid)) || sockets?.servesClient(pid) === true);

@@ -55,6 +55,16 @@ for (const version of TESTED_VERSIONS) {
       }
     });
 
+    test('nor where the time is over before a second look', async () => {
+      const silent = await connectSilently(instance);
+      try {
+        const cut = cutUpstream({ ...instance, owner: instance.user.owner, timeoutMs: 0 });
+        expect(await cut).toMatchObject({ running: true, ended: 0 });
+      } finally {
+        silent.destroy();
+      }
+    });
+
     const isFilling = (value: string): Promise<boolean> =>
       until({ what: `wal_init_zero = ${value}`, timeoutMs: LIMIT_MS, everyMs: 20 }, async () => {
         const [row] = await sql<{ wal_init_zero: string }>(instance, 'show wal_init_zero');
