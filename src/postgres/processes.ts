@@ -128,8 +128,13 @@ export function runningDirectories(): string[] {
     if (program === undefined || !isPostgres(program)) continue;
     const path = `/proc/${pid}/cwd`;
     // A container may have another directory at the same path.
-    const status = statSync(path, { throwIfNoEntry: false });
-    if (status !== undefined) found.set(`${status.dev} ${status.ino}`, path);
+    try {
+      const { dev, ino } = statSync(path);
+      found.set(`${dev} ${ino}`, path);
+    } catch {
+      // It has ended meanwhile.
+      continue;
+    }
   }
   return [...found.values()];
 }
