@@ -3,6 +3,7 @@
 import { access, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
+import { freeBytes } from './clone-room.ts';
 import { clientSockets } from './client-sockets.ts';
 import { fsyncDirectory, writeFileDurably, type Owner } from './durable-files.ts';
 import {
@@ -146,11 +147,17 @@ export async function cutUpstream(options: {
 async function cutChanges(dataDirectory: string): Promise<Record<string, string>> {
   const present = await readSettings(dataDirectory);
   const delayed = present.has('recovery_min_apply_delay') ? { recovery_min_apply_delay: '0' } : {};
-  const hasty = present.has(ZERO_FILL) ? {} : { [ZERO_FILL]: 'off' };
+  const isHasty = !present.has(ZERO_FILL) && (await hasRoomForWal(dataDirectory));
+  const hasty = isHasty ? { [ZERO_FILL]: 'off' } : {};
   return { primary_conninfo: '', primary_slot_name: '', restore_command: '', ...delayed, ...hasty };
 }
 
 const ZERO_FILL = 'wal_init_zero';
+/** A walreceiver that finds no room while it fills ends and tries again; one that finds none while it writes takes its PostgreSQL along. */
+const ROOM_BYTES_MIN = 128 * 2 ** 20;
+
+const hasRoomForWal = async (dataDirectory: string): Promise<boolean> =>
+  (await freeBytes(join(dataDirectory, 'pg_wal')).catch(() => 0)) >= ROOM_BYTES_MIN;
 
 /** Takes back what {@link cutUpstream} has done to new segments of WAL, once no commit waits for one; `parameters` are a person's. */
 export async function fillSegmentsAgain(options: {
