@@ -311,6 +311,8 @@ describe('the command line', () => {
     [['--version'], 0, '0.1.0\n'],
     [['--help'], 0, 'Exit codes:'],
     [['status', '--help'], 0, 'Examples:'],
+    [['help'], 0, 'Exit codes:'],
+    [['help', 'failover'], 0, '--dry-run'],
   ])('%j succeeds', async (args, code, text) => {
     const { exitCode, stdout } = await run(args);
     expect([exitCode, stdout.includes(text)]).toEqual([code, true]);
@@ -319,8 +321,11 @@ describe('the command line', () => {
   it.each([
     [[], 'Usage: sentinelctl'],
     [['stauts'], 'Did you mean status?'],
+    [['help', 'stauts'], 'Usage: sentinelctl'],
+    [['settings'], 'Usage: sentinelctl settings'],
     [['status', '-o', 'xml'], 'Allowed choices are table, json, yaml'],
     [['status', '--timeout', '5'], 'Expected a number with a unit'],
+    [['status', '--timeout', '0s'], 'Expected more than 0.'],
     [['events', '-n', '0'], 'Expected a whole number from 1 to 1000'],
     [['status', 'extra'], 'too many arguments'],
     [['status', '--peers', 'nonsense'], '--peers: "nonsense" is not HOST:PORT'],
