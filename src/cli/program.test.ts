@@ -231,6 +231,14 @@ describe('events', () => {
     `);
   });
 
+  it('that were refused say so before what was asked', async () => {
+    const [event] = await fakeAdmin().events({ group: undefined, limit: 1 });
+    if (event === undefined) throw new Error('there is no event');
+    const log = [{ ...event, text: 'pg9 is fenced', refused: 'there is no node pg9' }];
+    const { stdout } = await run(['events'], { admin: fakeAdmin({ log }) });
+    expect(stdout).toMatch(/  refused \(there is no node pg9\): pg9 is fenced\n$/);
+  });
+
   it('of a group that is not there is refused, of one without events is not', async () => {
     const admin = fakeAdmin({ log: [] });
     expect(await run(['events', '--group', 'mian'], { admin })).toEqual({
