@@ -12,9 +12,9 @@ test('an announcement is shown for an hour, and once however often it is made', 
   nowMs = HOUR_MS / 2;
   announcements.add('second');
   announcements.add('second');
-  expect(announcements.text()).toBe('second; first');
+  expect(announcements.text()).toBe('second; first (30min ago)');
   nowMs = HOUR_MS + 1;
-  expect(announcements.text()).toBe('second');
+  expect(announcements.text()).toBe('second (30min ago)');
   nowMs = 2 * HOUR_MS;
   expect(announcements.text()).toBeUndefined();
 });

@@ -1,8 +1,12 @@
-// What has happened to a node that a person should know: shown in its status for a while after it is over.
+// What has happened to a node that a person should know: shown in its status for a while after it is over, with its age, so that
+// nobody takes it for what is the matter now.
+import { formatDuration } from '../base/duration.ts';
 
 /** So long an announcement is shown. */
 const SHOWN_MS = 3_600_000;
 const SHOWN_MAX = 5;
+/** From this age on it is shown how long ago it was, in minutes. */
+const AGED_MS = 60_000;
 
 export interface Announcements {
   add(message: string): void;
@@ -19,7 +23,11 @@ export function createAnnouncements(nowMs: () => number): Announcements {
     },
     text() {
       const present = shown.filter(({ atMs }) => nowMs() - atMs <= SHOWN_MS);
-      return present.length === 0 ? undefined : present.map(({ message }) => message).join('; ');
+      const lines = present.map(({ message, atMs }) => {
+        const ageMs = nowMs() - atMs;
+        return ageMs < AGED_MS ? message : `${message} (${formatDuration(ageMs)} ago)`;
+      });
+      return lines.length === 0 ? undefined : lines.join('; ');
     },
   };
 }

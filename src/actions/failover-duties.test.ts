@@ -50,6 +50,54 @@ test('a promotion has its guard even where the cut before it has dismissed the o
   expect(guardedAtPromotion).toBe(true);
 });
 
+test('a promotion that is broken off does not end before it has written its rule, which the next duty takes back', async () => {
+  const steps: string[] = [];
+  const ending = new AbortController();
+  let finishWriting = (): void => undefined;
+  const writing = new Promise<void>((resolve) => (finishWriting = resolve));
+  const context = {
+    notes: { cut: undefined },
+    protections: { rule: true, cut: true, guard: true },
+    guarding: { prepare: () => Promise.resolve(true) },
+    confirms: () => Promise.resolve(true),
+    activity: () => undefined,
+    once: () => {
+      ending.abort(new Error('the duty has changed'));
+      setImmediate(finishWriting);
+      return Promise.reject(ending.signal.reason as Error);
+    },
+    instance: {
+      options: { dataDirectory: '/nowhere', node: 'pg1', user: {} },
+      postmaster: () => undefined,
+      setSynchronousStandbys: () => writing.then(() => void steps.push('rule written')),
+    },
+  } as unknown as AgentContext;
+  await expect(carryOutPromote(context, DUTY, ending.signal)).rejects.toThrow('the duty has changed');
+  steps.push('ended');
+  expect(steps).toEqual(['rule written', 'ended']);
+});
+
+test('a standby that gets no lease to be promoted keeps the rule that nobody fulfils', async () => {
+  const said: (string | undefined)[] = [];
+  const context = {
+    notes: { cut: undefined },
+    protections: { rule: true, cut: true, guard: true },
+    guarding: { prepare: () => Promise.resolve(false) },
+    confirms: () => Promise.resolve(true),
+    activity: (_: unknown, message: string | undefined) => said.push(message),
+    once: () => Promise.resolve(),
+    instance: {
+      options: { dataDirectory: '/nowhere', node: 'pg1', user: {} },
+      postmaster: () => undefined,
+      setSynchronousStandbys: () => expect.unreachable('its rule was changed'),
+      stop: () => expect.unreachable('it was stopped'),
+    },
+  } as unknown as AgentContext;
+  const duty = { ...DUTY, rule: { members: [], acks: 0, leased: true } } as const;
+  await carryOutPromote(context, duty, new AbortController().signal);
+  expect(said.at(-1)).toMatch(/^not promoted: no lease/);
+});
+
 test('a strict group that begins with fewer members than acknowledgements has nobody to wait for yet', () => {
   const context = { protections: { rule: true } } as AgentContext;
   const member = makeMemberId(nodeId('pg2'), '00000001');

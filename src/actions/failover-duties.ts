@@ -110,13 +110,24 @@ export async function carryOutPromote(
         `it stands at timeline ${standing.timeline}, ${formatLsn(standing.position)}, below timeline ${duty.from.timeline}, ${formatLsn(duty.from.position)}, which it reported`,
       );
     }
+    // Its rule lets commits through alone: no standby may be left with that.
+    if (duty.rule.leased === true && !(await guarded)) {
+      context.activity('standby', NO_LEASE_TO_PROMOTE);
+      return;
+    }
     context.activity('standby', `being promoted to timeline ${duty.timeline}`);
     // All three are there before the promotion; none waits for another.
-    await Promise.all([
-      guarded,
-      instance.setSynchronousStandbys(standbysFor(context, duty.rule)),
-      context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal)),
-    ]);
+    const ruling = instance.setSynchronousStandbys(standbysFor(context, duty.rule));
+    try {
+      await Promise.all([
+        guarded,
+        ruling,
+        context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal)),
+      ]);
+    } finally {
+      // Where another step fails or this is broken off, the next duty writes the same file at once.
+      await ruling.catch(() => undefined);
+    }
     // No lease, or a start to be cut off, as a standby, has dismissed the guard that was on its way.
     if (!(await context.guarding.prepare(duty, { until: 'started', isUrgent: true, signal }))) {
       context.activity('standby', NO_LEASE_TO_PROMOTE);

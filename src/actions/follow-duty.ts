@@ -100,7 +100,8 @@ async function settled(
 ): Promise<void> {
   context.clearUnexpectedEnd();
   context.activity(undefined, undefined);
-  if (isSteady(context, receiver)) {
+  const streamsOn = isSteady(context, receiver);
+  if (streamsOn) {
     context.notes.failedFollows = undefined;
     const postmasterPid = context.instance.postmaster()?.pid;
     context.notes.followed =
@@ -109,11 +110,11 @@ async function settled(
         : { from: nameOf(duty.upstream), postmasterPid, lostMs: undefined };
     await context.once('rewound', () => forgetRewound(context.instance.options.dataDirectory));
     await context.once('replaced', () => discard(context));
-    await endHaste(context);
   }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await lookAfterSlots(context, duty.slots, signal);
   await context.once('advance', () => advanceIdleSlots(context, signal), ADVANCE_SLOTS_EVERY_MS);
+  if (streamsOn) await endHaste(context);
 }
 
 /** Nothing waits for it, and a node that streams is no worse for what could not be removed. */

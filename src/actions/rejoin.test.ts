@@ -9,6 +9,7 @@ import { lsn } from '../base/lsn.ts';
 import { NoRoomError } from '../postgres/clone-room.ts';
 import { MEMBER_FILE } from '../postgres/member.ts';
 import { connectReplication, identifySystem } from '../postgres/replication-connection.ts';
+import { TakenPlaceError } from '../postgres/rewind-room.ts';
 import { rewindPostgres } from '../postgres/rewind.ts';
 import { markRewound } from '../postgres/rewound.ts';
 import { clone, completeRewind, rejoin } from './rejoin.ts';
@@ -294,7 +295,7 @@ test('a clone that failed is not tried again at once, and another upstream is', 
   await expect(clone(context, { ...FOLLOW, upstream }, 'lost', signal)).rejects.toThrow(/ENOENT/);
 });
 
-test('a rewind without room is neither followed by a clone nor tried again at once, but later', async () => {
+test('a rewind without room is not tried again at once; where there still is none later, a clone is tried', async () => {
   await writeControl(dataDirectory, IN_PRODUCTION);
   const rewinds = vi.mocked(rewindPostgres);
   rewinds.mockClear();
@@ -306,6 +307,15 @@ test('a rewind without room is neither followed by a clone nor tried again at on
   expect(rewinds).toHaveBeenCalledTimes(1);
   context.notes.noRoom = { untilMs: 0, error: '' };
   rewinds.mockRejectedValueOnce(new NoRoomError('no room'));
-  await expect(pass()).rejects.toThrow('no room');
-  expect(conditions).toEqual(['rewinding', 'failed', 'rewinding']);
+  await expect(pass()).rejects.toThrow(/ENOENT|ECONNREFUSED/);
+  expect(conditions).toEqual(['rewinding', 'failed', 'rewinding', 'cloning']);
+});
+
+test('a rewind whose source has a tablespace at a path that is taken here is followed by a clone', async () => {
+  await writeControl(dataDirectory, IN_PRODUCTION);
+  vi.mocked(rewindPostgres).mockRejectedValueOnce(new TakenPlaceError('taken'));
+  await expect(rejoin(context, FOLLOW, 'beyond', new AbortController().signal)).rejects.toThrow(
+    /ENOENT|ECONNREFUSED/,
+  );
+  expect(conditions).toEqual(['rewinding', 'cloning']);
 });

@@ -16,6 +16,7 @@ import { removeMember, writeNewMember } from '../postgres/member.ts';
 import { furtherProgress, isStarting, readRecoveryProgress } from '../postgres/recovery-progress.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
+import { TakenPlaceError } from '../postgres/rewind-room.ts';
 import { UncleanStandbyError, rewindPostgres } from '../postgres/rewind.ts';
 import { forgetRewound, markRewound, readRewound } from '../postgres/rewound.ts';
 import { readHistory } from '../postgres/timelines.ts';
@@ -72,14 +73,22 @@ export async function rejoin(
     });
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof NoRoomError)
+    if (error instanceof NoRoomError) {
       context.notes.noRoom = { untilMs: performance.now() + NO_ROOM_PAUSE_MS, error: error.message };
+      if (noRoom === undefined) throw error;
+      // The source may keep WAL for another node for ever; a clone brings only what comes meanwhile, and is refused where that finds no room either.
+      return clone(context, duty, `there is still no room for a rewind: ${error.message}`, signal);
+    }
     // Its stop took too long and was cut short: it counts no more, and trying again would find the same.
-    const isHopeless = error instanceof UncleanStandbyError || (await isRewindInterrupted(dataDirectory));
+    const isHopeless =
+      error instanceof UncleanStandbyError ||
+      error instanceof TakenPlaceError ||
+      (await isRewindInterrupted(dataDirectory));
     if (!isHopeless) throw error;
     await clone(context, duty, `pg_rewind failed: ${(error as Error).message}`, signal);
     return;
   }
+  delete context.notes.noRoom;
   await instance.writeConfiguration(placeholder(context));
   // The primary makes its slot.
   if (await context.registerAgain()) await streamRewound(context, duty, signal);
@@ -107,6 +116,7 @@ export async function clone(
   try {
     await cloneNow(context, duty, reason, signal);
     context.notes.failedClone = undefined;
+    delete context.notes.noRoom;
   } catch (error) {
     signal.throwIfAborted();
     const pauseMs = Math.min(2 * (earlier?.pauseMs ?? CLONE_PAUSE_MS / 2), CLONE_PAUSE_MS_MAX);

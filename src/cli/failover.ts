@@ -1,6 +1,6 @@
 // `sentinelctl failover`: a switchover on purpose. Says what will happen and asks first; the cluster checks and decides.
 import { Option, type Command } from 'commander';
-import { DURATION_RULE, formatDuration, parseDurationMs } from '../base/duration.ts';
+import { formatDuration } from '../base/duration.ts';
 import { isName, NAME_RULE, nodeId } from '../base/ids.ts';
 import type {
   FailoverOutcome,
@@ -13,6 +13,7 @@ import { messageOf, paintFor, withAdmin, type Context } from './context.ts';
 import { renderDocument } from './document.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import { formatBytes, wrap } from './format.ts';
+import { waitMs } from './peer-change.ts';
 import { steerGroup, type SteerCommandOptions } from './steer.ts';
 import { parseTimeMs, TIME_RULE } from './time.ts';
 
@@ -68,11 +69,12 @@ async function failOver(
   groupName: string | undefined,
   options: FailoverOptions,
 ): Promise<void> {
-  const waitMs = checkOptions(context, options);
+  const timeoutMs = checkOptions(context, options);
   const to = options.to === undefined ? undefined : nodeId(options.to);
   if (options.at !== undefined) return schedule(context, groupName, to, options);
   const outcome = await withAdmin(context, options, async (admin) => {
     const group = chooseGroup(await admin.status(), groupName);
+    targetOf(group, options.to);
     const request: FailoverRequest = {
       group: group.group,
       to,
@@ -97,7 +99,7 @@ async function failOver(
       await confirm(context, options, group, options.to);
     }
     // From here on a peer that falls silent leaves the outcome open: that is a failure, not "nobody to ask".
-    return admin.failover(request, { timeoutMs: waitMs, signal: context.signal }).catch((error: unknown) => {
+    return admin.failover(request, { timeoutMs, signal: context.signal }).catch((error: unknown) => {
       throw new CliError(EXIT.failed, messageOf(error));
     });
   });
@@ -110,8 +112,7 @@ async function failOver(
 /** `--wait` in milliseconds. Throws where the options make no sense together. */
 function checkOptions(context: Context, options: FailoverOptions): number {
   const usage = (text: string): CliError => new CliError(EXIT.usage, text);
-  const waitMs = parseDurationMs(options.wait);
-  if (waitMs === undefined) throw usage(`--wait: "${options.wait}" is given; expected ${DURATION_RULE}`);
+  const timeoutMs = waitMs(options);
   if (options.to !== undefined && !isName(options.to))
     throw usage(`--to: "${options.to}" is not the name of a node: expected ${NAME_RULE}`);
   if (options.oldPrimaryIsOff === true && options.acceptDataLoss !== true)
@@ -123,7 +124,7 @@ function checkOptions(context: Context, options: FailoverOptions): number {
     throw usage(
       'nothing was changed: standard input is no terminal to ask on; pass --yes to fail over without being asked',
     );
-  return waitMs;
+  return timeoutMs;
 }
 
 /** Into the log, so that it takes place whatever becomes of this program and of the peer it asks. */
@@ -162,14 +163,18 @@ export function chooseGroup(status: StatusView, name: string | undefined): Group
   return group;
 }
 
+/** The node that is named, where one is. Throws where the group has none of that name. */
+function targetOf(group: GroupView, to: string | undefined): NodeView | undefined {
+  const target = group.nodes.find((node) => node.node === to);
+  if (to === undefined || target !== undefined) return target;
+  const names = group.nodes.map((node) => node.node).join(', ');
+  throw new CliError(EXIT.failed, `there is no node "${to}" in group ${group.group}; there are: ${names}`);
+}
+
 /** What will happen, from what is known now: lines as start and text. Throws where the cluster would certainly refuse. */
 function plan(group: GroupView, to: string | undefined): (readonly [string, string])[] {
   const primary = group.primary ?? 'unknown';
-  const target = group.nodes.find((node) => node.node === to);
-  if (to !== undefined && target === undefined) {
-    const names = group.nodes.map((node) => node.node).join(', ');
-    throw new CliError(EXIT.failed, `there is no node "${to}" in group ${group.group}; there are: ${names}`);
-  }
+  const target = targetOf(group, to);
   if (to !== undefined && to === group.primary)
     throw new CliError(EXIT.failed, `${to} is the primary of ${group.group} already; nothing was changed`);
   const standbys = group.nodes.filter((node) => node.node !== group.primary);

@@ -117,10 +117,13 @@ export function parseAddress(text: string): string {
 }
 
 /** `--wait` in milliseconds, or {@link CliError} with exit code 2. */
-export function waitMs(options: PeerChangeOptions): number {
+export function waitMs(options: { readonly wait: string }): number {
   const ms = parseDurationMs(options.wait);
   if (ms !== undefined && ms > 0) return ms;
-  throw new CliError(EXIT.usage, `--wait: "${options.wait}" is given; expected ${DURATION_RULE}`);
+  throw new CliError(
+    EXIT.usage,
+    `--wait: "${options.wait}" is given; expected ${DURATION_RULE}, and more than 0`,
+  );
 }
 
 /** Asks on the terminal; without one `--yes` is needed. Throws unless the answer is `expected`. */

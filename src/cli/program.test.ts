@@ -231,6 +231,14 @@ describe('events', () => {
     `);
   });
 
+  it('that were refused say so before what was asked', async () => {
+    const [event] = await fakeAdmin().events({ group: undefined, limit: 1 });
+    if (event === undefined) throw new Error('there is no event');
+    const log = [{ ...event, text: 'pg9 is fenced', refused: 'there is no node pg9' }];
+    const { stdout } = await run(['events'], { admin: fakeAdmin({ log }) });
+    expect(stdout).toMatch(/  refused \(there is no node pg9\): pg9 is fenced\n$/);
+  });
+
   it('of a group that is not there is refused, of one without events is not', async () => {
     const admin = fakeAdmin({ log: [] });
     expect(await run(['events', '--group', 'mian'], { admin })).toEqual({
@@ -311,6 +319,8 @@ describe('the command line', () => {
     [['--version'], 0, '0.1.0\n'],
     [['--help'], 0, 'Exit codes:'],
     [['status', '--help'], 0, 'Examples:'],
+    [['help'], 0, 'Exit codes:'],
+    [['help', 'failover'], 0, '--dry-run'],
   ])('%j succeeds', async (args, code, text) => {
     const { exitCode, stdout } = await run(args);
     expect([exitCode, stdout.includes(text)]).toEqual([code, true]);
@@ -319,8 +329,11 @@ describe('the command line', () => {
   it.each([
     [[], 'Usage: sentinelctl'],
     [['stauts'], 'Did you mean status?'],
+    [['help', 'stauts'], 'Usage: sentinelctl'],
+    [['settings'], 'Usage: sentinelctl settings'],
     [['status', '-o', 'xml'], 'Allowed choices are table, json, yaml'],
     [['status', '--timeout', '5'], 'Expected a number with a unit'],
+    [['status', '--timeout', '0s'], 'Expected more than 0.'],
     [['events', '-n', '0'], 'Expected a whole number from 1 to 1000'],
     [['status', 'extra'], 'too many arguments'],
     [['status', '--peers', 'nonsense'], '--peers: "nonsense" is not HOST:PORT'],

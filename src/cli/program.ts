@@ -47,7 +47,7 @@ export async function runProgram(
 
 /** Commander has written its message already. Asked for help or the version is success; anything else is wrong use. */
 function commanderExitCode(error: CommanderError): number {
-  return ['commander.helpDisplayed', 'commander.version'].includes(error.code) ? EXIT.ok : EXIT.usage;
+  return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
 }
 
 function buildProgram(context: Context, version: string): Command {
@@ -86,6 +86,7 @@ function buildProgram(context: Context, version: string): Command {
 
 function parseTimeout(text: string): number {
   const ms = parseDurationMs(text);
-  if (ms === undefined || ms <= 0) throw new InvalidArgumentError(`Expected ${DURATION_RULE}.`);
+  if (ms === undefined) throw new InvalidArgumentError(`Expected ${DURATION_RULE}.`);
+  if (ms <= 0) throw new InvalidArgumentError('Expected more than 0.');
   return ms;
 }

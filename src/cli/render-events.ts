@@ -21,7 +21,8 @@ export function renderEvent(
   const { paint } = options;
   const kind = event.kind.padEnd(17);
   const start = `${formatDay(event.atMs)} ${formatClockMs(event.atMs)}  ${`#${event.index}`.padEnd(6)} ${(event.group ?? '-').padEnd(6)}  ${kind}  `;
-  const text = event.refused === undefined ? event.text : `${event.text} (refused: ${event.refused})`;
+  // Refused comes first: what follows was asked for and did not happen.
+  const text = event.refused === undefined ? event.text : `refused (${event.refused}): ${event.text}`;
   const lines = options.width === undefined ? [start + text] : wrap(start, text, options.width);
   const style = event.refused === undefined ? STYLE[event.kind] : 'dim';
   return style === undefined

@@ -6,9 +6,8 @@ import { paintFor, withAdmin, type Context } from './context.ts';
 import { renderDocument } from './document.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import { chooseGroup } from './failover.ts';
-import { formatBytes } from './format.ts';
+import { formatBytes, wrap } from './format.ts';
 import { steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
-import { renderTable } from './table.ts';
 
 type GroupSettings = NonNullable<GroupView['settings']>;
 
@@ -20,7 +19,7 @@ interface Setting {
   readonly expected: string;
 }
 
-const COUNT_RULE = 'a whole number of 1 or more';
+const COUNT_RULE = 'a whole number of 1 or more, with at most nine digits';
 const BYTES_RULE = 'a size with a unit: B, kB, MB, GB or TB, such as 16MB';
 
 /** By the name that people use, in the order in which they are shown. */
@@ -70,10 +69,13 @@ const SETTINGS: Readonly<Record<string, Setting>> = {
   },
 };
 
+const KEY_WIDTH = Math.max(...Object.keys(SETTINGS).map((key) => key.length));
+
+const HELP_WIDTH = 80;
 const HELP = `
 Settings:
 ${Object.entries(SETTINGS)
-  .map(([name, { meaning }]) => `  ${name.padEnd(16)}  ${meaning}`)
+  .flatMap(([name, { meaning }]) => wrap(`  ${name.padEnd(16)}  `, meaning, HELP_WIDTH))
   .join('\n')}
 
 Examples:
@@ -125,17 +127,18 @@ async function get(context: Context, name: string | undefined, options: SteerCom
     return;
   }
   const { columns: width } = context.stdout.size();
-  const lines = renderTable({
-    columns: [{ title: 'SETTING' }, { title: 'VALUE' }, { title: 'MEANING', least: 20, drop: 1 }],
-    rows: Object.entries(SETTINGS).map(([key, { format, meaning }]) => [
-      { text: key },
-      { text: format(settings) },
-      { text: meaning },
-    ]),
-    width,
-    indent: '',
-    paint: paintFor(context, options, context.stdout),
-  });
+  const rows = Object.entries(SETTINGS).map(([key, { format, meaning }]) => ({
+    key,
+    value: format(settings),
+    meaning,
+  }));
+  const valueWidth = Math.max('VALUE'.length, ...rows.map(({ value }) => value.length));
+  const start = (key: string, value: string): string =>
+    `${key.padEnd(KEY_WIDTH)}  ${value.padEnd(valueWidth)}  `;
+  const lines = [
+    paintFor(context, options, context.stdout)('dim', `${start('SETTING', 'VALUE')}MEANING`),
+    ...rows.flatMap(({ key, value, meaning }) => wrap(start(key, value), meaning, width)),
+  ];
   context.stdout.write(`${lines.join('\n')}\n`);
 }
 

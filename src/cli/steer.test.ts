@@ -70,6 +70,7 @@ describe('is refused here already:', () => {
     [['settings', 'set', 'acks=1', 'strict'], /"strict" is no setting/],
     [['settings', 'set', 'acks=1', 'acks=2'], /acks is given twice/],
     [['failover', '--at', 'soon'], /--at: "soon" is given; expected a time such as 03:00/],
+    [['failover', '-y', '--wait', '0s'], /--wait: "0s" is given; expected .*more than 0/],
     [['failover', '--at', '03:00', '--dry-run'], /--at cannot be combined/],
     [['failover', '--old-primary-is-off', '-y'], /only together with --accept-data-loss/],
   ])('%j', async (args, message) => {
@@ -113,6 +114,18 @@ describe('a plan of a failover', () => {
       "
     `);
     expect([exitCode, requests]).toEqual([0, [{ group: 'main', to: 'pg2', dryRun: true }]]);
+  });
+
+  it.each([
+    [['--dry-run'], 'there is no node "pg9" in group main; there are: pg1, pg2, pg3'],
+    [['--accept-data-loss', '-y'], 'there is no node "pg9" in group main; there are: pg1, pg2, pg3'],
+  ])('is not made for a node that is not there, %j', async (args, reason) => {
+    const { admin, requests } = planning();
+    const outcome = await run(['failover', '--to', 'pg9', ...args], { admin });
+    expect([outcome, requests]).toEqual([
+      { exitCode: 1, stdout: '', stderr: `sentinelctl: ${reason}\n` },
+      [],
+    ]);
   });
 
   it('that could not be carried out ends with 1 and the reason', async () => {
@@ -160,8 +173,8 @@ describe('settings get', () => {
 
   it('shows what may be set, by the same names', async () => {
     const { stdout } = await run(['settings', 'get'], { admin: fakeAdmin({ shown }) });
-    const words = stdout.split('\n').map((line) => line.split(/\s+/).slice(0, 2).join(' '));
-    expect(words.slice(0, 7)).toEqual([
+    const lines = stdout.split('\n').filter((line) => /^\S/.test(line));
+    expect(lines.map((line) => line.split(/\s+/).slice(0, 2).join(' '))).toEqual([
       'SETTING VALUE',
       'durability async',
       'acks 1',
@@ -170,6 +183,9 @@ describe('settings get', () => {
       'max_failovers 5',
       'failover_window 60min',
     ]);
+    expect(stdout).toContain('SETTING          VALUE   MEANING\n');
+    expect(stdout).toContain('max_lag          1.0 MB  async: a standby that is known to lack more is not\n');
+    expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80);
     const json = await run(['settings', 'get', 'main', '-o', 'json'], { admin: fakeAdmin({ shown }) });
     expect(JSON.parse(json.stdout)).toEqual({ group: 'main', ...settings });
   });

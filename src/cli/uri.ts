@@ -12,7 +12,8 @@ interface UriOptions extends CommonOptions {
 }
 
 const HELP = `
-The URI names every node of the group; the client finds out which one takes writes. It holds no password.
+The URI names every node of the group; the client finds out which one takes
+writes. It holds no password.
 
 Examples:
   psql "$(sentinelctl uri --database shop --user app)"

@@ -123,9 +123,11 @@ function endPauseText({ group, node, onlyUntilMs }: CommandOf<'end-pause'>): str
     : `${node} is no longer paused or in maintenance${by}: it takes part again`;
 }
 
+const acksText = (acks: number): string => `${acks} acknowledgement${acks === 1 ? '' : 's'}`;
+
 const SETTING_TEXTS: { readonly [K in keyof GroupSettings]: (value: GroupSettings[K]) => string } = {
   durability: (durability) => `durability ${durability}`,
-  acks: (acks) => `${acks} acknowledgements`,
+  acks: acksText,
   leaseMs: (ms) => `lease ${formatDuration(ms)}`,
   maxLagBytes: (bytes) => `at most ${bytes} bytes behind`,
   maxFailovers: (count) => `at most ${count} failovers`,
@@ -151,7 +153,7 @@ export function settingsText(settings: GroupSettings): string {
   const mode =
     durability === 'async'
       ? `async (lease ${formatDuration(leaseMs)}, at most ${maxLagBytes} bytes behind)`
-      : `${durability}, ${acks} acknowledgements`;
+      : `${durability}, ${acksText(acks)}`;
   return `${mode}; at most ${maxFailovers} failovers in ${formatDuration(failoverWindowMs)}`;
 }
 

@@ -60,5 +60,5 @@ export function findGroup(state: ClusterState, name: string | undefined): GroupS
         : undefined
       : groups.find((known) => known.id === name);
   if (group !== undefined) return group;
-  return name === undefined ? `name the group: ${names}` : `there is no group ${name}; there is: ${names}`;
+  return name === undefined ? `name the group: ${names}` : `there is no group ${name}; there are: ${names}`;
 }

@@ -1,5 +1,6 @@
 // What a person asks of groups and nodes, and failovers that may lose writes: refused with a reason, or proposed and answered for.
 import { describe, expect, test } from 'vitest';
+import { nodeId } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
 import { SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
@@ -69,7 +70,9 @@ describe('fence', () => {
     expect(await ask({ kind: 'fence', node: B })).toEqual(DONE(/b is fenced: its PostgreSQL is stopped/));
     expect(proposed).toEqual(['fence-node']);
     expect(await ask({ kind: 'unfence', node: B })).toEqual(DONE(/no longer fenced/));
-    expect(await ask({ kind: 'unfence', node: B })).toEqual(REFUSED(/not fenced/));
+    expect(await ask({ kind: 'unfence', node: B })).toEqual(REFUSED(/not fenced$/));
+    for (const kind of ['fence', 'unfence'] as const)
+      expect(await ask({ kind, node: nodeId('d') })).toEqual(REFUSED(/no node d; there are: a, b, c$/));
   });
 
   test('switches a primary over first', async () => {

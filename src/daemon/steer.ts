@@ -29,7 +29,8 @@ export async function steer(options: SteerOptions, request: SteerRequest): Promi
   if (request.kind === 'fence') return fence(options, request.node);
   if (request.kind === 'unfence') {
     const detail = `${request.node} is no longer fenced; it joins its group again`;
-    return proposeAndSay(options, { kind: 'unfence-node', node: request.node }, detail);
+    const outcome = await proposeAndSay(options, { kind: 'unfence-node', node: request.node }, detail);
+    return withNodeNames(options, request.node, outcome);
   }
   const group = findGroup(state, request.group);
   if (typeof group === 'string') return refused(group);
@@ -52,6 +53,13 @@ export async function steer(options: SteerOptions, request: SteerRequest): Promi
   }
 }
 
+/** A refusal for a node that is not known says which ones there are. */
+function withNodeNames(options: SteerOptions, node: NodeId, outcome: SteerOutcome): SteerOutcome {
+  const { nodes } = options.state();
+  if (outcome.kind !== 'refused' || nodes.has(node)) return outcome;
+  return refused(`${outcome.reason}; there are: ${[...nodes.keys()].join(', ') || 'none'}`);
+}
+
 /** A primary is switched over first, so that nobody has to wait for what a failover would take. */
 async function fence(options: SteerOptions, node: NodeId): Promise<SteerOutcome> {
   const state = options.state();
@@ -64,7 +72,7 @@ async function fence(options: SteerOptions, node: NodeId): Promise<SteerOutcome>
       return refused(`${node} is the primary of group ${group.id}, and not fenced: ${moved.reason}`);
   }
   const outcome = await proposeAndSay(options, { kind: 'fence-node', node }, '');
-  if (outcome.kind === 'refused') return outcome;
+  if (outcome.kind === 'refused') return withNodeNames(options, node, outcome);
   const startedMs = performance.now();
   while (performance.now() - startedMs < STOP_TIMEOUT_MS && !options.signal.aborted) {
     const condition = freshReport(options.view(), node)?.condition;

@@ -47,7 +47,7 @@ describe('is refused, before anything is proposed,', () => {
       running,
       { group: 'other' },
       ALL_WELL,
-      /there is no group other; there is: main/,
+      /there is no group other; there are: main/,
     ],
     [
       'while a failover is under way',

@@ -68,6 +68,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
   let heardMs = 0;
   /** When one was started that has not been heard of yet. */
   let startedMs: number | undefined;
+  let startedAfterMs = 0;
   let isClosed = false;
   let isTaken = false;
   let lastId = 0;
@@ -156,10 +157,13 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
   };
 
   const start = (afterMs: number): void => {
-    if (startedMs !== undefined && performance.now() - startedMs < START_MS_MAX) return;
+    const isOnItsWay = startedMs !== undefined && performance.now() - startedMs < START_MS_MAX;
+    // A lease does not wait for one that gives way to a promotion; of two guards one gets the seat.
+    if (isOnItsWay && !(terms?.isLeased === true && startedAfterMs > 0)) return;
     const child = spawnGuard({ ...options, afterMs });
     const atMs = performance.now();
     startedMs = atMs;
+    startedAfterMs = afterMs;
     child.once('exit', () => {
       if (startedMs === atMs) startedMs = undefined;
     });

@@ -1,10 +1,12 @@
 // Where the parts of a clone go, and whether there is room for them: asked before anything is copied. Each tablespace goes to the path it has on
 // the source; where there is something on this host already (such as the data directory that the clone is to replace) to a new directory beside it.
 import { randomBytes } from 'node:crypto';
+import { realpathSync } from 'node:fs';
 import { access, constants, lstat, mkdir, readdir, readlink, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Upstream } from './conninfo.ts';
 import { giveTo, makeDirectory, type OsUser } from './os-user.ts';
+import { runningDirectories } from './processes.ts';
 import { closeSource, connectSource } from './source-connection.ts';
 
 export interface Tablespace {
@@ -159,17 +161,27 @@ async function nearestExisting(path: string): Promise<string> {
 export const mib = (bytes: number): number => Math.ceil(bytes / 1024 / 1024);
 
 /**
- * Removes a data directory with what lies in its tablespaces, but for those that one of `keepers` uses as well. Only for a directory that is no
+ * Removes a data directory with what lies in its tablespaces, but for those that one of `keepers`, or a PostgreSQL that runs on this host, uses as
+ * well: pg_rewind gives a directory its source's links, which lead to the source's own data where that is on the same host. Only for a directory that is no
  * database of anybody's any more.
  */
 export async function removeWithTablespaces(directory: string, keepers: readonly string[]): Promise<void> {
-  const kept = new Set((await Promise.all(keepers.map(tablespaceTargets))).flat());
+  const users = [...keepers, ...runningDirectories()];
+  const kept = new Set((await Promise.all(users.map(tablespaceTargets))).flat().map(realPath));
   for (const target of await tablespaceTargets(directory)) {
-    if (kept.has(target)) continue;
+    if (kept.has(realPath(target))) continue;
     if (OWN_DIRECTORY.test(target)) await rm(target, { recursive: true, force: true });
     else await emptyOfTablespaces(target);
   }
   await rm(directory, { recursive: true, force: true, maxRetries: 5 });
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
 }
 
 /** Removes what PostgreSQL of any version keeps in a tablespace; the directory, which somebody else has made, stays. */
@@ -181,9 +193,20 @@ async function emptyOfTablespaces(directory: string): Promise<void> {
 async function tablespaceTargets(directory: string): Promise<string[]> {
   const links = join(directory, 'pg_tblspc');
   const targets: string[] = [];
-  for (const name of await readdir(links).catch(() => [])) {
-    const path = join(links, name);
-    if ((await lstat(path)).isSymbolicLink()) targets.push(await readlink(path));
+  const names = await readdir(links).catch((error: unknown) => {
+    if (isAbsent(error)) return [];
+    throw error;
+  });
+  for (const name of names) {
+    const target = await readlink(join(links, name)).catch((error: unknown) => {
+      if (isAbsent(error) || (error as NodeJS.ErrnoException).code === 'EINVAL') return undefined;
+      throw error;
+    });
+    if (target !== undefined) targets.push(target);
   }
   return targets;
 }
+
+/** ENOTDIR and ESRCH: of a process that has ended meanwhile. */
+const isAbsent = (error: unknown): boolean =>
+  ['ENOENT', 'ENOTDIR', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '');

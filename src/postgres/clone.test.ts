@@ -3,9 +3,9 @@ import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { cloneStandby, finishInterruptedClone, type CloneOptions } from './clone.ts';
-import { discardInterrupted, discardReplaced } from './replaced.ts';
+import { discardInterrupted, discardReplaced, moveDirectory, takePlace } from './replaced.ts';
 import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
 
 let folder: string;
@@ -70,15 +70,57 @@ test('what a clone of doubtful use has replaced is removed for room only where i
   expect(await readdir(folder)).toEqual(['data']);
 });
 
-test('a clone that came to its place after a crash is fit, though what it replaced was not', async () => {
-  // Between the move of the old directory and that of its marker.
-  const fresh = `${dataDirectory}.clone-00000001`;
-  await mkdir(fresh);
-  await writeFile(join(fresh, 'standby.signal'), '');
-  await rename(dataDirectory, `${dataDirectory}.pg_sentinel_replaced`);
-  await writeFile(rewindMarker(dataDirectory), '');
-  await finishInterruptedClone(dataDirectory);
-  expect(await readdir(dataDirectory)).toEqual(['standby.signal']);
-  expect(await isRewindInterrupted(dataDirectory)).toBe(false);
-  expect(await isRewindInterrupted(`${dataDirectory}.pg_sentinel_replaced`)).toBe(true);
+describe('whatever a crash interrupts', () => {
+  const old = (): string => `${dataDirectory}.pg_sentinel_replaced`;
+  const makeClone = async (): Promise<string> => {
+    const fresh = `${dataDirectory}.clone-00000001`;
+    await mkdir(fresh);
+    await writeFile(join(fresh, 'standby.signal'), '');
+    return fresh;
+  };
+
+  test('a clone that came to its place afterwards is fit, though what it replaced was not', async () => {
+    await makeClone();
+    await writeFile(rewindMarker(dataDirectory), '');
+    await moveDirectory(dataDirectory, old());
+    await writeFile(rewindMarker(dataDirectory), '');
+    await finishInterruptedClone(dataDirectory);
+    expect(await readdir(dataDirectory)).toEqual(['standby.signal']);
+    expect(await isRewindInterrupted(dataDirectory)).toBe(false);
+    expect(await isRewindInterrupted(old())).toBe(true);
+  });
+
+  test('a fit directory that comes back does not get the marker of one that made room', async () => {
+    // Between the move of what had to make room and the removal of its marker.
+    await rename(dataDirectory, old());
+    await writeFile(rewindMarker(dataDirectory), '');
+    await finishInterruptedClone(dataDirectory);
+    expect(await readdir(dataDirectory)).toEqual(['PG_VERSION']);
+    expect(await isRewindInterrupted(dataDirectory)).toBe(false);
+  });
+
+  test('one that is unfit keeps its marker when it comes back', async () => {
+    await rename(dataDirectory, old());
+    await writeFile(rewindMarker(old()), '');
+    await finishInterruptedClone(dataDirectory);
+    expect(await isRewindInterrupted(dataDirectory)).toBe(true);
+    expect(await readdir(folder)).toEqual(['data', 'data.rewinding']);
+  });
+
+  test('a fit directory that is replaced does not get the marker of the one that was replaced before', async () => {
+    // Between the move of that and the removal of its marker.
+    await writeFile(rewindMarker(old()), '');
+    await takePlace(dataDirectory, await makeClone());
+    expect(await isRewindInterrupted(old())).toBe(false);
+    expect(await discardInterrupted({ dataDirectory })).toBe(false);
+    expect(await readdir(old())).toEqual(['PG_VERSION']);
+  });
+
+  test('a clone that is replaced is under a name that nobody starts before any of it is removed', async () => {
+    await mkdir(old());
+    await takePlace(dataDirectory, await makeClone());
+    expect(await readdir(dataDirectory)).toEqual(['standby.signal']);
+    const discarded = (await readdir(folder)).filter((name) => name.includes('_discarded-'));
+    expect(await readdir(join(folder, discarded[0] ?? ''))).toEqual(['PG_VERSION']);
+  });
 });

@@ -2,7 +2,7 @@
 // verified and flushed. The old directory stays until that was seen to work. The clone always holds standby.signal and never a member
 // file, so it can start neither as a primary nor as the member it was copied from.
 import { randomBytes } from 'node:crypto';
-import { access, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
+import { access, mkdir, readdir, realpath, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { runBaseBackup } from './base-backup.ts';
 import { dataVersion, type Binaries } from './binaries.ts';
@@ -22,9 +22,15 @@ import { fsyncDirectory, fsyncTree, removeFileDurably, writeFileDurably } from '
 import { MEMBER_FILE } from './member.ts';
 import { giveTo, makeDirectory, runProgram, type OsUser } from './os-user.ts';
 import { allGone } from './processes.ts';
-import { discardedGone, discardInterrupted, moveMarker, replacedDirectory } from './replaced.ts';
+import {
+  discardedGone,
+  discardInterrupted,
+  moveDirectory,
+  removeDiscarded,
+  replacedDirectory,
+  takePlace,
+} from './replaced.ts';
 import { closeReplication, connectReplication } from './replication-connection.ts';
-import { rewindMarker } from './rewind-marker.ts';
 import { extractTar, type TarExtraction } from './tar.ts';
 import { writeStandbySignal } from './upstream.ts';
 
@@ -107,11 +113,17 @@ export async function cloneStandby(
     isWhole = true;
     await rm(join(fresh, MARKER), { force: true });
     await fsyncDirectory(fresh);
-    await putIntoPlace(dataDirectory, fresh);
+    await checkPlace(dataDirectory);
+    await takePlace(dataDirectory, fresh);
+    removeDiscarded(dataDirectory).catch((error: unknown) =>
+      options.onNote?.(
+        `a clone that was never seen to work could not be removed: ${(error as Error).message}`,
+      ),
+    );
     return { systemIdentifier, method };
   } catch (error) {
     if (!isWhole) {
-      await removeWithTablespaces(fresh, [dataDirectory]);
+      await removeWithTablespaces(fresh, [dataDirectory, replacedDirectory(dataDirectory)]);
       for (const target of made) await rm(target, { recursive: true, force: true });
     }
     throw error;
@@ -122,8 +134,6 @@ export async function cloneStandby(
 export async function finishInterruptedClone(dataDirectory: string): Promise<void> {
   const parent = dirname(dataDirectory);
   const old = replacedDirectory(dataDirectory);
-  // It was moved there and its marker not yet.
-  if ((await exists(old)) && !(await exists(dataDirectory))) await moveMarker(dataDirectory, old);
   const names = await readdir(parent).catch(() => []);
   const copies = names.filter(
     (name) =>
@@ -132,14 +142,13 @@ export async function finishInterruptedClone(dataDirectory: string): Promise<voi
   );
   for (const fresh of copies.map((name) => join(parent, name))) {
     const isWhole = (await exists(join(fresh, 'standby.signal'))) && !(await exists(join(fresh, MARKER)));
-    if (isWhole && (await exists(old)) && !(await exists(dataDirectory))) await rename(fresh, dataDirectory);
-    else await removeWithTablespaces(fresh, [dataDirectory]);
+    if (isWhole && (await exists(old)) && !(await exists(dataDirectory)))
+      await moveDirectory(fresh, dataDirectory);
+    else await removeWithTablespaces(fresh, [dataDirectory, old]);
   }
   if (!(await exists(old)) || (await exists(dataDirectory))) return;
   // No clone has come into its place.
-  await moveMarker(old, dataDirectory);
-  await rename(old, dataDirectory);
-  await fsyncDirectory(parent);
+  await moveDirectory(old, dataDirectory);
 }
 
 async function checkPlace(dataDirectory: string): Promise<void> {
@@ -308,23 +317,6 @@ async function verify(options: CloneOptions, fresh: string): Promise<string> {
     );
   }
   return control.systemIdentifier;
-}
-
-async function putIntoPlace(dataDirectory: string, fresh: string): Promise<void> {
-  await checkPlace(dataDirectory);
-  const parent = dirname(dataDirectory);
-  const old = replacedDirectory(dataDirectory);
-  if (await exists(dataDirectory)) {
-    // A clone that was never seen to work makes room; what it has replaced is kept.
-    if (await exists(old)) await removeWithTablespaces(dataDirectory, [old]);
-    else {
-      await rename(dataDirectory, old);
-      await moveMarker(dataDirectory, old);
-    }
-  }
-  await rm(rewindMarker(dataDirectory), { force: true });
-  await rename(fresh, dataDirectory);
-  await fsyncDirectory(parent);
 }
 
 async function writeMarker(options: CloneOptions, fresh: string): Promise<void> {

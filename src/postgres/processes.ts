@@ -1,7 +1,7 @@
 // The processes of one instance as Linux shows them. "Gone" means every process of it, not only the postmaster: backends
 // of a killed postmaster live on for a moment and may still finish a commit (DESIGN §8). Synchronous reads of /proc:
 // each takes microseconds, and a signal must not go to a process that changed meanwhile.
-import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
 /** What `postmaster.pid` says (src/include/utils/pidfile.h). */
@@ -118,6 +118,25 @@ function attachedProcesses(sharedMemoryId: number): number {
     if (Number(fields[1]) === sharedMemoryId) return Number(fields[6]);
   }
   return 0;
+}
+
+/** The data directories of every PostgreSQL that runs on this host and may be looked at, as paths that work from here. */
+export function runningDirectories(): string[] {
+  const found = new Map<string, string>();
+  for (const pid of allPids()) {
+    const program = linkQuietly(`/proc/${pid}/exe`);
+    if (program === undefined || !isPostgres(program)) continue;
+    const path = `/proc/${pid}/cwd`;
+    // A container may have another directory at the same path.
+    try {
+      const { dev, ino } = statSync(path);
+      found.set(`${dev} ${ino}`, path);
+    } catch {
+      // It has ended meanwhile.
+      continue;
+    }
+  }
+  return [...found.values()];
 }
 
 export type Gone =

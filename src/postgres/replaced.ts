@@ -2,10 +2,10 @@
 // whose removal may take minutes. What an earlier sentineld left of those is removed, too.
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { access, lstat, readdir, rename, rm } from 'node:fs/promises';
+import { access, lstat, readdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { removeWithTablespaces } from './clone-room.ts';
-import { fsyncDirectory, removeFileDurably } from './durable-files.ts';
+import { fsyncDirectory, removeFileDurably, writeFileDurably } from './durable-files.ts';
 import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
 
 /**
@@ -25,11 +25,7 @@ const discardedName = (dataDirectory: string): string =>
  */
 export async function discardReplaced(dataDirectory: string): Promise<{ readonly removal: Promise<void> }> {
   const old = replacedDirectory(dataDirectory);
-  if (await exists(old)) {
-    await rename(old, discardedName(dataDirectory));
-    await rm(rewindMarker(old), { force: true });
-    await fsyncDirectory(dirname(dataDirectory));
-  }
+  if (await exists(old)) await moveAway(old, dataDirectory);
   return { removal: removeDiscarded(dataDirectory) };
 }
 
@@ -54,10 +50,7 @@ export async function discardInterrupted(options: DiscardOptions): Promise<boole
     onNote?.(
       `${directory} is removed before the clone, to make room: its rewind was interrupted, so it is of no use`,
     );
-    // In this order and durably: at no point may it be there without its marker.
-    await rename(directory, discardedName(dataDirectory));
-    await fsyncDirectory(dirname(dataDirectory));
-    await removeFileDurably(rewindMarker(directory));
+    await moveAway(directory, dataDirectory);
     isAny = true;
   }
   if (isAny) await discardedGone(options);
@@ -68,7 +61,7 @@ export async function discardInterrupted(options: DiscardOptions): Promise<boole
 const removals = new Map<string, Promise<void>>();
 
 /** One after the other for the same data directory. */
-function removeDiscarded(dataDirectory: string): Promise<void> {
+export function removeDiscarded(dataDirectory: string): Promise<void> {
   const remove = async (): Promise<void> => {
     const parent = dirname(dataDirectory);
     const prefix = `${basename(dataDirectory)}${DISCARDED}`;
@@ -94,9 +87,34 @@ export async function discardedGone(options: DiscardOptions): Promise<void> {
   signal?.throwIfAborted();
 }
 
-/** That a directory's rewind was interrupted goes where the directory goes. */
-export async function moveMarker(from: string, to: string): Promise<void> {
-  if (await exists(rewindMarker(from))) await rename(rewindMarker(from), rewindMarker(to));
+/**
+ * Gives a directory another name, which is free, and takes along that its rewind was interrupted: the marker is there before the directory is, and
+ * goes only after it. So the marker beside a directory is its own, whenever this is broken off, and one without a directory means nothing.
+ */
+export async function moveDirectory(from: string, to: string): Promise<void> {
+  if (await isRewindInterrupted(from))
+    await writeFileDurably({ path: rewindMarker(to), content: '', mode: 0o600, owner: undefined });
+  else await removeFileDurably(rewindMarker(to));
+  await rename(from, to);
+  await fsyncDirectory(dirname(to));
+  await removeFileDurably(rewindMarker(from));
+}
+
+/** To be removed: under a name that nobody starts it by, however long that takes and whatever interrupts it. */
+async function moveAway(directory: string, dataDirectory: string): Promise<void> {
+  await rename(directory, discardedName(dataDirectory));
+  await fsyncDirectory(dirname(dataDirectory));
+  await removeFileDurably(rewindMarker(directory));
+}
+
+/** Puts a whole clone into the data directory's place. What was never seen to work makes room; what that has replaced is kept. */
+export async function takePlace(dataDirectory: string, fresh: string): Promise<void> {
+  const old = replacedDirectory(dataDirectory);
+  if (await exists(dataDirectory)) {
+    if (await exists(old)) await moveAway(dataDirectory, dataDirectory);
+    else await moveDirectory(dataDirectory, old);
+  }
+  await moveDirectory(fresh, dataDirectory);
 }
 
 const exists = (path: string): Promise<boolean> =>

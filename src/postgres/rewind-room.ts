@@ -36,3 +36,32 @@ export async function checkRewindRoom(options: {
       `cannot rewind ${dataDirectory} yet: ${mib(needed)} MiB needed in ${directory} (the source's WAL that is not here, and slack), ${mib(free)} MiB free; make room`,
     );
 }
+
+/** A tablespace of the source has its place taken on this host; nothing was changed. Only a clone will do, which takes another place. */
+export class TakenPlaceError extends Error {
+  override readonly name = 'TakenPlaceError';
+}
+
+const TABLESPACES = `select oid::text as oid, pg_tablespace_location(oid) as location from pg_tablespace where pg_tablespace_location(oid) like '/%'`;
+
+/**
+ * Throws {@link TakenPlaceError} where the source has a tablespace that the node lacks, and its path is in use here: by the source itself, on the same
+ * host. pg_rewind would make a link to it, and fail; who removes the directory then would empty the source's tablespace.
+ */
+export async function checkRewindTablespaces(options: {
+  /** Connected to the source. */
+  readonly client: pg.Client;
+  readonly dataDirectory: string;
+}): Promise<void> {
+  const { client, dataDirectory } = options;
+  const present = await readdir(join(dataDirectory, 'pg_tblspc'));
+  const { rows } = await client.query<{ oid: string; location: string }>(TABLESPACES);
+  for (const { oid, location } of rows) {
+    if (present.includes(oid)) continue;
+    const names: string[] = await readdir(location).catch(() => []);
+    if (names.some((name) => /^PG_\d+_\d+$/.test(name)))
+      throw new TakenPlaceError(
+        `cannot rewind ${dataDirectory}: the source's tablespace at ${location} is not here, and somebody uses that path on this host`,
+      );
+  }
+}

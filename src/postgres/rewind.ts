@@ -11,7 +11,7 @@ import { fsyncDirectory, removeFileDurably, writeFileDurably } from './durable-f
 import { removeMember } from './member.ts';
 import { runProgram, type OsUser } from './os-user.ts';
 import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
-import { checkRewindRoom } from './rewind-room.ts';
+import { checkRewindRoom, checkRewindTablespaces } from './rewind-room.ts';
 import { allGone } from './processes.ts';
 import { closeSource, connectSource } from './source-connection.ts';
 import { writeStandbySignal } from './upstream.ts';
@@ -24,7 +24,7 @@ export class UncleanStandbyError extends Error {
 /**
  * Rewinds the stopped node to the source, which is a primary. Afterwards standby.signal is there and the old member file is gone; settings and
  * pg_hba.conf are the caller's to write before the first start. Throws when it cannot be begun
- * (nothing was changed then; {@link UncleanStandbyError} where that will not change, {@link NoRoomError} where there is too little room) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
+ * (nothing was changed then; {@link UncleanStandbyError} and {@link TakenPlaceError} where that will not change, {@link NoRoomError} where there is too little room) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
  */
 export async function rewindPostgres(options: {
   readonly binaries: Binaries;
@@ -55,6 +55,7 @@ export async function rewindPostgres(options: {
   const client = await connectSource(source, askMs);
   try {
     await waitForSourceCheckpoint({ ...options, client, timeoutMs: askMs });
+    await checkRewindTablespaces({ client, dataDirectory });
     await checkRewindRoom({ client, dataDirectory });
   } finally {
     closeSource(client);

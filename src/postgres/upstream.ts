@@ -3,6 +3,7 @@
 import { access, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
+import { freeBytes } from './clone-room.ts';
 import { clientSockets } from './client-sockets.ts';
 import { fsyncDirectory, writeFileDurably, type Owner } from './durable-files.ts';
 import {
@@ -117,13 +118,16 @@ export async function cutUpstream(options: {
   let suspects: ReadonlySet<number> | undefined;
   for (let scan = 1; ; scan += 1) {
     options.signal?.throwIfAborted();
-    const left = upstreamProcesses(dataDirectory, sharedMemoryId, { suspects, scan });
+    // On a busy host the time may be over after one scan or two.
+    const isLast = performance.now() - startedMs >= options.timeoutMs;
+    const asksSockets = isLast || scan >= SCANS_BEFORE_SOCKETS;
+    const left = upstreamProcesses(dataDirectory, sharedMemoryId, { suspects, asksSockets });
     suspects ??= new Set(left.kind === 'receivers' ? left.children.map(({ pid }) => pid) : []);
     if (left.kind === 'none')
       return { ended: ended.size, running: left.running, tookMs: performance.now() - startedMs };
     if (left.kind === 'orphans') killRemaining(dataDirectory);
     else for (const child of left.children) if (endReceiver(child, ended)) ended.add(child.pid);
-    if (performance.now() - startedMs >= options.timeoutMs) {
+    if (isLast) {
       const titles =
         left.kind === 'orphans'
           ? `processes ${left.pids.join(', ')} of a dead postmaster`
@@ -143,11 +147,17 @@ export async function cutUpstream(options: {
 async function cutChanges(dataDirectory: string): Promise<Record<string, string>> {
   const present = await readSettings(dataDirectory);
   const delayed = present.has('recovery_min_apply_delay') ? { recovery_min_apply_delay: '0' } : {};
-  const hasty = present.has(ZERO_FILL) ? {} : { [ZERO_FILL]: 'off' };
+  const isHasty = !present.has(ZERO_FILL) && (await hasRoomForWal(dataDirectory));
+  const hasty = isHasty ? { [ZERO_FILL]: 'off' } : {};
   return { primary_conninfo: '', primary_slot_name: '', restore_command: '', ...delayed, ...hasty };
 }
 
 const ZERO_FILL = 'wal_init_zero';
+/** A walreceiver that finds no room while it fills ends and tries again; one that finds none while it writes takes its PostgreSQL along. */
+const ROOM_BYTES_MIN = 128 * 2 ** 20;
+
+const hasRoomForWal = async (dataDirectory: string): Promise<boolean> =>
+  (await freeBytes(join(dataDirectory, 'pg_wal')).catch(() => 0)) >= ROOM_BYTES_MIN;
 
 /** Takes back what {@link cutUpstream} has done to new segments of WAL, once no commit waits for one; `parameters` are a person's. */
 export async function fillSegmentsAgain(options: {
@@ -181,13 +191,15 @@ type UpstreamProcesses =
 function upstreamProcesses(
   dataDirectory: string,
   sharedMemoryId: number | undefined,
-  { suspects, scan }: { readonly suspects: ReadonlySet<number> | undefined; readonly scan: number },
+  {
+    suspects,
+    asksSockets,
+  }: { readonly suspects: ReadonlySet<number> | undefined; readonly asksSockets: boolean },
 ): UpstreamProcesses {
   const postmaster = findPostmaster(dataDirectory);
   if (postmaster !== undefined) {
     const { port } = postmaster;
-    const isPatient = scan < SCANS_BEFORE_SOCKETS;
-    const sockets = port === undefined || isPatient ? undefined : clientSockets(postmaster.pid, port);
+    const sockets = port === undefined || !asksSockets ? undefined : clientSockets(postmaster.pid, port);
     const isHarmless = ({ pid, kind }: ChildProcess): boolean =>
       kind === 'unknown' &&
       ((suspects !== undefined && !suspects.has(pid)) || sockets?.servesClient(pid) === true);

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { delay, until } from '../../../src/base/clock.ts';
+import { childProcesses, findPostmaster } from '../../../src/postgres/processes.ts';
 import { readSettings } from '../../../src/postgres/settings.ts';
 import { cutUpstream, fillSegmentsAgain } from '../../../src/postgres/upstream.ts';
 import {
@@ -51,6 +52,21 @@ for (const version of TESTED_VERSIONS) {
       } finally {
         ending.abort();
         await coming;
+        silent.destroy();
+      }
+    });
+
+    test('nor where the time is over before a second look', async () => {
+      const silent = await connectSilently(instance);
+      try {
+        // Those of the test before may be about to end, and hold no socket any more.
+        await until({ what: 'its backend alone', timeoutMs: LIMIT_MS, everyMs: 20 }, () => {
+          const children = childProcesses(findPostmaster(instance.dataDirectory)?.pid ?? 0);
+          return children.filter(({ kind }) => kind === 'unknown').length === 1;
+        });
+        const cut = cutUpstream({ ...instance, owner: instance.user.owner, timeoutMs: 0 });
+        expect(await cut).toMatchObject({ running: true, ended: 0 });
+      } finally {
         silent.destroy();
       }
     });

@@ -1,6 +1,16 @@
 // What a failover, a rewind and a clone must carry along besides ordinary rows: archived WAL, prepared transactions, unlogged tables,
 // tablespaces. Two nodes on one host, so that a tablespace's path on one is taken on the other.
-import { access, appendFile, mkdir, readdir, readlink, rm, rmdir, writeFile } from 'node:fs/promises';
+import {
+  access,
+  appendFile,
+  mkdir,
+  readdir,
+  readlink,
+  rm,
+  rmdir,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
@@ -11,8 +21,9 @@ import { giveTo, makeDirectory } from '../../../src/postgres/os-user.ts';
 import { readCutPosition } from '../../../src/postgres/position.ts';
 import { promotePostgres } from '../../../src/postgres/promote.ts';
 import { rewindPostgres } from '../../../src/postgres/rewind.ts';
-import { discardReplaced } from '../../../src/postgres/replaced.ts';
-import { isRewindInterrupted } from '../../../src/postgres/rewind-marker.ts';
+import { discardInterrupted, discardReplaced } from '../../../src/postgres/replaced.ts';
+import { isRewindInterrupted, rewindMarker } from '../../../src/postgres/rewind-marker.ts';
+import { TakenPlaceError } from '../../../src/postgres/rewind-room.ts';
 import { readRole } from '../../../src/postgres/role.ts';
 import { checkpoint, createSlot } from '../../../src/postgres/sql.ts';
 import { cutUpstream, followUpstream } from '../../../src/postgres/upstream.ts';
@@ -314,6 +325,32 @@ for (const version of TESTED_VERSIONS) {
         return found?.open === true;
       });
       expect(await spaced(restored)).toEqual([1, 2, 3, 4, 6, 7]);
+    });
+
+    test('a tablespace that the source has on this host is neither rewound into nor removed with what links to it', async () => {
+      const apart = join(at.root, 'apart');
+      await makeDirectory(at.user, apart);
+      await start(one);
+      await caughtUp(one, two);
+      await promotePostgres({ ...one, current: timeline(5), assigned: timeline(8), timeoutMs: LIMIT_MS });
+      await stop(one);
+      await sql(two, `create tablespace late location '${apart}'`);
+      await sql(two, 'create table public.late (id int) tablespace late');
+      await checkpoint(two.session, QUERY);
+      if (at.binaries.has.pgRewind) {
+        const source = upstreamOf(two, 'pg_sentinel_rewind');
+        await expect(rewindPostgres({ ...one, source, timeoutMs: LIMIT_MS })).rejects.toThrow(
+          TakenPlaceError,
+        );
+        expect(await isRewindInterrupted(one.dataDirectory)).toBe(false);
+      }
+      // As pg_rewind leaves it where it is begun all the same.
+      const [oid] = await column(two, "select oid::text as value from pg_tablespace where spcname = 'late'");
+      await symlink(apart, join(one.dataDirectory, 'pg_tblspc', String(oid)));
+      await writeFile(rewindMarker(one.dataDirectory), '');
+      expect(await discardInterrupted(one)).toBe(true);
+      expect(await exists(one.dataDirectory)).toBe(false);
+      expect((await readdir(apart)).filter((name) => name.startsWith('PG_'))).toHaveLength(1);
     });
   });
 }
