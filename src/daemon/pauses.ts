@@ -131,7 +131,7 @@ interface Aside {
 }
 
 /** A standby leaves the sync rule, and then its PostgreSQL is left to the person who asked. */
-async function setAside(
+export async function setAside(
   options: SteerOptions,
   group: GroupState,
   { node, isMaintenance, forMs, dryRun }: Aside,
@@ -179,7 +179,7 @@ function isCounted(options: SteerOptions, { rule, next }: GroupState, node: Node
   return rule.members.includes(member) || (next?.rule.members.includes(member) ?? false);
 }
 
-async function wait(options: SteerOptions, timeoutMs: number, isSo: () => boolean): Promise<boolean> {
+export async function wait(options: SteerOptions, timeoutMs: number, isSo: () => boolean): Promise<boolean> {
   const startedMs = performance.now();
   while (!isSo()) {
     if (performance.now() - startedMs >= timeoutMs || options.signal.aborted) return false;
@@ -196,5 +196,5 @@ function lastingText(options: SteerOptions, forMs: number | undefined): string {
   return untilMs === undefined ? '' : ` until ${new Date(untilMs).toISOString()}`;
 }
 
-const planned = (detail: string): SteerOutcome =>
+export const planned = (detail: string): SteerOutcome =>
   done(`it could be done, nothing was changed; then: ${detail}`);
