@@ -118,11 +118,10 @@ async function reload(context: AgentContext, signal: AbortSignal): Promise<strin
     .query<{ pending: string | null; wrong: string | null }>(AFTER_RELOAD_QUERY, [], query(context, signal))
     .catch(() => []);
   const pending = row?.pending ?? undefined;
-  const wrong = row?.wrong ?? undefined;
+  if (row?.wrong) throw new Error(`it does not take all of its settings: ${row.wrong}`);
   return [
     'its PostgreSQL reads its settings again',
     ...(row === undefined ? ['whether they are right could not be asked'] : []),
-    ...(wrong === undefined ? [] : [`not taken: ${wrong}`]),
     ...(pending === undefined ? [] : [`a restart is needed for ${pending}`]),
   ].join('; ');
 }
