@@ -65,17 +65,18 @@ function recently<T>(nowMs: () => number, read: () => Promise<T>): (mayRead: boo
   let last: { readonly value: T | undefined; readonly atMs: number } | undefined;
   let begunMs: number | undefined;
   let isReading = false;
-  const readAnew = async (): Promise<void> => {
+  const readAnew = (): void => {
     isReading = true;
-    begunMs = nowMs();
-    const atMs = begunMs;
-    const value = await read().catch(() => undefined);
-    last = { value, atMs };
-    isReading = false;
+    const atMs = nowMs();
+    begunMs = atMs;
+    const ended = (value: T | undefined): void => {
+      last = { value, atMs };
+      isReading = false;
+    };
+    read().then(ended, () => ended(undefined));
   };
   return (mayRead) => {
-    if (mayRead && !isReading && (begunMs === undefined || nowMs() - begunMs >= READ_EVERY_MS))
-      void readAnew();
+    if (mayRead && !isReading && (begunMs === undefined || nowMs() - begunMs >= READ_EVERY_MS)) readAnew();
     return last !== undefined && nowMs() - last.atMs <= SHOWN_MS ? last.value : undefined;
   };
 }

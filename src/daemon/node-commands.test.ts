@@ -10,6 +10,7 @@ import {
   ALONE,
   B,
   GROUP,
+  MB,
   type Log,
   P1,
   P2,
@@ -148,6 +149,16 @@ describe('restart of a standby', () => {
     );
     expect([asked, proposed]).toEqual([[], []]);
   });
+});
+
+test('a dry run says that the last standby is gone meanwhile', async () => {
+  const log = upgraded();
+  log.must(at(log).change({ members: [MB], acks: 1 }));
+  log.must(at(log).commitRule());
+  const { ask } = world(log);
+  const loss = DONE(/nothing was changed.*commits are on a alone and nobody can take over/);
+  expect(await ask({ action: 'restart', node: B, dryRun: true })).toEqual(loss);
+  expect(await ask({ action: 'reinit', node: B, dryRun: true })).toEqual(loss);
 });
 
 describe('restart of a primary', () => {

@@ -10,7 +10,7 @@ import { type GroupState, type NodeState, asideReason, isPaused, pauseOf } from 
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { findGroup } from './failover-watch.ts';
-import { planned, setAside, wait } from './pauses.ts';
+import { lossText, planned, setAside, wait } from './pauses.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 
 /** What of the agent is needed here. */
@@ -137,9 +137,10 @@ async function whileAside(target: Target, work: () => Promise<string>): Promise<
 }
 
 async function restartStandby(target: Target): Promise<SteerOutcome> {
-  const { options, node, agent, dryRun } = target;
+  const { options, group, node, agent, dryRun } = target;
   const obstacle = standbyObstacle(target);
   if (obstacle !== undefined) return refused(`${node.node} is not restarted: ${obstacle}`);
+  const loss = lossText(options, group, node.node);
   const startedMs = performance.now();
   const condition = (): string | undefined => freshReport(options.view(), node.node)?.condition;
   const outcome = await whileAside(target, async () => {
@@ -150,7 +151,8 @@ async function restartStandby(target: Target): Promise<SteerOutcome> {
     return detail;
   });
   if (outcome.kind !== 'done') return outcome;
-  if (dryRun) return planned(`${node.node} leaves the sync rule, is restarted, and comes back by itself`);
+  if (dryRun)
+    return planned(`${node.node} leaves the sync rule, is restarted, and comes back by itself${loss}`);
   const streams = await wait(
     options,
     STREAM_TIMEOUT_MS,
@@ -229,12 +231,13 @@ async function reinit(target: Target): Promise<SteerOutcome> {
   const obstacle = (): string | undefined => sourceObstacle(target);
   const reason = obstacle() ?? standbyObstacle(target);
   if (reason !== undefined) return refused(`${node.node} is not cloned anew: ${reason}`);
+  const loss = lossText(options, group, node.node);
   const outcome = await whileAside(target, () =>
     agent.ask({ kind: 'reinit', obstacle }, { timeoutMs: BUSY_TIMEOUT_MS, signal: options.signal }),
   );
   if (outcome.kind !== 'done') return outcome;
   const steps = `leaves the sync rule and is stopped, and its data directory is replaced by a clone of ${group.phase.primary} once that streams`;
-  if (dryRun) return planned(`${node.node} ${steps}`);
+  if (dryRun) return planned(`${node.node} ${steps}${loss}`);
   return done(
     `${outcome.detail} of ${group.phase.primary}, and the old one removed once that streams: see sentinelctl status --watch`,
   );
