@@ -33,13 +33,19 @@ const upgraded = (log: Log = running()): Log => newLog({ ...log.state, featureLe
 /** Of peer `self`; the agent says what `work` does. */
 function world(
   log: Log,
-  options: { self?: typeof P1; seen?: SeenNodes; work?: (request: NodeRequest) => string } = {},
+  options: {
+    self?: typeof P1;
+    seen?: SeenNodes;
+    work?: (request: NodeRequest) => string;
+    onPropose?: (command: Command) => void;
+  } = {},
 ) {
   const proposed: string[] = [];
   const asked: string[] = [];
   let seen = options.seen ?? ALL_WELL;
   const propose = (command: Command): Promise<ProposalOutcome> => {
     proposed.push(command.kind);
+    options.onPropose?.(command);
     const reason = log.commit(command);
     if (reason !== undefined) return Promise.resolve({ kind: 'refused', reason });
     // The primary carries out that a node which is aside leaves the rule.
@@ -184,6 +190,25 @@ describe('restart of a primary', () => {
     expect(during).toEqual({ untilMs: WALL_MS + 300_000 });
     expect([asked, proposed]).toEqual([['restart as primary'], ['pause', 'end-pause']]);
     expect(log.group.paused).toBeUndefined();
+  });
+
+  test('in place: the pause ends only once no peer holds it for down', async () => {
+    const log = upgraded();
+    let heldCount = -1;
+    const { ask, proposed } = world(log, {
+      self: P1,
+      onPropose(command) {
+        if (command.kind === 'end-pause') heldCount = log.state.nodes.get(A)?.subjectiveDown.length ?? -1;
+      },
+      work() {
+        log.must(at(log).down(P1), at(log).down(P2));
+        setTimeout(() => log.must(at(log).up(P1)), 20);
+        setTimeout(() => log.must(at(log).up(P2)), 1500);
+        return 'its PostgreSQL was restarted';
+      },
+    });
+    expect(await ask({ action: 'restart', node: A, inPlace: true })).toEqual(DONE(/restarted in place/));
+    expect([heldCount, proposed]).toEqual([0, ['pause', 'end-pause']]);
   });
 
   test("in place: a person's pause stays as it was", async () => {
