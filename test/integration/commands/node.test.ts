@@ -46,6 +46,86 @@ const viewOf = async (host: Host) => {
   return groups[0]?.nodes.find(({ node }) => node === host.node);
 };
 
+// First: what agents announce for a while about what is done to their PostgreSQL is a warning.
+describe('check', () => {
+  /** Figures come every ten seconds. */
+  const waitForCheck = async (line: string, exitCode: number, text: RegExp): Promise<Ended> => {
+    let last: Ended | undefined;
+    const isSo = async (): Promise<boolean> => {
+      last = await ctl(`node check ${line}`);
+      return last.exitCode === exitCode && text.test(last.stdout);
+    };
+    await until({ what: `node check ${line}`, timeoutMs: HEALTHY_TIMEOUT_MS, everyMs: 250 }, isSo).catch(
+      (error: unknown) => {
+        throw new Error(`${(error as Error).message}; it said ${JSON.stringify(last)}`, { cause: error });
+      },
+    );
+    return last ?? { exitCode: null, stdout: '', stderr: '' };
+  };
+  // The disk of whoever runs this may be nearly full.
+  const LIMITS = '--warning-free 0 --critical-free 0';
+
+  test('a healthy cluster is OK, with figures of every node', { timeout: LIMIT_MS }, async () => {
+    const { primary } = await healthy();
+    const { stdout } = await waitForCheck(LIMITS, 0, /./);
+    const lines = stdout.trim().split('\n');
+    expect(lines).toHaveLength(3);
+    for (const line of lines) expect(line).toMatch(/^OK - pg\d: .* \| .*data_free=[\d.]+%;0:;0:;0;100 /);
+    expect(lines.filter((line) => line.includes(`streams from ${primary ?? ''}`))).toHaveLength(2);
+    expect(stdout).toMatch(new RegExp(`${primary ?? ''}_archive_ready=\\d+;`));
+    expect(stdout).not.toContain('wal_free');
+    expect(await ctl(`node check --warning-free 100 --critical-free 0`)).toMatchObject({ exitCode: 1 });
+    expect((await ctl('node check --critical-free 100 --warning-free 100')).stdout).toMatch(/^CRITICAL - pg/);
+  });
+
+  test(
+    'an archive that fails, a slot that keeps WAL, a setting that waits',
+    { timeout: LIMIT_MS },
+    async () => {
+      const host = await loaded.cluster.primary();
+      await writeFile(broken, '');
+      await sql(host, `select pg_create_physical_replication_slot('forgotten', true)`);
+      await sql(host, 'create table if not exists much as select generate_series(1, 100000)');
+      await sql(host, 'alter system set shared_buffers = 4711');
+      await sql(host, 'select pg_switch_wal(), pg_reload_conf()');
+      const options = `${host.node} ${LIMITS} --warning-kept 1MB --warning-ready 0`;
+      // Each figure is read by itself.
+      const said = [
+        /slot forgotten keeps [\d.]+ MB of WAL/,
+        /its last WAL was not archived/,
+        /\d+ files of WAL wait to be archived/,
+        /it needs a restart for shared_buffers/,
+      ];
+      const all = new RegExp(said.map(({ source }) => `(?=.*${source})`).join(''));
+      await waitForCheck(options, 1, all);
+      await rm(broken);
+      await sql(host, `select pg_drop_replication_slot('forgotten')`);
+      await sql(host, 'alter system reset shared_buffers');
+      await sql(host, 'select pg_reload_conf()');
+      await waitForCheck(`${host.node} ${LIMITS}`, 0, /^OK/);
+    },
+  );
+
+  test('a standby in maintenance, and one that is gone', { timeout: LIMIT_MS }, async () => {
+    const standby = await aStandby();
+    await ctl(`maintenance on ${standby.node}`);
+    await waitForCheck(`${standby.node} ${LIMITS}`, 1, /^WARNING - .*it is in maintenance/);
+    await ctl(`maintenance off ${standby.node}`);
+    await healthy();
+    await standby.stopAll();
+    const isGone =
+      /^CRITICAL - .*it is held for down \(.*its agent does not report|^CRITICAL - .*its agent does not report/;
+    await waitForCheck(`${standby.node} ${LIMITS}`, 2, isGone);
+    standby.startSentineld();
+    await healthy();
+    await waitForCheck(LIMITS, 0, /./);
+    expect(await ctl('node check nobody')).toMatchObject({
+      exitCode: 3,
+      stdout: expect.stringMatching(/^UNKNOWN - there is no node nobody; there are pg1/) as unknown,
+    });
+  });
+});
+
 describe('restart', () => {
   test('a standby, under load: no write waits for it', { timeout: LIMIT_MS }, async () => {
     const standby = await aStandby();
@@ -166,83 +246,4 @@ test('rejoin and promote', { timeout: LIMIT_MS }, async () => {
   expect(await ctl(`node promote ${standby.node} --dry-run`)).toMatchObject({ exitCode: 0 });
   expect(await ctl(`node promote ${standby.node} -y`)).toMatchObject({ exitCode: 0 });
   expect(await healthy()).toMatchObject({ primary: standby.node });
-});
-
-describe('check', () => {
-  /** Figures come every ten seconds. */
-  const waitForCheck = async (line: string, exitCode: number, text: RegExp): Promise<Ended> => {
-    let last: Ended | undefined;
-    const isSo = async (): Promise<boolean> => {
-      last = await ctl(`node check ${line}`);
-      return last.exitCode === exitCode && text.test(last.stdout);
-    };
-    await until({ what: `node check ${line}`, timeoutMs: HEALTHY_TIMEOUT_MS, everyMs: 250 }, isSo).catch(
-      (error: unknown) => {
-        throw new Error(`${(error as Error).message}; it said ${JSON.stringify(last)}`, { cause: error });
-      },
-    );
-    return last ?? { exitCode: null, stdout: '', stderr: '' };
-  };
-  // The disk of whoever runs this may be nearly full.
-  const LIMITS = '--warning-free 0 --critical-free 0';
-
-  test('a healthy cluster is OK, with figures of every node', { timeout: LIMIT_MS }, async () => {
-    const { primary } = await healthy();
-    const { stdout } = await waitForCheck(LIMITS, 0, /./);
-    const lines = stdout.trim().split('\n');
-    expect(lines).toHaveLength(3);
-    for (const line of lines) expect(line).toMatch(/^OK - pg\d: .* \| .*data_free=[\d.]+%;0:;0:;0;100 /);
-    expect(lines.filter((line) => line.includes(`streams from ${primary ?? ''}`))).toHaveLength(2);
-    expect(stdout).toMatch(new RegExp(`${primary ?? ''}_archive_ready=\\d+;`));
-    expect(stdout).not.toContain('wal_free');
-    expect(await ctl(`node check --warning-free 100 --critical-free 0`)).toMatchObject({ exitCode: 1 });
-    expect((await ctl('node check --critical-free 100 --warning-free 100')).stdout).toMatch(/^CRITICAL - pg/);
-  });
-
-  test(
-    'an archive that fails, a slot that keeps WAL, a setting that waits',
-    { timeout: LIMIT_MS },
-    async () => {
-      const host = await loaded.cluster.primary();
-      await writeFile(broken, '');
-      await sql(host, `select pg_create_physical_replication_slot('forgotten', true)`);
-      await sql(host, 'create table if not exists much as select generate_series(1, 100000)');
-      await sql(host, 'alter system set shared_buffers = 4711');
-      await sql(host, 'select pg_switch_wal(), pg_reload_conf()');
-      const options = `${host.node} ${LIMITS} --warning-kept 1MB --warning-ready 0`;
-      // Each figure is read by itself.
-      const said = [
-        /slot forgotten keeps [\d.]+ MB of WAL/,
-        /its last WAL was not archived/,
-        /\d+ files of WAL wait to be archived/,
-        /it needs a restart for shared_buffers/,
-      ];
-      const all = new RegExp(said.map(({ source }) => `(?=.*${source})`).join(''));
-      await waitForCheck(options, 1, all);
-      await rm(broken);
-      await sql(host, `select pg_drop_replication_slot('forgotten')`);
-      await sql(host, 'alter system reset shared_buffers');
-      await sql(host, 'select pg_reload_conf()');
-      await waitForCheck(`${host.node} ${LIMITS}`, 0, /^OK/);
-    },
-  );
-
-  test('a standby in maintenance, and one that is gone', { timeout: LIMIT_MS }, async () => {
-    const standby = await aStandby();
-    await ctl(`maintenance on ${standby.node}`);
-    await waitForCheck(`${standby.node} ${LIMITS}`, 1, /^WARNING - .*it is in maintenance/);
-    await ctl(`maintenance off ${standby.node}`);
-    await healthy();
-    await standby.stopAll();
-    const isGone =
-      /^CRITICAL - .*it is held for down \(.*its agent does not report|^CRITICAL - .*its agent does not report/;
-    await waitForCheck(`${standby.node} ${LIMITS}`, 2, isGone);
-    standby.startSentineld();
-    await healthy();
-    await waitForCheck(LIMITS, 0, /./);
-    expect(await ctl('node check nobody')).toMatchObject({
-      exitCode: 3,
-      stdout: expect.stringMatching(/^UNKNOWN - there is no node nobody; there are pg1/) as unknown,
-    });
-  });
 });
