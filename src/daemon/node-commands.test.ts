@@ -38,6 +38,7 @@ function world(
     seen?: SeenNodes;
     work?: (request: NodeRequest) => string;
     onPropose?: (command: Command) => void;
+    signal?: AbortSignal;
   } = {},
 ) {
   const proposed: string[] = [];
@@ -61,7 +62,7 @@ function world(
         state: () => log.state,
         view: () => viewOf(log, 0, seen),
         propose,
-        signal: new AbortController().signal,
+        signal: options.signal ?? new AbortController().signal,
         self: options.self ?? P2,
         agent: () => ({
           ask(given) {
@@ -209,6 +210,22 @@ describe('restart of a primary', () => {
     });
     expect(await ask({ action: 'restart', node: A, inPlace: true })).toEqual(DONE(/restarted in place/));
     expect([heldCount, proposed]).toEqual([0, ['pause', 'end-pause']]);
+  });
+
+  test('in place: the pause ends also where whoever asked is gone', async () => {
+    const log = upgraded();
+    const gone = new AbortController();
+    const { ask, proposed } = world(log, {
+      self: P1,
+      signal: gone.signal,
+      work() {
+        gone.abort();
+        return 'its PostgreSQL was restarted';
+      },
+    });
+    await ask({ action: 'restart', node: A, inPlace: true });
+    expect(proposed).toEqual(['pause', 'end-pause']);
+    expect(log.group.paused).toBeUndefined();
   });
 
   test("in place: a person's pause stays as it was", async () => {

@@ -42,6 +42,8 @@ const STREAM_TIMEOUT_MS = 30_000;
 /** How long no peer may have held a restarted primary for down before its group may fail over again. */
 const CALM_MS = 1000;
 const CALM_TIMEOUT_MS = 30_000;
+/** The same where nobody waits for the answer any more. */
+const ABORTED_CALM_MS = 5000;
 const POLL_MS = 50;
 
 export async function steerNode(options: Options, request: Request): Promise<SteerOutcome> {
@@ -209,11 +211,14 @@ async function restartPrimary(target: Target): Promise<SteerOutcome> {
   return done(`${node.node} was restarted in place, after ${tookText(startedMs)}`);
 }
 
-/** Also for a caller that is gone: the pause is to end. */
+/** For a while also where the caller is gone, or this peer is stopping: the pause is to end. */
 async function isHeldByNobody({ options, group, node }: Target): Promise<boolean> {
   const startedMs = performance.now();
   let calmSinceMs: number | undefined;
+  let abortedMs: number | undefined;
   while (performance.now() - startedMs < CALM_TIMEOUT_MS) {
+    if (options.signal.aborted) abortedMs ??= performance.now();
+    if (abortedMs !== undefined && performance.now() - abortedMs >= ABORTED_CALM_MS) return false;
     const state = options.state();
     const epoch = state.groups.get(group.id)?.epoch;
     const isHeld = state.nodes.get(node.node)?.subjectiveDown.some((entry) => entry.epoch === epoch) === true;
