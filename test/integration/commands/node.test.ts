@@ -209,6 +209,9 @@ describe('reinit', () => {
     const verdict = await loaded.writeWhile(async () => {
       expect(await ctl(`node reinit ${standby.node} --dry-run`)).toMatchObject(ok(/nothing was changed/));
       expect(await ctl(`node reinit ${standby.node} -y`)).toMatchObject(ok(/replaced by a clone of/));
+      // What was asked for stands on its disk.
+      await standby.stopSentineld('SIGKILL');
+      standby.startSentineld();
       await loaded.cluster.waitFor('the clone', HEALTHY_TIMEOUT_MS, ({ nodes }) =>
         nodes.some(
           ({ node, state, counted, member: now }) =>
