@@ -1,7 +1,6 @@
 // The agent: one loop that compares the present duty with the local PostgreSQL and does what is missing, one pass at a time.
 // A duty of another kind or epoch breaks off the pass under way. It never acts on anything but the log's duty.
 import { delay, settledWithin } from '../base/clock.ts';
-import { unreachable } from '../base/assert.ts';
 import type { MemberId, PeerId } from '../base/ids.ts';
 import type { Command, NodeRegistration } from '../cluster/commands.ts';
 import { compareFences } from '../cluster/fence.ts';
@@ -11,19 +10,18 @@ import type { Duty } from '../failover/duties.ts';
 import { finishInterruptedClone } from '../postgres/clone.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { createAnnouncements } from './announcements.ts';
+import { carryOut, keyOf } from './carry-out.ts';
 import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
 import { type DataDirectory, createInspection, inspectDataDirectory } from './data-directory.ts';
-import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-duties.ts';
 import type { FenceFile } from './fence-file.ts';
-import { carryOutFollow } from './follow-duty.ts';
 import { type GuardSettings, createGuarding } from './guarding.ts';
-import { carryOutHandsOff } from './hands-off-duty.ts';
 import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
-import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
+import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { buildReport } from './report.ts';
-import { carryOutStopped } from './stopped-duty.ts';
+import { createRequests } from './requests.ts';
 import { createTamperWatch } from './tamper.ts';
+import { createUpkeepWatch } from './upkeep.ts';
 
 export interface AgentOptions {
   readonly peer: PeerId;
@@ -49,6 +47,13 @@ export interface AgentOptions {
 
 export interface Agent {
   setDuty(duty: Duty): void;
+  /** Has it carried out once, after the pass under way; resolves with what was done, rejects with why it was not. */
+  ask(
+    request: NodeRequest,
+    options: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  ): Promise<string>;
+  /** What failed and is tried again later is tried again now. */
+  retry(): void;
   /** Ends the loop; PostgreSQL goes on. */
   close(): Promise<void>;
 }
@@ -195,6 +200,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const tamper = createTamperWatch(context);
+  const requests = createRequests<NodeRequest>(() => shownActivity().message);
+  const upkeep = createUpkeepWatch({ instance, duty: () => duty, nowMs: () => performance.now() });
   const archiver = startLeftoverArchiver({
     ...options.instance,
     announce: context.announce,
@@ -253,6 +260,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       sequence,
       startedAtMs: STARTED_AT_MS,
       roleAgeMsMax,
+      isGuarded: options.protections.guard ? guarding.state() !== undefined : undefined,
+      upkeep: upkeep.latest(),
     });
     if (!closing.signal.aborted) options.onReport(report);
   };
@@ -285,7 +294,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     else if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
-    await tamper.around(present, signal, () => carryOut(context, present, signal));
+    const carryOutDuty = (): Promise<void> =>
+      tamper.around(present, signal, () => carryOut(context, present, signal));
+    const isRequested = await requests.carryOut((request) =>
+      carryOutNodeRequest(context, request, carryOutDuty, signal),
+    );
+    if (!isRequested) await carryOutDuty();
   };
 
   /** Whether what runs here, if anything, is certainly none and is not to become one. */
@@ -339,6 +353,19 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       }
       if (isNews) wake();
     },
+    ask(request, asked) {
+      const outcome = requests.ask(request, asked);
+      wake();
+      return outcome;
+    },
+    retry() {
+      context.notes.failedClone = undefined;
+      context.notes.noRoom = undefined;
+      context.notes.failedFollows = undefined;
+      refusal = undefined;
+      archiver.wake();
+      wake();
+    },
     async close() {
       closing.abort();
       passing.abort(new Error('sentineld is stopping'));
@@ -352,47 +379,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 }
 
 const CLOSE_TIMEOUT_MS = 5000;
-
-async function carryOut(
-  context: AgentContext,
-  duty: Exclude<Duty, { kind: 'none' }>,
-  signal: AbortSignal,
-): Promise<void> {
-  switch (duty.kind) {
-    case 'create':
-      return carryOutCreate(context, duty, signal);
-    case 'primary':
-      return carryOutPrimary(context, duty, signal);
-    case 'hand-over':
-      return carryOutHandOver(context, duty, signal);
-    case 'cut':
-      return carryOutCut(context, duty, signal);
-    case 'promote':
-      return carryOutPromote(context, duty, signal);
-    case 'follow':
-      return carryOutFollow(context, duty, signal);
-    case 'hands-off':
-      return carryOutHandsOff(context, duty, signal);
-    case 'stopped':
-      return carryOutStopped(context, duty, signal);
-    default:
-      return unreachable(duty);
-  }
-}
-
-/** What makes a pass under way pointless when it changes; everything else is read from the duty as it goes. */
-function keyOf(duty: Duty): string {
-  switch (duty.kind) {
-    case 'none':
-      return 'none';
-    case 'follow':
-      return `follow ${duty.incarnation} ${duty.epoch} ${duty.upstream.node} ${duty.upstream.host} ${duty.upstream.port} ${duty.upstream.timeline}`;
-    case 'primary':
-      return `primary ${duty.incarnation} ${duty.epoch} ${duty.next?.change ?? ''}`;
-    default:
-      return `${duty.kind} ${duty.incarnation} ${duty.epoch}`;
-  }
-}
 
 const bigintAsText = (_key: string, value: unknown): unknown =>
   typeof value === 'bigint' ? value.toString() : value;

@@ -106,7 +106,7 @@ export interface AgentContext {
       | { readonly from: string; readonly pauseMs: number; readonly untilMs: number; readonly error: string }
       | undefined;
     /** There was no room for a rewind: when it is tried again. */
-    noRoom?: { readonly untilMs: number; readonly error: string };
+    noRoom?: { readonly untilMs: number; readonly error: string } | undefined;
     /** Incarnation and epoch at which WAL that it had not archived as primary was put aside, or was tried to be. */
     leftovers?: { readonly at: string; readonly isDone: boolean; readonly failedCount: number };
   };

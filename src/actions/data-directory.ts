@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import type { NodeId } from '../base/ids.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { MEMBER_FILE, type Member, readMember } from '../postgres/member.ts';
+import { REINIT_MARKER } from '../postgres/reinit-marker.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 
 export type DataDirectory =
@@ -65,6 +66,8 @@ export async function inspectDataDirectory(dataDirectory: string, node: NodeId):
   }
   if (await isRewindInterrupted(dataDirectory))
     return { kind: 'unfit', reason: 'a pg_rewind was interrupted' };
+  if (names.includes(REINIT_MARKER))
+    return { kind: 'unfit', reason: 'sentinelctl node reinit was asked for' };
   try {
     const control = await readControlData(dataDirectory);
     return {

@@ -1,6 +1,6 @@
 // The agent's live report: what it finds its PostgreSQL to be right now. Never throws: what cannot be read is left out.
 import type { Epoch, MemberId, PeerId } from '../base/ids.ts';
-import type { AgentReport, NodeCondition } from '../cluster/report.ts';
+import type { AgentReport, NodeCondition, Upkeep } from '../cluster/report.ts';
 import { type Role, standbyPosition } from '../postgres/role.ts';
 import type { Instance } from './instance.ts';
 
@@ -16,6 +16,9 @@ export async function buildReport(options: {
   readonly startedAtMs: number;
   /** A role that was read no longer ago than this is as good as one read now; 0 reads it anew. */
   readonly roleAgeMsMax: number;
+  /** Whether a guard answers; undefined where none is to. */
+  readonly isGuarded: boolean | undefined;
+  readonly upkeep: Upkeep;
 }): Promise<AgentReport> {
   const { instance, activity } = options;
   const isRunning = instance.postmaster() !== undefined;
@@ -48,6 +51,8 @@ export async function buildReport(options: {
     })),
     serverVersion: String(instance.options.binaries.version),
     message: activity.message,
+    isGuarded: role?.kind === 'primary' ? options.isGuarded : undefined,
+    upkeep: options.upkeep,
   };
 }
 

@@ -15,6 +15,9 @@ export const EXIT = {
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
+/** Of wrong use where a program for monitoring has to be told that nothing is known. */
+export const UNKNOWN_CODE = 'pg-sentinel.unknown';
+
 /** An outcome that is not success: the message is for a person, on standard error. */
 export class CliError extends Error {
   override readonly name = 'CliError';
@@ -30,4 +33,5 @@ export const EXIT_CODES_HELP = `Exit codes:
   0  done ("status": also when degraded, unless --exit-code is given)
   1  refused by the cluster, or failed
   2  wrong use of the command line, or no usable list of peers
-  3  no peer could be reached`;
+  3  no peer could be reached
+"node check" has those of Nagios: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN`;

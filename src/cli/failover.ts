@@ -17,7 +17,7 @@ import { waitMs } from './peer-change.ts';
 import { steerGroup, type SteerCommandOptions } from './steer.ts';
 import { parseTimeMs, TIME_RULE } from './time.ts';
 
-interface FailoverOptions extends SteerCommandOptions {
+export interface FailoverOptions extends SteerCommandOptions {
   readonly to?: string;
   readonly yes?: boolean;
   readonly wait: string;
@@ -64,7 +64,7 @@ export function addFailoverCommand(program: Command, context: Context): void {
     });
 }
 
-async function failOver(
+export async function failOver(
   context: Context,
   groupName: string | undefined,
   options: FailoverOptions,

@@ -8,6 +8,24 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 || value >= 10 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
+export const BYTES_RULE = 'a size with a unit: B, kB, MB, GB or TB, such as 16MB';
+
+const UNIT_BYTES: Readonly<Record<string, number>> = {
+  B: 1,
+  kB: 2 ** 10,
+  MB: 2 ** 20,
+  GB: 2 ** 30,
+  TB: 2 ** 40,
+};
+
+/** Undefined for what is not {@link BYTES_RULE}. */
+export function parseBytes(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB)$/.exec(text);
+  return match === null
+    ? undefined
+    : Math.round(Number(match[1]) * (UNIT_BYTES[match[2] ?? ''] ?? Number.NaN));
+}
+
 /** `04:12:31` */
 export function formatClock(atMs: number): string {
   const time = new Date(atMs);

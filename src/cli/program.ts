@@ -4,9 +4,10 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { DURATION_RULE, parseDurationMs } from '../base/duration.ts';
 import { messageOf, type Context } from './context.ts';
 import { addEventsCommand } from './events.ts';
-import { CliError, EXIT, EXIT_CODES_HELP } from './exit-codes.ts';
+import { CliError, EXIT, EXIT_CODES_HELP, UNKNOWN_CODE } from './exit-codes.ts';
 import { addFailoverCommand } from './failover.ts';
 import { addFenceCommands } from './fence.ts';
+import { addNodeCommand } from './node.ts';
 import { addPauseCommands } from './pause.ts';
 import { addPeerCommand } from './peer.ts';
 import { DEFAULT_CONFIG_PATH, PEERS_VARIABLE } from './peers.ts';
@@ -47,6 +48,7 @@ export async function runProgram(
 
 /** Commander has written its message already. Asked for help or the version is success; anything else is wrong use. */
 function commanderExitCode(error: CommanderError): number {
+  if (error.code === UNKNOWN_CODE) return EXIT.unreachable;
   return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
 }
 
@@ -77,6 +79,7 @@ function buildProgram(context: Context, version: string): Command {
   addFailoverCommand(program, context);
   addFenceCommands(program, context);
   addPauseCommands(program, context);
+  addNodeCommand(program, context);
   addSettingsCommand(program, context);
   addEventsCommand(program, context);
   addUriCommand(program, context);

@@ -6,7 +6,7 @@ import { paintFor, withAdmin, type Context } from './context.ts';
 import { renderDocument } from './document.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import { chooseGroup } from './failover.ts';
-import { formatBytes, wrap } from './format.ts';
+import { BYTES_RULE, formatBytes, parseBytes, wrap } from './format.ts';
 import { steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
 
 type GroupSettings = NonNullable<GroupView['settings']>;
@@ -20,7 +20,6 @@ interface Setting {
 }
 
 const COUNT_RULE = 'a whole number of 1 or more, with at most nine digits';
-const BYTES_RULE = 'a size with a unit: B, kB, MB, GB or TB, such as 16MB';
 
 /** By the name that people use, in the order in which they are shown. */
 const SETTINGS: Readonly<Record<string, Setting>> = {
@@ -173,19 +172,4 @@ function withCount<T>(text: string, then: (count: number) => T): T | undefined {
 function withDuration<T>(text: string, then: (ms: number) => T): T | undefined {
   const ms = parseDurationMs(text);
   return ms === undefined ? undefined : then(Math.round(ms));
-}
-
-const UNIT_BYTES: Readonly<Record<string, number>> = {
-  B: 1,
-  kB: 2 ** 10,
-  MB: 2 ** 20,
-  GB: 2 ** 30,
-  TB: 2 ** 40,
-};
-
-function parseBytes(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB)$/.exec(text);
-  return match === null
-    ? undefined
-    : Math.round(Number(match[1]) * (UNIT_BYTES[match[2] ?? ''] ?? Number.NaN));
 }

@@ -1,7 +1,7 @@
 // What the commands that change something of a group or a node have in common: ask any peer, wait for the log, print the outcome.
 import { Option, type Command } from 'commander';
 import { isName, NAME_RULE, nodeId, type NodeId } from '../base/ids.ts';
-import type { SteerRequest } from '../transport/types.ts';
+import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { messageOf, paintFor, withAdmin, type CommonOptions, type Context } from './context.ts';
 import { FORMATS, renderDocument, type Format } from './document.ts';
 import { CliError, EXIT } from './exit-codes.ts';
@@ -16,23 +16,48 @@ export function withOutputOption(command: Command): Command {
   );
 }
 
-/** Asks and prints; {@link CliError} where the cluster refuses, or falls silent. */
+/** Asks, of the peer that can do it, and prints; {@link CliError} where the cluster refuses, or falls silent. */
 export async function steerGroup(
   context: Context,
   options: SteerCommandOptions,
   request: SteerRequest,
+  timeoutMs?: number,
 ): Promise<void> {
-  const outcome = await withAdmin(context, options, (admin) =>
-    admin.steer(request, { signal: context.signal }).catch((error: unknown) => {
-      throw new CliError(EXIT.failed, messageOf(error));
-    }),
-  );
+  let outcome = await askOnce(context, options, request, timeoutMs);
+  if (outcome.kind === 'elsewhere') {
+    const { peer, address } = outcome;
+    outcome = await askOnce(context, { ...options, peers: address }, request, timeoutMs).catch(
+      (error: unknown) => {
+        if (!(error instanceof CliError) || error.exitCode !== EXIT.unreachable) throw error;
+        throw new CliError(
+          error.exitCode,
+          `peer ${peer} has to be asked, which cannot be reached: ${error.message}`,
+        );
+      },
+    );
+  }
+  if (outcome.kind === 'elsewhere')
+    throw new CliError(EXIT.failed, `the peers do not agree on which of them has to be asked; ask again`);
   if (outcome.kind === 'refused') throw new CliError(EXIT.failed, `refused: ${outcome.reason}`);
   const paint = paintFor(context, options, context.stdout);
   context.stdout.write(
     options.output === 'table'
       ? `${paint('green', 'done')}: ${outcome.detail}\n`
       : renderDocument(options.output, outcome, { stream: false }),
+  );
+}
+
+function askOnce(
+  context: Context,
+  options: CommonOptions,
+  request: SteerRequest,
+  timeoutMs: number | undefined,
+): Promise<SteerOutcome> {
+  const call = { signal: context.signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+  return withAdmin(context, options, (admin) =>
+    admin.steer(request, call).catch((error: unknown) => {
+      throw new CliError(EXIT.failed, messageOf(error));
+    }),
   );
 }
 

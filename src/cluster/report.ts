@@ -23,6 +23,33 @@ export interface WalSender {
   readonly flushLsn: Lsn | undefined;
 }
 
+export interface DiskRoom {
+  /** What those without privileges may still fill. */
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}
+
+/** What an administrator keeps an eye on, read every few seconds only. What could not be read is left out. */
+export interface Upkeep {
+  readonly dataDisk: DiskRoom | undefined;
+  /** The one that `pg_wal` is on; often the same. */
+  readonly walDisk: DiskRoom | undefined;
+  /** The WAL that replication slots keep on this node, and the slot that keeps most of it. */
+  readonly slots: { readonly keptBytes: number; readonly most: string | undefined } | undefined;
+  readonly archiver:
+    | {
+        /** False where PostgreSQL archives nothing here: it is not to, or it is a standby. */
+        readonly isOn: boolean;
+        /** The last file could not be archived. */
+        readonly isFailing: boolean;
+      }
+    | undefined;
+  /** Files of WAL that wait to be archived; counted up to a limit. */
+  readonly readyCount: number | undefined;
+  /** Settings that take effect only after a restart. */
+  readonly pendingRestart: readonly string[] | undefined;
+}
+
 export interface AgentReport {
   readonly node: NodeId;
   readonly peer: PeerId;
@@ -44,4 +71,8 @@ export interface AgentReport {
   readonly serverVersion: string | undefined;
   /** What the agent is doing or why it cannot, for people. */
   readonly message: string | undefined;
+  // Left out by an older version:
+  /** Of a running primary: a guard watches over it. */
+  readonly isGuarded?: boolean | undefined;
+  readonly upkeep?: Upkeep | undefined;
 }

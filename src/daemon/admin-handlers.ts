@@ -1,10 +1,12 @@
 // The admin service's answers: status and its changes, a switchover, events, and who takes part. Only hands on.
 import { delay } from '../base/clock.ts';
+import type { PeerId } from '../base/ids.ts';
 import { listEvents } from '../cluster/event-list.ts';
 import type { AdminHandlers, PeerHandlers, StatusView } from '../transport/types.ts';
 import type { View } from '../failover/view.ts';
 import { eventView } from './event-text.ts';
 import type { Replica } from './replica.ts';
+import type { NodeAgent } from './node-commands.ts';
 import { steer } from './steer.ts';
 import { switchOver } from './switchover.ts';
 
@@ -20,6 +22,9 @@ export function adminHandlers(options: {
   readonly replica: Replica;
   readonly view: () => View;
   readonly peers: PeerHandlers;
+  readonly self: PeerId;
+  /** Of this host's node, once it is up. */
+  readonly agent: () => NodeAgent | undefined;
   /** How long the fence command may take, where there is one. */
   readonly fenceTimeoutMs: number | undefined;
   /** True once the log that is applied here holds all that was committed before the call; false where no leader answers. */
@@ -63,7 +68,11 @@ export function adminHandlers(options: {
     },
     async steer(request, signal) {
       if (!(await isCaughtUp(signal))) return { kind: 'refused', reason: NO_LEADER };
-      return steer({ state: () => replica.state, view, propose: replica.propose, signal }, request);
+      const { self, agent } = options;
+      return steer(
+        { state: () => replica.state, view, propose: replica.propose, signal, self, agent },
+        request,
+      );
     },
     events({ group, limit }) {
       const views = listEvents(replica.state.events).map((event) => eventView(replica.state, event));

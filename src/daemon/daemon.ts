@@ -278,7 +278,8 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
         onSnapshotSent: (to, index, arrived) => consensus.snapshotSent(to, index, arrived),
       },
       admin: adminHandlers({
-        ...{ status, watchers, replica, view, peers, readThroughLeader },
+        ...{ status, watchers, replica, view, peers, readThroughLeader, self },
+        agent: () => local?.agent,
         fenceTimeoutMs: config.fence?.timeoutMs,
       }),
       log,

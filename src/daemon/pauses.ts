@@ -131,7 +131,7 @@ interface Aside {
 }
 
 /** A standby leaves the sync rule, and then its PostgreSQL is left to the person who asked. */
-async function setAside(
+export async function setAside(
   options: SteerOptions,
   group: GroupState,
   { node, isMaintenance, forMs, dryRun }: Aside,
@@ -142,10 +142,7 @@ async function setAside(
   if (isSame && forMs === undefined) return done(`${node} is ${what} already`);
   const obstacle = present === undefined ? strictObstacle(options, group, node) : undefined;
   if (obstacle !== undefined) return refused(`${node} is not ${what}: ${obstacle}`);
-  const isLast = isCounted(options, group, node) && group.rule.members.length === 1;
-  const loss = isLast
-    ? `; meanwhile commits are on ${group.phase.primary} alone and nobody can take over`
-    : '';
+  const loss = lossText(options, group, node);
   const detail = `${node} is ${what}${lastingText(options, forMs)}: its PostgreSQL may be stopped, restarted or upgraded; it is neither counted for commits nor promoted${loss}`;
   if (dryRun) return planned(detail);
   const untilMs = untilOf(options, forMs);
@@ -161,6 +158,12 @@ async function setAside(
   return refused(
     `${node} has not left the sync rule within ${formatDuration(LEAVE_TIMEOUT_MS)}, so stopping it could make writes wait; nothing was changed, see sentinelctl status`,
   );
+}
+
+/** What it means for the group that this node is aside: something where it is the last that counts for commits. */
+export function lossText(options: SteerOptions, group: GroupState, node: NodeId): string {
+  const isLast = isCounted(options, group, node) && group.rule.members.length === 1;
+  return isLast ? `; meanwhile commits are on ${group.phase.primary} alone and nobody can take over` : '';
 }
 
 /** A strict group never asks for fewer acknowledgements: one that is needed for them cannot leave. */
@@ -179,7 +182,7 @@ function isCounted(options: SteerOptions, { rule, next }: GroupState, node: Node
   return rule.members.includes(member) || (next?.rule.members.includes(member) ?? false);
 }
 
-async function wait(options: SteerOptions, timeoutMs: number, isSo: () => boolean): Promise<boolean> {
+export async function wait(options: SteerOptions, timeoutMs: number, isSo: () => boolean): Promise<boolean> {
   const startedMs = performance.now();
   while (!isSo()) {
     if (performance.now() - startedMs >= timeoutMs || options.signal.aborted) return false;
@@ -196,5 +199,5 @@ function lastingText(options: SteerOptions, forMs: number | undefined): string {
   return untilMs === undefined ? '' : ` until ${new Date(untilMs).toISOString()}`;
 }
 
-const planned = (detail: string): SteerOutcome =>
+export const planned = (detail: string): SteerOutcome =>
   done(`it could be done, nothing was changed; then: ${detail}`);

@@ -161,6 +161,10 @@ function nodeView(
       .map((entry) => `${entry.peer}: ${entry.evidence}`),
     message: report === undefined ? `no report from its agent (peer ${node.peer})` : report.message,
     paused: pause && { untilMs: pause.untilMs, maintenance: pause.isMaintenance },
+    fenced: group.fenced.includes(node.node),
+    counted: node.member !== undefined && group.rule.members.includes(node.member),
+    guarded: report?.isGuarded,
+    upkeep: report?.upkeep,
   };
 }
 

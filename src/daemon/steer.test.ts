@@ -9,6 +9,7 @@ import {
   B,
   C,
   GROUP,
+  P1,
   type Log,
   at,
   newLog,
@@ -18,6 +19,7 @@ import {
 import { ALL_WELL, type SeenNodes, WALL_MS, viewOf } from '../failover/testing/view.ts';
 import type { FailoverRequest, SteerRequest } from '../transport/types.ts';
 import type { ProposalOutcome } from './replica.ts';
+import type { NodeCommandOptions } from './node-commands.ts';
 import { steer } from './steer.ts';
 import type { SteerOptions } from './steering.ts';
 import { switchOver } from './switchover.ts';
@@ -36,7 +38,9 @@ function world(
   next: Partial<Record<Command['kind'], () => void>> = {},
 ) {
   const proposed: string[] = [];
-  const options: SteerOptions = {
+  const options: SteerOptions & NodeCommandOptions = {
+    self: P1,
+    agent: () => undefined,
     state: () => log.state,
     view: () => viewOf(log, 0, seen),
     propose(command): Promise<ProposalOutcome> {
@@ -115,7 +119,9 @@ describe('settings', () => {
     const log = upgraded();
     const before = log.state;
     const other: Command = { kind: 'change-settings', group: GROUP, settings: { acks: 2 } };
-    const options: SteerOptions = {
+    const options: SteerOptions & NodeCommandOptions = {
+      self: P1,
+      agent: () => undefined,
       state: () => before,
       view: () => viewOf(log, 0),
       propose(command) {

@@ -11,6 +11,7 @@ import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { settingsText } from './event-text.ts';
 import { findGroup } from './failover-watch.ts';
+import { type NodeCommandOptions, steerNode } from './node-commands.ts';
 import { steerPause } from './pauses.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 import { switchOver } from './switchover.ts';
@@ -19,7 +20,11 @@ import { switchOver } from './switchover.ts';
 const STOP_TIMEOUT_MS = 20_000;
 const POLL_MS = 50;
 
-export async function steer(options: SteerOptions, request: SteerRequest): Promise<SteerOutcome> {
+export async function steer(
+  options: SteerOptions & NodeCommandOptions,
+  request: SteerRequest,
+): Promise<SteerOutcome> {
+  if (request.kind === 'node') return steerNode(options, request);
   if (request.kind === 'pause' || request.kind === 'resume' || request.kind === 'maintenance')
     return steerPause(options, request);
   const state = options.state();

@@ -7,6 +7,7 @@ import type { GroupSettings } from '../cluster/commands.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
 import type { GroupSettings as GroupSettingsMessage } from '../gen/pg_sentinel/v1/log_pb.ts';
 import { durabilityOf } from './steer-codec.ts';
+import { decodeUpkeep, encodeUpkeep } from './upkeep-codec.ts';
 import type {
   EventView,
   FailoverOutcome,
@@ -43,6 +44,7 @@ export function encodeStatus(status: StatusView): pb.StatusView {
         lagBytes: optionalWhole(node.lagBytes),
         heldDownBy: [...node.heldDownBy],
         paused: node.paused && encodePause(node.paused),
+        upkeep: node.upkeep && encodeUpkeep(node.upkeep),
       })),
       settings: group.settings && encodeSettings(group.settings),
       scheduled: group.scheduled && { atMs: whole(group.scheduled.atMs), to: group.scheduled.to },
@@ -271,6 +273,10 @@ function decodeNode(node: pb.NodeView): NodeView {
     heldDownBy: node.heldDownBy,
     message: node.message,
     paused: node.paused && decodePause(node.paused),
+    fenced: node.fenced,
+    counted: node.counted,
+    guarded: node.guarded,
+    upkeep: node.upkeep && decodeUpkeep(node.upkeep),
   };
 }
 

@@ -3,8 +3,9 @@
 import { create } from '@bufbuild/protobuf';
 import { epoch, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
 import { type Lsn, lsn } from '../base/lsn.ts';
-import type { AgentReport, NodeCondition } from '../cluster/report.ts';
+import type { AgentReport, NodeCondition, Upkeep } from '../cluster/report.ts';
 import * as pb from '../gen/pg_sentinel/v1/report_pb.ts';
+import { decodeUpkeep, encodeUpkeep } from './upkeep-codec.ts';
 
 export function encodeReport(report: AgentReport): pb.AgentReport {
   return create(pb.AgentReportSchema, {
@@ -13,6 +14,7 @@ export function encodeReport(report: AgentReport): pb.AgentReport {
     startedAtMs: BigInt(Math.trunc(report.startedAtMs)),
     fenceEpoch: BigInt(report.fenceEpoch),
     walSenders: [...report.walSenders],
+    upkeep: report.upkeep && encodeUpkeep(report.upkeep),
   });
 }
 
@@ -21,8 +23,17 @@ export function reportBytes(report: AgentReport): number {
   const text = (value: string | undefined): number => (value?.length ?? 0) * 3 + 8;
   return report.walSenders.reduce(
     (sum, sender) => sum + text(sender.applicationName) + text(sender.state) + text(sender.syncState) + 16,
-    256 + text(report.streamingFrom?.host) + text(report.serverVersion) + text(report.message),
+    256 +
+      text(report.streamingFrom?.host) +
+      text(report.serverVersion) +
+      text(report.message) +
+      upkeepBytes(report.upkeep),
   );
+}
+
+function upkeepBytes(upkeep: Upkeep | undefined): number {
+  const names = [upkeep?.slots?.most, ...(upkeep?.pendingRestart ?? [])];
+  return names.reduce((sum, name) => sum + (name?.length ?? 0) * 3 + 8, 128);
 }
 
 /** Throws {@link InvariantError} where a name or number is damaged. */
@@ -49,6 +60,8 @@ export function decodeReport(report: pb.AgentReport): AgentReport {
     })),
     serverVersion: report.serverVersion,
     message: report.message,
+    isGuarded: report.isGuarded,
+    upkeep: report.upkeep && decodeUpkeep(report.upkeep),
   };
 }
 

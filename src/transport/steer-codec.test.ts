@@ -3,8 +3,14 @@ import { create } from '@bufbuild/protobuf';
 import { expect, test } from 'vitest';
 import { nodeId } from '../base/ids.ts';
 import { SteerRequestSchema } from '../gen/pg_sentinel/v1/admin_pb.ts';
-import { BadSteerRequest, decodeSteerRequest, encodeSteerRequest } from './steer-codec.ts';
-import type { SteerRequest } from './types.ts';
+import {
+  BadSteerRequest,
+  decodeSteerOutcome,
+  decodeSteerRequest,
+  encodeSteerOutcome,
+  encodeSteerRequest,
+} from './steer-codec.ts';
+import type { SteerOutcome, SteerRequest } from './types.ts';
 
 const PG2 = nodeId('pg2');
 
@@ -15,6 +21,8 @@ test.each<SteerRequest>([
   { kind: 'resume', group: undefined, node: PG2, dryRun: true },
   { kind: 'maintenance', node: PG2, to: undefined, forMs: undefined, dryRun: false },
   { kind: 'maintenance', node: PG2, to: nodeId('pg3'), forMs: 1000, dryRun: true },
+  { kind: 'node', node: PG2, action: 'restart', inPlace: true, dryRun: false },
+  { kind: 'node', node: PG2, action: 'reinit', inPlace: false, dryRun: true },
 ])('comes back as it was given: %j', (request) => {
   expect(decodeSteerRequest(create(SteerRequestSchema, encodeSteerRequest(request)))).toStrictEqual(request);
 });
@@ -23,4 +31,15 @@ test('a name that is none, and a request of a later version, are refused', () =>
   const named = create(SteerRequestSchema, { request: { case: 'pause', value: { node: 'PG 2' } } });
   expect(() => decodeSteerRequest(named)).toThrow(BadSteerRequest);
   expect(() => decodeSteerRequest(create(SteerRequestSchema, {}))).toThrow(/older version/);
+  const value = { node: 'pg2', action: 'polish' };
+  const polish = create(SteerRequestSchema, { request: { case: 'nodeAction', value } });
+  expect(() => decodeSteerRequest(polish)).toThrow(/does not know how to polish a node/);
+});
+
+test.each<SteerOutcome>([
+  { kind: 'done', detail: 'it is done' },
+  { kind: 'refused', reason: 'no' },
+  { kind: 'elsewhere', peer: 'b', address: '10.0.0.2:7432' },
+])('an outcome comes back as it was given: %j', (outcome) => {
+  expect(decodeSteerOutcome(encodeSteerOutcome(outcome))).toStrictEqual(outcome);
 });

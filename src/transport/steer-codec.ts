@@ -5,7 +5,7 @@ import { unreachable } from '../base/assert.ts';
 import { isName, NAME_RULE, type NodeId, nodeId } from '../base/ids.ts';
 import type { Durability, GroupSettings } from '../cluster/commands.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
-import type { SteerOutcome, SteerRequest } from './types.ts';
+import { NODE_ACTIONS, type SteerOutcome, type SteerRequest } from './types.ts';
 
 type RequestInit = MessageInitShape<typeof pb.SteerRequestSchema>;
 
@@ -51,6 +51,10 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
       const { node, to, forMs, dryRun } = request;
       return { request: { case: 'maintenance', value: { node, to, forMs: wholeOf(forMs), dryRun } } };
     }
+    case 'node': {
+      const { node, action, inPlace, dryRun } = request;
+      return { request: { case: 'nodeAction', value: { node, action, inPlace, dryRun } } };
+    }
     default:
       return unreachable(request);
   }
@@ -82,6 +86,15 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
       const { node, to, forMs, dryRun } = value;
       return { kind, node: nodeOf(node), to: optionalNode(to), forMs: numberOf(forMs), dryRun };
     }
+    case 'nodeAction': {
+      const { node, inPlace, dryRun } = value;
+      const action = NODE_ACTIONS.find((word) => word === value.action);
+      if (action === undefined)
+        throw new BadSteerRequest(
+          `this peer does not know how to ${value.action} a node; is it of an older version?`,
+        );
+      return { kind: 'node', node: nodeOf(node), action, inPlace, dryRun };
+    }
     case undefined:
       throw new BadSteerRequest('this peer does not know what was asked for; is it of an older version?');
     default:
@@ -90,12 +103,22 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
 }
 
 export function encodeSteerOutcome(outcome: SteerOutcome): pb.SteerResponse {
-  return create(pb.SteerResponseSchema, {
-    outcome:
-      outcome.kind === 'done'
-        ? { case: 'done', value: { detail: outcome.detail } }
-        : { case: 'refused', value: { reason: outcome.reason } },
-  });
+  switch (outcome.kind) {
+    case 'done':
+      return create(pb.SteerResponseSchema, {
+        outcome: { case: 'done', value: { detail: outcome.detail } },
+      });
+    case 'refused':
+      return create(pb.SteerResponseSchema, {
+        outcome: { case: 'refused', value: { reason: outcome.reason } },
+      });
+    case 'elsewhere': {
+      const { peer, address } = outcome;
+      return create(pb.SteerResponseSchema, { outcome: { case: 'elsewhere', value: { peer, address } } });
+    }
+    default:
+      return unreachable(outcome);
+  }
 }
 
 /** `undefined` for an outcome of a later version. */
@@ -106,6 +129,8 @@ export function decodeSteerOutcome(response: pb.SteerResponse): SteerOutcome | u
       return { kind, detail: value.detail };
     case 'refused':
       return { kind, reason: value.reason };
+    case 'elsewhere':
+      return { kind, peer: value.peer, address: value.address };
     case undefined:
       return undefined;
     default:

@@ -1,7 +1,7 @@
 // What the daemon sees of the network: messages out without waiting, messages in by callback. No gRPC type leaves this folder.
 import type { LogIndex, NodeId, PeerId } from '../base/ids.ts';
 import type { GroupSettings, ScheduledSwitchover } from '../cluster/commands.ts';
-import type { AgentReport } from '../cluster/report.ts';
+import type { AgentReport, Upkeep } from '../cluster/report.ts';
 import type { RaftMessage } from '../raft/types.ts';
 
 export interface PeerAddress {
@@ -182,11 +182,25 @@ export type SteerRequest =
       readonly to: NodeId | undefined;
       readonly forMs: number | undefined;
       readonly dryRun: boolean;
+    }
+  /** Carried out by the node's own agent. `inPlace`: a restart also of a primary. */
+  | {
+      readonly kind: 'node';
+      readonly node: NodeId;
+      readonly action: NodeAction;
+      readonly inPlace: boolean;
+      readonly dryRun: boolean;
     };
+
+export const NODE_ACTIONS = ['restart', 'reload', 'reinit', 'rejoin'] as const;
+export type NodeAction = (typeof NODE_ACTIONS)[number];
 
 export type SteerOutcome =
   /** `detail`: what was done, one sentence for a person. */
-  { readonly kind: 'done'; readonly detail: string } | { readonly kind: 'refused'; readonly reason: string };
+  | { readonly kind: 'done'; readonly detail: string }
+  | { readonly kind: 'refused'; readonly reason: string }
+  /** Only the peer whose agent looks after the node can do it. `address`: `host:port`. */
+  | { readonly kind: 'elsewhere'; readonly peer: string; readonly address: string };
 
 export type FailoverOutcome =
   | {
@@ -296,4 +310,10 @@ export interface NodeView {
   readonly message: string | undefined;
   // Left out in the answer of an older version:
   readonly paused?: PauseView | undefined;
+  readonly fenced?: boolean | undefined;
+  /** The sync rule counts it. */
+  readonly counted?: boolean | undefined;
+  /** Of a running primary: a guard watches over it. */
+  readonly guarded?: boolean | undefined;
+  readonly upkeep?: Upkeep | undefined;
 }

@@ -2,7 +2,7 @@
 // Must never be used outside tests.
 import { logIndex, nodeId, peerId, type PeerId, epoch, term } from '../../base/ids.ts';
 import { lsn } from '../../base/lsn.ts';
-import type { AgentReport } from '../../cluster/report.ts';
+import type { AgentReport, Upkeep } from '../../cluster/report.ts';
 import type { Membership, MembershipCodec, RaftMessage } from '../../raft/types.ts';
 import { type StartedTransport, startTransport } from '../server.ts';
 import type { AdminHandlers, PeerAddress, PeerHandlers, StatusView, TransportIdentity } from '../types.ts';
@@ -25,6 +25,23 @@ export interface TestPeer {
   readonly ahead: string[];
   readonly snapshotsSent: { readonly to: PeerId; readonly index: number; readonly arrived: boolean }[];
 }
+
+const UPKEEP: Upkeep = {
+  dataDisk: { freeBytes: 5_000_000_000_000, totalBytes: 20_000_000_000_000 },
+  walDisk: undefined,
+  slots: { keptBytes: 7, most: undefined },
+  archiver: { isOn: true, isFailing: false },
+  readyCount: 0,
+  pendingRestart: ['max_connections'],
+};
+const NO_UPKEEP: Upkeep = {
+  dataDisk: undefined,
+  walDisk: undefined,
+  slots: undefined,
+  archiver: undefined,
+  readyCount: undefined,
+  pendingRestart: undefined,
+};
 
 export const STATUS: StatusView = {
   cluster: 'test',
@@ -85,6 +102,10 @@ export const STATUS: StatusView = {
           heldDownBy: ['b: refused'],
           message: undefined,
           paused: { untilMs: undefined, maintenance: true },
+          fenced: true,
+          counted: false,
+          guarded: undefined,
+          upkeep: NO_UPKEEP,
         },
       ],
       settings: {
@@ -243,6 +264,8 @@ export const reportOf = (node: string, sequence: number): AgentReport => ({
   ],
   serverVersion: '15.18',
   message: undefined,
+  isGuarded: true,
+  upkeep: UPKEEP,
 });
 
 export function snapshotOf(

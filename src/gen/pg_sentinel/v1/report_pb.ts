@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/report.proto.
  */
 export const file_pg_sentinel_v1_report: GenFile = /*@__PURE__*/
-  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIsIDCgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBAUIJCgdfbWVtYmVyQgsKCV90aW1lbGluZUILCglfcG9zaXRpb25CDQoLX3JlcGxheV9sc25CEQoPX3NlcnZlcl92ZXJzaW9uQgoKCF9tZXNzYWdlIioKDFN0cmVhbVNvdXJjZRIMCgRob3N0GAEgASgJEgwKBHBvcnQYAiABKA0ibgoJV2FsU2VuZGVyEhgKEGFwcGxpY2F0aW9uX25hbWUYASABKAkSDQoFc3RhdGUYAiABKAkSEgoKc3luY19zdGF0ZRgDIAEoCRIWCglmbHVzaF9sc24YBCABKAZIAIgBAUIMCgpfZmx1c2hfbHNuYgZwcm90bzM");
+  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIpIECgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBARIXCgppc19ndWFyZGVkGA8gASgISAaIAQESJgoGdXBrZWVwGBAgASgLMhYucGdfc2VudGluZWwudjEuVXBrZWVwQgkKB19tZW1iZXJCCwoJX3RpbWVsaW5lQgsKCV9wb3NpdGlvbkINCgtfcmVwbGF5X2xzbkIRCg9fc2VydmVyX3ZlcnNpb25CCgoIX21lc3NhZ2VCDQoLX2lzX2d1YXJkZWQi+gMKBlVwa2VlcBIyCglkYXRhX2Rpc2sYASABKAsyHy5wZ19zZW50aW5lbC52MS5VcGtlZXAuRGlza1Jvb20SMQoId2FsX2Rpc2sYAiABKAsyHy5wZ19zZW50aW5lbC52MS5VcGtlZXAuRGlza1Jvb20SKwoFc2xvdHMYAyABKAsyHC5wZ19zZW50aW5lbC52MS5VcGtlZXAuU2xvdHMSMQoIYXJjaGl2ZXIYBCABKAsyHy5wZ19zZW50aW5lbC52MS5VcGtlZXAuQXJjaGl2ZXISGAoLcmVhZHlfY291bnQYBSABKARIAIgBARI+Cg9wZW5kaW5nX3Jlc3RhcnQYBiABKAsyJS5wZ19zZW50aW5lbC52MS5VcGtlZXAuUGVuZGluZ1Jlc3RhcnQaMwoIRGlza1Jvb20SEgoKZnJlZV9ieXRlcxgBIAEoBBITCgt0b3RhbF9ieXRlcxgCIAEoBBo3CgVTbG90cxISCgprZXB0X2J5dGVzGAEgASgEEhEKBG1vc3QYAiABKAlIAIgBAUIHCgVfbW9zdBotCghBcmNoaXZlchINCgVpc19vbhgBIAEoCBISCgppc19mYWlsaW5nGAIgASgIGiIKDlBlbmRpbmdSZXN0YXJ0EhAKCHNldHRpbmdzGAEgAygJQg4KDF9yZWFkeV9jb3VudCIqCgxTdHJlYW1Tb3VyY2USDAoEaG9zdBgBIAEoCRIMCgRwb3J0GAIgASgNIm4KCVdhbFNlbmRlchIYChBhcHBsaWNhdGlvbl9uYW1lGAEgASgJEg0KBXN0YXRlGAIgASgJEhIKCnN5bmNfc3RhdGUYAyABKAkSFgoJZmx1c2hfbHNuGAQgASgGSACIAQFCDAoKX2ZsdXNoX2xzbmIGcHJvdG8z");
 
 /**
  * @generated from message pg_sentinel.v1.AgentReport
@@ -91,6 +91,18 @@ export type AgentReport = Message<"pg_sentinel.v1.AgentReport"> & {
    * @generated from field: optional string message = 14;
    */
   message?: string | undefined;
+
+  /**
+   * Of a running primary: a guard watches over it.
+   *
+   * @generated from field: optional bool is_guarded = 15;
+   */
+  isGuarded?: boolean | undefined;
+
+  /**
+   * @generated from field: pg_sentinel.v1.Upkeep upkeep = 16;
+   */
+  upkeep?: Upkeep | undefined;
 };
 
 /**
@@ -99,6 +111,135 @@ export type AgentReport = Message<"pg_sentinel.v1.AgentReport"> & {
  */
 export const AgentReportSchema: GenMessage<AgentReport> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_report, 0);
+
+/**
+ * What an administrator keeps an eye on; what could not be read is absent.
+ *
+ * @generated from message pg_sentinel.v1.Upkeep
+ */
+export type Upkeep = Message<"pg_sentinel.v1.Upkeep"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.Upkeep.DiskRoom data_disk = 1;
+   */
+  dataDisk?: Upkeep_DiskRoom | undefined;
+
+  /**
+   * @generated from field: pg_sentinel.v1.Upkeep.DiskRoom wal_disk = 2;
+   */
+  walDisk?: Upkeep_DiskRoom | undefined;
+
+  /**
+   * @generated from field: pg_sentinel.v1.Upkeep.Slots slots = 3;
+   */
+  slots?: Upkeep_Slots | undefined;
+
+  /**
+   * @generated from field: pg_sentinel.v1.Upkeep.Archiver archiver = 4;
+   */
+  archiver?: Upkeep_Archiver | undefined;
+
+  /**
+   * @generated from field: optional uint64 ready_count = 5;
+   */
+  readyCount?: bigint | undefined;
+
+  /**
+   * @generated from field: pg_sentinel.v1.Upkeep.PendingRestart pending_restart = 6;
+   */
+  pendingRestart?: Upkeep_PendingRestart | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.Upkeep.
+ * Use `create(UpkeepSchema)` to create a new message.
+ */
+export const UpkeepSchema: GenMessage<Upkeep> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_report, 1);
+
+/**
+ * @generated from message pg_sentinel.v1.Upkeep.DiskRoom
+ */
+export type Upkeep_DiskRoom = Message<"pg_sentinel.v1.Upkeep.DiskRoom"> & {
+  /**
+   * @generated from field: uint64 free_bytes = 1;
+   */
+  freeBytes: bigint;
+
+  /**
+   * @generated from field: uint64 total_bytes = 2;
+   */
+  totalBytes: bigint;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.Upkeep.DiskRoom.
+ * Use `create(Upkeep_DiskRoomSchema)` to create a new message.
+ */
+export const Upkeep_DiskRoomSchema: GenMessage<Upkeep_DiskRoom> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_report, 1, 0);
+
+/**
+ * The WAL that replication slots keep, and the slot that keeps most of it.
+ *
+ * @generated from message pg_sentinel.v1.Upkeep.Slots
+ */
+export type Upkeep_Slots = Message<"pg_sentinel.v1.Upkeep.Slots"> & {
+  /**
+   * @generated from field: uint64 kept_bytes = 1;
+   */
+  keptBytes: bigint;
+
+  /**
+   * @generated from field: optional string most = 2;
+   */
+  most?: string | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.Upkeep.Slots.
+ * Use `create(Upkeep_SlotsSchema)` to create a new message.
+ */
+export const Upkeep_SlotsSchema: GenMessage<Upkeep_Slots> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_report, 1, 1);
+
+/**
+ * @generated from message pg_sentinel.v1.Upkeep.Archiver
+ */
+export type Upkeep_Archiver = Message<"pg_sentinel.v1.Upkeep.Archiver"> & {
+  /**
+   * @generated from field: bool is_on = 1;
+   */
+  isOn: boolean;
+
+  /**
+   * @generated from field: bool is_failing = 2;
+   */
+  isFailing: boolean;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.Upkeep.Archiver.
+ * Use `create(Upkeep_ArchiverSchema)` to create a new message.
+ */
+export const Upkeep_ArchiverSchema: GenMessage<Upkeep_Archiver> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_report, 1, 2);
+
+/**
+ * @generated from message pg_sentinel.v1.Upkeep.PendingRestart
+ */
+export type Upkeep_PendingRestart = Message<"pg_sentinel.v1.Upkeep.PendingRestart"> & {
+  /**
+   * @generated from field: repeated string settings = 1;
+   */
+  settings: string[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.Upkeep.PendingRestart.
+ * Use `create(Upkeep_PendingRestartSchema)` to create a new message.
+ */
+export const Upkeep_PendingRestartSchema: GenMessage<Upkeep_PendingRestart> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_report, 1, 3);
 
 /**
  * Where a standby's walreceiver is connected to.
@@ -122,7 +263,7 @@ export type StreamSource = Message<"pg_sentinel.v1.StreamSource"> & {
  * Use `create(StreamSourceSchema)` to create a new message.
  */
 export const StreamSourceSchema: GenMessage<StreamSource> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 1);
+  messageDesc(file_pg_sentinel_v1_report, 2);
 
 /**
  * One row of pg_stat_replication.
@@ -156,5 +297,5 @@ export type WalSender = Message<"pg_sentinel.v1.WalSender"> & {
  * Use `create(WalSenderSchema)` to create a new message.
  */
 export const WalSenderSchema: GenMessage<WalSender> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 2);
+  messageDesc(file_pg_sentinel_v1_report, 3);
 

@@ -1,0 +1,50 @@
+// Which step carries out which duty, and what of a duty makes a pass under way pointless when it changes.
+import { unreachable } from '../base/assert.ts';
+import type { Duty } from '../failover/duties.ts';
+import type { AgentContext } from './context.ts';
+import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-duties.ts';
+import { carryOutFollow } from './follow-duty.ts';
+import { carryOutHandsOff } from './hands-off-duty.ts';
+import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
+import { carryOutStopped } from './stopped-duty.ts';
+
+export async function carryOut(
+  context: AgentContext,
+  duty: Exclude<Duty, { kind: 'none' }>,
+  signal: AbortSignal,
+): Promise<void> {
+  switch (duty.kind) {
+    case 'create':
+      return carryOutCreate(context, duty, signal);
+    case 'primary':
+      return carryOutPrimary(context, duty, signal);
+    case 'hand-over':
+      return carryOutHandOver(context, duty, signal);
+    case 'cut':
+      return carryOutCut(context, duty, signal);
+    case 'promote':
+      return carryOutPromote(context, duty, signal);
+    case 'follow':
+      return carryOutFollow(context, duty, signal);
+    case 'hands-off':
+      return carryOutHandsOff(context, duty, signal);
+    case 'stopped':
+      return carryOutStopped(context, duty, signal);
+    default:
+      return unreachable(duty);
+  }
+}
+
+/** What makes a pass under way pointless when it changes; everything else is read from the duty as it goes. */
+export function keyOf(duty: Duty): string {
+  switch (duty.kind) {
+    case 'none':
+      return 'none';
+    case 'follow':
+      return `follow ${duty.incarnation} ${duty.epoch} ${duty.upstream.node} ${duty.upstream.host} ${duty.upstream.port} ${duty.upstream.timeline}`;
+    case 'primary':
+      return `primary ${duty.incarnation} ${duty.epoch} ${duty.next?.change ?? ''}`;
+    default:
+      return `${duty.kind} ${duty.incarnation} ${duty.epoch}`;
+  }
+}

@@ -1,0 +1,70 @@
+// What is asked of the agent beside its duty waits here for the next pass, one at a time, and is carried out once. Whoever asked hears how
+// it ended; a pass does not.
+
+export interface Requests<Request> {
+  /** Resolves with what was done; rejects with why it was not. Once it has begun it goes on, whatever becomes of `signal`. */
+  ask(
+    request: Request,
+    options: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  ): Promise<string>;
+  /** Carries out what waits, if anything does; true where it did. */
+  carryOut(work: (request: Request) => Promise<string>): Promise<boolean>;
+}
+
+interface Waiting<Request> {
+  readonly request: Request;
+  readonly end: (outcome: { readonly detail: string } | { readonly error: Error }) => void;
+}
+
+/** `busyWith`: what keeps the passes from coming to it. */
+export function createRequests<Request>(busyWith: () => string | undefined): Requests<Request> {
+  let waiting: Waiting<Request> | undefined;
+  let isAtWork = false;
+  return {
+    ask(request, { timeoutMs, signal }) {
+      if (waiting !== undefined || isAtWork)
+        return Promise.reject(
+          new Error('its agent carries out another request; ask again once that is done'),
+        );
+      return new Promise<string>((resolve, reject) => {
+        const mine: Waiting<Request> = {
+          request,
+          end(outcome) {
+            clearTimeout(timer);
+            signal.removeEventListener('abort', forget);
+            if ('detail' in outcome) resolve(outcome.detail);
+            else reject(outcome.error);
+          },
+        };
+        const giveUp = (why: string): void => {
+          if (waiting !== mine) return;
+          waiting = undefined;
+          mine.end({ error: new Error(why) });
+        };
+        const forget = (): void => giveUp('whoever asked is gone; nothing was done');
+        const timer = setTimeout(() => {
+          const busy = busyWith();
+          giveUp(
+            `its agent is busy${busy === undefined ? '' : ` (${busy})`}; nothing was done, ask again later`,
+          );
+        }, timeoutMs);
+        signal.addEventListener('abort', forget, { once: true });
+        waiting = mine;
+      });
+    },
+    async carryOut(work) {
+      const mine = waiting;
+      if (mine === undefined) return false;
+      waiting = undefined;
+      isAtWork = true;
+      try {
+        mine.end({ detail: await work(mine.request) });
+      } catch (error) {
+        mine.end({ error: error as Error });
+      } finally {
+        isAtWork = false;
+      }
+      return true;
+    },
+  };
+}

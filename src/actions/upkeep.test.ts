@@ -1,0 +1,125 @@
+// Upkeep: read in the background and seldom, what cannot be read is left out, and nobody waits for it.
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { until } from '../base/clock.ts';
+import type { Duty } from '../failover/duties.ts';
+import { FOLLOW } from './testing/context.ts';
+import { createUpkeepWatch } from './upkeep.ts';
+
+let dataDirectory: string;
+beforeAll(async () => {
+  dataDirectory = await mkdtemp(join(tmpdir(), 'upkeep-'));
+  await mkdir(join(dataDirectory, 'pg_wal', 'archive_status'), { recursive: true });
+  for (const name of ['1.ready', '2.ready', '3.done'])
+    await writeFile(join(dataDirectory, 'pg_wal', 'archive_status', name), '');
+});
+afterAll(() => rm(dataDirectory, { recursive: true }));
+
+const CUT: Duty = { ...FOLLOW, kind: 'cut', wasPrimary: false };
+const ROW = {
+  slot: { name: 'pg3_00000001', kept_bytes: 4711 },
+  archives: true,
+  failing: true,
+  pending_restart: ['max_connections'],
+};
+const SAID = {
+  slots: { keptBytes: 4711, most: 'pg3_00000001' },
+  archiver: { isOn: true, isFailing: true },
+  pendingRestart: ['max_connections'],
+};
+const UNSAID = { slots: undefined, archiver: undefined, pendingRestart: undefined };
+
+function example(directory = dataDirectory) {
+  const scene = {
+    nowMs: 0,
+    pid: 7 as number | undefined,
+    duty: FOLLOW as Duty,
+    connected: true,
+    askedCount: 0,
+    answer: () => Promise.resolve([{ upkeep: ROW }]) as Promise<object[]>,
+  };
+  const watch = createUpkeepWatch({
+    instance: {
+      postmaster: () =>
+        scene.pid === undefined ? undefined : { pid: scene.pid, sharedMemoryId: undefined, status: 'ready' },
+      options: { dataDirectory: directory },
+      session: {
+        get connected() {
+          return scene.connected;
+        },
+        query: <Row extends object>() => {
+          scene.askedCount += 1;
+          return scene.answer() as Promise<Row[]>;
+        },
+      },
+    } as Parameters<typeof createUpkeepWatch>[0]['instance'],
+    duty: () => scene.duty,
+    nowMs: () => scene.nowMs,
+  });
+  const read = () =>
+    until({ what: 'the figures', timeoutMs: 10_000, everyMs: 5 }, () => {
+      const { slots, dataDisk, readyCount } = watch.latest();
+      return slots !== undefined && dataDisk !== undefined && readyCount !== undefined;
+    });
+  return { scene, watch, read };
+}
+
+test('is there a moment after it was first asked for, and is then left alone for ten seconds', async () => {
+  const { scene, watch, read } = example();
+  expect(watch.latest()).toMatchObject(UNSAID);
+  await read();
+  expect(watch.latest()).toMatchObject({ ...SAID, readyCount: 2 });
+  const { dataDisk, walDisk } = watch.latest();
+  expect(dataDisk?.totalBytes).toBeGreaterThan(dataDisk?.freeBytes ?? Infinity);
+  expect(walDisk?.totalBytes).toBe(dataDisk?.totalBytes);
+  scene.nowMs = 9_999;
+  watch.latest();
+  expect(scene.askedCount).toBe(1);
+  scene.nowMs = 10_000;
+  watch.latest();
+  expect(scene.askedCount).toBe(2);
+});
+
+test.each<[string, Partial<ReturnType<typeof example>['scene']>]>([
+  ['a cut has the session for itself', { duty: CUT }],
+  ['a session that is not connected would have to be waited for', { connected: false }],
+])('%s', async (_why, change) => {
+  const { scene, watch } = example();
+  Object.assign(scene, change);
+  watch.latest();
+  await until(
+    { what: 'the disk', timeoutMs: 10_000, everyMs: 5 },
+    () => watch.latest().dataDisk !== undefined,
+  );
+  expect(scene.askedCount).toBe(0);
+});
+
+test('what another PostgreSQL said is not told, nor what is old', async () => {
+  const { scene, watch, read } = example();
+  await read();
+  scene.pid = 8;
+  expect(watch.latest()).toMatchObject(UNSAID);
+  scene.pid = 7;
+  expect(watch.latest()).toMatchObject(SAID);
+  scene.answer = () => new Promise(() => undefined);
+  scene.nowMs = 30_000;
+  expect(watch.latest()).toMatchObject(SAID);
+  scene.nowMs = 60_000;
+  expect(watch.latest()).toMatchObject(UNSAID);
+  expect(scene.askedCount).toBe(2);
+});
+
+test('what cannot be read is left out', async () => {
+  const { scene, watch } = example(join(dataDirectory, 'nowhere'));
+  scene.answer = () => Promise.reject(new Error('down'));
+  watch.latest();
+  await until({ what: 'the question', timeoutMs: 10_000, everyMs: 5 }, () => scene.askedCount === 1);
+  expect(watch.latest()).toEqual({
+    ...UNSAID,
+    dataDisk: undefined,
+    walDisk: undefined,
+    readyCount: undefined,
+  });
+});

@@ -1,0 +1,134 @@
+// What an administrator keeps an eye on and no decision needs: disk, WAL that slots keep, archiving, settings that wait for a restart.
+// Must hold up nothing: it is read in the background, seldom, never twice at once, and not while the node changes its part.
+import { opendir, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { DiskRoom, Upkeep } from '../cluster/report.ts';
+import type { Duty } from '../failover/duties.ts';
+import type { Session } from '../postgres/session.ts';
+import type { Instance } from './instance.ts';
+
+const READ_EVERY_MS = 10_000;
+/** What is older says nothing: whatever it is read from may hang. */
+const SHOWN_MS = 3 * READ_EVERY_MS;
+const QUERY_TIMEOUT_MS = 1000;
+const FILE_COUNT_MAX = 50_000;
+
+export interface UpkeepWatch {
+  /** What was read last; never waits. */
+  latest(): Upkeep;
+}
+
+export function createUpkeepWatch(options: {
+  readonly instance: Pick<Instance, 'postmaster'> & {
+    readonly options: Pick<Instance['options'], 'dataDirectory'>;
+    readonly session: Pick<Session, 'query' | 'connected'>;
+  };
+  readonly duty: () => Duty;
+  readonly nowMs: () => number;
+}): UpkeepWatch {
+  const { instance, nowMs } = options;
+  const { dataDirectory } = instance.options;
+  const wal = join(dataDirectory, 'pg_wal');
+  const dataDisk = recently(nowMs, () => readRoom(dataDirectory));
+  const walDisk = recently(nowMs, () => readRoom(wal));
+  const readyCount = recently(nowMs, () => countReady(join(wal, 'archive_status')));
+  const server = recently(nowMs, async () => {
+    const pid = instance.postmaster()?.pid;
+    return pid === undefined ? undefined : { pid, ...(await readServer(instance.session)) };
+  });
+  return {
+    latest() {
+      // One that is not connected would have to be waited for, and what comes after it with it.
+      const mayAsk = isCalm(options.duty()) && instance.session.connected;
+      const asked = server(mayAsk);
+      // What another PostgreSQL said is past.
+      const said = asked !== undefined && asked.pid === instance.postmaster()?.pid ? asked : undefined;
+      return {
+        dataDisk: dataDisk(true),
+        walDisk: walDisk(true),
+        readyCount: readyCount(true),
+        slots: said?.slots,
+        archiver: said?.archiver,
+        pendingRestart: said?.pendingRestart,
+      };
+    },
+  };
+}
+
+/** A cut or a promotion has the session for itself. */
+function isCalm({ kind }: Duty): boolean {
+  return kind === 'primary' || kind === 'follow' || kind === 'hands-off';
+}
+
+/** What `read` found last, while that is not too old; begins to read anew where it is time to. */
+function recently<T>(nowMs: () => number, read: () => Promise<T>): (mayRead: boolean) => T | undefined {
+  let last: { readonly value: T | undefined; readonly atMs: number } | undefined;
+  let begunMs: number | undefined;
+  let isReading = false;
+  const readAnew = (): void => {
+    isReading = true;
+    const atMs = nowMs();
+    begunMs = atMs;
+    const ended = (value: T | undefined): void => {
+      last = { value, atMs };
+      isReading = false;
+    };
+    read().then(ended, () => ended(undefined));
+  };
+  return (mayRead) => {
+    if (mayRead && !isReading && (begunMs === undefined || nowMs() - begunMs >= READ_EVERY_MS)) readAnew();
+    return last !== undefined && nowMs() - last.atMs <= SHOWN_MS ? last.value : undefined;
+  };
+}
+
+async function readRoom(directory: string): Promise<DiskRoom> {
+  const { bavail, blocks, bsize } = await statfs(directory);
+  return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+}
+
+/** An archive that has been failing for days leaves very many: they are not all counted. */
+async function countReady(directory: string): Promise<number> {
+  let [count, seen] = [0, 0];
+  for await (const { name } of await opendir(directory, { bufferSize: 512 })) {
+    seen += 1;
+    if (name.endsWith('.ready')) count += 1;
+    if (seen >= FILE_COUNT_MAX) break;
+  }
+  return count;
+}
+
+async function readServer(
+  session: Pick<Session, 'query'>,
+): Promise<Pick<Upkeep, 'slots' | 'archiver' | 'pendingRestart'>> {
+  const [row] = await session.query<{ upkeep: RawUpkeep }>(UPKEEP_QUERY, [], {
+    timeoutMs: QUERY_TIMEOUT_MS,
+    name: 'pg_sentinel_upkeep',
+  });
+  if (row === undefined) throw new Error('PostgreSQL returned no row');
+  const { slot, archives, failing, pending_restart: pendingRestart } = row.upkeep;
+  return {
+    slots: { keptBytes: Math.max(0, slot?.kept_bytes ?? 0), most: slot?.name },
+    archiver: { isOn: archives, isFailing: archives && failing },
+    pendingRestart,
+  };
+}
+
+interface RawUpkeep {
+  readonly slot: { readonly name: string; readonly kept_bytes: number } | null;
+  readonly archives: boolean;
+  readonly failing: boolean;
+  readonly pending_restart: readonly string[];
+}
+
+// All of it is read from memory: nothing in it waits for a lock on a table, a disk or a standby.
+const UPKEEP_QUERY = `
+  select json_build_object(
+    'slot', (select json_build_object('name', slot_name, 'kept_bytes', pg_wal_lsn_diff(
+         case when pg_is_in_recovery() then coalesce(pg_last_wal_replay_lsn(), restart_lsn) else pg_current_wal_lsn() end,
+         restart_lsn))
+       from pg_replication_slots where restart_lsn is not null order by restart_lsn limit 1),
+    'archives', current_setting('archive_mode') = 'always'
+       or (current_setting('archive_mode') = 'on' and not pg_is_in_recovery()),
+    'failing', (select coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) from pg_stat_archiver),
+    'pending_restart', (select coalesce(json_agg(name order by name), '[]'::json) from pg_settings where pending_restart)
+  ) as upkeep`;

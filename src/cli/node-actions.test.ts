@@ -1,0 +1,102 @@
+// node restart, reload, reinit, rejoin and promote: what is asked, of which peer, when a person is asked back.
+import { describe, expect, it } from 'vitest';
+import type { SteerOutcome } from '../transport/types.ts';
+import type { Context } from './context.ts';
+import { fakeAdmin, run } from './testing/fake-context.ts';
+
+const asked = (admin: ReturnType<typeof fakeAdmin>): unknown[] =>
+  admin.asked.filter((request) => request !== 'closed');
+const NODE = { kind: 'node', node: 'pg2', inPlace: false, dryRun: false };
+
+describe('what is asked of the cluster', () => {
+  it.each<[string, unknown]>([
+    ['restart pg2', { ...NODE, action: 'restart' }],
+    ['restart pg2 --dry-run', { ...NODE, action: 'restart', dryRun: true }],
+    ['restart pg1 --in-place -y', { ...NODE, action: 'restart', node: 'pg1', inPlace: true }],
+    ['restart pg2 --in-place', { ...NODE, action: 'restart', inPlace: true }],
+    ['reload pg2', { ...NODE, action: 'reload' }],
+    ['reinit pg2 --yes', { ...NODE, action: 'reinit' }],
+    ['reinit pg2 --dry-run', { ...NODE, action: 'reinit', dryRun: true }],
+    ['rejoin pg2', { ...NODE, action: 'rejoin' }],
+    ['promote pg2 -y', { group: 'main', to: 'pg2' }],
+    ['promote pg2 --dry-run', { group: 'main', to: 'pg2', dryRun: true }],
+  ])('%s', async (line, request) => {
+    const admin = fakeAdmin();
+    const { exitCode } = await run(['node', ...line.split(' ')], { admin });
+    expect([asked(admin), exitCode]).toEqual([[request], 0]);
+  });
+});
+
+describe('a person is asked first', () => {
+  it.each([
+    ['reinit pg2', /Replace the data directory of pg2 by a clone/],
+    ['restart pg1 --in-place', /pg1 is the primary: restart it in place/],
+  ])('%s', async (line, question) => {
+    const questions: string[] = [];
+    const ask = (answer: string): Context['ask'] => {
+      return (text) => {
+        questions.push(text);
+        return Promise.resolve(answer);
+      };
+    };
+    const no = fakeAdmin();
+    const args = ['node', ...line.split(' ')];
+    expect(await run(args, { admin: no, context: { ask: ask('n') } })).toMatchObject({ exitCode: 1 });
+    expect(asked(no)).toEqual([]);
+    expect(questions).toEqual([expect.stringMatching(question)]);
+    const yes = fakeAdmin();
+    expect(await run(args, { admin: yes, context: { ask: ask('y') } })).toMatchObject({ exitCode: 0 });
+    expect(asked(yes)).toHaveLength(1);
+    const nobody = fakeAdmin();
+    expect(await run(args, { admin: nobody })).toMatchObject({ exitCode: 2 });
+    expect(asked(nobody)).toEqual([]);
+  });
+});
+
+describe('the peer whose agent looks after the node', () => {
+  const ELSEWHERE: SteerOutcome = { kind: 'elsewhere', peer: 'b', address: '10.0.0.2:7432' };
+  const peers = (answers: Record<string, SteerOutcome | Error>) => {
+    const tried: string[] = [];
+    const connect: Context['connect'] = ({ addresses }) => {
+      const [address = ''] = addresses;
+      tried.push(address);
+      const answer = answers[address];
+      if (answer === undefined || answer instanceof Error)
+        return Promise.reject(answer ?? new Error(`unexpected ${address}`));
+      return Promise.resolve(fakeAdmin({ steer: () => Promise.resolve(answer) }));
+    };
+    return { tried, context: { connect } };
+  };
+
+  it('is asked instead', async () => {
+    const { tried, context } = peers({
+      '10.0.0.1:7432': ELSEWHERE,
+      '10.0.0.2:7432': { kind: 'done', detail: 'pg2 was restarted' },
+    });
+    const { exitCode, stdout } = await run(['node', 'restart', 'pg2'], { context });
+    expect([exitCode, stdout]).toEqual([0, 'done: pg2 was restarted\n']);
+    expect(tried).toEqual(['10.0.0.1:7432', '10.0.0.2:7432']);
+  });
+
+  it('is named where it cannot be reached', async () => {
+    const { context } = peers({ '10.0.0.1:7432': ELSEWHERE, '10.0.0.2:7432': new Error('no answer') });
+    const { exitCode, stderr } = await run(['node', 'restart', 'pg2'], { context });
+    expect([exitCode, stderr]).toEqual([3, expect.stringMatching(/peer b has to be asked.*: no answer/)]);
+  });
+
+  it('is not looked for again and again', async () => {
+    const { tried, context } = peers({ '10.0.0.1:7432': ELSEWHERE, '10.0.0.2:7432': ELSEWHERE });
+    const { exitCode, stderr } = await run(['node', 'restart', 'pg2'], { context });
+    expect([exitCode, stderr]).toEqual([1, expect.stringMatching(/do not agree/)]);
+    expect(tried).toHaveLength(2);
+  });
+});
+
+it.each(['restart PG', 'reinit pg_2. -y', 'promote x/y -y'])('no name of a node: %s', async (line) => {
+  const admin = fakeAdmin();
+  expect(await run(['node', ...line.split(' ')], { admin })).toMatchObject({
+    exitCode: 2,
+    stderr: expect.stringMatching(/is not the name of a node/) as unknown,
+  });
+  expect(asked(admin)).toEqual([]);
+});

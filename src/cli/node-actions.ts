@@ -1,0 +1,108 @@
+// `sentinelctl node restart`, `reload`, `reinit`, `rejoin` and `promote`: what its agent does to one node's PostgreSQL when a person asks.
+import type { Command } from 'commander';
+import type { NodeAction } from '../transport/types.ts';
+import { type Context, withAdmin } from './context.ts';
+import { CliError, EXIT } from './exit-codes.ts';
+import { failOver, type FailoverOptions } from './failover.ts';
+import { confirm } from './peer-change.ts';
+import { parseNode, steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
+
+const RESTART_HELP = `
+A standby leaves the sync rule first, so that no write waits for it, and comes
+back by itself. A primary is refused: switch over first, or give --in-place,
+which pauses its group for as long as the restart takes (5 minutes at most) and
+has writes wait meanwhile.`;
+
+const REINIT_HELP = `
+Only of a standby, and while its primary runs: it leaves the sync rule, is
+stopped, and its data directory is replaced by a clone of the primary. The old
+one is kept until the clone streams, so there has to be room for both.`;
+
+const REJOIN_HELP = `
+A clone or rewind that failed is tried again after pauses of up to a minute, and
+one for want of room every five seconds: this has the agent try again now.`;
+
+const DRY_RUN = 'only say what would happen, or why it could not be done';
+/** It may have to leave the sync rule, make a checkpoint and stop first. */
+const OUTCOME_TIMEOUT_MS = 240_000;
+
+interface ActionOptions extends SteerCommandOptions {
+  readonly dryRun?: boolean;
+  readonly inPlace?: boolean;
+  readonly yes?: boolean;
+}
+
+export function addNodeActionCommands(parent: Command, context: Context): void {
+  const ask = (action: NodeAction, name: string, options: ActionOptions): Promise<void> => {
+    const dryRun = options.dryRun === true;
+    const inPlace = options.inPlace === true;
+    const request = { kind: 'node', node: parseNode(name), action, inPlace, dryRun } as const;
+    return steerGroup(context, options, request, OUTCOME_TIMEOUT_MS);
+  };
+  const add = (action: NodeAction, description: string): Command =>
+    withOutputOption(parent.command(action).description(description).argument('<node>', 'the node')).option(
+      '--dry-run',
+      DRY_RUN,
+    );
+  add('restart', "restart a node's PostgreSQL")
+    .option('--in-place', 'also of a primary, without a switchover: writes wait meanwhile')
+    .option('-y, --yes', 'do not ask')
+    .addHelpText('after', RESTART_HELP)
+    .action(async (name: string, _options: unknown, self: Command) => {
+      const options = self.optsWithGlobals<ActionOptions>();
+      parseNode(name);
+      if (options.inPlace === true && options.dryRun !== true && (await isPrimary(context, options, name)))
+        await confirm(
+          context,
+          options,
+          `${name} is the primary: restart it in place, with writes waiting? [y/N] `,
+          isYes,
+        );
+      await ask('restart', name, options);
+    });
+  add('reload', 'have a node read its settings again').action(
+    (name: string, _options: unknown, self: Command) =>
+      ask('reload', name, self.optsWithGlobals<ActionOptions>()),
+  );
+  add('reinit', "replace a standby's data directory by a new clone")
+    .option('-y, --yes', 'do not ask')
+    .addHelpText('after', REINIT_HELP)
+    .action(async (name: string, _options: unknown, self: Command) => {
+      const options = self.optsWithGlobals<ActionOptions>();
+      const question = `Replace the data directory of ${parseNode(name)} by a clone of its primary? [y/N] `;
+      if (options.dryRun !== true) await confirm(context, options, question, isYes);
+      await ask('reinit', name, options);
+    });
+  add('rejoin', 'have a node that failed to join its group try again now')
+    .addHelpText('after', REJOIN_HELP)
+    .action((name: string, _options: unknown, self: Command) =>
+      ask('rejoin', name, self.optsWithGlobals<ActionOptions>()),
+    );
+  addPromoteCommand(parent, context);
+}
+
+function addPromoteCommand(parent: Command, context: Context): void {
+  withOutputOption(
+    parent
+      .command('promote')
+      .description('make a standby the primary: failover --to NODE')
+      .argument('<node>', 'the standby')
+      .option('-y, --yes', 'do not ask')
+      .option('--dry-run', DRY_RUN)
+      .option('--wait <duration>', 'how long to wait for the outcome', '40s'),
+  ).action(async (name: string, _options: unknown, self: Command) => {
+    const options = self.optsWithGlobals<FailoverOptions>();
+    const to = parseNode(name);
+    const { groups } = await withAdmin(context, options, (admin) => admin.status());
+    const group = groups.find(({ nodes }) => nodes.some(({ node }) => node === to));
+    if (group === undefined) throw new CliError(EXIT.failed, `there is no node ${to}`);
+    await failOver(context, group.group, { ...options, to });
+  });
+}
+
+const isYes = (answer: string): boolean => /^y(es)?$/i.test(answer);
+
+async function isPrimary(context: Context, options: ActionOptions, node: string): Promise<boolean> {
+  const { groups } = await withAdmin(context, options, (admin) => admin.status());
+  return groups.some((group) => group.primary === node);
+}

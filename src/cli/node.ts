@@ -1,0 +1,22 @@
+// `sentinelctl node`: what concerns one node's PostgreSQL.
+import type { Command } from 'commander';
+import type { Context } from './context.ts';
+import { addNodeActionCommands } from './node-actions.ts';
+import { addNodeCheckCommand } from './node-check.ts';
+
+const HELP = `
+Whom a standby follows is the log's to say: there is nothing to set.
+
+Examples:
+  sentinelctl node check
+  sentinelctl node restart pg2
+  sentinelctl node reinit pg3 --dry-run`;
+
+export function addNodeCommand(program: Command, context: Context): void {
+  const node = program
+    .command('node')
+    .description("look at and look after one node's PostgreSQL")
+    .addHelpText('after', HELP);
+  addNodeCheckCommand(node, context);
+  addNodeActionCommands(node, context);
+}

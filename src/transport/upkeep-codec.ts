@@ -1,0 +1,39 @@
+// What an administrator keeps an eye on, to its wire form and back: part of an agent's report and of the status.
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { DiskRoom, Upkeep } from '../cluster/report.ts';
+import type * as pb from '../gen/pg_sentinel/v1/report_pb.ts';
+
+export function encodeUpkeep(upkeep: Upkeep): MessageInitShape<typeof pb.UpkeepSchema> {
+  const { dataDisk, walDisk, slots, archiver, readyCount, pendingRestart } = upkeep;
+  return {
+    dataDisk: dataDisk && encodeRoom(dataDisk),
+    walDisk: walDisk && encodeRoom(walDisk),
+    slots: slots && { keptBytes: whole(slots.keptBytes), most: slots.most },
+    archiver,
+    readyCount: readyCount === undefined ? undefined : whole(readyCount),
+    pendingRestart: pendingRestart && { settings: [...pendingRestart] },
+  };
+}
+
+export function decodeUpkeep(upkeep: pb.Upkeep): Upkeep {
+  const { dataDisk, walDisk, slots, archiver, readyCount, pendingRestart } = upkeep;
+  return {
+    dataDisk: dataDisk && decodeRoom(dataDisk),
+    walDisk: walDisk && decodeRoom(walDisk),
+    slots: slots && { keptBytes: Number(slots.keptBytes), most: slots.most },
+    archiver: archiver && { isOn: archiver.isOn, isFailing: archiver.isFailing },
+    readyCount: readyCount === undefined ? undefined : Number(readyCount),
+    pendingRestart: pendingRestart?.settings,
+  };
+}
+
+function encodeRoom(room: DiskRoom): MessageInitShape<typeof pb.Upkeep_DiskRoomSchema> {
+  return { freeBytes: whole(room.freeBytes), totalBytes: whole(room.totalBytes) };
+}
+
+function decodeRoom(room: pb.Upkeep_DiskRoom): DiskRoom {
+  return { freeBytes: Number(room.freeBytes), totalBytes: Number(room.totalBytes) };
+}
+
+/** A figure that is none, such as that of a slot ahead of its node, counts as nothing. */
+const whole = (value: number): bigint => BigInt(Math.max(0, Math.round(value)));
