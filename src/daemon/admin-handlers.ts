@@ -5,6 +5,7 @@ import type { AdminHandlers, PeerHandlers, StatusView } from '../transport/types
 import type { View } from '../failover/view.ts';
 import { eventView } from './event-text.ts';
 import type { Replica } from './replica.ts';
+import { settingsView } from './settings.ts';
 import { steer } from './steer.ts';
 import { switchOver } from './switchover.ts';
 
@@ -65,6 +66,7 @@ export function adminHandlers(options: {
       if (!(await isCaughtUp(signal))) return { kind: 'refused', reason: NO_LEADER };
       return steer({ state: () => replica.state, view, propose: replica.propose, signal }, request);
     },
+    settings: ({ group }) => settingsView({ state: replica.state, group }),
     events({ group, limit }) {
       const views = listEvents(replica.state.events).map((event) => eventView(replica.state, event));
       return views.filter((view) => group === undefined || view.group === group).slice(-limit);

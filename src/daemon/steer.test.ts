@@ -1,7 +1,8 @@
 // What a person asks of groups and nodes, and failovers that may lose writes: refused with a reason, or proposed and answered for.
 import { describe, expect, test } from 'vitest';
 import type { Command } from '../cluster/commands.ts';
-import { SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
+import { logIndex } from '../base/ids.ts';
+import { PARAMETERS_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   A,
   ALONE,
@@ -17,6 +18,7 @@ import {
 import { ALL_WELL, type SeenNodes, WALL_MS, viewOf } from '../failover/testing/view.ts';
 import type { FailoverRequest, SteerRequest } from '../transport/types.ts';
 import type { ProposalOutcome } from './replica.ts';
+import { settingsView } from './settings.ts';
 import { steer } from './steer.ts';
 import type { SteerOptions } from './steering.ts';
 import { switchOver } from './switchover.ts';
@@ -123,6 +125,30 @@ describe('settings', () => {
     };
     await steer(options, { kind: 'settings', group: GROUP, change: { durability: 'strict' } });
     expect(log.group.settings).toMatchObject({ durability: 'strict', acks: 2 });
+  });
+
+  test('with parameters, or against a revision, are refused until every peer understands that', async () => {
+    const { ask, proposed } = world(upgraded());
+    const request = { kind: 'settings', group: GROUP, change: {} } as const;
+    const parameters = [{ name: 'jit', value: 'off' }];
+    expect(await ask({ ...request, parameters })).toEqual(REFUSED(/upgrade all of them/));
+    expect(await ask({ ...request, onlyRevision: logIndex(0) })).toEqual(REFUSED(/upgrade all of them/));
+    expect(proposed).toEqual([]);
+  });
+
+  test('are recorded with who asked, and compared with the revision that was shown', async () => {
+    const log = newLog({ ...running().state, featureLevel: PARAMETERS_FEATURE_LEVEL });
+    const { ask, proposed } = world(log);
+    const request = { kind: 'settings', group: GROUP, change: { acks: 2 }, by: 'ann@db1' } as const;
+    expect(await ask({ ...request, onlyRevision: logIndex(0) })).toEqual(DONE(/2 acknowledgements/));
+    expect(await ask({ ...request, change: { acks: 3 }, onlyRevision: logIndex(0) })).toEqual(
+      REFUSED(/changed meanwhile/),
+    );
+    expect(log.group.settingsHistory).toMatchObject([{ by: 'ann@db1' }]);
+    expect(proposed).toEqual(['configure', 'configure']);
+    expect(settingsView({ state: log.state, group: undefined })).toMatchObject({
+      view: { revision: log.group.settingsRevision, settings: { acks: 2 }, history: [{ by: 'ann@db1' }] },
+    });
   });
 
   test('are refused by name, with what would be right, before anything is proposed', async () => {

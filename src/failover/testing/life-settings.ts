@@ -31,6 +31,10 @@ export function request(random: Random, group: GroupState, nodes: readonly NodeM
     case 1: {
       const durability = random.pick(['quorum', 'quorum', 'strict', 'async'] as const);
       const settings = settingsOf(durability, random.between(1, 2), random.pick([0, 3, 1000]));
+      if (random.chance(0.3)) {
+        const value = random.pick(['on', 'off', undefined]);
+        return { kind: 'configure', group: group.id, settings, parameters: [{ name: 'jit', value }], by: '' };
+      }
       return { kind: 'change-settings', group: group.id, settings };
     }
     case 2:
