@@ -23,6 +23,7 @@ import { type Instance, type InstanceOptions, openInstance } from './instance.ts
 import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
 import { buildReport } from './report.ts';
 import { carryOutStopped } from './stopped-duty.ts';
+import { createParameterDuty } from './parameters-duty.ts';
 import { createTamperWatch } from './tamper.ts';
 
 export interface AgentOptions {
@@ -195,6 +196,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const tamper = createTamperWatch(context);
+  const parameters = createParameterDuty(context);
   const archiver = startLeftoverArchiver({
     ...options.instance,
     announce: context.announce,
@@ -250,6 +252,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       fenceEpoch: options.fence.epoch,
       member,
       activity: shownActivity(),
+      parameters: parameters.report(),
       sequence,
       startedAtMs: STARTED_AT_MS,
       roleAgeMsMax,
@@ -285,7 +288,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     else if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
-    await tamper.around(present, signal, () => carryOut(context, present, signal));
+    await tamper.around(present, signal, async () => {
+      await carryOut(context, present, signal);
+      await parameters.look(present, signal);
+    });
   };
 
   /** Whether what runs here, if anything, is certainly none and is not to become one. */

@@ -23,6 +23,16 @@ export interface WalSender {
   readonly flushLsn: Lsn | undefined;
 }
 
+/** Parameters of PostgreSQL, as they stand on one node. */
+export interface ParameterReport {
+  /** Names of those that it takes at its next start only, sorted. */
+  readonly pendingRestart: readonly string[];
+  /** Names of those that its own configuration file has otherwise than the log, sorted. */
+  readonly overridden: readonly string[];
+  /** Of those that must not be lower on a standby: what it runs with. */
+  readonly limits: ReadonlyMap<string, number>;
+}
+
 export interface AgentReport {
   readonly node: NodeId;
   readonly peer: PeerId;
@@ -44,4 +54,6 @@ export interface AgentReport {
   readonly serverVersion: string | undefined;
   /** What the agent is doing or why it cannot, for people. */
   readonly message: string | undefined;
+  /** Left out where nothing is known, and by an older version. */
+  readonly parameters?: ParameterReport | undefined;
 }

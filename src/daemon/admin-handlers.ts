@@ -4,6 +4,7 @@ import { listEvents } from '../cluster/event-list.ts';
 import type { AdminHandlers, PeerHandlers, StatusView } from '../transport/types.ts';
 import type { View } from '../failover/view.ts';
 import { eventView } from './event-text.ts';
+import type { DescribeParameters } from './parameter-check.ts';
 import type { Replica } from './replica.ts';
 import { settingsView } from './settings.ts';
 import { steer } from './steer.ts';
@@ -23,6 +24,7 @@ export function adminHandlers(options: {
   readonly peers: PeerHandlers;
   /** How long the fence command may take, where there is one. */
   readonly fenceTimeoutMs: number | undefined;
+  readonly describeParameters: DescribeParameters;
   /** True once the log that is applied here holds all that was committed before the call; false where no leader answers. */
   readonly readThroughLeader: () => Promise<boolean>;
 }): AdminHandlers {
@@ -64,9 +66,13 @@ export function adminHandlers(options: {
     },
     async steer(request, signal) {
       if (!(await isCaughtUp(signal))) return { kind: 'refused', reason: NO_LEADER };
-      return steer({ state: () => replica.state, view, propose: replica.propose, signal }, request);
+      const { describeParameters } = options;
+      return steer(
+        { state: () => replica.state, view, propose: replica.propose, signal, describeParameters },
+        request,
+      );
     },
-    settings: ({ group }) => settingsView({ state: replica.state, group }),
+    settings: ({ group }) => settingsView({ state: replica.state, view: view(), group }),
     events({ group, limit }) {
       const views = listEvents(replica.state.events).map((event) => eventView(replica.state, event));
       return views.filter((view) => group === undefined || view.group === group).slice(-limit);

@@ -12,7 +12,12 @@ import { FEATURES } from '../cluster/features.ts';
 import { majority } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { ClusterEvent, ClusterState, NodeState } from '../cluster/state.ts';
-import { DEFAULT_FAILOVER_SETTINGS, type FailoverSettings, type View } from '../failover/view.ts';
+import {
+  DEFAULT_FAILOVER_SETTINGS,
+  type FailoverSettings,
+  type View,
+  freshReport,
+} from '../failover/view.ts';
 import { startHealth } from '../health/watch.ts';
 import { DEFAULT_RAFT_SETTINGS, type RaftSettings } from '../raft/types.ts';
 import { openLogStore } from '../storage/log-store.ts';
@@ -30,6 +35,7 @@ import { startLeader } from './leader.ts';
 import { type LocalAgent, ownDuty, startLocalAgent } from './local-agent.ts';
 import { addressOf, initialMembership } from './membership.ts';
 import { createObserver, healthTargets, verdictOf } from './observer.ts';
+import { describeParametersAs } from './parameter-check.ts';
 import { createPeerHandlers } from './peer-changes.ts';
 import { createReplica } from './replica.ts';
 import { createReports } from './reports.ts';
@@ -280,6 +286,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       admin: adminHandlers({
         ...{ status, watchers, replica, view, peers, readThroughLeader },
         fenceTimeoutMs: config.fence?.timeoutMs,
+        describeParameters: describeParametersAs(config.users.probe),
       }),
       log,
     });
@@ -294,6 +301,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
           if (reports.mustBroadcast(report)) transport?.broadcastReport(report);
         },
         readThroughLeader,
+        freshReport: (id) => freshReport(view(), id),
       });
       if (leftBehind !== undefined) standDown(leftBehind.incarnation);
     }

@@ -20,9 +20,12 @@ import type { Config, NodeConfig } from './config.ts';
 import { keepStopped } from './left-behind.ts';
 import type { Replica } from './replica.ts';
 import { routedDuty } from './routes.ts';
+import { standbyLimits } from './standby-limits.ts';
 import { version } from './version.ts';
 
 const AGENT_PROPOSAL_TIMEOUT_MS = 2000;
+
+const NO_PARAMETERS: ReadonlyMap<string, string> = new Map();
 
 export interface LocalAgent {
   readonly agent: Agent;
@@ -42,6 +45,8 @@ export async function startLocalAgent(options: {
   readonly health: Health;
   readonly onReport: (report: AgentReport) => void;
   readonly readThroughLeader: () => Promise<boolean>;
+  /** The report of another node's agent, where it is recent enough to go by. */
+  readonly freshReport: (node: NodeId) => AgentReport | undefined;
 }): Promise<LocalAgent> {
   const { config, log, node, replica, health } = options;
   const { replication, probe, superuser } = config.users;
@@ -95,6 +100,8 @@ export async function startLocalAgent(options: {
       replication,
       probe,
       parameters: node.parameters,
+      groupParameters: () => replica.state.groups.get(node.group)?.parameters ?? NO_PARAMETERS,
+      standbyLimits: () => standbyLimits(replica.state, node.name, options.freshReport),
       hbaLines: node.hba,
     },
     guard: {

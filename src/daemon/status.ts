@@ -159,9 +159,18 @@ function nodeView(
     heldDownBy: node.subjectiveDown
       .filter((entry) => entry.epoch === group.epoch)
       .map((entry) => `${entry.peer}: ${entry.evidence}`),
-    message: report === undefined ? `no report from its agent (peer ${node.peer})` : report.message,
+    message:
+      report === undefined
+        ? `no report from its agent (peer ${node.peer})`
+        : (report.message ?? pendingText(report)),
+    pendingRestart: report?.parameters?.pendingRestart,
     paused: pause && { untilMs: pause.untilMs, maintenance: pause.isMaintenance },
   };
+}
+
+function pendingText({ parameters }: AgentReport): string | undefined {
+  const names = parameters?.pendingRestart ?? [];
+  return names.length === 0 ? undefined : `pending restart: ${names.join(', ')}`;
 }
 
 function stateText(group: GroupState, node: NodeState, report: AgentReport | undefined): string {

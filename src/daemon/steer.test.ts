@@ -16,9 +16,11 @@ import {
   runningAlone,
 } from '../cluster/testing/example.ts';
 import { ALL_WELL, type SeenNodes, WALL_MS, viewOf } from '../failover/testing/view.ts';
+import type { ParameterRow } from '../postgres/parameter-values.ts';
 import type { FailoverRequest, SteerRequest } from '../transport/types.ts';
 import type { ProposalOutcome } from './replica.ts';
 import { settingsView } from './settings.ts';
+import type { DescribeParameters } from './parameter-check.ts';
 import { steer } from './steer.ts';
 import type { SteerOptions } from './steering.ts';
 import { switchOver } from './switchover.ts';
@@ -35,6 +37,7 @@ function world(
   log: Log,
   seen: SeenNodes = ALL_WELL,
   next: Partial<Record<Command['kind'], () => void>> = {},
+  more: Partial<SteerOptions> = {},
 ) {
   const proposed: string[] = [];
   const options: SteerOptions = {
@@ -49,6 +52,7 @@ function world(
       return Promise.resolve({ kind: 'applied', index });
     },
     signal: new AbortController().signal,
+    ...more,
   };
   return {
     proposed,
@@ -146,8 +150,54 @@ describe('settings', () => {
     );
     expect(log.group.settingsHistory).toMatchObject([{ by: 'ann@db1' }]);
     expect(proposed).toEqual(['configure', 'configure']);
-    expect(settingsView({ state: log.state, group: undefined })).toMatchObject({
+    expect(settingsView({ state: log.state, view: viewOf(log, 0), group: undefined })).toMatchObject({
       view: { revision: log.group.settingsRevision, settings: { acks: 2 }, history: [{ by: 'ann@db1' }] },
+    });
+  });
+
+  describe('with parameters of PostgreSQL', () => {
+    const row = (name: string, more: Partial<ParameterRow>): ParameterRow => ({
+      ...{ name, vartype: 'integer', context: 'user', unit: null, min: '1', max: '1000', words: null },
+      ...more,
+    });
+    const asking = (describeParameters: DescribeParameters) => {
+      const log = newLog({ ...running().state, featureLevel: PARAMETERS_FEATURE_LEVEL });
+      const { ask, proposed } = world(log, ALL_WELL, {}, { describeParameters });
+      const set = (name: string, value: string | undefined) =>
+        ask({ kind: 'settings', group: undefined, change: {}, parameters: [{ name, value }] });
+      return { log, set, proposed };
+    };
+    const answering = asking.bind(undefined, () =>
+      Promise.resolve([row('max_connections', { context: 'postmaster' }), row('jit', { vartype: 'bool' })]),
+    );
+
+    test('they are compared with what the primary takes', async () => {
+      const { log, set, proposed } = answering();
+      expect(await set('jit', 'off')).toEqual({ kind: 'done', detail: 'group main: jit = off' });
+      expect(await set('max_connections', '200')).toEqual(
+        DONE(/at its next start.* restart the standbys first/),
+      );
+      expect(await set('max_connections', '2000')).toEqual(
+        REFUSED(/^postgresql\.max_connections: "2000" is given; expected a whole number from 1 to 1000/),
+      );
+      expect(await set('work_memm', '1')).toEqual(REFUSED(/postgresql\.work_memm: .* no such parameter/));
+      expect(proposed).toHaveLength(2);
+      expect([...log.group.parameters.keys()]).toEqual(['jit', 'max_connections']);
+    });
+
+    test('one of ours is refused with the reason', async () => {
+      const { set, proposed } = answering();
+      expect(await set('fsync', 'off')).toEqual(
+        REFUSED(/fsync itself \(an acknowledged commit must survive/),
+      );
+      expect(proposed).toEqual([]);
+    });
+
+    test('where the primary cannot be asked they are taken, and it is said', async () => {
+      const { set } = asking(() => Promise.reject(new Error('connection refused')));
+      expect(await set('jit', 'off')).toEqual(
+        DONE(/not compared .* a could not be asked \(connection refused\)/),
+      );
     });
   });
 

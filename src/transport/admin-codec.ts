@@ -43,6 +43,7 @@ export function encodeStatus(status: StatusView): pb.StatusView {
         lagBytes: optionalWhole(node.lagBytes),
         heldDownBy: [...node.heldDownBy],
         paused: node.paused && encodePause(node.paused),
+        pendingRestart: [...(node.pendingRestart ?? [])],
       })),
       settings: group.settings && encodeSettings(group.settings),
       scheduled: group.scheduled && { atMs: whole(group.scheduled.atMs), to: group.scheduled.to },
@@ -271,6 +272,7 @@ function decodeNode(node: pb.NodeView): NodeView {
     heldDownBy: node.heldDownBy,
     message: node.message,
     paused: node.paused && decodePause(node.paused),
+    ...(node.pendingRestart.length === 0 ? {} : { pendingRestart: node.pendingRestart }),
   };
 }
 

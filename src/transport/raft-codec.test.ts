@@ -137,6 +137,11 @@ describe('agent report', () => {
       ),
       serverVersion: optional(text),
       message: optional(text),
+      parameters: record({
+        pendingRestart: fc.array(text),
+        overridden: fc.array(text),
+        limits: fc.constantFrom(new Map<string, number>(), new Map([['max_connections', 200]])),
+      }),
     });
     fc.assert(
       fc.property(reports, (report) => {

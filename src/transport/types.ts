@@ -328,5 +328,7 @@ export interface NodeView {
   readonly heldDownBy: readonly string[];
   readonly message: string | undefined;
   // Left out in the answer of an older version:
+  /** Parameters of PostgreSQL that it takes at its next start only. */
+  readonly pendingRestart?: readonly string[] | undefined;
   readonly paused?: PauseView | undefined;
 }

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/report.proto.
  */
 export const file_pg_sentinel_v1_report: GenFile = /*@__PURE__*/
-  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIsIDCgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBAUIJCgdfbWVtYmVyQgsKCV90aW1lbGluZUILCglfcG9zaXRpb25CDQoLX3JlcGxheV9sc25CEQoPX3NlcnZlcl92ZXJzaW9uQgoKCF9tZXNzYWdlIioKDFN0cmVhbVNvdXJjZRIMCgRob3N0GAEgASgJEgwKBHBvcnQYAiABKA0ibgoJV2FsU2VuZGVyEhgKEGFwcGxpY2F0aW9uX25hbWUYASABKAkSDQoFc3RhdGUYAiABKAkSEgoKc3luY19zdGF0ZRgDIAEoCRIWCglmbHVzaF9sc24YBCABKAZIAIgBAUIMCgpfZmx1c2hfbHNuYgZwcm90bzM");
+  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIvcDCgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBARIzCgpwYXJhbWV0ZXJzGA8gASgLMh8ucGdfc2VudGluZWwudjEuUGFyYW1ldGVyUmVwb3J0QgkKB19tZW1iZXJCCwoJX3RpbWVsaW5lQgsKCV9wb3NpdGlvbkINCgtfcmVwbGF5X2xzbkIRCg9fc2VydmVyX3ZlcnNpb25CCgoIX21lc3NhZ2UiqgEKD1BhcmFtZXRlclJlcG9ydBIXCg9wZW5kaW5nX3Jlc3RhcnQYASADKAkSEgoKb3ZlcnJpZGRlbhgCIAMoCRI7CgZsaW1pdHMYAyADKAsyKy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJSZXBvcnQuTGltaXRzRW50cnkaLQoLTGltaXRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4ASIqCgxTdHJlYW1Tb3VyY2USDAoEaG9zdBgBIAEoCRIMCgRwb3J0GAIgASgNIm4KCVdhbFNlbmRlchIYChBhcHBsaWNhdGlvbl9uYW1lGAEgASgJEg0KBXN0YXRlGAIgASgJEhIKCnN5bmNfc3RhdGUYAyABKAkSFgoJZmx1c2hfbHNuGAQgASgGSACIAQFCDAoKX2ZsdXNoX2xzbmIGcHJvdG8z");
 
 /**
  * @generated from message pg_sentinel.v1.AgentReport
@@ -91,6 +91,13 @@ export type AgentReport = Message<"pg_sentinel.v1.AgentReport"> & {
    * @generated from field: optional string message = 14;
    */
   message?: string | undefined;
+
+  /**
+   * Parameters of PostgreSQL; absent where nothing is known.
+   *
+   * @generated from field: pg_sentinel.v1.ParameterReport parameters = 15;
+   */
+  parameters?: ParameterReport | undefined;
 };
 
 /**
@@ -99,6 +106,35 @@ export type AgentReport = Message<"pg_sentinel.v1.AgentReport"> & {
  */
 export const AgentReportSchema: GenMessage<AgentReport> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_report, 0);
+
+/**
+ * @generated from message pg_sentinel.v1.ParameterReport
+ */
+export type ParameterReport = Message<"pg_sentinel.v1.ParameterReport"> & {
+  /**
+   * @generated from field: repeated string pending_restart = 1;
+   */
+  pendingRestart: string[];
+
+  /**
+   * @generated from field: repeated string overridden = 2;
+   */
+  overridden: string[];
+
+  /**
+   * Of those that must not be lower on a standby: what it runs with.
+   *
+   * @generated from field: map<string, uint32> limits = 3;
+   */
+  limits: { [key: string]: number };
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ParameterReport.
+ * Use `create(ParameterReportSchema)` to create a new message.
+ */
+export const ParameterReportSchema: GenMessage<ParameterReport> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_report, 1);
 
 /**
  * Where a standby's walreceiver is connected to.
@@ -122,7 +158,7 @@ export type StreamSource = Message<"pg_sentinel.v1.StreamSource"> & {
  * Use `create(StreamSourceSchema)` to create a new message.
  */
 export const StreamSourceSchema: GenMessage<StreamSource> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 1);
+  messageDesc(file_pg_sentinel_v1_report, 2);
 
 /**
  * One row of pg_stat_replication.
@@ -156,5 +192,5 @@ export type WalSender = Message<"pg_sentinel.v1.WalSender"> & {
  * Use `create(WalSenderSchema)` to create a new message.
  */
 export const WalSenderSchema: GenMessage<WalSender> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 2);
+  messageDesc(file_pg_sentinel_v1_report, 3);
 
