@@ -5,9 +5,9 @@ import type { Command, ParameterChange } from './commands.ts';
 import { type GroupState, type SettingsDifference, SETTINGS_RECORD_COUNT_MAX } from './state.ts';
 
 export const PARAMETER_COUNT_MAX = 200;
-export const PARAMETER_VALUE_BYTES_MAX = 1024;
+const PARAMETER_VALUE_BYTES_MAX = 1024;
 /** Of all names and values together: they are in one snapshot with everything else. */
-export const PARAMETERS_BYTES_MAX = 65_536;
+const PARAMETERS_BYTES_MAX = 65_536;
 const NAME_LENGTH_MAX = 128;
 const BY_LENGTH_MAX = 128;
 /** Of one record: a history of them all stays below a megabyte. */
@@ -102,7 +102,7 @@ export function recorded(
 export const PARAMETER_PREFIX = 'postgresql.';
 
 /** From one state of the settings to another: settings first, then parameters in the order of their names. */
-export function* differences(
+function* differences(
   before: Pick<GroupState, 'settings' | 'parameters'>,
   after: Pick<GroupState, 'settings' | 'parameters'>,
 ): Iterable<SettingsDifference> {

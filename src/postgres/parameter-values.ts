@@ -55,9 +55,7 @@ function numberProblem(text: string, row: ParameterRow): string | undefined {
   const base = baseOf(row.unit);
   const units = base === undefined ? [] : Object.keys(base.units);
   const expected = `expected ${row.vartype === 'real' ? 'a number' : 'a whole number'}${row.min === null || row.max === null ? '' : ` from ${row.min} to ${row.max}`}${row.unit === null ? '' : ` in units of ${row.unit}, or with a unit of ${units.join(', ')}`}`;
-  const match = /^\s*(0x[0-9a-f]+$|[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*)\s*$/i.exec(
-    text,
-  );
+  const match = /^\s*(0x[0-9a-f]+$|[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*)\s*$/i.exec(text);
   if (match === null) return expected;
   const [, digits = '', unit = ''] = match;
   const factor = unit === '' ? 1 : base?.units[unit] === undefined ? undefined : base.units[unit] / base.size;
