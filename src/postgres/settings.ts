@@ -265,6 +265,9 @@ export async function otherSettings(dataDirectory: string): Promise<Map<string, 
   return new Map([...(await read('postgresql.conf')), ...(await read('postgresql.auto.conf'))]);
 }
 
+/** A cut sets it for a while, where nobody else has; see upstream.ts, which takes it back. */
+export const ZERO_FILL = 'wal_init_zero';
+
 /**
  * Makes the users' parameters in an existing `pg_sentinel.conf` these, and leaves ours; false where they were so already or there is no
  * such file. Does not reload.
@@ -281,7 +284,8 @@ export async function changeParameters(options: {
   for (const [name, value] of Object.entries(parameters))
     if (present.get(name) !== value) changes[name] = value;
   for (const name of present.keys())
-    if (!Object.hasOwn(parameters, name) && !RESERVED_PARAMETERS.has(name)) changes[name] = undefined;
+    if (!Object.hasOwn(parameters, name) && !RESERVED_PARAMETERS.has(name) && name !== ZERO_FILL)
+      changes[name] = undefined;
   if (Object.keys(changes).length === 0) return false;
   await changeSettings({ dataDirectory, changes, owner });
   return true;

@@ -22,7 +22,7 @@ import {
   signalProcess,
   type ChildProcess,
 } from './processes.ts';
-import { changeSettings, overriddenSettings, readSettings, removeOverrides } from './settings.ts';
+import { ZERO_FILL, changeSettings, overriddenSettings, readSettings, removeOverrides } from './settings.ts';
 
 const UPSTREAM_KEYS = ['primary_conninfo', 'primary_slot_name', 'restore_command'];
 
@@ -146,8 +146,6 @@ async function cutChanges(dataDirectory: string): Promise<Record<string, string>
   const hasty = present.has(ZERO_FILL) ? {} : { [ZERO_FILL]: 'off' };
   return { primary_conninfo: '', primary_slot_name: '', restore_command: '', ...delayed, ...hasty };
 }
-
-const ZERO_FILL = 'wal_init_zero';
 
 /** Takes back what {@link cutUpstream} has done to new segments of WAL, once no commit waits for one; `parameters` are a person's. */
 export async function fillSegmentsAgain(options: {
