@@ -88,6 +88,7 @@ const unserved = (): never => {
 };
 const admin: AdminHandlers = {
   ...{ status: unserved, watch: unserved, failover: unserved, steer: unserved, events: unserved },
+  settings: unserved,
   peers: {
     ...{ list: unserved, add: unserved, remove: unserved, promote: unserved, move: unserved },
     ...{ transfer: unserved, recover: unserved },

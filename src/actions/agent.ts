@@ -19,6 +19,7 @@ import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { buildReport } from './report.ts';
+import { createParameterDuty } from './parameters-duty.ts';
 import { createRequests } from './requests.ts';
 import { createTamperWatch } from './tamper.ts';
 import { createUpkeepWatch } from './upkeep.ts';
@@ -202,6 +203,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const tamper = createTamperWatch(context);
   const requests = createRequests<NodeRequest>(() => shownActivity().message);
   const upkeep = createUpkeepWatch({ instance, duty: () => duty, nowMs: () => performance.now() });
+  const parameters = createParameterDuty(context);
   const archiver = startLeftoverArchiver({
     ...options.instance,
     announce: context.announce,
@@ -257,6 +259,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       fenceEpoch: options.fence.epoch,
       member,
       activity: shownActivity(),
+      parameters: parameters.report(),
       sequence,
       startedAtMs: STARTED_AT_MS,
       roleAgeMsMax,
@@ -295,7 +298,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       await register(await inspection.recent());
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
     const carryOutDuty = (): Promise<void> =>
-      tamper.around(present, signal, () => carryOut(context, present, signal));
+      tamper.around(present, signal, async () => {
+        await carryOut(context, present, signal);
+        await parameters.look(present, signal);
+      });
     const isRequested = await requests.carryOut((request) =>
       carryOutNodeRequest(context, request, carryOutDuty, signal),
     );

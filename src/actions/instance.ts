@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { NodeId } from '../base/ids.ts';
 import { DeadlineError, delay } from '../base/clock.ts';
 import type { Binaries } from '../postgres/binaries.ts';
+import { readControlData } from '../postgres/control-data.ts';
 import { type HbaOptions, renderHba, writeHba } from '../postgres/hba.ts';
 import {
   type PostmasterWatch,
@@ -24,11 +25,19 @@ import {
 import { type Role, readRole } from '../postgres/role.ts';
 import { type QueryOptions, type Session, openSession } from '../postgres/session.ts';
 import {
+  type Effective,
+  type Limits,
+  effectiveParameters,
+  wantedParameters,
+} from '../postgres/effective-parameters.ts';
+import {
   DEFAULT_SETTINGS,
   type InstanceSettings,
   type SynchronousStandbys,
+  changeParameters,
   changeSettings,
   mayRestartAfterCrash,
+  otherSettings,
   readSettings,
   renderSynchronousStandbys,
   writeSettings,
@@ -61,7 +70,12 @@ export interface InstanceOptions {
   readonly superuser: string;
   readonly replication: Account;
   readonly probe: Account;
+  /** Of the node's own configuration file. */
   readonly parameters: Readonly<Record<string, string>>;
+  /** Of the log; they count before the node's own. */
+  readonly groupParameters: () => ReadonlyMap<string, string>;
+  /** See {@link effectiveParameters}. */
+  readonly standbyLimits: () => readonly Limits[];
   readonly hbaLines: readonly string[];
   /** PostgreSQL ended without this agent having stopped it; nothing of it is left. */
   readonly onUnexpectedEnd: () => void;
@@ -80,8 +94,16 @@ export interface Instance {
   recentRole(ageMsMax: number): Role | undefined;
   /** Starts watching a postmaster that runs already, such as after a restart of sentineld. */
   attach(): void;
-  /** Writes all settings and pg_hba.conf; no upstream. Does not reload. */
-  writeConfiguration(standbys: SynchronousStandbys, clients?: ClientAccess): Promise<void>;
+  /** Writes all settings and pg_hba.conf, for a start as what it is to be; no upstream. Does not reload. */
+  writeConfiguration(
+    standbys: SynchronousStandbys,
+    clients?: ClientAccess,
+    role?: 'primary' | 'standby',
+  ): Promise<void>;
+  /** Brings the parameters in the file to what the log and the node's own configuration say; reloads where that changed something. */
+  applyParameters(role: 'primary' | 'standby'): Promise<boolean>;
+  /** As they were last written or found right; undefined until then. */
+  parameters(): Effective | undefined;
   /** Whether pg_hba.conf is that of a start which keeps clients out, and there are clients to be let in. */
   keepsClientsOut(): Promise<boolean>;
   /** Lets clients in again after a start that kept them out. */
@@ -112,6 +134,7 @@ export function openInstance(options: InstanceOptions): Instance {
   let isStopping = false;
   let isClosed = false;
   let lastReload: string | undefined;
+  let parameters: Effective | undefined;
   const findPostmaster = createPostmasterFinder(dataDirectory);
 
   const session = openSession({
@@ -180,16 +203,40 @@ export function openInstance(options: InstanceOptions): Instance {
     }
   };
 
+  const effective = async (role: 'primary' | 'standby'): Promise<Effective> =>
+    effectiveParameters({
+      wanted: wantedParameters(options.parameters, options.groupParameters()),
+      role,
+      control: await readControlData(dataDirectory).catch(() => undefined),
+      otherwise: await otherSettings(dataDirectory),
+      standbys: role === 'primary' ? options.standbyLimits() : [],
+    });
+
+  /** True where the file was changed. */
+  const writeParameters = async (role: 'primary' | 'standby'): Promise<boolean> => {
+    const next = await effective(role);
+    const isChanged = await changeParameters({
+      dataDirectory,
+      parameters: next.parameters,
+      owner: user.owner,
+    });
+    parameters = next;
+    return isChanged;
+  };
+
   const writeConfiguration = async (
     standbys: SynchronousStandbys,
     clients: ClientAccess = 'admitted',
+    role: 'primary' | 'standby' = 'standby',
   ): Promise<void> => {
     const { owner } = user;
+    const next = await effective(role);
     await writeSettings({
       dataDirectory,
       owner,
-      settings: settingsOf(options, standbys),
+      settings: { ...settingsOf(options, standbys), parameters: next.parameters },
     });
+    parameters = next;
     await writeHba({ dataDirectory, hba: hbaOptions(options, clients), owner });
   };
 
@@ -201,6 +248,12 @@ export function openInstance(options: InstanceOptions): Instance {
     recentRole: (ageMsMax) => roles.recent(ageMsMax),
     attach,
     writeConfiguration,
+    async applyParameters(role) {
+      const isChanged = await writeParameters(role);
+      if (isChanged) reloadPostgres(dataDirectory);
+      return isChanged;
+    },
+    parameters: () => parameters,
     async setSynchronousStandbys(standbys, inForce) {
       const value = renderSynchronousStandbys(standbys);
       // What the file says may never have been reloaded, if an earlier sentineld was killed in between.
@@ -229,6 +282,8 @@ export function openInstance(options: InstanceOptions): Instance {
       await makeDirectory(user, options.socketDirectory);
       if (role === 'standby') {
         if (findPostmaster() === undefined) await options.beforeStandby();
+        // A control file that came with a clone or a rewind, or was raised by what it replayed, may ask for more than the one before.
+        if (findPostmaster() === undefined) await writeParameters('standby');
         await writeStandbySignal(dataDirectory, user.owner);
       } else await removeStandbySignal(dataDirectory);
       const started = await startPostgres({

@@ -57,7 +57,7 @@ export async function carryOutCreate(
     if (!(await context.confirms('create', duty))) return;
     if (!(await context.guarding.prepare(duty, { until: 'watching', signal }))) return;
     // Clients are let in once the log says that the group runs: another first primary may be chosen until then.
-    await instance.writeConfiguration({ kind: 'alone' }, 'kept-out');
+    await instance.writeConfiguration({ kind: 'alone' }, 'kept-out', 'primary');
     context.activity('starting', 'starting as the first primary');
     await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
   }
@@ -260,11 +260,11 @@ async function startInPlace(
   const rule = duty.next?.rule ?? duty.rule;
   const standbys = standbysFor(context, rule);
   if (standbys.kind === 'alone') {
-    await instance.writeConfiguration(standbys);
+    await instance.writeConfiguration(standbys, 'admitted', 'primary');
     await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
     return true;
   }
-  await instance.writeConfiguration({ kind: 'nobody' }, 'kept-out');
+  await instance.writeConfiguration({ kind: 'nobody' }, 'kept-out', 'primary');
   await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
   return true;
 }

@@ -1,6 +1,6 @@
 // The agent's live report: what it finds its PostgreSQL to be right now. Never throws: what cannot be read is left out.
 import type { Epoch, MemberId, PeerId } from '../base/ids.ts';
-import type { AgentReport, NodeCondition, Upkeep } from '../cluster/report.ts';
+import type { AgentReport, NodeCondition, ParameterReport, Upkeep } from '../cluster/report.ts';
 import { type Role, standbyPosition } from '../postgres/role.ts';
 import type { Instance } from './instance.ts';
 
@@ -12,6 +12,7 @@ export async function buildReport(options: {
   readonly fenceEpoch: Epoch;
   readonly member: MemberId | undefined;
   readonly activity: { readonly condition: NodeCondition | undefined; readonly message: string | undefined };
+  readonly parameters: ParameterReport | undefined;
   readonly sequence: number;
   readonly startedAtMs: number;
   /** A role that was read no longer ago than this is as good as one read now; 0 reads it anew. */
@@ -53,6 +54,7 @@ export async function buildReport(options: {
     message: activity.message,
     isGuarded: role?.kind === 'primary' ? options.isGuarded : undefined,
     upkeep: options.upkeep,
+    ...(isRunning && options.parameters !== undefined ? { parameters: options.parameters } : {}),
   };
 }
 

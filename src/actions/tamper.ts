@@ -47,11 +47,8 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
   const { dataDirectory } = instance.options;
   const settings = ourSettings(settingsOf(instance.options, { kind: 'nobody' }));
   const ours = [...Object.keys(settings), ...FORBIDDEN];
-  const parameters = Object.entries(instance.options.parameters);
-  const expected = {
-    ...Object.fromEntries(parameters.map(([name, value]) => [name.toLowerCase(), value])),
-    ...settings,
-  };
+  // What was last written, so that a change of the log's parameters under way is nobody's meddling.
+  const expected = (): Record<string, string> => ({ ...instance.parameters()?.parameters, ...settings });
   let lookedAtMs = -Infinity;
   let lookedFullyAtMs = -Infinity;
   let seen = '';
@@ -91,7 +88,7 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
       refusal = 'refused as a member: its PostgreSQL runs with fsync or full_page_writes off';
       context.announce(refusal);
     }
-    const repaired = await repair(context, { duty, found, expected, signal });
+    const repaired = await repair(context, { duty, found, expected: expected(), signal });
     if (repaired.length > 0) {
       reloadPostgres(dataDirectory);
       context.announce(`put right, somebody had changed them: ${repaired.join(', ')}`);

@@ -98,6 +98,13 @@ describe('one thing that is wrong', () => {
       'it needs a restart for max_connections, wal_level',
     ],
     [
+      'pending restart of what is held back',
+      'pg1',
+      { ...upkeepOf({ pendingRestart: ['wal_level'] }), pendingRestart: ['max_connections'] },
+      'WARNING',
+      'it needs a restart for max_connections, wal_level',
+    ],
+    [
       'nothing reported',
       'pg1',
       { upkeep: undefined },

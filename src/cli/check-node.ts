@@ -176,8 +176,10 @@ function* upkeepFindings(node: NodeView, figures: readonly Figure[]): Iterable<F
     else if (upkeep.archiver.isFailing) yield { level: 'WARNING', text: 'its last WAL was not archived' };
     if (upkeep?.archiver?.isOn === true && upkeep.readyCount === undefined) missing.push('WAL to archive');
     if (upkeep?.pendingRestart === undefined) missing.push('settings');
-    else if (upkeep.pendingRestart.length > 0)
-      yield { level: 'WARNING', text: `it needs a restart for ${upkeep.pendingRestart.join(', ')}` };
+    // The agent also knows of those that it holds back until another node is restarted.
+    const pending = new Set([...(upkeep?.pendingRestart ?? []), ...(node.pendingRestart ?? [])]);
+    if (pending.size > 0)
+      yield { level: 'WARNING', text: `it needs a restart for ${[...pending].sort().join(', ')}` };
   }
   if (missing.length > 0) yield { level: 'UNKNOWN', text: `not reported: ${missing.join(', ')}` };
 }

@@ -17,11 +17,21 @@ export interface Output {
   onResize(listener: () => void): () => void;
 }
 
+/** What a person has made of a text. */
+export interface Edited {
+  readonly text: string;
+  /** Where it stands until it is discarded. */
+  readonly kept: string | undefined;
+  discard(): void;
+}
+
 export interface Context {
   readonly stdout: Output;
   readonly stderr: Output;
   /** Asks on the terminal and returns the line typed; undefined where standard input is no terminal. */
   readonly ask: ((question: string) => Promise<string>) | undefined;
+  /** Has a person edit the text in a file of that name; rejects where that failed. Undefined where there is no terminal. */
+  readonly edit?: ((text: string, fileName: string) => Promise<Edited>) | undefined;
   readonly env: NodeJS.ProcessEnv;
   /** Aborts on Ctrl-C and SIGTERM. */
   readonly signal: AbortSignal;

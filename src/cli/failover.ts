@@ -145,7 +145,7 @@ async function schedule(
   });
 }
 
-export function chooseGroup(status: StatusView, name: string | undefined): GroupView {
+function chooseGroup(status: StatusView, name: string | undefined): GroupView {
   if (status.groups.length === 0)
     throw new CliError(
       EXIT.failed,

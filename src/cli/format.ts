@@ -10,7 +10,7 @@ export function formatBytes(bytes: number): string {
 
 export const BYTES_RULE = 'a size with a unit: B, kB, MB, GB or TB, such as 16MB';
 
-const UNIT_BYTES: Readonly<Record<string, number>> = {
+export const UNIT_BYTES: Readonly<Record<string, number>> = {
   B: 1,
   kB: 2 ** 10,
   MB: 2 ** 20,

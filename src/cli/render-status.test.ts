@@ -157,6 +157,16 @@ describe('the picture', () => {
     expect(text).toMatch(/primary +running +3 +16\/B374D848/);
   });
 
+  it('says beside a message what waits for a restart', () => {
+    const groups = HEALTHY.groups.map((group) => ({
+      ...group,
+      nodes: group.nodes.map((node) => ({ ...node, message: 'busy', pendingRestart: ['jit', 'port'] })),
+    }));
+    expect(picture({ ...HEALTHY, groups }).match(/! busy\n +! pending restart: jit, port\n/g)).toHaveLength(
+      3,
+    );
+  });
+
   it('differs in nothing but colour on a terminal', () => {
     const lines = renderStatus(DEGRADED, { width: 80, paint: coloured, events: EVENTS }).join('\n');
     expect(lines).toContain('\u001b[33mdegraded\u001b[39m');

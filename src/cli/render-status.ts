@@ -102,6 +102,8 @@ function renderGroup(group: GroupView, options: RenderOptions): string[] {
     if (node.heldDownBy.length > 0)
       lines.push(...note(`held for down by ${node.heldDownBy.join(', ')}`, 'red', options));
     if (node.message !== undefined) lines.push(...note(node.message, 'yellow', options));
+    const pending = node.pendingRestart ?? [];
+    if (pending.length > 0) lines.push(...note(`pending restart: ${pending.join(', ')}`, 'yellow', options));
   }
   return lines;
 }

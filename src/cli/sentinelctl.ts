@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline/promises';
 import type { WriteStream } from 'node:tty';
 import { connectAdmin } from '../transport/admin-client.ts';
 import type { Output } from './context.ts';
+import { editInEditor } from './editor.ts';
 import { EXIT } from './exit-codes.ts';
 import { runProgram } from './program.ts';
 import { SHOW_CURSOR } from './screen.ts';
@@ -73,6 +74,7 @@ process.exitCode = await runProgram(
     stdout: outputOf(process.stdout),
     stderr: outputOf(process.stderr),
     ask: process.stdin.isTTY ? (question) => ask(question, stop.signal) : undefined,
+    edit: process.stdin.isTTY ? (text, fileName) => editInEditor(process.env, text, fileName) : undefined,
     env: process.env,
     signal: stop.signal,
     connect: connectAdmin,

@@ -1,74 +1,29 @@
-// `sentinelctl settings get` and `set`: what is wanted of a group. In the log, so that every peer decides by the same.
-import type { Command } from 'commander';
-import { DURATION_RULE, formatDuration, parseDurationMs } from '../base/duration.ts';
-import type { GroupView } from '../transport/types.ts';
-import { paintFor, withAdmin, type Context } from './context.ts';
+// `sentinelctl settings`: what is wanted of a group, and of its PostgreSQL servers. In the log, so that every peer decides by the same.
+import { hostname, userInfo } from 'node:os';
+import { type Command, Option } from 'commander';
+import { PARAMETER_PREFIX } from '../cluster/parameters.ts';
+import type { SettingsRecord } from '../cluster/state.ts';
+import type { SettingsView } from '../transport/types.ts';
+import { type Admin, type Context, paintFor, withAdmin } from './context.ts';
 import { renderDocument } from './document.ts';
 import { CliError, EXIT } from './exit-codes.ts';
-import { chooseGroup } from './failover.ts';
-import { BYTES_RULE, formatBytes, parseBytes, wrap } from './format.ts';
-import { steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
+import { wrap } from './format.ts';
+import { differenceText, editedChange, editText } from './settings-edit.ts';
+import {
+  type Change,
+  SETTINGS,
+  changeOf,
+  isKey,
+  parseSettings,
+  parseUnset,
+  readable,
+} from './settings-keys.ts';
+import { type SteerCommandOptions, steerGroup, withOutputOption } from './steer.ts';
+import { renderTable } from './table.ts';
 
-type GroupSettings = NonNullable<GroupView['settings']>;
-
-interface Setting {
-  readonly meaning: string;
-  readonly format: (settings: GroupSettings) => string;
-  /** What the text asks for, or undefined where it is not `expected`. */
-  readonly parse: (text: string) => Partial<GroupSettings> | undefined;
-  readonly expected: string;
+interface SettingsOptions extends SteerCommandOptions {
+  readonly json?: true;
 }
-
-const COUNT_RULE = 'a whole number of 1 or more, with at most nine digits';
-
-/** By the name that people use, in the order in which they are shown. */
-const SETTINGS: Readonly<Record<string, Setting>> = {
-  durability: {
-    meaning:
-      'what a commit waits for: quorum (standbys, while there are any), strict (standbys, always), async (none)',
-    format: ({ durability }) => durability,
-    parse: (text) =>
-      text === 'quorum' || text === 'strict' || text === 'async' ? { durability: text } : undefined,
-    expected: 'quorum, strict or async',
-  },
-  acks: {
-    meaning:
-      'standbys that flush a commit before it is acknowledged (quorum: all of them where there are fewer)',
-    format: ({ acks }) => String(acks),
-    parse: (text) => withCount(text, (acks) => ({ acks })),
-    expected: COUNT_RULE,
-  },
-  lease: {
-    meaning:
-      'async: how long the primary may take writes without word from a leader; a failover waits as long',
-    format: ({ leaseMs }) => formatDuration(leaseMs),
-    parse: (text) => withDuration(text, (leaseMs) => ({ leaseMs })),
-    expected: DURATION_RULE,
-  },
-  max_lag: {
-    meaning: 'async: a standby that is known to lack more is not promoted',
-    format: ({ maxLagBytes }) => formatBytes(maxLagBytes),
-    parse: (text) => {
-      const maxLagBytes = parseBytes(text);
-      return maxLagBytes === undefined ? undefined : { maxLagBytes };
-    },
-    expected: BYTES_RULE,
-  },
-  max_failovers: {
-    meaning: 'so many failovers within failover_window hold the group until sentinelctl ack',
-    format: ({ maxFailovers }) => String(maxFailovers),
-    parse: (text) => withCount(text, (maxFailovers) => ({ maxFailovers })),
-    expected: COUNT_RULE,
-  },
-  failover_window: {
-    meaning: 'see max_failovers',
-    format: ({ failoverWindowMs }) => formatDuration(failoverWindowMs),
-    parse: (text) => withDuration(text, (failoverWindowMs) => ({ failoverWindowMs })),
-    expected: DURATION_RULE,
-  },
-};
-
-const KEY_WIDTH = Math.max(...Object.keys(SETTINGS).map((key) => key.length));
 
 const HELP_WIDTH = 80;
 const HELP = `
@@ -76,100 +31,263 @@ Settings:
 ${Object.entries(SETTINGS)
   .flatMap(([name, { meaning }]) => wrap(`  ${name.padEnd(16)}  `, meaning, HELP_WIDTH))
   .join('\n')}
+${wrap('  postgresql.NAME   ', 'a parameter of PostgreSQL, on every node of the group, before what its own configuration file says', HELP_WIDTH).join('\n')}
 
 Examples:
   sentinelctl settings get
   sentinelctl settings set durability=strict acks=2
-  sentinelctl settings set main durability=async lease=5s max_lag=16MB`;
+  sentinelctl settings set main durability=async lease=5s max_lag=16MB
+  sentinelctl settings set postgresql.work_mem=64MB postgresql.max_connections=200`;
+
+const GROUP_RULE = 'before them the group, unless there is only one';
 
 export function addSettingsCommand(program: Command, context: Context): void {
-  const settings = program.command('settings').description('what is wanted of a group: durability, limits');
-  withOutputOption(
+  const settings = program
+    .command('settings')
+    .description('what is wanted of a group: durability, limits, parameters of PostgreSQL');
+  withJson(
     settings
       .command('get')
-      .description('show the settings of a group')
-      .argument('[group]', 'the group; may be left out where there is only one')
-      .action((group: string | undefined, _options: unknown, self: Command) =>
-        get(context, group, self.optsWithGlobals<SteerCommandOptions>()),
+      .description('show the settings of a group, or one of them')
+      .argument('[words...]', `the setting; ${GROUP_RULE}`)
+      .addHelpText('after', HELP)
+      .action((words: readonly string[], _options: unknown, self: Command) =>
+        get(context, words, optionsOf(self)),
       ),
   );
-  withOutputOption(
+  withJson(
     settings
       .command('set')
       .description('change settings of a group; those that are not named stay as they are')
-      .argument('<key=value...>', 'the settings; before them the group, unless there is only one')
+      .argument('<key=value...>', `the settings; ${GROUP_RULE}`)
       .addHelpText('after', HELP)
       .action(async (words: readonly string[], _options: unknown, self: Command) => {
         const [first = ''] = words;
         const group = first.includes('=') ? undefined : first;
-        const change = parseSettings(group === undefined ? words : words.slice(1));
-        await steerGroup(context, self.optsWithGlobals<SteerCommandOptions>(), {
-          kind: 'settings',
-          group,
-          change,
-        });
+        const asked = parseSettings(group === undefined ? words : words.slice(1));
+        await apply(context, optionsOf(self), group, asked);
       }),
+  );
+  withJson(
+    settings
+      .command('unset')
+      .description('leave parameters of PostgreSQL to the configuration files of the nodes again')
+      .argument('<keys...>', `${PARAMETER_PREFIX}NAME; ${GROUP_RULE}`)
+      .action(async (words: readonly string[], _options: unknown, self: Command) => {
+        const [first = ''] = words;
+        const group = isKey(first) || words.length === 1 ? undefined : first;
+        await apply(
+          context,
+          optionsOf(self),
+          group,
+          parseUnset(group === undefined ? words : words.slice(1)),
+        );
+      }),
+  );
+  withJson(
+    settings
+      .command('edit')
+      .description('change settings of a group in $VISUAL or $EDITOR')
+      .argument('[group]', 'the group; may be left out where there is only one')
+      .action((group: string | undefined, _options: unknown, self: Command) =>
+        edit(context, group, optionsOf(self)),
+      ),
+  );
+  withJson(
+    settings
+      .command('history')
+      .description('show who changed what and when; the latest 50 changes, oldest first')
+      .argument('[group]', 'the group; may be left out where there is only one')
+      .action((group: string | undefined, _options: unknown, self: Command) =>
+        history(context, group, optionsOf(self)),
+      ),
   );
 }
 
-async function get(context: Context, name: string | undefined, options: SteerCommandOptions): Promise<void> {
-  const group = await withAdmin(context, options, async (admin) => chooseGroup(await admin.status(), name));
-  const settings = group.settings;
-  if (settings === undefined)
-    throw new CliError(
-      EXIT.failed,
-      'the peer that answered has no settings of groups: it is of another version',
-    );
+function withJson(command: Command): Command {
+  return withOutputOption(command).addOption(new Option('--json', 'the same as -o json'));
+}
+
+function optionsOf(command: Command): SettingsOptions {
+  const options = command.optsWithGlobals<SettingsOptions>();
+  return options.json === true ? { ...options, output: 'json' } : options;
+}
+
+async function apply(
+  context: Context,
+  options: SettingsOptions,
+  group: string | undefined,
+  { change, parameters }: Change,
+  onlyRevision?: SettingsView['revision'],
+): Promise<void> {
+  await steerGroup(context, options, {
+    ...{ kind: 'settings', group, change, by: whoAsks() },
+    ...(parameters.length === 0 ? {} : { parameters }),
+    ...(onlyRevision === undefined ? {} : { onlyRevision }),
+  });
+}
+
+/** For the history: who has run sentinelctl where. A word, and no proof. */
+function whoAsks(): string {
+  try {
+    return `${userInfo().username}@${hostname()}`.slice(0, 100);
+  } catch {
+    return hostname().slice(0, 100);
+  }
+}
+
+async function viewOf(admin: Admin, name: string | undefined): Promise<SettingsView> {
+  const outcome = await admin.settings({ group: name });
+  if (outcome.kind === 'refused') throw new CliError(EXIT.failed, outcome.reason);
+  return outcome.view;
+}
+
+async function get(context: Context, words: readonly string[], options: SettingsOptions): Promise<void> {
+  const [first] = words;
+  const name = first === undefined || isKey(first) ? undefined : first;
+  const [key, ...rest] = name === undefined ? words : words.slice(1);
+  if (rest.length > 0) throw new CliError(EXIT.usage, `one setting at a time: "${rest[0]}" is too many`);
+  const view = await withAdmin(context, options, (admin) => viewOf(admin, name));
+  if (key !== undefined) {
+    printOne(context, options, view, key);
+    return;
+  }
   if (options.output !== 'table') {
-    const document = { group: group.group, ...settings };
+    const parameters = Object.fromEntries(view.parameters.map((each) => [each.name, each.value]));
+    const pending = Object.fromEntries(
+      view.parameters
+        .filter((each) => each.pendingRestart.length > 0)
+        .map((each) => [each.name, each.pendingRestart]),
+    );
+    const { group, revision, settings } = view;
+    const document = { group, ...settings, revision, postgresql: parameters, pendingRestart: pending };
     context.stdout.write(renderDocument(options.output, document, { stream: false }));
     return;
   }
+  context.stdout.write(`${settingsLines(context, options, view).join('\n')}\n`);
+  for (const each of view.parameters) {
+    const note = noteOf(each);
+    if (note !== '') context.stdout.write(`${PARAMETER_PREFIX}${each.name}: ${note}\n`);
+  }
+}
+
+/** Meanings go on over as many lines as they need; a parameter has its value alone beside it, in full. */
+function settingsLines(context: Context, options: SettingsOptions, view: SettingsView): string[] {
   const { columns: width } = context.stdout.size();
   const rows = Object.entries(SETTINGS).map(([key, { format, meaning }]) => ({
     key,
-    value: format(settings),
+    value: format(view.settings),
     meaning,
   }));
+  const keyWidth = Math.max(...rows.map(({ key }) => key.length));
   const valueWidth = Math.max('VALUE'.length, ...rows.map(({ value }) => value.length));
   const start = (key: string, value: string): string =>
-    `${key.padEnd(KEY_WIDTH)}  ${value.padEnd(valueWidth)}  `;
-  const lines = [
+    `${key.padEnd(keyWidth)}  ${value.padEnd(valueWidth)}  `;
+  const parameterWidth = Math.max(...view.parameters.map(({ name }) => name.length));
+  return [
     paintFor(context, options, context.stdout)('dim', `${start('SETTING', 'VALUE')}MEANING`),
     ...rows.flatMap(({ key, value, meaning }) => wrap(start(key, value), meaning, width)),
+    ...view.parameters.map(
+      ({ name, value }) => `${PARAMETER_PREFIX}${name.padEnd(parameterWidth)}  ${value}`,
+    ),
   ];
-  context.stdout.write(`${lines.join('\n')}\n`);
 }
 
-/** Throws a {@link CliError} that names the key, the value, and what would be right. */
-export function parseSettings(words: readonly string[]): Partial<GroupSettings> {
-  const names = Object.keys(SETTINGS).join(', ');
-  if (words.length === 0) throw new CliError(EXIT.usage, `name a setting: KEY=VALUE, of ${names}`);
-  let change: Partial<GroupSettings> = {};
-  const seen = new Set<string>();
-  for (const word of words) {
-    const at = word.indexOf('=');
-    if (at < 0) throw new CliError(EXIT.usage, `"${word}" is no setting: expected KEY=VALUE, of ${names}`);
-    const [key, value] = [word.slice(0, at), word.slice(at + 1)];
-    const setting = Object.hasOwn(SETTINGS, key) ? SETTINGS[key] : undefined;
-    if (setting === undefined)
-      throw new CliError(EXIT.usage, `there is no setting "${key}"; there are: ${names}`);
-    if (seen.has(key)) throw new CliError(EXIT.usage, `${key} is given twice`);
-    seen.add(key);
-    const part = setting.parse(value);
-    if (part === undefined)
-      throw new CliError(EXIT.usage, `${key}: "${value}" is given; expected ${setting.expected}`);
-    change = { ...change, ...part };
+function noteOf({ pendingRestart, overrides }: SettingsView['parameters'][number]): string {
+  const notes = [
+    pendingRestart.length === 0 ? '' : `pending restart: ${pendingRestart.join(', ')}`,
+    overrides.length === 0 ? '' : `counts before the configuration file of ${overrides.join(', ')}`,
+  ];
+  return notes.filter((note) => note !== '').join('; ');
+}
+
+function printOne(context: Context, options: SettingsOptions, view: SettingsView, key: string): void {
+  const setting = Object.hasOwn(SETTINGS, key) ? SETTINGS[key] : undefined;
+  const name = key.toLowerCase().slice(PARAMETER_PREFIX.length);
+  const parameter = view.parameters.find((each) => each.name === name);
+  const value = isKey(key) ? (setting?.exact(view.settings) ?? parameter?.value) : undefined;
+  if (value === undefined) {
+    if (isKey(key))
+      throw new CliError(EXIT.failed, `${key} is not set: each node has it from its own configuration file`);
+    changeOf(new Map([[key, '']]));
   }
-  return change;
+  context.stdout.write(
+    options.output === 'table'
+      ? `${value}\n`
+      : renderDocument(options.output, { [key]: value }, { stream: false }),
+  );
 }
 
-function withCount<T>(text: string, then: (count: number) => T): T | undefined {
-  const count = Number(text);
-  return /^\d{1,9}$/.test(text) && count >= 1 ? then(count) : undefined;
+async function edit(context: Context, name: string | undefined, options: SettingsOptions): Promise<void> {
+  if (context.edit === undefined)
+    throw new CliError(EXIT.usage, 'there is no terminal to edit on; use sentinelctl settings set');
+  const view = await withAdmin(context, options, (admin) => viewOf(admin, name));
+  const edited = await context.edit(editText(view), 'settings.yaml').catch((error: unknown) => {
+    throw new CliError(EXIT.failed, (error as Error).message);
+  });
+  const asked = editedChange(view, edited.text);
+  if (typeof asked === 'string')
+    throw new CliError(
+      EXIT.usage,
+      `nothing was changed: ${asked}${edited.kept === undefined ? '' : `; your text is kept in ${edited.kept}`}`,
+    );
+  const lines = differenceText(view, asked);
+  if (lines.length === 0) {
+    edited.discard();
+    context.stdout.write('nothing was changed\n');
+    return;
+  }
+  context.stderr.write(`${lines.join('\n')}\n`);
+  try {
+    await apply(context, options, view.group, asked, view.revision);
+  } catch (error) {
+    if (edited.kept !== undefined) context.stderr.write(`your text is kept in ${edited.kept}\n`);
+    throw error;
+  }
+  edited.discard();
 }
 
-function withDuration<T>(text: string, then: (ms: number) => T): T | undefined {
-  const ms = parseDurationMs(text);
-  return ms === undefined ? undefined : then(Math.round(ms));
+async function history(context: Context, name: string | undefined, options: SettingsOptions): Promise<void> {
+  const view = await withAdmin(context, options, (admin) => viewOf(admin, name));
+  if (options.output !== 'table') {
+    const changes = view.history.map(({ index, atMs, by, differences, more }) => ({
+      revision: index,
+      at: new Date(atMs).toISOString(),
+      by,
+      changes: differences.map(({ key, from, to }) => ({ key: readable(key, undefined).key, from, to })),
+      more,
+    }));
+    context.stdout.write(renderDocument(options.output, changes, { stream: false }));
+    return;
+  }
+  if (view.history.length === 0) {
+    context.stdout.write(`the settings of group ${view.group} have not been changed\n`);
+    return;
+  }
+  const rows = view.history.map((record) => [
+    { text: String(record.index) },
+    { text: new Date(record.atMs).toISOString() },
+    { text: record.by === '' ? '-' : record.by },
+    { text: changesText(record) },
+  ]);
+  const columns = ['REVISION', 'TIME', 'WHO', 'CHANGE'].map((title) => ({ title }));
+  // Nothing of it is cut off.
+  printTable(context, options, { columns, rows, width: Number.MAX_SAFE_INTEGER });
+}
+
+function changesText({ differences, more }: SettingsRecord): string {
+  const texts = differences.map(({ key, from, to }) => {
+    const before = readable(key, from);
+    return `${before.key}: ${before.value} -> ${readable(key, to).value}`;
+  });
+  return [...texts, ...(more > 0 ? [`and ${more} more`] : [])].join(', ');
+}
+
+function printTable(
+  context: Context,
+  options: SettingsOptions,
+  table: Pick<Parameters<typeof renderTable>[0], 'columns' | 'rows' | 'width'>,
+): void {
+  const lines = renderTable({ ...table, indent: '', paint: paintFor(context, options, context.stdout) });
+  context.stdout.write(`${lines.join('\n')}\n`);
 }

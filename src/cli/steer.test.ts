@@ -1,8 +1,7 @@
-// fence, unfence, ack, settings, and the options of failover that go through the log: what is asked, what is refused, what is printed.
+// fence, unfence, ack, what settings refuses, and the options of failover that go through the log: what is asked, what is refused, what is printed.
 import { describe, expect, it } from 'vitest';
 import { fakeAdmin, run } from './testing/fake-context.ts';
-import { HEALTHY } from './testing/views.ts';
-import { parseSettings } from './settings.ts';
+import { parseSettings } from './settings-keys.ts';
 import { parseTimeMs } from './time.ts';
 
 const asked = (admin: ReturnType<typeof fakeAdmin>): unknown[] =>
@@ -15,18 +14,6 @@ describe('what is asked of the cluster', () => {
     [['unfence', 'pg2'], { kind: 'unfence', node: 'pg2' }],
     [['ack'], { kind: 'acknowledge', group: undefined }],
     [['ack', 'main'], { kind: 'acknowledge', group: 'main' }],
-    [
-      ['settings', 'set', 'durability=strict', 'acks=2'],
-      { kind: 'settings', group: undefined, change: { durability: 'strict', acks: 2 } },
-    ],
-    [
-      ['settings', 'set', 'main', 'lease=2.5s', 'max_lag=16MB', 'failover_window=30min'],
-      {
-        kind: 'settings',
-        group: 'main',
-        change: { leaseMs: 2500, maxLagBytes: 16 << 20, failoverWindowMs: 1_800_000 },
-      },
-    ],
     [['failover', '--at', 'never'], { kind: 'schedule', group: undefined, at: undefined }],
     [
       ['failover', 'main', '--to', 'pg2', '--at', '2030-01-02T03:04Z'],
@@ -159,44 +146,8 @@ describe('a plan of a failover', () => {
   });
 });
 
-describe('settings get', () => {
-  const settings = {
-    durability: 'async',
-    acks: 1,
-    leaseMs: 5000,
-    maxLagBytes: 1 << 20,
-    maxFailovers: 5,
-    failoverWindowMs: 3_600_000,
-  } as const;
-  const [group] = HEALTHY.groups;
-  const shown = { ...HEALTHY, groups: group === undefined ? [] : [{ ...group, settings }] };
-
-  it('shows what may be set, by the same names', async () => {
-    const { stdout } = await run(['settings', 'get'], { admin: fakeAdmin({ shown }) });
-    const lines = stdout.split('\n').filter((line) => /^\S/.test(line));
-    expect(lines.map((line) => line.split(/\s+/).slice(0, 2).join(' '))).toEqual([
-      'SETTING VALUE',
-      'durability async',
-      'acks 1',
-      'lease 5.0s',
-      'max_lag 1.0',
-      'max_failovers 5',
-      'failover_window 60min',
-    ]);
-    expect(stdout).toContain('SETTING          VALUE   MEANING\n');
-    expect(stdout).toContain('max_lag          1.0 MB  async: a standby that is known to lack more is not\n');
-    expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80);
-    const json = await run(['settings', 'get', 'main', '-o', 'json'], { admin: fakeAdmin({ shown }) });
-    expect(JSON.parse(json.stdout)).toEqual({ group: 'main', ...settings });
-  });
-
-  it('says so where the peer is of an older version', async () => {
-    expect(await run(['settings', 'get'])).toMatchObject({ exitCode: 1 });
-  });
-});
-
 it('sizes and durations may have fractions', () => {
-  expect(parseSettings(['max_lag=1.5kB', 'lease=1.5s'])).toEqual({ maxLagBytes: 1536, leaseMs: 1500 });
+  expect(parseSettings(['max_lag=1.5kB', 'lease=1.5s']).change).toEqual({ maxLagBytes: 1536, leaseMs: 1500 });
 });
 
 it('a clock time is the next one', () => {

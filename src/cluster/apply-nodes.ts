@@ -1,5 +1,12 @@
 // Commands about nodes and the creation of groups: registering, the first primary, subjective judgements.
-import { type Epoch, type LogIndex, type Timeline, epoch as toEpoch, timeline } from '../base/ids.ts';
+import {
+  type Epoch,
+  type LogIndex,
+  type Timeline,
+  epoch as toEpoch,
+  logIndex as toIndex,
+  timeline,
+} from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup, withNode } from './applied.ts';
 import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
 import type { SyncRule } from './commands.ts';
@@ -88,6 +95,9 @@ export function applyCreateGroup(
     epoch: toEpoch(index),
     phase: { kind: 'creating', primary: command.primary },
     settings: DEFAULT_GROUP_SETTINGS,
+    parameters: new Map(),
+    settingsRevision: toIndex(0),
+    settingsHistory: [],
     rule: ALONE,
     next: undefined,
     floor: undefined,

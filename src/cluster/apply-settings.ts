@@ -2,7 +2,9 @@
 // read it; nothing is acknowledged by another rule before that rule is committed (apply-rule.ts).
 import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
 import type { GroupSettings } from './commands.ts';
-import { SETTINGS_FEATURE_LEVEL } from './features.ts';
+import type { LogIndex } from '../base/ids.ts';
+import { PARAMETERS_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from './features.ts';
+import { byProblem, changedParameters, parametersProblem, recorded } from './parameters.ts';
 import { fewestAcks, isLeased } from './quorum.ts';
 import type { ClusterState } from './state.ts';
 
@@ -27,13 +29,46 @@ const SETTING_LIMITS: Readonly<
   failoverWindowMs: ['failover_window', 1000, 30 * 86_400_000, ' ms'],
 };
 
-export function applyChangeSettings(state: ClusterState, command: CommandOf<'change-settings'>): Applied {
+export function applyChangeSettings(
+  state: ClusterState,
+  index: LogIndex,
+  command: CommandOf<'change-settings'>,
+  atMs: number,
+): Applied {
+  if (state.groups.has(command.group) && state.featureLevel < SETTINGS_FEATURE_LEVEL)
+    return refuse('not every peer understands settings yet: upgrade all of them first');
+  return change(state, { ...command, parameters: [], by: '' }, { index, atMs });
+}
+
+/** With parameters of PostgreSQL; where it names a revision, only if that is the present one. */
+export function applyConfigure(
+  state: ClusterState,
+  index: LogIndex,
+  command: CommandOf<'configure'>,
+  atMs: number,
+): Applied {
+  if (state.groups.has(command.group) && state.featureLevel < PARAMETERS_FEATURE_LEVEL)
+    return refuse('not every peer understands this yet: upgrade all of them first');
+  const { group, onlyRevision } = command;
+  const present = state.groups.get(group)?.settingsRevision;
+  if (onlyRevision !== undefined && present !== undefined && present !== onlyRevision)
+    return refuse(
+      `the settings of group ${group} were changed meanwhile (revision ${present}, expected ${onlyRevision})`,
+    );
+  return change(state, command, { index, atMs });
+}
+
+function change(
+  state: ClusterState,
+  command: Omit<CommandOf<'configure'>, 'kind'>,
+  at: { readonly index: LogIndex; readonly atMs: number },
+): Applied {
   const group = state.groups.get(command.group);
   if (group === undefined) return refuse(`there is no group ${command.group}`);
-  if (state.featureLevel < SETTINGS_FEATURE_LEVEL)
-    return refuse('not every peer understands settings yet: upgrade all of them first');
   const settings: GroupSettings = { ...group.settings, ...command.settings };
-  const problem = settingsProblem(settings);
+  const parameters = changedParameters(group.parameters, command.parameters);
+  const problem =
+    settingsProblem(settings) ?? parametersProblem(parameters, command.parameters) ?? byProblem(command.by);
   if (problem !== undefined) return refuse(problem);
   if (isLeased(group) && settings.leaseMs < group.settings.leaseMs) {
     // The primary may hold a lease of the present length, and a promotion would no longer wait for its end.
@@ -47,7 +82,9 @@ export function applyChangeSettings(state: ClusterState, command: CommandOf<'cha
       `the sync rule of group ${group.id} is being changed to fewer acknowledgements than strict asks for: try again once that is done`,
     );
   }
-  return withGroup(state, { ...group, settings });
+  const changed = { ...group, settings, parameters };
+  const isRecorded = state.featureLevel >= PARAMETERS_FEATURE_LEVEL;
+  return withGroup(state, isRecorded ? recorded(group, changed, { ...at, by: command.by }) : changed);
 }
 
 /** What is wrong with the settings, or undefined. */

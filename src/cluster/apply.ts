@@ -22,7 +22,7 @@ import {
 } from './apply-nodes.ts';
 import { applyEndPause, applyPause } from './apply-pauses.ts';
 import { applyBeginRuleChange, applyCommitRule, applyFloorPassed } from './apply-rule.ts';
-import { applyChangeSettings } from './apply-settings.ts';
+import { applyChangeSettings, applyConfigure } from './apply-settings.ts';
 import { admit, applyOpenSession, applySetFeatureLevel } from './apply-peers.ts';
 import {
   applyAcknowledgeFailovers,
@@ -35,6 +35,7 @@ import {
 import type { Envelope } from './commands.ts';
 import { NO_EVENTS, addEvent } from './event-list.ts';
 import { FIRST_FEATURE_LEVEL } from './features.ts';
+import { forEvent } from './parameters.ts';
 import type { ClusterEvent, ClusterState } from './state.ts';
 
 /** Before the first entry. `membership` is the initial one: the same on every peer, or nobody's for a peer that is joining. */
@@ -73,7 +74,8 @@ export function apply(state: ClusterState, index: LogIndex, envelope: Envelope):
   const applied = applyCommand(admission.state, index, envelope);
   const refused = isRefused(applied) ? applied.refused : undefined;
   const next = isRefused(applied) ? admission.state : applied;
-  const event = { index, proposedAtMs: envelope.proposedAtMs, command: envelope.command, refused };
+  const { proposedAtMs } = envelope;
+  const event = { index, proposedAtMs, command: forEvent(envelope.command), refused };
   return { state: { ...next, appliedIndex: index, events: addEvent(next.events, event) }, refused, event };
 }
 
@@ -113,7 +115,9 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
     case 'floor-passed':
       return applyFloorPassed(state, command);
     case 'change-settings':
-      return applyChangeSettings(state, command);
+      return applyChangeSettings(state, index, command, proposedAtMs);
+    case 'configure':
+      return applyConfigure(state, index, command, proposedAtMs);
     case 'fence-node':
       return applyFenceNode(state, command);
     case 'unfence-node':

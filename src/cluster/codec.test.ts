@@ -49,6 +49,18 @@ const causes: { [K in FailoverCause['kind']]: fc.Arbitrary<Cause<K>> } = {
 };
 const cause: fc.Arbitrary<FailoverCause> = fc.oneof(...Object.values(causes));
 
+const settingsChange = fc.record(
+  {
+    durability: fc.constantFrom('quorum', 'strict', 'async'),
+    acks: fc.nat(),
+    leaseMs: count,
+    maxLagBytes: count,
+    maxFailovers: fc.nat(),
+    failoverWindowMs: count,
+  },
+  { requiredKeys: [], noNullPrototype: true },
+);
+
 /** One arbitrary for each kind of command: the compiler asks for one when a kind is added. */
 type OfKind<K extends Command['kind']> = Extract<Command, { readonly kind: K }>;
 const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
@@ -79,21 +91,18 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     epoch: anEpoch,
     evidence: fc.oneof(...Object.values(evidence)),
   }),
-  'change-settings': record({
-    kind: fc.constant('change-settings'),
-    group,
-    settings: fc.record(
-      {
-        durability: fc.constantFrom('quorum', 'strict', 'async'),
-        acks: fc.nat(),
-        leaseMs: count,
-        maxLagBytes: count,
-        maxFailovers: fc.nat(),
-        failoverWindowMs: count,
-      },
-      { requiredKeys: [], noNullPrototype: true },
-    ),
-  }),
+  'change-settings': record({ kind: fc.constant('change-settings'), group, settings: settingsChange }),
+  configure: fc.record(
+    {
+      kind: fc.constant('configure'),
+      group,
+      settings: settingsChange,
+      parameters: fc.array(record({ name, value: optional(text) })),
+      onlyRevision: count.map(logIndex),
+      by: text,
+    },
+    { requiredKeys: ['kind', 'group', 'settings', 'parameters', 'by'], noNullPrototype: true },
+  ),
   'fence-node': record({ kind: fc.constant('fence-node'), node }),
   'unfence-node': record({ kind: fc.constant('unfence-node'), node }),
   'acknowledge-failovers': record({ kind: fc.constant('acknowledge-failovers'), group }),

@@ -16,7 +16,7 @@ import type {
   SyncRule,
 } from './commands.ts';
 import { DAMAGED, LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
-import { decodeChange, encodeChange } from './settings-codec.ts';
+import { decodeChange, decodeConfigure, encodeChange, encodeConfigure } from './settings-codec.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
 type CauseInit = NonNullable<MessageInitShape<typeof pb.BeginFailoverSchema>['cause']>;
@@ -90,6 +90,8 @@ export function encodeCommand(command: Command): CommandInit {
         case: 'changeSettings',
         value: { group: command.group, settings: encodeChange(command.settings) },
       };
+    case 'configure':
+      return { case: 'configure', value: { group: command.group, ...encodeConfigure(command) } };
     case 'fence-node':
       return { case: 'fenceNode', value: { node: command.node } };
     case 'unfence-node':
@@ -216,6 +218,8 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         group: groupId(value.group),
         settings: decodeChange(required('settings', value.settings)),
       };
+    case 'configure':
+      return { kind, group: groupId(value.group), ...decodeConfigure(value) };
     case 'fenceNode':
       return { kind: 'fence-node', node: nodeId(value.node) };
     case 'unfenceNode':

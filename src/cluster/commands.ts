@@ -37,6 +37,12 @@ export interface GroupSettings {
   readonly failoverWindowMs: number;
 }
 
+/** A parameter of PostgreSQL that a group's servers are given; lower case. `value` undefined: no longer. */
+export interface ParameterChange {
+  readonly name: string;
+  readonly value: string | undefined;
+}
+
 /** Why one peer holds a node for down. The kinds are those of docs/detection.md. */
 export type Evidence =
   /** The node's own agent saw every PostgreSQL process gone. */
@@ -168,6 +174,18 @@ export type Command =
       readonly kind: 'change-settings';
       readonly group: GroupId;
       readonly settings: Partial<GroupSettings>;
+    }
+  /** As `change-settings`, with parameters of PostgreSQL, and recorded with who asked for it. What is not named stays. */
+  | {
+      readonly kind: 'configure';
+      readonly group: GroupId;
+      readonly settings: Partial<GroupSettings>;
+      /** In the order of their names, each once. */
+      readonly parameters: readonly ParameterChange[];
+      /** Only where nothing has changed since that revision. */
+      readonly onlyRevision?: LogIndex;
+      /** By their own word; for people. */
+      readonly by: string;
     }
   /** The node's PostgreSQL is stopped and stays so; it is neither member nor candidate until it is unfenced. */
   | { readonly kind: 'fence-node'; readonly node: NodeId }

@@ -7,6 +7,7 @@ const LEVELS: readonly string[] = [
   'sessions, membership changes, snapshots, recovered groups', // 1
   'settings of groups, leases, fenced nodes, forced and scheduled failovers', // 2
   'pauses of groups and nodes, maintenance', // 3
+  'parameters of PostgreSQL, history of settings', // 4
 ];
 
 /** The highest level this version understands. */
@@ -15,6 +16,7 @@ export const FEATURES = LEVELS.length;
 export const FIRST_FEATURE_LEVEL = 1;
 export const SETTINGS_FEATURE_LEVEL = 2;
 export const PAUSE_FEATURE_LEVEL = 3;
+export const PARAMETERS_FEATURE_LEVEL = 4;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

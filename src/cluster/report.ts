@@ -50,6 +50,16 @@ export interface Upkeep {
   readonly pendingRestart: readonly string[] | undefined;
 }
 
+/** Parameters of PostgreSQL, as they stand on one node. */
+export interface ParameterReport {
+  /** Names of those that it takes at its next start only, sorted. */
+  readonly pendingRestart: readonly string[];
+  /** Names of those that its own configuration file has otherwise than the log, sorted. */
+  readonly overridden: readonly string[];
+  /** Of those that must not be lower on a standby: what it runs with. */
+  readonly limits: ReadonlyMap<string, number>;
+}
+
 export interface AgentReport {
   readonly node: NodeId;
   readonly peer: PeerId;
@@ -75,4 +85,6 @@ export interface AgentReport {
   /** Of a running primary: a guard watches over it. */
   readonly isGuarded?: boolean | undefined;
   readonly upkeep?: Upkeep | undefined;
+  /** Left out where nothing is known, and by an older version. */
+  readonly parameters?: ParameterReport | undefined;
 }

@@ -1,8 +1,12 @@
 // Settings of a group on the wire: whole in snapshots, and what a person changes of them in the log.
 import type { MessageInitShape } from '@bufbuild/protobuf';
+import { logIndex } from '../base/ids.ts';
 import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
+import type * as snapshot from '../gen/pg_sentinel/v1/snapshot_pb.ts';
+import type { CommandOf } from './applied.ts';
 import type { Durability, GroupSettings } from './commands.ts';
-import { LogFormatError, NEWER } from './log-format.ts';
+import { LogFormatError, NEWER, required } from './log-format.ts';
+import type { GroupState, SettingsRecord } from './state.ts';
 
 const DURABILITY: Record<Durability, true> = { quorum: true, strict: true, async: true };
 
@@ -57,5 +61,71 @@ export function decodeChange(change: pb.SettingsChange): Partial<GroupSettings> 
     ...(maxLagBytes === undefined ? {} : { maxLagBytes: Number(maxLagBytes) }),
     ...(maxFailovers === undefined ? {} : { maxFailovers }),
     ...(failoverWindowMs === undefined ? {} : { failoverWindowMs: Number(failoverWindowMs) }),
+  };
+}
+
+type Configure = Omit<CommandOf<'configure'>, 'kind' | 'group'>;
+
+/** All but the group, which whoever asks may leave out. */
+export function encodeConfigure({ settings, parameters, onlyRevision, by }: Configure) {
+  return {
+    settings: encodeChange(settings),
+    parameters: parameters.map(({ name, value }) => ({ name, ...(value === undefined ? {} : { value }) })),
+    ...(onlyRevision === undefined ? {} : { onlyRevision: BigInt(onlyRevision) }),
+    by,
+  } satisfies MessageInitShape<typeof pb.ConfigureSchema>;
+}
+
+export function decodeConfigure(
+  value: Pick<pb.Configure, 'settings' | 'parameters' | 'onlyRevision' | 'by'>,
+): Configure {
+  return {
+    settings: decodeChange(required('settings', value.settings)),
+    parameters: value.parameters.map(({ name, value: to }) => ({ name, value: to })),
+    ...(value.onlyRevision === undefined ? {} : { onlyRevision: logIndex(Number(value.onlyRevision)) }),
+    by: value.by,
+  };
+}
+
+type Kept = Pick<GroupState, 'parameters' | 'settingsRevision' | 'settingsHistory'>;
+
+/** The part of a group in a snapshot that came with feature level 4. */
+export function encodeParameters(group: Kept) {
+  return {
+    parameters: [...group.parameters].map(([name, value]) => ({ name, value })),
+    settingsRevision: BigInt(group.settingsRevision),
+    settingsHistory: group.settingsHistory.map(encodeRecord),
+  } satisfies MessageInitShape<typeof snapshot.SnapshotGroupSchema>;
+}
+
+export function decodeParameters(group: snapshot.SnapshotGroup): Kept {
+  return {
+    parameters: new Map(group.parameters.map(({ name, value }) => [name, value])),
+    settingsRevision: logIndex(Number(group.settingsRevision)),
+    settingsHistory: group.settingsHistory.map(decodeRecord),
+  };
+}
+
+export function encodeRecord({ index, atMs, by, differences, more }: SettingsRecord) {
+  return {
+    index: BigInt(index),
+    atMs: BigInt(Math.trunc(atMs)),
+    by,
+    differences: differences.map(({ key, from, to }) => ({
+      key,
+      ...(from === undefined ? {} : { from }),
+      ...(to === undefined ? {} : { to }),
+    })),
+    more,
+  } satisfies MessageInitShape<typeof snapshot.SettingsRecordSchema>;
+}
+
+export function decodeRecord(record: snapshot.SettingsRecord): SettingsRecord {
+  return {
+    index: logIndex(Number(record.index)),
+    atMs: Number(record.atMs),
+    by: record.by,
+    differences: record.differences.map(({ key, from, to }) => ({ key, from, to })),
+    more: record.more,
   };
 }

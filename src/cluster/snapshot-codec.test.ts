@@ -7,7 +7,7 @@ import { StateSnapshotSchema } from '../gen/pg_sentinel/v1/snapshot_pb.ts';
 import { applyNothing, emptyState } from './apply.ts';
 import type { Command, SyncRule } from './commands.ts';
 import { eventListOf, listEvents } from './event-list.ts';
-import { PAUSE_FEATURE_LEVEL } from './features.ts';
+import { PARAMETERS_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from './features.ts';
 import { LogFormatError } from './log-format.ts';
 import { decodeState, encodeState } from './snapshot-codec.ts';
 import type { ClusterState } from './state.ts';
@@ -69,6 +69,19 @@ const paused = (): Log => {
   return log;
 };
 
+const configured = (): Log => {
+  const log = newLog({ ...running().state, featureLevel: PARAMETERS_FEATURE_LEVEL });
+  const base = { kind: 'configure', group: GROUP, by: 'ann@db1' } as const;
+  const set = (name: string, value: string | undefined) => ({
+    ...base,
+    settings: {},
+    parameters: [{ name, value }],
+  });
+  log.must(set('work_mem', '64MB'), set('jit', 'off'), set('work_mem', undefined));
+  log.must({ ...base, settings: { acks: 2 }, parameters: [] });
+  return log;
+};
+
 describe('comes back as it went in:', () => {
   test.each<[string, () => Log]>([
     ['nothing applied yet', newLog],
@@ -85,6 +98,7 @@ describe('comes back as it went in:', () => {
     ['promoted', promoted],
     ['recovered', () => recovered()],
     ['paused', paused],
+    ['configured', configured],
   ])('%s', (_, begin) => {
     const { state } = begin();
     expect(again(state)).toStrictEqual(state);

@@ -23,7 +23,7 @@ import {
 } from './command-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
-import { decodeSettings, encodeSettings } from './settings-codec.ts';
+import { decodeParameters, decodeSettings, encodeParameters, encodeSettings } from './settings-codec.ts';
 import type {
   ClusterEvent,
   ClusterState,
@@ -137,6 +137,7 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     epoch: BigInt(group.epoch),
     phase: encodePhase(group),
     settings: encodeSettings(group.settings),
+    ...encodeParameters(group),
     rule: encodeRule(group.rule),
     ...(next === undefined ? {} : { next: { rule: encodeRule(next.rule), change: BigInt(next.change) } }),
     floors: floorsOf(floor).map(encodeFloor),
@@ -159,6 +160,7 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     epoch: epoch(Number(message.epoch)),
     phase: decodePhase(message),
     settings: message.settings === undefined ? DEFAULT_GROUP_SETTINGS : decodeSettings(message.settings),
+    ...decodeParameters(message),
     rule: decodeRule('group', message.rule),
     next: next && { rule: decodeRule('next', next.rule), change: logIndex(Number(next.change)) },
     floor: message.floors.reduceRight<Floor | undefined>(

@@ -98,11 +98,35 @@ export interface NodePause extends Pause {
   readonly isMaintenance: boolean;
 }
 
+/** One change of settings or parameters, for people; bounded, so that values are cut short. */
+export interface SettingsRecord {
+  readonly index: LogIndex;
+  readonly atMs: number;
+  readonly by: string;
+  readonly differences: readonly SettingsDifference[];
+  /** So many more than are listed. */
+  readonly more: number;
+}
+
+export interface SettingsDifference {
+  /** A key of {@link GroupSettings}, or `postgresql.NAME`. */
+  readonly key: string;
+  /** Undefined: not set. */
+  readonly from: string | undefined;
+  readonly to: string | undefined;
+}
+
 export interface GroupState {
   readonly id: GroupId;
   readonly epoch: Epoch;
   readonly phase: Phase;
   readonly settings: GroupSettings;
+  /** Of its PostgreSQL servers, by lower-case name, in the order of the names. */
+  readonly parameters: ReadonlyMap<string, string>;
+  /** Index of the entry that last changed settings or parameters; 0: none has since feature level 4. */
+  readonly settingsRevision: LogIndex;
+  /** The latest changes, oldest first; see {@link SETTINGS_RECORD_COUNT_MAX}. */
+  readonly settingsHistory: readonly SettingsRecord[];
   readonly rule: SyncRule;
   /** A change of the rule under way; both rules bind until it is committed. `change` is the index that began it. */
   readonly next: { readonly rule: SyncRule; readonly change: LogIndex } | undefined;
@@ -184,6 +208,7 @@ export interface ClusterState {
 }
 
 export const DONE_COUNT_MAX = 1000;
+export const SETTINGS_RECORD_COUNT_MAX = 50;
 
 /**
  * Whether nobody knows by which rule the group's primary acknowledged: after a recovery of the log, until a promotion. `rule` says

@@ -4,9 +4,12 @@ import type { PeerId } from '../base/ids.ts';
 import { listEvents } from '../cluster/event-list.ts';
 import type { AdminHandlers, PeerHandlers, StatusView } from '../transport/types.ts';
 import type { View } from '../failover/view.ts';
+import type { Config } from './config.ts';
 import { eventView } from './event-text.ts';
+import { describeParametersAs } from './parameter-check.ts';
 import type { Replica } from './replica.ts';
 import type { NodeAgent } from './node-commands.ts';
+import { settingsView } from './settings.ts';
 import { steer } from './steer.ts';
 import { switchOver } from './switchover.ts';
 
@@ -17,6 +20,7 @@ const CATCH_UP_POLL_MS = 50;
 const NO_LEADER = 'no answer from a Raft leader; nothing was changed, see sentinelctl status';
 
 export function adminHandlers(options: {
+  readonly config: Pick<Config, 'fence' | 'users'>;
   readonly status: () => StatusView;
   readonly watchers: Set<() => void>;
   readonly replica: Replica;
@@ -25,12 +29,11 @@ export function adminHandlers(options: {
   readonly self: PeerId;
   /** Of this host's node, once it is up. */
   readonly agent: () => NodeAgent | undefined;
-  /** How long the fence command may take, where there is one. */
-  readonly fenceTimeoutMs: number | undefined;
   /** True once the log that is applied here holds all that was committed before the call; false where no leader answers. */
   readonly readThroughLeader: () => Promise<boolean>;
 }): AdminHandlers {
-  const { status, watchers, replica, view } = options;
+  const { config, status, watchers, replica, view } = options;
+  const describeParameters = describeParametersAs(config.users.probe);
   /** A peer that has just started would refuse by what the log said once, and knows no leader for a moment. False: there is none. */
   const isCaughtUp = async (signal: AbortSignal): Promise<boolean> => {
     const startedMs = performance.now();
@@ -63,17 +66,21 @@ export function adminHandlers(options: {
       if (!(await isCaughtUp(signal))) return { kind: 'refused', reason: NO_LEADER };
       return switchOver({
         ...{ request, state: () => replica.state, view, propose: replica.propose, signal },
-        fenceTimeoutMs: options.fenceTimeoutMs,
+        fenceTimeoutMs: config.fence?.timeoutMs,
       });
     },
     async steer(request, signal) {
       if (!(await isCaughtUp(signal))) return { kind: 'refused', reason: NO_LEADER };
       const { self, agent } = options;
       return steer(
-        { state: () => replica.state, view, propose: replica.propose, signal, self, agent },
+        {
+          ...{ state: () => replica.state, view, propose: replica.propose, signal },
+          ...{ self, agent, describeParameters },
+        },
         request,
       );
     },
+    settings: ({ group }) => settingsView({ state: replica.state, view: view(), group }),
     events({ group, limit }) {
       const views = listEvents(replica.state.events).map((event) => eventView(replica.state, event));
       return views.filter((view) => group === undefined || view.group === group).slice(-limit);

@@ -4,7 +4,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { parseDurationMs } from '../base/duration.ts';
 import { formatEndpoint, isLoopback, isWildcard, parseEndpoint, type Endpoint } from './config-address.ts';
 import { didYouMean, wrong } from './config-problems.ts';
-import { RESERVED_PARAMETERS } from './config-reserved.ts';
+import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
 import type { AccountFile, ConfigFile } from './config-schema.ts';
 
 /** Where the checks put what they find; `key` is that of the value to change. */

@@ -7,7 +7,7 @@ import { formatEndpoint, parseEndpoint } from './config-address.ts';
 import { checkConfig } from './config-check.ts';
 import { checkEnvironment } from './config-environment.ts';
 import { ConfigError, didYouMean } from './config-problems.ts';
-import { RESERVED_PARAMETERS } from './config-reserved.ts';
+import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
 import { configJsonSchema } from './config-schema.ts';
 import { loadConfig, type Config } from './config.ts';
 

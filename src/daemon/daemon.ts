@@ -278,9 +278,8 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
         onSnapshotSent: (to, index, arrived) => consensus.snapshotSent(to, index, arrived),
       },
       admin: adminHandlers({
-        ...{ status, watchers, replica, view, peers, readThroughLeader, self },
+        ...{ config, status, watchers, replica, view, peers, readThroughLeader, self },
         agent: () => local?.agent,
-        fenceTimeoutMs: config.fence?.timeoutMs,
       }),
       log,
     });
@@ -295,6 +294,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
           if (reports.mustBroadcast(report)) transport?.broadcastReport(report);
         },
         readThroughLeader,
+        view,
       });
       if (leftBehind !== undefined) standDown(leftBehind.incarnation);
     }

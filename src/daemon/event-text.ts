@@ -3,7 +3,7 @@ import { formatDuration } from '../base/duration.ts';
 import { formatLsn } from '../base/lsn.ts';
 import type { GroupId, NodeId } from '../base/ids.ts';
 import type { CommandOf } from '../cluster/applied.ts';
-import type { Command, Evidence, GroupSettings, SyncRule } from '../cluster/commands.ts';
+import type { Command, Evidence, GroupSettings, ParameterChange, SyncRule } from '../cluster/commands.ts';
 import type { ClusterEvent, ClusterState } from '../cluster/state.ts';
 import type { EventView } from '../transport/types.ts';
 
@@ -81,6 +81,8 @@ function eventText(command: Command, name: (member: string) => string): string {
       return 'standbys hold the switch point of the last promotion';
     case 'change-settings':
       return `settings of group ${command.group} change: ${changeText(command.settings)}`;
+    case 'configure':
+      return configureText(command);
     case 'fence-node':
       return `${command.node} is fenced: its PostgreSQL is stopped and stays so`;
     case 'unfence-node':
@@ -145,6 +147,16 @@ function changeText(change: Partial<GroupSettings>): string {
     .map(text)
     .filter((part) => part !== undefined)
     .join(', ');
+}
+
+function configureText({ group, settings, parameters, by }: CommandOf<'configure'>): string {
+  const parts = [changeText(settings), ...parameters.map(parameterText)].filter((part) => part !== '');
+  return `settings of group ${group} change${by === '' ? '' : ` (${by})`}: ${parts.join(', ')}`;
+}
+
+/** For people: `work_mem = 64MB`. */
+export function parameterText({ name, value }: ParameterChange): string {
+  return value === undefined ? `${name} is no longer set` : `${name} = ${value}`;
 }
 
 /** For people: `durability quorum, acks 1, ...`. */

@@ -13,6 +13,7 @@ import { compareFences } from '../cluster/fence.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { ClusterState } from '../cluster/state.ts';
 import { type Duty, duties } from '../failover/duties.ts';
+import { type View, freshReport } from '../failover/view.ts';
 import type { Health } from '../health/watch.ts';
 import { findBinaries } from '../postgres/binaries.ts';
 import { findOsUser, makeDirectory } from '../postgres/os-user.ts';
@@ -20,9 +21,12 @@ import type { Config, NodeConfig } from './config.ts';
 import { keepStopped } from './left-behind.ts';
 import type { Replica } from './replica.ts';
 import { routedDuty } from './routes.ts';
+import { standbyLimits } from './standby-limits.ts';
 import { version } from './version.ts';
 
 const AGENT_PROPOSAL_TIMEOUT_MS = 2000;
+
+const NO_PARAMETERS: ReadonlyMap<string, string> = new Map();
 
 export interface LocalAgent {
   readonly agent: Agent;
@@ -42,6 +46,8 @@ export async function startLocalAgent(options: {
   readonly health: Health;
   readonly onReport: (report: AgentReport) => void;
   readonly readThroughLeader: () => Promise<boolean>;
+  /** The report of another node's agent, where it is recent enough to go by. */
+  readonly view: () => View;
 }): Promise<LocalAgent> {
   const { config, log, node, replica, health } = options;
   const { replication, probe, superuser } = config.users;
@@ -95,6 +101,8 @@ export async function startLocalAgent(options: {
       replication,
       probe,
       parameters: node.parameters,
+      groupParameters: () => replica.state.groups.get(node.group)?.parameters ?? NO_PARAMETERS,
+      standbyLimits: () => standbyLimits(replica.state, node.name, (id) => freshReport(options.view(), id)),
       hbaLines: node.hba,
     },
     guard: {

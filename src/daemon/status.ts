@@ -160,6 +160,7 @@ function nodeView(
       .filter((entry) => entry.epoch === group.epoch)
       .map((entry) => `${entry.peer}: ${entry.evidence}`),
     message: report === undefined ? `no report from its agent (peer ${node.peer})` : report.message,
+    pendingRestart: report?.parameters?.pendingRestart,
     paused: pause && { untilMs: pause.untilMs, maintenance: pause.isMaintenance },
     fenced: group.fenced.includes(node.node),
     counted: node.member !== undefined && group.rule.members.includes(node.member),

@@ -1,8 +1,8 @@
 // What a person asks of groups and nodes, and failovers that may lose writes: refused with a reason, or proposed and answered for.
 import { describe, expect, test } from 'vitest';
-import { nodeId } from '../base/ids.ts';
+import { logIndex, nodeId } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
-import { SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
+import { PARAMETERS_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   A,
   ALONE,
@@ -17,9 +17,12 @@ import {
   runningAlone,
 } from '../cluster/testing/example.ts';
 import { ALL_WELL, type SeenNodes, WALL_MS, viewOf } from '../failover/testing/view.ts';
+import type { ParameterRow } from '../postgres/parameter-values.ts';
 import type { FailoverRequest, SteerRequest } from '../transport/types.ts';
 import type { ProposalOutcome } from './replica.ts';
 import type { NodeCommandOptions } from './node-commands.ts';
+import { settingsView } from './settings.ts';
+import type { DescribeParameters } from './parameter-check.ts';
 import { steer } from './steer.ts';
 import type { SteerOptions } from './steering.ts';
 import { switchOver } from './switchover.ts';
@@ -36,6 +39,7 @@ function world(
   log: Log,
   seen: SeenNodes = ALL_WELL,
   next: Partial<Record<Command['kind'], () => void>> = {},
+  more: Partial<SteerOptions> = {},
 ) {
   const proposed: string[] = [];
   const options: SteerOptions & NodeCommandOptions = {
@@ -52,6 +56,7 @@ function world(
       return Promise.resolve({ kind: 'applied', index });
     },
     signal: new AbortController().signal,
+    ...more,
   };
   return {
     proposed,
@@ -132,6 +137,76 @@ describe('settings', () => {
     };
     await steer(options, { kind: 'settings', group: GROUP, change: { durability: 'strict' } });
     expect(log.group.settings).toMatchObject({ durability: 'strict', acks: 2 });
+  });
+
+  test('with parameters, or against a revision, are refused until every peer understands that', async () => {
+    const { ask, proposed } = world(upgraded());
+    const request = { kind: 'settings', group: GROUP, change: {} } as const;
+    const parameters = [{ name: 'jit', value: 'off' }];
+    expect(await ask({ ...request, parameters })).toEqual(REFUSED(/upgrade all of them/));
+    expect(await ask({ ...request, onlyRevision: logIndex(0) })).toEqual(REFUSED(/upgrade all of them/));
+    expect(proposed).toEqual([]);
+  });
+
+  test('are recorded with who asked, and compared with the revision that was shown', async () => {
+    const log = newLog({ ...running().state, featureLevel: PARAMETERS_FEATURE_LEVEL });
+    const { ask, proposed } = world(log);
+    const request = { kind: 'settings', group: GROUP, change: { acks: 2 }, by: 'ann@db1' } as const;
+    expect(await ask({ ...request, onlyRevision: logIndex(0) })).toEqual(DONE(/2 acknowledgements/));
+    expect(await ask({ ...request, change: { acks: 3 }, onlyRevision: logIndex(0) })).toEqual(
+      REFUSED(/changed meanwhile/),
+    );
+    expect(log.group.settingsHistory).toMatchObject([{ by: 'ann@db1' }]);
+    expect(proposed).toEqual(['configure', 'configure']);
+    expect(settingsView({ state: log.state, view: viewOf(log, 0), group: undefined })).toMatchObject({
+      view: { revision: log.group.settingsRevision, settings: { acks: 2 }, history: [{ by: 'ann@db1' }] },
+    });
+  });
+
+  describe('with parameters of PostgreSQL', () => {
+    const row = (name: string, more: Partial<ParameterRow>): ParameterRow => ({
+      ...{ name, vartype: 'integer', context: 'user', unit: null, min: '1', max: '1000', words: null },
+      ...more,
+    });
+    const asking = (describeParameters: DescribeParameters) => {
+      const log = newLog({ ...running().state, featureLevel: PARAMETERS_FEATURE_LEVEL });
+      const { ask, proposed } = world(log, ALL_WELL, {}, { describeParameters });
+      const set = (name: string, value: string | undefined) =>
+        ask({ kind: 'settings', group: undefined, change: {}, parameters: [{ name, value }] });
+      return { log, set, proposed };
+    };
+    const answering = asking.bind(undefined, () =>
+      Promise.resolve([row('max_connections', { context: 'postmaster' }), row('jit', { vartype: 'bool' })]),
+    );
+
+    test('they are compared with what the primary takes', async () => {
+      const { log, set, proposed } = answering();
+      expect(await set('jit', 'off')).toEqual({ kind: 'done', detail: 'group main: jit = off' });
+      expect(await set('max_connections', '200')).toEqual(
+        DONE(/at its next start.* restart the standbys first/),
+      );
+      expect(await set('max_connections', '2000')).toEqual(
+        REFUSED(/^postgresql\.max_connections: "2000" is given; expected a whole number from 1 to 1000/),
+      );
+      expect(await set('work_memm', '1')).toEqual(REFUSED(/postgresql\.work_memm: .* no such parameter/));
+      expect(proposed).toHaveLength(2);
+      expect([...log.group.parameters.keys()]).toEqual(['jit', 'max_connections']);
+    });
+
+    test('one of ours is refused with the reason', async () => {
+      const { set, proposed } = answering();
+      expect(await set('fsync', 'off')).toEqual(
+        REFUSED(/fsync itself \(an acknowledged commit must survive/),
+      );
+      expect(proposed).toEqual([]);
+    });
+
+    test('where the primary cannot be asked they are taken, and it is said', async () => {
+      const { set } = asking(() => Promise.reject(new Error('connection refused')));
+      expect(await set('jit', 'off')).toEqual(
+        DONE(/not compared .* a could not be asked \(connection refused\)/),
+      );
+    });
   });
 
   test('are refused by name, with what would be right, before anything is proposed', async () => {

@@ -2,17 +2,16 @@
 // for once it is in the log. The log decides.
 import { delay } from '../base/clock.ts';
 import type { NodeId } from '../base/ids.ts';
-import { settingsProblem } from '../cluster/apply-settings.ts';
 import type { Command } from '../cluster/commands.ts';
 import { SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
 import type { GroupState } from '../cluster/state.ts';
 import { SCHEDULE_VALID_MS } from '../failover/decide.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
-import { settingsText } from './event-text.ts';
 import { findGroup } from './failover-watch.ts';
 import { type NodeCommandOptions, steerNode } from './node-commands.ts';
 import { steerPause } from './pauses.ts';
+import { changeSettings } from './settings.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 import { switchOver } from './switchover.ts';
 
@@ -46,15 +45,8 @@ export async function steer(
     }
     case 'schedule':
       return schedule(options, group, request.at);
-    case 'settings': {
-      const problem = settingsProblem({ ...group.settings, ...request.change });
-      if (problem !== undefined) return refused(problem);
-      // Only the change: another person may be changing something else at the same time.
-      const command: Command = { kind: 'change-settings', group: group.id, settings: request.change };
-      const outcome = await proposeAndSay(options, command, '');
-      const { settings } = options.state().groups.get(group.id) ?? group;
-      return outcome.kind === 'done' ? done(`group ${group.id}: ${settingsText(settings)}`) : outcome;
-    }
+    case 'settings':
+      return changeSettings(options, group, request);
   }
 }
 

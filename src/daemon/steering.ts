@@ -1,11 +1,15 @@
 // What everything that a person asks of a group or a node has in common: it is proposed, and the outcome of that is the answer.
 import type { Command } from '../cluster/commands.ts';
 import type { SteerOutcome } from '../transport/types.ts';
+import type { DescribeParameters } from './parameter-check.ts';
 import type { FailoverOptions } from './failover-watch.ts';
 
 const PROPOSAL_TIMEOUT_MS = 5000;
 
-export type SteerOptions = Omit<FailoverOptions, 'request'>;
+export type SteerOptions = Omit<FailoverOptions, 'request'> & {
+  /** Left out where no server is there to be asked. */
+  readonly describeParameters?: DescribeParameters;
+};
 
 /** `detail` where it was applied. */
 export async function proposeAndSay(

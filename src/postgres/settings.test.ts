@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { memberId } from '../base/ids.ts';
 import {
+  changeParameters,
   changeSettings,
   DEFAULT_SETTINGS,
   mayRestartAfterCrash,
@@ -109,5 +110,31 @@ describe('the settings file', () => {
       owner: undefined,
     });
     expect(await readSettings(directory)).toEqual(before.set('primary_conninfo', "host='a' password=''"));
+  });
+  test("people's parameters are replaced; ours stay, and so does what a cut has set for a while", async () => {
+    await writeSettings({ dataDirectory: directory, settings, owner: undefined });
+    const before = await readSettings(directory);
+    await changeSettings({
+      dataDirectory: directory,
+      changes: { wal_init_zero: 'off', recovery_min_apply_delay: '0' },
+      owner: undefined,
+    });
+    const change = (parameters: Record<string, string>) =>
+      changeParameters({ dataDirectory: directory, parameters, owner: undefined });
+    expect(await change({ jit: 'off' })).toBe(true);
+    before.delete('work_mem');
+    const expected = before
+      .set('jit', 'off')
+      .set('wal_init_zero', 'off')
+      .set('recovery_min_apply_delay', '0');
+    expect(await readSettings(directory)).toEqual(expected);
+    expect(await change({ jit: 'off' })).toBe(false);
+    await change({ jit: 'off', wal_init_zero: 'on' });
+    expect(await readSettings(directory)).toEqual(expected.set('wal_init_zero', 'on'));
+  });
+  test("people's parameters are not written where there is no file of ours", async () => {
+    const options = { dataDirectory: directory, parameters: { jit: 'off' }, owner: undefined };
+    expect(await changeParameters(options)).toBe(false);
+    expect((await readSettings(directory)).size).toBe(0);
   });
 });

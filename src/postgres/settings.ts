@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { MemberId } from '../base/ids.ts';
 import { assert } from '../base/assert.ts';
 import { writeFileDurably, type Owner } from './durable-files.ts';
+import { RESERVED_PARAMETERS } from './reserved-parameters.ts';
 
 const SETTINGS_FILE = 'pg_sentinel.conf';
 
@@ -255,6 +256,39 @@ export async function changeSettings(options: {
   const lines = [...settings].map(([key, value]) => renderSetting(key, value));
   const content = `# Written by pg-sentinel; changes made here are lost.\n${lines.join('\n')}\n`;
   await writeFileDurably({ path, content, mode: 0o600, owner: options.owner });
+}
+
+/** What postgresql.conf and ALTER SYSTEM say beside `pg_sentinel.conf`, by lower-case name; files that they include are not read. */
+export async function otherSettings(dataDirectory: string): Promise<Map<string, string>> {
+  const read = async (name: string): Promise<Map<string, string>> =>
+    parseSettings(await readFile(join(dataDirectory, name), 'utf8').catch(() => ''));
+  return new Map([...(await read('postgresql.conf')), ...(await read('postgresql.auto.conf'))]);
+}
+
+/** A cut sets it for a while, where nobody else has; see upstream.ts, which takes it back. */
+export const ZERO_FILL = 'wal_init_zero';
+
+/**
+ * Makes the users' parameters in an existing `pg_sentinel.conf` these, and leaves ours; false where they were so already or there is no
+ * such file. Does not reload.
+ */
+export async function changeParameters(options: {
+  readonly dataDirectory: string;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly owner: Owner | undefined;
+}): Promise<boolean> {
+  const { dataDirectory, parameters, owner } = options;
+  const present = await readSettings(dataDirectory);
+  if (present.size === 0) return false;
+  const changes: Record<string, string | undefined> = {};
+  for (const [name, value] of Object.entries(parameters))
+    if (present.get(name) !== value) changes[name] = value;
+  for (const name of present.keys())
+    if (!Object.hasOwn(parameters, name) && !RESERVED_PARAMETERS.has(name) && name !== ZERO_FILL)
+      changes[name] = undefined;
+  if (Object.keys(changes).length === 0) return false;
+  await changeSettings({ dataDirectory, changes, owner });
+  return true;
 }
 
 /** Those of our settings that ALTER SYSTEM overrides (postgresql.auto.conf is read after everything else), with its values. */

@@ -23,7 +23,7 @@ import {
   signalProcess,
   type ChildProcess,
 } from './processes.ts';
-import { changeSettings, overriddenSettings, readSettings, removeOverrides } from './settings.ts';
+import { ZERO_FILL, changeSettings, overriddenSettings, readSettings, removeOverrides } from './settings.ts';
 
 const UPSTREAM_KEYS = ['primary_conninfo', 'primary_slot_name', 'restore_command'];
 
@@ -152,7 +152,6 @@ async function cutChanges(dataDirectory: string): Promise<Record<string, string>
   return { primary_conninfo: '', primary_slot_name: '', restore_command: '', ...delayed, ...hasty };
 }
 
-const ZERO_FILL = 'wal_init_zero';
 /** A walreceiver that finds no room while it fills ends and tries again; one that finds none while it writes takes its PostgreSQL along. */
 const ROOM_BYTES_MIN = 128 * 2 ** 20;
 

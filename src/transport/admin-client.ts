@@ -9,11 +9,13 @@ import { AdminError, adminError, type AdminErrorKind, withUnknownOutcome } from 
 import { type Ask, type AskedPeer, createPeerClient, type PeerClient } from './admin-peer-client.ts';
 import { openChannel } from './channel.ts';
 import { BASE_CHANNEL_OPTIONS, methodDefinition } from './grpc-adapter.ts';
+import { decodeSettingsOutcome } from './settings-view-codec.ts';
 import { decodeSteerOutcome, encodeSteerRequest } from './steer-codec.ts';
 import type {
   EventView,
   FailoverOutcome,
   FailoverRequest,
+  SettingsOutcome,
   StatusView,
   SteerOutcome,
   SteerRequest,
@@ -38,6 +40,8 @@ export interface AdminClient {
     request: SteerRequest,
     options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
   ): Promise<SteerOutcome>;
+  /** Another kind of error than `unreachable` or `deadline` from a peer of an older version. */
+  settings(request: { readonly group: string | undefined }): Promise<SettingsOutcome>;
   events(request: {
     readonly group: string | undefined;
     readonly limit: number;
@@ -171,6 +175,14 @@ function createClient(peer: OpenPeer, addresses: readonly string[], timeoutMs: n
         },
       );
       const outcome = decodeSteerOutcome(answer);
+      if (outcome === undefined)
+        throw new AdminError('failed', `${address}: outcome unknown to this version`);
+      return outcome;
+    },
+    async settings(request) {
+      const outcome = decodeSettingsOutcome(
+        await ask(AdminService.method.settings, { ...request }, { timeoutMs }),
+      );
       if (outcome === undefined)
         throw new AdminError('failed', `${address}: outcome unknown to this version`);
       return outcome;

@@ -45,6 +45,7 @@ export function encodeStatus(status: StatusView): pb.StatusView {
         heldDownBy: [...node.heldDownBy],
         paused: node.paused && encodePause(node.paused),
         upkeep: node.upkeep && encodeUpkeep(node.upkeep),
+        pendingRestart: [...(node.pendingRestart ?? [])],
       })),
       settings: group.settings && encodeSettings(group.settings),
       scheduled: group.scheduled && { atMs: whole(group.scheduled.atMs), to: group.scheduled.to },
@@ -277,6 +278,7 @@ function decodeNode(node: pb.NodeView): NodeView {
     counted: node.counted,
     guarded: node.guarded,
     upkeep: node.upkeep && decodeUpkeep(node.upkeep),
+    ...(node.pendingRestart.length === 0 ? {} : { pendingRestart: node.pendingRestart }),
   };
 }
 

@@ -15,6 +15,8 @@ import {
   EventsResponseSchema,
   type FailoverRequest,
   type FailoverResponse,
+  type SettingsRequest,
+  type SettingsResponse,
   type SteerRequest,
   type SteerResponse,
   type StatusRequest,
@@ -26,6 +28,7 @@ import {
 } from '../gen/pg_sentinel/v1/admin_pb.ts';
 import { encodeEvent, encodeOutcome, encodeStatus } from './admin-codec.ts';
 import { type Lifetime, messageOf, peerImplementation } from './admin-peer-service.ts';
+import { encodeSettingsOutcome } from './settings-view-codec.ts';
 import { BadSteerRequest, decodeSteerRequest, encodeSteerOutcome } from './steer-codec.ts';
 import type { AdminHandlers, StatusView, SteerOutcome } from './types.ts';
 
@@ -60,6 +63,13 @@ export function createAdminService(handlers: AdminHandlers): AdminService {
     implementation: {
       status(_call: ServerUnaryCall<StatusRequest, StatusResponse>, answer: sendUnaryData<StatusResponse>) {
         answer(null, create(StatusResponseSchema, { status: encodeStatus(handlers.status()) }));
+      },
+
+      settings(
+        call: ServerUnaryCall<SettingsRequest, SettingsResponse>,
+        answer: sendUnaryData<SettingsResponse>,
+      ) {
+        answer(null, encodeSettingsOutcome(handlers.settings({ group: call.request.group })));
       },
 
       events(call: ServerUnaryCall<EventsRequest, EventsResponse>, answer: sendUnaryData<EventsResponse>) {

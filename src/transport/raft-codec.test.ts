@@ -137,6 +137,22 @@ describe('agent report', () => {
       ),
       serverVersion: optional(text),
       message: optional(text),
+      isGuarded: optional(fc.boolean()),
+      upkeep: optional(
+        record({
+          dataDisk: optional(record({ freeBytes: count, totalBytes: count })),
+          walDisk: optional(record({ freeBytes: count, totalBytes: count })),
+          slots: optional(record({ keptBytes: count, most: optional(text) })),
+          archiver: optional(record({ isOn: fc.boolean(), isFailing: fc.boolean() })),
+          readyCount: optional(count),
+          pendingRestart: optional(fc.array(text)),
+        }),
+      ),
+      parameters: record({
+        pendingRestart: fc.array(text),
+        overridden: fc.array(text),
+        limits: fc.constantFrom(new Map<string, number>(), new Map([['max_connections', 200]])),
+      }),
     });
     fc.assert(
       fc.property(reports, (report) => {

@@ -15,15 +15,37 @@ export function encodeReport(report: AgentReport): pb.AgentReport {
     fenceEpoch: BigInt(report.fenceEpoch),
     walSenders: [...report.walSenders],
     upkeep: report.upkeep && encodeUpkeep(report.upkeep),
+    ...encodeParameters(report),
   });
+}
+
+function encodeParameters({ parameters }: AgentReport) {
+  if (parameters === undefined) return { parameters: undefined };
+  const { pendingRestart, overridden, limits } = parameters;
+  return {
+    parameters: {
+      pendingRestart: [...pendingRestart],
+      overridden: [...overridden],
+      limits: Object.fromEntries(limits),
+    },
+  };
+}
+
+function decodeParameters(parameters: pb.ParameterReport | undefined): Pick<AgentReport, 'parameters'> {
+  if (parameters === undefined) return {};
+  const { pendingRestart, overridden, limits } = parameters;
+  return { parameters: { pendingRestart, overridden, limits: new Map(Object.entries(limits)) } };
 }
 
 /** About as many bytes as the encoded report has, and never fewer. */
 export function reportBytes(report: AgentReport): number {
   const text = (value: string | undefined): number => (value?.length ?? 0) * 3 + 8;
+  const { pendingRestart = [], overridden = [] } = report.parameters ?? {};
+  const names = [...pendingRestart, ...overridden];
   return report.walSenders.reduce(
     (sum, sender) => sum + text(sender.applicationName) + text(sender.state) + text(sender.syncState) + 16,
-    256 +
+    512 +
+      names.reduce((sum, name) => sum + text(name), 0) +
       text(report.streamingFrom?.host) +
       text(report.serverVersion) +
       text(report.message) +
@@ -62,6 +84,7 @@ export function decodeReport(report: pb.AgentReport): AgentReport {
     message: report.message,
     isGuarded: report.isGuarded,
     upkeep: report.upkeep && decodeUpkeep(report.upkeep),
+    ...decodeParameters(report.parameters),
   };
 }
 

@@ -1,7 +1,7 @@
 // What is asked of groups and nodes, to its wire form and back; names that are none are not passed on.
 import { create } from '@bufbuild/protobuf';
 import { expect, test } from 'vitest';
-import { nodeId } from '../base/ids.ts';
+import { logIndex, nodeId } from '../base/ids.ts';
 import { SteerRequestSchema } from '../gen/pg_sentinel/v1/admin_pb.ts';
 import {
   BadSteerRequest,
@@ -23,6 +23,15 @@ test.each<SteerRequest>([
   { kind: 'maintenance', node: PG2, to: nodeId('pg3'), forMs: 1000, dryRun: true },
   { kind: 'node', node: PG2, action: 'restart', inPlace: true, dryRun: false },
   { kind: 'node', node: PG2, action: 'reinit', inPlace: false, dryRun: true },
+  { kind: 'settings', group: undefined, change: { acks: 2 } },
+  { kind: 'settings', group: 'main', change: { durability: 'async', leaseMs: 2000 }, by: 'ann@db1' },
+  {
+    ...{ kind: 'settings', group: undefined, change: { acks: 2 }, onlyRevision: logIndex(7), by: 'ann@db1' },
+    parameters: [
+      { name: 'jit', value: undefined },
+      { name: 'work_mem', value: '' },
+    ],
+  },
 ])('comes back as it was given: %j', (request) => {
   expect(decodeSteerRequest(create(SteerRequestSchema, encodeSteerRequest(request)))).toStrictEqual(request);
 });

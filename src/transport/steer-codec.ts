@@ -4,6 +4,7 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { unreachable } from '../base/assert.ts';
 import { isName, NAME_RULE, type NodeId, nodeId } from '../base/ids.ts';
 import type { Durability, GroupSettings } from '../cluster/commands.ts';
+import { decodeConfigure, encodeConfigure } from '../cluster/settings-codec.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
 import { NODE_ACTIONS, type SteerOutcome, type SteerRequest } from './types.ts';
 
@@ -27,9 +28,17 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
       return { request: { case: 'schedule', value } };
     }
     case 'settings': {
-      const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = request.change;
+      const { group, change: settings, parameters = [], onlyRevision, by = '' } = request;
+      if (parameters.length > 0 || onlyRevision !== undefined) {
+        // A request of its own: an older peer must not do a part of it and say that it is done.
+        const revision = onlyRevision === undefined ? {} : { onlyRevision };
+        const value = { group, ...encodeConfigure({ settings, parameters, by, ...revision }) };
+        return { request: { case: 'configure', value } };
+      }
+      const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = settings;
       const value = {
-        group: request.group,
+        group,
+        by,
         durability,
         acks,
         leaseMs: wholeOf(leaseMs),
@@ -75,7 +84,9 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
       return { kind, group, at: at && { atMs: Number(at.atMs), to } };
     }
     case 'settings':
-      return { kind, group: value.group, change: changeOf(value) };
+      return { kind, group: value.group, change: changeOf(value), ...byOf(value.by) };
+    case 'configure':
+      return configureOf(value);
     case 'pause': {
       const { group, dryRun } = value;
       return { kind, group, node: optionalNode(value.node), forMs: numberOf(value.forMs), dryRun };
@@ -160,6 +171,20 @@ function changeOf(value: pb.SteerRequest_Settings): Partial<GroupSettings> {
   const given = Object.entries(change).filter(([, part]) => part !== undefined);
   return Object.fromEntries(given) as Partial<GroupSettings>;
 }
+
+function configureOf(value: pb.SteerRequest_Configuring): SteerRequest {
+  let asked: ReturnType<typeof decodeConfigure>;
+  try {
+    asked = decodeConfigure(value);
+  } catch (error) {
+    throw new BadSteerRequest((error as Error).message);
+  }
+  const { settings: change, parameters, onlyRevision, by } = asked;
+  const revision = onlyRevision === undefined ? {} : { onlyRevision };
+  return { kind: 'settings', group: value.group, change, parameters, ...revision, ...byOf(by) };
+}
+
+const byOf = (by: string): { readonly by?: string } => (by === '' ? {} : { by });
 
 function nodeOf(text: string): NodeId {
   if (isName(text)) return nodeId(text);

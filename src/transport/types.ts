@@ -1,7 +1,8 @@
 // What the daemon sees of the network: messages out without waiting, messages in by callback. No gRPC type leaves this folder.
 import type { LogIndex, NodeId, PeerId } from '../base/ids.ts';
-import type { GroupSettings, ScheduledSwitchover } from '../cluster/commands.ts';
+import type { GroupSettings, ParameterChange, ScheduledSwitchover } from '../cluster/commands.ts';
 import type { AgentReport, Upkeep } from '../cluster/report.ts';
+import type { SettingsRecord } from '../cluster/state.ts';
 import type { RaftMessage } from '../raft/types.ts';
 
 export interface PeerAddress {
@@ -68,6 +69,7 @@ export interface AdminHandlers {
   /** `sentinelctl failover`. Forwarded to the leader by the log itself. */
   failover(request: FailoverRequest, signal: AbortSignal): Promise<FailoverOutcome>;
   steer(request: SteerRequest, signal: AbortSignal): Promise<SteerOutcome>;
+  settings(request: { readonly group: string | undefined }): SettingsOutcome;
   /** The latest `limit` events, oldest first. */
   events(request: { readonly group: string | undefined; readonly limit: number }): readonly EventView[];
   readonly peers: PeerHandlers;
@@ -158,6 +160,12 @@ export type SteerRequest =
       readonly kind: 'settings';
       readonly group: string | undefined;
       readonly change: Partial<GroupSettings>;
+      /** Of PostgreSQL, in the order of their names, each once. */
+      readonly parameters?: readonly ParameterChange[];
+      /** Only where nothing has changed since that revision. */
+      readonly onlyRevision?: LogIndex;
+      /** Who asks, by their own word. */
+      readonly by?: string;
     }
   /** The group does not fail over by itself; with `node`, its agent leaves that node's PostgreSQL alone. */
   | {
@@ -201,6 +209,31 @@ export type SteerOutcome =
   | { readonly kind: 'refused'; readonly reason: string }
   /** Only the peer whose agent looks after the node can do it. `address`: `host:port`. */
   | { readonly kind: 'elsewhere'; readonly peer: string; readonly address: string };
+
+/** What is wanted of a group, in the log. */
+export interface SettingsView {
+  readonly group: string;
+  /** Index of the entry that last changed them; 0: none has. */
+  readonly revision: LogIndex;
+  readonly settings: GroupSettings;
+  readonly parameters: readonly ParameterView[];
+  /** The latest changes, oldest first. */
+  readonly history: readonly SettingsRecord[];
+}
+
+/** A parameter of PostgreSQL, for every server of the group. */
+export interface ParameterView {
+  readonly name: string;
+  readonly value: string;
+  /** Nodes whose PostgreSQL takes it at its next start only. */
+  readonly pendingRestart: readonly string[];
+  /** Nodes whose own configuration file says otherwise. */
+  readonly overrides: readonly string[];
+}
+
+export type SettingsOutcome =
+  | { readonly kind: 'view'; readonly view: SettingsView }
+  | { readonly kind: 'refused'; readonly reason: string };
 
 export type FailoverOutcome =
   | {
@@ -309,6 +342,8 @@ export interface NodeView {
   readonly heldDownBy: readonly string[];
   readonly message: string | undefined;
   // Left out in the answer of an older version:
+  /** Parameters of PostgreSQL that it takes at its next start only. */
+  readonly pendingRestart?: readonly string[] | undefined;
   readonly paused?: PauseView | undefined;
   readonly fenced?: boolean | undefined;
   /** The sync rule counts it. */

@@ -79,6 +79,8 @@ export function fakeContext(options: {
     replication: { name: 'replicator', password: 'secret' },
     probe: { name: 'probe', password: 'secret' },
     parameters: {},
+    groupParameters: () => new Map<string, string>(),
+    standbyLimits: () => [],
     hbaLines: [],
     ...options.instance,
   };
@@ -108,6 +110,8 @@ export function fakeContext(options: {
         return Promise.resolve();
       },
       writeConfiguration: () => Promise.resolve(),
+      applyParameters: () => Promise.resolve(false),
+      parameters: () => ({ parameters: instanceOptions.parameters, held: [] }),
     },
     archiveLeftovers: () => undefined,
     activity: () => undefined,

@@ -52,6 +52,8 @@ export function fakeAdmin(
         asked.push(request);
         return Promise.resolve({ kind: 'done', detail: `${request.kind} is done` });
       }),
+    settings:
+      answers.settings ?? (() => Promise.resolve({ kind: 'refused', reason: 'name the group: main, other' })),
     events:
       answers.events ??
       ((request) => {

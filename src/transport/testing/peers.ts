@@ -150,6 +150,7 @@ export const QUIET_ADMIN: AdminHandlers = {
   watch: (listener) => listener(STATUS),
   failover: notHere,
   steer: notHere,
+  settings: () => ({ kind: 'refused', reason: 'not in this test' }),
   events: () => [],
   peers: QUIET_PEERS,
 };

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/log.proto.
  */
 export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIrQLCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSABCCQoHY29tbWFuZEoECAEQAlILcHJvcG9zYWxfaWQixAEKCk1lbWJlcnNoaXASDgoGdm90ZXJzGAEgAygJEhAKCGxlYXJuZXJzGAIgAygJEjwKCWFkZHJlc3NlcxgDIAMoCzIpLnBnX3NlbnRpbmVsLnYxLk1lbWJlcnNoaXAuQWRkcmVzc2VzRW50cnkSEwoLaW5jYXJuYXRpb24YBCABKAQSDwoHam9pbmluZxgFIAEoCBowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjkKCFN5bmNSdWxlEg8KB21lbWJlcnMYASADKAkSDAoEYWNrcxgCIAEoDRIOCgZsZWFzZWQYAyABKAgijQEKDUdyb3VwU2V0dGluZ3MSEgoKZHVyYWJpbGl0eRgBIAEoCRIMCgRhY2tzGAIgASgNEhAKCGxlYXNlX21zGAMgASgEEhUKDW1heF9sYWdfYnl0ZXMYBCABKAQSFQoNbWF4X2ZhaWxvdmVycxgFIAEoDRIaChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKAQiUQoOQ2hhbmdlU2V0dGluZ3MSDQoFZ3JvdXAYASABKAkSMAoIc2V0dGluZ3MYAiABKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0NoYW5nZSKMAgoOU2V0dGluZ3NDaGFuZ2USFwoKZHVyYWJpbGl0eRgBIAEoCUgAiAEBEhEKBGFja3MYAiABKA1IAYgBARIVCghsZWFzZV9tcxgDIAEoBEgCiAEBEhoKDW1heF9sYWdfYnl0ZXMYBCABKARIA4gBARIaCg1tYXhfZmFpbG92ZXJzGAUgASgNSASIAQESHwoSZmFpbG92ZXJfd2luZG93X21zGAYgASgESAWIAQFCDQoLX2R1cmFiaWxpdHlCBwoFX2Fja3NCCwoJX2xlYXNlX21zQhAKDl9tYXhfbGFnX2J5dGVzQhAKDl9tYXhfZmFpbG92ZXJzQhUKE19mYWlsb3Zlcl93aW5kb3dfbXMivQEKDFJlZ2lzdGVyTm9kZRIMCgRub2RlGAEgASgJEg0KBWdyb3VwGAIgASgJEgwKBHBlZXIYAyABKAkSDAoEaG9zdBgEIAEoCRIMCgRwb3J0GAUgASgNEhMKBm1lbWJlchgGIAEoCUgAiAEBEh4KEXN5c3RlbV9pZGVudGlmaWVyGAcgASgJSAGIAQESEAoIcHJpb3JpdHkYCCABKBFCCQoHX21lbWJlckIUChJfc3lzdGVtX2lkZW50aWZpZXIiLQoLQ3JlYXRlR3JvdXASDQoFZ3JvdXAYASABKAkSDwoHcHJpbWFyeRgCIAEoCSJnCgpHcm91cFJlYWR5Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEg4KBm1lbWJlchgDIAEoCRIZChFzeXN0ZW1faWRlbnRpZmllchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDSJNCg5TdWJqZWN0aXZlRG93bhIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQSEAoIZXZpZGVuY2UYBCABKAkiOQoMU3ViamVjdGl2ZVVwEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBCLDAwoNQmVnaW5GYWlsb3ZlchINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASNgoGZm9yY2VkGAYgASgLMiQucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Gb3JjZWRIABIcCg9zY2hlZHVsZWRfYXRfbXMYByABKANIAYgBARoGCgREb3duGiEKB1BsYW5uZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG8aFgoUQWZ0ZXJGYWlsZWRQcm9tb3Rpb24aIAoGRm9yY2VkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvQgcKBWNhdXNlQhIKEF9zY2hlZHVsZWRfYXRfbXMifAoJQ3V0UmVwb3J0Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGbWVtYmVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNEhAKCHBvc2l0aW9uGAYgASgGEg8KB3N0b3BwZWQYByABKAgidAoHUHJvbW90ZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIRCgljYW5kaWRhdGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SJgoEcnVsZRgFIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIlwKCFByb21vdGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEgoKc3dpdGNoX2xzbhgFIAEoBiJNCg9Qcm9tb3Rpb25GYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkiJgoGUmVzdW1lEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEIlcKD0JlZ2luUnVsZUNoYW5nZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBImCgRuZXh0GAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiOgoKQ29tbWl0UnVsZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZjaGFuZ2UYAyABKAQiKwoLRmxvb3JQYXNzZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiYQoLT3BlblNlc3Npb24SDAoEcGVlchgBIAEoCRIPCgdzZXNzaW9uGAIgASgJEg0KBXN0b3JlGAMgASgJEhAKCGZlYXR1cmVzGAQgASgNEhIKCnNlZW5faW5kZXgYBSABKAQiIAoPU2V0RmVhdHVyZUxldmVsEg0KBWxldmVsGAEgASgNIhkKCUZlbmNlTm9kZRIMCgRub2RlGAEgASgJIhsKC1VuZmVuY2VOb2RlEgwKBG5vZGUYASABKAkiJQoUQWNrbm93bGVkZ2VGYWlsb3ZlcnMSDQoFZ3JvdXAYASABKAkiQQoHTm9kZU9mZhINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEgoKAmJ5GAQgASgJIkkKC0ZlbmNlRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJInwKElNjaGVkdWxlU3dpdGNob3ZlchINCgVncm91cBgBIAEoCRIvCgJhdBgCIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISFwoKb25seV9hdF9tcxgDIAEoA0gAiAEBQg0KC19vbmx5X2F0X21zIjwKE1NjaGVkdWxlZFN3aXRjaG92ZXISDQoFYXRfbXMYASABKAMSDwoCdG8YAiABKAlIAIgBAUIFCgNfdG8iawoFUGF1c2USDQoFZ3JvdXAYASABKAkSEQoEbm9kZRgCIAEoCUgAiAEBEhMKC21haW50ZW5hbmNlGAMgASgIEhUKCHVudGlsX21zGAQgASgDSAGIAQFCBwoFX25vZGVCCwoJX3VudGlsX21zImMKCEVuZFBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARIaCg1vbmx5X3VudGlsX21zGAMgASgDSAGIAQFCBwoFX25vZGVCEAoOX29ubHlfdW50aWxfbXNiBnByb3RvMw");
+  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIuQLCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSABCCQoHY29tbWFuZEoECAEQAlILcHJvcG9zYWxfaWQixAEKCk1lbWJlcnNoaXASDgoGdm90ZXJzGAEgAygJEhAKCGxlYXJuZXJzGAIgAygJEjwKCWFkZHJlc3NlcxgDIAMoCzIpLnBnX3NlbnRpbmVsLnYxLk1lbWJlcnNoaXAuQWRkcmVzc2VzRW50cnkSEwoLaW5jYXJuYXRpb24YBCABKAQSDwoHam9pbmluZxgFIAEoCBowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjkKCFN5bmNSdWxlEg8KB21lbWJlcnMYASADKAkSDAoEYWNrcxgCIAEoDRIOCgZsZWFzZWQYAyABKAgijQEKDUdyb3VwU2V0dGluZ3MSEgoKZHVyYWJpbGl0eRgBIAEoCRIMCgRhY2tzGAIgASgNEhAKCGxlYXNlX21zGAMgASgEEhUKDW1heF9sYWdfYnl0ZXMYBCABKAQSFQoNbWF4X2ZhaWxvdmVycxgFIAEoDRIaChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKAQiUQoOQ2hhbmdlU2V0dGluZ3MSDQoFZ3JvdXAYASABKAkSMAoIc2V0dGluZ3MYAiABKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0NoYW5nZSKMAgoOU2V0dGluZ3NDaGFuZ2USFwoKZHVyYWJpbGl0eRgBIAEoCUgAiAEBEhEKBGFja3MYAiABKA1IAYgBARIVCghsZWFzZV9tcxgDIAEoBEgCiAEBEhoKDW1heF9sYWdfYnl0ZXMYBCABKARIA4gBARIaCg1tYXhfZmFpbG92ZXJzGAUgASgNSASIAQESHwoSZmFpbG92ZXJfd2luZG93X21zGAYgASgESAWIAQFCDQoLX2R1cmFiaWxpdHlCBwoFX2Fja3NCCwoJX2xlYXNlX21zQhAKDl9tYXhfbGFnX2J5dGVzQhAKDl9tYXhfZmFpbG92ZXJzQhUKE19mYWlsb3Zlcl93aW5kb3dfbXMiuwEKCUNvbmZpZ3VyZRINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlEjMKCnBhcmFtZXRlcnMYAyADKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJDaGFuZ2USGgoNb25seV9yZXZpc2lvbhgEIAEoBEgAiAEBEgoKAmJ5GAUgASgJQhAKDl9vbmx5X3JldmlzaW9uIj0KD1BhcmFtZXRlckNoYW5nZRIMCgRuYW1lGAEgASgJEhIKBXZhbHVlGAIgASgJSACIAQFCCAoGX3ZhbHVlIr0BCgxSZWdpc3Rlck5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEgwKBGhvc3QYBCABKAkSDAoEcG9ydBgFIAEoDRITCgZtZW1iZXIYBiABKAlIAIgBARIeChFzeXN0ZW1faWRlbnRpZmllchgHIAEoCUgBiAEBEhAKCHByaW9yaXR5GAggASgRQgkKB19tZW1iZXJCFAoSX3N5c3RlbV9pZGVudGlmaWVyIi0KC0NyZWF0ZUdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkiZwoKR3JvdXBSZWFkeRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZtZW1iZXIYAyABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0iTQoOU3ViamVjdGl2ZURvd24SDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEEhAKCGV2aWRlbmNlGAQgASgJIjkKDFN1YmplY3RpdmVVcBIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQiwwMKDUJlZ2luRmFpbG92ZXISDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjYKBmZvcmNlZBgGIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASHAoPc2NoZWR1bGVkX2F0X21zGAcgASgDSAGIAQEaBgoERG93bhohCgdQbGFubmVkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvGhYKFEFmdGVyRmFpbGVkUHJvbW90aW9uGiAKBkZvcmNlZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190b0IHCgVjYXVzZUISChBfc2NoZWR1bGVkX2F0X21zInwKCUN1dFJlcG9ydBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBm1lbWJlchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDRIQCghwb3NpdGlvbhgGIAEoBhIPCgdzdG9wcGVkGAcgASgIInQKB1Byb21vdGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSEQoJY2FuZGlkYXRlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEiYKBHJ1bGUYBSABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJcCghQcm9tb3RlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEhIKCnN3aXRjaF9sc24YBSABKAYiTQoPUHJvbW90aW9uRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJIiYKBlJlc3VtZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJXCg9CZWdpblJ1bGVDaGFuZ2USDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSJgoEbmV4dBgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIjoKCkNvbW1pdFJ1bGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGY2hhbmdlGAMgASgEIisKC0Zsb29yUGFzc2VkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEImEKC09wZW5TZXNzaW9uEgwKBHBlZXIYASABKAkSDwoHc2Vzc2lvbhgCIAEoCRINCgVzdG9yZRgDIAEoCRIQCghmZWF0dXJlcxgEIAEoDRISCgpzZWVuX2luZGV4GAUgASgEIiAKD1NldEZlYXR1cmVMZXZlbBINCgVsZXZlbBgBIAEoDSIZCglGZW5jZU5vZGUSDAoEbm9kZRgBIAEoCSIbCgtVbmZlbmNlTm9kZRIMCgRub2RlGAEgASgJIiUKFEFja25vd2xlZGdlRmFpbG92ZXJzEg0KBWdyb3VwGAEgASgJIkEKB05vZGVPZmYSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIKCgJieRgEIAEoCSJJCgtGZW5jZUZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJ8ChJTY2hlZHVsZVN3aXRjaG92ZXISDQoFZ3JvdXAYASABKAkSLwoCYXQYAiABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEhcKCm9ubHlfYXRfbXMYAyABKANIAIgBAUINCgtfb25seV9hdF9tcyI8ChNTY2hlZHVsZWRTd2l0Y2hvdmVyEg0KBWF0X21zGAEgASgDEg8KAnRvGAIgASgJSACIAQFCBQoDX3RvImsKBVBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARITCgttYWludGVuYW5jZRgDIAEoCBIVCgh1bnRpbF9tcxgEIAEoA0gBiAEBQgcKBV9ub2RlQgsKCV91bnRpbF9tcyJjCghFbmRQYXVzZRINCgVncm91cBgBIAEoCRIRCgRub2RlGAIgASgJSACIAQESGgoNb25seV91bnRpbF9tcxgDIAEoA0gBiAEBQgcKBV9ub2RlQhAKDl9vbmx5X3VudGlsX21zYgZwcm90bzM");
 
 /**
  * The data of an entry of kind `command`.
@@ -215,6 +215,14 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
      */
     value: EndPause;
     case: "endPause";
+  } | {
+    /**
+     * From feature level 4 on.
+     *
+     * @generated from field: pg_sentinel.v1.Configure configure = 35;
+     */
+    value: Configure;
+    case: "configure";
   } | { case: undefined; value?: undefined };
 };
 
@@ -416,6 +424,77 @@ export const SettingsChangeSchema: GenMessage<SettingsChange> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 5);
 
 /**
+ * Settings of a group and parameters of its PostgreSQL servers, in one step. What is not named stays as it is.
+ *
+ * @generated from message pg_sentinel.v1.Configure
+ */
+export type Configure = Message<"pg_sentinel.v1.Configure"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: pg_sentinel.v1.SettingsChange settings = 2;
+   */
+  settings?: SettingsChange | undefined;
+
+  /**
+   * In the order of their names, each once.
+   *
+   * @generated from field: repeated pg_sentinel.v1.ParameterChange parameters = 3;
+   */
+  parameters: ParameterChange[];
+
+  /**
+   * Only where nothing has changed since that revision.
+   *
+   * @generated from field: optional uint64 only_revision = 4;
+   */
+  onlyRevision?: bigint | undefined;
+
+  /**
+   * Who asked, by their own word.
+   *
+   * @generated from field: string by = 5;
+   */
+  by: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.Configure.
+ * Use `create(ConfigureSchema)` to create a new message.
+ */
+export const ConfigureSchema: GenMessage<Configure> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 6);
+
+/**
+ * @generated from message pg_sentinel.v1.ParameterChange
+ */
+export type ParameterChange = Message<"pg_sentinel.v1.ParameterChange"> & {
+  /**
+   * Lower case.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Absent: no longer set.
+   *
+   * @generated from field: optional string value = 2;
+   */
+  value?: string | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ParameterChange.
+ * Use `create(ParameterChangeSchema)` to create a new message.
+ */
+export const ParameterChangeSchema: GenMessage<ParameterChange> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 7);
+
+/**
  * @generated from message pg_sentinel.v1.RegisterNode
  */
 export type RegisterNode = Message<"pg_sentinel.v1.RegisterNode"> & {
@@ -467,7 +546,7 @@ export type RegisterNode = Message<"pg_sentinel.v1.RegisterNode"> & {
  * Use `create(RegisterNodeSchema)` to create a new message.
  */
 export const RegisterNodeSchema: GenMessage<RegisterNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 6);
+  messageDesc(file_pg_sentinel_v1_log, 8);
 
 /**
  * @generated from message pg_sentinel.v1.CreateGroup
@@ -489,7 +568,7 @@ export type CreateGroup = Message<"pg_sentinel.v1.CreateGroup"> & {
  * Use `create(CreateGroupSchema)` to create a new message.
  */
 export const CreateGroupSchema: GenMessage<CreateGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 7);
+  messageDesc(file_pg_sentinel_v1_log, 9);
 
 /**
  * @generated from message pg_sentinel.v1.GroupReady
@@ -526,7 +605,7 @@ export type GroupReady = Message<"pg_sentinel.v1.GroupReady"> & {
  * Use `create(GroupReadySchema)` to create a new message.
  */
 export const GroupReadySchema: GenMessage<GroupReady> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 8);
+  messageDesc(file_pg_sentinel_v1_log, 10);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveDown
@@ -560,7 +639,7 @@ export type SubjectiveDown = Message<"pg_sentinel.v1.SubjectiveDown"> & {
  * Use `create(SubjectiveDownSchema)` to create a new message.
  */
 export const SubjectiveDownSchema: GenMessage<SubjectiveDown> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 9);
+  messageDesc(file_pg_sentinel_v1_log, 11);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveUp
@@ -587,7 +666,7 @@ export type SubjectiveUp = Message<"pg_sentinel.v1.SubjectiveUp"> & {
  * Use `create(SubjectiveUpSchema)` to create a new message.
  */
 export const SubjectiveUpSchema: GenMessage<SubjectiveUp> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 10);
+  messageDesc(file_pg_sentinel_v1_log, 12);
 
 /**
  * @generated from message pg_sentinel.v1.BeginFailover
@@ -647,7 +726,7 @@ export type BeginFailover = Message<"pg_sentinel.v1.BeginFailover"> & {
  * Use `create(BeginFailoverSchema)` to create a new message.
  */
 export const BeginFailoverSchema: GenMessage<BeginFailover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 11);
+  messageDesc(file_pg_sentinel_v1_log, 13);
 
 /**
  * A quorum of standing subjective-down entries.
@@ -662,7 +741,7 @@ export type BeginFailover_Down = Message<"pg_sentinel.v1.BeginFailover.Down"> & 
  * Use `create(BeginFailover_DownSchema)` to create a new message.
  */
 export const BeginFailover_DownSchema: GenMessage<BeginFailover_Down> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 11, 0);
+  messageDesc(file_pg_sentinel_v1_log, 13, 0);
 
 /**
  * A person asked for it.
@@ -681,7 +760,7 @@ export type BeginFailover_Planned = Message<"pg_sentinel.v1.BeginFailover.Planne
  * Use `create(BeginFailover_PlannedSchema)` to create a new message.
  */
 export const BeginFailover_PlannedSchema: GenMessage<BeginFailover_Planned> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 11, 1);
+  messageDesc(file_pg_sentinel_v1_log, 13, 1);
 
 /**
  * The promotion of this epoch was reported as failed by its own agent.
@@ -696,7 +775,7 @@ export type BeginFailover_AfterFailedPromotion = Message<"pg_sentinel.v1.BeginFa
  * Use `create(BeginFailover_AfterFailedPromotionSchema)` to create a new message.
  */
 export const BeginFailover_AfterFailedPromotionSchema: GenMessage<BeginFailover_AfterFailedPromotion> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 11, 2);
+  messageDesc(file_pg_sentinel_v1_log, 13, 2);
 
 /**
  * A person accepts that acknowledged writes may be lost.
@@ -715,7 +794,7 @@ export type BeginFailover_Forced = Message<"pg_sentinel.v1.BeginFailover.Forced"
  * Use `create(BeginFailover_ForcedSchema)` to create a new message.
  */
 export const BeginFailover_ForcedSchema: GenMessage<BeginFailover_Forced> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 11, 3);
+  messageDesc(file_pg_sentinel_v1_log, 13, 3);
 
 /**
  * @generated from message pg_sentinel.v1.CutReport
@@ -764,7 +843,7 @@ export type CutReport = Message<"pg_sentinel.v1.CutReport"> & {
  * Use `create(CutReportSchema)` to create a new message.
  */
 export const CutReportSchema: GenMessage<CutReport> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 12);
+  messageDesc(file_pg_sentinel_v1_log, 14);
 
 /**
  * @generated from message pg_sentinel.v1.Promote
@@ -801,7 +880,7 @@ export type Promote = Message<"pg_sentinel.v1.Promote"> & {
  * Use `create(PromoteSchema)` to create a new message.
  */
 export const PromoteSchema: GenMessage<Promote> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 13);
+  messageDesc(file_pg_sentinel_v1_log, 15);
 
 /**
  * @generated from message pg_sentinel.v1.Promoted
@@ -838,7 +917,7 @@ export type Promoted = Message<"pg_sentinel.v1.Promoted"> & {
  * Use `create(PromotedSchema)` to create a new message.
  */
 export const PromotedSchema: GenMessage<Promoted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14);
+  messageDesc(file_pg_sentinel_v1_log, 16);
 
 /**
  * @generated from message pg_sentinel.v1.PromotionFailed
@@ -870,7 +949,7 @@ export type PromotionFailed = Message<"pg_sentinel.v1.PromotionFailed"> & {
  * Use `create(PromotionFailedSchema)` to create a new message.
  */
 export const PromotionFailedSchema: GenMessage<PromotionFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 15);
+  messageDesc(file_pg_sentinel_v1_log, 17);
 
 /**
  * @generated from message pg_sentinel.v1.Resume
@@ -892,7 +971,7 @@ export type Resume = Message<"pg_sentinel.v1.Resume"> & {
  * Use `create(ResumeSchema)` to create a new message.
  */
 export const ResumeSchema: GenMessage<Resume> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 16);
+  messageDesc(file_pg_sentinel_v1_log, 18);
 
 /**
  * @generated from message pg_sentinel.v1.BeginRuleChange
@@ -919,7 +998,7 @@ export type BeginRuleChange = Message<"pg_sentinel.v1.BeginRuleChange"> & {
  * Use `create(BeginRuleChangeSchema)` to create a new message.
  */
 export const BeginRuleChangeSchema: GenMessage<BeginRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 17);
+  messageDesc(file_pg_sentinel_v1_log, 19);
 
 /**
  * @generated from message pg_sentinel.v1.CommitRule
@@ -948,7 +1027,7 @@ export type CommitRule = Message<"pg_sentinel.v1.CommitRule"> & {
  * Use `create(CommitRuleSchema)` to create a new message.
  */
 export const CommitRuleSchema: GenMessage<CommitRule> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 18);
+  messageDesc(file_pg_sentinel_v1_log, 20);
 
 /**
  * @generated from message pg_sentinel.v1.FloorPassed
@@ -970,7 +1049,7 @@ export type FloorPassed = Message<"pg_sentinel.v1.FloorPassed"> & {
  * Use `create(FloorPassedSchema)` to create a new message.
  */
 export const FloorPassedSchema: GenMessage<FloorPassed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 19);
+  messageDesc(file_pg_sentinel_v1_log, 21);
 
 /**
  * @generated from message pg_sentinel.v1.OpenSession
@@ -1013,7 +1092,7 @@ export type OpenSession = Message<"pg_sentinel.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 20);
+  messageDesc(file_pg_sentinel_v1_log, 22);
 
 /**
  * @generated from message pg_sentinel.v1.SetFeatureLevel
@@ -1030,7 +1109,7 @@ export type SetFeatureLevel = Message<"pg_sentinel.v1.SetFeatureLevel"> & {
  * Use `create(SetFeatureLevelSchema)` to create a new message.
  */
 export const SetFeatureLevelSchema: GenMessage<SetFeatureLevel> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 21);
+  messageDesc(file_pg_sentinel_v1_log, 23);
 
 /**
  * The node's PostgreSQL is stopped and stays so.
@@ -1049,7 +1128,7 @@ export type FenceNode = Message<"pg_sentinel.v1.FenceNode"> & {
  * Use `create(FenceNodeSchema)` to create a new message.
  */
 export const FenceNodeSchema: GenMessage<FenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 22);
+  messageDesc(file_pg_sentinel_v1_log, 24);
 
 /**
  * @generated from message pg_sentinel.v1.UnfenceNode
@@ -1066,7 +1145,7 @@ export type UnfenceNode = Message<"pg_sentinel.v1.UnfenceNode"> & {
  * Use `create(UnfenceNodeSchema)` to create a new message.
  */
 export const UnfenceNodeSchema: GenMessage<UnfenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 23);
+  messageDesc(file_pg_sentinel_v1_log, 25);
 
 /**
  * A person has looked at the failovers so far: the group may fail over by itself again.
@@ -1085,7 +1164,7 @@ export type AcknowledgeFailovers = Message<"pg_sentinel.v1.AcknowledgeFailovers"
  * Use `create(AcknowledgeFailoversSchema)` to create a new message.
  */
 export const AcknowledgeFailoversSchema: GenMessage<AcknowledgeFailovers> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 24);
+  messageDesc(file_pg_sentinel_v1_log, 26);
 
 /**
  * The node's host is off, or its PostgreSQL is stopped and will not come back by itself.
@@ -1121,7 +1200,7 @@ export type NodeOff = Message<"pg_sentinel.v1.NodeOff"> & {
  * Use `create(NodeOffSchema)` to create a new message.
  */
 export const NodeOffSchema: GenMessage<NodeOff> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 25);
+  messageDesc(file_pg_sentinel_v1_log, 27);
 
 /**
  * The fence command could not switch the node off; it is tried again.
@@ -1155,7 +1234,7 @@ export type FenceFailed = Message<"pg_sentinel.v1.FenceFailed"> & {
  * Use `create(FenceFailedSchema)` to create a new message.
  */
 export const FenceFailedSchema: GenMessage<FenceFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 26);
+  messageDesc(file_pg_sentinel_v1_log, 28);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduleSwitchover
@@ -1186,7 +1265,7 @@ export type ScheduleSwitchover = Message<"pg_sentinel.v1.ScheduleSwitchover"> & 
  * Use `create(ScheduleSwitchoverSchema)` to create a new message.
  */
 export const ScheduleSwitchoverSchema: GenMessage<ScheduleSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 27);
+  messageDesc(file_pg_sentinel_v1_log, 29);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduledSwitchover
@@ -1210,7 +1289,7 @@ export type ScheduledSwitchover = Message<"pg_sentinel.v1.ScheduledSwitchover"> 
  * Use `create(ScheduledSwitchoverSchema)` to create a new message.
  */
 export const ScheduledSwitchoverSchema: GenMessage<ScheduledSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 28);
+  messageDesc(file_pg_sentinel_v1_log, 30);
 
 /**
  * The group does not fail over by itself; or, where a node is named, its agent leaves that node's PostgreSQL as it is, and the node is
@@ -1249,7 +1328,7 @@ export type Pause = Message<"pg_sentinel.v1.Pause"> & {
  * Use `create(PauseSchema)` to create a new message.
  */
 export const PauseSchema: GenMessage<Pause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 29);
+  messageDesc(file_pg_sentinel_v1_log, 31);
 
 /**
  * @generated from message pg_sentinel.v1.EndPause
@@ -1278,5 +1357,5 @@ export type EndPause = Message<"pg_sentinel.v1.EndPause"> & {
  * Use `create(EndPauseSchema)` to create a new message.
  */
 export const EndPauseSchema: GenMessage<EndPause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 30);
+  messageDesc(file_pg_sentinel_v1_log, 32);
 

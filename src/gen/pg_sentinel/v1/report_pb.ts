@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/report.proto.
  */
 export const file_pg_sentinel_v1_report: GenFile = /*@__PURE__*/
-  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIpIECgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBARIXCgppc19ndWFyZGVkGA8gASgISAaIAQESJgoGdXBrZWVwGBAgASgLMhYucGdfc2VudGluZWwudjEuVXBrZWVwQgkKB19tZW1iZXJCCwoJX3RpbWVsaW5lQgsKCV9wb3NpdGlvbkINCgtfcmVwbGF5X2xzbkIRCg9fc2VydmVyX3ZlcnNpb25CCgoIX21lc3NhZ2VCDQoLX2lzX2d1YXJkZWQi+gMKBlVwa2VlcBIyCglkYXRhX2Rpc2sYASABKAsyHy5wZ19zZW50aW5lbC52MS5VcGtlZXAuRGlza1Jvb20SMQoId2FsX2Rpc2sYAiABKAsyHy5wZ19zZW50aW5lbC52MS5VcGtlZXAuRGlza1Jvb20SKwoFc2xvdHMYAyABKAsyHC5wZ19zZW50aW5lbC52MS5VcGtlZXAuU2xvdHMSMQoIYXJjaGl2ZXIYBCABKAsyHy5wZ19zZW50aW5lbC52MS5VcGtlZXAuQXJjaGl2ZXISGAoLcmVhZHlfY291bnQYBSABKARIAIgBARI+Cg9wZW5kaW5nX3Jlc3RhcnQYBiABKAsyJS5wZ19zZW50aW5lbC52MS5VcGtlZXAuUGVuZGluZ1Jlc3RhcnQaMwoIRGlza1Jvb20SEgoKZnJlZV9ieXRlcxgBIAEoBBITCgt0b3RhbF9ieXRlcxgCIAEoBBo3CgVTbG90cxISCgprZXB0X2J5dGVzGAEgASgEEhEKBG1vc3QYAiABKAlIAIgBAUIHCgVfbW9zdBotCghBcmNoaXZlchINCgVpc19vbhgBIAEoCBISCgppc19mYWlsaW5nGAIgASgIGiIKDlBlbmRpbmdSZXN0YXJ0EhAKCHNldHRpbmdzGAEgAygJQg4KDF9yZWFkeV9jb3VudCIqCgxTdHJlYW1Tb3VyY2USDAoEaG9zdBgBIAEoCRIMCgRwb3J0GAIgASgNIm4KCVdhbFNlbmRlchIYChBhcHBsaWNhdGlvbl9uYW1lGAEgASgJEg0KBXN0YXRlGAIgASgJEhIKCnN5bmNfc3RhdGUYAyABKAkSFgoJZmx1c2hfbHNuGAQgASgGSACIAQFCDAoKX2ZsdXNoX2xzbmIGcHJvdG8z");
+  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIscECgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBARIXCgppc19ndWFyZGVkGA8gASgISAaIAQESJgoGdXBrZWVwGBAgASgLMhYucGdfc2VudGluZWwudjEuVXBrZWVwEjMKCnBhcmFtZXRlcnMYESABKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJSZXBvcnRCCQoHX21lbWJlckILCglfdGltZWxpbmVCCwoJX3Bvc2l0aW9uQg0KC19yZXBsYXlfbHNuQhEKD19zZXJ2ZXJfdmVyc2lvbkIKCghfbWVzc2FnZUINCgtfaXNfZ3VhcmRlZCL6AwoGVXBrZWVwEjIKCWRhdGFfZGlzaxgBIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5EaXNrUm9vbRIxCgh3YWxfZGlzaxgCIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5EaXNrUm9vbRIrCgVzbG90cxgDIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5TbG90cxIxCghhcmNoaXZlchgEIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5BcmNoaXZlchIYCgtyZWFkeV9jb3VudBgFIAEoBEgAiAEBEj4KD3BlbmRpbmdfcmVzdGFydBgGIAEoCzIlLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5QZW5kaW5nUmVzdGFydBozCghEaXNrUm9vbRISCgpmcmVlX2J5dGVzGAEgASgEEhMKC3RvdGFsX2J5dGVzGAIgASgEGjcKBVNsb3RzEhIKCmtlcHRfYnl0ZXMYASABKAQSEQoEbW9zdBgCIAEoCUgAiAEBQgcKBV9tb3N0Gi0KCEFyY2hpdmVyEg0KBWlzX29uGAEgASgIEhIKCmlzX2ZhaWxpbmcYAiABKAgaIgoOUGVuZGluZ1Jlc3RhcnQSEAoIc2V0dGluZ3MYASADKAlCDgoMX3JlYWR5X2NvdW50IqoBCg9QYXJhbWV0ZXJSZXBvcnQSFwoPcGVuZGluZ19yZXN0YXJ0GAEgAygJEhIKCm92ZXJyaWRkZW4YAiADKAkSOwoGbGltaXRzGAMgAygLMisucGdfc2VudGluZWwudjEuUGFyYW1ldGVyUmVwb3J0LkxpbWl0c0VudHJ5Gi0KC0xpbWl0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAEiKgoMU3RyZWFtU291cmNlEgwKBGhvc3QYASABKAkSDAoEcG9ydBgCIAEoDSJuCglXYWxTZW5kZXISGAoQYXBwbGljYXRpb25fbmFtZRgBIAEoCRINCgVzdGF0ZRgCIAEoCRISCgpzeW5jX3N0YXRlGAMgASgJEhYKCWZsdXNoX2xzbhgEIAEoBkgAiAEBQgwKCl9mbHVzaF9sc25iBnByb3RvMw");
 
 /**
  * @generated from message pg_sentinel.v1.AgentReport
@@ -103,6 +103,13 @@ export type AgentReport = Message<"pg_sentinel.v1.AgentReport"> & {
    * @generated from field: pg_sentinel.v1.Upkeep upkeep = 16;
    */
   upkeep?: Upkeep | undefined;
+
+  /**
+   * Parameters of PostgreSQL; absent where nothing is known.
+   *
+   * @generated from field: pg_sentinel.v1.ParameterReport parameters = 17;
+   */
+  parameters?: ParameterReport | undefined;
 };
 
 /**
@@ -242,6 +249,35 @@ export const Upkeep_PendingRestartSchema: GenMessage<Upkeep_PendingRestart> = /*
   messageDesc(file_pg_sentinel_v1_report, 1, 3);
 
 /**
+ * @generated from message pg_sentinel.v1.ParameterReport
+ */
+export type ParameterReport = Message<"pg_sentinel.v1.ParameterReport"> & {
+  /**
+   * @generated from field: repeated string pending_restart = 1;
+   */
+  pendingRestart: string[];
+
+  /**
+   * @generated from field: repeated string overridden = 2;
+   */
+  overridden: string[];
+
+  /**
+   * Of those that must not be lower on a standby: what it runs with.
+   *
+   * @generated from field: map<string, uint32> limits = 3;
+   */
+  limits: { [key: string]: number };
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ParameterReport.
+ * Use `create(ParameterReportSchema)` to create a new message.
+ */
+export const ParameterReportSchema: GenMessage<ParameterReport> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_report, 2);
+
+/**
  * Where a standby's walreceiver is connected to.
  *
  * @generated from message pg_sentinel.v1.StreamSource
@@ -263,7 +299,7 @@ export type StreamSource = Message<"pg_sentinel.v1.StreamSource"> & {
  * Use `create(StreamSourceSchema)` to create a new message.
  */
 export const StreamSourceSchema: GenMessage<StreamSource> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 2);
+  messageDesc(file_pg_sentinel_v1_report, 3);
 
 /**
  * One row of pg_stat_replication.
@@ -297,5 +333,5 @@ export type WalSender = Message<"pg_sentinel.v1.WalSender"> & {
  * Use `create(WalSenderSchema)` to create a new message.
  */
 export const WalSenderSchema: GenMessage<WalSender> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 3);
+  messageDesc(file_pg_sentinel_v1_report, 4);
 

@@ -1,5 +1,5 @@
 // The PostgreSQL parameters that pg-sentinel sets itself, each with the reason. A user who set one of them would loosen
-// the fence, so `node.parameters` refuses them by name. Must never lack a parameter that src/postgres/settings.ts writes.
+// the fence, so `node.parameters` and the settings in the log refuse them by name. Must never lack a parameter that settings.ts writes.
 
 const ADDRESS = 'it follows node.address and node.socket_directory';
 const FILES = 'pg-sentinel places and writes the configuration files';
@@ -11,7 +11,7 @@ const SPEED = 'the speed of a failover depends on it';
 const SLOTS = 'slots and walsenders of members are counted by pg-sentinel';
 const SAFE_DISK = 'an acknowledged commit must survive a crash';
 
-/** Parameter name (lower case) to the reason why `node.parameters` may not set it. */
+/** Parameter name (lower case) to the reason why nobody else may set it. */
 export const RESERVED_PARAMETERS: ReadonlyMap<string, string> = new Map(
   Object.entries({
     listen_addresses: ADDRESS,

@@ -1,0 +1,96 @@
+// Parameters that people set, on the server that runs: brought into its file and reloaded, and what it takes only at its next start is
+// told. Must never restart PostgreSQL: when that is done is for people to say.
+import type { ParameterReport } from '../cluster/report.ts';
+import type { Duty } from '../failover/duties.ts';
+import { STANDBY_LIMIT_NAMES, wantedParameters } from '../postgres/effective-parameters.ts';
+import { type AgentContext, query } from './context.ts';
+
+export interface ParameterDuty {
+  /** One look; called with each pass, and cheap where nothing has changed. Throws only the signal's reason. */
+  look(duty: Duty, signal: AbortSignal): Promise<void>;
+  /** What was found last; undefined where nothing was, or PostgreSQL does not run. */
+  report(): ParameterReport | undefined;
+}
+
+const WRITE_EVERY_MS = 1000;
+const READ_EVERY_MS = 5000;
+/** After a change, until it is certain that the server has read its files. */
+const CHANGED_MS = 3000;
+/** Of a report, which travels several times a second. */
+const NAME_COUNT_MAX = 50;
+
+const FOUND = `
+  select name, setting, pending_restart as "isPending" from pg_settings
+  where pending_restart or name = any ($1) order by name`;
+
+export function createParameterDuty(context: AgentContext): ParameterDuty {
+  const { instance } = context;
+  const { options } = instance;
+  let found: ParameterReport | undefined;
+  let wasGroup: ReadonlyMap<string, string> | undefined;
+  let writtenAtMs = -Infinity;
+  let readAtMs = -Infinity;
+  let changedAtMs = -Infinity;
+  let readPid: number | undefined;
+  let failure: string | undefined;
+
+  const read = async (signal: AbortSignal): Promise<ParameterReport> => {
+    const rows = await instance.session.query<{ name: string; setting: string; isPending: boolean }>(
+      FOUND,
+      [STANDBY_LIMIT_NAMES],
+      query(context, signal),
+    );
+    const pending = rows.filter(({ isPending }) => isPending).map(({ name }) => name);
+    const limits = rows.filter(({ name }) => STANDBY_LIMIT_NAMES.includes(name));
+    // What waits for other nodes waits for a restart here as well.
+    const held = (instance.parameters()?.held ?? []).filter((name) => isSet(name));
+    return {
+      pendingRestart: [...new Set([...pending, ...held])].sort().slice(0, NAME_COUNT_MAX),
+      overridden: overriddenHere().slice(0, NAME_COUNT_MAX),
+      limits: new Map(limits.map(({ name, setting }) => [name, Number(setting)])),
+    };
+  };
+
+  const isSet = (name: string): boolean =>
+    Object.hasOwn(wantedParameters(options.parameters, options.groupParameters()), name);
+
+  const overriddenHere = (): string[] => {
+    const group = options.groupParameters();
+    return Object.entries(options.parameters)
+      .map(([name, value]) => [name.toLowerCase(), value] as const)
+      .filter(([name, value]) => group.has(name) && group.get(name) !== value)
+      .map(([name]) => name)
+      .sort();
+  };
+
+  return {
+    report: () => (instance.postmaster()?.pid === readPid ? found : undefined),
+    async look(duty, signal) {
+      const pid = instance.postmaster()?.pid;
+      if (pid === undefined || (duty.kind !== 'primary' && duty.kind !== 'follow')) return;
+      const nowMs = performance.now();
+      const group = options.groupParameters();
+      const isNew = group !== wasGroup || pid !== readPid;
+      try {
+        if (isNew || nowMs - writtenAtMs >= WRITE_EVERY_MS) {
+          writtenAtMs = nowMs;
+          const role = duty.kind === 'primary' ? 'primary' : 'standby';
+          if ((await instance.applyParameters(role)) || isNew) changedAtMs = nowMs;
+          wasGroup = group;
+        }
+        const everyMs = nowMs - changedAtMs < CHANGED_MS ? 0 : READ_EVERY_MS;
+        if (nowMs - readAtMs < everyMs && pid === readPid) return;
+        readAtMs = nowMs;
+        found = await read(signal);
+        readPid = pid;
+        failure = undefined;
+      } catch (error) {
+        signal.throwIfAborted();
+        const { message } = error as Error;
+        if (message !== failure)
+          context.log('warn', 'cannot bring the parameters up to date', { error: message });
+        failure = message;
+      }
+    },
+  };
+}

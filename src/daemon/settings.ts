@@ -1,0 +1,135 @@
+// `sentinelctl settings`: what is wanted of a group, with the history of it; and a change, which is checked, proposed, and answered for once
+// it is in the log.
+import { settingsProblem } from '../cluster/apply-settings.ts';
+import type { Command, ParameterChange } from '../cluster/commands.ts';
+import { PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
+import { PARAMETER_PREFIX, changedParameters, parametersProblem } from '../cluster/parameters.ts';
+import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
+import { type View, freshReport } from '../failover/view.ts';
+import type { SettingsOutcome, SteerOutcome, SteerRequest } from '../transport/types.ts';
+import { STANDBY_LIMIT_NAMES } from '../postgres/effective-parameters.ts';
+import { type ParameterRow, valueProblem } from '../postgres/parameter-values.ts';
+import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
+import { parameterText, settingsText } from './event-text.ts';
+import { findGroup } from './failover-watch.ts';
+import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
+
+type SettingsRequest = Extract<SteerRequest, { readonly kind: 'settings' }>;
+
+export async function changeSettings(
+  options: SteerOptions,
+  group: GroupState,
+  request: SettingsRequest,
+): Promise<SteerOutcome> {
+  const { change, parameters = [], onlyRevision, by = '' } = request;
+  const problem =
+    settingsProblem({ ...group.settings, ...change }) ??
+    parametersProblem(changedParameters(group.parameters, parameters), parameters);
+  if (problem !== undefined) return refused(problem);
+  const reserved = reservedProblem(parameters);
+  if (reserved !== undefined) return refused(reserved);
+  const isSimple = parameters.length === 0 && onlyRevision === undefined;
+  const isOld = options.state().featureLevel < PARAMETERS_FEATURE_LEVEL;
+  if (isOld && !isSimple) return refused('not every peer understands this yet: upgrade all of them first');
+  const checked = await checkValues(options, group, parameters);
+  if (checked.problem !== undefined) return refused(checked.problem);
+  // Only the change: another person may be changing something else at the same time.
+  const command: Command = isOld
+    ? { kind: 'change-settings', group: group.id, settings: change }
+    : {
+        ...{ kind: 'configure', group: group.id, settings: change, parameters, by },
+        ...(onlyRevision === undefined ? {} : { onlyRevision }),
+      };
+  const outcome = await proposeAndSay(options, command, '');
+  if (outcome.kind === 'refused') return outcome;
+  const { settings } = options.state().groups.get(group.id) ?? group;
+  const text = outcomeText(settingsText(settings), change, parameters);
+  return done(`group ${group.id}: ${[text, ...checked.notes].join('; ')}`);
+}
+
+/** Those that are ours; what was set may be taken out again in any case. */
+function reservedProblem(parameters: readonly ParameterChange[]): string | undefined {
+  for (const { name, value } of parameters) {
+    const reason = RESERVED_PARAMETERS.get(name);
+    if (reason !== undefined && value !== undefined)
+      return `${PARAMETER_PREFIX}${name} cannot be set: pg-sentinel sets ${name} itself (${reason})`;
+  }
+  return undefined;
+}
+
+interface Checked {
+  readonly problem?: string;
+  readonly notes: readonly string[];
+}
+
+/** By the PostgreSQL that is the primary, where that answers. */
+async function checkValues(
+  { state, describeParameters }: SteerOptions,
+  group: GroupState,
+  parameters: readonly ParameterChange[],
+): Promise<Checked> {
+  if (describeParameters === undefined || parameters.length === 0) return { notes: [] };
+  const primary = state().nodes.get(group.phase.primary);
+  let rows: readonly ParameterRow[];
+  try {
+    if (primary === undefined) throw new Error('it is not registered');
+    rows = await describeParameters(
+      primary,
+      parameters.map(({ name }) => name),
+    );
+  } catch (error) {
+    const why = (error as Error).message;
+    return {
+      notes: [`not compared with what PostgreSQL takes: ${group.phase.primary} could not be asked (${why})`],
+    };
+  }
+  const byName = new Map(rows.map((row) => [row.name.toLowerCase(), row]));
+  const late: string[] = [];
+  for (const { name, value } of parameters) {
+    const row = byName.get(name);
+    const problem = value === undefined ? undefined : valueProblem(name, value, row);
+    if (problem !== undefined)
+      return { problem: `${PARAMETER_PREFIX}${name}: "${value}" is given; ${problem}`, notes: [] };
+    if (row?.context === 'postmaster') late.push(name);
+  }
+  return { notes: late.length === 0 ? [] : [lateText(late)] };
+}
+
+function lateText(names: readonly string[]): string {
+  const isLimit = names.some((name) => STANDBY_LIMIT_NAMES.includes(name));
+  const order = isLimit ? '; to raise it restart the standbys first, to lower it the primary' : '';
+  return `PostgreSQL takes ${names.join(', ')} at its next start, see sentinelctl status${order}`;
+}
+
+function outcomeText(
+  settings: string,
+  change: SettingsRequest['change'],
+  parameters: readonly ParameterChange[],
+): string {
+  const texts = parameters.map(parameterText);
+  const isOfParameters = parameters.length > 0 && Object.keys(change).length === 0;
+  return (isOfParameters ? texts : [settings, ...texts]).join('; ');
+}
+
+export function settingsView(options: {
+  readonly state: ClusterState;
+  readonly view: View;
+  readonly group: string | undefined;
+}): SettingsOutcome {
+  const group = findGroup(options.state, options.group);
+  if (typeof group === 'string') return { kind: 'refused', reason: group };
+  const { id, settingsRevision: revision, settings, settingsHistory: history } = group;
+  const reports = nodesOfGroup(options.state, id).map((node) => ({
+    node: node.node,
+    report: freshReport(options.view, node.node)?.parameters,
+  }));
+  const parameters = [...group.parameters].map(([name, value]) => ({
+    name,
+    value,
+    pendingRestart: reports
+      .filter((each) => each.report?.pendingRestart.includes(name))
+      .map(({ node }) => node),
+    overrides: reports.filter((each) => each.report?.overridden.includes(name)).map(({ node }) => node),
+  }));
+  return { kind: 'view', view: { group: id, revision, settings, parameters, history } };
+}
