@@ -42,6 +42,11 @@ const restart = async (host: Host): Promise<void> => {
   });
   await loaded.cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
 };
+/** As a person does it who was told that a restart is needed. */
+const restartByCommand = async (host: Host, ...options: string[]): Promise<void> => {
+  expect(await loaded.ctl(['node', 'restart', host.node, ...options])).toMatchObject({ exitCode: 0 });
+  await loaded.cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
+};
 const placed = async () => {
   const { primary } = await loaded.cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
   const standbys = nodes().filter(({ node }) => node !== primary);
@@ -95,7 +100,10 @@ describe('max_connections', () => {
       [one, two].every((host) => fileSays(host, 'max_connections') === String(RAISED)),
     );
 
-    await restart(one);
+    // A restart of the primary alone, whatever it is for, leaves it as it is.
+    await restartByCommand(primary, '--in-place', '-y');
+    expect(await show(primary, 'max_connections')).toBe(String(before));
+    await restartByCommand(one);
     expect(await show(one, 'max_connections')).toBe(String(RAISED));
     // One standby has less still: the primary's file is not raised, whatever it is restarted for.
     expect(fileSays(primary, 'max_connections')).toBe(String(before));
@@ -105,8 +113,10 @@ describe('max_connections', () => {
       const waiting = (await pending())['max_connections'];
       return waiting?.length === 1 && waiting[0] === primary.node;
     });
-    await restart(primary);
+    const { epoch } = await loaded.cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
+    await restartByCommand(primary, '--in-place', '-y');
     const now = await placed();
+    expect(await loaded.cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS)).toMatchObject({ epoch });
     await eventually('the new value everywhere', async () => {
       const values = await Promise.all(nodes().map((host) => show(host, 'max_connections')));
       return values.every((value) => value === String(RAISED));
