@@ -37,7 +37,7 @@ Examples:
   sentinelctl settings get
   sentinelctl settings set durability=strict acks=2
   sentinelctl settings set main durability=async lease=5s max_lag=16MB
-  sentinelctl settings set postgresql.work_mem=64MB postgresql.max_connections=200`;
+  sentinelctl settings set postgresql.work_mem=64MB postgresql.jit=off`;
 
 const GROUP_RULE = 'before them the group, unless there is only one';
 
