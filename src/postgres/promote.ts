@@ -1,6 +1,6 @@
 // Promotion to an assigned timeline: by the `promote` file and SIGUSR1, which needs no free connection slot and waits for
 // nothing. Decides nothing: the caller holds the committed Promote, and has cut this node off before.
-import { rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
 import { timeline, type Timeline } from '../base/ids.ts';
@@ -64,8 +64,7 @@ async function promote(options: PromoteOptions): Promise<Promotion> {
       throw new Error(
         `cannot promote ${dataDirectory}: PostgreSQL does not run; start it as a standby first`,
       );
-    await writeFile(trigger, '', { mode: 0o600 });
-    await giveTo(options.user, trigger);
+    await placeTrigger(trigger, options.user);
     signalProcess(postmaster.pid, 'SIGUSR1');
     while (await isInRecovery()) {
       options.signal?.throwIfAborted();
@@ -95,6 +94,14 @@ async function promote(options: PromoteOptions): Promise<Promotion> {
     parent: last.timeline,
     tookMs: performance.now() - startedMs,
   };
+}
+
+/** The postmaster looks for it whenever any of its processes signals it, and takes it away: it is whole from its first moment on. */
+async function placeTrigger(trigger: string, user: OsUser): Promise<void> {
+  const whole = `${trigger}.pg_sentinel`;
+  await writeFile(whole, '', { mode: 0o600 });
+  await giveTo(user, whole);
+  await rename(whole, trigger);
 }
 
 /** Paused replay holds the promotion up. An earlier promotion that is on its way makes PostgreSQL refuse (55000): nothing to do then. */

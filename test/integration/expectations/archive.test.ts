@@ -250,6 +250,8 @@ test(
   { timeout: LIMIT_MS },
   async () => {
     const former = await loaded.cluster.primary();
+    // It may have been a former primary, whose archive was broken for a moment, in an earlier test.
+    const before = (await readFile(former.logFile, 'utf8')).length;
     await writeFile(join(root, 'broken'), '');
     const waiting = await completeSegments(former, 2);
     await crash();
@@ -264,9 +266,9 @@ test(
       kind: 'done',
     });
     await healthy();
-    const said = (await readFile(former.logFile, 'utf8')).split('could not be archived').length - 1;
-    expect(said).toBe(1);
-    expect(await readFile(former.logFile, 'utf8')).toContain(waiting[0]);
+    const said = (await readFile(former.logFile, 'utf8')).slice(before);
+    expect(said.split('could not be archived')).toHaveLength(2);
+    expect(said).toContain(waiting[0]);
     expect(await archived()).not.toEqual(expect.arrayContaining(waiting));
     await rm(join(root, 'broken'));
     await isSaid(/are archived now/);
