@@ -2,7 +2,7 @@
 // verified and flushed. The old directory stays until that was seen to work. The clone always holds standby.signal and never a member
 // file, so it can start neither as a primary nor as the member it was copied from.
 import { randomBytes } from 'node:crypto';
-import { access, mkdir, readdir, realpath, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, realpath, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { runBaseBackup } from './base-backup.ts';
 import { dataVersion, type Binaries } from './binaries.ts';
@@ -25,6 +25,7 @@ import { allGone } from './processes.ts';
 import {
   discardedGone,
   discardInterrupted,
+  exists,
   moveDirectory,
   removeDiscarded,
   replacedDirectory,
@@ -331,9 +332,3 @@ function tlsOf(source: Upstream): boolean | { rejectUnauthorized: boolean } {
   if (mode === undefined || mode === 'disable' || mode === 'prefer' || mode === 'allow') return false;
   return { rejectUnauthorized: mode.startsWith('verify') };
 }
-
-const exists = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    () => false,
-  );

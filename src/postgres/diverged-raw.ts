@@ -1,7 +1,8 @@
 // The files of diverged writes in their directory: raw WAL segments where they could not be decoded, and how many files are kept.
-import { chmod, copyFile, mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatLsn, lsn, type Lsn } from '../base/lsn.ts';
+import { freeBytes } from './clone-room.ts';
 import { readControlData } from './control-data.ts';
 import { fsyncTree } from './durable-files.ts';
 import { giveTo, type OsUser } from './os-user.ts';
@@ -34,9 +35,8 @@ export async function saveRawWal(options: {
   if (segments.length === 0)
     throw new Error(`no WAL segment in ${source} holds ${formatLsn(from)} or anything after it`);
   const kept = segments.slice(0, Math.max(1, Math.floor(RAW_BYTES_MAX / walSegmentBytes)));
-  const { bavail, bsize } = await statfs(directory);
   const neededBytes = kept.length * walSegmentBytes;
-  if (bavail * bsize < 2 * neededBytes)
+  if ((await freeBytes(directory)) < 2 * neededBytes)
     throw new Error(`too little room in ${directory} for ${kept.length} WAL segments`);
   const target = join(directory, options.name);
   const fresh = `${target}.new`;

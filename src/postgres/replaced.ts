@@ -117,7 +117,7 @@ export async function takePlace(dataDirectory: string, fresh: string): Promise<v
   await moveDirectory(fresh, dataDirectory);
 }
 
-const exists = (path: string): Promise<boolean> =>
+export const exists = (path: string): Promise<boolean> =>
   access(path).then(
     () => true,
     () => false,

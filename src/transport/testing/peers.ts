@@ -10,7 +10,6 @@ import type { AdminHandlers, PeerAddress, PeerHandlers, StatusView, TransportIde
 export interface Received {
   readonly from: PeerId;
   readonly message: RaftMessage;
-  readonly atMs: number;
 }
 
 export interface TestPeer {
@@ -217,7 +216,7 @@ export async function startTestPeer(options: TestPeerOptions): Promise<TestPeer>
     peers: options.peers,
     membershipCodec: CODEC,
     handlers: {
-      onMessage: (from, message) => received.push({ from, message, atMs: performance.now() }),
+      onMessage: (from, message) => received.push({ from, message }),
       onReport: (_from, report) => reports.push(report),
       onRefused: (detail) => refused.push(detail),
       onHigherIncarnation: (from, incarnation) => ahead.push(`${from} ${incarnation}`),
