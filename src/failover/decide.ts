@@ -186,18 +186,23 @@ function beginIfDown(
     !isObjectivelyDown(state.membership.voters, primary.subjectiveDown, group.epoch)
   )
     return undefined;
-  const downMs = stopwatch.elapsedMs(`down ${group.id} ${group.epoch}`);
-  // A failover that has begun is finished.
-  if (group.phase.kind === 'running' && isPaused(group)) return undefined;
-  if (isHeld(group) || failoverObstacle(state, group, view) !== undefined) return undefined;
-  if (downMs >= BACK_GRACE_MS && isPerhapsBack(primary, view, stopwatch)) return undefined;
+  const hindered = `hindered ${group.id} ${group.epoch}`;
+  // A failover that has begun is finished, also in a pause.
+  const isHindered =
+    (group.phase.kind === 'running' && isPaused(group)) ||
+    isHeld(group) ||
+    failoverObstacle(state, group, view) !== undefined;
+  if (isHindered || (stopwatch.isRunning(hindered) && isPerhapsBack(primary, view, stopwatch))) {
+    stopwatch.elapsedMs(hindered);
+    return undefined;
+  }
   return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
 }
 
 const BACK_GRACE_MS = 1000;
 
 /**
- * Nobody could take over for a while, and PostgreSQL, all of whose processes were gone, runs as primary again, as its agent says. Its observers
+ * Nobody could take over, and PostgreSQL, all of whose processes were gone, runs as primary again, as its agent says. Its observers
  * find that out within one probe; until then their entries stand, and what stood in the way of a failover may have gone with its start.
  */
 function isPerhapsBack(primary: NodeState, view: View, stopwatch: Stopwatch): boolean {
