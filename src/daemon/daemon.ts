@@ -260,7 +260,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       clusterId: config.cluster,
       self,
       listen: config.listen,
-      advertised: addressOf(consensus.status().membership, self, config),
+      advertised: () => addressOf(consensus.status().membership, self, config),
       storeId: store.storeId,
       features: FEATURES,
       identity: identity(),

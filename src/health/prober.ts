@@ -18,7 +18,7 @@ const TOO_MANY_RETRY_MS = 1000;
 const EXCUSED_RETRY_MS = 5000;
 
 /** What a check under way gets for its answer when the prober closes. */
-const CHECK_END_MS = 200;
+const CHECK_END_MS = 1000;
 
 const READ_ONLY_TRANSACTION = '25006';
 

@@ -264,7 +264,7 @@ describe('a peer that joins', () => {
       self: 'a',
       port: portA,
       peers: [at('d', portD)],
-      advertised: `127.0.0.1:${proxy.port}`,
+      advertised: () => `127.0.0.1:${proxy.port}`,
     });
     const joiner = await start({ self: 'd', port: portD, peers: [], identity: nobody });
     await arrives(joiner, leader, a);
@@ -273,10 +273,24 @@ describe('a peer that joins', () => {
     );
   });
 
+  test('is told of the address that the caller has by now: it may have moved since it started', async () => {
+    const [portA, portD] = [await freePort(), await freePort()];
+    let advertised = `127.0.0.1:${await freePort()}`;
+    const leader = await start({
+      self: 'a',
+      port: portA,
+      peers: [at('d', portD)],
+      advertised: () => advertised,
+    });
+    advertised = `127.0.0.1:${portA}`;
+    const joiner = await start({ self: 'd', port: portD, peers: [], identity: nobody });
+    await arrives(joiner, leader, a);
+  });
+
   test('takes its own route to a caller, whatever that says', async () => {
     const portD = await freePort();
     const advertised = `127.0.0.1:${await freePort()}`;
-    const leader = await start({ self: 'a', peers: [at('d', portD)], advertised });
+    const leader = await start({ self: 'a', peers: [at('d', portD)], advertised: () => advertised });
     const joiner = await start({
       self: 'd',
       port: portD,

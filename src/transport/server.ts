@@ -28,8 +28,8 @@ export interface TransportOptions {
   readonly clusterId: string;
   readonly self: PeerId;
   readonly listen: { readonly host: string; readonly port: number };
-  /** Where the other peers reach this one, `host:port`; left out: as `listen`. A joining peer is answered at this address. */
-  readonly advertised?: string | undefined;
+  /** Where the other peers reach this one now, `host:port`; undefined: as `listen`. Peers that know less than this one answer there. */
+  readonly advertised?: () => string | undefined;
   /** The random id of this peer's Raft store: a wiped disk under an old name is told apart by it. */
   readonly storeId: string;
   /** Highest feature level that this version has. */
@@ -91,14 +91,17 @@ export async function startTransport(options: TransportOptions): Promise<Started
   const port = await listen(server, options.listen);
 
   const run = randomUUID();
-  const isUsable = options.advertised !== undefined && parseTarget(options.advertised) !== undefined;
-  const address = isUsable ? options.advertised : targetOf({ host: options.listen.host, port });
+  const ownAddress = (): string => {
+    const advertised = options.advertised?.();
+    const isUsable = advertised !== undefined && parseTarget(advertised) !== undefined;
+    return isUsable ? advertised : targetOf({ host: options.listen.host, port });
+  };
   const helloTo = (to: PeerId): Hello => ({
     cluster: clusterId,
     from: self,
     to,
     run,
-    address,
+    address: ownAddress(),
     store: options.storeId,
     incarnation: identity.incarnation,
     membershipIndex: identity.membershipIndex,

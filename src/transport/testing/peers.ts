@@ -167,7 +167,7 @@ export interface TestPeerOptions {
   /** Where not given: of incarnation 1, with `self` and `peers` as members. */
   readonly identity?: TransportIdentity;
   readonly storeId?: string;
-  readonly advertised?: string;
+  readonly advertised?: () => string;
   /** Default 0. */
   readonly commitIndex?: number;
   readonly route?: (peer: PeerAddress) => PeerAddress;
@@ -207,7 +207,7 @@ export async function startTestPeer(options: TestPeerOptions): Promise<TestPeer>
     clusterId: options.clusterId ?? 'test',
     self: peerId(options.self),
     listen: { host: '127.0.0.1', port: options.port ?? 0 },
-    advertised: options.advertised,
+    ...(options.advertised === undefined ? {} : { advertised: options.advertised }),
     route: options.route,
     storeId: options.storeId ?? `store-of-${options.self}`,
     features: 1,
