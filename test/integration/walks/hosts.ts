@@ -28,7 +28,7 @@ export interface Ran {
 }
 
 export interface Hosts {
-  /** Adds a host with `address` in 10.0.0.0/16. */
+  /** Adds a host with `address` in 10.0.0.0/24. */
   add(name: string, address: string): Promise<Host>;
   close(): Promise<void>;
 }
@@ -80,11 +80,11 @@ export async function openHosts(): Promise<Hosts> {
         const link = `v${(count += 1)}`;
         must(bridge.pid, `ip link add ${link} type veth peer name eth0 netns ${pid}`, ['-n']);
         must(bridge.pid, `ip link set ${link} master br0 up`, ['-n']);
-        must(pid, `ip link set lo up; ip link set eth0 up; ip address add ${address}/16 dev eth0`, ALL);
+        must(pid, `ip link set lo up; ip link set eth0 up; ip address add ${address}/24 dev eth0`, ALL);
         return {
           name,
-          addAddress: (added) => must(pid, `ip address add ${added}/16 dev eth0`, ALL),
-          removeAddress: (removed) => must(pid, `ip address del ${removed}/16 dev eth0`, ALL),
+          addAddress: (added) => must(pid, `ip address add ${added}/24 dev eth0`, ALL),
+          removeAddress: (removed) => must(pid, `ip address del ${removed}/24 dev eth0`, ALL),
           run: (text, timeoutMs, input) => run(pid, text, timeoutMs, input),
           destroy: () => end(child),
         };
@@ -190,7 +190,7 @@ start() {
 stop() {
   pid="$(cat /run/sentineld.pid)" || return
   kill "$pid"
-  for _ in $(seq 200); do kill -0 "$pid" 2> /dev/null || return; sleep 0.1; done
+  for _ in $(seq 200); do kill -0 "$pid" 2> /dev/null || return 0; sleep 0.1; done
   echo "systemctl: sentineld does not end" >&2
   return 1
 }

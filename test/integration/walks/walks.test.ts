@@ -9,6 +9,7 @@ import { type Client, startClient } from './client.ts';
 const PAGE = join(import.meta.dirname, '../../../docs/walks.md');
 const COMMAND_MS = 120_000;
 const WALK_MS = 600_000;
+const OUTPUT_MAX = 4000;
 
 const walks = readWalks(PAGE);
 const whyNot = whyNoHosts();
@@ -25,12 +26,26 @@ async function walk(title: string): Promise<void> {
   for (const command of commands) await carryOut(command);
 }
 
+/** What sentineld has logged last on each host, for the message of a failure. */
+async function logs(): Promise<string> {
+  const tails = await Promise.all(
+    [...byName.values()].map(async (host) => {
+      const { output } = await host.run('tail -n 30 /var/lib/sentineld.log', COMMAND_MS);
+      return `--- sentineld on ${host.name}\n${output}`;
+    }),
+  );
+  return tails.join('');
+}
+
 async function carryOut({ host, text, line }: Command): Promise<void> {
   const there = host === 'all' ? [...byName.values()] : [hostOf(host)];
   await Promise.all(
     there.map(async (each) => {
       const { code, output } = await (copyOf(each, text) ?? each.run(text, COMMAND_MS));
-      expect(code, `walks.md:${line}, on ${each.name}: ${text}\n${output}`).toBe(0);
+      if (code === 0) return;
+      expect.fail(
+        `walks.md:${line}, on ${each.name}: exit code ${code} of: ${text}\n${output.slice(-OUTPUT_MAX)}\n${await logs()}`,
+      );
     }),
   );
 }
@@ -75,7 +90,9 @@ describe.skipIf(whyNot !== undefined)('docs/walks.md', () => {
     'three hosts from nothing',
     async () => {
       await walk('Three hosts from nothing');
-      client = await startClient(await hosts.add('client', '10.0.0.100'));
+      const outside = await hosts.add('client', '10.0.0.100');
+      outside.addAddress('10.0.1.100');
+      client = await startClient(outside);
       await client.moreAcks(10);
     },
     WALK_MS,
@@ -98,6 +115,16 @@ describe.skipIf(whyNot !== undefined)('docs/walks.md', () => {
   test(
     'upgrade PostgreSQL to the next minor version',
     () => whileWriting(() => walk('Upgrade PostgreSQL to the next minor version')),
+    WALK_MS,
+  );
+
+  test(
+    'move to new addresses',
+    () =>
+      whileWriting(async () => {
+        for (const host of byName.values()) host.addAddress(`10.0.1.${host.name.slice(-1)}`);
+        await walk('Move to new addresses');
+      }),
     WALK_MS,
   );
 
