@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 import { SummaryReporter } from './test/tooling/summary-reporter.ts';
 
 /** Dangers, what administrators do, gray failures, the guard and rejoining, each on real PostgreSQL and with real waits. */
-export const LONG_TESTS = ['dangers', 'expectations', 'gray', 'guard', 'rejoin'].map(
+export const LONG_TESTS = ['dangers', 'expectations', 'gray', 'guard', 'rejoin', 'walks'].map(
   (name) => `test/integration/${name}/**`,
 );
 

@@ -18,6 +18,7 @@ import { type GuardSettings, createGuarding } from './guarding.ts';
 import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
+import { createAddressFor } from './registered-address.ts';
 import { buildReport } from './report.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { createRequests } from './requests.ts';
@@ -210,11 +211,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log: options.log,
   });
 
+  const addressFor = createAddressFor(options.registration, context.announce);
   const register = async (data: DataDirectory): Promise<boolean> => {
     member = data.kind === 'ready' ? data.member?.memberId : undefined;
     const systemIdentifier = data.kind === 'ready' ? data.control.systemIdentifier : undefined;
     const known = options.registered();
-    const { host, port, priority } = options.registration;
+    const { priority } = options.registration;
+    const { host, port } = addressFor(known, instance.postmaster());
     const isKnown =
       known !== undefined &&
       known.member === member &&
@@ -230,6 +233,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const outcome = await propose({
       kind: 'register-node',
       ...options.registration,
+      host,
+      port,
       member,
       systemIdentifier,
     });

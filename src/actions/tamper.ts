@@ -57,6 +57,7 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
   let hasUnflushed = false;
   let optOuts = '';
   let failure: string | undefined;
+  let hasLooked = false;
 
   const isOfGroup = async (duty: Duty): Promise<boolean> => {
     const data = await context.dataDirectory().catch(() => undefined);
@@ -91,10 +92,13 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
     const repaired = await repair(context, { duty, found, expected: expected(), signal });
     if (repaired.length > 0) {
       reloadPostgres(dataDirectory);
-      context.announce(`put right, somebody had changed them: ${repaired.join(', ')}`);
+      // At first they may be of a sentineld with another configuration.
+      const why = hasLooked ? 'somebody had changed them' : 'they were not as the configuration has them';
+      context.announce(`put right, ${why}: ${repaired.join(', ')}`);
       // Looked at again at once, to see that it is so.
       seen = '';
     }
+    hasLooked = true;
     hasUnflushed ||= isUnsafe;
     if (isUnsafe || !hasUnflushed) return;
     // What it wrote meanwhile was never flushed.

@@ -96,19 +96,20 @@ test.each<[string, Partial<ReturnType<typeof example>['scene']>]>([
   expect(scene.askedCount).toBe(0);
 });
 
-test('what another PostgreSQL said is not told, nor what is old', async () => {
+test('what another PostgreSQL said is not told, and the new one is asked at once; nor is what is old', async () => {
   const { scene, watch, read } = example();
   await read();
   scene.pid = 8;
   expect(watch.latest()).toMatchObject(UNSAID);
-  scene.pid = 7;
+  await read();
   expect(watch.latest()).toMatchObject(SAID);
+  expect(scene.askedCount).toBe(2);
   scene.answer = () => new Promise(() => undefined);
   scene.nowMs = 30_000;
   expect(watch.latest()).toMatchObject(SAID);
   scene.nowMs = 60_000;
   expect(watch.latest()).toMatchObject(UNSAID);
-  expect(scene.askedCount).toBe(2);
+  expect(scene.askedCount).toBe(3);
 });
 
 test('what cannot be read is left out', async () => {

@@ -32,17 +32,20 @@ export function createUpkeepWatch(options: {
   const dataDisk = recently(nowMs, () => readRoom(dataDirectory));
   const walDisk = recently(nowMs, () => readRoom(wal));
   const readyCount = recently(nowMs, () => countReady(join(wal, 'archive_status')));
-  const server = recently(nowMs, async () => {
-    const pid = instance.postmaster()?.pid;
-    return pid === undefined ? undefined : { pid, ...(await readServer(instance.session)) };
-  });
+  // What another PostgreSQL said is past.
+  const isOfAnother = ({ pid }: { readonly pid: number | undefined }): boolean =>
+    pid !== instance.postmaster()?.pid;
+  const server = recently(
+    nowMs,
+    async () => ({ pid: instance.postmaster()?.pid, ...(await readServer(instance.session)) }),
+    isOfAnother,
+  );
   return {
     latest() {
       // One that is not connected would have to be waited for, and what comes after it with it.
-      const mayAsk = isCalm(options.duty()) && instance.session.connected;
-      const asked = server(mayAsk);
-      // What another PostgreSQL said is past.
-      const said = asked !== undefined && asked.pid === instance.postmaster()?.pid ? asked : undefined;
+      const mayAsk =
+        isCalm(options.duty()) && instance.session.connected && instance.postmaster() !== undefined;
+      const said = server(mayAsk);
       return {
         dataDisk: dataDisk(true),
         walDisk: walDisk(true),
@@ -60,8 +63,12 @@ function isCalm({ kind }: Duty): boolean {
   return kind === 'primary' || kind === 'follow' || kind === 'hands-off';
 }
 
-/** What `read` found last, while that is not too old; begins to read anew where it is time to. */
-function recently<T>(nowMs: () => number, read: () => Promise<T>): (mayRead: boolean) => T | undefined {
+/** What `read` found last, while that is not too old or past; begins to read anew where it is time to, or what was read is past. */
+function recently<T>(
+  nowMs: () => number,
+  read: () => Promise<T>,
+  isPast: (value: T) => boolean = () => false,
+): (mayRead: boolean) => T | undefined {
   let last: { readonly value: T | undefined; readonly atMs: number } | undefined;
   let begunMs: number | undefined;
   let isReading = false;
@@ -76,7 +83,9 @@ function recently<T>(nowMs: () => number, read: () => Promise<T>): (mayRead: boo
     read().then(ended, () => ended(undefined));
   };
   return (mayRead) => {
-    if (mayRead && !isReading && (begunMs === undefined || nowMs() - begunMs >= READ_EVERY_MS)) readAnew();
+    const isDue = begunMs === undefined || nowMs() - begunMs >= READ_EVERY_MS;
+    if (last?.value !== undefined && isPast(last.value)) last = undefined;
+    if (mayRead && !isReading && (isDue || last === undefined)) readAnew();
     return last !== undefined && nowMs() - last.atMs <= SHOWN_MS ? last.value : undefined;
   };
 }

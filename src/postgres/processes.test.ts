@@ -22,6 +22,7 @@ describe('postmaster.pid', () => {
       dataDirectory: '/data',
       port: 5433,
       socketDirectory: '/run/x',
+      listenAddress: '127.0.0.1',
       sharedMemoryId: 32769,
       status: 'ready',
     });

@@ -10,6 +10,8 @@ export interface PostmasterFile {
   readonly dataDirectory: string;
   readonly port: number | undefined;
   readonly socketDirectory: string | undefined;
+  /** The first of `listen_addresses`, `*` for all; undefined where it listens for nobody on the network. */
+  readonly listenAddress: string | undefined;
   /** Id of the System V segment that every process of the instance is attached to. */
   readonly sharedMemoryId: number | undefined;
   /** `starting`, `stopping`, `ready`, `standby`. */
@@ -27,6 +29,7 @@ export function parsePostmasterFile(text: string): PostmasterFile | undefined {
     dataDirectory: lines[1] ?? '',
     port: lines[3] ? Number(lines[3]) : undefined,
     socketDirectory: lines[4] || undefined,
+    listenAddress: lines[5] || undefined,
     sharedMemoryId: memory === null ? undefined : Number(memory[1]),
     status: lines[7]?.trim() || undefined,
   };

@@ -1,0 +1,50 @@
+// A client of the service: psql on a host of its own, again and again, one row each time, by all addresses that the walks give to the hosts.
+import { until } from '../../../src/base/clock.ts';
+import type { Host } from './hosts.ts';
+
+export interface Client {
+  /** Waits for so many further acknowledgements. */
+  moreAcks(count: number): Promise<void>;
+  /** Ends it. The ids that were acknowledged, and those that are in the table. */
+  stop(): Promise<{ readonly acked: readonly string[]; readonly there: readonly string[] }>;
+}
+
+const ADDRESSES = ['10.0.0', '10.0.1'].flatMap((net) => [1, 2, 3, 4].map((host) => `${net}.${host}`));
+const SERVICE = `host=${ADDRESSES.join(',')} dbname=shop user=app password=secret target_session_attrs=read-write connect_timeout=2`;
+const STATEMENT_MS = 60_000;
+const LIMIT_MS = 180_000;
+
+export async function startClient(host: Host): Promise<Client> {
+  const acked: string[] = [];
+  let isEnding = false;
+  let last = '';
+  const psql = (statement: string): ReturnType<Host['run']> =>
+    host.run(`exec psql -XAtq "${SERVICE}" -c "${statement}"`, STATEMENT_MS);
+  const write = async (): Promise<void> => {
+    for (let count = 1; !isEnding; count += 1) {
+      const id = `order ${count}`;
+      const { code, output } = await psql(`insert into orders values ('${id}')`);
+      if (code === 0) acked.push(id);
+      last = output;
+    }
+  };
+  const writing = write();
+  return {
+    async moreAcks(count) {
+      const wanted = acked.length + count;
+      await until(
+        { what: `${count} more acknowledged writes`, timeoutMs: LIMIT_MS, everyMs: 50 },
+        () => acked.length >= wanted,
+      ).catch((error: unknown) => {
+        throw new Error(`${(error as Error).message}; psql said: ${last}`);
+      });
+    },
+    async stop() {
+      isEnding = true;
+      await writing;
+      const { code, output } = await psql('select id from orders');
+      if (code !== 0) throw new Error(output);
+      return { acked, there: output.trim().split('\n') };
+    },
+  };
+}
