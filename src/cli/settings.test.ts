@@ -16,6 +16,8 @@ const VIEW: SettingsView = {
     maxLagBytes: 1 << 20,
     maxFailovers: 5,
     failoverWindowMs: 3_600_000,
+    slotRetentionMs: 86_400_000,
+    maxSlotWalBytes: 10 * 2 ** 30,
   },
   parameters: [
     { name: 'max_connections', value: '200', pendingRestart: ['pg1', 'pg2'], overrides: [] },

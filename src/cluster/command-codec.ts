@@ -127,6 +127,12 @@ export function encodeCommand(command: Command): CommandInit {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
     }
+    case 'mark-absent':
+      return { case: 'markAbsent', value: { group: command.group, member: command.member } };
+    case 'give-up-slot':
+      return { case: 'giveUpSlot', value: { group: command.group, member: command.member } };
+    case 'mark-present':
+      return { case: 'markPresent', value: { group: command.group, member: command.member } };
     case 'set-feature-level':
       return { case: 'setFeatureLevel', value: { level: command.level } };
     default:
@@ -265,6 +271,12 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         features: value.features,
         seenIndex: logIndex(Number(value.seenIndex)),
       };
+    case 'markAbsent':
+      return { kind: 'mark-absent', group: groupId(value.group), member: memberId(value.member) };
+    case 'giveUpSlot':
+      return { kind: 'give-up-slot', group: groupId(value.group), member: memberId(value.member) };
+    case 'markPresent':
+      return { kind: 'mark-present', group: groupId(value.group), member: memberId(value.member) };
     case 'setFeatureLevel':
       return { kind: 'set-feature-level', level: value.level };
     case undefined:

@@ -105,6 +105,12 @@ function eventText(command: Command, name: (member: string) => string): string {
       return endPauseText(command);
     case 'open-session':
       return `peer ${command.peer} has started`;
+    case 'mark-absent':
+      return `${name(command.member)} is absent: its replication slots are kept for slot_retention`;
+    case 'give-up-slot':
+      return `${name(command.member)} was absent for slot_retention: its replication slots are given up; what it lacks by then may be gone, and it is cloned when it is back`;
+    case 'mark-present':
+      return `${name(command.member)} is no longer absent: every node keeps a replication slot for it`;
     case 'set-feature-level':
       return `all peers are upgraded: feature level ${command.level} is in use`;
   }
@@ -134,6 +140,8 @@ const SETTING_TEXTS: { readonly [K in keyof GroupSettings]: (value: GroupSetting
   maxLagBytes: (bytes) => `at most ${bytes} bytes behind`,
   maxFailovers: (count) => `at most ${count} failovers`,
   failoverWindowMs: (ms) => `in ${formatDuration(ms)}`,
+  slotRetentionMs: (ms) => `slots of absent members kept for ${formatDuration(ms)}`,
+  maxSlotWalBytes: (bytes) => `at most ${bytes} bytes of WAL kept by a slot`,
 };
 
 /** What a person changed, and only that. */
@@ -162,11 +170,13 @@ export function parameterText({ name, value }: ParameterChange): string {
 /** For people: `durability quorum, acks 1, ...`. */
 export function settingsText(settings: GroupSettings): string {
   const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = settings;
+  const { slotRetentionMs, maxSlotWalBytes } = settings;
   const mode =
     durability === 'async'
       ? `async (lease ${formatDuration(leaseMs)}, at most ${maxLagBytes} bytes behind)`
       : `${durability}, ${acksText(acks)}`;
-  return `${mode}; at most ${maxFailovers} failovers in ${formatDuration(failoverWindowMs)}`;
+  const slots = `slots of absent members kept for ${formatDuration(slotRetentionMs)}, at most ${maxSlotWalBytes} bytes of WAL by a slot`;
+  return `${mode}; at most ${maxFailovers} failovers in ${formatDuration(failoverWindowMs)}; ${slots}`;
 }
 
 function beginText(command: Extract<Command, { kind: 'begin-failover' }>): string {

@@ -19,6 +19,7 @@ const FAILOVER_SETTINGS: FailoverSettings = {
   followersWaitMs: 100,
   promotionGraceMs: 500,
   resumeAfterMs: 300,
+  absentAfterMs: 2000,
 };
 
 const PROPOSAL_TIMEOUT_US = 600_000;
