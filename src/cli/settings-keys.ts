@@ -79,7 +79,8 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
   },
   slot_retention: {
     meaning: 'how long the replication slots of a member that is absent are kept',
-    format: ({ slotRetentionMs }) => formatDuration(slotRetentionMs),
+    // Mostly hours, of which `formatDuration` knows none.
+    format: ({ slotRetentionMs }) => exactDuration(slotRetentionMs),
     exact: ({ slotRetentionMs }) => exactDuration(slotRetentionMs),
     field: 'slotRetentionMs',
     parse: (text) => withDuration(text, (slotRetentionMs) => ({ slotRetentionMs })),

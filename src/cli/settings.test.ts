@@ -99,7 +99,7 @@ describe('get', () => {
   it('shows what may be set, by the same names, and what waits for a restart', async () => {
     const { stdout } = await run(['settings', 'get'], { admin: showing() });
     const lines = stdout.split('\n').filter((line) => /^\S/.test(line));
-    expect(lines.slice(0, 9).map((line) => line.split(/\s+/).slice(0, 2).join(' '))).toEqual([
+    expect(lines.slice(0, 11).map((line) => line.split(/\s+/).slice(0, 2).join(' '))).toEqual([
       'SETTING VALUE',
       'durability async',
       'acks 1',
@@ -107,6 +107,8 @@ describe('get', () => {
       'max_lag 1.0',
       'max_failovers 5',
       'failover_window 60min',
+      'slot_retention 24h',
+      'max_slot_wal 10',
       'postgresql.max_connections 200',
       'postgresql.work_mem 64MB',
     ]);
