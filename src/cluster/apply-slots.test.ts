@@ -134,6 +134,14 @@ describe('a slot that is given up', () => {
     expect(slotsOf(log, A)).toEqual([MB, MC]);
   });
 
+  test('counts as kept while its member is in the rule, whatever the log says of it', () => {
+    const { group } = givenUp();
+    expect(isGivenUp(group, MC)).toBe(true);
+    expect(isGivenUp({ ...group, rule: RULE_BC }, MC)).toBe(false);
+    const change = group.settingsRevision;
+    expect(isGivenUp({ ...group, next: { rule: RULE_BC, change } }, MC)).toBe(false);
+  });
+
   test('says nothing of the data directory that comes after it', () => {
     const log = givenUp();
     const other = 'c_00000002' as MemberId;

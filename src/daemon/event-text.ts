@@ -108,7 +108,7 @@ function eventText(command: Command, name: (member: string) => string): string {
     case 'mark-absent':
       return `${name(command.member)} is absent: its replication slots are kept for slot_retention`;
     case 'give-up-slot':
-      return `${name(command.member)} was absent for slot_retention: its replication slots are given up; what it lacks by then may be gone, and it is cloned when it is back`;
+      return `${name(command.member)} was absent for slot_retention: its replication slots are given up; when it is back it is cloned, unless all that it lacks is still there`;
     case 'mark-present':
       return `${name(command.member)} is no longer absent: every node keeps a replication slot for it`;
     case 'set-feature-level':
@@ -145,7 +145,7 @@ const SETTING_TEXTS: { readonly [K in keyof GroupSettings]: (value: GroupSetting
 };
 
 /** What a person changed, and only that. */
-function changeText(change: Partial<GroupSettings>): string {
+export function changeText(change: Partial<GroupSettings>): string {
   const text = <K extends keyof GroupSettings>(key: K): string | undefined => {
     const value: GroupSettings[K] | undefined = change[key];
     return value === undefined ? undefined : SETTING_TEXTS[key](value);
@@ -170,13 +170,11 @@ export function parameterText({ name, value }: ParameterChange): string {
 /** For people: `durability quorum, acks 1, ...`. */
 export function settingsText(settings: GroupSettings): string {
   const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = settings;
-  const { slotRetentionMs, maxSlotWalBytes } = settings;
   const mode =
     durability === 'async'
       ? `async (lease ${formatDuration(leaseMs)}, at most ${maxLagBytes} bytes behind)`
       : `${durability}, ${acksText(acks)}`;
-  const slots = `slots of absent members kept for ${formatDuration(slotRetentionMs)}, at most ${maxSlotWalBytes} bytes of WAL by a slot`;
-  return `${mode}; at most ${maxFailovers} failovers in ${formatDuration(failoverWindowMs)}; ${slots}`;
+  return `${mode}; at most ${maxFailovers} failovers in ${formatDuration(failoverWindowMs)}`;
 }
 
 function beginText(command: Extract<Command, { kind: 'begin-failover' }>): string {

@@ -2,13 +2,16 @@
 import { describe, expect, test } from 'vitest';
 import type { Command } from '../cluster/commands.ts';
 import { SLOTS_FEATURE_LEVEL } from '../cluster/features.ts';
-import { A, C, GROUP, type Log, MB, MC, at, newLog, running } from '../cluster/testing/example.ts';
+import { A, B, C, GROUP, type Log, MB, MC, at, newLog, running } from '../cluster/testing/example.ts';
 import { ALL_WELL, type Seen, type SeenNodes, WALL_MS, leaderOf } from './testing/view.ts';
 
 const RETENTION_MS = 3_600_000;
 const AFTER_MS = 10_000;
-const LOST_C: SeenNodes = { ...ALL_WELL, c: undefined };
-const seenAs = (c: Seen): SeenNodes => ({ ...ALL_WELL, c });
+const seenAs = (c: Seen | undefined, streamsTo = [B]): SeenNodes => ({
+  ...ALL_WELL,
+  ...{ a: { condition: 'primary', streamsTo }, c },
+});
+const LOST_C = seenAs(undefined);
 
 /** c is out of the rule, and the leader gives it no way back into it: only its slots are looked at. */
 const example = (members = [MB]): Log => {
@@ -53,6 +56,7 @@ describe('a member', () => {
 
   test.each<[string, SeenNodes]>([
     ['that streams', seenAs({ streamingFrom: A })],
+    ['that streams, though its agent is not heard', seenAs(undefined, [B, C])],
     ['that is being cloned', seenAs({ condition: 'cloning' })],
     ['that is being rewound', seenAs({ condition: 'rewinding' })],
     ['that recovers', seenAs({ condition: 'starting' })],

@@ -64,8 +64,11 @@ function decideMember(options: {
 function presenceOf(group: GroupState, node: NodeState, view: View): 'here' | 'idle' | 'away' {
   if (node.node === group.phase.primary || pauseOf(group, node.node) !== undefined) return 'here';
   const report = freshReport(view, node.node);
+  if (report?.streamingFrom !== undefined) return 'here';
+  // Whose agent is gone may stream all the same.
+  const senders = freshReport(view, group.phase.primary)?.walSenders ?? [];
+  if (senders.some(({ applicationName }) => applicationName === node.member)) return 'here';
   if (report === undefined) return 'away';
-  if (report.streamingFrom !== undefined) return 'here';
   switch (report.condition) {
     case 'starting':
     case 'cloning':
