@@ -77,7 +77,10 @@ function presenceOf(group: GroupState, node: NodeState, view: View): 'here' | 'i
     case 'standby':
     case 'primary':
       return 'idle';
-    default:
+    case 'absent':
+    case 'stopped':
+    case 'stopping':
+    case 'failed':
       return 'away';
   }
 }

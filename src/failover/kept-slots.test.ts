@@ -1,12 +1,12 @@
-// Members that are absent in the log: when their slots may be given up, and that no member of the sync rule ever loses its slot.
+// Slots of absent members, in the log and in the duties that follow from it: when they may be given up, and that no member of the sync rule ever loses its slot.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type MemberId, type NodeId, groupId } from '../base/ids.ts';
-import { duties } from '../failover/duties.ts';
-import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
-import { isCounted, isGivenUp } from './apply-slots.ts';
-import type { Command, SyncRule } from './commands.ts';
-import { SLOTS_FEATURE_LEVEL } from './features.ts';
+import { duties } from './duties.ts';
+import { DEFAULT_GROUP_SETTINGS } from '../cluster/apply-settings.ts';
+import { isCounted, isGivenUp } from '../cluster/apply-slots.ts';
+import type { Command, SyncRule } from '../cluster/commands.ts';
+import { SLOTS_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   A,
   ALONE,
@@ -25,7 +25,7 @@ import {
   registration,
   running,
   runningAlone,
-} from './testing/example.ts';
+} from '../cluster/testing/example.ts';
 
 const RETENTION_MS = 60_000;
 const upgraded = (log: Log = running()): Log => {
@@ -105,6 +105,14 @@ describe('is refused', () => {
     log.must(slot('mark-absent'));
     expect(commitAt(log, RETENTION_MS, slot('give-up-slot'))).toMatch(/main is fencing/);
   });
+});
+
+test('whoever is promoted, and whoever is in its first rule, is not absent', () => {
+  const log = upgraded();
+  log.must(slot('mark-absent', MB), slot('mark-absent', MC), at(log).begin({ kind: 'planned', to: B }));
+  log.must(...[A, B, C].map((node) => at(log).cut(node, 100)));
+  log.must(at(log).promote(B, 2, { members: [MC], acks: 1 }));
+  expect(log.group.absent).toEqual([]);
 });
 
 describe('a slot that is given up', () => {
