@@ -56,7 +56,6 @@ function decideMember(options: {
     return isToTry ? 'mark-present' : undefined;
   }
   const isOver = view.wallMs - sinceMs >= group.settings.slotRetentionMs;
-  // mark: slot-given-up
   return isOver && !isCounted(group, member) ? 'give-up-slot' : undefined;
 }
 
