@@ -13,9 +13,9 @@ import type {
   NodeRegistration,
   OffWitness,
   ScheduledSwitchover,
-  SyncRule,
 } from './commands.ts';
-import { DAMAGED, LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
+import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
+import { decodeRule, encodeRule } from './rule-codec.ts';
 import { decodeChange, decodeConfigure, encodeChange, encodeConfigure } from './settings-codec.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
@@ -391,19 +391,6 @@ export function decodePause(
 
 function wholeOf(value: number | undefined): bigint | undefined {
   return value === undefined ? undefined : BigInt(value);
-}
-
-export function encodeRule(rule: SyncRule): { members: string[]; acks: number; leased: boolean } {
-  return { members: [...rule.members], acks: rule.acks, leased: rule.leased === true };
-}
-
-export function decodeRule(of: string, rule: pb.SyncRule | undefined): SyncRule {
-  if (rule === undefined) throw new LogFormatError(`"${of}" carries no rule: ${DAMAGED}`);
-  return {
-    members: rule.members.map(memberId),
-    acks: rule.acks,
-    ...(rule.leased ? { leased: true } : {}),
-  };
 }
 
 /** What nearly every command names: its group and the epoch it was made for. */

@@ -14,14 +14,13 @@ import {
   decodePause,
   decodeRegistration,
   decodeReport,
-  decodeRule,
   decodeSchedule,
   encodeCause,
   encodePause,
-  encodeRule,
   encodeSchedule,
 } from './command-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
+import { decodeRule, encodeRule } from './rule-codec.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
 import {
   decodeAbsent,
