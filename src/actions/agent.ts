@@ -23,6 +23,7 @@ import { buildReport } from './report.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { createRequests } from './requests.ts';
 import { createTamperWatch } from './tamper.ts';
+import { createSlotWatch } from './slot-watch.ts';
 import { createUpkeepWatch } from './upkeep.ts';
 
 export interface AgentOptions {
@@ -204,6 +205,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const tamper = createTamperWatch(context);
   const requests = createRequests<NodeRequest>(() => shownActivity().message);
   const upkeep = createUpkeepWatch({ instance, duty: () => duty, nowMs: () => performance.now() });
+  const slotWatch = createSlotWatch({ announce: context.announce, nowMs: () => performance.now() });
   const parameters = createParameterDuty(context);
   const archiver = startLeftoverArchiver({
     ...options.instance,
@@ -258,6 +260,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     reporter.refresh();
     reportCount += 1;
     const sequence = reportCount;
+    const upkept = upkeep.latest();
+    slotWatch.look(upkept);
     const report = await buildReport({
       instance,
       peer: options.peer,
@@ -269,7 +273,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       startedAtMs: STARTED_AT_MS,
       roleAgeMsMax,
       isGuarded: options.protections.guard ? guarding.state() !== undefined : undefined,
-      upkeep: upkeep.latest(),
+      upkeep: upkept,
     });
     if (!closing.signal.aborted) options.onReport(report);
   };

@@ -40,6 +40,7 @@ import {
   otherSettings,
   readSettings,
   renderSynchronousStandbys,
+  settingsOfLog,
   writeSettings,
 } from '../postgres/settings.ts';
 import { removeStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
@@ -74,6 +75,8 @@ export interface InstanceOptions {
   readonly parameters: Readonly<Record<string, string>>;
   /** Of the log; they count before the node's own. */
   readonly groupParameters: () => ReadonlyMap<string, string>;
+  /** Of the log: how much WAL a replication slot may keep; undefined until that is known. */
+  readonly maxSlotWalBytes: () => number | undefined;
   /** See {@link effectiveParameters}. */
   readonly standbyLimits: () => readonly Limits[];
   readonly hbaLines: readonly string[];
@@ -103,7 +106,7 @@ export interface Instance {
   /** Brings the parameters in the file to what the log and the node's own configuration say; reloads where that changed something. */
   applyParameters(role: 'primary' | 'standby'): Promise<boolean>;
   /** As they were last written or found right; undefined until then. */
-  parameters(): Effective | undefined;
+  parameters(): Written | undefined;
   /** Whether pg_hba.conf is that of a start which keeps clients out, and there are clients to be let in. */
   keepsClientsOut(): Promise<boolean>;
   /** Lets clients in again after a start that kept them out. */
@@ -121,6 +124,12 @@ export interface Instance {
   close(): Promise<void>;
 }
 
+/** What was last written of all that the log decides. */
+export interface Written extends Effective {
+  /** Settings of our own, by name. */
+  readonly ours: Readonly<Record<string, string>>;
+}
+
 /** `kept-out`: only our own users may connect, until the rule was seen to be in force. */
 export type ClientAccess = 'admitted' | 'kept-out';
 
@@ -134,7 +143,7 @@ export function openInstance(options: InstanceOptions): Instance {
   let isStopping = false;
   let isClosed = false;
   let lastReload: string | undefined;
-  let parameters: Effective | undefined;
+  let parameters: Written | undefined;
   const findPostmaster = createPostmasterFinder(dataDirectory);
 
   const session = openSession({
@@ -203,25 +212,37 @@ export function openInstance(options: InstanceOptions): Instance {
     }
   };
 
-  const effective = async (role: 'primary' | 'standby'): Promise<Effective> =>
-    effectiveParameters({
+  const effective = async (role: 'primary' | 'standby'): Promise<Written> => ({
+    ours: settingsOfLog(settingsOf(options, { kind: 'nobody' })),
+    ...effectiveParameters({
       wanted: wantedParameters(options.parameters, options.groupParameters()),
       role,
       control: await readControlData(dataDirectory).catch(() => undefined),
       otherwise: await otherSettings(dataDirectory),
       standbys: role === 'primary' ? options.standbyLimits() : [],
-    });
+    }),
+  });
 
   /** True where the file was changed. */
   const writeParameters = async (role: 'primary' | 'standby'): Promise<boolean> => {
     const next = await effective(role);
-    const isChanged = await changeParameters({
-      dataDirectory,
-      parameters: next.parameters,
-      owner: user.owner,
-    });
+    const { owner } = user;
+    const isChanged = await changeParameters({ dataDirectory, parameters: next.parameters, owner });
+    const isOursChanged = await changeOurs(next.ours);
     parameters = next;
-    return isChanged;
+    return isChanged || isOursChanged;
+  };
+
+  /** Only what the log has changed: what somebody else has is for the tamper watch to say. */
+  const changeOurs = async (ours: Written['ours']): Promise<boolean> => {
+    const written = parameters?.ours ?? {};
+    if (Object.entries(ours).every(([name, value]) => written[name] === value)) return false;
+    const present = await readSettings(dataDirectory);
+    if (present.size === 0) return false;
+    const changes = Object.entries(ours).filter(([name, value]) => present.get(name) !== value);
+    if (changes.length === 0) return false;
+    await changeSettings({ dataDirectory, changes: Object.fromEntries(changes), owner: user.owner });
+    return true;
   };
 
   const writeConfiguration = async (
@@ -323,6 +344,7 @@ export function openInstance(options: InstanceOptions): Instance {
 }
 
 export function settingsOf(options: InstanceOptions, standbys: SynchronousStandbys): InstanceSettings {
+  const maxSlotWalBytes = options.maxSlotWalBytes();
   return {
     ...DEFAULT_SETTINGS,
     version: options.binaries.version,
@@ -333,6 +355,7 @@ export function settingsOf(options: InstanceOptions, standbys: SynchronousStandb
     parameters: options.parameters,
     synchronousStandbys: standbys,
     restartAfterCrash: mayRestartAfterCrash(options.binaries.version),
+    ...(maxSlotWalBytes === undefined ? {} : { maxSlotWalKeepSizeMb: Math.floor(maxSlotWalBytes / 2 ** 20) }),
   };
 }
 

@@ -28,6 +28,7 @@ export function createParameterDuty(context: AgentContext): ParameterDuty {
   const { options } = instance;
   let found: ParameterReport | undefined;
   let wasGroup: ReadonlyMap<string, string> | undefined;
+  let wasMaxSlotWalBytes: number | undefined;
   let writtenAtMs = -Infinity;
   let readAtMs = -Infinity;
   let changedAtMs = -Infinity;
@@ -70,13 +71,15 @@ export function createParameterDuty(context: AgentContext): ParameterDuty {
       if (pid === undefined || (duty.kind !== 'primary' && duty.kind !== 'follow')) return;
       const nowMs = performance.now();
       const group = options.groupParameters();
-      const isNew = group !== wasGroup || pid !== readPid;
+      const maxSlotWalBytes = options.maxSlotWalBytes();
+      const isNew = group !== wasGroup || maxSlotWalBytes !== wasMaxSlotWalBytes || pid !== readPid;
       try {
         if (isNew || nowMs - writtenAtMs >= WRITE_EVERY_MS) {
           writtenAtMs = nowMs;
           const role = duty.kind === 'primary' ? 'primary' : 'standby';
           if ((await instance.applyParameters(role)) || isNew) changedAtMs = nowMs;
           wasGroup = group;
+          wasMaxSlotWalBytes = maxSlotWalBytes;
         }
         const everyMs = nowMs - changedAtMs < CHANGED_MS ? 0 : READ_EVERY_MS;
         if (nowMs - readAtMs < everyMs && pid === readPid) return;

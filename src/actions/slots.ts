@@ -22,7 +22,9 @@ export function lookAfterSlots(
   return context.once(`slots ${members.join(' ')}`, () => keepSlots(context, members, signal), LOOK_EVERY_MS);
 }
 
-/** Creates what is missing and drops what is nobody's any more. One cheap query where nothing is to be done. */
+/**
+ * Creates what is missing, makes anew what is lost, and drops what is nobody's any more. One cheap query where nothing is to be done.
+ */
 export async function keepSlots(
   context: AgentContext,
   members: readonly MemberId[],
@@ -31,8 +33,16 @@ export async function keepSlots(
   const { session } = context.instance;
   const present = await listSlots(session, query(context, signal));
   for (const member of members) {
-    if (!present.some((slot) => slot.name === member))
-      await createSlot(session, member, query(context, signal));
+    const slot = present.find(({ name }) => name === member);
+    if (slot !== undefined && (slot.walStatus !== 'lost' || slot.activePid !== undefined)) continue;
+    if (slot !== undefined) {
+      // PostgreSQL takes no more connections through it. Its member can do without where its WAL is still there.
+      context.announce(
+        `replication slot ${member} is lost: it fell behind by more than max_slot_wal, and WAL that it needs was removed; it is made anew, and a member that lacks that WAL is cloned`,
+      );
+      await dropSlot(session, member, query(context, signal));
+    }
+    await createSlot(session, member, query(context, signal));
   }
   for (const slot of present) {
     const isOurs = MEMBER_SLOT.test(slot.name);

@@ -47,8 +47,11 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
   const { dataDirectory } = instance.options;
   const settings = ourSettings(settingsOf(instance.options, { kind: 'nobody' }));
   const ours = [...Object.keys(settings), ...FORBIDDEN];
-  // What was last written, so that a change of the log's parameters under way is nobody's meddling.
-  const expected = (): Record<string, string> => ({ ...instance.parameters()?.parameters, ...settings });
+  // What was last written, so that a change of the log's settings under way is nobody's meddling.
+  const expected = (): Record<string, string> => {
+    const written = instance.parameters();
+    return { ...written?.parameters, ...settings, ...written?.ours };
+  };
   let lookedAtMs = -Infinity;
   let lookedFullyAtMs = -Infinity;
   let seen = '';

@@ -20,12 +20,15 @@ afterAll(() => rm(dataDirectory, { recursive: true }));
 const CUT: Duty = { ...FOLLOW, kind: 'cut', wasPrimary: false };
 const ROW = {
   slot: { name: 'pg3_00000001', kept_bytes: 4711 },
+  safe: 99,
+  unreserved: [],
+  lost: ['pg2_00000001'],
   archives: true,
   failing: true,
   pending_restart: ['max_connections'],
 };
 const SAID = {
-  slots: { keptBytes: 4711, most: 'pg3_00000001' },
+  slots: { keptBytes: 4711, most: 'pg3_00000001', safeBytes: 99, lost: ['pg2_00000001'] },
   archiver: { isOn: true, isFailing: true },
   pendingRestart: ['max_connections'],
 };

@@ -12,6 +12,8 @@ const READ_EVERY_MS = 10_000;
 const SHOWN_MS = 3 * READ_EVERY_MS;
 const QUERY_TIMEOUT_MS = 1000;
 const FILE_COUNT_MAX = 50_000;
+/** Of a report, which travels several times a second. */
+const SLOT_COUNT_MAX = 20;
 
 export interface UpkeepWatch {
   /** What was read last; never waits. */
@@ -114,9 +116,15 @@ async function readServer(
     name: 'pg_sentinel_upkeep',
   });
   if (row === undefined) throw new Error('PostgreSQL returned no row');
-  const { slot, archives, failing, pending_restart: pendingRestart } = row.upkeep;
+  const { slot, safe, unreserved, lost, archives, failing, pending_restart: pendingRestart } = row.upkeep;
   return {
-    slots: { keptBytes: Math.max(0, slot?.kept_bytes ?? 0), most: slot?.name },
+    slots: {
+      keptBytes: Math.max(0, slot?.kept_bytes ?? 0),
+      most: slot?.name,
+      ...(safe === null ? {} : { safeBytes: Math.max(0, safe) }),
+      ...(unreserved.length === 0 ? {} : { unreserved: unreserved.slice(0, SLOT_COUNT_MAX) }),
+      ...(lost.length === 0 ? {} : { lost: lost.slice(0, SLOT_COUNT_MAX) }),
+    },
     archiver: { isOn: archives, isFailing: archives && failing },
     pendingRestart,
   };
@@ -124,6 +132,9 @@ async function readServer(
 
 interface RawUpkeep {
   readonly slot: { readonly name: string; readonly kept_bytes: number } | null;
+  readonly safe: number | null;
+  readonly unreserved: readonly string[];
+  readonly lost: readonly string[];
   readonly archives: boolean;
   readonly failing: boolean;
   readonly pending_restart: readonly string[];
@@ -136,6 +147,11 @@ const UPKEEP_QUERY = `
          case when pg_is_in_recovery() then coalesce(pg_last_wal_replay_lsn(), restart_lsn) else pg_current_wal_lsn() end,
          restart_lsn))
        from pg_replication_slots where restart_lsn is not null order by restart_lsn limit 1),
+    'safe', (select min(safe_wal_size) from pg_replication_slots),
+    'unreserved', (select coalesce(json_agg(slot_name order by slot_name), '[]'::json)
+       from pg_replication_slots where wal_status = 'unreserved'),
+    'lost', (select coalesce(json_agg(slot_name order by slot_name), '[]'::json)
+       from pg_replication_slots where wal_status = 'lost'),
     'archives', current_setting('archive_mode') = 'always'
        or (current_setting('archive_mode') = 'on' and not pg_is_in_recovery()),
     'failing', (select coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) from pg_stat_archiver),

@@ -83,6 +83,27 @@ describe('one thing that is wrong', () => {
       'slot old keeps 11 GB of WAL',
     ],
     [
+      'a lost slot',
+      'pg1',
+      upkeepOf({ slots: { keptBytes: 0, most: 'one', lost: ['old', 'other'] } }),
+      'CRITICAL',
+      'lost replication slots, WAL that they need was removed: old, other',
+    ],
+    [
+      'an unreserved slot',
+      'pg1',
+      upkeepOf({ slots: { keptBytes: 1, most: 'old', unreserved: ['old'] } }),
+      'WARNING',
+      'lost at the next checkpoint: old',
+    ],
+    [
+      'a slot near its budget',
+      'pg1',
+      upkeepOf({ slots: { keptBytes: 800 << 20, most: 'old', safeBytes: 200 << 20 } }),
+      'WARNING',
+      'replication slot old keeps 800 MB of WAL, and is lost beyond 1000 MB (max_slot_wal)',
+    ],
+    [
       'archiver',
       'pg1',
       upkeepOf({ archiver: { isOn: true, isFailing: true } }),

@@ -1,6 +1,7 @@
 // What `sentinelctl node check` finds of one node: judged from the status alone, as Nagios words it. Pure.
 // What is not known never passes for well.
 import type { GroupView, NodeView, StatusView } from '../transport/types.ts';
+import { slotWarnings } from '../cluster/slot-warnings.ts';
 import { formatBytes } from './format.ts';
 
 /** From best to worst: whoever is told only the worst must not be told `unknown` where something is known to be wrong. */
@@ -166,6 +167,8 @@ function* upkeepFindings(node: NodeView, figures: readonly Figure[]): Iterable<F
     if (level !== 'OK') yield { level, text: TEXTS[figure.label]?.(figure, node) ?? figure.label };
   }
   const { upkeep } = node;
+  for (const { kind, text } of slotWarnings(upkeep))
+    yield { level: kind === 'lost' ? 'CRITICAL' : 'WARNING', text };
   const missing: string[] = [];
   if (upkeep?.dataDisk === undefined) missing.push('disk');
   else if (upkeep.walDisk === undefined) missing.push('disk of pg_wal');

@@ -77,6 +77,26 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
     parse: (text) => withDuration(text, (failoverWindowMs) => ({ failoverWindowMs })),
     expected: DURATION_RULE,
   },
+  slot_retention: {
+    meaning: 'how long the replication slots of a member that is absent are kept',
+    // Mostly hours, of which `formatDuration` knows none.
+    format: ({ slotRetentionMs }) => exactDuration(slotRetentionMs),
+    exact: ({ slotRetentionMs }) => exactDuration(slotRetentionMs),
+    field: 'slotRetentionMs',
+    parse: (text) => withDuration(text, (slotRetentionMs) => ({ slotRetentionMs })),
+    expected: DURATION_RULE,
+  },
+  max_slot_wal: {
+    meaning: 'how much WAL a replication slot may keep; one that falls further behind is lost',
+    format: ({ maxSlotWalBytes }) => formatBytes(maxSlotWalBytes),
+    exact: ({ maxSlotWalBytes }) => exactBytes(maxSlotWalBytes),
+    field: 'maxSlotWalBytes',
+    parse: (text) => {
+      const maxSlotWalBytes = parseBytes(text);
+      return maxSlotWalBytes === undefined ? undefined : { maxSlotWalBytes };
+    },
+    expected: BYTES_RULE,
+  },
 };
 
 /** What is to change, and nothing else. */

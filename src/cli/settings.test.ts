@@ -16,6 +16,8 @@ const VIEW: SettingsView = {
     maxLagBytes: 1 << 20,
     maxFailovers: 5,
     failoverWindowMs: 3_600_000,
+    slotRetentionMs: 86_400_000,
+    maxSlotWalBytes: 10 * 2 ** 30,
   },
   parameters: [
     { name: 'max_connections', value: '200', pendingRestart: ['pg1', 'pg2'], overrides: [] },
@@ -97,7 +99,7 @@ describe('get', () => {
   it('shows what may be set, by the same names, and what waits for a restart', async () => {
     const { stdout } = await run(['settings', 'get'], { admin: showing() });
     const lines = stdout.split('\n').filter((line) => /^\S/.test(line));
-    expect(lines.slice(0, 9).map((line) => line.split(/\s+/).slice(0, 2).join(' '))).toEqual([
+    expect(lines.slice(0, 11).map((line) => line.split(/\s+/).slice(0, 2).join(' '))).toEqual([
       'SETTING VALUE',
       'durability async',
       'acks 1',
@@ -105,6 +107,8 @@ describe('get', () => {
       'max_lag 1.0',
       'max_failovers 5',
       'failover_window 60min',
+      'slot_retention 24h',
+      'max_slot_wal 10',
       'postgresql.max_connections 200',
       'postgresql.work_mem 64MB',
     ]);

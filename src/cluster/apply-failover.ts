@@ -11,6 +11,7 @@ import { highest } from './apply-nodes.ts';
 import { candidateRefusal, firstMembers } from './candidate.ts';
 import type { CutReport, FailoverCause, SyncRule } from './commands.ts';
 import { ruleRefusal } from './apply-rule.ts';
+import { withoutMembers } from './apply-slots.ts';
 import { SETTINGS_FEATURE_LEVEL } from './features.ts';
 import { isObjectivelyDown, isRule, isWellFormed, majority, standingDownCount } from './quorum.ts';
 import {
@@ -195,6 +196,7 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
     },
     rule: command.rule,
     next: undefined,
+    absent: withoutMembers(group.absent, [...command.rule.members, candidate.member]),
     floor,
     highestTimeline: command.timeline,
     systemIdentifier: group.systemIdentifier ?? node.systemIdentifier,

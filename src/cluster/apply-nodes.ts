@@ -108,6 +108,7 @@ export function applyCreateGroup(
     fenced: [],
     paused: undefined,
     pausedNodes: [],
+    absent: [],
     recentFailovers: [],
     scheduled: undefined,
   });

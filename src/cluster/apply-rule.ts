@@ -2,6 +2,7 @@
 // enforces `next` and that enough of its members hold all that was acknowledged before, `next` becomes the rule.
 import { type LogIndex, type MemberId } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
+import { withoutMembers } from './apply-slots.ts';
 import { fewestAcks, isRule, sameRule } from './quorum.ts';
 import type { SyncRule } from './commands.ts';
 import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from './state.ts';
@@ -38,7 +39,8 @@ export function applyBeginRuleChange(
   const known = new Set([...standbyMembers(state, group), ...(group.next?.rule.members ?? [])]);
   const stranger = members.find((member) => !known.has(member));
   if (stranger !== undefined) return refuse(`${stranger} is not a standby of group ${group.id}`);
-  return withGroup(state, { ...group, next: { rule: command.next, change: index } });
+  const next = { rule: command.next, change: index };
+  return withGroup(state, { ...group, next, absent: withoutMembers(group.absent, members) });
 }
 
 /** Why the durability that is wanted of the group forbids the rule. Also of the rule that a promotion begins with. */

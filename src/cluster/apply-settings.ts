@@ -3,7 +3,7 @@
 import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
 import type { GroupSettings } from './commands.ts';
 import type { LogIndex } from '../base/ids.ts';
-import { PARAMETERS_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from './features.ts';
+import { PARAMETERS_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL, SLOTS_FEATURE_LEVEL } from './features.ts';
 import { byProblem, changedParameters, parametersProblem, recorded } from './parameters.ts';
 import { fewestAcks, isLeased } from './quorum.ts';
 import type { ClusterState } from './state.ts';
@@ -16,6 +16,8 @@ export const DEFAULT_GROUP_SETTINGS: GroupSettings = {
   maxLagBytes: 1 << 20,
   maxFailovers: 5,
   failoverWindowMs: 3_600_000,
+  slotRetentionMs: 86_400_000,
+  maxSlotWalBytes: 10 * 2 ** 30,
 };
 
 /** Of each number: its name for people, smallest and largest value, both included, and unit. */
@@ -27,6 +29,9 @@ const SETTING_LIMITS: Readonly<
   maxLagBytes: ['max_lag', 0, 2 ** 50, ' bytes'],
   maxFailovers: ['max_failovers', 1, 1000, ''],
   failoverWindowMs: ['failover_window', 1000, 30 * 86_400_000, ' ms'],
+  slotRetentionMs: ['slot_retention', 1000, 365 * 86_400_000, ' ms'],
+  // PostgreSQL keeps as much in any case (wal_keep_size in our settings), and takes megabytes below 2^31.
+  maxSlotWalBytes: ['max_slot_wal', 2 ** 28, 2 ** 50, ' bytes'],
 };
 
 export function applyChangeSettings(
@@ -58,6 +63,9 @@ export function applyConfigure(
   return change(state, command, { index, atMs });
 }
 
+/** An older peer would leave them as they are. */
+const OF_SLOTS = ['slotRetentionMs', 'maxSlotWalBytes'] as const;
+
 function change(
   state: ClusterState,
   command: Omit<CommandOf<'configure'>, 'kind'>,
@@ -67,6 +75,13 @@ function change(
   if (group === undefined) return refuse(`there is no group ${command.group}`);
   const settings: GroupSettings = { ...group.settings, ...command.settings };
   const parameters = changedParameters(group.parameters, command.parameters);
+  if (
+    state.featureLevel < SLOTS_FEATURE_LEVEL &&
+    OF_SLOTS.some((key) => settings[key] !== group.settings[key])
+  )
+    return refuse(
+      'not every peer understands slot_retention and max_slot_wal yet: upgrade all of them first',
+    );
   const problem =
     settingsProblem(settings) ?? parametersProblem(parameters, command.parameters) ?? byProblem(command.by);
   if (problem !== undefined) return refuse(problem);

@@ -32,6 +32,7 @@ import {
   applyScheduleSwitchover,
   applyUnfenceNode,
 } from './apply-requests.ts';
+import { applyGiveUpSlot, applyMarkAbsent, applyMarkPresent } from './apply-slots.ts';
 import type { Envelope } from './commands.ts';
 import { NO_EVENTS, addEvent } from './event-list.ts';
 import { FIRST_FEATURE_LEVEL } from './features.ts';
@@ -136,6 +137,12 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applyEndPause(state, command);
     case 'open-session':
       return applyOpenSession(state, index, command);
+    case 'mark-absent':
+      return applyMarkAbsent(state, command, proposedAtMs);
+    case 'give-up-slot':
+      return applyGiveUpSlot(state, command, proposedAtMs);
+    case 'mark-present':
+      return applyMarkPresent(state, command);
     case 'set-feature-level':
       return applySetFeatureLevel(state, command);
     default:

@@ -57,6 +57,8 @@ const settingsChange = fc.record(
     maxLagBytes: count,
     maxFailovers: fc.nat(),
     failoverWindowMs: count,
+    slotRetentionMs: count,
+    maxSlotWalBytes: count,
   },
   { requiredKeys: [], noNullPrototype: true },
 );
@@ -103,6 +105,9 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     },
     { requiredKeys: ['kind', 'group', 'settings', 'parameters', 'by'], noNullPrototype: true },
   ),
+  'mark-absent': record({ kind: fc.constant('mark-absent'), group, member }),
+  'give-up-slot': record({ kind: fc.constant('give-up-slot'), group, member }),
+  'mark-present': record({ kind: fc.constant('mark-present'), group, member }),
   'fence-node': record({ kind: fc.constant('fence-node'), node }),
   'unfence-node': record({ kind: fc.constant('unfence-node'), node }),
   'acknowledge-failovers': record({ kind: fc.constant('acknowledge-failovers'), group }),

@@ -13,9 +13,9 @@ import type {
   NodeRegistration,
   OffWitness,
   ScheduledSwitchover,
-  SyncRule,
 } from './commands.ts';
-import { DAMAGED, LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
+import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
+import { decodeRule, encodeRule } from './rule-codec.ts';
 import { decodeChange, decodeConfigure, encodeChange, encodeConfigure } from './settings-codec.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
@@ -127,6 +127,12 @@ export function encodeCommand(command: Command): CommandInit {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
     }
+    case 'mark-absent':
+      return { case: 'markAbsent', value: { group: command.group, member: command.member } };
+    case 'give-up-slot':
+      return { case: 'giveUpSlot', value: { group: command.group, member: command.member } };
+    case 'mark-present':
+      return { case: 'markPresent', value: { group: command.group, member: command.member } };
     case 'set-feature-level':
       return { case: 'setFeatureLevel', value: { level: command.level } };
     default:
@@ -265,6 +271,12 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         features: value.features,
         seenIndex: logIndex(Number(value.seenIndex)),
       };
+    case 'markAbsent':
+      return { kind: 'mark-absent', group: groupId(value.group), member: memberId(value.member) };
+    case 'giveUpSlot':
+      return { kind: 'give-up-slot', group: groupId(value.group), member: memberId(value.member) };
+    case 'markPresent':
+      return { kind: 'mark-present', group: groupId(value.group), member: memberId(value.member) };
     case 'setFeatureLevel':
       return { kind: 'set-feature-level', level: value.level };
     case undefined:
@@ -379,19 +391,6 @@ export function decodePause(
 
 function wholeOf(value: number | undefined): bigint | undefined {
   return value === undefined ? undefined : BigInt(value);
-}
-
-export function encodeRule(rule: SyncRule): { members: string[]; acks: number; leased: boolean } {
-  return { members: [...rule.members], acks: rule.acks, leased: rule.leased === true };
-}
-
-export function decodeRule(of: string, rule: pb.SyncRule | undefined): SyncRule {
-  if (rule === undefined) throw new LogFormatError(`"${of}" carries no rule: ${DAMAGED}`);
-  return {
-    members: rule.members.map(memberId),
-    acks: rule.acks,
-    ...(rule.leased ? { leased: true } : {}),
-  };
 }
 
 /** What nearly every command names: its group and the epoch it was made for. */

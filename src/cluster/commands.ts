@@ -35,6 +35,10 @@ export interface GroupSettings {
   /** So many failovers within `failoverWindowMs` make the group hold until a person acknowledges them. */
   readonly maxFailovers: number;
   readonly failoverWindowMs: number;
+  /** How long the replication slots of a member that is absent are kept. */
+  readonly slotRetentionMs: number;
+  /** How much WAL a replication slot may keep. */
+  readonly maxSlotWalBytes: number;
 }
 
 /** A parameter of PostgreSQL that a group's servers are given; lower case. `value` undefined: no longer. */
@@ -251,6 +255,12 @@ export type Command =
       /** How far the proposer had applied the log: a late copy has not seen the session that replaced it, and is refused. */
       readonly seenIndex: LogIndex;
     }
+  /** The member's node is not heard, or does not stream: for how long its slots are kept counts from here. */
+  | { readonly kind: 'mark-absent'; readonly group: GroupId; readonly member: MemberId }
+  /** It was absent for longer than its slots are kept: every node drops them. */
+  | { readonly kind: 'give-up-slot'; readonly group: GroupId; readonly member: MemberId }
+  /** It is back: every node keeps a slot for it. */
+  | { readonly kind: 'mark-present'; readonly group: GroupId; readonly member: MemberId }
   /** From here on the log may hold what level `level` brought (features.ts). */
   | { readonly kind: 'set-feature-level'; readonly level: number };
 

@@ -8,6 +8,7 @@ const LEVELS: readonly string[] = [
   'settings of groups, leases, fenced nodes, forced and scheduled failovers', // 2
   'pauses of groups and nodes, maintenance', // 3
   'parameters of PostgreSQL, history of settings', // 4
+  'replication slots of absent members', // 5
 ];
 
 /** The highest level this version understands. */
@@ -17,6 +18,7 @@ export const FIRST_FEATURE_LEVEL = 1;
 export const SETTINGS_FEATURE_LEVEL = 2;
 export const PAUSE_FEATURE_LEVEL = 3;
 export const PARAMETERS_FEATURE_LEVEL = 4;
+export const SLOTS_FEATURE_LEVEL = 5;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

@@ -29,13 +29,26 @@ export interface DiskRoom {
   readonly totalBytes: number;
 }
 
+/** The WAL that replication slots keep on one node. */
+export interface KeptBySlots {
+  readonly keptBytes: number;
+  /** The slot that keeps most of it. */
+  readonly most: string | undefined;
+  // Left out by an older version:
+  /** So much more can be written until a slot is lost; left out where there is no limit. */
+  readonly safeBytes?: number | undefined;
+  /** Slots whose WAL may be removed at any moment; left out where there is none. */
+  readonly unreserved?: readonly string[] | undefined;
+  /** Slots whose WAL has been removed; left out where there is none. */
+  readonly lost?: readonly string[] | undefined;
+}
+
 /** What an administrator keeps an eye on, read every few seconds only. What could not be read is left out. */
 export interface Upkeep {
   readonly dataDisk: DiskRoom | undefined;
   /** The one that `pg_wal` is on; often the same. */
   readonly walDisk: DiskRoom | undefined;
-  /** The WAL that replication slots keep on this node, and the slot that keeps most of it. */
-  readonly slots: { readonly keptBytes: number; readonly most: string | undefined } | undefined;
+  readonly slots: KeptBySlots | undefined;
   readonly archiver:
     | {
         /** False where PostgreSQL archives nothing here: it is not to, or it is a standby. */

@@ -1,12 +1,13 @@
 // Settings of a group on the wire: whole in snapshots, and what a person changes of them in the log.
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { logIndex } from '../base/ids.ts';
+import { logIndex, memberId } from '../base/ids.ts';
 import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
 import type * as snapshot from '../gen/pg_sentinel/v1/snapshot_pb.ts';
 import type { CommandOf } from './applied.ts';
+import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
 import type { Durability, GroupSettings } from './commands.ts';
 import { LogFormatError, NEWER, required } from './log-format.ts';
-import type { GroupState, SettingsRecord } from './state.ts';
+import type { AbsentMember, GroupState, SettingsRecord } from './state.ts';
 
 const DURABILITY: Record<Durability, true> = { quorum: true, strict: true, async: true };
 
@@ -19,6 +20,8 @@ export function encodeSettings(settings: GroupSettings): MessageInitShape<typeof
     leaseMs: BigInt(settings.leaseMs),
     maxLagBytes: BigInt(settings.maxLagBytes),
     failoverWindowMs: BigInt(settings.failoverWindowMs),
+    slotRetentionMs: BigInt(settings.slotRetentionMs),
+    maxSlotWalBytes: BigInt(settings.maxSlotWalBytes),
   };
 }
 
@@ -31,6 +34,8 @@ export function decodeSettings(settings: pb.GroupSettings): GroupSettings {
     leaseMs: Number(settings.leaseMs),
     maxLagBytes: Number(settings.maxLagBytes),
     failoverWindowMs: Number(settings.failoverWindowMs),
+    slotRetentionMs: Number(settings.slotRetentionMs ?? DEFAULT_GROUP_SETTINGS.slotRetentionMs),
+    maxSlotWalBytes: Number(settings.maxSlotWalBytes ?? DEFAULT_GROUP_SETTINGS.maxSlotWalBytes),
   };
 }
 
@@ -43,17 +48,20 @@ function decodeDurability(durability: string): Durability {
 export function encodeChange(
   change: Partial<GroupSettings>,
 ): MessageInitShape<typeof pb.SettingsChangeSchema> {
-  const { leaseMs, maxLagBytes, failoverWindowMs, ...rest } = change;
+  const { leaseMs, maxLagBytes, failoverWindowMs, slotRetentionMs, maxSlotWalBytes, ...rest } = change;
   return {
     ...rest,
     ...(leaseMs === undefined ? {} : { leaseMs: BigInt(leaseMs) }),
     ...(maxLagBytes === undefined ? {} : { maxLagBytes: BigInt(maxLagBytes) }),
     ...(failoverWindowMs === undefined ? {} : { failoverWindowMs: BigInt(failoverWindowMs) }),
+    ...(slotRetentionMs === undefined ? {} : { slotRetentionMs: BigInt(slotRetentionMs) }),
+    ...(maxSlotWalBytes === undefined ? {} : { maxSlotWalBytes: BigInt(maxSlotWalBytes) }),
   };
 }
 
 export function decodeChange(change: pb.SettingsChange): Partial<GroupSettings> {
   const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = change;
+  const { slotRetentionMs, maxSlotWalBytes } = change;
   return {
     ...(durability === undefined ? {} : { durability: decodeDurability(durability) }),
     ...(acks === undefined ? {} : { acks }),
@@ -61,6 +69,25 @@ export function decodeChange(change: pb.SettingsChange): Partial<GroupSettings> 
     ...(maxLagBytes === undefined ? {} : { maxLagBytes: Number(maxLagBytes) }),
     ...(maxFailovers === undefined ? {} : { maxFailovers }),
     ...(failoverWindowMs === undefined ? {} : { failoverWindowMs: Number(failoverWindowMs) }),
+    ...(slotRetentionMs === undefined ? {} : { slotRetentionMs: Number(slotRetentionMs) }),
+    ...(maxSlotWalBytes === undefined ? {} : { maxSlotWalBytes: Number(maxSlotWalBytes) }),
+  };
+}
+
+/** The members of a group in a snapshot that are absent. */
+export function encodeAbsent({ member, sinceMs, givenUpAtMs }: AbsentMember) {
+  return {
+    member,
+    sinceMs: BigInt(sinceMs),
+    ...(givenUpAtMs === undefined ? {} : { givenUpAtMs: BigInt(givenUpAtMs) }),
+  } satisfies MessageInitShape<typeof snapshot.AbsentMemberSchema>;
+}
+
+export function decodeAbsent({ member, sinceMs, givenUpAtMs }: snapshot.AbsentMember): AbsentMember {
+  return {
+    member: memberId(member),
+    sinceMs: Number(sinceMs),
+    givenUpAtMs: givenUpAtMs === undefined ? undefined : Number(givenUpAtMs),
   };
 }
 

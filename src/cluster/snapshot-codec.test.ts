@@ -7,7 +7,7 @@ import { StateSnapshotSchema } from '../gen/pg_sentinel/v1/snapshot_pb.ts';
 import { applyNothing, emptyState } from './apply.ts';
 import type { Command, SyncRule } from './commands.ts';
 import { eventListOf, listEvents } from './event-list.ts';
-import { PARAMETERS_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from './features.ts';
+import { PARAMETERS_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL, SLOTS_FEATURE_LEVEL } from './features.ts';
 import { LogFormatError } from './log-format.ts';
 import { decodeState, encodeState } from './snapshot-codec.ts';
 import type { ClusterState } from './state.ts';
@@ -69,6 +69,17 @@ const paused = (): Log => {
   return log;
 };
 
+/** c is given up, b only absent. */
+const absent = (): Log => {
+  const log = newLog({ ...running().state, featureLevel: SLOTS_FEATURE_LEVEL });
+  log.must(at(log).change({ members: [MB], acks: 1 }));
+  log.must(at(log).commitRule());
+  for (const member of [MC, MB]) log.must({ kind: 'mark-absent', group: GROUP, member });
+  log.commit({ kind: 'give-up-slot', group: GROUP, member: MC }, { proposedAtMs: 86_400_000 });
+  expect(log.group.absent.map(({ givenUpAtMs }) => givenUpAtMs)).toEqual([undefined, 86_400_000]);
+  return log;
+};
+
 const configured = (): Log => {
   const log = newLog({ ...running().state, featureLevel: PARAMETERS_FEATURE_LEVEL });
   const base = { kind: 'configure', group: GROUP, by: 'ann@db1' } as const;
@@ -98,6 +109,7 @@ describe('comes back as it went in:', () => {
     ['promoted', promoted],
     ['recovered', () => recovered()],
     ['paused', paused],
+    ['absent', absent],
     ['configured', configured],
   ])('%s', (_, begin) => {
     const { state } = begin();
@@ -164,8 +176,8 @@ test('the bytes of a snapshot of version 1 can still be read', () => {
   const state = { ...rest, events: eventListOf(listEvents(events).slice(-2)) };
   // Written before groups had settings: those are then the defaults.
   expect(decodeState(Buffer.from(WRITTEN, 'hex'))).toStrictEqual(state);
-  const added = '72180a0671756f72756d10011888272080804028053080dddb01';
-  expect(hex(encodeState(state))).toContain(added);
+  const [level2, level5] = ['0a0671756f72756d10011888272080804028053080dddb01', 'c00280b89929c8028080808028'];
+  expect(hex(encodeState(state))).toContain(level2 + level5);
 });
 
 const failed = (): Log => {
@@ -178,6 +190,7 @@ const BEGINNINGS = [
   creating,
   running,
   paused,
+  absent,
   fencing,
   planned(C),
   promoting,
@@ -281,6 +294,11 @@ const steps: readonly Step[] = [
     isMaintenance: number % 2 === 0,
     untilMs: number % 5 === 0 ? undefined : 1 + number,
   })),
+  (log, number) => {
+    const kind = pick(['mark-absent', 'give-up-slot', 'mark-present'] as const, number);
+    const member = pick([MB, MC], number >> 2);
+    log.commit({ kind, group: GROUP, member }, { proposedAtMs: number * 1_000_000 });
+  },
   withGroup((_, number) => ({
     kind: 'end-pause',
     group: GROUP,

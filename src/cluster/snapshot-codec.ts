@@ -14,16 +14,22 @@ import {
   decodePause,
   decodeRegistration,
   decodeReport,
-  decodeRule,
   decodeSchedule,
   encodeCause,
   encodePause,
-  encodeRule,
   encodeSchedule,
 } from './command-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
+import { decodeRule, encodeRule } from './rule-codec.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
-import { decodeParameters, decodeSettings, encodeParameters, encodeSettings } from './settings-codec.ts';
+import {
+  decodeAbsent,
+  decodeParameters,
+  decodeSettings,
+  encodeAbsent,
+  encodeParameters,
+  encodeSettings,
+} from './settings-codec.ts';
 import type {
   ClusterEvent,
   ClusterState,
@@ -150,6 +156,7 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     ...(group.scheduled === undefined ? {} : { scheduled: encodeSchedule(group.scheduled) }),
     ...(group.paused === undefined ? {} : { paused: encodePause(pauseOfGroup(group.id, group.paused)) }),
     pausedNodes: group.pausedNodes.map((pause) => encodePause({ group: group.id, ...pause })),
+    absent: group.absent.map(encodeAbsent),
   };
 }
 
@@ -180,6 +187,7 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     scheduled: message.scheduled && decodeSchedule(message.scheduled),
     paused: message.paused && { untilMs: decodePause(message.paused).untilMs },
     pausedNodes: message.pausedNodes.map(decodeNodePause),
+    absent: message.absent.map(decodeAbsent),
   };
 }
 

@@ -1,5 +1,5 @@
 // The replicated state: what every peer knows after applying the same log. Plain data; changed only by apply.ts.
-import type { Epoch, GroupId, LogIndex, NodeId, PeerId, Timeline } from '../base/ids.ts';
+import type { Epoch, GroupId, LogIndex, MemberId, NodeId, PeerId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
 import type { Membership } from '../raft/types.ts';
 import type {
@@ -98,6 +98,14 @@ export interface NodePause extends Pause {
   readonly isMaintenance: boolean;
 }
 
+/** A member that does not stream, of a node that is not paused. Wall times in ms since 1970. */
+export interface AbsentMember {
+  readonly member: MemberId;
+  readonly sinceMs: number;
+  /** Since when no node keeps a slot for it; undefined while they all do. */
+  readonly givenUpAtMs: number | undefined;
+}
+
 /** One change of settings or parameters, for people; bounded, so that values are cut short. */
 export interface SettingsRecord {
   readonly index: LogIndex;
@@ -149,6 +157,8 @@ export interface GroupState {
   readonly paused: Pause | undefined;
   /** In the order of their names; see {@link asideReason}. */
   readonly pausedNodes: readonly NodePause[];
+  /** In the order of their names; see apply-slots.ts. */
+  readonly absent: readonly AbsentMember[];
 }
 
 /**

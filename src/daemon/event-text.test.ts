@@ -73,6 +73,18 @@ describe('says', () => {
       { kind: 'end-pause', group: log.group.id, node: B, onlyUntilMs: 5 },
       'b is no longer paused or in maintenance, its time being over: it takes part again',
     ],
+    [
+      { kind: 'mark-absent', group: log.group.id, member: MB },
+      'b is absent: its replication slots are kept for slot_retention',
+    ],
+    [
+      { kind: 'give-up-slot', group: log.group.id, member: MB },
+      'b was absent for slot_retention: its replication slots are given up; when it is back it is cloned, unless all that it lacks is still there',
+    ],
+    [
+      { kind: 'mark-present', group: log.group.id, member: MB },
+      'b is no longer absent: every node keeps a replication slot for it',
+    ],
     [opening(log), 'peer p1 has started'],
     [{ kind: 'set-feature-level', level: 2 }, 'all peers are upgraded: feature level 2 is in use'],
   ])('%#', (command, expected) => {

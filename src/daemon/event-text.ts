@@ -105,6 +105,12 @@ function eventText(command: Command, name: (member: string) => string): string {
       return endPauseText(command);
     case 'open-session':
       return `peer ${command.peer} has started`;
+    case 'mark-absent':
+      return `${name(command.member)} is absent: its replication slots are kept for slot_retention`;
+    case 'give-up-slot':
+      return `${name(command.member)} was absent for slot_retention: its replication slots are given up; when it is back it is cloned, unless all that it lacks is still there`;
+    case 'mark-present':
+      return `${name(command.member)} is no longer absent: every node keeps a replication slot for it`;
     case 'set-feature-level':
       return `all peers are upgraded: feature level ${command.level} is in use`;
   }
@@ -134,10 +140,12 @@ const SETTING_TEXTS: { readonly [K in keyof GroupSettings]: (value: GroupSetting
   maxLagBytes: (bytes) => `at most ${bytes} bytes behind`,
   maxFailovers: (count) => `at most ${count} failovers`,
   failoverWindowMs: (ms) => `in ${formatDuration(ms)}`,
+  slotRetentionMs: (ms) => `slots of absent members kept for ${formatDuration(ms)}`,
+  maxSlotWalBytes: (bytes) => `at most ${bytes} bytes of WAL kept by a slot`,
 };
 
 /** What a person changed, and only that. */
-function changeText(change: Partial<GroupSettings>): string {
+export function changeText(change: Partial<GroupSettings>): string {
   const text = <K extends keyof GroupSettings>(key: K): string | undefined => {
     const value: GroupSettings[K] | undefined = change[key];
     return value === undefined ? undefined : SETTING_TEXTS[key](value);

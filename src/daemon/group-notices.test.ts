@@ -8,6 +8,7 @@ import {
   B,
   C,
   type Log,
+  MB,
   MC,
   RULE_BC,
   at,
@@ -69,6 +70,16 @@ test('a hold, fenced nodes and what is scheduled', () => {
   ]);
   const late = { scheduled: { atMs: AT_MS - 1000, to: undefined } };
   expect(notices(running(), late)).toEqual([expect.stringMatching(/could not begin yet.*12:09:59/)]);
+});
+
+test('members whose slots are given up', () => {
+  const absent = [
+    { member: MB, sinceMs: 1, givenUpAtMs: undefined },
+    { member: MC, sinceMs: 1, givenUpAtMs: AT_MS },
+  ];
+  expect(notices(running(), { absent })).toEqual([
+    expect.stringMatching(/^c was absent for slot_retention: .* given up at 2026-11-21T12:00:00.000Z; /),
+  ]);
 });
 
 test('what a failover waits for', () => {

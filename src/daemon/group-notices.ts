@@ -1,6 +1,7 @@
 // What a person should know of a group beside its nodes: durability that is less than wanted, a hold after too many failovers, fenced
 // nodes, what is scheduled, what a failover waits for. For `status`; nothing is decided by it.
 import { formatDuration } from '../base/duration.ts';
+import { absentOf } from '../cluster/apply-slots.ts';
 import { isKnownOff } from '../cluster/candidate.ts';
 import { isLeased } from '../cluster/quorum.ts';
 import {
@@ -23,6 +24,7 @@ export function* groupNotices(
     yield `group ${group.id} had ${group.recentFailovers.length} failovers within ${formatDuration(group.settings.failoverWindowMs)} and no longer fails over by itself; find out why, then run sentinelctl ack ${group.id}`;
   for (const node of group.fenced) yield `${node} is fenced: sentinelctl unfence ${node} lets it start again`;
   yield* pauses(group, options.atMs);
+  yield* givenUpSlots(options.state, group);
   yield* waiting(group);
   if (group.scheduled !== undefined) {
     const { atMs, to } = group.scheduled;
@@ -34,6 +36,14 @@ export function* groupNotices(
       yield options.atMs < atMs
         ? `group ${group.id}: a switchover${target} is scheduled for ${at} (sentinelctl failover ${group.id} --at never calls it off)`
         : `group ${group.id}: the switchover${target} of ${at} could not begin yet; it is tried until ${new Date(atMs + SCHEDULE_VALID_MS).toISOString()}`;
+  }
+}
+
+function* givenUpSlots(state: ClusterState, group: GroupState): Iterable<string> {
+  for (const { node, member } of nodesOfGroup(state, group.id)) {
+    const givenUpAtMs = member === undefined ? undefined : absentOf(group, member)?.givenUpAtMs;
+    if (givenUpAtMs !== undefined)
+      yield `${node} was absent for slot_retention: its replication slots were given up at ${new Date(givenUpAtMs).toISOString()}; when it is back it is cloned, unless all that it lacks is still there`;
   }
 }
 

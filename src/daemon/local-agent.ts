@@ -102,6 +102,7 @@ export async function startLocalAgent(options: {
       probe,
       parameters: node.parameters,
       groupParameters: () => replica.state.groups.get(node.group)?.parameters ?? NO_PARAMETERS,
+      maxSlotWalBytes: () => replica.state.groups.get(node.group)?.settings.maxSlotWalBytes,
       standbyLimits: () => standbyLimits(replica.state, node.name, (id) => freshReport(options.view(), id)),
       hbaLines: node.hba,
     },

@@ -10,7 +10,7 @@ import type { SettingsOutcome, SteerOutcome, SteerRequest } from '../transport/t
 import { STANDBY_LIMIT_NAMES } from '../postgres/effective-parameters.ts';
 import { type ParameterRow, valueProblem } from '../postgres/parameter-values.ts';
 import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
-import { parameterText, settingsText } from './event-text.ts';
+import { changeText, parameterText, settingsText } from './event-text.ts';
 import { findGroup } from './failover-watch.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 
@@ -106,7 +106,13 @@ function outcomeText(
   change: SettingsRequest['change'],
   parameters: readonly ParameterChange[],
 ): string {
-  const texts = parameters.map(parameterText);
+  const { slotRetentionMs, maxSlotWalBytes } = change;
+  // Of these `settingsText` says nothing.
+  const ofSlots = changeText({
+    ...(slotRetentionMs === undefined ? {} : { slotRetentionMs }),
+    ...(maxSlotWalBytes === undefined ? {} : { maxSlotWalBytes }),
+  });
+  const texts = [...(ofSlots === '' ? [] : [ofSlots]), ...parameters.map(parameterText)];
   const isOfParameters = parameters.length > 0 && Object.keys(change).length === 0;
   return (isOfParameters ? texts : [settings, ...texts]).join('; ');
 }

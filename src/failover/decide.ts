@@ -17,6 +17,7 @@ import {
 } from '../cluster/state.ts';
 import { chooseCandidate, hasFollowersToCome, promotion } from './choose.ts';
 import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
+import { decideSlots } from './decide-slots.ts';
 import { planRule } from './rule-plan.ts';
 import { type View, freshReport } from './view.ts';
 
@@ -51,6 +52,7 @@ export function decide(state: ClusterState, view: View, memory: Memory): Decisio
     commands.push(...endPauses(group, view));
     const command = decideGroup(state, group, view, stopwatch);
     if (command !== undefined) commands.push(command);
+    commands.push(...decideSlots(state, group, view, stopwatch));
   }
   return { commands, memory: kept };
 }

@@ -2,6 +2,7 @@
 // acts on anything else. Every duty carries the epoch, and an agent whose fence file holds a higher one ignores it.
 import type { Epoch, GroupId, LogIndex, MemberId, NodeId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
+import { isGivenUp, isCounted as isMemberCounted } from '../cluster/apply-slots.ts';
 import type { SyncRule } from '../cluster/commands.ts';
 import {
   type ClusterState,
@@ -34,7 +35,7 @@ interface DutyBase {
   /** Comes before the epoch in the order of fencing tokens: a recovery of the log takes epochs back. */
   readonly incarnation: number;
   readonly epoch: Epoch;
-  /** Replication slots to keep on this node: one for each other member of the group. */
+  /** Replication slots to keep on this node: one for each other member of the group, but for those that are given up. */
   readonly slots: readonly MemberId[];
 }
 
@@ -167,13 +168,12 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
   };
 }
 
-function isCounted({ rule, next }: GroupState, { member }: NodeState): boolean {
-  if (member === undefined) return false;
-  return rule.members.includes(member) || (next?.rule.members.includes(member) ?? false);
+function isCounted(group: GroupState, { member }: NodeState): boolean {
+  return member !== undefined && isMemberCounted(group, member);
 }
 
 function otherMembers(state: ClusterState, group: GroupState, id: NodeId): MemberId[] {
   return nodesOfGroup(state, group.id)
     .filter((node) => node.node !== id)
-    .flatMap((node) => (node.member === undefined ? [] : [node.member]));
+    .flatMap((node) => (node.member === undefined || isGivenUp(group, node.member) ? [] : [node.member]));
 }

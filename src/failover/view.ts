@@ -26,6 +26,8 @@ export interface FailoverSettings {
   readonly promotionGraceMs: number;
   /** How long a fencing that finds no candidate lasts before a primary that turned out to be well is given its group back. */
   readonly resumeAfterMs: number;
+  /** A member that is not heard, or does not stream, for so long is absent in the log. */
+  readonly absentAfterMs: number;
 }
 
 export const DEFAULT_FAILOVER_SETTINGS: FailoverSettings = {
@@ -37,6 +39,7 @@ export const DEFAULT_FAILOVER_SETTINGS: FailoverSettings = {
   followersWaitMs: 300,
   promotionGraceMs: 3000,
   resumeAfterMs: 1000,
+  absentAfterMs: 10_000,
 };
 
 export interface View {

@@ -111,13 +111,20 @@ export function ourSettings(settings: InstanceSettings): Record<string, string> 
     max_wal_senders: String(settings.maxWalSenders),
     max_replication_slots: String(settings.maxReplicationSlots),
     wal_keep_size: `${settings.walKeepSizeMb}MB`,
-    max_slot_wal_keep_size: settings.maxSlotWalKeepSizeMb < 0 ? '-1' : `${settings.maxSlotWalKeepSizeMb}MB`,
+    ...settingsOfLog(settings),
     tcp_keepalives_idle: '5',
     tcp_keepalives_interval: '2',
     tcp_keepalives_count: '3',
     tcp_user_timeout: '10s',
     ...settingsOfSome(settings.version),
   };
+}
+
+/** Those of ours whose values people decide, in the settings of the group. PostgreSQL takes them by reload. */
+export function settingsOfLog({
+  maxSlotWalKeepSizeMb,
+}: Pick<InstanceSettings, 'maxSlotWalKeepSizeMb'>): Record<string, string> {
+  return { max_slot_wal_keep_size: maxSlotWalKeepSizeMb < 0 ? '-1' : `${maxSlotWalKeepSizeMb}MB` };
 }
 
 /**

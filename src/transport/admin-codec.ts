@@ -2,7 +2,7 @@
 // For people: a word of a later version is shown as it is or as unknown, and never an error.
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { unreachable } from '../base/assert.ts';
-import { encodeSettings } from '../cluster/settings-codec.ts';
+import { decodeSettings, encodeSettings } from '../cluster/settings-codec.ts';
 import type { GroupSettings } from '../cluster/commands.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
 import type { GroupSettings as GroupSettingsMessage } from '../gen/pg_sentinel/v1/log_pb.ts';
@@ -247,16 +247,7 @@ function decodePause({ untilMs, maintenance }: pb.PauseView): PauseView {
 
 /** Left out where they hold a durability of a later version. */
 function settingsOf(settings: GroupSettingsMessage): GroupSettings | undefined {
-  const durability = durabilityOf(settings.durability);
-  if (durability === undefined) return undefined;
-  return {
-    durability,
-    acks: settings.acks,
-    leaseMs: Number(settings.leaseMs),
-    maxLagBytes: Number(settings.maxLagBytes),
-    maxFailovers: settings.maxFailovers,
-    failoverWindowMs: Number(settings.failoverWindowMs),
-  };
+  return durabilityOf(settings.durability) === undefined ? undefined : decodeSettings(settings);
 }
 
 function decodeNode(node: pb.NodeView): NodeView {

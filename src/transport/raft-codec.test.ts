@@ -120,6 +120,7 @@ const CONDITIONS: { [C in NodeCondition]: C } = {
 
 describe('agent report', () => {
   test('comes back as it went in', () => {
+    const names = fc.array(text, { minLength: 1 });
     const reports = record<AgentReport>({
       node: is(nodeId('pg-1')),
       peer: is(peerId('a')),
@@ -142,7 +143,12 @@ describe('agent report', () => {
         record({
           dataDisk: optional(record({ freeBytes: count, totalBytes: count })),
           walDisk: optional(record({ freeBytes: count, totalBytes: count })),
-          slots: optional(record({ keptBytes: count, most: optional(text) })),
+          slots: optional(
+            fc.record(
+              { keptBytes: count, most: optional(text), safeBytes: count, unreserved: names, lost: names },
+              { requiredKeys: ['keptBytes', 'most'], noNullPrototype: true },
+            ),
+          ),
           archiver: optional(record({ isOn: fc.boolean(), isFailing: fc.boolean() })),
           readyCount: optional(count),
           pendingRestart: optional(fc.array(text)),

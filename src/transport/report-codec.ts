@@ -54,7 +54,8 @@ export function reportBytes(report: AgentReport): number {
 }
 
 function upkeepBytes(upkeep: Upkeep | undefined): number {
-  const names = [upkeep?.slots?.most, ...(upkeep?.pendingRestart ?? [])];
+  const { most, unreserved = [], lost = [] } = upkeep?.slots ?? {};
+  const names = [most, ...unreserved, ...lost, ...(upkeep?.pendingRestart ?? [])];
   return names.reduce((sum, name) => sum + (name?.length ?? 0) * 3 + 8, 128);
 }
 

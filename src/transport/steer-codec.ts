@@ -36,6 +36,7 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
         return { request: { case: 'configure', value } };
       }
       const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = settings;
+      const { slotRetentionMs, maxSlotWalBytes } = settings;
       const value = {
         group,
         by,
@@ -45,6 +46,8 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
         maxLagBytes: wholeOf(maxLagBytes),
         maxFailovers,
         failoverWindowMs: wholeOf(failoverWindowMs),
+        slotRetentionMs: wholeOf(slotRetentionMs),
+        maxSlotWalBytes: wholeOf(maxSlotWalBytes),
       };
       return { request: { case: 'settings', value } };
     }
@@ -167,6 +170,8 @@ function changeOf(value: pb.SteerRequest_Settings): Partial<GroupSettings> {
     maxLagBytes: numberOf(value.maxLagBytes),
     maxFailovers: value.maxFailovers,
     failoverWindowMs: numberOf(value.failoverWindowMs),
+    slotRetentionMs: numberOf(value.slotRetentionMs),
+    maxSlotWalBytes: numberOf(value.maxSlotWalBytes),
   };
   const given = Object.entries(change).filter(([, part]) => part !== undefined);
   return Object.fromEntries(given) as Partial<GroupSettings>;

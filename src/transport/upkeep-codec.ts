@@ -1,6 +1,6 @@
 // What an administrator keeps an eye on, to its wire form and back: part of an agent's report and of the status.
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { DiskRoom, Upkeep } from '../cluster/report.ts';
+import type { DiskRoom, KeptBySlots, Upkeep } from '../cluster/report.ts';
 import type * as pb from '../gen/pg_sentinel/v1/report_pb.ts';
 
 export function encodeUpkeep(upkeep: Upkeep): MessageInitShape<typeof pb.UpkeepSchema> {
@@ -8,7 +8,7 @@ export function encodeUpkeep(upkeep: Upkeep): MessageInitShape<typeof pb.UpkeepS
   return {
     dataDisk: dataDisk && encodeRoom(dataDisk),
     walDisk: walDisk && encodeRoom(walDisk),
-    slots: slots && { keptBytes: whole(slots.keptBytes), most: slots.most },
+    slots: slots && encodeSlots(slots),
     archiver,
     readyCount: readyCount === undefined ? undefined : whole(readyCount),
     pendingRestart: pendingRestart && { settings: [...pendingRestart] },
@@ -20,10 +20,31 @@ export function decodeUpkeep(upkeep: pb.Upkeep): Upkeep {
   return {
     dataDisk: dataDisk && decodeRoom(dataDisk),
     walDisk: walDisk && decodeRoom(walDisk),
-    slots: slots && { keptBytes: Number(slots.keptBytes), most: slots.most },
+    slots: slots && decodeSlots(slots),
     archiver: archiver && { isOn: archiver.isOn, isFailing: archiver.isFailing },
     readyCount: readyCount === undefined ? undefined : Number(readyCount),
     pendingRestart: pendingRestart?.settings,
+  };
+}
+
+function encodeSlots(slots: KeptBySlots): MessageInitShape<typeof pb.Upkeep_SlotsSchema> {
+  const { keptBytes, most, safeBytes, unreserved = [], lost = [] } = slots;
+  return {
+    keptBytes: whole(keptBytes),
+    most,
+    ...(safeBytes === undefined ? {} : { safeBytes: whole(safeBytes) }),
+    unreserved: [...unreserved],
+    lost: [...lost],
+  };
+}
+
+function decodeSlots({ keptBytes, most, safeBytes, unreserved, lost }: pb.Upkeep_Slots): KeptBySlots {
+  return {
+    keptBytes: Number(keptBytes),
+    most,
+    ...(safeBytes === undefined ? {} : { safeBytes: Number(safeBytes) }),
+    ...(unreserved.length === 0 ? {} : { unreserved }),
+    ...(lost.length === 0 ? {} : { lost }),
   };
 }
 

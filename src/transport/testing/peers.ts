@@ -114,6 +114,8 @@ export const STATUS: StatusView = {
         maxLagBytes: 1_048_576,
         maxFailovers: 5,
         failoverWindowMs: 3_600_000,
+        slotRetentionMs: 86_400_000,
+        maxSlotWalBytes: 10 * 2 ** 30,
       },
       scheduled: { atMs: 1_800_000_000_000, to: 'pg2' },
       paused: { untilMs: 1_800_000_000_000, maintenance: false },

@@ -19,6 +19,8 @@ const FAILOVER_SETTINGS: FailoverSettings = {
   followersWaitMs: 100,
   promotionGraceMs: 500,
   resumeAfterMs: 300,
+  // Slots are no part of the simulated PostgreSQL; kept-slots.test.ts and the integration tests have them.
+  absentAfterMs: Infinity,
 };
 
 const PROPOSAL_TIMEOUT_US = 600_000;

@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/snapshot.proto.
  */
 export const file_pg_sentinel_v1_snapshot: GenFile = /*@__PURE__*/
-  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEi1wIKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50In4KDFNuYXBzaG90UGVlchIMCgRwZWVyGAEgASgJEg0KBXN0b3JlGAIgASgJEg8KB3Nlc3Npb24YAyABKAkSEQoJb3BlbmVkX2F0GAQgASgEEg0KBWZsb29yGAUgASgEEgwKBGRvbmUYBiADKAQSEAoIZmVhdHVyZXMYByABKA0ieQoMU25hcHNob3ROb2RlEjIKDHJlZ2lzdHJhdGlvbhgBIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJlZ2lzdGVyTm9kZRI1Cg9zdWJqZWN0aXZlX2Rvd24YAiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdERvd24iTAoMU25hcHNob3REb3duEgwKBHBlZXIYASABKAkSDQoFZXBvY2gYAiABKAQSEAoIZXZpZGVuY2UYAyABKAkSDQoFaW5kZXgYBCABKAQijgcKDVNuYXBzaG90R3JvdXASCgoCaWQYASABKAkSDQoFZXBvY2gYAiABKAQSMQoIY3JlYXRpbmcYAyABKAsyHS5wZ19zZW50aW5lbC52MS5DcmVhdGluZ1BoYXNlSAASLwoHcnVubmluZxgEIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJ1bm5pbmdQaGFzZUgAEi8KB2ZlbmNpbmcYBSABKAsyHC5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2VIABIzCglwcm9tb3RpbmcYBiABKAsyHi5wZ19zZW50aW5lbC52MS5Qcm9tb3RpbmdQaGFzZUgAEiYKBHJ1bGUYByABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIwCgRuZXh0GAggASgLMiIucGdfc2VudGluZWwudjEuU25hcHNob3RSdWxlQ2hhbmdlEi0KBmZsb29ycxgJIAMoCzIdLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Rmxvb3ISGAoQaGlnaGVzdF90aW1lbGluZRgKIAEoDRIwCghicmFuY2hlcxgLIAMoCzIeLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90QnJhbmNoEh4KEXN5c3RlbV9pZGVudGlmaWVyGAwgASgJSAGIAQESEQoJZmFpbG92ZXJzGA0gASgEEi8KCHNldHRpbmdzGA4gASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncxIOCgZmZW5jZWQYDyADKAkSGAoQcmVjZW50X2ZhaWxvdmVycxgQIAMoAxI2CglzY2hlZHVsZWQYESABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEiUKBnBhdXNlZBgSIAEoCzIVLnBnX3NlbnRpbmVsLnYxLlBhdXNlEisKDHBhdXNlZF9ub2RlcxgTIAMoCzIVLnBnX3NlbnRpbmVsLnYxLlBhdXNlEjUKCnBhcmFtZXRlcnMYFCADKAsyIS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBhcmFtZXRlchIZChFzZXR0aW5nc19yZXZpc2lvbhgVIAEoBBI4ChBzZXR0aW5nc19oaXN0b3J5GBYgAygLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NSZWNvcmRCBwoFcGhhc2VCFAoSX3N5c3RlbV9pZGVudGlmaWVyIjAKEVNuYXBzaG90UGFyYW1ldGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkigQEKDlNldHRpbmdzUmVjb3JkEg0KBWluZGV4GAEgASgEEg0KBWF0X21zGAIgASgDEgoKAmJ5GAMgASgJEjcKC2RpZmZlcmVuY2VzGAQgAygLMiIucGdfc2VudGluZWwudjEuU2V0dGluZ3NEaWZmZXJlbmNlEgwKBG1vcmUYBSABKA0iVQoSU2V0dGluZ3NEaWZmZXJlbmNlEgsKA2tleRgBIAEoCRIRCgRmcm9tGAIgASgJSACIAQESDwoCdG8YAyABKAlIAYgBAUIHCgVfZnJvbUIFCgNfdG8iIAoNQ3JlYXRpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJIjEKDFJ1bm5pbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNIoUECgxGZW5jaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASOwoJcmVjb3ZlcmVkGAYgASgLMiYucGdfc2VudGluZWwudjEuRmVuY2luZ1BoYXNlLlJlY292ZXJlZEgAEjYKBmZvcmNlZBgIIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASKgoHcmVwb3J0cxgHIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkN1dFJlcG9ydBILCgNvZmYYCSADKAkSFgoJcmVpbnN0YXRlGAogASgJSAGIAQESGQoMZmVuY2VfZmFpbGVkGAsgASgJSAKIAQEaCwoJUmVjb3ZlcmVkQgcKBWNhdXNlQgwKCl9yZWluc3RhdGVCDwoNX2ZlbmNlX2ZhaWxlZCKmAQoOUHJvbW90aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIQCghwcmV2aW91cxgDIAEoCRIuCgRmcm9tGAQgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxITCgZmYWlsZWQYBSABKAlIAIgBARIPCgdwbGFubmVkGAYgASgIQgkKB19mYWlsZWQiNgoQU25hcHNob3RTdGFuZGluZxIQCgh0aW1lbGluZRgBIAEoDRIQCghwb3NpdGlvbhgCIAEoBiJMChJTbmFwc2hvdFJ1bGVDaGFuZ2USJgoEcnVsZRgBIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEg4KBmNoYW5nZRgCIAEoBCKhAQoNU25hcHNob3RGbG9vchIQCgh0aW1lbGluZRgBIAEoDRIuCgRmcm9tGAIgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxImCgRydWxlGAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSJgoEbmV4dBgEIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIkYKDlNuYXBzaG90QnJhbmNoEhAKCHRpbWVsaW5lGAEgASgNEg4KBnBhcmVudBgCIAEoDRISCgpzd2l0Y2hfbHNuGAMgASgGImwKDVNuYXBzaG90RXZlbnQSDQoFaW5kZXgYASABKAQSKgoIZW52ZWxvcGUYAiABKAsyGC5wZ19zZW50aW5lbC52MS5FbnZlbG9wZRIUCgdyZWZ1c2VkGAMgASgJSACIAQFCCgoIX3JlZnVzZWRiBnByb3RvMw", [file_pg_sentinel_v1_log]);
+  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEi1wIKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50In4KDFNuYXBzaG90UGVlchIMCgRwZWVyGAEgASgJEg0KBXN0b3JlGAIgASgJEg8KB3Nlc3Npb24YAyABKAkSEQoJb3BlbmVkX2F0GAQgASgEEg0KBWZsb29yGAUgASgEEgwKBGRvbmUYBiADKAQSEAoIZmVhdHVyZXMYByABKA0ieQoMU25hcHNob3ROb2RlEjIKDHJlZ2lzdHJhdGlvbhgBIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJlZ2lzdGVyTm9kZRI1Cg9zdWJqZWN0aXZlX2Rvd24YAiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdERvd24iTAoMU25hcHNob3REb3duEgwKBHBlZXIYASABKAkSDQoFZXBvY2gYAiABKAQSEAoIZXZpZGVuY2UYAyABKAkSDQoFaW5kZXgYBCABKAQivAcKDVNuYXBzaG90R3JvdXASCgoCaWQYASABKAkSDQoFZXBvY2gYAiABKAQSMQoIY3JlYXRpbmcYAyABKAsyHS5wZ19zZW50aW5lbC52MS5DcmVhdGluZ1BoYXNlSAASLwoHcnVubmluZxgEIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJ1bm5pbmdQaGFzZUgAEi8KB2ZlbmNpbmcYBSABKAsyHC5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2VIABIzCglwcm9tb3RpbmcYBiABKAsyHi5wZ19zZW50aW5lbC52MS5Qcm9tb3RpbmdQaGFzZUgAEiYKBHJ1bGUYByABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIwCgRuZXh0GAggASgLMiIucGdfc2VudGluZWwudjEuU25hcHNob3RSdWxlQ2hhbmdlEi0KBmZsb29ycxgJIAMoCzIdLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Rmxvb3ISGAoQaGlnaGVzdF90aW1lbGluZRgKIAEoDRIwCghicmFuY2hlcxgLIAMoCzIeLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90QnJhbmNoEh4KEXN5c3RlbV9pZGVudGlmaWVyGAwgASgJSAGIAQESEQoJZmFpbG92ZXJzGA0gASgEEi8KCHNldHRpbmdzGA4gASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncxIOCgZmZW5jZWQYDyADKAkSGAoQcmVjZW50X2ZhaWxvdmVycxgQIAMoAxI2CglzY2hlZHVsZWQYESABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEiUKBnBhdXNlZBgSIAEoCzIVLnBnX3NlbnRpbmVsLnYxLlBhdXNlEisKDHBhdXNlZF9ub2RlcxgTIAMoCzIVLnBnX3NlbnRpbmVsLnYxLlBhdXNlEjUKCnBhcmFtZXRlcnMYFCADKAsyIS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBhcmFtZXRlchIZChFzZXR0aW5nc19yZXZpc2lvbhgVIAEoBBI4ChBzZXR0aW5nc19oaXN0b3J5GBYgAygLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NSZWNvcmQSLAoGYWJzZW50GCggAygLMhwucGdfc2VudGluZWwudjEuQWJzZW50TWVtYmVyQgcKBXBoYXNlQhQKEl9zeXN0ZW1faWRlbnRpZmllciJgCgxBYnNlbnRNZW1iZXISDgoGbWVtYmVyGAEgASgJEhAKCHNpbmNlX21zGAIgASgDEhsKDmdpdmVuX3VwX2F0X21zGAMgASgDSACIAQFCEQoPX2dpdmVuX3VwX2F0X21zIjAKEVNuYXBzaG90UGFyYW1ldGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkigQEKDlNldHRpbmdzUmVjb3JkEg0KBWluZGV4GAEgASgEEg0KBWF0X21zGAIgASgDEgoKAmJ5GAMgASgJEjcKC2RpZmZlcmVuY2VzGAQgAygLMiIucGdfc2VudGluZWwudjEuU2V0dGluZ3NEaWZmZXJlbmNlEgwKBG1vcmUYBSABKA0iVQoSU2V0dGluZ3NEaWZmZXJlbmNlEgsKA2tleRgBIAEoCRIRCgRmcm9tGAIgASgJSACIAQESDwoCdG8YAyABKAlIAYgBAUIHCgVfZnJvbUIFCgNfdG8iIAoNQ3JlYXRpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJIjEKDFJ1bm5pbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNIoUECgxGZW5jaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASOwoJcmVjb3ZlcmVkGAYgASgLMiYucGdfc2VudGluZWwudjEuRmVuY2luZ1BoYXNlLlJlY292ZXJlZEgAEjYKBmZvcmNlZBgIIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASKgoHcmVwb3J0cxgHIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkN1dFJlcG9ydBILCgNvZmYYCSADKAkSFgoJcmVpbnN0YXRlGAogASgJSAGIAQESGQoMZmVuY2VfZmFpbGVkGAsgASgJSAKIAQEaCwoJUmVjb3ZlcmVkQgcKBWNhdXNlQgwKCl9yZWluc3RhdGVCDwoNX2ZlbmNlX2ZhaWxlZCKmAQoOUHJvbW90aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIQCghwcmV2aW91cxgDIAEoCRIuCgRmcm9tGAQgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxITCgZmYWlsZWQYBSABKAlIAIgBARIPCgdwbGFubmVkGAYgASgIQgkKB19mYWlsZWQiNgoQU25hcHNob3RTdGFuZGluZxIQCgh0aW1lbGluZRgBIAEoDRIQCghwb3NpdGlvbhgCIAEoBiJMChJTbmFwc2hvdFJ1bGVDaGFuZ2USJgoEcnVsZRgBIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEg4KBmNoYW5nZRgCIAEoBCKhAQoNU25hcHNob3RGbG9vchIQCgh0aW1lbGluZRgBIAEoDRIuCgRmcm9tGAIgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxImCgRydWxlGAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSJgoEbmV4dBgEIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIkYKDlNuYXBzaG90QnJhbmNoEhAKCHRpbWVsaW5lGAEgASgNEg4KBnBhcmVudBgCIAEoDRISCgpzd2l0Y2hfbHNuGAMgASgGImwKDVNuYXBzaG90RXZlbnQSDQoFaW5kZXgYASABKAQSKgoIZW52ZWxvcGUYAiABKAsyGC5wZ19zZW50aW5lbC52MS5FbnZlbG9wZRIUCgdyZWZ1c2VkGAMgASgJSACIAQFCCgoIX3JlZnVzZWRiBnByb3RvMw", [file_pg_sentinel_v1_log]);
 
 /**
  * @generated from message pg_sentinel.v1.StateSnapshot
@@ -323,6 +323,13 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
    * @generated from field: repeated pg_sentinel.v1.SettingsRecord settings_history = 22;
    */
   settingsHistory: SettingsRecord[];
+
+  /**
+   * From feature level 5 on. In the order of their names.
+   *
+   * @generated from field: repeated pg_sentinel.v1.AbsentMember absent = 40;
+   */
+  absent: AbsentMember[];
 };
 
 /**
@@ -331,6 +338,35 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
  */
 export const SnapshotGroupSchema: GenMessage<SnapshotGroup> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_snapshot, 4);
+
+/**
+ * A member whose slots are kept for a while only, or no longer. Wall times in milliseconds since 1970.
+ *
+ * @generated from message pg_sentinel.v1.AbsentMember
+ */
+export type AbsentMember = Message<"pg_sentinel.v1.AbsentMember"> & {
+  /**
+   * @generated from field: string member = 1;
+   */
+  member: string;
+
+  /**
+   * @generated from field: int64 since_ms = 2;
+   */
+  sinceMs: bigint;
+
+  /**
+   * @generated from field: optional int64 given_up_at_ms = 3;
+   */
+  givenUpAtMs?: bigint | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.AbsentMember.
+ * Use `create(AbsentMemberSchema)` to create a new message.
+ */
+export const AbsentMemberSchema: GenMessage<AbsentMember> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 5);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotParameter
@@ -352,7 +388,7 @@ export type SnapshotParameter = Message<"pg_sentinel.v1.SnapshotParameter"> & {
  * Use `create(SnapshotParameterSchema)` to create a new message.
  */
 export const SnapshotParameterSchema: GenMessage<SnapshotParameter> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 5);
+  messageDesc(file_pg_sentinel_v1_snapshot, 6);
 
 /**
  * One change of settings or parameters, for people. Values are cut short.
@@ -393,7 +429,7 @@ export type SettingsRecord = Message<"pg_sentinel.v1.SettingsRecord"> & {
  * Use `create(SettingsRecordSchema)` to create a new message.
  */
 export const SettingsRecordSchema: GenMessage<SettingsRecord> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 6);
+  messageDesc(file_pg_sentinel_v1_snapshot, 7);
 
 /**
  * @generated from message pg_sentinel.v1.SettingsDifference
@@ -424,7 +460,7 @@ export type SettingsDifference = Message<"pg_sentinel.v1.SettingsDifference"> & 
  * Use `create(SettingsDifferenceSchema)` to create a new message.
  */
 export const SettingsDifferenceSchema: GenMessage<SettingsDifference> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 7);
+  messageDesc(file_pg_sentinel_v1_snapshot, 8);
 
 /**
  * @generated from message pg_sentinel.v1.CreatingPhase
@@ -441,7 +477,7 @@ export type CreatingPhase = Message<"pg_sentinel.v1.CreatingPhase"> & {
  * Use `create(CreatingPhaseSchema)` to create a new message.
  */
 export const CreatingPhaseSchema: GenMessage<CreatingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 8);
+  messageDesc(file_pg_sentinel_v1_snapshot, 9);
 
 /**
  * @generated from message pg_sentinel.v1.RunningPhase
@@ -463,7 +499,7 @@ export type RunningPhase = Message<"pg_sentinel.v1.RunningPhase"> & {
  * Use `create(RunningPhaseSchema)` to create a new message.
  */
 export const RunningPhaseSchema: GenMessage<RunningPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 9);
+  messageDesc(file_pg_sentinel_v1_snapshot, 10);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase
@@ -550,7 +586,7 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
  * Use `create(FencingPhaseSchema)` to create a new message.
  */
 export const FencingPhaseSchema: GenMessage<FencingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 10);
+  messageDesc(file_pg_sentinel_v1_snapshot, 11);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase.Recovered
@@ -563,7 +599,7 @@ export type FencingPhase_Recovered = Message<"pg_sentinel.v1.FencingPhase.Recove
  * Use `create(FencingPhase_RecoveredSchema)` to create a new message.
  */
 export const FencingPhase_RecoveredSchema: GenMessage<FencingPhase_Recovered> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 10, 0);
+  messageDesc(file_pg_sentinel_v1_snapshot, 11, 0);
 
 /**
  * @generated from message pg_sentinel.v1.PromotingPhase
@@ -607,7 +643,7 @@ export type PromotingPhase = Message<"pg_sentinel.v1.PromotingPhase"> & {
  * Use `create(PromotingPhaseSchema)` to create a new message.
  */
 export const PromotingPhaseSchema: GenMessage<PromotingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 11);
+  messageDesc(file_pg_sentinel_v1_snapshot, 12);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotStanding
@@ -629,7 +665,7 @@ export type SnapshotStanding = Message<"pg_sentinel.v1.SnapshotStanding"> & {
  * Use `create(SnapshotStandingSchema)` to create a new message.
  */
 export const SnapshotStandingSchema: GenMessage<SnapshotStanding> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 12);
+  messageDesc(file_pg_sentinel_v1_snapshot, 13);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotRuleChange
@@ -651,7 +687,7 @@ export type SnapshotRuleChange = Message<"pg_sentinel.v1.SnapshotRuleChange"> & 
  * Use `create(SnapshotRuleChangeSchema)` to create a new message.
  */
 export const SnapshotRuleChangeSchema: GenMessage<SnapshotRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 13);
+  messageDesc(file_pg_sentinel_v1_snapshot, 14);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotFloor
@@ -683,7 +719,7 @@ export type SnapshotFloor = Message<"pg_sentinel.v1.SnapshotFloor"> & {
  * Use `create(SnapshotFloorSchema)` to create a new message.
  */
 export const SnapshotFloorSchema: GenMessage<SnapshotFloor> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 14);
+  messageDesc(file_pg_sentinel_v1_snapshot, 15);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotBranch
@@ -710,7 +746,7 @@ export type SnapshotBranch = Message<"pg_sentinel.v1.SnapshotBranch"> & {
  * Use `create(SnapshotBranchSchema)` to create a new message.
  */
 export const SnapshotBranchSchema: GenMessage<SnapshotBranch> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 15);
+  messageDesc(file_pg_sentinel_v1_snapshot, 16);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotEvent
@@ -739,5 +775,5 @@ export type SnapshotEvent = Message<"pg_sentinel.v1.SnapshotEvent"> & {
  * Use `create(SnapshotEventSchema)` to create a new message.
  */
 export const SnapshotEventSchema: GenMessage<SnapshotEvent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 16);
+  messageDesc(file_pg_sentinel_v1_snapshot, 17);
 

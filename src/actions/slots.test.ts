@@ -1,0 +1,108 @@
+// Slots of other members: made, made anew where they are lost, dropped where they are nobody's; and what is said of the WAL they keep.
+import { describe, expect, test } from 'vitest';
+import { makeMemberId, nodeId } from '../base/ids.ts';
+import type { Upkeep } from '../cluster/report.ts';
+import { slotWarnings } from '../cluster/slot-warnings.ts';
+import { createSlotWatch } from './slot-watch.ts';
+import { keepSlots } from './slots.ts';
+import { STANDBY, fakeContext } from './testing/context.ts';
+
+const OTHER = makeMemberId(nodeId('c'), '00000001');
+const row = (name: string, more: object = {}) => ({
+  ...{ slot_name: name, active_pid: null, restart_lsn: '0/1000000', wal_status: 'reserved' },
+  ...more,
+});
+
+async function kept(rows: readonly object[]) {
+  const done: string[] = [];
+  const context = fakeContext({
+    dataDirectory: '/nowhere',
+    query: (text) => {
+      if (text.includes('pg_create_physical')) done.push('create');
+      if (text.includes('pg_drop_replication_slot')) {
+        done.push('drop');
+        return [{}];
+      }
+      return text.startsWith('select slot_name') ? rows : [];
+    },
+  });
+  await keepSlots(context, [STANDBY, OTHER], new AbortController().signal);
+  return { done, announced: context.announced };
+}
+
+describe('a slot', () => {
+  test('that is there is left alone, one that is missing is made, one that is nobody\u2019s is dropped', async () => {
+    expect((await kept([row(STANDBY), row(OTHER)])).done).toEqual([]);
+    expect((await kept([row(STANDBY)])).done).toEqual(['create']);
+    const gone = makeMemberId(nodeId('c'), '00000002');
+    expect((await kept([row(STANDBY), row(OTHER), row(gone)])).done).toEqual(['drop']);
+    expect((await kept([row(STANDBY), row(OTHER), row('theirs')])).done).toEqual([]);
+  });
+
+  test('that is in use is not dropped', async () => {
+    const gone = makeMemberId(nodeId('c'), '00000002');
+    expect((await kept([row(STANDBY), row(OTHER), row(gone, { active_pid: 7 })])).done).toEqual([]);
+  });
+
+  test('that is lost is made anew, which is announced', async () => {
+    const lost = row(OTHER, { wal_status: 'lost', restart_lsn: null });
+    const { done, announced } = await kept([row(STANDBY), lost]);
+    expect(done).toEqual(['drop', 'create']);
+    expect(announced).toEqual([expect.stringMatching(/c_00000001 is lost.*max_slot_wal/) as unknown]);
+    expect((await kept([row(STANDBY), { ...lost, active_pid: 7 }])).done).toEqual([]);
+  });
+});
+
+const MB = 2 ** 20;
+const upkeep = (slots: Upkeep['slots'], freeBytes = 2 ** 40): Upkeep => ({
+  dataDisk: undefined,
+  walDisk: { freeBytes, totalBytes: 2 ** 41 },
+  slots,
+  archiver: undefined,
+  readyCount: undefined,
+  pendingRestart: undefined,
+});
+
+describe('a warning', () => {
+  const kinds = (slots: Upkeep['slots'], freeBytes?: number) =>
+    [...slotWarnings(upkeep(slots, freeBytes))].map(({ kind }) => kind);
+
+  test.each<[string, Upkeep['slots'], number | undefined, string[]]>([
+    ['four fifths of the budget', { keptBytes: 80, most: 'x', safeBytes: 20 }, undefined, ['budget']],
+    ['less', { keptBytes: 79, most: 'x', safeBytes: 21 }, undefined, []],
+    ['no budget', { keptBytes: 2 ** 30, most: 'x' }, undefined, []],
+    ['more than the disk has free', { keptBytes: 512 * MB, most: 'x' }, 512 * MB, ['disk']],
+    ['less than the disk has free', { keptBytes: 512 * MB, most: 'x' }, 513 * MB, []],
+    ['what PostgreSQL keeps anyway, on a small disk', { keptBytes: 255 * MB, most: 'x' }, MB, []],
+    ['beyond it', { keptBytes: 9, most: 'x', safeBytes: 0, unreserved: ['x'] }, undefined, ['unreserved']],
+    ['lost', { keptBytes: 0, most: undefined, lost: ['x'] }, undefined, ['lost']],
+    ['nothing known', undefined, undefined, []],
+  ])('%s', (_, slots, freeBytes, expected) => expect(kinds(slots, freeBytes)).toEqual(expected));
+});
+
+test('each matter is announced once, again after half an hour of it, and at once when it comes back', () => {
+  const scene = { nowMs: 0, said: [] as string[] };
+  const watch = createSlotWatch({
+    // An announcement makes a report, which looks again.
+    announce: (message) => {
+      scene.said.push(message);
+      watch.look(bad);
+    },
+    nowMs: () => scene.nowMs,
+  });
+  const bad = upkeep({ keptBytes: 90, most: 'x', safeBytes: 10 });
+  const good = upkeep({ keptBytes: 0, most: 'x', safeBytes: 100 });
+  const countAt = (nowMs: number, seen: Upkeep): number => {
+    scene.nowMs = nowMs;
+    watch.look(seen);
+    return scene.said.length;
+  };
+  expect(countAt(0, good)).toBe(0);
+  expect(countAt(1, bad)).toBe(1);
+  expect(countAt(2, upkeep({ keptBytes: 91, most: 'x', safeBytes: 9 }))).toBe(1);
+  expect(countAt(3, upkeep(undefined))).toBe(1);
+  expect(countAt(4, bad)).toBe(1);
+  expect(countAt(1_800_001, bad)).toBe(2);
+  expect(countAt(1_800_002, good)).toBe(2);
+  expect(countAt(1_800_003, bad)).toBe(3);
+});
