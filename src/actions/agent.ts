@@ -26,7 +26,8 @@ import { createUpkeepWatch } from './upkeep.ts';
 
 export interface AgentOptions {
   readonly peer: PeerId;
-  readonly registration: Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
+  /** As the log can have it now: what not every peer understands yet is left out. */
+  readonly registration: () => Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
   readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange' | 'beforeStandby'>;
   readonly guard: GuardSettings;
   readonly fence: FenceFile;
@@ -214,22 +215,25 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     member = data.kind === 'ready' ? data.member?.memberId : undefined;
     const systemIdentifier = data.kind === 'ready' ? data.control.systemIdentifier : undefined;
     const known = options.registered();
-    const { host, port, priority } = options.registration;
+    const registration = options.registration();
+    const { host, port, priority } = registration;
+    const said = JSON.stringify(registration.options);
     const isKnown =
       known !== undefined &&
       known.member === member &&
       known.systemIdentifier === systemIdentifier &&
       known.host === host &&
       known.port === port &&
-      known.priority === priority;
+      known.priority === priority &&
+      JSON.stringify(known.options) === said;
     if (isKnown) return true;
     // A refusal stands until something changes: asking again and again would fill the log.
-    const wish = `${host} ${port} ${priority} ${member} ${systemIdentifier}`;
+    const wish = `${host} ${port} ${priority} ${member} ${systemIdentifier} ${said}`;
     const earlier = refusal?.wish === wish ? refusal : undefined;
     if (earlier !== undefined && performance.now() < earlier.untilMs) return false;
     const outcome = await propose({
       kind: 'register-node',
-      ...options.registration,
+      ...registration,
       member,
       systemIdentifier,
     });

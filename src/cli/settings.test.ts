@@ -15,6 +15,9 @@ const VIEW: SettingsView = {
     leaseMs: 5432,
     maxLagBytes: 1 << 20,
     maxFailovers: 5,
+    sitePolicy: 'ignore',
+    failback: 'off',
+    failbackAfterMs: 300_000,
     failoverWindowMs: 3_600_000,
   },
   parameters: [
@@ -97,7 +100,7 @@ describe('get', () => {
   it('shows what may be set, by the same names, and what waits for a restart', async () => {
     const { stdout } = await run(['settings', 'get'], { admin: showing() });
     const lines = stdout.split('\n').filter((line) => /^\S/.test(line));
-    expect(lines.slice(0, 9).map((line) => line.split(/\s+/).slice(0, 2).join(' '))).toEqual([
+    expect(lines.slice(0, 12).map((line) => line.split(/\s+/).slice(0, 2).join(' '))).toEqual([
       'SETTING VALUE',
       'durability async',
       'acks 1',
@@ -105,6 +108,9 @@ describe('get', () => {
       'max_lag 1.0',
       'max_failovers 5',
       'failover_window 60min',
+      'site_policy ignore',
+      'failback off',
+      'failback_after 5min',
       'postgresql.max_connections 200',
       'postgresql.work_mem 64MB',
     ]);

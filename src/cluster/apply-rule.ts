@@ -2,6 +2,7 @@
 // enforces `next` and that enough of its members hold all that was acknowledged before, `next` becomes the rule.
 import { type LogIndex, type MemberId } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
+import { syncBar } from './eligibility.ts';
 import { fewestAcks, isRule, sameRule } from './quorum.ts';
 import type { SyncRule } from './commands.ts';
 import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from './state.ts';
@@ -99,7 +100,10 @@ function runningAt(
 function standbyMembers(state: ClusterState, group: GroupState): ReadonlySet<MemberId> {
   const members = new Set<MemberId>();
   for (const node of nodesOfGroup(state, group.id)) {
-    const isAble = node.node !== group.phase.primary && asideReason(group, node.node) === undefined;
+    const isAble =
+      node.node !== group.phase.primary &&
+      asideReason(group, node.node) === undefined &&
+      syncBar(state, group, node.node) === undefined;
     if (node.member !== undefined && isAble) members.add(node.member);
   }
   return members;

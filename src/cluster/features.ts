@@ -8,6 +8,8 @@ const LEVELS: readonly string[] = [
   'settings of groups, leases, fenced nodes, forced and scheduled failovers', // 2
   'pauses of groups and nodes, maintenance', // 3
   'parameters of PostgreSQL, history of settings', // 4
+  'kept for what comes before level 6', // 5
+  'options of nodes, sites of peers, failback', // 6
 ];
 
 /** The highest level this version understands. */
@@ -17,6 +19,7 @@ export const FIRST_FEATURE_LEVEL = 1;
 export const SETTINGS_FEATURE_LEVEL = 2;
 export const PAUSE_FEATURE_LEVEL = 3;
 export const PARAMETERS_FEATURE_LEVEL = 4;
+export const CANDIDATES_FEATURE_LEVEL = 6;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

@@ -12,7 +12,6 @@ import {
   decodeCommand,
   decodeEvidence,
   decodePause,
-  decodeRegistration,
   decodeReport,
   decodeRule,
   decodeSchedule,
@@ -23,6 +22,7 @@ import {
 } from './command-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
+import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodeParameters, decodeSettings, encodeParameters, encodeSettings } from './settings-codec.ts';
 import type {
   ClusterEvent,
@@ -103,12 +103,13 @@ function decodePeer(message: pb.SnapshotPeer): PeerState {
     floor: Number(message.floor),
     done: message.done.map(Number),
     features: message.features,
+    ...(message.site === undefined ? {} : { site: message.site }),
   };
 }
 
 function encodeNode({ subjectiveDown, ...registration }: NodeState): Init<typeof pb.SnapshotNodeSchema> {
   return {
-    registration,
+    registration: encodeRegistration(registration),
     subjectiveDown: subjectiveDown.map(({ peer, evidence, ...entry }) => ({
       peer,
       evidence,
@@ -150,6 +151,7 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     ...(group.scheduled === undefined ? {} : { scheduled: encodeSchedule(group.scheduled) }),
     ...(group.paused === undefined ? {} : { paused: encodePause(pauseOfGroup(group.id, group.paused)) }),
     pausedNodes: group.pausedNodes.map((pause) => encodePause({ group: group.id, ...pause })),
+    ...(group.failbackAtMs === undefined ? {} : { failbackAtMs: BigInt(group.failbackAtMs) }),
   };
 }
 
@@ -180,6 +182,7 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     scheduled: message.scheduled && decodeSchedule(message.scheduled),
     paused: message.paused && { untilMs: decodePause(message.paused).untilMs },
     pausedNodes: message.pausedNodes.map(decodeNodePause),
+    failbackAtMs: message.failbackAtMs === undefined ? undefined : Number(message.failbackAtMs),
   };
 }
 

@@ -149,6 +149,8 @@ export interface GroupState {
   readonly paused: Pause | undefined;
   /** In the order of their names; see {@link asideReason}. */
   readonly pausedNodes: readonly NodePause[];
+  /** Wall time (ms since 1970) at which the last failback began. */
+  readonly failbackAtMs: number | undefined;
 }
 
 /**
@@ -168,6 +170,8 @@ export interface PeerState {
   readonly done: readonly number[];
   /** The highest feature level its version knows. */
   readonly features: number;
+  /** Where it and its node are, by its configuration. */
+  readonly site?: string | undefined;
 }
 
 /** One line of `sentinelctl events`: a command that was applied (or refused, with the reason). */
