@@ -295,7 +295,7 @@ export interface Envelope {
   readonly sequence: number;
   /** The proposer waits for none of its proposals below this one any more: those that come later have no effect. */
   readonly answeredBelow: number;
-  /** Wall time at the proposer, for people. All that goes by it is when a group holds after too many failovers (anti-flap). */
+  /** Wall time at the proposer, for people. All that goes by it is when a group holds after too many failovers, and how soon a failback may follow another. */
   readonly proposedAtMs: number;
   readonly command: Command;
 }
