@@ -45,7 +45,7 @@ function siteBar(state: ClusterState, { sitePolicy }: GroupSettings, node: NodeS
   return `in site ${site}, and most voters are in ${main} (site_policy majority)`;
 }
 
-export function siteOf(state: ClusterState, peer: PeerId): string | undefined {
+function siteOf(state: ClusterState, peer: PeerId): string | undefined {
   return state.peers.get(peer)?.site;
 }
 

@@ -305,7 +305,7 @@ const steps: readonly Step[] = [
   })),
   withGroup((_, number) => ({
     ...registration(pick(nodes, number), memberId(`${pick(nodes, number)}_00000001`)),
-    options: { noFailover: number % 2 === 0, noSync: number % 3 === 0, applyDelayMs: number % 5 },
+    options: { noFailover: number % 2 === 0, noSync: number % 3 === 0, applyDelayMs: 1 + (number % 5) },
   })),
   withGroup((_, number) => ({
     kind: 'describe-peer',

@@ -32,7 +32,7 @@ export function tellSite(options: {
 }
 
 /** The log has another site of this peer than its configuration, and every peer understands sites. */
-export function isToTell(state: ClusterState, self: PeerId, site: string | undefined): boolean {
+function isToTell(state: ClusterState, self: PeerId, site: string | undefined): boolean {
   const known = state.peers.get(self);
   return known !== undefined && known.site !== site && state.featureLevel >= CANDIDATES_FEATURE_LEVEL;
 }

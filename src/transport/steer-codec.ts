@@ -153,7 +153,7 @@ export function decodeSteerOutcome(response: pb.SteerResponse): SteerOutcome | u
 
 const DURABILITIES: readonly Durability[] = ['quorum', 'strict', 'async'];
 
-export function durabilityOf(text: string): Durability | undefined {
+function durabilityOf(text: string): Durability | undefined {
   return DURABILITIES.find((word) => word === text);
 }
 

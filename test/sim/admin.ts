@@ -173,7 +173,7 @@ function place(world: World, leader: Host): void {
 }
 
 /** What {@link place} has said is taken back: the group has to become whole. */
-export function displace(world: World, leader: Host): void {
+function displace(world: World, leader: Host): void {
   const state = leader.replica?.state;
   if (state === undefined) return;
   for (const { subjectiveDown: _, options, ...node } of state.nodes.values())
