@@ -8,7 +8,7 @@ import { A, GROUP, P1, newLog, opening, running } from '../cluster/testing/examp
 import { registrationOf } from './local-agent.ts';
 import { tellSite } from './site-word.ts';
 
-test('the site is told once the level is reached, again where it changes, and never twice', async () => {
+test('the site is told once the level is reached, again where it changes, and never twice', () => {
   const log = newLog(running().state);
   log.must(opening(log, P1, { features: CANDIDATES_FEATURE_LEVEL }));
   const proposed: Command[] = [];
