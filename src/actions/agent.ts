@@ -18,7 +18,7 @@ import { type GuardSettings, createGuarding } from './guarding.ts';
 import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
-import { createAddressFor } from './registered-address.ts';
+import { createRegistering, memberOf } from './registering.ts';
 import { buildReport } from './report.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { createRequests } from './requests.ts';
@@ -28,7 +28,8 @@ import { createUpkeepWatch } from './upkeep.ts';
 
 export interface AgentOptions {
   readonly peer: PeerId;
-  readonly registration: Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
+  /** As the log can have it now: what not every peer understands yet is left out. */
+  readonly registration: () => Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
   readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange' | 'beforeStandby'>;
   readonly guard: GuardSettings;
   readonly fence: FenceFile;
@@ -68,8 +69,6 @@ const REPORT_LATEST_MS = 300;
 const SHORT_PASS_MS = 50;
 const PAUSE_MS_MIN = 50;
 const RETRY_MS = 500;
-const REGISTER_AGAIN_MS = 2000;
-const REGISTER_AGAIN_MS_MAX = 60_000;
 const STARTED_AT_MS = Date.now();
 
 export async function startAgent(options: AgentOptions): Promise<Agent> {
@@ -85,14 +84,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     message: undefined,
   };
   let member: MemberId | undefined;
-  let refusal:
-    | {
-        readonly wish: string;
-        readonly reason: string | undefined;
-        readonly untilMs: number;
-        readonly pauseMs: number;
-      }
-    | undefined;
   /** False until the log was read through a leader: before that nobody knows what is registered. */
   let isTold = false;
   let doneFor = 0;
@@ -213,40 +204,16 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log: options.log,
   });
 
-  const addressFor = createAddressFor(options.registration, context.announce);
-  const register = async (data: DataDirectory): Promise<boolean> => {
-    member = data.kind === 'ready' ? data.member?.memberId : undefined;
-    const systemIdentifier = data.kind === 'ready' ? data.control.systemIdentifier : undefined;
-    const known = options.registered();
-    const { priority } = options.registration;
-    const { host, port } = addressFor(known, instance.postmaster());
-    const isKnown =
-      known !== undefined &&
-      known.member === member &&
-      known.systemIdentifier === systemIdentifier &&
-      known.host === host &&
-      known.port === port &&
-      known.priority === priority;
-    if (isKnown) return true;
-    // A refusal stands until something changes: asking again and again would fill the log.
-    const wish = `${host} ${port} ${priority} ${member} ${systemIdentifier}`;
-    const earlier = refusal?.wish === wish ? refusal : undefined;
-    if (earlier !== undefined && performance.now() < earlier.untilMs) return false;
-    const outcome = await propose({
-      kind: 'register-node',
-      ...options.registration,
-      host,
-      port,
-      member,
-      systemIdentifier,
-    });
-    const isRepeated = earlier !== undefined && outcome.kind === 'refused';
-    const pauseMs = isRepeated ? Math.min(2 * earlier.pauseMs, REGISTER_AGAIN_MS_MAX) : REGISTER_AGAIN_MS;
-    refusal =
-      outcome.kind === 'applied'
-        ? undefined
-        : { wish, reason: outcome.reason, untilMs: performance.now() + pauseMs, pauseMs };
-    return outcome.kind === 'applied';
+  const registering = createRegistering({
+    wanted: options.registration,
+    registered: options.registered,
+    postmaster: () => instance.postmaster(),
+    propose,
+    announce: context.announce,
+  });
+  const register = (data: DataDirectory): Promise<boolean> => {
+    member = memberOf(data);
+    return registering.register(data);
   };
 
   const shownActivity = (): typeof activity => {
@@ -292,7 +259,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const present = duty;
     if (present.kind === 'none') {
       const isRegistered = isTold && (await register(await inspection.recent()));
-      context.activity(undefined, isRegistered ? present.reason : (refusal?.reason ?? present.reason));
+      context.activity(undefined, isRegistered ? present.reason : (registering.refusal() ?? present.reason));
       return;
     }
     if (compareFences(present, options.fence) < 0) {
@@ -377,7 +344,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       context.notes.failedClone = undefined;
       context.notes.noRoom = undefined;
       context.notes.failedFollows = undefined;
-      refusal = undefined;
+      registering.retry();
       archiver.wake();
       wake();
     },

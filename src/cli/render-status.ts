@@ -102,6 +102,8 @@ function renderGroup(group: GroupView, options: RenderOptions): string[] {
     if (node.heldDownBy.length > 0)
       lines.push(...note(`held for down by ${node.heldDownBy.join(', ')}`, 'red', options));
     if (node.message !== undefined) lines.push(...note(node.message, 'yellow', options));
+    for (const bar of new Set([node.notPromoted, node.notCounted]))
+      if (bar !== undefined) lines.push(...remark(bar, options));
     const pending = node.pendingRestart ?? [];
     if (pending.length > 0) lines.push(...note(`pending restart: ${pending.join(', ')}`, 'yellow', options));
   }
@@ -151,6 +153,11 @@ function nodeRow(node: NodeView): Cell[] {
 
 function note(text: string, style: Style, { width, paint }: RenderOptions): string[] {
   return wrap('    ! ', text, width).map((line) => paint(style, line));
+}
+
+/** What its owner has said of it: no trouble. */
+function remark(text: string, { width, paint }: RenderOptions): string[] {
+  return wrap('    - ', text, width).map((line) => paint('dim', line));
 }
 
 const PEER_COLUMNS: readonly Column[] = [

@@ -1,5 +1,6 @@
 // The settings of a group by the names that people use: how each is written, and how it is read.
 import { DURATION_RULE, formatDuration, parseDurationMs } from '../base/duration.ts';
+import { isFailback, isSitePolicy } from '../cluster/apply-settings.ts';
 import type { GroupSettings, ParameterChange } from '../cluster/commands.ts';
 import { PARAMETER_PREFIX, parameterNameProblem, parameterValueProblem } from '../cluster/parameters.ts';
 import { CliError, EXIT } from './exit-codes.ts';
@@ -97,6 +98,31 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
     },
     expected: BYTES_RULE,
   },
+  site_policy: {
+    meaning:
+      'ignore; prefer (a candidate in the site of the old primary first); majority (that, and none outside the site of most voters)',
+    format: ({ sitePolicy }) => sitePolicy,
+    exact: ({ sitePolicy }) => sitePolicy,
+    field: 'sitePolicy',
+    parse: (text) => (isSitePolicy(text) ? { sitePolicy: text } : undefined),
+    expected: 'ignore, prefer or majority',
+  },
+  failback: {
+    meaning: 'off, or the node or site that is made the primary again: node:NAME, site:NAME',
+    format: ({ failback }) => failback,
+    exact: ({ failback }) => failback,
+    field: 'failback',
+    parse: (text) => (isFailback(text) ? { failback: text } : undefined),
+    expected: 'off, node:NAME or site:NAME',
+  },
+  failback_after: {
+    meaning: 'how long it has to stream well before that',
+    format: ({ failbackAfterMs }) => formatDuration(failbackAfterMs),
+    exact: ({ failbackAfterMs }) => exactDuration(failbackAfterMs),
+    field: 'failbackAfterMs',
+    parse: (text) => withDuration(text, (failbackAfterMs) => ({ failbackAfterMs })),
+    expected: DURATION_RULE,
+  },
 };
 
 /** What is to change, and nothing else. */
@@ -173,13 +199,15 @@ function keyOf(word: string): string {
   return word.startsWith(PARAMETER_PREFIX) ? word.toLowerCase() : word;
 }
 
+const TEXTS: ReadonlySet<keyof GroupSettings> = new Set(['durability', 'sitePolicy', 'failback'] as const);
+
 /** The key of the log (`leaseMs`) as people know it (`lease`), and its value for people. */
 export function readable(key: string, value: string | undefined): { key: string; value: string } {
   const shown = value ?? '(not set)';
   const found = Object.entries(SETTINGS).find(([, { field }]) => field === key);
   if (found === undefined || value === undefined) return { key: found?.[0] ?? key, value: shown };
   const [name, { exact, field }] = found;
-  const raw = field === 'durability' ? value : Number(value);
+  const raw = TEXTS.has(field) ? value : Number(value);
   return { key: name, value: exact({ [field]: raw } as unknown as GroupSettings) };
 }
 

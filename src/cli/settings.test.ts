@@ -15,6 +15,9 @@ const VIEW: SettingsView = {
     leaseMs: 5432,
     maxLagBytes: 1 << 20,
     maxFailovers: 5,
+    sitePolicy: 'ignore',
+    failback: 'off',
+    failbackAfterMs: 300_000,
     failoverWindowMs: 3_600_000,
     slotRetentionMs: 86_400_000,
     maxSlotWalBytes: 10 * 2 ** 30,
@@ -83,6 +86,9 @@ describe('is refused here already:', () => {
     [['set', 'postgresql.work_mem=1\n2'], /postgresql\.work_mem: the value "1\\n2" holds a line break/],
     [['set', `postgresql.work_mem=${'x'.repeat(1025)}`], /has 1025 bytes; it may have 1024 at most/],
     [['set', 'postgresql.a=1', 'postgresql.A=2'], /postgresql\.a is given twice/],
+    [['set', 'site_policy=near'], /site_policy: "near" is given; expected ignore, prefer or majority/],
+    [['set', 'failback=pg1'], /failback: "pg1" is given; expected off, node:NAME or site:NAME/],
+    [['set', 'failback=site:'], /failback: "site:" is given/],
     [['unset', 'acks'], /acks always has a value/],
     [['unset', 'work_mem'], /"work_mem" cannot be unset: expected postgresql\.PARAMETER/],
     [['get', 'main', 'speed'], /there is no setting "speed"; there are: durability/],
@@ -99,7 +105,7 @@ describe('get', () => {
   it('shows what may be set, by the same names, and what waits for a restart', async () => {
     const { stdout } = await run(['settings', 'get'], { admin: showing() });
     const lines = stdout.split('\n').filter((line) => /^\S/.test(line));
-    expect(lines.slice(0, 11).map((line) => line.split(/\s+/).slice(0, 2).join(' '))).toEqual([
+    expect(lines.slice(0, 14).map((line) => line.split(/\s+/).slice(0, 2).join(' '))).toEqual([
       'SETTING VALUE',
       'durability async',
       'acks 1',
@@ -109,6 +115,9 @@ describe('get', () => {
       'failover_window 60min',
       'slot_retention 24h',
       'max_slot_wal 10',
+      'site_policy ignore',
+      'failback off',
+      'failback_after 5min',
       'postgresql.max_connections 200',
       'postgresql.work_mem 64MB',
     ]);

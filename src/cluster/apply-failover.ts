@@ -12,7 +12,8 @@ import { candidateRefusal, firstMembers } from './candidate.ts';
 import type { CutReport, FailoverCause, SyncRule } from './commands.ts';
 import { ruleRefusal } from './apply-rule.ts';
 import { withoutMembers } from './apply-slots.ts';
-import { SETTINGS_FEATURE_LEVEL } from './features.ts';
+import { failbackRefusal, isPreferred, promotionBar } from './eligibility.ts';
+import { CANDIDATES_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from './features.ts';
 import { isObjectivelyDown, isRule, isWellFormed, majority, standingDownCount } from './quorum.ts';
 import {
   type ClusterState,
@@ -23,6 +24,7 @@ import {
   asideReason,
   asideRemedy,
   hasUnknownRule,
+  isHeld,
   isPaused,
   isTimelineOpen,
 } from './state.ts';
@@ -38,7 +40,10 @@ export function applyBeginFailover(
   if (isRefused(group)) return group;
   const phase = group.phase;
   if (phase.kind === 'creating') return refuse(`group ${group.id} is being created`);
-  const refusal = causeRefusal(state, group, phase, command.cause) ?? scheduleRefusal(group, command);
+  const refusal =
+    causeRefusal(state, group, phase, command.cause) ??
+    scheduleRefusal(group, command) ??
+    failbackCauseRefusal(state, group, command, proposedAtMs);
   if (refusal !== undefined) return refuse(refusal);
   return withGroup(state, {
     ...group,
@@ -55,7 +60,32 @@ export function applyBeginFailover(
     recentFailovers:
       command.cause.kind === 'down' ? withFailover(state, group, proposedAtMs) : group.recentFailovers,
     scheduled: command.scheduledAtMs === undefined ? group.scheduled : undefined,
+    failbackAtMs: isFailback(state, command) ? Math.trunc(proposedAtMs) : group.failbackAtMs,
   });
+}
+
+/** An older peer takes it for any other switchover. */
+function isFailback(state: ClusterState, command: CommandOf<'begin-failover'>): boolean {
+  return command.isFailback === true && state.featureLevel >= CANDIDATES_FEATURE_LEVEL;
+}
+
+/** It begins by itself: only as its settings have it, not in a pause or a hold, and not soon after another one. */
+function failbackCauseRefusal(
+  state: ClusterState,
+  group: GroupState,
+  command: CommandOf<'begin-failover'>,
+  atMs: number,
+): string | undefined {
+  if (!isFailback(state, command)) return undefined;
+  const { cause } = command;
+  if (cause.kind !== 'planned' || cause.to === undefined) return 'a failback is a switchover to a node';
+  if (isPaused(group)) return `group ${group.id} is paused: it does not fail back by itself`;
+  if (isHeld(group)) return `group ${group.id} had too many failovers: it does not fail back by itself`;
+  const refusal = failbackRefusal(state, group, atMs);
+  if (refusal !== undefined) return refusal;
+  return isPreferred(state, group.settings.failback, cause.to)
+    ? undefined
+    : `${cause.to} is not what failback ${group.settings.failback} asks for`;
 }
 
 /** A person may have called it off, or scheduled another one, since the leader saw it. */
@@ -109,7 +139,10 @@ function causeRefusal(
       const isAsync = group.rule.leased === true;
       if (group.rule.acks === 0 && !isAsync) return `no standby of group ${group.id} is in its sync rule`;
       if (cause.to === undefined) return undefined;
-      const refusal = targetRefusal(state, group, cause.to);
+      const barred = promotionBar(state, group, cause.to);
+      const refusal =
+        targetRefusal(state, group, cause.to) ??
+        (barred === undefined ? undefined : `${cause.to} is ${barred}`);
       const member = state.nodes.get(cause.to)?.member;
       if (refusal !== undefined || isAsync || (member !== undefined && group.rule.members.includes(member)))
         return refusal;
@@ -173,7 +206,7 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
     candidateRefusal(state, group, phase, candidate) ??
     timelineRefusal(group, command) ??
     ruleRefusal(group, command.rule) ??
-    firstMembersRefusal(group, command.rule, firstMembers(group, phase, candidate));
+    firstMembersRefusal(group, command.rule, firstMembers(state, group, phase, candidate));
   if (refusal !== undefined) return refuse(refusal);
   const from = { timeline: candidate.timeline, position: candidate.position };
   const before = { rule: ruleBefore(group, phase.reports), next: group.next?.rule };

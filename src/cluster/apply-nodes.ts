@@ -10,6 +10,8 @@ import {
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup, withNode } from './applied.ts';
 import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
 import type { SyncRule } from './commands.ts';
+import { hasOptions } from './eligibility.ts';
+import { CANDIDATES_FEATURE_LEVEL } from './features.ts';
 import type { ClusterState, GroupState, NodeState } from './state.ts';
 import { hasUnknownRule, nodesOfGroup } from './state.ts';
 
@@ -17,7 +19,11 @@ const ALONE: SyncRule = { members: [], acks: 0 };
 
 /** A node says, through its agent, where it is and which data directory it has. Repeating it is harmless. */
 export function applyRegisterNode(state: ClusterState, command: CommandOf<'register-node'>): Applied {
-  const { kind: _, ...registration } = command;
+  const { kind: _, options, ...rest } = command;
+  // An older peer knows of no options: until all of them do, they are nobody's.
+  const isTaken =
+    options !== undefined && hasOptions(options) && state.featureLevel >= CANDIDATES_FEATURE_LEVEL;
+  const registration = isTaken ? { ...rest, options } : rest;
   const known = state.nodes.get(command.node);
   if (known !== undefined && known.group !== command.group) {
     return refuse(`node ${command.node} belongs to group ${known.group}, not ${command.group}`);
@@ -109,6 +115,7 @@ export function applyCreateGroup(
     paused: undefined,
     pausedNodes: [],
     absent: [],
+    failbackAtMs: undefined,
     recentFailovers: [],
     scheduled: undefined,
   });

@@ -1,8 +1,8 @@
 // Commands about the peers themselves: sessions, by which each proposal counts once, and the level of features in use.
-import { type LogIndex } from '../base/ids.ts';
+import { type LogIndex, NAME_RULE, isName } from '../base/ids.ts';
 import { type Applied, type CommandOf, refuse, withPeer } from './applied.ts';
 import type { Envelope } from './commands.ts';
-import { featureLevelRefusal } from './features.ts';
+import { CANDIDATES_FEATURE_LEVEL, featureLevelRefusal } from './features.ts';
 import { type ClusterState, DONE_COUNT_MAX, type PeerState } from './state.ts';
 
 /** The first run of a peer's process registers its store, each later one replaces the session before. Repeating it is harmless. */
@@ -31,7 +31,20 @@ export function applyOpenSession(
     return refuse(
       `${peer} understands feature level ${features}, level ${state.featureLevel} is in use: upgrade it`,
     );
-  return withPeer(state, { peer, store, session, openedAt: index, floor: 1, done: [], features });
+  const site = known?.site === undefined ? {} : { site: known.site };
+  return withPeer(state, { peer, store, session, openedAt: index, floor: 1, done: [], features, ...site });
+}
+
+/** Where the peer is. Repeating it is harmless. */
+export function applyDescribePeer(state: ClusterState, { peer, site }: CommandOf<'describe-peer'>): Applied {
+  if (state.featureLevel < CANDIDATES_FEATURE_LEVEL)
+    return refuse('not every peer understands sites yet: upgrade all of them first');
+  if (site !== undefined && !isName(site))
+    return refuse(`"${site}" is not the name of a site: expected ${NAME_RULE}`);
+  const known = state.peers.get(peer);
+  if (known === undefined) return refuse(`${peer} is not a member that has opened a session`);
+  const { site: _, ...rest } = known;
+  return withPeer(state, site === undefined ? rest : { ...rest, site });
 }
 
 export function storeRefusal(peer: string): string {

@@ -3,6 +3,7 @@
 import { type LogIndex, type MemberId } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { withoutMembers } from './apply-slots.ts';
+import { syncBar } from './eligibility.ts';
 import { fewestAcks, isRule, sameRule } from './quorum.ts';
 import type { SyncRule } from './commands.ts';
 import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from './state.ts';
@@ -101,7 +102,10 @@ function runningAt(
 function standbyMembers(state: ClusterState, group: GroupState): ReadonlySet<MemberId> {
   const members = new Set<MemberId>();
   for (const node of nodesOfGroup(state, group.id)) {
-    const isAble = node.node !== group.phase.primary && asideReason(group, node.node) === undefined;
+    const isAble =
+      node.node !== group.phase.primary &&
+      asideReason(group, node.node) === undefined &&
+      syncBar(state, group, node.node) === undefined;
     if (node.member !== undefined && isAble) members.add(node.member);
   }
   return members;

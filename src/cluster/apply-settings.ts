@@ -1,12 +1,18 @@
 // Changing what is wanted of a group (DESIGN: durability, acknowledgements, lease, limits). A setting takes effect by the decisions that
 // read it; nothing is acknowledged by another rule before that rule is committed (apply-rule.ts).
 import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
-import type { GroupSettings } from './commands.ts';
-import type { LogIndex } from '../base/ids.ts';
-import { PARAMETERS_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL, SLOTS_FEATURE_LEVEL } from './features.ts';
+import type { Failback, GroupSettings, SitePolicy } from './commands.ts';
+import { type LogIndex, isName } from '../base/ids.ts';
+import { parsedFailback } from './eligibility.ts';
+import {
+  CANDIDATES_FEATURE_LEVEL,
+  PARAMETERS_FEATURE_LEVEL,
+  SETTINGS_FEATURE_LEVEL,
+  SLOTS_FEATURE_LEVEL,
+} from './features.ts';
 import { byProblem, changedParameters, parametersProblem, recorded } from './parameters.ts';
 import { fewestAcks, isLeased } from './quorum.ts';
-import type { ClusterState } from './state.ts';
+import type { ClusterState, GroupState } from './state.ts';
 
 /** Of a new group, and of one that was created before groups had settings. */
 export const DEFAULT_GROUP_SETTINGS: GroupSettings = {
@@ -18,11 +24,25 @@ export const DEFAULT_GROUP_SETTINGS: GroupSettings = {
   failoverWindowMs: 3_600_000,
   slotRetentionMs: 86_400_000,
   maxSlotWalBytes: 10 * 2 ** 30,
+  sitePolicy: 'ignore',
+  failback: 'off',
+  failbackAfterMs: 300_000,
 };
+
+const SITE_POLICIES: Readonly<Record<SitePolicy, true>> = { ignore: true, prefer: true, majority: true };
+
+export const isSitePolicy = (text: string): text is SitePolicy => Object.hasOwn(SITE_POLICIES, text);
+
+export function isFailback(text: string): text is Failback {
+  return text === 'off' || (/^(node|site):/.test(text) && isName(text.slice('node:'.length)));
+}
 
 /** Of each number: its name for people, smallest and largest value, both included, and unit. */
 const SETTING_LIMITS: Readonly<
-  Record<Exclude<keyof GroupSettings, 'durability'>, readonly [string, number, number, string]>
+  Record<
+    Exclude<keyof GroupSettings, 'durability' | 'sitePolicy' | 'failback'>,
+    readonly [string, number, number, string]
+  >
 > = {
   acks: ['acks', 1, 16, ''],
   leaseMs: ['lease', 1000, 300_000, ' ms'],
@@ -32,6 +52,7 @@ const SETTING_LIMITS: Readonly<
   slotRetentionMs: ['slot_retention', 1000, 365 * 86_400_000, ' ms'],
   // PostgreSQL keeps as much in any case (wal_keep_size in our settings), and takes megabytes below 2^31.
   maxSlotWalBytes: ['max_slot_wal', 2 ** 28, 2 ** 50, ' bytes'],
+  failbackAfterMs: ['failback_after', 1000, 30 * 86_400_000, ' ms'],
 };
 
 export function applyChangeSettings(
@@ -73,7 +94,7 @@ function change(
 ): Applied {
   const group = state.groups.get(command.group);
   if (group === undefined) return refuse(`there is no group ${command.group}`);
-  const settings: GroupSettings = { ...group.settings, ...command.settings };
+  const settings: GroupSettings = { ...group.settings, ...understood(state, command.settings) };
   const parameters = changedParameters(group.parameters, command.parameters);
   if (
     state.featureLevel < SLOTS_FEATURE_LEVEL &&
@@ -83,7 +104,10 @@ function change(
       'not every peer understands slot_retention and max_slot_wal yet: upgrade all of them first',
     );
   const problem =
-    settingsProblem(settings) ?? parametersProblem(parameters, command.parameters) ?? byProblem(command.by);
+    settingsProblem(settings) ??
+    failbackProblem(state, group, settings.failback) ??
+    parametersProblem(parameters, command.parameters) ??
+    byProblem(command.by);
   if (problem !== undefined) return refuse(problem);
   if (isLeased(group) && settings.leaseMs < group.settings.leaseMs) {
     // The primary may hold a lease of the present length, and a promotion would no longer wait for its end.
@@ -100,6 +124,30 @@ function change(
   const changed = { ...group, settings, parameters };
   const isRecorded = state.featureLevel >= PARAMETERS_FEATURE_LEVEL;
   return withGroup(state, isRecorded ? recorded(group, changed, { ...at, by: command.by }) : changed);
+}
+
+/** Without what an older peer passes over. */
+function understood(state: ClusterState, change: Partial<GroupSettings>): Partial<GroupSettings> {
+  if (state.featureLevel >= CANDIDATES_FEATURE_LEVEL) return change;
+  const { sitePolicy: _, failback: __, failbackAfterMs: ___, ...rest } = change;
+  return rest;
+}
+
+/** Where a change names a node or a site that nobody has heard of. One that has gone since stays. */
+export function failbackProblem(
+  state: ClusterState,
+  group: Pick<GroupState, 'id' | 'settings'>,
+  failback: Failback,
+): string | undefined {
+  if (failback === group.settings.failback || failback === 'off') return undefined;
+  const { kind, name } = parsedFailback(failback);
+  if (kind === 'node')
+    return [...state.nodes.values()].some(({ node, group: of }) => node === name && of === group.id)
+      ? undefined
+      : `failback is ${failback}, but there is no node ${name} in group ${group.id}`;
+  return [...state.peers.values()].some(({ site }) => site === name)
+    ? undefined
+    : `failback is ${failback}, but no peer is in a site ${name}`;
 }
 
 /** What is wrong with the settings, or undefined. */

@@ -23,7 +23,7 @@ import {
 import { applyEndPause, applyPause } from './apply-pauses.ts';
 import { applyBeginRuleChange, applyCommitRule, applyFloorPassed } from './apply-rule.ts';
 import { applyChangeSettings, applyConfigure } from './apply-settings.ts';
-import { admit, applyOpenSession, applySetFeatureLevel } from './apply-peers.ts';
+import { admit, applyDescribePeer, applyOpenSession, applySetFeatureLevel } from './apply-peers.ts';
 import {
   applyAcknowledgeFailovers,
   applyFenceNode,
@@ -145,6 +145,8 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applyMarkPresent(state, command);
     case 'set-feature-level':
       return applySetFeatureLevel(state, command);
+    case 'describe-peer':
+      return applyDescribePeer(state, command);
     default:
       return unreachable(command);
   }

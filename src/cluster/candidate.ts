@@ -2,6 +2,7 @@
 // proposes, and by apply on every peer, which checks the proposal again.
 import type { MemberId, NodeId } from '../base/ids.ts';
 import type { CutReport, SyncRule } from './commands.ts';
+import { promotionBar, syncBar } from './eligibility.ts';
 import { reportsSuffice } from './quorum.ts';
 import {
   type ClusterState,
@@ -55,10 +56,16 @@ export function candidateRefusal(
 ): string | undefined {
   const aside = asideReason(group, candidate.node);
   if (aside !== undefined) return `${candidate.node} is ${aside}`;
+  const barred = promotionBar(state, group, candidate.node);
+  const isByName = phase.cause.kind === 'forced' && phase.cause.to === candidate.node;
+  if (barred !== undefined && !isByName) {
+    // mark: candidate-barred
+    return `${candidate.node} is ${barred}`;
+  }
   if (hasUnknownRule(group)) return refusalWithoutRule(state, group, phase.reports, candidate);
   if (candidate.timeline > phase.timeline)
     return `${candidate.node} is on timeline ${candidate.timeline}, which the log never assigned`;
-  const refusal = refusalByRule(group, phase, candidate);
+  const refusal = refusalByRule(state, group, phase, candidate);
   return refusal === undefined || phase.cause.kind !== 'forced'
     ? refusal
     : forcedRefusal(group, phase, phase.cause.to, candidate);
@@ -83,7 +90,12 @@ export function isKnownOff(phase: Fencing, node: NodeId): boolean {
 }
 
 /** Only what the sync rule proves. A switchover on purpose of a leased group loses nothing either: it needs the primary's report. */
-function refusalByRule(group: GroupState, phase: Fencing, candidate: CutReport): string | undefined {
+function refusalByRule(
+  state: ClusterState,
+  group: GroupState,
+  phase: Fencing,
+  candidate: CutReport,
+): string | undefined {
   const isAsync = group.rule.leased === true;
   const isPlanned = phase.cause.kind === 'planned';
   const reports = phase.reports.filter((report) => report.timeline <= phase.timeline);
@@ -91,8 +103,10 @@ function refusalByRule(group: GroupState, phase: Fencing, candidate: CutReport):
   const cut = new Set(others.map((report) => report.member));
   const isProved = reportsSuffice(group.rule, group.next?.rule, cut) && !(isAsync && isPlanned);
   if (candidate.node !== phase.primary && isProved) {
-    const ahead = others.find((report) => comparePositions(report, candidate) > 0);
-    if (ahead !== undefined) return `${ahead.node} holds more WAL than ${candidate.node}`;
+    const ahead = others.find(
+      (report) => comparePositions(report, candidate) > 0 && !isPassedOver(state, group, report),
+    );
+    if (ahead !== undefined) return aheadText(state, group, ahead, candidate);
     if (isAsync || respectsFloor(candidate, group.floor, cut)) return undefined;
     // mark: candidate-below-floor
     return `${candidate.node} stands below the switch point of the promotion to timeline ${group.floor?.timeline}`;
@@ -113,6 +127,26 @@ function refusalByRule(group: GroupState, phase: Fencing, candidate: CutReport):
 }
 
 /**
+ * A node that may not be promoted does not keep others from being: what was acknowledged is on a member of the rule among those that have
+ * reported, or, where a floor stands, of the rules before. One that was such a member, and may be no longer, is not passed over.
+ */
+function isPassedOver(state: ClusterState, group: GroupState, { node, member }: CutReport): boolean {
+  if (promotionBar(state, group, node) === undefined) return false;
+  const isOf = (rule: SyncRule | undefined): boolean => rule?.members.includes(member) === true;
+  if (isOf(group.rule) || isOf(group.next?.rule)) return false;
+  for (let { floor } = group; floor !== undefined; floor = floor.before)
+    if (isOf(floor.rule) || isOf(floor.next)) return false;
+  // mark: barred-passed-over
+  return true;
+}
+
+function aheadText(state: ClusterState, group: GroupState, ahead: CutReport, candidate: CutReport): string {
+  const barred = promotionBar(state, group, ahead.node);
+  const text = `${ahead.node} holds more WAL than ${candidate.node}`;
+  return barred === undefined ? text : `${text}, and is ${barred}`;
+}
+
+/**
  * After a recovery of the log: every commit that was ever acknowledged is on some node, so that once all of them are cut, the one that
  * holds the most holds them all. Timelines may have been assigned in the part of the log that is lost, and so may the primary.
  */
@@ -127,7 +161,7 @@ function refusalWithoutRule(
     return `the log was recovered, so all nodes of group ${group.id} have to report first; not heard of: ${silent.join(', ')}`;
   }
   const ahead = reports.find((report) => comparePositions(report, candidate) > 0);
-  return ahead === undefined ? undefined : `${ahead.node} holds more WAL than ${candidate.node}`;
+  return ahead === undefined ? undefined : aheadText(state, group, ahead, candidate);
 }
 
 /** The registered nodes of the group of which there is no report of their present data directory. */
@@ -145,9 +179,19 @@ function membersToHear(rule: SyncRule, next: SyncRule | undefined): number {
   return new Set([...rule.members, ...(next?.members ?? [])]).size;
 }
 
-/** The members that the rule of a promotion may begin with: a node that is fenced, paused or in maintenance comes into none. */
-export function firstMembers(group: GroupState, phase: Fencing, candidate: CutReport): MemberId[] {
-  const able = phase.reports.filter((report) => asideReason(group, report.node) === undefined);
+/**
+ * The members that the rule of a promotion may begin with: a node that is fenced, paused or in maintenance comes into none, nor does one
+ * that may not be counted.
+ */
+export function firstMembers(
+  state: ClusterState,
+  group: GroupState,
+  phase: Fencing,
+  candidate: CutReport,
+): MemberId[] {
+  const able = phase.reports.filter(
+    ({ node }) => asideReason(group, node) === undefined && syncBar(state, group, node) === undefined,
+  );
   return followersAtOnce(phase.primary, able, candidate);
 }
 

@@ -9,6 +9,7 @@ import { lsn } from '../base/lsn.ts';
 import { EnvelopeSchema } from '../gen/pg_sentinel/v1/log_pb.ts';
 import { decodeEnvelope, decodeMembership, encodeEnvelope, encodeMembership } from './codec.ts';
 import type { Command, Envelope, Evidence, FailoverCause, SyncRule } from './commands.ts';
+import { hasOptions } from './eligibility.ts';
 import { LogFormatError } from './log-format.ts';
 
 /** As `fc.record`, but of ordinary objects, so that strict equality holds. */
@@ -59,24 +60,54 @@ const settingsChange = fc.record(
     failoverWindowMs: count,
     slotRetentionMs: count,
     maxSlotWalBytes: count,
+    sitePolicy: fc.constantFrom('ignore', 'prefer', 'majority'),
+    failback: fc.oneof(
+      fc.constant('off' as const),
+      name.map((of) => `node:${of}` as const),
+      name.map((of) => `site:${of}` as const),
+    ),
+    failbackAfterMs: count,
   },
   { requiredKeys: [], noNullPrototype: true },
+);
+
+/** Of none at all nothing is written. */
+const options = record({ noFailover: fc.boolean(), noSync: fc.boolean(), applyDelayMs: count }).filter(
+  hasOptions,
 );
 
 /** One arbitrary for each kind of command: the compiler asks for one when a kind is added. */
 type OfKind<K extends Command['kind']> = Extract<Command, { readonly kind: K }>;
 const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
-  'register-node': record({
-    kind: fc.constant('register-node'),
-    node,
-    group,
-    peer,
-    host: text,
-    port: fc.integer({ min: 1, max: 65_535 }),
-    member: optional(member),
-    systemIdentifier: optional(decimal),
-    priority: fc.integer(),
-  }),
+  'register-node': fc.record(
+    {
+      kind: fc.constant('register-node'),
+      node,
+      group,
+      peer,
+      host: text,
+      port: fc.integer({ min: 1, max: 65_535 }),
+      member: optional(member),
+      systemIdentifier: optional(decimal),
+      priority: fc.integer(),
+      options,
+    },
+    {
+      requiredKeys: [
+        'kind',
+        'node',
+        'group',
+        'peer',
+        'host',
+        'port',
+        'member',
+        'systemIdentifier',
+        'priority',
+      ],
+      noNullPrototype: true,
+    },
+  ),
+  'describe-peer': record({ kind: fc.constant('describe-peer'), peer, site: optional(name) }),
   'create-group': record({ kind: fc.constant('create-group'), group, primary: node }),
   'group-ready': record({
     kind: fc.constant('group-ready'),
@@ -147,7 +178,14 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
   ),
   'subjective-up': record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
   'begin-failover': fc.record(
-    { kind: fc.constant('begin-failover'), group, epoch: anEpoch, cause, scheduledAtMs: count },
+    {
+      kind: fc.constant('begin-failover'),
+      group,
+      epoch: anEpoch,
+      cause,
+      scheduledAtMs: count,
+      isFailback: fc.constant(true as const),
+    },
     { requiredKeys: ['kind', 'group', 'epoch', 'cause'], noNullPrototype: true },
   ),
   'cut-report': record({

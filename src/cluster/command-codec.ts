@@ -10,12 +10,12 @@ import type {
   CutReport,
   Evidence,
   FailoverCause,
-  NodeRegistration,
   OffWitness,
   ScheduledSwitchover,
 } from './commands.ts';
 import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
 import { decodeRule, encodeRule } from './rule-codec.ts';
+import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodeChange, decodeConfigure, encodeChange, encodeConfigure } from './settings-codec.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
@@ -24,8 +24,8 @@ type CauseInit = NonNullable<MessageInitShape<typeof pb.BeginFailoverSchema>['ca
 export function encodeCommand(command: Command): CommandInit {
   switch (command.kind) {
     case 'register-node': {
-      const { kind: _, ...value } = command;
-      return { case: 'registerNode', value };
+      const { kind: _, ...registration } = command;
+      return { case: 'registerNode', value: encodeRegistration(registration) };
     }
     case 'create-group':
       return { case: 'createGroup', value: { group: command.group, primary: command.primary } };
@@ -50,6 +50,7 @@ export function encodeCommand(command: Command): CommandInit {
           epoch: BigInt(command.epoch),
           cause: encodeCause(command.cause),
           ...(command.scheduledAtMs === undefined ? {} : { scheduledAtMs: BigInt(command.scheduledAtMs) }),
+          failback: command.isFailback === true,
         },
       };
     case 'cut-report': {
@@ -135,6 +136,8 @@ export function encodeCommand(command: Command): CommandInit {
       return { case: 'markPresent', value: { group: command.group, member: command.member } };
     case 'set-feature-level':
       return { case: 'setFeatureLevel', value: { level: command.level } };
+    case 'describe-peer':
+      return { case: 'describePeer', value: { peer: command.peer, site: command.site ?? '' } };
     default:
       return unreachable(command);
   }
@@ -176,6 +179,7 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         ...decodeScope(value),
         cause: decodeCause(value),
         ...(value.scheduledAtMs === undefined ? {} : { scheduledAtMs: Number(value.scheduledAtMs) }),
+        ...(value.failback ? { isFailback: true } : {}),
       };
     case 'cutReport':
       return {
@@ -279,24 +283,17 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       return { kind: 'mark-present', group: groupId(value.group), member: memberId(value.member) };
     case 'setFeatureLevel':
       return { kind: 'set-feature-level', level: value.level };
+    case 'describePeer':
+      return {
+        kind: 'describe-peer',
+        peer: peerId(value.peer),
+        site: value.site === '' ? undefined : value.site,
+      };
     case undefined:
       throw unknownPart('command', envelope);
     default:
       return unreachable(kind);
   }
-}
-
-export function decodeRegistration(value: pb.RegisterNode): NodeRegistration {
-  return {
-    node: nodeId(value.node),
-    group: groupId(value.group),
-    peer: peerId(value.peer),
-    host: value.host,
-    port: value.port,
-    member: value.member === undefined ? undefined : memberId(value.member),
-    systemIdentifier: value.systemIdentifier,
-    priority: value.priority,
-  };
 }
 
 export function decodeReport(value: pb.CutReport): CutReport {

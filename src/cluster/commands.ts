@@ -39,7 +39,21 @@ export interface GroupSettings {
   readonly slotRetentionMs: number;
   /** How much WAL a replication slot may keep. */
   readonly maxSlotWalBytes: number;
+  /** What a failover makes of the sites that peers are in; see eligibility.ts. */
+  readonly sitePolicy: SitePolicy;
+  /** Which node, or a node of which site, is made the primary again once it has streamed well for `failbackAfterMs`. */
+  readonly failback: Failback;
+  readonly failbackAfterMs: number;
 }
+
+/**
+ * `prefer`: of candidates that stand equally far, one in the site of the old primary goes first. `majority`: that, and where one site holds more
+ * than half of the voters, no node of another site is promoted or counted.
+ */
+export type SitePolicy = 'ignore' | 'prefer' | 'majority';
+
+/** A node or site by its name. */
+export type Failback = 'off' | `node:${string}` | `site:${string}`;
 
 /** A parameter of PostgreSQL that a group's servers are given; lower case. `value` undefined: no longer. */
 export interface ParameterChange {
@@ -103,6 +117,18 @@ export interface NodeRegistration {
   /** PostgreSQL's system identifier, in decimal; absent without a data directory. */
   readonly systemIdentifier: string | undefined;
   readonly priority: number;
+  /** Absent: none. */
+  readonly options?: NodeOptions;
+}
+
+/** What its configuration says of the part a node takes. */
+export interface NodeOptions {
+  /** It is never promoted, unless a person forces it by its name. */
+  readonly noFailover: boolean;
+  /** No commit waits for it. */
+  readonly noSync: boolean;
+  /** It replays so much later than its primary wrote (`recovery_min_apply_delay`): it is never promoted either. 0: at once. */
+  readonly applyDelayMs: number;
 }
 
 export type Command =
@@ -133,6 +159,8 @@ export type Command =
       readonly cause: FailoverCause;
       /** The switchover is the one that is scheduled for this time: it is scheduled no longer. */
       readonly scheduledAtMs?: number;
+      /** The switchover is the one that the group's `failback` asks for. */
+      readonly isFailback?: true;
     }
   | ({ readonly kind: 'cut-report'; readonly group: GroupId; readonly epoch: Epoch } & CutReport)
   | {
@@ -262,7 +290,9 @@ export type Command =
   /** It is back: every node keeps a slot for it. */
   | { readonly kind: 'mark-present'; readonly group: GroupId; readonly member: MemberId }
   /** From here on the log may hold what level `level` brought (features.ts). */
-  | { readonly kind: 'set-feature-level'; readonly level: number };
+  | { readonly kind: 'set-feature-level'; readonly level: number }
+  /** A peer says which site it is in; undefined: none. */
+  | { readonly kind: 'describe-peer'; readonly peer: PeerId; readonly site: string | undefined };
 
 /** A command as it stands in the log. */
 export interface Envelope {
@@ -275,7 +305,7 @@ export interface Envelope {
   readonly sequence: number;
   /** The proposer waits for none of its proposals below this one any more: those that come later have no effect. */
   readonly answeredBelow: number;
-  /** Wall time at the proposer, for people. All that goes by it is when a group holds after too many failovers (anti-flap). */
+  /** Wall time at the proposer, for people. All that goes by it is when a group holds after too many failovers, and how soon a failback may follow another. */
   readonly proposedAtMs: number;
   readonly command: Command;
 }

@@ -9,6 +9,7 @@ const LEVELS: readonly string[] = [
   'pauses of groups and nodes, maintenance', // 3
   'parameters of PostgreSQL, history of settings', // 4
   'replication slots of absent members', // 5
+  'options of nodes, sites of peers, failback', // 6
 ];
 
 /** The highest level this version understands. */
@@ -19,6 +20,7 @@ export const SETTINGS_FEATURE_LEVEL = 2;
 export const PAUSE_FEATURE_LEVEL = 3;
 export const PARAMETERS_FEATURE_LEVEL = 4;
 export const SLOTS_FEATURE_LEVEL = 5;
+export const CANDIDATES_FEATURE_LEVEL = 6;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

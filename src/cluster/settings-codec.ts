@@ -4,8 +4,8 @@ import { logIndex, memberId } from '../base/ids.ts';
 import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
 import type * as snapshot from '../gen/pg_sentinel/v1/snapshot_pb.ts';
 import type { CommandOf } from './applied.ts';
-import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
-import type { Durability, GroupSettings } from './commands.ts';
+import { DEFAULT_GROUP_SETTINGS, isFailback, isSitePolicy } from './apply-settings.ts';
+import type { Durability, Failback, GroupSettings, SitePolicy } from './commands.ts';
 import { LogFormatError, NEWER, required } from './log-format.ts';
 import type { AbsentMember, GroupState, SettingsRecord } from './state.ts';
 
@@ -17,6 +17,7 @@ export function encodeSettings(settings: GroupSettings): MessageInitShape<typeof
     durability,
     acks,
     maxFailovers,
+    ...encodePlaces(settings),
     leaseMs: BigInt(settings.leaseMs),
     maxLagBytes: BigInt(settings.maxLagBytes),
     failoverWindowMs: BigInt(settings.failoverWindowMs),
@@ -36,7 +37,41 @@ export function decodeSettings(settings: pb.GroupSettings): GroupSettings {
     failoverWindowMs: Number(settings.failoverWindowMs),
     slotRetentionMs: Number(settings.slotRetentionMs ?? DEFAULT_GROUP_SETTINGS.slotRetentionMs),
     maxSlotWalBytes: Number(settings.maxSlotWalBytes ?? DEFAULT_GROUP_SETTINGS.maxSlotWalBytes),
+    ...decodePlaces(settings),
   };
+}
+
+/** What came with feature level 6; defaults are left out, so that a group that has nothing else is written as ever. */
+function encodePlaces({ sitePolicy, failback, failbackAfterMs }: GroupSettings) {
+  const defaults = DEFAULT_GROUP_SETTINGS;
+  return {
+    ...(sitePolicy === defaults.sitePolicy ? {} : { sitePolicy }),
+    ...(failback === defaults.failback ? {} : { failback }),
+    ...(failbackAfterMs === defaults.failbackAfterMs ? {} : { failbackAfterMs: BigInt(failbackAfterMs) }),
+  };
+}
+
+function decodePlaces({
+  sitePolicy,
+  failback,
+  failbackAfterMs,
+}: pb.GroupSettings): Pick<GroupSettings, 'sitePolicy' | 'failback' | 'failbackAfterMs'> {
+  const defaults = DEFAULT_GROUP_SETTINGS;
+  return {
+    sitePolicy: sitePolicy === '' ? defaults.sitePolicy : decodeSitePolicy(sitePolicy),
+    failback: failback === '' ? defaults.failback : decodeFailback(failback),
+    failbackAfterMs: failbackAfterMs === 0n ? defaults.failbackAfterMs : Number(failbackAfterMs),
+  };
+}
+
+function decodeSitePolicy(text: string): SitePolicy {
+  if (isSitePolicy(text)) return text;
+  throw new LogFormatError(`site_policy "${text}" is not known here: ${NEWER}`);
+}
+
+function decodeFailback(text: string): Failback {
+  if (isFailback(text)) return text;
+  throw new LogFormatError(`failback "${text}" is not known here: ${NEWER}`);
 }
 
 function decodeDurability(durability: string): Durability {
@@ -48,7 +83,8 @@ function decodeDurability(durability: string): Durability {
 export function encodeChange(
   change: Partial<GroupSettings>,
 ): MessageInitShape<typeof pb.SettingsChangeSchema> {
-  const { leaseMs, maxLagBytes, failoverWindowMs, slotRetentionMs, maxSlotWalBytes, ...rest } = change;
+  const { leaseMs, maxLagBytes, failoverWindowMs, slotRetentionMs, maxSlotWalBytes, failbackAfterMs, ...rest } =
+    change;
   return {
     ...rest,
     ...(leaseMs === undefined ? {} : { leaseMs: BigInt(leaseMs) }),
@@ -56,12 +92,14 @@ export function encodeChange(
     ...(failoverWindowMs === undefined ? {} : { failoverWindowMs: BigInt(failoverWindowMs) }),
     ...(slotRetentionMs === undefined ? {} : { slotRetentionMs: BigInt(slotRetentionMs) }),
     ...(maxSlotWalBytes === undefined ? {} : { maxSlotWalBytes: BigInt(maxSlotWalBytes) }),
+    ...(failbackAfterMs === undefined ? {} : { failbackAfterMs: BigInt(failbackAfterMs) }),
   };
 }
 
 export function decodeChange(change: pb.SettingsChange): Partial<GroupSettings> {
   const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = change;
   const { slotRetentionMs, maxSlotWalBytes } = change;
+  const { sitePolicy, failback, failbackAfterMs } = change;
   return {
     ...(durability === undefined ? {} : { durability: decodeDurability(durability) }),
     ...(acks === undefined ? {} : { acks }),
@@ -71,6 +109,9 @@ export function decodeChange(change: pb.SettingsChange): Partial<GroupSettings> 
     ...(failoverWindowMs === undefined ? {} : { failoverWindowMs: Number(failoverWindowMs) }),
     ...(slotRetentionMs === undefined ? {} : { slotRetentionMs: Number(slotRetentionMs) }),
     ...(maxSlotWalBytes === undefined ? {} : { maxSlotWalBytes: Number(maxSlotWalBytes) }),
+    ...(sitePolicy === undefined ? {} : { sitePolicy: decodeSitePolicy(sitePolicy) }),
+    ...(failback === undefined ? {} : { failback: decodeFailback(failback) }),
+    ...(failbackAfterMs === undefined ? {} : { failbackAfterMs: Number(failbackAfterMs) }),
   };
 }
 

@@ -7,7 +7,12 @@ import { StateSnapshotSchema } from '../gen/pg_sentinel/v1/snapshot_pb.ts';
 import { applyNothing, emptyState } from './apply.ts';
 import type { Command, SyncRule } from './commands.ts';
 import { eventListOf, listEvents } from './event-list.ts';
-import { PARAMETERS_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL, SLOTS_FEATURE_LEVEL } from './features.ts';
+import {
+  CANDIDATES_FEATURE_LEVEL,
+  PARAMETERS_FEATURE_LEVEL,
+  PAUSE_FEATURE_LEVEL,
+  SLOTS_FEATURE_LEVEL,
+} from './features.ts';
 import { LogFormatError } from './log-format.ts';
 import { decodeState, encodeState } from './snapshot-codec.ts';
 import type { ClusterState } from './state.ts';
@@ -93,6 +98,26 @@ const configured = (): Log => {
   return log;
 };
 
+/** Options, sites, and a failback that was given back. */
+const placed = (): Log => {
+  const log = newLog({ ...running().state, featureLevel: CANDIDATES_FEATURE_LEVEL });
+  for (const peer of [P1, P2]) log.must(opening(log, peer, { features: CANDIDATES_FEATURE_LEVEL }));
+  log.must(
+    { kind: 'describe-peer', peer: P1, site: 'east' },
+    { ...registration(C, MC), options: { noFailover: true, noSync: false, applyDelayMs: 0 } },
+    { ...registration(B, MB), options: { noFailover: false, noSync: true, applyDelayMs: 0 } },
+    {
+      ...{ kind: 'configure', group: GROUP, parameters: [], by: '' },
+      settings: { sitePolicy: 'majority', failback: `node:${B}`, failbackAfterMs: 1000 },
+    },
+  );
+  const { group, epoch } = log;
+  const cause = { kind: 'planned', to: B } as const;
+  log.must({ kind: 'begin-failover', group: group.id, epoch, cause, isFailback: true });
+  log.must(at(log).resume());
+  return log;
+};
+
 describe('comes back as it went in:', () => {
   test.each<[string, () => Log]>([
     ['nothing applied yet', newLog],
@@ -111,6 +136,7 @@ describe('comes back as it went in:', () => {
     ['paused', paused],
     ['absent', absent],
     ['configured', configured],
+    ['placed', placed],
   ])('%s', (_, begin) => {
     const { state } = begin();
     expect(again(state)).toStrictEqual(state);
@@ -197,6 +223,7 @@ const BEGINNINGS = [
   failed,
   promoted,
   recovered,
+  placed,
 ];
 const WRITTEN =
   '080110131a150a0270311a0d0a027031120770313a3734303020022013280132200a027031120870312d73746f72651a' +
@@ -299,6 +326,20 @@ const steps: readonly Step[] = [
     const member = pick([MB, MC], number >> 2);
     log.commit({ kind, group: GROUP, member }, { proposedAtMs: number * 1_000_000 });
   },
+  withGroup((_, number) => ({
+    ...registration(pick(nodes, number), memberId(`${pick(nodes, number)}_00000001`)),
+    options: { noFailover: number % 2 === 0, noSync: number % 3 === 0, applyDelayMs: 1 + (number % 5) },
+  })),
+  withGroup((_, number) => ({
+    kind: 'describe-peer',
+    peer: pick(peers, number),
+    site: pick(['x', 'y'], number),
+  })),
+  withGroup((_, number) => ({
+    kind: 'change-settings',
+    group: GROUP,
+    settings: { sitePolicy: pick(['ignore', 'prefer', 'majority'] as const, number) },
+  })),
   withGroup((_, number) => ({
     kind: 'end-pause',
     group: GROUP,

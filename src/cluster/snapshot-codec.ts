@@ -12,7 +12,6 @@ import {
   decodeCommand,
   decodeEvidence,
   decodePause,
-  decodeRegistration,
   decodeReport,
   decodeSchedule,
   encodeCause,
@@ -20,6 +19,7 @@ import {
   encodeSchedule,
 } from './command-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
+import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodeRule, encodeRule } from './rule-codec.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
 import {
@@ -109,12 +109,13 @@ function decodePeer(message: pb.SnapshotPeer): PeerState {
     floor: Number(message.floor),
     done: message.done.map(Number),
     features: message.features,
+    ...(message.site === undefined ? {} : { site: message.site }),
   };
 }
 
 function encodeNode({ subjectiveDown, ...registration }: NodeState): Init<typeof pb.SnapshotNodeSchema> {
   return {
-    registration,
+    registration: encodeRegistration(registration),
     subjectiveDown: subjectiveDown.map(({ peer, evidence, ...entry }) => ({
       peer,
       evidence,
@@ -157,6 +158,7 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     ...(group.paused === undefined ? {} : { paused: encodePause(pauseOfGroup(group.id, group.paused)) }),
     pausedNodes: group.pausedNodes.map((pause) => encodePause({ group: group.id, ...pause })),
     absent: group.absent.map(encodeAbsent),
+    ...(group.failbackAtMs === undefined ? {} : { failbackAtMs: BigInt(group.failbackAtMs) }),
   };
 }
 
@@ -188,6 +190,7 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     paused: message.paused && { untilMs: decodePause(message.paused).untilMs },
     pausedNodes: message.pausedNodes.map(decodeNodePause),
     absent: message.absent.map(decodeAbsent),
+    failbackAtMs: message.failbackAtMs === undefined ? undefined : Number(message.failbackAtMs),
   };
 }
 

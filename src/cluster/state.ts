@@ -159,6 +159,8 @@ export interface GroupState {
   readonly pausedNodes: readonly NodePause[];
   /** In the order of their names; see apply-slots.ts. */
   readonly absent: readonly AbsentMember[];
+  /** Wall time (ms since 1970) at which the last failback began. */
+  readonly failbackAtMs: number | undefined;
 }
 
 /**
@@ -178,6 +180,8 @@ export interface PeerState {
   readonly done: readonly number[];
   /** The highest feature level its version knows. */
   readonly features: number;
+  /** Where it and its node are, by its configuration. */
+  readonly site?: string | undefined;
 }
 
 /** One line of `sentinelctl events`: a command that was applied (or refused, with the reason). */

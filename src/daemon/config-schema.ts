@@ -114,8 +114,23 @@ const node = z
         .max(1000, { error: 'a whole number from 0 to 1000' })
         .default(100)
         .meta({
-          description: 'Of candidates that stand equally far, the one of higher priority is promoted',
+          description:
+            'Of candidates that stand equally far, the one of higher priority is promoted; 0: never promoted, as no_failover',
         }),
+      no_failover: z.boolean({ error: 'true or false' }).default(false).meta({
+        description: 'True: never promoted, unless a person forces it by its name; no commit waits for it',
+      }),
+      no_sync: z
+        .boolean({ error: 'true or false' })
+        .default(false)
+        .meta({ description: 'True: no commit waits for it; it may be promoted' }),
+      apply_delay: duration({
+        default: '0s',
+        min: '0s',
+        max: '240h',
+        description:
+          'It replays so much later than its primary wrote (recovery_min_apply_delay): a delayed replica, never promoted, and no commit waits for it',
+      }),
       parameters: z
         .record(z.string().regex(/^[a-zA-Z_][\w.]*$/, { error: PARAMETER_RULE }), parameterValue, {
           error: 'a mapping of PostgreSQL parameters to values',
@@ -301,6 +316,9 @@ export const fileSchema = z.strictObject(
         description:
           'All voters of the cluster, three or five, the same on every host; from the first start on the log says who they are',
       }),
+    site: name(
+      'Where this host is, such as a data centre; see the settings site_policy and failback of a group',
+    ).optional(),
     join: z.boolean({ error: 'true or false' }).default(false).meta({
       description:
         'True on a host that is added to a running cluster with `sentinelctl peer add`; counts at the first start only',

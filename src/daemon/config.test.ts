@@ -212,6 +212,18 @@ describe('a wrong file', () => {
     ['  name: pg1', '  name: pg1\n  priority: 1.5', 'node.priority: 1.5 is given; expected a whole number'],
     [
       '  name: pg1',
+      '  name: pg1\n  no_failover: never',
+      'node.no_failover: "never" is given; expected true or false',
+    ],
+    ['  name: pg1', '  name: pg1\n  no_sync: 1', 'node.no_sync: 1 is given; expected true or false'],
+    [
+      '  name: pg1',
+      '  name: pg1\n  apply_delay: 300h',
+      'node.apply_delay: "300h" is given; expected a number with a unit',
+    ],
+    ['peer: a', 'peer: a\nsite: West', 'site: "West" is given; expected a lower-case letter'],
+    [
+      '  name: pg1',
       '  name: pg1\n  parameters: { Fsync: off }',
       'node.parameters.Fsync: pg-sentinel sets Fsync itself (an acknowledged commit must survive a crash); remove it',
     ],

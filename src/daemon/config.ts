@@ -5,6 +5,7 @@ import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Docume
 import type { FenceCommand } from '../actions/fence-command.ts';
 import { parseDurationMs } from '../base/duration.ts';
 import { groupId, nodeId, peerId, type GroupId, type NodeId, type PeerId } from '../base/ids.ts';
+import type { NodeOptions } from '../cluster/commands.ts';
 import type { PeerAddress } from '../transport/types.ts';
 import { parseEndpoint, type Endpoint } from './config-address.ts';
 import { checkFile, nodeEndpoint, readable, readPassword } from './config-checks.ts';
@@ -19,6 +20,8 @@ export interface Config {
   readonly path: string;
   readonly cluster: string;
   readonly peer: PeerId;
+  /** Where the host is: a data centre or a rack. */
+  readonly site: string | undefined;
   /** All voters, this one too, in the order of the file. Counts until the log says who they are and where. */
   readonly peers: readonly PeerAddress[];
   /** This peer is added to a running cluster: without a store it knows of no voters and waits to be told. */
@@ -50,6 +53,8 @@ export interface NodeConfig {
   readonly osUser: string | undefined;
   readonly socketDirectory: string;
   readonly priority: number;
+  /** Priority 0 stands for `noFailover`. */
+  readonly options: NodeOptions;
   /** Names in lower case, values as PostgreSQL reads them (`on`, `1GB`); none of RESERVED_PARAMETERS. */
   readonly parameters: Readonly<Record<string, string>>;
   readonly hba: readonly string[];
@@ -140,6 +145,7 @@ export function loadConfig(options: LoadOptions): Config {
     path,
     cluster: file.cluster,
     peer: peerId(peer),
+    site: file.site,
     peers,
     isJoining: file.join,
     listen: endpoint(file.listen ?? file.peers[peer] ?? ''),
@@ -240,6 +246,11 @@ function nodeOf(file: ConfigFile, peer: string): NodeConfig | undefined {
     osUser: node.os_user,
     socketDirectory: node.socket_directory ?? `${file.state_directory}/socket`,
     priority: node.priority,
+    options: {
+      noFailover: node.no_failover || node.priority === 0,
+      noSync: node.no_sync,
+      applyDelayMs: Math.round(durationMs(node.apply_delay)),
+    },
     parameters: Object.fromEntries(
       Object.entries(node.parameters ?? {}).map(([name, value]) => [
         name.toLowerCase(),

@@ -34,6 +34,7 @@ import { createPeerHandlers } from './peer-changes.ts';
 import { createReplica } from './replica.ts';
 import { createReports } from './reports.ts';
 import { routedPeer, routedTargets } from './routes.ts';
+import { tellSite } from './site-word.ts';
 import { buildStatus } from './status.ts';
 
 export interface DaemonOptions {
@@ -58,7 +59,7 @@ const SNAPSHOT_BYTES_MAX = 16 << 20;
 
 export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   const { config, log } = options;
-  const self = config.peer;
+  const { peer: self, node, site } = config;
   const nowMs = (): number => systemClock.monotonicMs();
   await mkdir(config.stateDirectory, { recursive: true, mode: 0o755 });
   const store = await openLogStore({
@@ -68,7 +69,6 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     membershipCodec,
     onFailure: options.onFatal,
   });
-  const { node } = config;
   const beginning = await beginWith(
     store,
     initialMembership(config),
@@ -162,6 +162,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     onProposalRefused: (id, reason) => replica.proposalRefused(id, reason),
     onFatal: options.onFatal,
   });
+  tellSite({ self, site, replica, signal: closing.signal });
   const observer = createObserver({ self, state: () => replica.state, propose: replica.propose });
   const health = startHealth({
     self,
@@ -306,10 +307,9 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   const goneByHost = new Set<NodeId>();
   const tellHostWord = (id: NodeId, isGone: boolean): void => {
     if (isGone === goneByHost.has(id)) return;
-    if (isGone) goneByHost.add(id);
-    else goneByHost.delete(id);
-    if (isGone) health.hostSaysGone(id);
-    else health.hostSaysBack(id);
+    if (!isGone) goneByHost.delete(id);
+    else goneByHost.add(id);
+    health[isGone ? 'hostSaysGone' : 'hostSaysBack'](id);
   };
   let { peers: seenPeers } = replica.state;
   let seenStores = storesOf(replica.state);

@@ -50,7 +50,7 @@ export function ruleText(rule: SyncRule, name: (member: string) => string): stri
 function eventText(command: Command, name: (member: string) => string): string {
   switch (command.kind) {
     case 'register-node':
-      return `${command.node} registered at ${command.host}:${command.port} by peer ${command.peer}${command.member === undefined ? ', no data yet' : ` as ${command.member}`}`;
+      return `${command.node} registered at ${command.host}:${command.port} by peer ${command.peer}${command.member === undefined ? ', no data yet' : ` as ${command.member}`}${optionsText(command)}`;
     case 'create-group':
       return `group ${command.group} created, first primary ${command.primary}`;
     case 'group-ready':
@@ -113,7 +113,20 @@ function eventText(command: Command, name: (member: string) => string): string {
       return `${name(command.member)} is no longer absent: every node keeps a replication slot for it`;
     case 'set-feature-level':
       return `all peers are upgraded: feature level ${command.level} is in use`;
+    case 'describe-peer':
+      return `peer ${command.peer} is in ${command.site === undefined ? 'no site' : `site ${command.site}`}`;
   }
+}
+
+function optionsText({ options }: CommandOf<'register-node'>): string {
+  if (options === undefined) return '';
+  const { noFailover, noSync, applyDelayMs } = options;
+  const words = [
+    ...(noFailover ? ['never promoted'] : []),
+    ...(noSync ? ['never counted'] : []),
+    ...(applyDelayMs > 0 ? [`delayed by ${formatDuration(applyDelayMs)}`] : []),
+  ];
+  return `; ${words.join(', ')}`;
 }
 
 function pauseText({ group, node, isMaintenance, untilMs }: CommandOf<'pause'>): string {
@@ -142,6 +155,9 @@ const SETTING_TEXTS: { readonly [K in keyof GroupSettings]: (value: GroupSetting
   failoverWindowMs: (ms) => `in ${formatDuration(ms)}`,
   slotRetentionMs: (ms) => `slots of absent members kept for ${formatDuration(ms)}`,
   maxSlotWalBytes: (bytes) => `at most ${bytes} bytes of WAL kept by a slot`,
+  sitePolicy: (policy) => `site policy ${policy}`,
+  failback: (failback) => `failback ${failback}`,
+  failbackAfterMs: (ms) => `failback after ${formatDuration(ms)}`,
 };
 
 /** What a person changed, and only that. */
@@ -174,7 +190,10 @@ export function settingsText(settings: GroupSettings): string {
     durability === 'async'
       ? `async (lease ${formatDuration(leaseMs)}, at most ${maxLagBytes} bytes behind)`
       : `${durability}, ${acksText(acks)}`;
-  return `${mode}; at most ${maxFailovers} failovers in ${formatDuration(failoverWindowMs)}`;
+  const { sitePolicy, failback, failbackAfterMs } = settings;
+  const sites = sitePolicy === 'ignore' ? '' : `; site policy ${sitePolicy}`;
+  const back = failback === 'off' ? '' : `; failback to ${failback} after ${formatDuration(failbackAfterMs)}`;
+  return `${mode}; at most ${maxFailovers} failovers in ${formatDuration(failoverWindowMs)}${sites}${back}`;
 }
 
 function beginText(command: Extract<Command, { kind: 'begin-failover' }>): string {
@@ -182,7 +201,7 @@ function beginText(command: Extract<Command, { kind: 'begin-failover' }>): strin
     case 'down':
       return `failover of group ${command.group} begins: a quorum of peers holds the primary for down`;
     case 'planned':
-      return `switchover of group ${command.group} begins${command.cause.to === undefined ? '' : `, to ${command.cause.to}`}`;
+      return `${command.isFailback === true ? 'failback' : 'switchover'} of group ${command.group} begins${command.cause.to === undefined ? '' : `, to ${command.cause.to}`}`;
     case 'promotion-failed':
       return `failover of group ${command.group} begins again: the promotion failed`;
     case 'forced':

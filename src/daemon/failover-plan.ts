@@ -3,6 +3,7 @@
 import { formatDuration } from '../base/duration.ts';
 import type { NodeId } from '../base/ids.ts';
 import { lagBytes } from '../base/lsn.ts';
+import { promotionBar } from '../cluster/eligibility.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from '../cluster/state.ts';
 import { canBeCut, knownLossBytes, switchoverObstacle } from '../failover/obstacles.ts';
@@ -120,7 +121,10 @@ export function forcedObstacle(
 function furthest(state: ClusterState, group: GroupState, view: View): AgentReport | undefined {
   const reports = nodesOfGroup(state, group.id).flatMap(({ node }) => {
     const isAble =
-      node !== group.phase.primary && asideReason(group, node) === undefined && canBeCut(view, node);
+      node !== group.phase.primary &&
+      asideReason(group, node) === undefined &&
+      promotionBar(state, group, node) === undefined &&
+      canBeCut(view, node);
     return isAble ? (freshReport(view, node) ?? []) : [];
   });
   const rank = (report: AgentReport): bigint => report.position ?? 0n;

@@ -8,7 +8,9 @@ import { type Agent, startAgent } from '../actions/agent.ts';
 import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING, type Protections } from '../actions/context.ts';
 import { openFenceFile } from '../actions/fence-file.ts';
 import { instancePaths } from '../actions/instance.ts';
-import { type NodeId, epoch } from '../base/ids.ts';
+import { type NodeId, type PeerId, epoch } from '../base/ids.ts';
+import { hasOptions } from '../cluster/eligibility.ts';
+import { CANDIDATES_FEATURE_LEVEL } from '../cluster/features.ts';
 import { compareFences } from '../cluster/fence.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { ClusterState } from '../cluster/state.ts';
@@ -76,14 +78,7 @@ export async function startLocalAgent(options: {
   });
   const agent = await startAgent({
     peer: config.peer,
-    registration: {
-      node: node.name,
-      group: node.group,
-      peer: config.peer,
-      host: node.host,
-      port: node.port,
-      priority: node.priority,
-    },
+    registration: () => registrationOf(config.peer, node, replica.state.featureLevel),
     instance: {
       node: node.name,
       clusterName: config.cluster,
@@ -100,7 +95,7 @@ export async function startLocalAgent(options: {
       superuser: superuser.name,
       replication,
       probe,
-      parameters: node.parameters,
+      parameters: withDelay(node),
       groupParameters: () => replica.state.groups.get(node.group)?.parameters ?? NO_PARAMETERS,
       maxSlotWalBytes: () => replica.state.groups.get(node.group)?.settings.maxSlotWalBytes,
       standbyLimits: () => standbyLimits(replica.state, node.name, (id) => freshReport(options.view(), id)),
@@ -138,6 +133,27 @@ export async function startLocalAgent(options: {
       await stopped;
     },
   };
+}
+
+/** A node that is never promoted is registered with priority 0, which older peers take for the last choice. */
+export function registrationOf(
+  peer: PeerId,
+  node: Pick<NodeConfig, 'name' | 'group' | 'host' | 'port' | 'priority' | 'options'>,
+  featureLevel: number,
+): ReturnType<Parameters<typeof startAgent>[0]['registration']> {
+  const { name, group, host, port, options } = node;
+  const isNeverPromoted = options.noFailover || options.applyDelayMs > 0;
+  return {
+    ...{ node: name, group, peer, host, port, priority: isNeverPromoted ? 0 : node.priority },
+    ...(featureLevel >= CANDIDATES_FEATURE_LEVEL && hasOptions(options) ? { options } : {}),
+  };
+}
+
+/** PostgreSQL's own settings of the node; a cut ends the delay, and its next duty begins it again. */
+function withDelay({ parameters, options }: NodeConfig): NodeConfig['parameters'] {
+  return options.applyDelayMs === 0
+    ? parameters
+    : { ...parameters, recovery_min_apply_delay: `${options.applyDelayMs}ms` };
 }
 
 /** Two peers whose files name the same node must not both carry out its duties: it is the one's that registered it. */

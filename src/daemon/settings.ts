@@ -1,8 +1,8 @@
 // `sentinelctl settings`: what is wanted of a group, with the history of it; and a change, which is checked, proposed, and answered for once
 // it is in the log.
-import { settingsProblem } from '../cluster/apply-settings.ts';
+import { failbackProblem, settingsProblem } from '../cluster/apply-settings.ts';
 import type { Command, ParameterChange } from '../cluster/commands.ts';
-import { PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
+import { CANDIDATES_FEATURE_LEVEL, PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
 import { PARAMETER_PREFIX, changedParameters, parametersProblem } from '../cluster/parameters.ts';
 import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
 import { type View, freshReport } from '../failover/view.ts';
@@ -16,6 +16,9 @@ import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 
 type SettingsRequest = Extract<SteerRequest, { readonly kind: 'settings' }>;
 
+/** Those that came with feature level 6. */
+const NEW_KEYS = ['sitePolicy', 'failback', 'failbackAfterMs'] as const;
+
 export async function changeSettings(
   options: SteerOptions,
   group: GroupState,
@@ -24,10 +27,14 @@ export async function changeSettings(
   const { change, parameters = [], onlyRevision, by = '' } = request;
   const problem =
     settingsProblem({ ...group.settings, ...change }) ??
+    failbackProblem(options.state(), group, change.failback ?? group.settings.failback) ??
     parametersProblem(changedParameters(group.parameters, parameters), parameters);
   if (problem !== undefined) return refused(problem);
   const reserved = reservedProblem(parameters);
   if (reserved !== undefined) return refused(reserved);
+  const isOfSites = NEW_KEYS.some((key) => change[key] !== undefined);
+  if (isOfSites && options.state().featureLevel < CANDIDATES_FEATURE_LEVEL)
+    return refused('not every peer understands this yet: upgrade all of them first');
   const isSimple = parameters.length === 0 && onlyRevision === undefined;
   const isOld = options.state().featureLevel < PARAMETERS_FEATURE_LEVEL;
   if (isOld && !isSimple) return refused('not every peer understands this yet: upgrade all of them first');

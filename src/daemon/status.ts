@@ -3,6 +3,7 @@
 import { formatEndpoint } from './config-address.ts';
 import { formatLsn, lagBytes } from '../base/lsn.ts';
 import type { NodeId, PeerId } from '../base/ids.ts';
+import { promotionBar, syncBar } from '../cluster/eligibility.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import {
   type ClusterState,
@@ -166,6 +167,8 @@ function nodeView(
     counted: node.member !== undefined && group.rule.members.includes(node.member),
     guarded: report?.isGuarded,
     upkeep: report?.upkeep,
+    notPromoted: promotionBar(options.state, group, node.node),
+    notCounted: group.phase.primary === node.node ? undefined : syncBar(options.state, group, node.node),
   };
 }
 

@@ -9,13 +9,15 @@ import {
   silentNodes,
 } from '../cluster/candidate.ts';
 import type { Command, CutReport } from '../cluster/commands.ts';
+import { promotionBar, siteOfNode, syncBar } from '../cluster/eligibility.ts';
 import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from '../cluster/state.ts';
 import { canBeCut, isTooFarBehind } from './obstacles.ts';
 import { wantedRule } from './rule-plan.ts';
 import type { View } from './view.ts';
 
 /**
- * The best report that may be promoted: the wish of a person, else the one with most WAL, then by priority and name. The former primary is chosen only where
+ * The best report that may be promoted: the wish of a person, else the one with most WAL, then (where the group's settings ask for it) one in the site of the former
+ * primary, then by priority and name. The former primary is chosen only where
  * nobody else may be; in a leased group, or where a person accepts a loss, also where it is the one that holds the most.
  */
 export function chooseCandidate(
@@ -42,6 +44,9 @@ export function chooseCandidate(
   if (isPatient && cause.kind === 'planned' && eligible.every((report) => report.node === phase.primary))
     return undefined;
   const priority = (report: CutReport): number => state.nodes.get(report.node)?.priority ?? 0;
+  const home = group.settings.sitePolicy === 'ignore' ? undefined : siteOfNode(state, phase.primary);
+  const isFar = ({ node }: CutReport): number =>
+    Number(home !== undefined && siteOfNode(state, node) !== home);
   const isLast = (report: CutReport): number => Number(report.node === phase.primary);
   const mayLose = cause.kind === 'forced' || isLeaseRule;
   // Nothing but the reports says who holds the most: the first one to come is not promoted over another that holds more.
@@ -52,6 +57,7 @@ export function chooseCandidate(
       (mayLose ? comparePositions(b, a) : 0) ||
       isLast(a) - isLast(b) ||
       comparePositions(b, a) ||
+      isFar(a) - isFar(b) ||
       priority(b) - priority(a) ||
       (a.node < b.node ? -1 : 1),
   );
@@ -73,7 +79,10 @@ function wishOf(group: GroupState, phase: Fencing, former: CutReport | undefined
 /** Somebody who could be promoted can still report where it stands. */
 function hasReportsToCome(state: ClusterState, group: GroupState, phase: Fencing, view: View): boolean {
   return silentNodes(state, group, phase.reports).some(
-    (node) => asideReason(group, node) === undefined && canBeCut(view, node),
+    (node) =>
+      asideReason(group, node) === undefined &&
+      promotionBar(state, group, node) === undefined &&
+      canBeCut(view, node),
   );
 }
 
@@ -85,24 +94,26 @@ export function hasFollowersToCome(
   candidate: CutReport,
   view: View,
 ): boolean {
-  const { rule } = promotion(group, phase, candidate);
+  const { rule } = promotion(state, group, phase, candidate);
   if (rule.leased === true || Math.min(rule.acks, rule.members.length) >= group.settings.acks) return false;
   return nodesOfGroup(state, group.id).some(
     ({ node, member }) =>
       member !== undefined &&
       node !== phase.primary &&
       asideReason(group, node) === undefined &&
+      syncBar(state, group, node) === undefined &&
       !phase.reports.some((report) => report.node === node) &&
       canBeCut(view, node),
   );
 }
 
 export function promotion(
+  state: ClusterState,
   group: GroupState,
   phase: Fencing,
   candidate: CutReport,
 ): Extract<Command, { readonly kind: 'promote' }> {
-  const members = firstMembers(group, phase, candidate);
+  const members = firstMembers(state, group, phase, candidate);
   return {
     kind: 'promote',
     group: group.id,

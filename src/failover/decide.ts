@@ -15,6 +15,7 @@ import {
   isTimelineOpen,
   nodesOfGroup,
 } from '../cluster/state.ts';
+import { beginFailback } from './failback.ts';
 import { chooseCandidate, hasFollowersToCome, promotion } from './choose.ts';
 import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
 import { decideSlots } from './decide-slots.ts';
@@ -109,6 +110,7 @@ function decideGroup(
       return (
         (isNew ? undefined : beginIfDown(state, group, view, stopwatch)) ??
         beginScheduled(state, group, view) ??
+        beginFailback(state, group, view, stopwatch) ??
         planRule(state, group, view, stopwatch)
       );
     }
@@ -241,7 +243,7 @@ function decideFencing(
   if (phase.cause.kind === 'recovered') {
     // mark: fencing-recovered-group
     const best = chooseCandidate(state, group, phase, 0, view);
-    return best === undefined ? undefined : promotion(group, phase, best);
+    return best === undefined ? undefined : promotion(state, group, phase, best);
   }
   const elapsedMs = stopwatch.elapsedMs(`fencing ${group.id} ${group.epoch}`);
   const former = phase.reports.find((report) => report.node === phase.primary);
@@ -268,7 +270,7 @@ function decideFencing(
     candidate !== undefined &&
     candidate.node !== phase.primary &&
     hasFollowersToCome(state, group, phase, candidate, view);
-  if (candidate !== undefined && isLeaseOver && !isToCome) return promotion(group, phase, candidate);
+  if (candidate !== undefined && isLeaseOver && !isToCome) return promotion(state, group, phase, candidate);
   const isWanted = phase.cause.kind === 'forced';
   if (former !== undefined || isWanted || elapsedMs < view.settings.resumeAfterMs) return undefined;
   return resumeIfWell(state, group, phase, view);

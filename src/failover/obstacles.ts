@@ -3,6 +3,7 @@
 import type { NodeId } from '../base/ids.ts';
 import { lagBytes } from '../base/lsn.ts';
 import { silentNodes } from '../cluster/candidate.ts';
+import { promotionBar } from '../cluster/eligibility.ts';
 import type { CutReport } from '../cluster/commands.ts';
 import { reportsSuffice } from '../cluster/quorum.ts';
 import {
@@ -27,7 +28,8 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
     return `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet${remedy}`;
   }
   const standbys = ableStandbys(state, group, view);
-  if (group.rule.leased === true) return asyncObstacle(group, standbys, view);
+  if (group.rule.leased === true)
+    return standbys.length === 0 ? nobody(state, group, view) : asyncObstacle(group, standbys, view);
   const next = group.next?.rule;
   if (group.rule.acks === 0 || (next?.acks === 0 && next.leased !== true)) {
     return `${group.phase.primary} acknowledged writes alone: no standby is sure to hold them`;
@@ -39,7 +41,7 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
   );
   if (reportsSuffice(group.rule, next, reachable)) {
     // A strict rule of more acknowledgements than members needs no report to prove that nothing is acknowledged.
-    return standbys.length === 0 ? NO_STANDBY : undefined;
+    return standbys.length === 0 ? nobody(state, group, view) : undefined;
   }
   return `too few agents of the sync rule's members can be reached (${reachable.size} of ${group.rule.members.length})`;
 }
@@ -59,13 +61,24 @@ function ableStandbys(state: ClusterState, group: GroupState, view: View): reado
       node !== group.phase.primary &&
       member !== undefined &&
       asideReason(group, node) === undefined &&
+      promotionBar(state, group, node) === undefined &&
       canBeCut(view, node),
   );
 }
 
+/** Why nobody could be promoted, where all that can be reached may not be. */
+function nobody(state: ClusterState, group: GroupState, view: View): string {
+  const barred = nodesOfGroup(state, group.id).flatMap(({ node }) => {
+    const reason = canBeCut(view, node) ? promotionBar(state, group, node) : undefined;
+    return reason === undefined ? [] : [`${node} is ${reason}`];
+  });
+  return barred.length === 0
+    ? NO_STANDBY
+    : `no standby that can be reached may be promoted: ${barred.join('; ')}`;
+}
+
 /** Of a leased group: one standby will do, unless it is known to lack too much. */
 function asyncObstacle(group: GroupState, standbys: readonly NodeState[], view: View): string | undefined {
-  if (standbys.length === 0) return NO_STANDBY;
   const isNear = standbys.some(({ node }) => {
     const report = freshReport(view, node);
     const { timeline, position } = report ?? {};
@@ -126,6 +139,8 @@ export function switchoverObstacle(
   if (target === undefined || target.group !== group.id) return `there is no node ${to} in group ${group.id}`;
   const aside = asideReason(group, to);
   if (aside !== undefined) return `${to} is ${aside}; ${asideRemedy(aside)}`;
+  const barred = promotionBar(state, group, to);
+  if (barred !== undefined) return `${to} is ${barred}`;
   const report = freshReport(view, to);
   if (report === undefined) return `the agent of ${to} (peer ${target.peer}) cannot be reached`;
   if (report.streamingFrom === undefined) return `${to} is not streaming (${report.condition})`;

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { AgentFaults } from './testing/agent-model.ts';
 import * as durability from './testing/broken-durability.ts';
 import * as log from './testing/broken-log.ts';
+import * as places from './testing/broken-places.ts';
 import * as recovery from './testing/broken-recovery.ts';
 import { type Apply, BrokenPromise, type LifeOptions } from './testing/life-options.ts';
 import { live } from './testing/life.ts';
@@ -76,6 +77,22 @@ describe('a group under faults', () => {
     ALLOWED_MS,
   );
 
+  test(
+    'loses nothing while owners say which nodes are never promoted or counted, where they are and where the primary should be',
+    () => {
+      const lives = { steps: 2000, heals: true, isPlaced: true } as const;
+      const tallies = [
+        liveAll(lives),
+        liveAll({ ...lives, isSteered: true }),
+        liveAll({ ...lives, recovers: true }),
+      ];
+      if (count < 500) return;
+      for (const { promotions } of tallies) expect(promotions).toBeGreaterThan(200);
+      expect(tallies.reduce((sum, { passedOver }) => sum + passedOver, 0)).toBeGreaterThan(8);
+    },
+    3 * ALLOWED_MS,
+  );
+
   test('lives the same life again from the same seed', () => {
     expect(live({ seed: 7, steps: 2000 })).toEqual(live({ seed: 7, steps: 2000 }));
   });
@@ -89,6 +106,7 @@ function livesUntilCaught(broken: {
   readonly recovers?: boolean;
   readonly heals?: boolean;
   readonly isSteered?: boolean;
+  readonly isPlaced?: boolean;
   readonly leaderSees?: NonNullable<LifeOptions['leaderSees']>;
 }): { readonly lives: number; readonly how: string } | undefined {
   for (let seed = 1; seed <= LIVES_MAX; seed += 1) {
@@ -159,6 +177,20 @@ describe('the model notices when, after a recovery of the log,', () => {
     },
     300_000,
   );
+});
+
+describe('the model notices when, while owners say which nodes are never promoted,', () => {
+  test('a member of the sync rule is passed over', () => {
+    const caught = livesUntilCaught({
+      apply: places.memberPassedOver,
+      leaderSees: places.withoutBarred,
+      isPlaced: true,
+    });
+    console.log(
+      `memberPassedOver: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`,
+    );
+    expect(caught).toBeDefined();
+  }, 300_000);
 });
 
 describe('the model notices when, while people change durability and accept losses,', () => {

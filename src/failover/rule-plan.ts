@@ -2,6 +2,7 @@
 // leave after `syncMemberTimeoutMs`. The change itself is made safe by apply-rule.ts and by the primary's agent.
 import type { MemberId } from '../base/ids.ts';
 import type { Command, SyncRule } from '../cluster/commands.ts';
+import { syncBar } from '../cluster/eligibility.ts';
 import { acksSoFar, fewestAcks, isRule, sameRule } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from '../cluster/state.ts';
@@ -23,13 +24,14 @@ export function planRule(
     const member = node.member;
     if (node.node === group.phase.primary || member === undefined) continue;
     const isCounted = (group.next?.rule ?? group.rule).members.includes(member);
-    const isAside = asideReason(group, node.node) !== undefined;
+    const isAside =
+      asideReason(group, node.node) !== undefined || syncBar(state, group, node.node) !== undefined;
     const isHere =
       !isAside &&
       (isStreaming(primary, freshReport(view, node.node), member) ||
         (isCounted && stopwatch.elapsedMs(`silent ${member}`) < view.settings.syncMemberTimeoutMs));
     if (isHere) present.push(member);
-    // One that is fenced, paused or in maintenance is not waited for, and apply would take it into no rule.
+    // One that is fenced, paused, in maintenance or may not be counted is not waited for, and apply would take it into no rule.
     else if (isCounted && !isAside) gone.push(member);
   }
   if (group.next !== undefined && group.rule.acks > 0) return widenStuck(group, group.next.rule, present);

@@ -40,7 +40,7 @@ export const RESERVED_PARAMETERS: ReadonlyMap<string, string> = new Map(
     wal_receiver_create_temp_slot: UPSTREAM,
     promote_trigger_file: 'only pg-sentinel promotes',
     recovery_end_command: 'only pg-sentinel promotes',
-    recovery_min_apply_delay: END_OF_WAL,
+    recovery_min_apply_delay: `${END_OF_WAL}; for a delayed replica set node.apply_delay`,
     recovery_target: END_OF_WAL,
     recovery_target_action: END_OF_WAL,
     recovery_target_inclusive: END_OF_WAL,

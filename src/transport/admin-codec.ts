@@ -2,11 +2,11 @@
 // For people: a word of a later version is shown as it is or as unknown, and never an error.
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { unreachable } from '../base/assert.ts';
+import { LogFormatError } from '../cluster/log-format.ts';
 import { decodeSettings, encodeSettings } from '../cluster/settings-codec.ts';
 import type { GroupSettings } from '../cluster/commands.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
 import type { GroupSettings as GroupSettingsMessage } from '../gen/pg_sentinel/v1/log_pb.ts';
-import { durabilityOf } from './steer-codec.ts';
 import { decodeUpkeep, encodeUpkeep } from './upkeep-codec.ts';
 import type {
   EventView,
@@ -245,9 +245,14 @@ function decodePause({ untilMs, maintenance }: pb.PauseView): PauseView {
   return { untilMs: optionalNumber(untilMs), maintenance };
 }
 
-/** Left out where they hold a durability of a later version. */
+/** Left out where they hold a word of a later version. */
 function settingsOf(settings: GroupSettingsMessage): GroupSettings | undefined {
-  return durabilityOf(settings.durability) === undefined ? undefined : decodeSettings(settings);
+  try {
+    return decodeSettings(settings);
+  } catch (error) {
+    if (error instanceof LogFormatError) return undefined;
+    throw error;
+  }
 }
 
 function decodeNode(node: pb.NodeView): NodeView {
@@ -269,6 +274,8 @@ function decodeNode(node: pb.NodeView): NodeView {
     counted: node.counted,
     guarded: node.guarded,
     upkeep: node.upkeep && decodeUpkeep(node.upkeep),
+    notPromoted: node.notPromoted,
+    notCounted: node.notCounted,
     ...(node.pendingRestart.length === 0 ? {} : { pendingRestart: node.pendingRestart }),
   };
 }

@@ -29,7 +29,9 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
     }
     case 'settings': {
       const { group, change: settings, parameters = [], onlyRevision, by = '' } = request;
-      if (parameters.length > 0 || onlyRevision !== undefined) {
+      const { sitePolicy, failback, failbackAfterMs } = settings;
+      const isNew = (sitePolicy ?? failback ?? failbackAfterMs) !== undefined;
+      if (isNew || parameters.length > 0 || onlyRevision !== undefined) {
         // A request of its own: an older peer must not do a part of it and say that it is done.
         const revision = onlyRevision === undefined ? {} : { onlyRevision };
         const value = { group, ...encodeConfigure({ settings, parameters, by, ...revision }) };
@@ -154,7 +156,7 @@ export function decodeSteerOutcome(response: pb.SteerResponse): SteerOutcome | u
 
 const DURABILITIES: readonly Durability[] = ['quorum', 'strict', 'async'];
 
-export function durabilityOf(text: string): Durability | undefined {
+function durabilityOf(text: string): Durability | undefined {
   return DURABILITIES.find((word) => word === text);
 }
 

@@ -351,4 +351,7 @@ export interface NodeView {
   /** Of a running primary: a guard watches over it. */
   readonly guarded?: boolean | undefined;
   readonly upkeep?: Upkeep | undefined;
+  /** Why it is not promoted by itself, and why no commit waits for it; undefined where it may be, and one may. */
+  readonly notPromoted?: string | undefined;
+  readonly notCounted?: string | undefined;
 }

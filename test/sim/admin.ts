@@ -3,7 +3,7 @@
 import { type NodeId, epoch, timeline } from '../../src/base/ids.ts';
 import { followersAtOnce } from '../../src/cluster/candidate.ts';
 import type { Command, SyncRule } from '../../src/cluster/commands.ts';
-import { PAUSE_FEATURE_LEVEL } from '../../src/cluster/features.ts';
+import { CANDIDATES_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from '../../src/cluster/features.ts';
 import { type GroupState, isHeld } from '../../src/cluster/state.ts';
 import type { Membership, MembershipChange } from '../../src/raft/types.ts';
 import { forgetDisk } from './checks/log-checks.ts';
@@ -33,6 +33,7 @@ export function onAdmin(world: World): void {
   const leader = leaderHost(world);
   if (leader?.raft === undefined || leader.pausedUntilUs > world.timeline.nowUs) return;
   acknowledgeFailovers(world, leader);
+  if (!world.isTroubled) displace(world, leader);
   if (leader.raft.membershipIndex > leader.raft.commitIndex) return;
   if (repair(world, leader, leader.raft.membership)) return;
   if (world.isTroubled && random.ppm(profile.operationPpm)) operate(world, leader);
@@ -102,7 +103,7 @@ function operate(world: World, leader: Host): void {
   const membership = leader.raft?.membership;
   if (membership === undefined) return;
   if ((leader.replica?.state.featureLevel ?? 0) >= PAUSE_FEATURE_LEVEL && random.ppm(250_000))
-    return pause(world, leader);
+    return random.ppm(500_000) ? pause(world, leader) : place(world, leader);
   const peer = random.pick(membership.voters);
   switch (random.below(6)) {
     case 0:
@@ -141,6 +142,46 @@ function pause(world: World, leader: Host): void {
     isMaintenance: random.ppm(500_000),
     untilMs,
   });
+}
+
+/** An owner says that a node is never promoted or counted, or takes it back; or where a peer is, and what that is for. */
+function place(world: World, leader: Host): void {
+  const { random } = world;
+  const state = leader.replica?.state;
+  const nodes = [...(state?.nodes.values() ?? [])].filter((node) => node.group === GROUP);
+  if (state === undefined || state.featureLevel < CANDIDATES_FEATURE_LEVEL || nodes.length === 0) return;
+  const { subjectiveDown: _, options: __, ...node } = random.pick(nodes);
+  const sitePolicy = random.pick(['ignore', 'prefer', 'majority'] as const);
+  switch (random.below(4)) {
+    case 0: {
+      const options = { noFailover: random.ppm(500_000), noSync: random.ppm(500_000), applyDelayMs: 0 };
+      return proposeAny(world, leader, { kind: 'register-node', ...node, options });
+    }
+    case 1:
+      return proposeAny(world, leader, {
+        kind: 'describe-peer',
+        peer: node.peer,
+        site: random.pick(['east', 'west']),
+      });
+    case 2: {
+      const settings = { sitePolicy, failback: `node:${node.node}`, failbackAfterMs: 1000 } as const;
+      return proposeAny(world, leader, { kind: 'change-settings', group: GROUP, settings });
+    }
+    default:
+      displace(world, leader);
+  }
+}
+
+/** What {@link place} has said is taken back: the group has to become whole. */
+function displace(world: World, leader: Host): void {
+  const state = leader.replica?.state;
+  if (state === undefined) return;
+  for (const { subjectiveDown: _, options, ...node } of state.nodes.values())
+    if (options !== undefined) proposeAny(world, leader, { kind: 'register-node', ...node });
+  const settings = { sitePolicy: 'ignore', failback: 'off' } as const;
+  const wanted = state.groups.get(GROUP)?.settings;
+  if (wanted !== undefined && (wanted.sitePolicy !== 'ignore' || wanted.failback !== 'off'))
+    proposeAny(world, leader, { kind: 'change-settings', group: GROUP, settings });
 }
 
 const PAUSE_MS_MAX = 1000;

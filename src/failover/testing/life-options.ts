@@ -25,6 +25,8 @@ export interface LifeOptions {
   readonly recovers?: boolean;
   /** Whether people change durability, fence nodes and accept losses. */
   readonly isSteered?: boolean;
+  /** Whether owners say which nodes are never promoted or counted, where peers are, and where the primary should be. */
+  readonly isPlaced?: boolean;
   /** Whether everything is repaired in the end and has to come back. */
   readonly heals?: boolean;
 }

@@ -35,6 +35,7 @@ export interface Tally {
   agentRestarts: number;
   recoveries: number;
   refused: number;
+  passedOver: number;
 }
 
 export const emptyTally = (): Tally => ({
@@ -55,6 +56,7 @@ export const emptyTally = (): Tally => ({
   agentRestarts: 0,
   recoveries: 0,
   refused: 0,
+  passedOver: 0,
 });
 
 /** Notes what a command that was taken amounts to; `before` is the group as it met it. */

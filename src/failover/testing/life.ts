@@ -34,7 +34,8 @@ import {
   wholePrimary,
 } from './life-parts.ts';
 import { guard } from './lease-model.ts';
-import { request, settled, switchedOff } from './life-settings.ts';
+import { barring, isPassingOver, unplaced, wish } from './life-places.ts';
+import { settled, switchedOff } from './life-settings.ts';
 import { BrokenPromise, type LifeOptions } from './life-options.ts';
 import { createPromise } from './life-promise.ts';
 import { createProposals } from './life-proposals.ts';
@@ -85,8 +86,8 @@ function begin(options: LifeOptions) {
   };
 
   const commit = (envelope: Envelope): void => {
-    const before = group();
-    const result = applyEntry(truth(), states.length as LogIndex, envelope);
+    const [state, before] = [truth(), group()];
+    const result = applyEntry(state, states.length as LogIndex, envelope);
     states.push(result.state);
     trace(
       () =>
@@ -94,6 +95,7 @@ function begin(options: LifeOptions) {
     );
     if (result.refused !== undefined) tally.refused += 1;
     else count(tally, envelope.command, before);
+    if (result.refused === undefined && isPassingOver(state, before, envelope.command)) tally.passedOver += 1;
     if (before !== undefined) promise.onCommitted(before, group(), states.length - 1);
   };
 
@@ -267,9 +269,12 @@ function begin(options: LifeOptions) {
     [0.3, () => broken.add(linkOf(anyNode(), anyNode()))],
     [1.5, () => broken.clear()],
     ...(options.recovers === true ? [[0.4, () => recover()] as const] : []),
-    ...(options.isSteered === true
+    ...(options.isPlaced === true
+      ? [[6, () => proposeAny('owner', barring(random, truth(), group()))] as const]
+      : []),
+    ...(options.isSteered === true || options.isPlaced === true
       ? [
-          [2, () => proposeAny('person', request(random, group(), nodes))] as const,
+          [2, () => proposeAny('person', wish(options, random, truth(), group(), nodes))] as const,
           [4, () => proposeAny('fence command', switchedOff(truth(), view(), nodes, tally))] as const,
         ]
       : []),
@@ -339,6 +344,7 @@ function begin(options: LifeOptions) {
     }
     if (options.isSteered === true)
       for (const command of settled(random, group())) commit(envelopeOf(command));
+    for (const command of unplaced(truth())) commit(envelopeOf(command));
     const okSinceMs = new Map<NodeId, number>();
     const startMs = nowMs;
     for (; nowMs - startMs < SETTLE_MS_MAX; nowMs += 50) {
@@ -389,12 +395,7 @@ function begin(options: LifeOptions) {
     return `${textOf(rest)}; ${nodes.map(describeNode).join('; ')}`;
   };
 
-  found({
-    names,
-    nodes,
-    commit: (command) => commit(envelopeOf(command)),
-    states,
-  });
+  found({ names, nodes, commit: (command) => commit(envelopeOf(command)), states });
   foundAt = states.length - 1;
   return { random, nodes, states, tally, step, settle };
 }

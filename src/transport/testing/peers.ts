@@ -105,6 +105,8 @@ export const STATUS: StatusView = {
           counted: false,
           guarded: undefined,
           upkeep: NO_UPKEEP,
+          notPromoted: 'never promoted',
+          notCounted: undefined,
         },
       ],
       settings: {
@@ -113,6 +115,9 @@ export const STATUS: StatusView = {
         leaseMs: 5000,
         maxLagBytes: 1_048_576,
         maxFailovers: 5,
+        sitePolicy: 'ignore',
+        failback: 'off',
+        failbackAfterMs: 300_000,
         failoverWindowMs: 3_600_000,
         slotRetentionMs: 86_400_000,
         maxSlotWalBytes: 10 * 2 ** 30,

@@ -16,8 +16,8 @@ const asked = new Map();
 let lastAsk = 0;
 const agent = await startAgent({
   peer: registration.peer,
-  registration,
-  instance,
+  registration: () => registration,
+  instance: { ...instance, groupParameters: () => new Map(), standbyLimits: () => [], maxSlotWalBytes: () => undefined },
   guard: { program: join(root, 'src/guard/main.js'), ...guard },
   fence: await openFenceFile({
     path: join(stateDirectory, 'fence'),

@@ -1,0 +1,34 @@
+// A node's registration on the wire: in the log and in snapshots. Pure.
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { groupId, memberId, nodeId, peerId } from '../base/ids.ts';
+import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
+import type { NodeRegistration } from './commands.ts';
+
+export function encodeRegistration({
+  options,
+  ...rest
+}: NodeRegistration): MessageInitShape<typeof pb.RegisterNodeSchema> {
+  if (options === undefined) return rest;
+  const { noFailover, noSync, applyDelayMs } = options;
+  return { ...rest, noFailover, noSync, applyDelayMs: BigInt(applyDelayMs) };
+}
+
+export function decodeRegistration(value: pb.RegisterNode): NodeRegistration {
+  return {
+    node: nodeId(value.node),
+    group: groupId(value.group),
+    peer: peerId(value.peer),
+    host: value.host,
+    port: value.port,
+    member: value.member === undefined ? undefined : memberId(value.member),
+    systemIdentifier: value.systemIdentifier,
+    priority: value.priority,
+    ...decodeOptions(value),
+  };
+}
+
+function decodeOptions(value: pb.RegisterNode): Pick<NodeRegistration, 'options'> {
+  const { noFailover, noSync } = value;
+  const applyDelayMs = Number(value.applyDelayMs);
+  return noFailover || noSync || applyDelayMs > 0 ? { options: { noFailover, noSync, applyDelayMs } } : {};
+}

@@ -1,0 +1,59 @@
+// What a host's file says of its part reaches the log once every peer understands it, and only then.
+import { expect, test } from 'vitest';
+import type { Command } from '../cluster/commands.ts';
+import { NO_OPTIONS } from '../cluster/eligibility.ts';
+import { CANDIDATES_FEATURE_LEVEL } from '../cluster/features.ts';
+import type { ClusterState } from '../cluster/state.ts';
+import { A, GROUP, P1, newLog, opening, running } from '../cluster/testing/example.ts';
+import { registrationOf } from './local-agent.ts';
+import { tellSite } from './site-word.ts';
+
+test('the site is told once the level is reached, again where it changes, and never twice', () => {
+  const log = newLog(running().state);
+  log.must(opening(log, P1, { features: CANDIDATES_FEATURE_LEVEL }));
+  const proposed: Command[] = [];
+  const listeners: (() => void)[] = [];
+  const replica = {
+    get state(): ClusterState {
+      return log.state;
+    },
+    subscribe(listener: (state: ClusterState, events: readonly []) => void) {
+      listeners.push(() => listener(log.state, []));
+      return () => undefined;
+    },
+    propose(command: Command) {
+      proposed.push(command);
+      log.must(command);
+      return Promise.resolve({ kind: 'applied' } as never);
+    },
+  };
+  const stop = new AbortController();
+  tellSite({ self: P1, site: 'east', replica, signal: stop.signal });
+  expect(proposed).toEqual([]);
+  log.state = { ...log.state, featureLevel: CANDIDATES_FEATURE_LEVEL };
+  for (const listener of listeners) listener();
+  for (const listener of listeners) listener();
+  expect(proposed).toEqual([{ kind: 'describe-peer', peer: P1, site: 'east' }]);
+  expect(log.state.peers.get(P1)?.site).toBe('east');
+  stop.abort();
+  log.must({ kind: 'describe-peer', peer: P1, site: undefined });
+  for (const listener of listeners) listener();
+  expect(proposed).toHaveLength(1);
+});
+
+test.each([
+  [{ ...NO_OPTIONS, noFailover: true }, 0],
+  [{ ...NO_OPTIONS, applyDelayMs: 1000 }, 0],
+  [{ ...NO_OPTIONS, noSync: true }, 100],
+])(
+  'a node with %j is registered with it once every peer understands it, and with priority %i at once',
+  (options, priority) => {
+    const node = { name: A, group: GROUP, host: 'a', port: 5432, priority: 100, options };
+    expect(registrationOf(P1, node, CANDIDATES_FEATURE_LEVEL)).toMatchObject({ options, priority });
+    const before = registrationOf(P1, node, CANDIDATES_FEATURE_LEVEL - 1);
+    expect(before).toMatchObject({ priority });
+    expect(before).not.toHaveProperty('options');
+    const none = registrationOf(P1, { ...node, options: NO_OPTIONS }, CANDIDATES_FEATURE_LEVEL);
+    expect(none).not.toHaveProperty('options');
+  },
+);
