@@ -19,6 +19,7 @@ import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { buildReport } from './report.ts';
+import { createHbaDuty, withHba } from './hba-duty.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { createRequests } from './requests.ts';
 import { createTamperWatch } from './tamper.ts';
@@ -27,7 +28,7 @@ import { createUpkeepWatch } from './upkeep.ts';
 export interface AgentOptions {
   readonly peer: PeerId;
   readonly registration: Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
-  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange' | 'beforeStandby'>;
+  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange' | 'beforeStandby' | 'onRefused'>;
   readonly guard: GuardSettings;
   readonly fence: FenceFile;
   readonly timing: AgentTiming;
@@ -103,6 +104,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     onChange: () => wake(),
     onUnexpectedEnd: () => void noteEnd(),
     beforeStandby: () => guarding.dismiss(),
+    onRefused: (message) => context.announce(message),
   });
 
   const confirms: AgentContext['confirms'] = async (kind, token) => {
@@ -204,6 +206,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const requests = createRequests<NodeRequest>(() => shownActivity().message);
   const upkeep = createUpkeepWatch({ instance, duty: () => duty, nowMs: () => performance.now() });
   const parameters = createParameterDuty(context);
+  const hba = createHbaDuty(context);
   const archiver = startLeftoverArchiver({
     ...options.instance,
     announce: context.announce,
@@ -259,7 +262,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       fenceEpoch: options.fence.epoch,
       member,
       activity: shownActivity(),
-      parameters: parameters.report(),
+      parameters: withHba(parameters.report(), hba.problem()),
       sequence,
       startedAtMs: STARTED_AT_MS,
       roleAgeMsMax,
@@ -301,6 +304,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       tamper.around(present, signal, async () => {
         await carryOut(context, present, signal);
         await parameters.look(present, signal);
+        await hba.look(present, signal);
       });
     const isRequested = await requests.carryOut((request) =>
       carryOutNodeRequest(context, request, carryOutDuty, signal),

@@ -6,9 +6,10 @@ import type { NodeId } from '../base/ids.ts';
 import { DeadlineError, delay } from '../base/clock.ts';
 import type { Binaries } from '../postgres/binaries.ts';
 import { readControlData } from '../postgres/control-data.ts';
-import { type HbaOptions, renderHba, writeHba } from '../postgres/hba.ts';
+import { type HbaOptions, firstExtraLine, renderHba, writeHba } from '../postgres/hba.ts';
 import {
   type PostmasterWatch,
+  type RunningPostgres,
   type Stopped,
   reloadPostgres,
   startPostgres,
@@ -44,6 +45,8 @@ import {
 } from '../postgres/settings.ts';
 import { removeStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
 import { createRoleMemory } from './role-memory.ts';
+import { startDespiteSettings } from './start-despite-settings.ts';
+import { type TakenSettings, createTakenSettings } from './taken-settings.ts';
 
 export interface Account {
   readonly name: string;
@@ -76,7 +79,14 @@ export interface InstanceOptions {
   readonly groupParameters: () => ReadonlyMap<string, string>;
   /** See {@link effectiveParameters}. */
   readonly standbyLimits: () => readonly Limits[];
+  /** Of the node's own configuration file. */
   readonly hbaLines: readonly string[];
+  /** Of the log; they come before the node's own. */
+  readonly groupHba: () => readonly string[];
+  /** For {@link TakenSettings}. */
+  readonly takenFile: string;
+  /** PostgreSQL did not start with what the log has for it, and was started without that. */
+  readonly onRefused: (message: string) => void;
   /** PostgreSQL ended without this agent having stopped it; nothing of it is left. */
   readonly onUnexpectedEnd: () => void;
   /** Something changed that a duty may depend on. */
@@ -104,6 +114,14 @@ export interface Instance {
   applyParameters(role: 'primary' | 'standby'): Promise<boolean>;
   /** As they were last written or found right; undefined until then. */
   parameters(): Effective | undefined;
+  readonly taken: TakenSettings;
+  /** Writes pg_hba.conf where it is not as it should be; true where it was not. Does not reload. */
+  writeHba(clients: ClientAccess): Promise<boolean>;
+  /** As it was last written; see {@link writeHba}. */
+  hba(clients: ClientAccess): HbaOptions;
+  /** Which of the log's rules stands in that line of pg_hba.conf as it was last written, from 1; undefined: none. */
+  hbaLineOf(at: number): number | undefined;
+  reload(): void;
   /** Whether pg_hba.conf is that of a start which keeps clients out, and there are clients to be let in. */
   keepsClientsOut(): Promise<boolean>;
   /** Lets clients in again after a start that kept them out. */
@@ -134,8 +152,17 @@ export function openInstance(options: InstanceOptions): Instance {
   let isStopping = false;
   let isClosed = false;
   let lastReload: string | undefined;
+  let writtenFor: ClientAccess = 'admitted';
   let parameters: Effective | undefined;
+  /** The log's rules as they were last written. */
+  let writtenHba: readonly string[] | undefined;
   const findPostmaster = createPostmasterFinder(dataDirectory);
+  const taken = createTakenSettings({
+    path: options.takenFile,
+    owner: user.owner,
+    groupParameters: options.groupParameters,
+    groupHba: options.groupHba,
+  });
 
   const session = openSession({
     socketDirectory: options.socketDirectory,
@@ -203,14 +230,27 @@ export function openInstance(options: InstanceOptions): Instance {
     }
   };
 
-  const effective = async (role: 'primary' | 'standby'): Promise<Effective> =>
-    effectiveParameters({
-      wanted: wantedParameters(options.parameters, options.groupParameters()),
+  const effective = async (role: 'primary' | 'standby'): Promise<Effective> => {
+    const found = effectiveParameters({
+      wanted: wantedParameters(options.parameters, taken.parameters()),
       role,
       control: await readControlData(dataDirectory).catch(() => undefined),
       otherwise: await otherSettings(dataDirectory),
       standbys: role === 'primary' ? options.standbyLimits() : [],
     });
+    return { ...found, held: [...found.held, ...taken.refusedParameters()] };
+  };
+
+  const hba = (clients: ClientAccess): HbaOptions => hbaOptions(options, clients, writtenHba ?? taken.hba());
+
+  /** True where the file was not so already. */
+  const writeHbaFile = async (clients: ClientAccess): Promise<boolean> => {
+    writtenHba = taken.hba();
+    const present = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '');
+    if (present === renderHba(hba(clients))) return false;
+    await writeHba({ dataDirectory, hba: hba(clients), owner: user.owner });
+    return true;
+  };
 
   /** True where the file was changed. */
   const writeParameters = async (role: 'primary' | 'standby'): Promise<boolean> => {
@@ -237,7 +277,8 @@ export function openInstance(options: InstanceOptions): Instance {
       settings: { ...settingsOf(options, standbys), parameters: next.parameters },
     });
     parameters = next;
-    await writeHba({ dataDirectory, hba: hbaOptions(options, clients), owner });
+    writtenFor = clients;
+    await writeHbaFile(clients);
   };
 
   return {
@@ -254,6 +295,15 @@ export function openInstance(options: InstanceOptions): Instance {
       return isChanged;
     },
     parameters: () => parameters,
+    taken,
+    writeHba: writeHbaFile,
+    hba,
+    hbaLineOf(at) {
+      const lines = writtenHba ?? [];
+      const line = at - firstExtraLine(hba('admitted')) + 1;
+      return line >= 1 && line <= lines.length ? line : undefined;
+    },
+    reload: () => void reloadPostgres(dataDirectory),
     async setSynchronousStandbys(standbys, inForce) {
       const value = renderSynchronousStandbys(standbys);
       // What the file says may never have been reloaded, if an earlier sentineld was killed in between.
@@ -272,10 +322,11 @@ export function openInstance(options: InstanceOptions): Instance {
     },
     async keepsClientsOut() {
       const present = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '');
-      return options.hbaLines.length > 0 && present === renderHba(hbaOptions(options, 'kept-out'));
+      return options.hbaLines.length + taken.hba().length > 0 && present === renderHba(hba('kept-out'));
     },
     async admitClients() {
-      await writeHba({ dataDirectory, hba: hbaOptions(options, 'admitted'), owner: user.owner });
+      writtenFor = 'admitted';
+      await writeHbaFile('admitted');
       reloadPostgres(dataDirectory);
     },
     async startAs(role, { timeoutMs, signal }) {
@@ -286,15 +337,24 @@ export function openInstance(options: InstanceOptions): Instance {
         if (findPostmaster() === undefined) await writeParameters('standby');
         await writeStandbySignal(dataDirectory, user.owner);
       } else await removeStandbySignal(dataDirectory);
-      const started = await startPostgres({
-        binaries: options.binaries,
-        user,
-        dataDirectory,
-        logFile: options.logFile,
-        waitFor: 'accepting',
-        timeoutMs,
-        signal,
+      const start = (): Promise<RunningPostgres> =>
+        startPostgres({
+          binaries: options.binaries,
+          user,
+          dataDirectory,
+          logFile: options.logFile,
+          waitFor: 'accepting',
+          timeoutMs,
+          signal,
+        });
+      const started = await startDespiteSettings({
+        ...{ taken, start, onRefused: options.onRefused },
+        async rewrite() {
+          await writeParameters(role);
+          await writeHbaFile(writtenFor);
+        },
       });
+      await taken.proveParameters(taken.unprovenParameters());
       watch(started.pid, started.sharedMemoryId, started.child);
       options.onChange();
     },
@@ -336,7 +396,12 @@ export function settingsOf(options: InstanceOptions, standbys: SynchronousStandb
   };
 }
 
-export function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions {
+/** `groupLines`: of the log, as they are to be written. */
+export function hbaOptions(
+  options: InstanceOptions,
+  clients: ClientAccess,
+  groupLines: readonly string[],
+): HbaOptions {
   return {
     superuser: options.superuser,
     replicationUser: options.replication.name,
@@ -344,7 +409,7 @@ export function hbaOptions(options: InstanceOptions, clients: ClientAccess): Hba
     memberNetworks: ['0.0.0.0/0', '::/0'],
     userNetworks: [],
     requireTls: false,
-    extraLines: clients === 'admitted' ? options.hbaLines : [],
+    extraLines: clients === 'admitted' ? [...groupLines, ...options.hbaLines] : [],
   };
 }
 
@@ -360,6 +425,7 @@ export function instancePaths(
   logFile: string;
   divergedDirectory: string;
   unarchivedDirectory: string;
+  takenFile: string;
 } {
   return {
     fenceFile: join(stateDirectory, `${node}.fence`),
@@ -369,5 +435,6 @@ export function instancePaths(
     logFile: join(stateDirectory, 'postgresql', `${node}.log`),
     divergedDirectory: join(stateDirectory, 'diverged'),
     unarchivedDirectory: join(stateDirectory, 'unarchived', node),
+    takenFile: join(stateDirectory, 'postgresql', `${node}.taken.json`),
   };
 }

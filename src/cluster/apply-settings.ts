@@ -3,8 +3,8 @@
 import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
 import type { GroupSettings } from './commands.ts';
 import type { LogIndex } from '../base/ids.ts';
-import { PARAMETERS_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from './features.ts';
-import { byProblem, changedParameters, parametersProblem, recorded } from './parameters.ts';
+import { HBA_FEATURE_LEVEL, PARAMETERS_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from './features.ts';
+import { byProblem, changedParameters, hbaProblem, parametersProblem, recorded } from './parameters.ts';
 import { fewestAcks, isLeased } from './quorum.ts';
 import type { ClusterState } from './state.ts';
 
@@ -49,6 +49,8 @@ export function applyConfigure(
 ): Applied {
   if (state.groups.has(command.group) && state.featureLevel < PARAMETERS_FEATURE_LEVEL)
     return refuse('not every peer understands this yet: upgrade all of them first');
+  if (command.hba !== undefined && state.groups.has(command.group) && state.featureLevel < HBA_FEATURE_LEVEL)
+    return refuse('not every peer understands rules for pg_hba.conf yet: upgrade all of them first');
   const { group, onlyRevision } = command;
   const present = state.groups.get(group)?.settingsRevision;
   if (onlyRevision !== undefined && present !== undefined && present !== onlyRevision)
@@ -67,8 +69,12 @@ function change(
   if (group === undefined) return refuse(`there is no group ${command.group}`);
   const settings: GroupSettings = { ...group.settings, ...command.settings };
   const parameters = changedParameters(group.parameters, command.parameters);
+  const hba = command.hba ?? group.hba;
   const problem =
-    settingsProblem(settings) ?? parametersProblem(parameters, command.parameters) ?? byProblem(command.by);
+    settingsProblem(settings) ??
+    parametersProblem(parameters, command.parameters) ??
+    hbaProblem(hba) ??
+    byProblem(command.by);
   if (problem !== undefined) return refuse(problem);
   if (isLeased(group) && settings.leaseMs < group.settings.leaseMs) {
     // The primary may hold a lease of the present length, and a promotion would no longer wait for its end.
@@ -82,7 +88,7 @@ function change(
       `the sync rule of group ${group.id} is being changed to fewer acknowledgements than strict asks for: try again once that is done`,
     );
   }
-  const changed = { ...group, settings, parameters };
+  const changed = { ...group, settings, parameters, hba };
   const isRecorded = state.featureLevel >= PARAMETERS_FEATURE_LEVEL;
   return withGroup(state, isRecorded ? recorded(group, changed, { ...at, by: command.by }) : changed);
 }

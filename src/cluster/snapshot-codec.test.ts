@@ -7,7 +7,7 @@ import { StateSnapshotSchema } from '../gen/pg_sentinel/v1/snapshot_pb.ts';
 import { applyNothing, emptyState } from './apply.ts';
 import type { Command, SyncRule } from './commands.ts';
 import { eventListOf, listEvents } from './event-list.ts';
-import { PARAMETERS_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from './features.ts';
+import { HBA_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from './features.ts';
 import { LogFormatError } from './log-format.ts';
 import { decodeState, encodeState } from './snapshot-codec.ts';
 import type { ClusterState } from './state.ts';
@@ -70,7 +70,7 @@ const paused = (): Log => {
 };
 
 const configured = (): Log => {
-  const log = newLog({ ...running().state, featureLevel: PARAMETERS_FEATURE_LEVEL });
+  const log = newLog({ ...running().state, featureLevel: HBA_FEATURE_LEVEL });
   const base = { kind: 'configure', group: GROUP, by: 'ann@db1' } as const;
   const set = (name: string, value: string | undefined) => ({
     ...base,
@@ -78,7 +78,7 @@ const configured = (): Log => {
     parameters: [{ name, value }],
   });
   log.must(set('work_mem', '64MB'), set('jit', 'off'), set('work_mem', undefined));
-  log.must({ ...base, settings: { acks: 2 }, parameters: [] });
+  log.must({ ...base, settings: { acks: 2 }, parameters: [], hba: ['local all all peer'] });
   return log;
 };
 

@@ -26,6 +26,7 @@ import { version } from './version.ts';
 
 const AGENT_PROPOSAL_TIMEOUT_MS = 2000;
 
+const NO_HBA: readonly string[] = [];
 const NO_PARAMETERS: ReadonlyMap<string, string> = new Map();
 
 export interface LocalAgent {
@@ -104,6 +105,8 @@ export async function startLocalAgent(options: {
       groupParameters: () => replica.state.groups.get(node.group)?.parameters ?? NO_PARAMETERS,
       standbyLimits: () => standbyLimits(replica.state, node.name, (id) => freshReport(options.view(), id)),
       hbaLines: node.hba,
+      groupHba: () => replica.state.groups.get(node.group)?.hba ?? NO_HBA,
+      takenFile: paths.takenFile,
     },
     guard: {
       directory: paths.guardDirectory,

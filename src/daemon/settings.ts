@@ -2,15 +2,16 @@
 // it is in the log.
 import { settingsProblem } from '../cluster/apply-settings.ts';
 import type { Command, ParameterChange } from '../cluster/commands.ts';
-import { PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
-import { PARAMETER_PREFIX, changedParameters, parametersProblem } from '../cluster/parameters.ts';
+import { HBA_FEATURE_LEVEL, PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
+import { PARAMETER_PREFIX, changedParameters, hbaProblem, parametersProblem } from '../cluster/parameters.ts';
 import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
 import { type View, freshReport } from '../failover/view.ts';
 import type { SettingsOutcome, SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { STANDBY_LIMIT_NAMES } from '../postgres/effective-parameters.ts';
+import { hbaLinesProblem, hbaWarnings } from '../postgres/hba-rules.ts';
 import { type ParameterRow, valueProblem } from '../postgres/parameter-values.ts';
 import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
-import { parameterText, settingsText } from './event-text.ts';
+import { hbaText, parameterText, settingsText } from './event-text.ts';
 import { findGroup } from './failover-watch.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 
@@ -21,13 +22,17 @@ export async function changeSettings(
   group: GroupState,
   request: SettingsRequest,
 ): Promise<SteerOutcome> {
-  const { change, parameters = [], onlyRevision, by = '' } = request;
+  const { change, parameters = [], hba, onlyRevision, by = '' } = request;
   const problem =
     settingsProblem({ ...group.settings, ...change }) ??
-    parametersProblem(changedParameters(group.parameters, parameters), parameters);
+    parametersProblem(changedParameters(group.parameters, parameters), parameters) ??
+    hbaProblem(hba ?? []) ??
+    hbaLinesProblem(hba ?? []);
   if (problem !== undefined) return refused(problem);
   const reserved = reservedProblem(parameters);
   if (reserved !== undefined) return refused(reserved);
+  if (hba !== undefined && options.state().featureLevel < HBA_FEATURE_LEVEL)
+    return refused('not every peer understands rules for pg_hba.conf yet: upgrade all of them first');
   const isSimple = parameters.length === 0 && onlyRevision === undefined;
   const isOld = options.state().featureLevel < PARAMETERS_FEATURE_LEVEL;
   if (isOld && !isSimple) return refused('not every peer understands this yet: upgrade all of them first');
@@ -38,13 +43,14 @@ export async function changeSettings(
     ? { kind: 'change-settings', group: group.id, settings: change }
     : {
         ...{ kind: 'configure', group: group.id, settings: change, parameters, by },
+        ...(hba === undefined ? {} : { hba }),
         ...(onlyRevision === undefined ? {} : { onlyRevision }),
       };
   const outcome = await proposeAndSay(options, command, '');
   if (outcome.kind === 'refused') return outcome;
   const { settings } = options.state().groups.get(group.id) ?? group;
-  const text = outcomeText(settingsText(settings), change, parameters);
-  return done(`group ${group.id}: ${[text, ...checked.notes].join('; ')}`);
+  const text = outcomeText(settingsText(settings), request);
+  return done(`group ${group.id}: ${[text, ...checked.notes, ...hbaWarnings(hba ?? [])].join('; ')}`);
 }
 
 /** Those that are ours; what was set may be taken out again in any case. */
@@ -101,14 +107,10 @@ function lateText(names: readonly string[]): string {
   return `PostgreSQL takes ${names.join(', ')} at its next start, see sentinelctl status${order}`;
 }
 
-function outcomeText(
-  settings: string,
-  change: SettingsRequest['change'],
-  parameters: readonly ParameterChange[],
-): string {
-  const texts = parameters.map(parameterText);
-  const isOfParameters = parameters.length > 0 && Object.keys(change).length === 0;
-  return (isOfParameters ? texts : [settings, ...texts]).join('; ');
+function outcomeText(settings: string, { change, parameters = [], hba }: SettingsRequest): string {
+  const texts = [...parameters.map(parameterText), hbaText(hba)].filter((text) => text !== '');
+  const isOfServers = texts.length > 0 && Object.keys(change).length === 0;
+  return (isOfServers ? texts : [settings, ...texts]).join('; ');
 }
 
 export function settingsView(options: {
@@ -131,5 +133,12 @@ export function settingsView(options: {
       .map(({ node }) => node),
     overrides: reports.filter((each) => each.report?.overridden.includes(name)).map(({ node }) => node),
   }));
-  return { kind: 'view', view: { group: id, revision, settings, parameters, history } };
+  const hbaPending = reports.flatMap(({ node, report }) => {
+    if (report === undefined) return group.hba.length === 0 ? [] : [{ node, reason: 'it does not report' }];
+    return report.hbaProblem === undefined ? [] : [{ node, reason: report.hbaProblem }];
+  });
+  return {
+    kind: 'view',
+    view: { group: id, revision, settings, parameters, hba: group.hba, hbaPending, history },
+  };
 }

@@ -31,6 +31,9 @@ const POLL_MS = 10;
 export const STARTED_BY_US = 'PG_SENTINEL_STARTED';
 const LOG_TAIL_BYTES = 4096;
 
+/** PostgreSQL ended while it was starting, for the reason that the message gives. */
+export class StartError extends Error {}
+
 /** A postmaster that was started or found. `child` only where this process is its parent. */
 export interface RunningPostgres {
   readonly pid: number;
@@ -79,7 +82,7 @@ export async function startPostgres(options: {
     },
     async () => {
       if (exit !== undefined) {
-        throw new Error(
+        throw new StartError(
           `PostgreSQL in ${dataDirectory} did not start (${exit}): ${essence(logTail(options.logFile, logStart))}; its log is ${options.logFile}`,
         );
       }
