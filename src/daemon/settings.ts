@@ -13,6 +13,7 @@ import { type ParameterRow, valueProblem } from '../postgres/parameter-values.ts
 import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
 import { hbaText, parameterText, settingsText } from './event-text.ts';
 import { findGroup } from './failover-watch.ts';
+import { strictShortage } from './group-notices.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 
 type SettingsRequest = Extract<SteerRequest, { readonly kind: 'settings' }>;
@@ -50,7 +51,12 @@ export async function changeSettings(
   if (outcome.kind === 'refused') return outcome;
   const { settings } = options.state().groups.get(group.id) ?? group;
   const text = outcomeText(settingsText(settings), request);
-  return done(`group ${group.id}: ${[text, ...checked.notes, ...hbaWarnings(hba ?? [])].join('; ')}`);
+  const isOfDurability = change.acks !== undefined || change.durability !== undefined;
+  const shortage = isOfDurability ? strictShortage(options.state(), { id: group.id, settings }) : undefined;
+  const warnings = shortage === undefined ? [] : [`warning: ${shortage}`];
+  return done(
+    `group ${group.id}: ${[text, ...checked.notes, ...warnings, ...hbaWarnings(hba ?? [])].join('; ')}`,
+  );
 }
 
 /** Those that are ours; what was set may be taken out again in any case. */
