@@ -21,6 +21,7 @@ import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { buildReport } from './report.ts';
 import { createHbaDuty, withHba } from './hba-duty.ts';
 import { createParameterDuty } from './parameters-duty.ts';
+import { startLogRotation } from './log-rotation.ts';
 import { createRequests } from './requests.ts';
 import { createTamperWatch } from './tamper.ts';
 import { createUpkeepWatch } from './upkeep.ts';
@@ -349,6 +350,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const reporter = setInterval(() => report(), REPORT_LATEST_MS);
+  const logs = startLogRotation(options.instance, options.log);
   const running = loop();
 
   return {
@@ -382,7 +384,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       wake();
       clearInterval(reporter);
       guarding.close();
-      await settledWithin(Promise.all([running, archiver.close()]), CLOSE_TIMEOUT_MS);
+      await settledWithin(Promise.all([running, archiver.close(), logs.close()]), CLOSE_TIMEOUT_MS);
       await instance.close();
     },
   };

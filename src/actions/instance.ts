@@ -16,6 +16,8 @@ import {
   stopPostgres,
   watchPostmaster,
 } from '../postgres/lifecycle.ts';
+import type { LogRotation } from '../postgres/log-rotation.ts';
+import type { ProcessSettings } from '../postgres/process-settings.ts';
 import { type OsUser, makeDirectory } from '../postgres/os-user.ts';
 import {
   type PostmasterFile,
@@ -64,6 +66,9 @@ export interface InstanceOptions {
   /** Private, holds nothing but this node's passfile. */
   readonly passfileDirectory: string;
   readonly logFile: string;
+  /** Undefined: its size has no bound. */
+  readonly logRotation?: LogRotation | undefined;
+  readonly process?: ProcessSettings | undefined;
   /** For files of writes that the group went on without. */
   readonly divergedDirectory: string;
   /** WAL that this node completed as primary and that is not in the archive yet. */
@@ -343,6 +348,7 @@ export function openInstance(options: InstanceOptions): Instance {
           user,
           dataDirectory,
           logFile: options.logFile,
+          process: options.process,
           waitFor: 'accepting',
           timeoutMs,
           signal,

@@ -1,5 +1,7 @@
 // The configuration of one sentineld: reads the YAML file, validates all of it, and returns plain data. Says everything
 // that is wrong at once. Reads password files; changes nothing. What the host is like is checked by config-environment.ts.
+import type { LogRotation } from '../postgres/log-rotation.ts';
+import type { ProcessSettings } from '../postgres/process-settings.ts';
 import { readFileSync, statSync } from 'node:fs';
 import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from 'yaml';
 import type { FenceCommand } from '../actions/fence-command.ts';
@@ -53,6 +55,8 @@ export interface NodeConfig {
   /** Names in lower case, values as PostgreSQL reads them (`on`, `1GB`); none of RESERVED_PARAMETERS. */
   readonly parameters: Readonly<Record<string, string>>;
   readonly hba: readonly string[];
+  readonly logRotation: LogRotation;
+  readonly process: ProcessSettings;
 }
 
 export interface UsersConfig {
@@ -247,6 +251,8 @@ function nodeOf(file: ConfigFile, peer: string): NodeConfig | undefined {
       ]),
     ),
     hba: node.hba ?? [],
+    logRotation: { bytesMax: node.log_size_mb * 1024 * 1024, fileCount: node.log_files },
+    process: { oomScoreAdj: node.oom_score_adj, coreLimitMb: node.core_limit_mb },
   };
 }
 

@@ -94,6 +94,8 @@ export async function startLocalAgent(options: {
       socketDirectory: node.socketDirectory,
       passfileDirectory: paths.passfileDirectory,
       logFile: paths.logFile,
+      logRotation: node.logRotation,
+      process: node.process,
       divergedDirectory: paths.divergedDirectory,
       unarchivedDirectory: paths.unarchivedDirectory,
       binaries,

@@ -10,6 +10,7 @@ import { timeline } from '../base/ids.ts';
 import type { Binaries } from './binaries.ts';
 import { readControlData } from './control-data.ts';
 import { isRewindInterrupted } from './rewind-marker.ts';
+import { OOM_ENVIRONMENT, type ProcessSettings, limitedCommand, setOomScoreAdj } from './process-settings.ts';
 import { cleanEnvironment, spawnIds, type OsUser } from './os-user.ts';
 import {
   allGone,
@@ -52,6 +53,8 @@ export async function startPostgres(options: {
   readonly user: OsUser;
   readonly dataDirectory: string;
   readonly logFile: string;
+  /** Left out: as sentineld has it. */
+  readonly process?: ProcessSettings | undefined;
   readonly waitFor: 'accepting' | 'holding';
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
@@ -127,22 +130,30 @@ function spawnPostmaster(options: {
   user: OsUser;
   dataDirectory: string;
   logFile: string;
+  process?: ProcessSettings | undefined;
 }): ChildProcess {
   const log = openSync(options.logFile, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600);
   try {
     // Where postgresql.conf of an adopted database names another pg_hba.conf, its rules would let in whom ours keep out.
     const hba = `hba_file=${join(options.dataDirectory, 'pg_hba.conf')}`;
-    const child = spawn(
+    const command = limitedCommand(
       join(options.binaries.directory, 'postgres'),
       ['-D', options.dataDirectory, '-c', hba],
-      {
-        ...spawnIds(options.user),
-        cwd: options.dataDirectory,
-        env: { ...cleanEnvironment(), [STARTED_BY_US]: '1' },
-        stdio: ['ignore', log, log],
-        detached: true,
-      },
+      options.process?.coreLimitMb,
     );
+    const child = spawn(command.program, command.arguments, {
+      ...spawnIds(options.user),
+      cwd: options.dataDirectory,
+      env: {
+        ...cleanEnvironment(),
+        [STARTED_BY_US]: '1',
+        ...(options.process === undefined ? {} : OOM_ENVIRONMENT),
+      },
+      stdio: ['ignore', log, log],
+      detached: true,
+    });
+    if (child.pid !== undefined && options.process !== undefined)
+      setOomScoreAdj(child.pid, options.process.oomScoreAdj);
     child.unref();
     return child;
   } finally {
