@@ -2,7 +2,7 @@
 import { parse, stringify } from 'yaml';
 import { HBA_KEY, PARAMETER_PREFIX } from '../cluster/parameters.ts';
 import type { SettingsView } from '../transport/types.ts';
-import { hbaLinesOf } from '../postgres/hba-rules.ts';
+import { hbaLinesOf } from '../cluster/hba-rules.ts';
 import { CliError } from './exit-codes.ts';
 import { type Change, SETTINGS, changeOf } from './settings-keys.ts';
 

@@ -1,6 +1,6 @@
 // `hba=` of `sentinelctl settings set`: rules for pg_hba.conf, as text or from a file.
 import { readFileSync } from 'node:fs';
-import { hbaLinesOf, hbaLinesProblem } from '../postgres/hba-rules.ts';
+import { hbaLinesOf, hbaLinesProblem } from '../cluster/hba-rules.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 
 /** The rules of a text: one for each line, comments left out. Throws a {@link CliError} that names line and field of a wrong one. */

@@ -8,7 +8,7 @@ import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/sta
 import { type View, freshReport } from '../failover/view.ts';
 import type { SettingsOutcome, SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { STANDBY_LIMIT_NAMES } from '../postgres/effective-parameters.ts';
-import { hbaLinesProblem, hbaWarnings } from '../postgres/hba-rules.ts';
+import { hbaLinesProblem, hbaWarnings } from '../cluster/hba-rules.ts';
 import { type ParameterRow, valueProblem } from '../postgres/parameter-values.ts';
 import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
 import { hbaText, parameterText, settingsText } from './event-text.ts';

@@ -1,4 +1,5 @@
 // What people may put into pg_hba.conf: read as PostgreSQL does, refused by line and field.
+import { isIP } from 'node:net';
 import { expect, test } from 'vitest';
 import { hbaLinesOf, hbaLinesProblem, hbaWarnings, isHbaProblem, parseHbaLine } from './hba-rules.ts';
 
@@ -80,4 +81,23 @@ test('clients without a password are warned of', () => {
   expect(hbaWarnings(['local all all peer', 'host all all 10.0.0.0/8 trust'])).toEqual([
     'hba line 2 lets clients in without a password',
   ]);
+});
+
+test.each([
+  ...['1.2.3.4', '256.1.1.1', '1.2.3', '::', '::1', '1::', '1:2:3:4:5:6:7:8', '1:2:3:4:5:6:7', '1::2::3'],
+  ...[
+    '::ffff:1.2.3.4',
+    '1:2:3:4:5:6:1.2.3.4',
+    '1:2:3:4:5:6:7:1.2.3.4',
+    ':1',
+    '1:',
+    '12345::',
+    'g::',
+    '::1.2.3',
+    '1.2.3.4::',
+  ],
+])('takes %s for an address just where Node.js does', (address) => {
+  const version = isIP(address);
+  const bits = version === 4 ? 32 : 128;
+  expect(isHbaProblem(parse(`host all all ${address}/${bits} md5`))).toBe(version === 0);
 });

@@ -1,6 +1,5 @@
 // Rules for pg_hba.conf that people give, in a group's settings or a node's configuration file: read as PostgreSQL reads them, so that
 // a wrong one is refused, by line and field, before it is in the log. Ours come first in the file (hba.ts), so none of these can shadow them. Pure.
-import { isIP } from 'node:net';
 
 export interface HbaRule {
   readonly kind: HbaKind;
@@ -226,6 +225,25 @@ function addressProblem(address: string): string | undefined {
   const version = isIP(ip);
   const isLength = /^\d{1,3}$/.test(length) && Number(length) <= (version === 4 ? 32 : 128);
   return version === 0 || !isLength || rest.length > 0 ? `"${address}" is given; ${expected}` : undefined;
+}
+
+/** 4, 6, or 0 for what is no address. */
+function isIP(text: string): 0 | 4 | 6 {
+  const isFour = (part: string): boolean =>
+    /^(\d{1,3}\.){3}\d{1,3}$/.test(part) && part.split('.').every((each) => Number(each) <= 255);
+  if (isFour(text)) return 4;
+  if (!text.includes(':')) return 0;
+  const halves = text.split('::');
+  if (halves.length > 2) return 0;
+  const groups = halves.map((half) => (half === '' ? [] : half.split(':')));
+  const all = groups.flat();
+  const last = groups.at(-1)?.at(-1);
+  // The last two groups may be an address of version 4.
+  const endsInFour = last !== undefined && isFour(last);
+  const plain = endsInFour ? all.slice(0, -1) : all;
+  const count = plain.length + (endsInFour ? 2 : 0);
+  const isWhole = halves.length === 2 ? count <= 7 : count === 8;
+  return isWhole && plain.every((group) => /^[0-9a-fA-F]{1,4}$/.test(group)) ? 6 : 0;
 }
 
 function isContiguous(mask: string): boolean {
