@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { NodeId } from '../base/ids.ts';
 import { DeadlineError, delay } from '../base/clock.ts';
+import type { Account } from '../postgres/account.ts';
 import type { Binaries } from '../postgres/binaries.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { type HbaOptions, firstExtraLine, renderHba, writeHba } from '../postgres/hba.ts';
@@ -49,11 +50,6 @@ import { removeStandbySignal, writeStandbySignal } from '../postgres/upstream.ts
 import { createRoleMemory } from './role-memory.ts';
 import { startDespiteSettings } from './start-despite-settings.ts';
 import { type TakenSettings, createTakenSettings } from './taken-settings.ts';
-
-export interface Account {
-  readonly name: string;
-  readonly password: string;
-}
 
 export interface InstanceOptions {
   readonly node: NodeId;

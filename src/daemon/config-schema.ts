@@ -61,7 +61,7 @@ const account = (description: string, defaultName: string) =>
         .optional()
         .meta({ description: 'The password itself; prefer password_file' }),
       password_file: path(
-        'File that holds the password on its first line',
+        'File that holds the password on its first line, and while it is changed the one before it on the second',
         '/etc/pg-sentinel/role.password',
       ).optional(),
       password_env: z

@@ -21,6 +21,7 @@ import type { StatusView, Transport } from '../transport/types.ts';
 import { identityFrom, peersFrom, readAhead, registeredStores } from './acquaintance.ts';
 import { adminHandlers } from './admin-handlers.ts';
 import { beginWith } from './beginning.ts';
+import { openAccounts } from './accounts.ts';
 import type { Config } from './config.ts';
 import { startConsensus } from './consensus.ts';
 import { eventView } from './event-text.ts';
@@ -59,6 +60,7 @@ const SNAPSHOT_BYTES_MAX = 16 << 20;
 export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   const { config, log } = options;
   const self = config.peer;
+  const accounts = openAccounts(config.users, log);
   const nowMs = (): number => systemClock.monotonicMs();
   await mkdir(config.stateDirectory, { recursive: true, mode: 0o755 });
   const store = await openLogStore({
@@ -169,7 +171,10 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     clock: systemClock,
     credentials: {
       user: config.users.probe.name,
-      password: config.users.probe.password,
+      get password() {
+        return accounts.probe.password;
+      },
+      onWrongPassword: (password) => accounts.probe.rotation?.rejected(password),
       database: 'postgres',
     },
     onJudgement: (node, _epoch, judgement) => {
@@ -278,7 +283,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
         onSnapshotSent: (to, index, arrived) => consensus.snapshotSent(to, index, arrived),
       },
       admin: adminHandlers({
-        ...{ config, status, watchers, replica, view, peers, readThroughLeader, self },
+        ...{ config, accounts, status, watchers, replica, view, peers, readThroughLeader, self },
         agent: () => local?.agent,
       }),
       log,
@@ -287,6 +292,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       local = await startLocalAgent({
         ...options,
         node,
+        accounts,
         replica,
         health,
         onReport: (report) => {

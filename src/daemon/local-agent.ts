@@ -17,6 +17,7 @@ import { type View, freshReport } from '../failover/view.ts';
 import type { Health } from '../health/watch.ts';
 import { findBinaries } from '../postgres/binaries.ts';
 import { findOsUser, makeDirectory } from '../postgres/os-user.ts';
+import type { Accounts } from './accounts.ts';
 import type { Config, NodeConfig } from './config.ts';
 import { keepStopped } from './left-behind.ts';
 import type { Replica } from './replica.ts';
@@ -49,9 +50,11 @@ export async function startLocalAgent(options: {
   readonly readThroughLeader: () => Promise<boolean>;
   /** The report of another node's agent, where it is recent enough to go by. */
   readonly view: () => View;
+  readonly accounts: Accounts;
 }): Promise<LocalAgent> {
   const { config, log, node, replica, health } = options;
-  const { replication, probe, superuser } = config.users;
+  const { superuser } = config.users;
+  const { replication, probe } = options.accounts;
   if (replication === undefined) throw new Error('users.replication is missing: a peer with a node needs it');
   const user = await findOsUser({ configured: node.osUser });
   const paths = instancePaths(config.stateDirectory, node.name);
