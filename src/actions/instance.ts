@@ -35,18 +35,16 @@ import {
   wantedParameters,
 } from '../postgres/effective-parameters.ts';
 import {
-  DEFAULT_SETTINGS,
-  type InstanceSettings,
   type SynchronousStandbys,
   changeParameters,
   changeSettings,
-  mayRestartAfterCrash,
   otherSettings,
   readSettings,
   renderSynchronousStandbys,
   writeSettings,
 } from '../postgres/settings.ts';
 import { removeStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
+import { hbaOptions, settingsOf } from './instance-files.ts';
 import { createRoleMemory } from './role-memory.ts';
 import { startDespiteSettings } from './start-despite-settings.ts';
 import { type TakenSettings, createTakenSettings } from './taken-settings.ts';
@@ -381,62 +379,5 @@ export function openInstance(options: InstanceOptions): Instance {
       watching?.end();
       await session.close();
     },
-  };
-}
-
-export function settingsOf(options: InstanceOptions, standbys: SynchronousStandbys): InstanceSettings {
-  return {
-    ...DEFAULT_SETTINGS,
-    version: options.binaries.version,
-    listenAddresses: options.listenAddresses,
-    port: options.port,
-    socketDirectory: options.socketDirectory,
-    clusterName: options.clusterName,
-    parameters: options.parameters,
-    synchronousStandbys: standbys,
-    restartAfterCrash: mayRestartAfterCrash(options.binaries.version),
-  };
-}
-
-/** `groupLines`: of the log, as they are to be written. */
-export function hbaOptions(
-  options: InstanceOptions,
-  clients: ClientAccess,
-  groupLines: readonly string[],
-): HbaOptions {
-  return {
-    superuser: options.superuser,
-    replicationUser: options.replication.name,
-    probeUser: options.probe.name,
-    memberNetworks: ['0.0.0.0/0', '::/0'],
-    userNetworks: [],
-    requireTls: false,
-    extraLines: clients === 'admitted' ? [...groupLines, ...options.hbaLines] : [],
-  };
-}
-
-/** Where the agent keeps what belongs to one node, below the state directory. */
-export function instancePaths(
-  stateDirectory: string,
-  node: NodeId,
-): {
-  fenceFile: string;
-  guardDirectory: string;
-  passfileDirectory: string;
-  socketDirectory: string;
-  logFile: string;
-  divergedDirectory: string;
-  unarchivedDirectory: string;
-  takenFile: string;
-} {
-  return {
-    fenceFile: join(stateDirectory, `${node}.fence`),
-    guardDirectory: join(stateDirectory, 'guard'),
-    passfileDirectory: join(stateDirectory, 'passfile'),
-    socketDirectory: join(stateDirectory, 'socket'),
-    logFile: join(stateDirectory, 'postgresql', `${node}.log`),
-    divergedDirectory: join(stateDirectory, 'diverged'),
-    unarchivedDirectory: join(stateDirectory, 'unarchived', node),
-    takenFile: join(stateDirectory, 'postgresql', `${node}.taken.json`),
   };
 }

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { logIndex } from '../base/ids.ts';
 import { renderHba } from '../postgres/hba.ts';
 import { readSettings, writeSettings } from '../postgres/settings.ts';
-import { settingsOf } from './instance.ts';
+import { settingsOf } from './instance-files.ts';
 import { createTamperWatch } from './tamper.ts';
 import { type FakeContext, fakeContext, FOLLOW, PRIMARY, STANDBY } from './testing/context.ts';
 

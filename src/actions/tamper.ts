@@ -19,7 +19,7 @@ import {
   removeOverrides,
 } from '../postgres/settings.ts';
 import { type AgentContext, query } from './context.ts';
-import { settingsOf } from './instance.ts';
+import { settingsOf } from './instance-files.ts';
 import { type WatchedDuty, clientsDue, standbysDue, wrongSettings } from './tamper-settings.ts';
 
 export interface TamperWatch {

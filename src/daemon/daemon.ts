@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Protections } from '../actions/context.ts';
-import { instancePaths } from '../actions/instance.ts';
+import { instancePaths } from '../actions/instance-files.ts';
 import { delay, systemClock } from '../base/clock.ts';
 import type { NodeId, PeerId } from '../base/ids.ts';
 import { membershipCodec } from '../cluster/codec.ts';

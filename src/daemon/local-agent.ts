@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import { type Agent, startAgent } from '../actions/agent.ts';
 import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING, type Protections } from '../actions/context.ts';
 import { openFenceFile } from '../actions/fence-file.ts';
-import { instancePaths } from '../actions/instance.ts';
+import { instancePaths } from '../actions/instance-files.ts';
 import { type NodeId, epoch } from '../base/ids.ts';
 import { compareFences } from '../cluster/fence.ts';
 import type { AgentReport } from '../cluster/report.ts';

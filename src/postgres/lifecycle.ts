@@ -146,8 +146,7 @@ function spawnPostmaster(options: {
       cwd: options.dataDirectory,
       env: {
         ...cleanEnvironment(),
-        [STARTED_BY_US]: '1',
-        ...(options.process === undefined ? {} : OOM_ENVIRONMENT),
+        ...{ [STARTED_BY_US]: '1', ...(options.process && OOM_ENVIRONMENT) },
       },
       stdio: ['ignore', log, log],
       detached: true,
