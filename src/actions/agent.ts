@@ -20,7 +20,9 @@ import { type Instance, type InstanceOptions, openInstance } from './instance.ts
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { createRegistering, memberOf } from './registering.ts';
 import { buildReport } from './report.ts';
+import { createHbaDuty, withHba } from './hba-duty.ts';
 import { createParameterDuty } from './parameters-duty.ts';
+import { startLogRotation } from './log-rotation.ts';
 import { createRequests } from './requests.ts';
 import { createTamperWatch } from './tamper.ts';
 import { createSlotWatch } from './slot-watch.ts';
@@ -30,7 +32,7 @@ export interface AgentOptions {
   readonly peer: PeerId;
   /** As the log can have it now: what not every peer understands yet is left out. */
   readonly registration: () => Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
-  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange' | 'beforeStandby'>;
+  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange' | 'beforeStandby' | 'onRefused'>;
   readonly guard: GuardSettings;
   readonly fence: FenceFile;
   readonly timing: AgentTiming;
@@ -96,6 +98,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     onChange: () => wake(),
     onUnexpectedEnd: () => void noteEnd(),
     beforeStandby: () => guarding.dismiss(),
+    onRefused: (message) => context.announce(message),
   });
 
   const confirms: AgentContext['confirms'] = async (kind, token) => {
@@ -198,6 +201,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const upkeep = createUpkeepWatch({ instance, duty: () => duty, nowMs: () => performance.now() });
   const slotWatch = createSlotWatch({ announce: context.announce, nowMs: () => performance.now() });
   const parameters = createParameterDuty(context);
+  const hba = createHbaDuty(context);
   const archiver = startLeftoverArchiver({
     ...options.instance,
     announce: context.announce,
@@ -235,7 +239,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       fenceEpoch: options.fence.epoch,
       member,
       activity: shownActivity(),
-      parameters: parameters.report(),
+      parameters: withHba(parameters.report(), hba.problem()),
       sequence,
       startedAtMs: STARTED_AT_MS,
       roleAgeMsMax,
@@ -277,6 +281,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       tamper.around(present, signal, async () => {
         await carryOut(context, present, signal);
         await parameters.look(present, signal);
+        await hba.look(present, signal);
       });
     const isRequested = await requests.carryOut((request) =>
       carryOutNodeRequest(context, request, carryOutDuty, signal),
@@ -321,6 +326,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const reporter = setInterval(() => report(), REPORT_LATEST_MS);
+  const logs = startLogRotation(options.instance, options.log);
   const running = loop();
 
   return {
@@ -354,7 +360,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       wake();
       clearInterval(reporter);
       guarding.close();
-      await settledWithin(Promise.all([running, archiver.close()]), CLOSE_TIMEOUT_MS);
+      await settledWithin(Promise.all([running, archiver.close(), logs.close()]), CLOSE_TIMEOUT_MS);
       await instance.close();
     },
   };

@@ -14,6 +14,7 @@ import { forgetRewound } from '../postgres/rewound.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
+import { findPasswords } from './accounts-duty.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
 import { keepLeftovers } from './leftover-wal.ts';
@@ -113,9 +114,12 @@ async function settled(
   }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await lookAfterSlots(context, duty.slots, signal);
+  await context.once('passwords', () => findPasswords(context, signal), FIND_PASSWORDS_EVERY_MS);
   await context.once('advance', () => advanceIdleSlots(context, signal), ADVANCE_SLOTS_EVERY_MS);
   if (streamsOn) await endHaste(context);
 }
+
+const FIND_PASSWORDS_EVERY_MS = 2000;
 
 /** Nothing waits for it, and a node that streams is no worse for what could not be removed. */
 async function discard(context: AgentContext): Promise<void> {

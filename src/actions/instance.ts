@@ -4,17 +4,21 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { NodeId } from '../base/ids.ts';
 import { DeadlineError, delay } from '../base/clock.ts';
+import type { Account } from '../postgres/account.ts';
 import type { Binaries } from '../postgres/binaries.ts';
 import { readControlData } from '../postgres/control-data.ts';
-import { type HbaOptions, renderHba, writeHba } from '../postgres/hba.ts';
+import { type HbaOptions, firstExtraLine, renderHba, writeHba } from '../postgres/hba.ts';
 import {
   type PostmasterWatch,
+  type RunningPostgres,
   type Stopped,
   reloadPostgres,
   startPostgres,
   stopPostgres,
   watchPostmaster,
 } from '../postgres/lifecycle.ts';
+import type { LogRotation } from '../postgres/log-rotation.ts';
+import type { ProcessSettings } from '../postgres/process-settings.ts';
 import { type OsUser, makeDirectory } from '../postgres/os-user.ts';
 import {
   type PostmasterFile,
@@ -31,12 +35,9 @@ import {
   wantedParameters,
 } from '../postgres/effective-parameters.ts';
 import {
-  DEFAULT_SETTINGS,
-  type InstanceSettings,
   type SynchronousStandbys,
   changeParameters,
   changeSettings,
-  mayRestartAfterCrash,
   otherSettings,
   readSettings,
   renderSynchronousStandbys,
@@ -44,12 +45,10 @@ import {
   writeSettings,
 } from '../postgres/settings.ts';
 import { removeStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
+import { hbaOptions, settingsOf } from './instance-files.ts';
 import { createRoleMemory } from './role-memory.ts';
-
-export interface Account {
-  readonly name: string;
-  readonly password: string;
-}
+import { startDespiteSettings } from './start-despite-settings.ts';
+import { type TakenSettings, createTakenSettings } from './taken-settings.ts';
 
 export interface InstanceOptions {
   readonly node: NodeId;
@@ -62,6 +61,9 @@ export interface InstanceOptions {
   /** Private, holds nothing but this node's passfile. */
   readonly passfileDirectory: string;
   readonly logFile: string;
+  /** Undefined: its size has no bound. */
+  readonly logRotation?: LogRotation | undefined;
+  readonly process?: ProcessSettings | undefined;
   /** For files of writes that the group went on without. */
   readonly divergedDirectory: string;
   /** WAL that this node completed as primary and that is not in the archive yet. */
@@ -79,7 +81,14 @@ export interface InstanceOptions {
   readonly maxSlotWalBytes: () => number | undefined;
   /** See {@link effectiveParameters}. */
   readonly standbyLimits: () => readonly Limits[];
+  /** Of the node's own configuration file. */
   readonly hbaLines: readonly string[];
+  /** Of the log; they come before the node's own. */
+  readonly groupHba: () => readonly string[];
+  /** For {@link TakenSettings}. */
+  readonly takenFile: string;
+  /** PostgreSQL did not start with what the log has for it, and was started without that. */
+  readonly onRefused: (message: string) => void;
   /** PostgreSQL ended without this agent having stopped it; nothing of it is left. */
   readonly onUnexpectedEnd: () => void;
   /** Something changed that a duty may depend on. */
@@ -107,6 +116,14 @@ export interface Instance {
   applyParameters(role: 'primary' | 'standby'): Promise<boolean>;
   /** As they were last written or found right; undefined until then. */
   parameters(): Written | undefined;
+  readonly taken: TakenSettings;
+  /** Writes pg_hba.conf where it is not as it should be; true where it was not. Does not reload. */
+  writeHba(clients: ClientAccess): Promise<boolean>;
+  /** As it was last written; see {@link writeHba}. */
+  hba(clients: ClientAccess): HbaOptions;
+  /** Which of the log's rules stands in that line of pg_hba.conf as it was last written, from 1; undefined: none. */
+  hbaLineOf(at: number): number | undefined;
+  reload(): void;
   /** Whether pg_hba.conf is that of a start which keeps clients out, and there are clients to be let in. */
   keepsClientsOut(): Promise<boolean>;
   /** Lets clients in again after a start that kept them out. */
@@ -144,7 +161,16 @@ export function openInstance(options: InstanceOptions): Instance {
   let isClosed = false;
   let lastReload: string | undefined;
   let parameters: Written | undefined;
+  let writtenFor: ClientAccess = 'admitted';
+  /** The log's rules as they were last written. */
+  let writtenHba: readonly string[] | undefined;
   const findPostmaster = createPostmasterFinder(dataDirectory);
+  const taken = createTakenSettings({
+    path: options.takenFile,
+    owner: user.owner,
+    groupParameters: options.groupParameters,
+    groupHba: options.groupHba,
+  });
 
   const session = openSession({
     socketDirectory: options.socketDirectory,
@@ -212,16 +238,28 @@ export function openInstance(options: InstanceOptions): Instance {
     }
   };
 
-  const effective = async (role: 'primary' | 'standby'): Promise<Written> => ({
-    ours: settingsOfLog(settingsOf(options, { kind: 'nobody' })),
-    ...effectiveParameters({
-      wanted: wantedParameters(options.parameters, options.groupParameters()),
+  const effective = async (role: 'primary' | 'standby'): Promise<Written> => {
+    const found = effectiveParameters({
+      wanted: wantedParameters(options.parameters, taken.parameters()),
       role,
       control: await readControlData(dataDirectory).catch(() => undefined),
       otherwise: await otherSettings(dataDirectory),
       standbys: role === 'primary' ? options.standbyLimits() : [],
-    }),
-  });
+    });
+    const ours = settingsOfLog(settingsOf(options, { kind: 'nobody' }));
+    return { ...found, ours, held: [...found.held, ...taken.refusedParameters()] };
+  };
+
+  const hba = (clients: ClientAccess): HbaOptions => hbaOptions(options, clients, writtenHba ?? taken.hba());
+
+  /** True where the file was not so already. */
+  const writeHbaFile = async (clients: ClientAccess): Promise<boolean> => {
+    writtenHba = taken.hba();
+    const present = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '');
+    if (present === renderHba(hba(clients))) return false;
+    await writeHba({ dataDirectory, hba: hba(clients), owner: user.owner });
+    return true;
+  };
 
   /** True where the file was changed. */
   const writeParameters = async (role: 'primary' | 'standby'): Promise<boolean> => {
@@ -258,7 +296,8 @@ export function openInstance(options: InstanceOptions): Instance {
       settings: { ...settingsOf(options, standbys), parameters: next.parameters },
     });
     parameters = next;
-    await writeHba({ dataDirectory, hba: hbaOptions(options, clients), owner });
+    writtenFor = clients;
+    await writeHbaFile(clients);
   };
 
   return {
@@ -275,6 +314,15 @@ export function openInstance(options: InstanceOptions): Instance {
       return isChanged;
     },
     parameters: () => parameters,
+    taken,
+    writeHba: writeHbaFile,
+    hba,
+    hbaLineOf(at) {
+      const lines = writtenHba ?? [];
+      const line = at - firstExtraLine(hba('admitted')) + 1;
+      return line >= 1 && line <= lines.length ? line : undefined;
+    },
+    reload: () => void reloadPostgres(dataDirectory),
     async setSynchronousStandbys(standbys, inForce) {
       const value = renderSynchronousStandbys(standbys);
       // What the file says may never have been reloaded, if an earlier sentineld was killed in between.
@@ -293,10 +341,11 @@ export function openInstance(options: InstanceOptions): Instance {
     },
     async keepsClientsOut() {
       const present = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '');
-      return options.hbaLines.length > 0 && present === renderHba(hbaOptions(options, 'kept-out'));
+      return options.hbaLines.length + taken.hba().length > 0 && present === renderHba(hba('kept-out'));
     },
     async admitClients() {
-      await writeHba({ dataDirectory, hba: hbaOptions(options, 'admitted'), owner: user.owner });
+      writtenFor = 'admitted';
+      await writeHbaFile('admitted');
       reloadPostgres(dataDirectory);
     },
     async startAs(role, { timeoutMs, signal }) {
@@ -307,15 +356,25 @@ export function openInstance(options: InstanceOptions): Instance {
         if (findPostmaster() === undefined) await writeParameters('standby');
         await writeStandbySignal(dataDirectory, user.owner);
       } else await removeStandbySignal(dataDirectory);
-      const started = await startPostgres({
-        binaries: options.binaries,
-        user,
-        dataDirectory,
-        logFile: options.logFile,
-        waitFor: 'accepting',
-        timeoutMs,
-        signal,
+      const start = (): Promise<RunningPostgres> =>
+        startPostgres({
+          binaries: options.binaries,
+          user,
+          dataDirectory,
+          logFile: options.logFile,
+          process: options.process,
+          waitFor: 'accepting',
+          timeoutMs,
+          signal,
+        });
+      const started = await startDespiteSettings({
+        ...{ taken, start, onRefused: options.onRefused },
+        async rewrite() {
+          await writeParameters(role);
+          await writeHbaFile(writtenFor);
+        },
       });
+      await taken.proveParameters(taken.unprovenParameters());
       watch(started.pid, started.sharedMemoryId, started.child);
       options.onChange();
     },
@@ -340,57 +399,5 @@ export function openInstance(options: InstanceOptions): Instance {
       watching?.end();
       await session.close();
     },
-  };
-}
-
-export function settingsOf(options: InstanceOptions, standbys: SynchronousStandbys): InstanceSettings {
-  const maxSlotWalBytes = options.maxSlotWalBytes();
-  return {
-    ...DEFAULT_SETTINGS,
-    version: options.binaries.version,
-    listenAddresses: options.listenAddresses,
-    port: options.port,
-    socketDirectory: options.socketDirectory,
-    clusterName: options.clusterName,
-    parameters: options.parameters,
-    synchronousStandbys: standbys,
-    restartAfterCrash: mayRestartAfterCrash(options.binaries.version),
-    ...(maxSlotWalBytes === undefined ? {} : { maxSlotWalKeepSizeMb: Math.floor(maxSlotWalBytes / 2 ** 20) }),
-  };
-}
-
-export function hbaOptions(options: InstanceOptions, clients: ClientAccess): HbaOptions {
-  return {
-    superuser: options.superuser,
-    replicationUser: options.replication.name,
-    probeUser: options.probe.name,
-    memberNetworks: ['0.0.0.0/0', '::/0'],
-    userNetworks: [],
-    requireTls: false,
-    extraLines: clients === 'admitted' ? options.hbaLines : [],
-  };
-}
-
-/** Where the agent keeps what belongs to one node, below the state directory. */
-export function instancePaths(
-  stateDirectory: string,
-  node: NodeId,
-): {
-  fenceFile: string;
-  guardDirectory: string;
-  passfileDirectory: string;
-  socketDirectory: string;
-  logFile: string;
-  divergedDirectory: string;
-  unarchivedDirectory: string;
-} {
-  return {
-    fenceFile: join(stateDirectory, `${node}.fence`),
-    guardDirectory: join(stateDirectory, 'guard'),
-    passfileDirectory: join(stateDirectory, 'passfile'),
-    socketDirectory: join(stateDirectory, 'socket'),
-    logFile: join(stateDirectory, 'postgresql', `${node}.log`),
-    divergedDirectory: join(stateDirectory, 'diverged'),
-    unarchivedDirectory: join(stateDirectory, 'unarchived', node),
   };
 }

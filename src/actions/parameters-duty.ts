@@ -23,6 +23,10 @@ const FOUND = `
   select name, setting, pending_restart as "isPending" from pg_settings
   where pending_restart or name = any ($1) order by name`;
 
+const NOT_TAKEN = `
+  select lower(name) as name from pg_file_settings where lower(name) = any ($1) and error is not null
+  union select lower(name) from pg_settings where lower(name) = any ($1) and pending_restart`;
+
 export function createParameterDuty(context: AgentContext): ParameterDuty {
   const { instance } = context;
   const { options } = instance;
@@ -50,6 +54,20 @@ export function createParameterDuty(context: AgentContext): ParameterDuty {
       overridden: overriddenHere().slice(0, NAME_COUNT_MAX),
       limits: new Map(limits.map(({ name, setting }) => [name, Number(setting)])),
     };
+  };
+
+  /** What runs is what the next start may be made with. */
+  const prove = async (signal: AbortSignal): Promise<void> => {
+    const { taken } = instance;
+    const unproven = taken.unprovenParameters();
+    if (unproven.length === 0) return;
+    const rows = await instance.session.query<{ name: string }>(
+      NOT_TAKEN,
+      [unproven],
+      query(context, signal),
+    );
+    const open = new Set(rows.map(({ name }) => name));
+    await taken.proveParameters(unproven.filter((name) => !open.has(name)));
   };
 
   const isSet = (name: string): boolean =>
@@ -85,6 +103,7 @@ export function createParameterDuty(context: AgentContext): ParameterDuty {
         if (nowMs - readAtMs < everyMs && pid === readPid) return;
         readAtMs = nowMs;
         found = await read(signal);
+        await prove(signal);
         readPid = pid;
         failure = undefined;
       } catch (error) {

@@ -9,7 +9,7 @@ import { renderHba } from '../postgres/hba.ts';
 import { writeNewMember } from '../postgres/member.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import { type AgentContext, DEFAULT_AGENT_TIMING } from './context.ts';
-import { type ClientAccess, hbaOptions, openInstance } from './instance.ts';
+import { type ClientAccess, openInstance } from './instance.ts';
 import { carryOutPrimary } from './primary-duty.ts';
 import { IN_PRODUCTION, writeControl } from './testing/control-file.ts';
 
@@ -107,12 +107,15 @@ test('that clients are kept out is told from pg_hba.conf', async () => {
     replication: { name: 'r', password: '' },
     probe: { name: 'p', password: '' },
     hbaLines: ['host all all all scram-sha-256'],
+    groupHba: () => [],
+    groupParameters: () => new Map(),
+    takenFile: join(dataDirectory, 'taken.json'),
     user: {},
     onChange: () => undefined,
   } as unknown as Parameters<typeof openInstance>[0];
   const keepsOut = async (clients: ClientAccess, hbaLines = options.hbaLines): Promise<boolean> => {
     const instance = openInstance({ ...options, hbaLines });
-    await writeFile(join(dataDirectory, 'pg_hba.conf'), renderHba(hbaOptions(instance.options, clients)));
+    await writeFile(join(dataDirectory, 'pg_hba.conf'), renderHba(instance.hba(clients)));
     const answer = await instance.keepsClientsOut();
     await instance.close();
     return answer;

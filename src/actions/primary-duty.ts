@@ -1,6 +1,7 @@
 // The duties of a primary: the first one of a new group, and any later one. No node becomes a read-write primary because it
 // was one: PostgreSQL is started as primary only after the log, read through the leader, says that this node still is.
 import type { Duty } from '../failover/duties.ts';
+import type { Account } from '../postgres/account.ts';
 import { initDataDirectory } from '../postgres/initdb.ts';
 import { writeNewMember } from '../postgres/member.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
@@ -61,7 +62,7 @@ export async function carryOutCreate(
     context.activity('starting', 'starting as the first primary');
     await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
   }
-  await context.once('accounts', () => setUpAccounts(context, signal));
+  await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
   const role = await instance.readRole(query(context, signal));
   if (role.kind !== 'primary')
     throw new Error(`${dataDirectory} runs as a standby; it cannot become the group's first primary`);
@@ -114,7 +115,7 @@ export async function carryOutPrimary(
   context.activity(undefined, undefined);
   await context.once('admit', () => instance.admitClients());
   await lookAfterSlots(context, duty.slots, signal);
-  await context.once('accounts', () => setUpAccounts(context, signal));
+  await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
   if (duty.floor === undefined)
     await context.once(`checkpoint ${duty.timeline}`, () => checkpointAside(context));
   if (duty.next !== undefined) await changeRule(context, duty, duty.next, signal);
@@ -188,10 +189,19 @@ async function setUpAccounts(context: AgentContext, signal: AbortSignal): Promis
   const { replication, probe } = context.instance.options;
   await setUpPrimary({
     session: context.instance.session,
-    replication,
-    probe,
+    replication: { name: replication.name, password: wantedPassword(replication) },
+    probe: { name: probe.name, password: wantedPassword(probe) },
     query: query(context, signal),
   });
+  for (const account of [replication, probe]) account.rotation?.accepted(wantedPassword(account));
+}
+
+const wantedPassword = ({ password, rotation }: Account): string => rotation?.wanted() ?? password;
+
+/** Changes whenever a password is to be changed. */
+function revisionOfAccounts(context: AgentContext): string {
+  const { replication, probe } = context.instance.options;
+  return `${replication.rotation?.revision() ?? 0} ${probe.rotation?.revision() ?? 0}`;
 }
 
 /** Starts the primary again where it was; false while it must stay down. */

@@ -264,8 +264,10 @@ export async function isAnswering(context: AgentContext, duty: FollowDuty): Prom
 
 /** How this node reaches its upstream, under the given application name. */
 export function sourceOf(context: AgentContext, duty: FollowDuty, applicationName: string): ConnectionSource {
-  const { name, password } = context.instance.options.replication;
-  return { host: duty.upstream.host, port: duty.upstream.port, user: name, password, applicationName };
+  const { name, password, rotation } = context.instance.options.replication;
+  const { host, port } = duty.upstream;
+  const onWrongPassword = (): void => rotation?.rejected(password);
+  return { host, port, user: name, password, applicationName, onWrongPassword };
 }
 
 function progress(bytes: number, totalBytes: number | undefined): string {

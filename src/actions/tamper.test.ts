@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { logIndex } from '../base/ids.ts';
 import { renderHba } from '../postgres/hba.ts';
 import { readSettings, writeSettings } from '../postgres/settings.ts';
-import { hbaOptions, settingsOf } from './instance.ts';
+import { settingsOf } from './instance-files.ts';
 import { createTamperWatch } from './tamper.ts';
 import { type FakeContext, fakeContext, FOLLOW, PRIMARY, STANDBY } from './testing/context.ts';
 
@@ -22,8 +22,7 @@ let source: string;
 let context: FakeContext;
 
 const path = (name: string): string => join(dataDirectory, name);
-const hba = (clients: 'admitted' | 'kept-out'): string =>
-  renderHba(hbaOptions(context.instance.options, clients));
+const hba = (clients: 'admitted' | 'kept-out'): string => renderHba(context.instance.hba(clients));
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pg-sentinel-tamper-'));

@@ -19,7 +19,7 @@ import {
   removeOverrides,
 } from '../postgres/settings.ts';
 import { type AgentContext, query } from './context.ts';
-import { hbaOptions, settingsOf } from './instance.ts';
+import { settingsOf } from './instance-files.ts';
 import { type WatchedDuty, clientsDue, standbysDue, wrongSettings } from './tamper-settings.ts';
 
 export interface TamperWatch {
@@ -273,7 +273,7 @@ async function repair(
     repaired.push('the last line of postgresql.conf');
   const clients = clientsDue(context, options.duty);
   if (clients === undefined) return repaired;
-  const hba = hbaOptions(instance.options, clients);
+  const hba = instance.hba(clients);
   if ((await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '')) !== renderHba(hba)) {
     await writeHba({ dataDirectory, hba, owner: user.owner });
     repaired.push('pg_hba.conf');

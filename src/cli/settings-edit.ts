@@ -1,7 +1,8 @@
 // The settings of a group as a text that a person edits, and what its changes ask for. Pure.
 import { parse, stringify } from 'yaml';
-import { PARAMETER_PREFIX } from '../cluster/parameters.ts';
+import { HBA_KEY, PARAMETER_PREFIX } from '../cluster/parameters.ts';
 import type { SettingsView } from '../transport/types.ts';
+import { hbaLinesOf } from '../cluster/hba-rules.ts';
 import { CliError } from './exit-codes.ts';
 import { type Change, SETTINGS, changeOf } from './settings-keys.ts';
 
@@ -16,9 +17,13 @@ export function editText(view: SettingsView): string {
   const lines = [
     `# Settings of group ${view.group}, revision ${view.revision}. Save to apply; leave as it is to change nothing.`,
     ...Object.entries(SETTINGS).map(([key, { meaning }]) => `#   ${key}: ${meaning}`),
+    `#   ${HBA_KEY}: rules for pg_hba.conf on every node, such as - host all all 10.0.0.0/24 scram-sha-256`,
     `#   ${SECTION}: parameters of PostgreSQL on every node, such as work_mem: 64MB`,
   ];
-  const body = stringify({ ...settings, [SECTION]: parameters }, { lineWidth: 0, schema: 'failsafe' });
+  const body = stringify(
+    { ...settings, [HBA_KEY]: view.hba, [SECTION]: parameters },
+    { lineWidth: 0, schema: 'failsafe' },
+  );
   return `${lines.join('\n')}\n${body}`;
 }
 
@@ -32,10 +37,14 @@ export function editedChange(view: SettingsView, text: string): Change | string 
     return `it is not YAML: ${(error as Error).message.split('\n')[0] ?? ''}`;
   }
   if (!isMap(document)) return 'it holds no settings: expected KEY: VALUE lines';
-  const { [SECTION]: section, ...settings } = document;
+  const { [SECTION]: section, [HBA_KEY]: rules, ...settings } = document;
   const parameters = section === undefined || section === '' ? {} : section;
   if (!isMap(parameters)) return `${SECTION}: expected NAME: VALUE lines below it`;
   const wanted = new Map<string, string>();
+  if (Array.isArray(rules) && rules.every((rule) => typeof rule === 'string'))
+    wanted.set(HBA_KEY, hbaLinesOf(rules.join('\n')).join('\n'));
+  else if (typeof rules === 'string') wanted.set(HBA_KEY, hbaLinesOf(rules).join('\n'));
+  else if (rules !== undefined) return `${HBA_KEY}: expected a list of pg_hba.conf lines`;
   for (const [key, value] of [
     ...Object.entries(settings),
     ...Object.entries(parameters).map(
@@ -61,7 +70,7 @@ export function editedChange(view: SettingsView, text: string): Change | string 
 }
 
 /** One line for each difference: `acks: 1 -> 2`. */
-export function differenceText(view: SettingsView, { change, parameters }: Change): string[] {
+export function differenceText(view: SettingsView, { change, parameters, hba }: Change): string[] {
   const present = presentValues(view);
   const next = { ...view.settings, ...change };
   const settings = Object.entries(SETTINGS)
@@ -71,13 +80,21 @@ export function differenceText(view: SettingsView, { change, parameters }: Chang
     const key = `${PARAMETER_PREFIX}${name}`;
     return `${key}: ${present.get(key) ?? '(not set)'} -> ${value ?? '(not set)'}`;
   });
-  return [...settings, ...others];
+  return [...settings, ...others, ...hbaDifferenceText(view.hba, hba)];
+}
+
+function hbaDifferenceText(before: readonly string[], after: readonly string[] | undefined): string[] {
+  if (after === undefined) return [];
+  const gone = before.filter((line) => !after.includes(line)).map((line) => `${HBA_KEY}: - ${line}`);
+  const come = after.filter((line) => !before.includes(line)).map((line) => `${HBA_KEY}: + ${line}`);
+  return gone.length + come.length === 0 ? [`${HBA_KEY}: another order`] : [...gone, ...come];
 }
 
 function presentValues(view: SettingsView): Map<string, string> {
   return new Map([
     ...Object.entries(SETTINGS).map(([key, { exact }]) => [key, exact(view.settings)] as const),
     ...view.parameters.map(({ name, value }) => [`${PARAMETER_PREFIX}${name}`, value] as const),
+    [HBA_KEY, view.hba.join('\n')],
   ]);
 }
 

@@ -2,8 +2,14 @@
 import { DURATION_RULE, formatDuration, parseDurationMs } from '../base/duration.ts';
 import { isFailback, isSitePolicy } from '../cluster/apply-settings.ts';
 import type { GroupSettings, ParameterChange } from '../cluster/commands.ts';
-import { PARAMETER_PREFIX, parameterNameProblem, parameterValueProblem } from '../cluster/parameters.ts';
+import {
+  HBA_KEY,
+  PARAMETER_PREFIX,
+  parameterNameProblem,
+  parameterValueProblem,
+} from '../cluster/parameters.ts';
 import { CliError, EXIT } from './exit-codes.ts';
+import { hbaRulesOf } from './settings-hba.ts';
 import { BYTES_RULE, UNIT_BYTES, formatBytes, parseBytes } from './format.ts';
 
 export interface Setting {
@@ -130,13 +136,15 @@ export interface Change {
   readonly change: Partial<GroupSettings>;
   /** In the order of their names. */
   readonly parameters: readonly ParameterChange[];
+  /** Rules for pg_hba.conf, in the place of those before. */
+  readonly hba?: readonly string[];
 }
 
-const NAMES = `${Object.keys(SETTINGS).join(', ')}, or ${PARAMETER_PREFIX}PARAMETER`;
+const NAMES = `${Object.keys(SETTINGS).join(', ')}, ${HBA_KEY}, or ${PARAMETER_PREFIX}PARAMETER`;
 
 /** Whether the word names a setting, rather than a group. */
 export const isKey = (word: string): boolean =>
-  Object.hasOwn(SETTINGS, word) || word.startsWith(PARAMETER_PREFIX);
+  Object.hasOwn(SETTINGS, word) || word === HBA_KEY || word.startsWith(PARAMETER_PREFIX);
 
 /** `KEY=VALUE` words. Throws a {@link CliError} that names the key, the value, and what would be right. */
 export function parseSettings(words: readonly string[]): Change {
@@ -157,12 +165,12 @@ export function parseUnset(words: readonly string[]): Change {
   const values = new Map<string, undefined>();
   for (const word of words) {
     const key = keyOf(word);
-    if (!key.startsWith(PARAMETER_PREFIX))
+    if (!key.startsWith(PARAMETER_PREFIX) && key !== HBA_KEY)
       throw new CliError(
         EXIT.usage,
         isKey(key)
           ? `${key} always has a value; change it with sentinelctl settings set`
-          : `"${word}" cannot be unset: expected ${PARAMETER_PREFIX}PARAMETER, such as ${PARAMETER_PREFIX}work_mem`,
+          : `"${word}" cannot be unset: expected ${PARAMETER_PREFIX}PARAMETER, such as ${PARAMETER_PREFIX}work_mem, or ${HBA_KEY}`,
       );
     if (values.has(key)) throw new CliError(EXIT.usage, `${key} is given twice`);
     values.set(key, undefined);
@@ -174,7 +182,12 @@ export function parseUnset(words: readonly string[]): Change {
 export function changeOf(values: ReadonlyMap<string, string | undefined>): Change {
   let change: Partial<GroupSettings> = {};
   const parameters: ParameterChange[] = [];
+  let hba: readonly string[] | undefined;
   for (const [key, value] of values) {
+    if (key === HBA_KEY) {
+      hba = hbaRulesOf(value ?? '');
+      continue;
+    }
     if (key.startsWith(PARAMETER_PREFIX)) {
       const name = key.slice(PARAMETER_PREFIX.length);
       const problem =
@@ -191,7 +204,11 @@ export function changeOf(values: ReadonlyMap<string, string | undefined>): Chang
       throw new CliError(EXIT.usage, `${key}: "${value}" is given; expected ${setting.expected}`);
     change = { ...change, ...part };
   }
-  return { change, parameters: parameters.toSorted((a, b) => (a.name < b.name ? -1 : 1)) };
+  return {
+    change,
+    parameters: parameters.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+    ...(hba === undefined ? {} : { hba }),
+  };
 }
 
 /** PostgreSQL's names are the same in upper case. */

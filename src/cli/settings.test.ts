@@ -1,4 +1,7 @@
 // settings get, set, unset, edit and history: what is asked, what is refused, what is printed.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { logIndex } from '../base/ids.ts';
 import type { SettingsView } from '../transport/types.ts';
@@ -6,6 +9,7 @@ import type { Context } from './context.ts';
 import { editText, editedChange } from './settings-edit.ts';
 import { fakeAdmin, run } from './testing/fake-context.ts';
 
+const RULE = 'host app app 10.0.0.0/24 scram-sha-256';
 const VIEW: SettingsView = {
   group: 'main',
   revision: logIndex(42),
@@ -22,6 +26,8 @@ const VIEW: SettingsView = {
     slotRetentionMs: 86_400_000,
     maxSlotWalBytes: 10 * 2 ** 30,
   },
+  hba: [RULE],
+  hbaPending: [{ node: 'pg2', reason: 'it does not report' }],
   parameters: [
     { name: 'max_connections', value: '200', pendingRestart: ['pg1', 'pg2'], overrides: [] },
     { name: 'work_mem', value: '64MB', pendingRestart: [], overrides: ['pg3'] },
@@ -126,11 +132,15 @@ describe('get', () => {
     expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80);
     expect(stdout).toMatch(/^postgresql\.max_connections: pending restart: pg1, pg2$/m);
     expect(stdout).toMatch(/^postgresql\.work_mem: counts before the configuration file of pg3$/m);
+    expect(stdout).toMatch(/^hba +host app app 10\.0\.0\.0\/24 scram-sha-256$/m);
+    expect(stdout).toMatch(/^hba: not in force on pg2: it does not report$/m);
     const json = await run(['settings', 'get', 'main', '--json'], { admin: showing() });
     expect(JSON.parse(json.stdout)).toEqual({
       ...{ group: 'main', ...VIEW.settings, revision: 42 },
       postgresql: { max_connections: '200', work_mem: '64MB' },
       pendingRestart: { max_connections: ['pg1', 'pg2'] },
+      hba: [RULE],
+      hbaPending: { pg2: 'it does not report' },
     });
   });
 
@@ -138,6 +148,7 @@ describe('get', () => {
     const one = async (...args: string[]) => run(['settings', 'get', ...args], { admin: showing() });
     expect((await one('lease')).stdout).toBe('5432ms\n');
     expect((await one('main', 'postgresql.WORK_MEM')).stdout).toBe('64MB\n');
+    expect((await one('hba')).stdout).toBe(`${RULE}\n`);
     expect(JSON.parse((await one('max_lag', '--json')).stdout)).toEqual({ max_lag: '1MB' });
     expect(await one('postgresql.shared_buffers')).toMatchObject({
       exitCode: 1,
@@ -253,5 +264,47 @@ describe('edit', () => {
       change: {},
       parameters: [{ name: 'work_mem', value: '010' }],
     });
+  });
+});
+
+describe('rules for pg_hba.conf', () => {
+  const set = async (...words: string[]) => {
+    const admin = showing();
+    const { exitCode, stderr } = await run(['settings', ...words], { admin });
+    const [request] = asked(admin) as { hba?: string[] }[];
+    return { exitCode, stderr, hba: request?.hba };
+  };
+
+  it('are set as lines or from a file, and unset', async () => {
+    expect(await set('set', `hba=# mine\n${RULE}\n\nlocal all all peer`)).toMatchObject({
+      hba: [RULE, 'local all all peer'],
+    });
+    const folder = await mkdtemp(join(tmpdir(), 'pg-sentinel-hba-'));
+    await writeFile(join(folder, 'rules'), `${RULE}\n`);
+    expect(await set('set', `hba=@${join(folder, 'rules')}`)).toMatchObject({ hba: [RULE] });
+    await rm(folder, { recursive: true });
+    expect(await set('unset', 'hba')).toMatchObject({ hba: [] });
+  });
+
+  it.each([
+    [`hba=${RULE}\nhost all`, /hba line 2, user: is missing/],
+    ['hba=@/nowhere/rules', /hba: cannot read \/nowhere\/rules .*expected a file of pg_hba\.conf lines/],
+    ['hba=host all all all ldap ldapbindpasswd=x', /ldapbindpasswd holds a password/],
+  ])('are refused before anybody is asked: %s', async (word, reason) => {
+    expect(await set('set', word)).toMatchObject({
+      ...{ exitCode: 2, hba: undefined },
+      stderr: expect.stringMatching(reason) as unknown,
+    });
+  });
+
+  it('are edited as a list: left out they stay, emptied they go', () => {
+    const changed = (from: string, to: string) => editedChange(VIEW, editText(VIEW).replace(from, to));
+    expect(changed(`  - ${RULE}\n`, `  - local all all peer\n  - ${RULE}\n`)).toMatchObject({
+      hba: ['local all all peer', RULE],
+    });
+    expect(changed(`hba:\n  - ${RULE}\n`, '')).not.toHaveProperty('hba');
+    expect(changed(`hba:\n  - ${RULE}\n`, 'hba:\n')).toMatchObject({ hba: [] });
+    expect(changed(RULE, 'host all')).toMatch(/hba line 1, user: is missing/);
+    expect(changed(`hba:\n  - ${RULE}\n`, 'hba: {a: b}\n')).toMatch(/expected a list of pg_hba\.conf lines/);
   });
 });

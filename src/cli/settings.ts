@@ -1,7 +1,7 @@
 // `sentinelctl settings`: what is wanted of a group, and of its PostgreSQL servers. In the log, so that every peer decides by the same.
 import { hostname, userInfo } from 'node:os';
 import { type Command, Option } from 'commander';
-import { PARAMETER_PREFIX } from '../cluster/parameters.ts';
+import { HBA_KEY, PARAMETER_PREFIX } from '../cluster/parameters.ts';
 import type { SettingsRecord } from '../cluster/state.ts';
 import type { SettingsView } from '../transport/types.ts';
 import { type Admin, type Context, paintFor, withAdmin } from './context.ts';
@@ -19,6 +19,7 @@ import {
   readable,
 } from './settings-keys.ts';
 import { type SteerCommandOptions, steerGroup, withOutputOption } from './steer.ts';
+import { withHbaFile } from './settings-hba.ts';
 import { renderTable } from './table.ts';
 
 interface SettingsOptions extends SteerCommandOptions {
@@ -32,19 +33,22 @@ ${Object.entries(SETTINGS)
   .flatMap(([name, { meaning }]) => wrap(`  ${name.padEnd(16)}  `, meaning, HELP_WIDTH))
   .join('\n')}
 ${wrap('  postgresql.NAME   ', 'a parameter of PostgreSQL, on every node of the group, before what its own configuration file says', HELP_WIDTH).join('\n')}
+${wrap('  hba               ', 'rules for pg_hba.conf, one a line or @FILE, on every node of the group: after our own, before those of its configuration file', HELP_WIDTH).join('\n')}
 
 Examples:
   sentinelctl settings get
   sentinelctl settings set durability=strict acks=2
   sentinelctl settings set main durability=async lease=5s max_lag=16MB
-  sentinelctl settings set postgresql.work_mem=64MB postgresql.jit=off`;
+  sentinelctl settings set postgresql.work_mem=64MB postgresql.jit=off
+  sentinelctl settings set hba='host app app 10.0.0.0/24 scram-sha-256'
+  sentinelctl settings set hba=@rules.conf`;
 
 const GROUP_RULE = 'before them the group, unless there is only one';
 
 export function addSettingsCommand(program: Command, context: Context): void {
   const settings = program
     .command('settings')
-    .description('what is wanted of a group: durability, limits, parameters of PostgreSQL');
+    .description('what is wanted of a group: durability, limits, parameters of PostgreSQL, pg_hba.conf');
   withJson(
     settings
       .command('get')
@@ -64,15 +68,15 @@ export function addSettingsCommand(program: Command, context: Context): void {
       .action(async (words: readonly string[], _options: unknown, self: Command) => {
         const [first = ''] = words;
         const group = first.includes('=') ? undefined : first;
-        const asked = parseSettings(group === undefined ? words : words.slice(1));
+        const asked = parseSettings((group === undefined ? words : words.slice(1)).map(withHbaFile));
         await apply(context, optionsOf(self), group, asked);
       }),
   );
   withJson(
     settings
       .command('unset')
-      .description('leave parameters of PostgreSQL to the configuration files of the nodes again')
-      .argument('<keys...>', `${PARAMETER_PREFIX}NAME; ${GROUP_RULE}`)
+      .description('leave parameters of PostgreSQL, or hba, to the configuration files of the nodes again')
+      .argument('<keys...>', `${PARAMETER_PREFIX}NAME or ${HBA_KEY}; ${GROUP_RULE}`)
       .action(async (words: readonly string[], _options: unknown, self: Command) => {
         const [first = ''] = words;
         const group = isKey(first) || words.length === 1 ? undefined : first;
@@ -117,12 +121,13 @@ async function apply(
   context: Context,
   options: SettingsOptions,
   group: string | undefined,
-  { change, parameters }: Change,
+  { change, parameters, hba }: Change,
   onlyRevision?: SettingsView['revision'],
 ): Promise<void> {
   await steerGroup(context, options, {
     ...{ kind: 'settings', group, change, by: whoAsks() },
     ...(parameters.length === 0 ? {} : { parameters }),
+    ...(hba === undefined ? {} : { hba }),
     ...(onlyRevision === undefined ? {} : { onlyRevision }),
   });
 }
@@ -159,8 +164,11 @@ async function get(context: Context, words: readonly string[], options: Settings
         .filter((each) => each.pendingRestart.length > 0)
         .map((each) => [each.name, each.pendingRestart]),
     );
-    const { group, revision, settings } = view;
-    const document = { group, ...settings, revision, postgresql: parameters, pendingRestart: pending };
+    const { group, revision, settings, hba, hbaPending } = view;
+    const document = {
+      ...{ group, ...settings, revision, postgresql: parameters, pendingRestart: pending, hba },
+      hbaPending: Object.fromEntries(hbaPending.map(({ node, reason }) => [node, reason])),
+    };
     context.stdout.write(renderDocument(options.output, document, { stream: false }));
     return;
   }
@@ -169,6 +177,8 @@ async function get(context: Context, words: readonly string[], options: Settings
     const note = noteOf(each);
     if (note !== '') context.stdout.write(`${PARAMETER_PREFIX}${each.name}: ${note}\n`);
   }
+  for (const { node, reason } of view.hbaPending)
+    context.stdout.write(`${HBA_KEY}: not in force on ${node}: ${reason}\n`);
 }
 
 /** Meanings go on over as many lines as they need; a parameter has its value alone beside it, in full. */
@@ -190,6 +200,7 @@ function settingsLines(context: Context, options: SettingsOptions, view: Setting
     ...view.parameters.map(
       ({ name, value }) => `${PARAMETER_PREFIX}${name.padEnd(parameterWidth)}  ${value}`,
     ),
+    ...view.hba.map((line) => `${HBA_KEY.padEnd(keyWidth)}  ${line}`),
   ];
 }
 
@@ -202,6 +213,15 @@ function noteOf({ pendingRestart, overrides }: SettingsView['parameters'][number
 }
 
 function printOne(context: Context, options: SettingsOptions, view: SettingsView, key: string): void {
+  if (key === HBA_KEY) {
+    // As a file that `settings set hba=@FILE` takes.
+    const text = view.hba.map((line) => `${line}\n`).join('');
+    const isTable = options.output === 'table';
+    context.stdout.write(
+      isTable ? text : renderDocument(options.output, { [key]: view.hba }, { stream: false }),
+    );
+    return;
+  }
   const setting = Object.hasOwn(SETTINGS, key) ? SETTINGS[key] : undefined;
   const name = key.toLowerCase().slice(PARAMETER_PREFIX.length);
   const parameter = view.parameters.find((each) => each.name === name);

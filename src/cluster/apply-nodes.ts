@@ -102,6 +102,7 @@ export function applyCreateGroup(
     phase: { kind: 'creating', primary: command.primary },
     settings: DEFAULT_GROUP_SETTINGS,
     parameters: new Map(),
+    hba: [],
     settingsRevision: toIndex(0),
     settingsHistory: [],
     rule: ALONE,

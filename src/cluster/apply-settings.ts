@@ -6,11 +6,12 @@ import { type LogIndex, isName } from '../base/ids.ts';
 import { parsedFailback } from './eligibility.ts';
 import {
   CANDIDATES_FEATURE_LEVEL,
+  HBA_FEATURE_LEVEL,
   PARAMETERS_FEATURE_LEVEL,
   SETTINGS_FEATURE_LEVEL,
   SLOTS_FEATURE_LEVEL,
 } from './features.ts';
-import { byProblem, changedParameters, parametersProblem, recorded } from './parameters.ts';
+import { byProblem, changedParameters, hbaProblem, parametersProblem, recorded } from './parameters.ts';
 import { fewestAcks, isLeased } from './quorum.ts';
 import type { ClusterState, GroupState } from './state.ts';
 
@@ -75,6 +76,8 @@ export function applyConfigure(
 ): Applied {
   if (state.groups.has(command.group) && state.featureLevel < PARAMETERS_FEATURE_LEVEL)
     return refuse('not every peer understands this yet: upgrade all of them first');
+  if (command.hba !== undefined && state.groups.has(command.group) && state.featureLevel < HBA_FEATURE_LEVEL)
+    return refuse('not every peer understands rules for pg_hba.conf yet: upgrade all of them first');
   const { group, onlyRevision } = command;
   const present = state.groups.get(group)?.settingsRevision;
   if (onlyRevision !== undefined && present !== undefined && present !== onlyRevision)
@@ -103,10 +106,12 @@ function change(
     return refuse(
       'not every peer understands slot_retention and max_slot_wal yet: upgrade all of them first',
     );
+  const hba = command.hba ?? group.hba;
   const problem =
     settingsProblem(settings) ??
     failbackProblem(state, group, settings.failback) ??
     parametersProblem(parameters, command.parameters) ??
+    hbaProblem(hba) ??
     byProblem(command.by);
   if (problem !== undefined) return refuse(problem);
   if (isLeased(group) && settings.leaseMs < group.settings.leaseMs) {
@@ -121,7 +126,7 @@ function change(
       `the sync rule of group ${group.id} is being changed to fewer acknowledgements than strict asks for: try again once that is done`,
     );
   }
-  const changed = { ...group, settings, parameters };
+  const changed = { ...group, settings, parameters, hba };
   const isRecorded = state.featureLevel >= PARAMETERS_FEATURE_LEVEL;
   return withGroup(state, isRecorded ? recorded(group, changed, { ...at, by: command.by }) : changed);
 }

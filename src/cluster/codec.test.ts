@@ -131,6 +131,7 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
       group,
       settings: settingsChange,
       parameters: fc.array(record({ name, value: optional(text) })),
+      hba: fc.array(text),
       onlyRevision: count.map(logIndex),
       by: text,
     },

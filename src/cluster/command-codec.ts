@@ -91,8 +91,12 @@ export function encodeCommand(command: Command): CommandInit {
         case: 'changeSettings',
         value: { group: command.group, settings: encodeChange(command.settings) },
       };
-    case 'configure':
-      return { case: 'configure', value: { group: command.group, ...encodeConfigure(command) } };
+    case 'configure': {
+      const value = { group: command.group, ...encodeConfigure(command) };
+      return command.hba === undefined
+        ? { case: 'configure', value }
+        : { case: 'configureHba', value: { configure: value, hba: [...command.hba] } };
+    }
     case 'fence-node':
       return { case: 'fenceNode', value: { node: command.node } };
     case 'unfence-node':
@@ -230,6 +234,11 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       };
     case 'configure':
       return { kind, group: groupId(value.group), ...decodeConfigure(value) };
+    case 'configureHba': {
+      const configure = required('configure', value.configure);
+      const { group } = configure;
+      return { kind: 'configure', group: groupId(group), ...decodeConfigure(configure), hba: value.hba };
+    }
     case 'fenceNode':
       return { kind: 'fence-node', node: nodeId(value.node) };
     case 'unfenceNode':

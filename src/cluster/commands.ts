@@ -214,6 +214,8 @@ export type Command =
       readonly settings: Partial<GroupSettings>;
       /** In the order of their names, each once. */
       readonly parameters: readonly ParameterChange[];
+      /** Rules for pg_hba.conf, in the place of those before; left out: those stay. */
+      readonly hba?: readonly string[];
       /** Only where nothing has changed since that revision. */
       readonly onlyRevision?: LogIndex;
       /** By their own word; for people. */

@@ -10,6 +10,7 @@ const LEVELS: readonly string[] = [
   'parameters of PostgreSQL, history of settings', // 4
   'replication slots of absent members', // 5
   'options of nodes, sites of peers, failback', // 6
+  'rules for pg_hba.conf', // 7
 ];
 
 /** The highest level this version understands. */
@@ -21,6 +22,7 @@ export const PAUSE_FEATURE_LEVEL = 3;
 export const PARAMETERS_FEATURE_LEVEL = 4;
 export const SLOTS_FEATURE_LEVEL = 5;
 export const CANDIDATES_FEATURE_LEVEL = 6;
+export const HBA_FEATURE_LEVEL = 7;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

@@ -4,8 +4,8 @@ import { groupId, logIndex } from '../base/ids.ts';
 import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
 import type { CommandOf } from './applied.ts';
 import { listEvents } from './event-list.ts';
-import { PARAMETERS_FEATURE_LEVEL } from './features.ts';
-import { PARAMETER_COUNT_MAX } from './parameters.ts';
+import { HBA_FEATURE_LEVEL, PARAMETERS_FEATURE_LEVEL } from './features.ts';
+import { HBA_COUNT_MAX, PARAMETER_COUNT_MAX } from './parameters.ts';
 import { encodeState } from './snapshot-codec.ts';
 import { SETTINGS_RECORD_COUNT_MAX } from './state.ts';
 import { GROUP, newLog, running } from './testing/example.ts';
@@ -115,4 +115,48 @@ test('history and events stay small, whatever is set how often', () => {
   expect(JSON.stringify(event).length).toBeLessThan(6000);
   expect(encodeState(log.state).length).toBeLessThan(1.5e6);
   expect(log.group.settings).toEqual(DEFAULT_GROUP_SETTINGS);
+});
+
+describe('rules for pg_hba.conf', () => {
+  const ONE = 'host app app 10.0.0.0/24 scram-sha-256';
+  const TWO = 'host all all all reject';
+  const rules = (...hba: string[]) => configure({ hba });
+  const ready = () => newLog({ ...running().state, featureLevel: HBA_FEATURE_LEVEL });
+
+  test('take the place of those before, in their order; what does not name them leaves them', () => {
+    const log = ready();
+    log.must(rules(ONE, TWO), set('jit', 'off'));
+    expect(log.group.hba).toEqual([ONE, TWO]);
+    log.must(rules(TWO, ONE));
+    expect(log.group.hba).toEqual([TWO, ONE]);
+    log.must(rules());
+    expect(log.group.hba).toEqual([]);
+  });
+
+  test('are recorded rule by rule, and as a whole where only their order has changed', () => {
+    const log = ready();
+    log.must(rules(ONE), rules(TWO, ONE), rules(ONE, TWO), rules(ONE, TWO));
+    expect(log.group.settingsHistory.map(({ differences }) => differences)).toEqual([
+      [{ key: 'hba', from: undefined, to: ONE }],
+      [{ key: 'hba', from: undefined, to: TWO }],
+      [{ key: 'hba', from: `${TWO}; ${ONE}`, to: `${ONE}; ${TWO}` }],
+    ]);
+  });
+
+  test.each<[string, string[], RegExp]>([
+    ['too many', Array.from({ length: HBA_COUNT_MAX + 1 }, () => ONE), /501 hba lines; there may be 500/],
+    ['a line break', [ONE, `${ONE}\nlocal all all trust`], /hba line 2 holds a line break/],
+    ['a long line', ['x'.repeat(1025)], /hba line 1 has 1025 bytes/],
+    ['too much', Array.from({ length: 70 }, () => 'x'.repeat(1000)), /70000 bytes together/],
+  ])('are refused: %s', (_, hba, reason) => {
+    const log = ready();
+    expect(log.commit(rules(...hba))).toMatch(reason);
+    expect(log.group.hba).toEqual([]);
+  });
+
+  test('are refused as a whole with the settings beside them until every peer knows them', () => {
+    const log = newLog({ ...running().state, featureLevel: HBA_FEATURE_LEVEL - 1 });
+    expect(log.commit(configure({ hba: [ONE], settings: { acks: 2 } }))).toMatch(/upgrade all of them first/);
+    expect(log.group.settings.acks).toBe(1);
+  });
 });

@@ -1,4 +1,4 @@
-// PostgreSQL parameters of a group in the log, and what was changed when by whom. Knows names and sizes only: which parameters PostgreSQL
+// PostgreSQL parameters of a group in the log, rules for its pg_hba.conf, and what was changed when by whom. Knows names and sizes only: which parameters PostgreSQL
 // has differs by version, so that a peer which asked it here would apply something else than the others.
 import type { LogIndex } from '../base/ids.ts';
 import type { Command, ParameterChange } from './commands.ts';
@@ -8,6 +8,9 @@ export const PARAMETER_COUNT_MAX = 200;
 const PARAMETER_VALUE_BYTES_MAX = 1024;
 /** Of all names and values together: they are in one snapshot with everything else. */
 const PARAMETERS_BYTES_MAX = 65_536;
+export const HBA_COUNT_MAX = 500;
+const HBA_LINE_BYTES_MAX = 1024;
+const HBA_BYTES_MAX = 65_536;
 const NAME_LENGTH_MAX = 128;
 const BY_LENGTH_MAX = 128;
 /** Of one record: a history of them all stays below a megabyte. */
@@ -65,6 +68,24 @@ export function parametersProblem(
     : undefined;
 }
 
+/** What is wrong with rules for pg_hba.conf by their size and characters alone; what they say is for hba-rules.ts. */
+export function hbaProblem(lines: readonly string[]): string | undefined {
+  if (lines.length > HBA_COUNT_MAX)
+    return `there would be ${lines.length} hba lines; there may be ${HBA_COUNT_MAX} at most`;
+  let total = 0;
+  for (const [at, line] of lines.entries()) {
+    if (/[\0\r\n]/.test(line))
+      return `hba line ${at + 1} holds a line break; expected one rule for each line`;
+    const bytes = byteLength(line);
+    if (bytes > HBA_LINE_BYTES_MAX)
+      return `hba line ${at + 1} has ${bytes} bytes; it may have ${HBA_LINE_BYTES_MAX} at most`;
+    total += bytes;
+  }
+  return total > HBA_BYTES_MAX
+    ? `the hba lines would have ${total} bytes together; they may have ${HBA_BYTES_MAX} at most`
+    : undefined;
+}
+
 export function byProblem(by: string): string | undefined {
   return by.length > BY_LENGTH_MAX
     ? `who asks for a change has ${by.length} characters; ${BY_LENGTH_MAX} at most`
@@ -77,7 +98,8 @@ export function forEvent(command: Command): Command {
   const parameters = command.parameters
     .slice(0, DIFFERENCE_COUNT_MAX)
     .map(({ name, value }) => ({ name, value: value === undefined ? undefined : shortened(value) }));
-  return { ...command, parameters };
+  if (command.hba === undefined) return { ...command, parameters };
+  return { ...command, parameters, hba: command.hba.slice(0, DIFFERENCE_COUNT_MAX).map(shortened) };
 }
 
 /** The group after the change, with its record; nothing is recorded where nothing has changed. */
@@ -101,11 +123,12 @@ export function recorded(
 
 export const PARAMETER_PREFIX = 'postgresql.';
 
-/** From one state of the settings to another: settings first, then parameters in the order of their names. */
-function* differences(
-  before: Pick<GroupState, 'settings' | 'parameters'>,
-  after: Pick<GroupState, 'settings' | 'parameters'>,
-): Iterable<SettingsDifference> {
+export const HBA_KEY = 'hba';
+
+type Recorded = Pick<GroupState, 'settings' | 'parameters' | 'hba'>;
+
+/** From one state of the settings to another: settings first, then parameters in the order of their names, then rules. */
+function* differences(before: Recorded, after: Recorded): Iterable<SettingsDifference> {
   const keys = Object.keys(before.settings) as (keyof GroupState['settings'])[];
   for (const key of keys.toSorted()) {
     const [from, to] = [before.settings[key], after.settings[key]];
@@ -121,6 +144,18 @@ function* differences(
       to: to === undefined ? undefined : shortened(to),
     };
   }
+  yield* hbaDifferences(before.hba, after.hba);
+}
+
+function* hbaDifferences(before: readonly string[], after: readonly string[]): Iterable<SettingsDifference> {
+  if (before.length === after.length && before.every((line, at) => line === after[at])) return;
+  const [had, has] = [new Set(before), new Set(after)];
+  const [gone, come] = [before.filter((line) => !has.has(line)), after.filter((line) => !had.has(line))];
+  for (const line of gone) yield { key: HBA_KEY, from: shortened(line), to: undefined };
+  for (const line of come) yield { key: HBA_KEY, from: undefined, to: shortened(line) };
+  // In another order, the same rules say something else.
+  if (gone.length === 0 && come.length === 0)
+    yield { key: HBA_KEY, from: shortened(before.join('; ')), to: shortened(after.join('; ')) };
 }
 
 function shortened(text: string): string {

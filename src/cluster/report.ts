@@ -71,6 +71,8 @@ export interface ParameterReport {
   readonly overridden: readonly string[];
   /** Of those that must not be lower on a standby: what it runs with. */
   readonly limits: ReadonlyMap<string, number>;
+  /** Why the log's rules for pg_hba.conf are not in force here; left out where they are. */
+  readonly hbaProblem?: string;
 }
 
 export interface AgentReport {

@@ -155,12 +155,13 @@ export function decodeConfigure(
   };
 }
 
-type Kept = Pick<GroupState, 'parameters' | 'settingsRevision' | 'settingsHistory'>;
+type Kept = Pick<GroupState, 'parameters' | 'hba' | 'settingsRevision' | 'settingsHistory'>;
 
 /** The part of a group in a snapshot that came with feature level 4. */
 export function encodeParameters(group: Kept) {
   return {
     parameters: [...group.parameters].map(([name, value]) => ({ name, value })),
+    hba: [...group.hba],
     settingsRevision: BigInt(group.settingsRevision),
     settingsHistory: group.settingsHistory.map(encodeRecord),
   } satisfies MessageInitShape<typeof snapshot.SnapshotGroupSchema>;
@@ -169,6 +170,7 @@ export function encodeParameters(group: Kept) {
 export function decodeParameters(group: snapshot.SnapshotGroup): Kept {
   return {
     parameters: new Map(group.parameters.map(({ name, value }) => [name, value])),
+    hba: group.hba,
     settingsRevision: logIndex(Number(group.settingsRevision)),
     settingsHistory: group.settingsHistory.map(decodeRecord),
   };

@@ -9,7 +9,7 @@ import type { Command, SyncRule } from './commands.ts';
 import { eventListOf, listEvents } from './event-list.ts';
 import {
   CANDIDATES_FEATURE_LEVEL,
-  PARAMETERS_FEATURE_LEVEL,
+  HBA_FEATURE_LEVEL,
   PAUSE_FEATURE_LEVEL,
   SLOTS_FEATURE_LEVEL,
 } from './features.ts';
@@ -86,7 +86,7 @@ const absent = (): Log => {
 };
 
 const configured = (): Log => {
-  const log = newLog({ ...running().state, featureLevel: PARAMETERS_FEATURE_LEVEL });
+  const log = newLog({ ...running().state, featureLevel: HBA_FEATURE_LEVEL });
   const base = { kind: 'configure', group: GROUP, by: 'ann@db1' } as const;
   const set = (name: string, value: string | undefined) => ({
     ...base,
@@ -94,7 +94,7 @@ const configured = (): Log => {
     parameters: [{ name, value }],
   });
   log.must(set('work_mem', '64MB'), set('jit', 'off'), set('work_mem', undefined));
-  log.must({ ...base, settings: { acks: 2 }, parameters: [] });
+  log.must({ ...base, settings: { acks: 2 }, parameters: [], hba: ['local all all peer'] });
   return log;
 };
 

@@ -117,7 +117,7 @@ export interface SettingsRecord {
 }
 
 export interface SettingsDifference {
-  /** A key of {@link GroupSettings}, or `postgresql.NAME`. */
+  /** A key of {@link GroupSettings}, `postgresql.NAME`, or `hba`: then one rule that was added or taken out, or all of them in another order. */
   readonly key: string;
   /** Undefined: not set. */
   readonly from: string | undefined;
@@ -131,6 +131,8 @@ export interface GroupState {
   readonly settings: GroupSettings;
   /** Of its PostgreSQL servers, by lower-case name, in the order of the names. */
   readonly parameters: ReadonlyMap<string, string>;
+  /** Rules for pg_hba.conf of its servers, in their order, before those of a node's own configuration file. */
+  readonly hba: readonly string[];
   /** Index of the entry that last changed settings or parameters; 0: none has since feature level 4. */
   readonly settingsRevision: LogIndex;
   /** The latest changes, oldest first; see {@link SETTINGS_RECORD_COUNT_MAX}. */

@@ -4,6 +4,7 @@ import type { PeerId } from '../base/ids.ts';
 import { listEvents } from '../cluster/event-list.ts';
 import type { AdminHandlers, PeerHandlers, StatusView } from '../transport/types.ts';
 import type { View } from '../failover/view.ts';
+import type { Accounts } from './accounts.ts';
 import type { Config } from './config.ts';
 import { eventView } from './event-text.ts';
 import { describeParametersAs } from './parameter-check.ts';
@@ -20,7 +21,8 @@ const CATCH_UP_POLL_MS = 50;
 const NO_LEADER = 'no answer from a Raft leader; nothing was changed, see sentinelctl status';
 
 export function adminHandlers(options: {
-  readonly config: Pick<Config, 'fence' | 'users'>;
+  readonly config: Pick<Config, 'fence'>;
+  readonly accounts: Accounts;
   readonly status: () => StatusView;
   readonly watchers: Set<() => void>;
   readonly replica: Replica;
@@ -33,7 +35,7 @@ export function adminHandlers(options: {
   readonly readThroughLeader: () => Promise<boolean>;
 }): AdminHandlers {
   const { config, status, watchers, replica, view } = options;
-  const describeParameters = describeParametersAs(config.users.probe);
+  const describeParameters = describeParametersAs(options.accounts.probe);
   /** A peer that has just started would refuse by what the log said once, and knows no leader for a moment. False: there is none. */
   const isCaughtUp = async (signal: AbortSignal): Promise<boolean> => {
     const startedMs = performance.now();

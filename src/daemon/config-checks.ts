@@ -25,13 +25,13 @@ export function checkFile(file: ConfigFile, peer: string | undefined, findings: 
   checkTiming(file, findings);
 }
 
-/** The password of an account, or undefined with an error among the findings. Never part of a message. */
+/** The passwords of an account, the wanted one first, or undefined with an error among the findings. Never part of a message. */
 export function readPassword(
   key: string,
   account: AccountFile,
   env: NodeJS.ProcessEnv,
   findings: Findings,
-): string | undefined {
+): readonly string[] | undefined {
   const given = (['password', 'password_file', 'password_env'] as const).filter(
     (option) => account[option] !== undefined,
   );
@@ -41,18 +41,24 @@ export function readPassword(
     return undefined;
   }
   if (account.password !== undefined)
-    return checkSecret(`${key}.password`, 'the value', account.password, findings);
+    return listed(checkSecret(`${key}.password`, 'the value', account.password, findings));
   if (account.password_env !== undefined) {
     const value = env[account.password_env];
     if (value !== undefined)
-      return checkSecret(`${key}.password_env`, `the variable ${account.password_env}`, value, findings);
+      return listed(
+        checkSecret(`${key}.password_env`, `the variable ${account.password_env}`, value, findings),
+      );
     findings.error(`${key}.password_env`, `the environment variable ${account.password_env} is not set`);
     return undefined;
   }
-  return readPasswordFile(`${key}.password_file`, account.password_file ?? '', findings);
+  return readPasswords(`${key}.password_file`, account.password_file ?? '', findings);
 }
 
-function readPasswordFile(key: string, path: string, findings: Findings): string | undefined {
+const listed = (secret: string | undefined): readonly string[] | undefined =>
+  secret === undefined ? undefined : [secret];
+
+/** Of a file: one, or two while a password is changed. Undefined with an error among the findings; none of that holds a password. */
+export function readPasswords(key: string, path: string, findings: Findings): readonly string[] | undefined {
   let text: string;
   try {
     const stat = statSync(path);
@@ -68,7 +74,16 @@ function readPasswordFile(key: string, path: string, findings: Findings): string
     );
     return undefined;
   }
-  return checkSecret(key, path, text.replace(/\r?\n$/, ''), findings);
+  const lines = text.replace(/\r?\n$/, '').split(/\r?\n/);
+  if (lines.length > 2) {
+    findings.error(
+      key,
+      `${path} has more than two lines; expected a password on the first, and on the second the one before it, while it is changed`,
+    );
+    return undefined;
+  }
+  const secrets = lines.map((line) => checkSecret(key, path, line, findings));
+  return secrets.every((secret) => secret !== undefined) ? secrets : undefined;
 }
 
 function checkSecret(key: string, what: string, secret: string, findings: Findings): string | undefined {

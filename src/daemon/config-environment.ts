@@ -5,7 +5,7 @@ import { access, constants, readFile, readdir, realpath, stat } from 'node:fs/pr
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { instancePaths } from '../actions/instance.ts';
+import { instancePaths } from '../actions/instance-files.ts';
 import { LONGEST_SOCKET } from '../guard/seat.ts';
 import { OLDEST_VERSION, dataVersion, findBinaries } from '../postgres/binaries.ts';
 import { findOsUser, type OsUser } from '../postgres/os-user.ts';

@@ -61,7 +61,7 @@ const account = (description: string, defaultName: string) =>
         .optional()
         .meta({ description: 'The password itself; prefer password_file' }),
       password_file: path(
-        'File that holds the password on its first line',
+        'File that holds the password on its first line, and while it is changed the one before it on the second',
         '/etc/pg-sentinel/role.password',
       ).optional(),
       password_env: z
@@ -78,6 +78,11 @@ const account = (description: string, defaultName: string) =>
 const parameterValue = z.union([z.string(), z.number(), z.boolean()], {
   error: 'text, a number or true/false, as PostgreSQL would take it',
 });
+
+const whole = (min: number, max: number) => {
+  const error = `a whole number from ${min} to ${max}`;
+  return z.int({ error }).min(min, { error }).max(max, { error });
+};
 
 const PARAMETER_RULE = 'the name of a PostgreSQL parameter, such as shared_buffers';
 const node = z
@@ -146,6 +151,22 @@ const node = z
           description: 'Further lines for pg_hba.conf',
           examples: [['host all all 10.0.0.0/24 scram-sha-256']],
         }),
+      log_size_mb: whole(1, 100_000).default(100).meta({
+        description: "PostgreSQL's log (STATE_DIRECTORY/postgresql/NAME.log) is begun anew above this, in MB",
+      }),
+      log_files: whole(1, 1000).default(5).meta({
+        description: 'Older logs of PostgreSQL that are kept beside it, as NAME.log.1 and so on',
+      }),
+      oom_score_adj: whole(-1000, 1000).default(-900).meta({
+        description:
+          'How readily the kernel ends the postmaster when memory runs out; its children have 0. Lowered only where sentineld may (root)',
+      }),
+      core_limit_mb: z
+        .union([z.literal('unlimited'), whole(0, 1_000_000)], {
+          error: 'a whole number of MB from 0 to 1000000, or unlimited',
+        })
+        .optional()
+        .meta({ description: 'Size limit of core files of PostgreSQL; default: that of sentineld' }),
     },
     { error: 'the node of this host, or no key "node" at all on a witness' },
   )

@@ -283,7 +283,7 @@ describe('a wrong file', () => {
   it.each([
     ['', 'is empty'],
     ['\n', 'is empty'],
-    ['a\nb\n', 'has more than one line'],
+    ['a\nb\nc\n', 'has more than two lines'],
     ['x'.repeat(2000), 'it has 2000 bytes'],
   ])('with a password file of %j', (content, expected) => {
     writeFileSync(join(root, 'bad-secret'), content);

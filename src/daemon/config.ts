@@ -1,5 +1,7 @@
 // The configuration of one sentineld: reads the YAML file, validates all of it, and returns plain data. Says everything
 // that is wrong at once. Reads password files; changes nothing. What the host is like is checked by config-environment.ts.
+import type { LogRotation } from '../postgres/log-rotation.ts';
+import type { ProcessSettings } from '../postgres/process-settings.ts';
 import { readFileSync, statSync } from 'node:fs';
 import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from 'yaml';
 import type { FenceCommand } from '../actions/fence-command.ts';
@@ -58,19 +60,25 @@ export interface NodeConfig {
   /** Names in lower case, values as PostgreSQL reads them (`on`, `1GB`); none of RESERVED_PARAMETERS. */
   readonly parameters: Readonly<Record<string, string>>;
   readonly hba: readonly string[];
+  readonly logRotation: LogRotation;
+  readonly process: ProcessSettings;
 }
 
 export interface UsersConfig {
   readonly superuser: { readonly name: string };
   /** Undefined only where there is no node (a witness need not know the password). */
-  readonly replication: Account | undefined;
-  readonly probe: Account;
+  readonly replication: AccountConfig | undefined;
+  readonly probe: AccountConfig;
 }
 
-export interface Account {
+export interface AccountConfig {
   readonly name: string;
   /** In clear: never to be logged. */
   readonly password: string;
+  /** Still taken while the password is being changed, or taken already. */
+  readonly former?: string;
+  /** Where they came from, if from a file: it is read again when it changes. */
+  readonly file?: string;
 }
 
 export interface TimingConfig {
@@ -154,8 +162,8 @@ export function loadConfig(options: LoadOptions): Config {
     node: nodeOf(file, peer),
     users: {
       superuser: { name: file.users.superuser.name },
-      replication: replication && { name: replication.name, password: replicationPassword ?? '' },
-      probe: { name: file.users.probe.name, password: probePassword ?? '' },
+      replication: replication && accountOf(replication, replicationPassword),
+      probe: accountOf(file.users.probe, probePassword),
     },
     timing: timingOf(file),
     guard: guardOf(file),
@@ -258,6 +266,20 @@ function nodeOf(file: ConfigFile, peer: string): NodeConfig | undefined {
       ]),
     ),
     hba: node.hba ?? [],
+    logRotation: { bytesMax: node.log_size_mb * 1024 * 1024, fileCount: node.log_files },
+    process: { oomScoreAdj: node.oom_score_adj, coreLimitMb: node.core_limit_mb },
+  };
+}
+
+function accountOf(
+  account: { readonly name: string; readonly password_file?: string | undefined },
+  passwords: readonly string[] = [],
+): AccountConfig {
+  const [password = '', former] = passwords;
+  return {
+    ...{ name: account.name, password },
+    ...(former === undefined ? {} : { former }),
+    ...(account.password_file === undefined ? {} : { file: account.password_file }),
   };
 }
 

@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Protections } from '../actions/context.ts';
-import { instancePaths } from '../actions/instance.ts';
+import { instancePaths } from '../actions/instance-files.ts';
 import { delay, systemClock } from '../base/clock.ts';
 import type { NodeId, PeerId } from '../base/ids.ts';
 import { membershipCodec } from '../cluster/codec.ts';
@@ -21,6 +21,7 @@ import type { StatusView, Transport } from '../transport/types.ts';
 import { identityFrom, peersFrom, readAhead, registeredStores } from './acquaintance.ts';
 import { adminHandlers } from './admin-handlers.ts';
 import { beginWith } from './beginning.ts';
+import { openAccounts } from './accounts.ts';
 import type { Config } from './config.ts';
 import { startConsensus } from './consensus.ts';
 import { eventView } from './event-text.ts';
@@ -60,6 +61,7 @@ const SNAPSHOT_BYTES_MAX = 16 << 20;
 export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   const { config, log } = options;
   const { peer: self, node, site } = config;
+  const accounts = openAccounts(config.users, log);
   const nowMs = (): number => systemClock.monotonicMs();
   await mkdir(config.stateDirectory, { recursive: true, mode: 0o755 });
   const store = await openLogStore({
@@ -170,7 +172,10 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     clock: systemClock,
     credentials: {
       user: config.users.probe.name,
-      password: config.users.probe.password,
+      get password() {
+        return accounts.probe.password;
+      },
+      onWrongPassword: (password) => accounts.probe.rotation?.rejected(password),
       database: 'postgres',
     },
     onJudgement: (node, _epoch, judgement) => {
@@ -279,7 +284,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
         onSnapshotSent: (to, index, arrived) => consensus.snapshotSent(to, index, arrived),
       },
       admin: adminHandlers({
-        ...{ config, status, watchers, replica, view, peers, readThroughLeader, self },
+        ...{ config, accounts, status, watchers, replica, view, peers, readThroughLeader, self },
         agent: () => local?.agent,
       }),
       log,
@@ -288,6 +293,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       local = await startLocalAgent({
         ...options,
         node,
+        accounts,
         replica,
         health,
         onReport: (report) => {

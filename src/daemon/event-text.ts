@@ -173,14 +173,22 @@ export function changeText(change: Partial<GroupSettings>): string {
     .join(', ');
 }
 
-function configureText({ group, settings, parameters, by }: CommandOf<'configure'>): string {
-  const parts = [changeText(settings), ...parameters.map(parameterText)].filter((part) => part !== '');
+function configureText({ group, settings, parameters, hba, by }: CommandOf<'configure'>): string {
+  const parts = [changeText(settings), ...parameters.map(parameterText), hbaText(hba)].filter(
+    (part) => part !== '',
+  );
   return `settings of group ${group} change${by === '' ? '' : ` (${by})`}: ${parts.join(', ')}`;
 }
 
 /** For people: `work_mem = 64MB`. */
 export function parameterText({ name, value }: ParameterChange): string {
   return value === undefined ? `${name} is no longer set` : `${name} = ${value}`;
+}
+
+/** For people: `hba: 2 rules`. */
+export function hbaText(hba: readonly string[] | undefined): string {
+  if (hba === undefined) return '';
+  return hba.length === 0 ? 'no hba rules any more' : `hba: ${hba.length} rule${hba.length === 1 ? '' : 's'}`;
 }
 
 /** For people: `durability quorum, acks 1, ...`. */

@@ -49,6 +49,16 @@ describe('durability', () => {
     else expect(found).toEqual([expect.stringMatching(expected)]);
   });
 
+  test.each<[number, boolean]>([
+    [3, true],
+    [2, false],
+  ])('strict with %i acknowledgements and two standbys is warned of: %s', (acks, isWarned) => {
+    const rule = { members: RULE_BC.members, acks: 2 };
+    const found = notices(running(), { rule, ...wanting({ durability: 'strict', acks }) }).join('\n');
+    if (isWarned) expect(found).toMatch(/is to wait for 3 standbys, and the group has 2: the loss of any/);
+    else expect(found).toBe('');
+  });
+
   test('is no matter while a group is created', () => {
     expect(notices(creating())).toEqual([]);
     expect(notices(runningAlone())).toHaveLength(1);

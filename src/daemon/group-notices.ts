@@ -20,6 +20,8 @@ export function* groupNotices(
 ): Iterable<string> {
   const text = durabilityNotice(options.state, group);
   if (text !== undefined) yield `group ${group.id}: ${text}`;
+  const shortage = strictShortage(options.state, group);
+  if (shortage !== undefined) yield `group ${group.id}: ${shortage}`;
   if (isHeld(group))
     yield `group ${group.id} had ${group.recentFailovers.length} failovers within ${formatDuration(group.settings.failoverWindowMs)} and no longer fails over by itself; find out why, then run sentinelctl ack ${group.id}`;
   for (const node of group.fenced) yield `${node} is fenced: sentinelctl unfence ${node} lets it start again`;
@@ -45,6 +47,20 @@ function* givenUpSlots(state: ClusterState, group: GroupState): Iterable<string>
     if (givenUpAtMs !== undefined)
       yield `${node} was absent for slot_retention: its replication slots were given up at ${new Date(givenUpAtMs).toISOString()}; when it is back it is cloned, unless all that it lacks is still there`;
   }
+}
+
+/** Why a strict group cannot have what it is set to, whoever is well; undefined where it can. */
+export function strictShortage(
+  state: ClusterState,
+  group: Pick<GroupState, 'id' | 'settings'>,
+): string | undefined {
+  const { durability, acks } = group.settings;
+  const count = Math.max(0, nodesOfGroup(state, group.id).length - 1);
+  if (durability !== 'strict' || acks <= count) return undefined;
+  const wanted = `strict durability is to wait for ${acks} standby${acks === 1 ? '' : 's'}, and the group has ${count}`;
+  return count === 0
+    ? `${wanted}: commits are on the primary alone until one has joined; add standbys`
+    : `${wanted}: the loss of any of them makes every write wait; add standbys, or set acks=${Math.max(1, count - 1)}`;
 }
 
 function* pauses({ id, paused, pausedNodes, phase }: GroupState, atMs: number): Iterable<string> {

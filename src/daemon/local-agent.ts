@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import { type Agent, startAgent } from '../actions/agent.ts';
 import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING, type Protections } from '../actions/context.ts';
 import { openFenceFile } from '../actions/fence-file.ts';
-import { instancePaths } from '../actions/instance.ts';
+import { instancePaths } from '../actions/instance-files.ts';
 import { type NodeId, type PeerId, epoch } from '../base/ids.ts';
 import { hasOptions } from '../cluster/eligibility.ts';
 import { CANDIDATES_FEATURE_LEVEL } from '../cluster/features.ts';
@@ -19,6 +19,7 @@ import { type View, freshReport } from '../failover/view.ts';
 import type { Health } from '../health/watch.ts';
 import { findBinaries } from '../postgres/binaries.ts';
 import { findOsUser, makeDirectory } from '../postgres/os-user.ts';
+import type { Accounts } from './accounts.ts';
 import type { Config, NodeConfig } from './config.ts';
 import { keepStopped } from './left-behind.ts';
 import type { Replica } from './replica.ts';
@@ -28,6 +29,7 @@ import { version } from './version.ts';
 
 const AGENT_PROPOSAL_TIMEOUT_MS = 2000;
 
+const NO_HBA: readonly string[] = [];
 const NO_PARAMETERS: ReadonlyMap<string, string> = new Map();
 
 export interface LocalAgent {
@@ -50,9 +52,11 @@ export async function startLocalAgent(options: {
   readonly readThroughLeader: () => Promise<boolean>;
   /** The report of another node's agent, where it is recent enough to go by. */
   readonly view: () => View;
+  readonly accounts: Accounts;
 }): Promise<LocalAgent> {
   const { config, log, node, replica, health } = options;
-  const { replication, probe, superuser } = config.users;
+  const { superuser } = config.users;
+  const { replication, probe } = options.accounts;
   if (replication === undefined) throw new Error('users.replication is missing: a peer with a node needs it');
   const user = await findOsUser({ configured: node.osUser });
   const paths = instancePaths(config.stateDirectory, node.name);
@@ -88,6 +92,8 @@ export async function startLocalAgent(options: {
       socketDirectory: node.socketDirectory,
       passfileDirectory: paths.passfileDirectory,
       logFile: paths.logFile,
+      logRotation: node.logRotation,
+      process: node.process,
       divergedDirectory: paths.divergedDirectory,
       unarchivedDirectory: paths.unarchivedDirectory,
       binaries,
@@ -100,6 +106,8 @@ export async function startLocalAgent(options: {
       maxSlotWalBytes: () => replica.state.groups.get(node.group)?.settings.maxSlotWalBytes,
       standbyLimits: () => standbyLimits(replica.state, node.name, (id) => freshReport(options.view(), id)),
       hbaLines: node.hba,
+      groupHba: () => replica.state.groups.get(node.group)?.hba ?? NO_HBA,
+      takenFile: paths.takenFile,
     },
     guard: {
       directory: paths.guardDirectory,

@@ -1,6 +1,7 @@
 // Asks the primary's PostgreSQL, as the probe user, what it says of parameters, so that a wrong value is refused before it is in the log.
 import pg from 'pg';
 import { settledWithin } from '../base/clock.ts';
+import { type Account, isWrongPassword } from '../postgres/account.ts';
 import { DESCRIBE_PARAMETERS, type ParameterRow } from '../postgres/parameter-values.ts';
 
 const TIMEOUT_MS = 2000;
@@ -12,16 +13,14 @@ export type DescribeParameters = (
 ) => Promise<readonly ParameterRow[]>;
 
 /** Rejects where the server cannot be asked. */
-export function describeParametersAs(user: {
-  readonly name: string;
-  readonly password: string;
-}): DescribeParameters {
+export function describeParametersAs(user: Account): DescribeParameters {
   return async ({ host, port }, names) => {
+    const { password } = user;
     const client = new pg.Client({
       host,
       port,
       user: user.name,
-      password: user.password,
+      password,
       database: 'postgres',
       application_name: 'pg_sentinel_settings',
       connectionTimeoutMillis: TIMEOUT_MS,
@@ -32,6 +31,9 @@ export function describeParametersAs(user: {
       await client.connect();
       const { rows } = await client.query<ParameterRow>(DESCRIBE_PARAMETERS, [names]);
       return rows;
+    } catch (error) {
+      if (isWrongPassword(error)) user.rotation?.rejected(password);
+      throw error;
     } finally {
       await settledWithin(
         client.end().catch(() => undefined),

@@ -2,16 +2,18 @@
 // it is in the log.
 import { failbackProblem, settingsProblem } from '../cluster/apply-settings.ts';
 import type { Command, ParameterChange } from '../cluster/commands.ts';
-import { CANDIDATES_FEATURE_LEVEL, PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
-import { PARAMETER_PREFIX, changedParameters, parametersProblem } from '../cluster/parameters.ts';
+import { CANDIDATES_FEATURE_LEVEL, HBA_FEATURE_LEVEL, PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
+import { PARAMETER_PREFIX, changedParameters, hbaProblem, parametersProblem } from '../cluster/parameters.ts';
 import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
 import { type View, freshReport } from '../failover/view.ts';
 import type { SettingsOutcome, SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { STANDBY_LIMIT_NAMES } from '../postgres/effective-parameters.ts';
+import { hbaLinesProblem, hbaWarnings } from '../cluster/hba-rules.ts';
 import { type ParameterRow, valueProblem } from '../postgres/parameter-values.ts';
 import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
-import { changeText, parameterText, settingsText } from './event-text.ts';
+import { changeText, hbaText, parameterText, settingsText } from './event-text.ts';
 import { findGroup } from './failover-watch.ts';
+import { strictShortage } from './group-notices.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 
 type SettingsRequest = Extract<SteerRequest, { readonly kind: 'settings' }>;
@@ -24,17 +26,21 @@ export async function changeSettings(
   group: GroupState,
   request: SettingsRequest,
 ): Promise<SteerOutcome> {
-  const { change, parameters = [], onlyRevision, by = '' } = request;
+  const { change, parameters = [], hba, onlyRevision, by = '' } = request;
   const problem =
     settingsProblem({ ...group.settings, ...change }) ??
     failbackProblem(options.state(), group, change.failback ?? group.settings.failback) ??
-    parametersProblem(changedParameters(group.parameters, parameters), parameters);
+    parametersProblem(changedParameters(group.parameters, parameters), parameters) ??
+    hbaProblem(hba ?? []) ??
+    hbaLinesProblem(hba ?? []);
   if (problem !== undefined) return refused(problem);
   const reserved = reservedProblem(parameters);
   if (reserved !== undefined) return refused(reserved);
   const isOfSites = NEW_KEYS.some((key) => change[key] !== undefined);
   if (isOfSites && options.state().featureLevel < CANDIDATES_FEATURE_LEVEL)
     return refused('not every peer understands this yet: upgrade all of them first');
+  if (hba !== undefined && options.state().featureLevel < HBA_FEATURE_LEVEL)
+    return refused('not every peer understands rules for pg_hba.conf yet: upgrade all of them first');
   const isSimple = parameters.length === 0 && onlyRevision === undefined;
   const isOld = options.state().featureLevel < PARAMETERS_FEATURE_LEVEL;
   if (isOld && !isSimple) return refused('not every peer understands this yet: upgrade all of them first');
@@ -45,13 +51,19 @@ export async function changeSettings(
     ? { kind: 'change-settings', group: group.id, settings: change }
     : {
         ...{ kind: 'configure', group: group.id, settings: change, parameters, by },
+        ...(hba === undefined ? {} : { hba }),
         ...(onlyRevision === undefined ? {} : { onlyRevision }),
       };
   const outcome = await proposeAndSay(options, command, '');
   if (outcome.kind === 'refused') return outcome;
   const { settings } = options.state().groups.get(group.id) ?? group;
-  const text = outcomeText(settingsText(settings), change, parameters);
-  return done(`group ${group.id}: ${[text, ...checked.notes].join('; ')}`);
+  const text = outcomeText(settingsText(settings), request);
+  const isOfDurability = change.acks !== undefined || change.durability !== undefined;
+  const shortage = isOfDurability ? strictShortage(options.state(), { id: group.id, settings }) : undefined;
+  const warnings = shortage === undefined ? [] : [`warning: ${shortage}`];
+  return done(
+    `group ${group.id}: ${[text, ...checked.notes, ...warnings, ...hbaWarnings(hba ?? [])].join('; ')}`,
+  );
 }
 
 /** Those that are ours; what was set may be taken out again in any case. */
@@ -108,20 +120,16 @@ function lateText(names: readonly string[]): string {
   return `PostgreSQL takes ${names.join(', ')} at its next start, see sentinelctl status${order}`;
 }
 
-function outcomeText(
-  settings: string,
-  change: SettingsRequest['change'],
-  parameters: readonly ParameterChange[],
-): string {
+function outcomeText(settings: string, { change, parameters = [], hba }: SettingsRequest): string {
   const { slotRetentionMs, maxSlotWalBytes } = change;
   // Of these `settingsText` says nothing.
   const ofSlots = changeText({
     ...(slotRetentionMs === undefined ? {} : { slotRetentionMs }),
     ...(maxSlotWalBytes === undefined ? {} : { maxSlotWalBytes }),
   });
-  const texts = [...(ofSlots === '' ? [] : [ofSlots]), ...parameters.map(parameterText)];
-  const isOfParameters = parameters.length > 0 && Object.keys(change).length === 0;
-  return (isOfParameters ? texts : [settings, ...texts]).join('; ');
+  const texts = [ofSlots, ...parameters.map(parameterText), hbaText(hba)].filter((text) => text !== '');
+  const isOfServers = texts.length > 0 && Object.keys(change).length === 0;
+  return (isOfServers ? texts : [settings, ...texts]).join('; ');
 }
 
 export function settingsView(options: {
@@ -144,5 +152,12 @@ export function settingsView(options: {
       .map(({ node }) => node),
     overrides: reports.filter((each) => each.report?.overridden.includes(name)).map(({ node }) => node),
   }));
-  return { kind: 'view', view: { group: id, revision, settings, parameters, history } };
+  const hbaPending = reports.flatMap(({ node, report }) => {
+    if (report === undefined) return group.hba.length === 0 ? [] : [{ node, reason: 'it does not report' }];
+    return report.hbaProblem === undefined ? [] : [{ node, reason: report.hbaProblem }];
+  });
+  return {
+    kind: 'view',
+    view: { group: id, revision, settings, parameters, hba: group.hba, hbaPending, history },
+  };
 }

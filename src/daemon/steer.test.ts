@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { logIndex, nodeId } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
-import { PARAMETERS_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
+import { HBA_FEATURE_LEVEL, PARAMETERS_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   A,
   ALONE,
@@ -137,6 +137,33 @@ describe('settings', () => {
     };
     await steer(options, { kind: 'settings', group: GROUP, change: { durability: 'strict' } });
     expect(log.group.settings).toMatchObject({ durability: 'strict', acks: 2 });
+  });
+
+  test('that a strict group cannot have with its standbys are taken, with a warning', async () => {
+    const { ask } = world(newLog({ ...running().state, featureLevel: PARAMETERS_FEATURE_LEVEL }));
+    const set = (change: object) => ask({ kind: 'settings', group: GROUP, change });
+    expect(await set({ durability: 'strict', acks: 3 })).toEqual(
+      DONE(/warning: strict durability is to wait for 3 standbys, and the group has 2/),
+    );
+    expect(await set({ acks: 2 })).toMatchObject({
+      detail: expect.not.stringContaining('warning') as unknown,
+    });
+  });
+
+  test('rules for pg_hba.conf are refused by line, and until every peer understands them', async () => {
+    const hba = ['local all all peer', 'host all all 10.0.0.0/99 md5'];
+    const log = newLog({ ...running().state, featureLevel: HBA_FEATURE_LEVEL });
+    const set = (at: typeof log, rules: readonly string[]) =>
+      world(at).ask({ kind: 'settings', group: GROUP, change: {}, hba: rules });
+    expect(await set(log, hba)).toEqual(REFUSED(/^hba line 2, address: "10\.0\.0\.0\/99"/));
+    expect(await set(log, ['host all all all trust'])).toEqual(
+      DONE(/hba: 1 rule; hba line 1 lets clients in/),
+    );
+    const older = newLog({ ...running().state, featureLevel: HBA_FEATURE_LEVEL - 1 });
+    expect(await set(older, hba.slice(0, 1))).toEqual(REFUSED(/upgrade all of them/));
+    expect(settingsView({ state: log.state, view: viewOf(log, 0), group: undefined })).toMatchObject({
+      view: { hba: ['host all all all trust'], hbaPending: expect.any(Array) as unknown },
+    });
   });
 
   test('with parameters, or against a revision, are refused until every peer understands that', async () => {

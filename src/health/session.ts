@@ -19,7 +19,10 @@ const CLOSE_TIMEOUT_MS = 200;
 
 export interface Credentials {
   readonly user: string;
+  /** Asked for at each login. */
   readonly password: string;
+  /** The server did not take it. */
+  readonly onWrongPassword?: ((password: string) => void) | undefined;
   readonly database: string;
   /** TLS as `tls.connect` takes it; absent: no TLS. A certificate that cannot be verified is the observer's own trouble. */
   readonly tls?: ConnectionOptions | undefined;
@@ -65,11 +68,12 @@ export class Session {
     this.#socket = socket;
     // An error after node-postgres has let go of the socket must not end the process.
     socket.on('error', () => undefined);
+    const { password } = options.credentials;
     this.#client = new pg.Client({
       host: options.host,
       port: options.port,
       user: options.credentials.user,
-      password: options.credentials.password,
+      password,
       database: options.credentials.database,
       application_name: options.applicationName,
       options: SESSION_OPTIONS,
@@ -86,7 +90,10 @@ export class Session {
     }, options.loginTimeoutMs);
     this.#client.connect().then(
       () => this.#opened(),
-      (error: Error) => this.#loginFailed(classifyLoginError(error as SeenError)),
+      (error: Error) => {
+        if ((error as SeenError).code === '28P01') options.credentials.onWrongPassword?.(password);
+        this.#loginFailed(classifyLoginError(error as SeenError));
+      },
     );
   }
 

@@ -14,6 +14,8 @@ export interface Upstream {
   readonly port: number;
   readonly user: string;
   readonly password: string;
+  /** The server did not take the password. */
+  readonly onWrongPassword?: (() => void) | undefined;
   /** `application_name`: what the sync rule counts. */
   readonly applicationName: MemberId | string;
   readonly connectTimeoutSeconds?: number;

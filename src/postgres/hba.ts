@@ -32,7 +32,7 @@ export function renderHba(options: HbaOptions): string {
     }
   }
   const lines = [
-    '# Written by pg-sentinel; changes made here are lost. Use the pg_hba lines of its configuration.',
+    '# Written by pg-sentinel; changes made here are lost. Use sentinelctl settings set hba=, or node.hba of its configuration.',
     '# The socket is in a private directory of mode 0700.',
     `local all ${superuser} trust`,
     `local replication ${superuser} trust`,
@@ -46,6 +46,12 @@ export function renderHba(options: HbaOptions): string {
     ...options.userNetworks.map((network) => `${host} all all ${network} scram-sha-256`),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** The number of the line in which the first of the extra lines stands. */
+export function firstExtraLine(options: HbaOptions): number {
+  const text = renderHba({ ...options, extraLines: [], userNetworks: [] });
+  return text.split('\n').length;
 }
 
 /** Writes pg_hba.conf durably. Does not reload. */

@@ -10,6 +10,7 @@ import { timeline } from '../base/ids.ts';
 import type { Binaries } from './binaries.ts';
 import { readControlData } from './control-data.ts';
 import { isRewindInterrupted } from './rewind-marker.ts';
+import { OOM_ENVIRONMENT, type ProcessSettings, limitedCommand, setOomScoreAdj } from './process-settings.ts';
 import { cleanEnvironment, spawnIds, type OsUser } from './os-user.ts';
 import {
   allGone,
@@ -31,6 +32,9 @@ const POLL_MS = 10;
 export const STARTED_BY_US = 'PG_SENTINEL_STARTED';
 const LOG_TAIL_BYTES = 4096;
 
+/** PostgreSQL ended while it was starting, for the reason that the message gives. */
+export class StartError extends Error {}
+
 /** A postmaster that was started or found. `child` only where this process is its parent. */
 export interface RunningPostgres {
   readonly pid: number;
@@ -49,6 +53,8 @@ export async function startPostgres(options: {
   readonly user: OsUser;
   readonly dataDirectory: string;
   readonly logFile: string;
+  /** Left out: as sentineld has it. */
+  readonly process?: ProcessSettings | undefined;
   readonly waitFor: 'accepting' | 'holding';
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
@@ -79,7 +85,7 @@ export async function startPostgres(options: {
     },
     async () => {
       if (exit !== undefined) {
-        throw new Error(
+        throw new StartError(
           `PostgreSQL in ${dataDirectory} did not start (${exit}): ${essence(logTail(options.logFile, logStart))}; its log is ${options.logFile}`,
         );
       }
@@ -124,22 +130,29 @@ function spawnPostmaster(options: {
   user: OsUser;
   dataDirectory: string;
   logFile: string;
+  process?: ProcessSettings | undefined;
 }): ChildProcess {
   const log = openSync(options.logFile, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600);
   try {
     // Where postgresql.conf of an adopted database names another pg_hba.conf, its rules would let in whom ours keep out.
     const hba = `hba_file=${join(options.dataDirectory, 'pg_hba.conf')}`;
-    const child = spawn(
+    const command = limitedCommand(
       join(options.binaries.directory, 'postgres'),
       ['-D', options.dataDirectory, '-c', hba],
-      {
-        ...spawnIds(options.user),
-        cwd: options.dataDirectory,
-        env: { ...cleanEnvironment(), [STARTED_BY_US]: '1' },
-        stdio: ['ignore', log, log],
-        detached: true,
-      },
+      options.process?.coreLimitMb,
     );
+    const child = spawn(command.program, command.arguments, {
+      ...spawnIds(options.user),
+      cwd: options.dataDirectory,
+      env: {
+        ...cleanEnvironment(),
+        ...{ [STARTED_BY_US]: '1', ...(options.process && OOM_ENVIRONMENT) },
+      },
+      stdio: ['ignore', log, log],
+      detached: true,
+    });
+    if (child.pid !== undefined && options.process !== undefined)
+      setOomScoreAdj(child.pid, options.process.oomScoreAdj);
     child.unref();
     return child;
   } finally {

@@ -4,6 +4,7 @@ import pg from 'pg';
 import { withDeadline } from '../base/clock.ts';
 import { timeline, type Timeline } from '../base/ids.ts';
 import { parseLsn, type Lsn } from '../base/lsn.ts';
+import { isWrongPassword } from './account.ts';
 
 /** Where to connect: a socket directory or a host name. */
 export interface ReplicationTarget {
@@ -11,6 +12,8 @@ export interface ReplicationTarget {
   readonly port: number;
   readonly user: string;
   readonly password?: string | undefined;
+  /** The server did not take the password. */
+  readonly onWrongPassword?: (() => void) | undefined;
   readonly applicationName: string;
   readonly ssl?: pg.ClientConfig['ssl'];
 }
@@ -37,6 +40,7 @@ export async function connectReplication(target: ReplicationTarget, timeoutMs: n
     return client;
   } catch (error) {
     closeReplication(client);
+    if (isWrongPassword(error)) target.onWrongPassword?.();
     throw error;
   }
 }

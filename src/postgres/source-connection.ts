@@ -1,5 +1,6 @@
 // An ordinary connection to the node that a rewind or a clone comes from, as the replication user.
 import pg from 'pg';
+import { isWrongPassword } from './account.ts';
 import type { Upstream } from './conninfo.ts';
 
 /** Connects to database `postgres`. The caller ends it. Throws when it is refused or takes longer than `timeoutMs`, which bounds statements, too. */
@@ -25,6 +26,7 @@ export async function connectSource(source: Upstream, timeoutMs: number): Promis
     return client;
   } catch (error) {
     closeSource(client);
+    if (isWrongPassword(error)) source.onWrongPassword?.();
     throw error;
   }
 }

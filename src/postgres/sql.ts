@@ -103,6 +103,20 @@ async function ensureRole(options: {
     );
 }
 
+/** What PostgreSQL has of a role's password; null: no such role, or no password. */
+export async function verifierOf(
+  session: Session,
+  role: string,
+  options: QueryOptions,
+): Promise<string | null> {
+  const [row] = await session.query<{ verifier: string | null }>(
+    'select rolpassword as verifier from pg_authid where rolname = $1',
+    [role],
+    options,
+  );
+  return row?.verifier ?? null;
+}
+
 const ITERATIONS = 4096;
 
 /** A SCRAM-SHA-256 verifier (RFC 5803), so that no password reaches PostgreSQL or its log in clear. */
@@ -115,7 +129,8 @@ export function scramVerifier(password: string, salt: Buffer = randomBytes(16)):
   return `SCRAM-SHA-256$${ITERATIONS}:${salt.toString('base64')}$${storedKey}:${serverKey}`;
 }
 
-function verifies(verifier: string | null, password: string): boolean {
+/** Whether a role whose verifier that is takes the password; false for what {@link scramVerifier} does not make. */
+export function verifies(verifier: string | null, password: string): boolean {
   const match = /^SCRAM-SHA-256\$4096:([^$]+)\$/.exec(verifier ?? '');
   if (verifier === null || match?.[1] === undefined) return false;
   const expected = Buffer.from(scramVerifier(password, Buffer.from(match[1], 'base64')));

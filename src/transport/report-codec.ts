@@ -21,9 +21,10 @@ export function encodeReport(report: AgentReport): pb.AgentReport {
 
 function encodeParameters({ parameters }: AgentReport) {
   if (parameters === undefined) return { parameters: undefined };
-  const { pendingRestart, overridden, limits } = parameters;
+  const { pendingRestart, overridden, limits, hbaProblem } = parameters;
   return {
     parameters: {
+      ...(hbaProblem === undefined ? {} : { hbaProblem }),
       pendingRestart: [...pendingRestart],
       overridden: [...overridden],
       limits: Object.fromEntries(limits),
@@ -33,8 +34,13 @@ function encodeParameters({ parameters }: AgentReport) {
 
 function decodeParameters(parameters: pb.ParameterReport | undefined): Pick<AgentReport, 'parameters'> {
   if (parameters === undefined) return {};
-  const { pendingRestart, overridden, limits } = parameters;
-  return { parameters: { pendingRestart, overridden, limits: new Map(Object.entries(limits)) } };
+  const { pendingRestart, overridden, limits, hbaProblem } = parameters;
+  return {
+    parameters: {
+      ...{ pendingRestart, overridden, limits: new Map(Object.entries(limits)) },
+      ...(hbaProblem === undefined ? {} : { hbaProblem }),
+    },
+  };
 }
 
 /** About as many bytes as the encoded report has, and never fewer. */
@@ -49,6 +55,7 @@ export function reportBytes(report: AgentReport): number {
       text(report.streamingFrom?.host) +
       text(report.serverVersion) +
       text(report.message) +
+      text(report.parameters?.hbaProblem) +
       upkeepBytes(report.upkeep),
   );
 }

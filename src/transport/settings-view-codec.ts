@@ -27,6 +27,8 @@ function encodeView(view: SettingsView): pb.SettingsView {
       overrides: [...overrides],
     })),
     history: view.history.map(encodeRecord),
+    hba: [...view.hba],
+    hbaPending: view.hbaPending.map(({ node, reason }) => ({ node, reason })),
   });
 }
 
@@ -38,7 +40,7 @@ export function decodeSettingsOutcome(response: pb.SettingsResponse): SettingsOu
       return { kind, reason: value };
     case 'view': {
       if (value.settings === undefined) return undefined;
-      const { group, revision, settings, parameters, history } = value;
+      const { group, revision, settings, parameters, history, hba, hbaPending } = value;
       return {
         kind,
         view: {
@@ -52,6 +54,8 @@ export function decodeSettingsOutcome(response: pb.SettingsResponse): SettingsOu
             overrides,
           })),
           history: history.map(decodeRecord),
+          hba,
+          hbaPending: hbaPending.map(({ node, reason }) => ({ node, reason })),
         },
       };
     }

@@ -28,14 +28,16 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
       return { request: { case: 'schedule', value } };
     }
     case 'settings': {
-      const { group, change: settings, parameters = [], onlyRevision, by = '' } = request;
+      const { group, change: settings, parameters = [], hba, onlyRevision, by = '' } = request;
       const { sitePolicy, failback, failbackAfterMs } = settings;
       const isNew = (sitePolicy ?? failback ?? failbackAfterMs) !== undefined;
-      if (isNew || parameters.length > 0 || onlyRevision !== undefined) {
+      if (isNew || hba !== undefined || parameters.length > 0 || onlyRevision !== undefined) {
         // A request of its own: an older peer must not do a part of it and say that it is done.
         const revision = onlyRevision === undefined ? {} : { onlyRevision };
         const value = { group, ...encodeConfigure({ settings, parameters, by, ...revision }) };
-        return { request: { case: 'configure', value } };
+        return hba === undefined
+          ? { request: { case: 'configure', value } }
+          : { request: { case: 'configureHba', value: { configuring: value, hba: [...hba] } } };
       }
       const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = settings;
       const { slotRetentionMs, maxSlotWalBytes } = settings;
@@ -92,6 +94,9 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
       return { kind, group: value.group, change: changeOf(value), ...byOf(value.by) };
     case 'configure':
       return configureOf(value);
+    case 'configureHba':
+      if (value.configuring === undefined) throw new BadSteerRequest('what is to be configured is missing');
+      return { ...configureOf(value.configuring), hba: value.hba };
     case 'pause': {
       const { group, dryRun } = value;
       return { kind, group, node: optionalNode(value.node), forMs: numberOf(value.forMs), dryRun };
@@ -179,7 +184,9 @@ function changeOf(value: pb.SteerRequest_Settings): Partial<GroupSettings> {
   return Object.fromEntries(given) as Partial<GroupSettings>;
 }
 
-function configureOf(value: pb.SteerRequest_Configuring): SteerRequest {
+function configureOf(
+  value: pb.SteerRequest_Configuring,
+): Extract<SteerRequest, { readonly kind: 'settings' }> {
   let asked: ReturnType<typeof decodeConfigure>;
   try {
     asked = decodeConfigure(value);

@@ -162,6 +162,8 @@ export type SteerRequest =
       readonly change: Partial<GroupSettings>;
       /** Of PostgreSQL, in the order of their names, each once. */
       readonly parameters?: readonly ParameterChange[];
+      /** Rules for pg_hba.conf, in the place of those before. */
+      readonly hba?: readonly string[];
       /** Only where nothing has changed since that revision. */
       readonly onlyRevision?: LogIndex;
       /** Who asks, by their own word. */
@@ -217,6 +219,10 @@ export interface SettingsView {
   readonly revision: LogIndex;
   readonly settings: GroupSettings;
   readonly parameters: readonly ParameterView[];
+  /** Rules for pg_hba.conf, in their order. */
+  readonly hba: readonly string[];
+  /** Nodes on which they are not in force, or not known to be. */
+  readonly hbaPending: readonly { readonly node: string; readonly reason: string }[];
   /** The latest changes, oldest first. */
   readonly history: readonly SettingsRecord[];
 }

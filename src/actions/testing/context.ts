@@ -4,7 +4,8 @@ import { epoch, groupId, makeMemberId, nodeId, timeline } from '../../base/ids.t
 import type { ControlData } from '../../postgres/control-data.ts';
 import type { AgentContext } from '../context.ts';
 import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING } from '../context.ts';
-import type { InstanceOptions } from '../instance.ts';
+import type { ClientAccess, InstanceOptions } from '../instance.ts';
+import { hbaOptions } from '../instance-files.ts';
 import type { WatchedDuty } from '../tamper-settings.ts';
 
 const NODE = nodeId('a');
@@ -83,6 +84,8 @@ export function fakeContext(options: {
     maxSlotWalBytes: () => undefined,
     standbyLimits: () => [],
     hbaLines: [],
+    groupHba: () => [],
+    takenFile: `${dataDirectory}.taken.json`,
     ...options.instance,
   };
   const context = {
@@ -111,6 +114,7 @@ export function fakeContext(options: {
         return Promise.resolve();
       },
       writeConfiguration: () => Promise.resolve(),
+      hba: (clients: ClientAccess) => hbaOptions(instanceOptions as unknown as InstanceOptions, clients, []),
       applyParameters: () => Promise.resolve(false),
       parameters: () => ({ parameters: instanceOptions.parameters, held: [], ours: {} }),
     },

@@ -35,7 +35,8 @@ export function request(random: Random, group: GroupState, nodes: readonly NodeM
       if (settings.maxLagBytes === 3) {
         const value = settings.acks === 1 ? undefined : settings.durability;
         const parameters = [{ name: 'application.mode', value }];
-        return { kind: 'configure', group: group.id, settings, parameters, by: '' };
+        const hba = settings.acks === 1 ? ['host all all all scram-sha-256'] : [];
+        return { kind: 'configure', group: group.id, settings, parameters, hba, by: '' };
       }
       return { kind: 'change-settings', group: group.id, settings };
     }

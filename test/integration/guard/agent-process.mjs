@@ -17,7 +17,15 @@ let lastAsk = 0;
 const agent = await startAgent({
   peer: registration.peer,
   registration: () => registration,
-  instance: { ...instance, groupParameters: () => new Map(), standbyLimits: () => [], maxSlotWalBytes: () => undefined },
+  // Nothing is set in the log.
+  instance: {
+    ...instance,
+    groupParameters: () => new Map(),
+    maxSlotWalBytes: () => undefined,
+    standbyLimits: () => [],
+    groupHba: () => [],
+    takenFile: join(stateDirectory, 'taken.json'),
+  },
   guard: { program: join(root, 'src/guard/main.js'), ...guard },
   fence: await openFenceFile({
     path: join(stateDirectory, 'fence'),

@@ -1,0 +1,137 @@
+// What a node's PostgreSQL does not take of the log's settings, and what it is given then.
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { StartError } from '../postgres/lifecycle.ts';
+import { startDespiteSettings } from './start-despite-settings.ts';
+import { type TakenSettings, createTakenSettings } from './taken-settings.ts';
+
+const ONE = 'host app app 10.0.0.0/24 scram-sha-256';
+const TWO = 'host app app 10.0.0.0/24 ldap ldapserver=a';
+
+let folder: string;
+let parameters: Map<string, string>;
+let hba: readonly string[];
+let taken: TakenSettings;
+
+const open = (): TakenSettings =>
+  createTakenSettings({
+    path: join(folder, 'taken.json'),
+    owner: undefined,
+    groupParameters: () => parameters,
+    groupHba: () => hba,
+  });
+const due = (): object => Object.fromEntries(taken.parameters());
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'pg-sentinel-taken-'));
+  parameters = new Map();
+  hba = [];
+  taken = open();
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+test('what was refused is as it was before, until the log says something else; also after a restart', async () => {
+  parameters = new Map([['shared_preload_libraries', 'good']]);
+  await taken.proveParameters(['shared_preload_libraries']);
+  parameters = new Map([
+    ['shared_preload_libraries', 'bad'],
+    ['work_mem', '8MB'],
+  ]);
+  expect(taken.unprovenParameters().toSorted()).toEqual(['shared_preload_libraries', 'work_mem']);
+  await taken.proveParameters(['work_mem']);
+  await taken.refuseParameters(taken.unprovenParameters());
+  taken = open();
+  expect(due()).toEqual({ shared_preload_libraries: 'good', work_mem: '8MB' });
+  expect(taken.refusedParameters()).toEqual(['shared_preload_libraries']);
+  parameters = new Map([['shared_preload_libraries', 'better']]);
+  expect(due()).toEqual({ shared_preload_libraries: 'better' });
+  expect(taken.refusedParameters()).toEqual([]);
+});
+
+test('a parameter that is no longer set comes back where PostgreSQL does not start without it', async () => {
+  parameters = new Map([['a', '1']]);
+  await taken.proveParameters(['a']);
+  parameters = new Map();
+  expect(due()).toEqual({});
+  await taken.refuseParameters(taken.unprovenParameters());
+  expect(due()).toEqual({ a: '1' });
+});
+
+test('rules that were refused are those before, and so are those that cannot be read at all', async () => {
+  hba = [ONE];
+  expect(taken.isHbaProven()).toBe(false);
+  await taken.proveHba();
+  hba = [TWO];
+  await taken.refuseHba('no ldap here');
+  expect(taken.hba()).toEqual([ONE]);
+  expect(taken.hbaRefusal()).toBe('no ldap here');
+  hba = ['host replication all all trust'];
+  expect(taken.hba()).toEqual([ONE]);
+  expect(taken.hbaRefusal()).toMatch(/without a password/);
+  hba = [ONE];
+  expect(taken.hbaRefusal()).toBeUndefined();
+});
+
+test('a file that is damaged is nothing known', async () => {
+  parameters = new Map([['a', '1']]);
+  await taken.proveParameters(['a']);
+  expect(JSON.parse(await readFile(join(folder, 'taken.json'), 'utf8'))).toMatchObject({
+    parameters: { a: '1' },
+  });
+  await rm(join(folder, 'taken.json'));
+  expect(open().unprovenParameters()).toEqual(['a']);
+});
+
+describe('a start', () => {
+  let said: string[];
+  let starts: object[];
+  const start = (fails: () => string | undefined) =>
+    startDespiteSettings({
+      taken,
+      rewrite: () => Promise.resolve(),
+      onRefused: (message) => said.push(message),
+      start: () => {
+        starts.push(due());
+        const reason = fails();
+        return reason === undefined ? Promise.resolve('up') : Promise.reject(new StartError(reason));
+      },
+    });
+  beforeEach(() => {
+    said = [];
+    starts = [];
+    parameters = new Map([['shared_preload_libraries', 'nope']]);
+  });
+
+  test('that fails for a parameter is made without it, which is announced', async () => {
+    const fails = () => (taken.parameters().size > 0 ? 'could not access file "nope"' : undefined);
+    expect(await start(fails)).toBe('up');
+    expect(starts).toEqual([{ shared_preload_libraries: 'nope' }, {}]);
+    expect(said).toEqual([
+      expect.stringMatching(
+        /does not start with the parameters postgresql\.shared_preload_libraries .*"nope"/,
+      ),
+    ]);
+  });
+
+  test('that fails for pg_hba.conf is made with the rules before, and the parameters stay', async () => {
+    hba = [ONE];
+    const fails = () => (taken.hba().length > 0 ? 'could not load /data/pg_hba.conf' : undefined);
+    expect(await start(fails)).toBe('up');
+    expect(due()).toEqual({ shared_preload_libraries: 'nope' });
+    expect(said).toEqual([expect.stringMatching(/rules for pg_hba\.conf/)]);
+  });
+
+  test('that fails for another reason takes nothing back', async () => {
+    await expect(start(() => 'requested timeline 3 is not a child')).rejects.toThrow(/not a child/);
+    expect(due()).toEqual({ shared_preload_libraries: 'nope' });
+    expect(said).toEqual([]);
+  });
+
+  test('that fails with what PostgreSQL has run with is not tried again', async () => {
+    await taken.proveParameters(['shared_preload_libraries']);
+    await expect(start(() => 'no room')).rejects.toThrow(/no room/);
+    expect(starts).toHaveLength(1);
+  });
+});
