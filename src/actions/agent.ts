@@ -12,7 +12,12 @@ import { readControlData } from '../postgres/control-data.ts';
 import { createAnnouncements } from './announcements.ts';
 import { carryOut, keyOf } from './carry-out.ts';
 import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
-import { type DataDirectory, createInspection, inspectDataDirectory } from './data-directory.ts';
+import {
+  type DataDirectory,
+  type Inspection,
+  createInspection,
+  inspectDataDirectory,
+} from './data-directory.ts';
 import type { FenceFile } from './fence-file.ts';
 import { type GuardSettings, createGuarding } from './guarding.ts';
 import { startLeftoverArchiver } from './leftover-archiver.ts';
@@ -294,9 +299,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (present.kind !== 'cut') await options.fence.raise(present);
     // What an administrator has done to the data directory meanwhile is nobody's business yet.
     if (present.kind === 'hands-off') member ??= options.registered()?.member;
-    else if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
+    else if (present.kind === 'removed') {
+      // mark: removed-registers-itself
+      member = await localMemberOf(inspection);
+    } else if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
+    // Nothing of it is ours to put right any more.
+    if (present.kind === 'removed') return carryOut(context, present, signal);
     const carryOutDuty = (): Promise<void> =>
       tamper.around(present, signal, async () => {
         await carryOut(context, present, signal);
@@ -312,7 +322,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const isNoPrimary = async (present: Exclude<Duty, { kind: 'none' }>): Promise<boolean> => {
     if (present.kind === 'create' || present.kind === 'primary' || present.kind === 'promote') return false;
     if (instance.postmaster() === undefined) return true;
-    if (present.kind !== 'follow' && present.kind !== 'hands-off') return false;
+    if (present.kind !== 'follow' && present.kind !== 'hands-off' && present.kind !== 'removed') return false;
     const role = await instance.readRole({ timeoutMs: options.timing.queryTimeoutMs }).catch(() => undefined);
     return role?.kind === 'standby';
   };
@@ -382,6 +392,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       await instance.close();
     },
   };
+}
+
+async function localMemberOf(inspection: Inspection): Promise<MemberId | undefined> {
+  const data = await inspection.recent();
+  return data.kind === 'ready' ? data.member?.memberId : undefined;
 }
 
 const CLOSE_TIMEOUT_MS = 5000;

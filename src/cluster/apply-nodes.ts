@@ -18,6 +18,10 @@ const ALONE: SyncRule = { members: [], acks: 0 };
 /** A node says, through its agent, where it is and which data directory it has. Repeating it is harmless. */
 export function applyRegisterNode(state: ClusterState, command: CommandOf<'register-node'>): Applied {
   const { kind: _, ...registration } = command;
+  if (state.removed.has(command.node)) {
+    // mark: removed-node-registers
+    return refuse(`${command.node} was removed: sentinelctl node register ${command.node} lets it in again`);
+  }
   const known = state.nodes.get(command.node);
   if (known !== undefined && known.group !== command.group) {
     return refuse(`node ${command.node} belongs to group ${known.group}, not ${command.group}`);

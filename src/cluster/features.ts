@@ -8,6 +8,10 @@ const LEVELS: readonly string[] = [
   'settings of groups, leases, fenced nodes, forced and scheduled failovers', // 2
   'pauses of groups and nodes, maintenance', // 3
   'parameters of PostgreSQL, history of settings', // 4
+  'nothing of its own', // 5
+  'nothing of its own', // 6
+  'nothing of its own', // 7
+  'removed nodes', // 8
 ];
 
 /** The highest level this version understands. */
@@ -17,6 +21,7 @@ export const FIRST_FEATURE_LEVEL = 1;
 export const SETTINGS_FEATURE_LEVEL = 2;
 export const PAUSE_FEATURE_LEVEL = 3;
 export const PARAMETERS_FEATURE_LEVEL = 4;
+export const REMOVAL_FEATURE_LEVEL = 8;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

@@ -7,7 +7,7 @@ import { StateSnapshotSchema } from '../gen/pg_sentinel/v1/snapshot_pb.ts';
 import { applyNothing, emptyState } from './apply.ts';
 import type { Command, SyncRule } from './commands.ts';
 import { eventListOf, listEvents } from './event-list.ts';
-import { PARAMETERS_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from './features.ts';
+import { PARAMETERS_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL, REMOVAL_FEATURE_LEVEL } from './features.ts';
 import { LogFormatError } from './log-format.ts';
 import { decodeState, encodeState } from './snapshot-codec.ts';
 import type { ClusterState } from './state.ts';
@@ -82,6 +82,13 @@ const configured = (): Log => {
   return log;
 };
 
+const removed = (): Log => {
+  const log = newLog({ ...runningAlone().state, featureLevel: REMOVAL_FEATURE_LEVEL });
+  const base = { kind: 'remove-node', group: GROUP } as const;
+  log.must({ ...base, node: C, leaving: 'destroy' }, { ...base, node: B, leaving: 'leave' });
+  return log;
+};
+
 describe('comes back as it went in:', () => {
   test.each<[string, () => Log]>([
     ['nothing applied yet', newLog],
@@ -99,6 +106,7 @@ describe('comes back as it went in:', () => {
     ['recovered', () => recovered()],
     ['paused', paused],
     ['configured', configured],
+    ['removed', removed],
   ])('%s', (_, begin) => {
     const { state } = begin();
     expect(again(state)).toStrictEqual(state);
@@ -174,6 +182,7 @@ const failed = (): Log => {
   return log;
 };
 const BEGINNINGS = [
+  () => newLog({ ...runningAlone().state, featureLevel: REMOVAL_FEATURE_LEVEL }),
   newLog,
   creating,
   running,
@@ -286,6 +295,13 @@ const steps: readonly Step[] = [
     group: GROUP,
     node: number % 3 === 0 ? undefined : pick(nodes, number),
   })),
+  withGroup((_, number) => ({
+    kind: 'remove-node',
+    group: GROUP,
+    node: pick(nodes, number),
+    leaving: pick(['leave', 'stop', 'destroy'], number >> 2),
+  })),
+  withGroup((_, number) => ({ kind: 'readmit-node', group: GROUP, node: pick(nodes, number) })),
 ];
 
 test('a peer that starts from a snapshot at any point ends with the same bytes as one that applied the whole log', () => {

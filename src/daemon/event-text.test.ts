@@ -73,6 +73,15 @@ describe('says', () => {
       { kind: 'end-pause', group: log.group.id, node: B, onlyUntilMs: 5 },
       'b is no longer paused or in maintenance, its time being over: it takes part again',
     ],
+    [
+      { kind: 'remove-node', group: log.group.id, node: B, leaving: 'leave' },
+      'b is removed from group main; its PostgreSQL is left running',
+    ],
+    [
+      { kind: 'remove-node', group: log.group.id, node: B, leaving: 'destroy' },
+      'b is removed from group main, its PostgreSQL stopped and its data directory destroyed',
+    ],
+    [{ kind: 'readmit-node', group: log.group.id, node: B }, 'b may join group main again'],
     [opening(log), 'peer p1 has started'],
     [{ kind: 'set-feature-level', level: 2 }, 'all peers are upgraded: feature level 2 is in use'],
   ])('%#', (command, expected) => {

@@ -143,6 +143,12 @@ export async function startLocalAgent(options: {
 export function ownDuty(state: ClusterState, node: NodeId, config: Pick<Config, 'peer' | 'via'>): Duty {
   const self = config.peer;
   const owner = state.nodes.get(node)?.peer;
+  const removed = state.removed.get(node);
+  if (removed !== undefined && removed.peer !== self)
+    return {
+      kind: 'none',
+      reason: `node ${node} was removed when peer ${removed.peer} managed it: sentinelctl node register ${node} lets it in again`,
+    };
   if (owner === undefined || owner === self) return routedDuty(duties(state, node), config.via);
   return {
     kind: 'none',

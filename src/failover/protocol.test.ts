@@ -5,6 +5,7 @@ import type { AgentFaults } from './testing/agent-model.ts';
 import * as durability from './testing/broken-durability.ts';
 import * as log from './testing/broken-log.ts';
 import * as recovery from './testing/broken-recovery.ts';
+import { memberRemoved } from './testing/broken-removal.ts';
 import { type Apply, BrokenPromise, type LifeOptions } from './testing/life-options.ts';
 import { live } from './testing/life.ts';
 import type { Tally } from './testing/life-parts.ts';
@@ -52,6 +53,15 @@ describe('a group under faults', () => {
   );
 
   test(
+    'loses nothing and comes back by itself where nodes are taken out and let in again',
+    () => {
+      const tally = liveAll({ steps: 2000, heals: true, removes: true });
+      if (count >= 500) expect(tally.removals).toBeGreaterThan(500);
+    },
+    ALLOWED_MS,
+  );
+
+  test(
     'loses nothing and comes back by itself where its log is recovered by a peer that lacks the end of it',
     () => {
       const tally = liveAll({ steps: 2000, heals: true, recovers: true });
@@ -88,6 +98,7 @@ function livesUntilCaught(broken: {
   readonly steps?: number;
   readonly recovers?: boolean;
   readonly heals?: boolean;
+  readonly removes?: boolean;
   readonly isSteered?: boolean;
   readonly leaderSees?: NonNullable<LifeOptions['leaderSees']>;
 }): { readonly lives: number; readonly how: string } | undefined {
@@ -159,6 +170,16 @@ describe('the model notices when, after a recovery of the log,', () => {
     },
     300_000,
   );
+});
+
+describe('the model notices when, while nodes are taken out,', () => {
+  test('a member is that commits rest on', () => {
+    const caught = livesUntilCaught({ apply: memberRemoved, removes: true });
+    console.log(
+      `memberRemoved: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`,
+    );
+    expect(caught).toBeDefined();
+  }, 300_000);
 });
 
 describe('the model notices when, while people change durability and accept losses,', () => {

@@ -25,6 +25,8 @@ export interface LifeOptions {
   readonly recovers?: boolean;
   /** Whether people change durability, fence nodes and accept losses. */
   readonly isSteered?: boolean;
+  /** Whether people take nodes out of the group and let them in again. */
+  readonly removes?: boolean;
   /** Whether everything is repaired in the end and has to come back. */
   readonly heals?: boolean;
 }

@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/snapshot.proto.
  */
 export const file_pg_sentinel_v1_snapshot: GenFile = /*@__PURE__*/
-  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEi1wIKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50In4KDFNuYXBzaG90UGVlchIMCgRwZWVyGAEgASgJEg0KBXN0b3JlGAIgASgJEg8KB3Nlc3Npb24YAyABKAkSEQoJb3BlbmVkX2F0GAQgASgEEg0KBWZsb29yGAUgASgEEgwKBGRvbmUYBiADKAQSEAoIZmVhdHVyZXMYByABKA0ieQoMU25hcHNob3ROb2RlEjIKDHJlZ2lzdHJhdGlvbhgBIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJlZ2lzdGVyTm9kZRI1Cg9zdWJqZWN0aXZlX2Rvd24YAiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdERvd24iTAoMU25hcHNob3REb3duEgwKBHBlZXIYASABKAkSDQoFZXBvY2gYAiABKAQSEAoIZXZpZGVuY2UYAyABKAkSDQoFaW5kZXgYBCABKAQijgcKDVNuYXBzaG90R3JvdXASCgoCaWQYASABKAkSDQoFZXBvY2gYAiABKAQSMQoIY3JlYXRpbmcYAyABKAsyHS5wZ19zZW50aW5lbC52MS5DcmVhdGluZ1BoYXNlSAASLwoHcnVubmluZxgEIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJ1bm5pbmdQaGFzZUgAEi8KB2ZlbmNpbmcYBSABKAsyHC5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2VIABIzCglwcm9tb3RpbmcYBiABKAsyHi5wZ19zZW50aW5lbC52MS5Qcm9tb3RpbmdQaGFzZUgAEiYKBHJ1bGUYByABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIwCgRuZXh0GAggASgLMiIucGdfc2VudGluZWwudjEuU25hcHNob3RSdWxlQ2hhbmdlEi0KBmZsb29ycxgJIAMoCzIdLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Rmxvb3ISGAoQaGlnaGVzdF90aW1lbGluZRgKIAEoDRIwCghicmFuY2hlcxgLIAMoCzIeLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90QnJhbmNoEh4KEXN5c3RlbV9pZGVudGlmaWVyGAwgASgJSAGIAQESEQoJZmFpbG92ZXJzGA0gASgEEi8KCHNldHRpbmdzGA4gASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncxIOCgZmZW5jZWQYDyADKAkSGAoQcmVjZW50X2ZhaWxvdmVycxgQIAMoAxI2CglzY2hlZHVsZWQYESABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEiUKBnBhdXNlZBgSIAEoCzIVLnBnX3NlbnRpbmVsLnYxLlBhdXNlEisKDHBhdXNlZF9ub2RlcxgTIAMoCzIVLnBnX3NlbnRpbmVsLnYxLlBhdXNlEjUKCnBhcmFtZXRlcnMYFCADKAsyIS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBhcmFtZXRlchIZChFzZXR0aW5nc19yZXZpc2lvbhgVIAEoBBI4ChBzZXR0aW5nc19oaXN0b3J5GBYgAygLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NSZWNvcmRCBwoFcGhhc2VCFAoSX3N5c3RlbV9pZGVudGlmaWVyIjAKEVNuYXBzaG90UGFyYW1ldGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkigQEKDlNldHRpbmdzUmVjb3JkEg0KBWluZGV4GAEgASgEEg0KBWF0X21zGAIgASgDEgoKAmJ5GAMgASgJEjcKC2RpZmZlcmVuY2VzGAQgAygLMiIucGdfc2VudGluZWwudjEuU2V0dGluZ3NEaWZmZXJlbmNlEgwKBG1vcmUYBSABKA0iVQoSU2V0dGluZ3NEaWZmZXJlbmNlEgsKA2tleRgBIAEoCRIRCgRmcm9tGAIgASgJSACIAQESDwoCdG8YAyABKAlIAYgBAUIHCgVfZnJvbUIFCgNfdG8iIAoNQ3JlYXRpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJIjEKDFJ1bm5pbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNIoUECgxGZW5jaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASOwoJcmVjb3ZlcmVkGAYgASgLMiYucGdfc2VudGluZWwudjEuRmVuY2luZ1BoYXNlLlJlY292ZXJlZEgAEjYKBmZvcmNlZBgIIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASKgoHcmVwb3J0cxgHIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkN1dFJlcG9ydBILCgNvZmYYCSADKAkSFgoJcmVpbnN0YXRlGAogASgJSAGIAQESGQoMZmVuY2VfZmFpbGVkGAsgASgJSAKIAQEaCwoJUmVjb3ZlcmVkQgcKBWNhdXNlQgwKCl9yZWluc3RhdGVCDwoNX2ZlbmNlX2ZhaWxlZCKmAQoOUHJvbW90aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIQCghwcmV2aW91cxgDIAEoCRIuCgRmcm9tGAQgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxITCgZmYWlsZWQYBSABKAlIAIgBARIPCgdwbGFubmVkGAYgASgIQgkKB19mYWlsZWQiNgoQU25hcHNob3RTdGFuZGluZxIQCgh0aW1lbGluZRgBIAEoDRIQCghwb3NpdGlvbhgCIAEoBiJMChJTbmFwc2hvdFJ1bGVDaGFuZ2USJgoEcnVsZRgBIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEg4KBmNoYW5nZRgCIAEoBCKhAQoNU25hcHNob3RGbG9vchIQCgh0aW1lbGluZRgBIAEoDRIuCgRmcm9tGAIgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxImCgRydWxlGAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSJgoEbmV4dBgEIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIkYKDlNuYXBzaG90QnJhbmNoEhAKCHRpbWVsaW5lGAEgASgNEg4KBnBhcmVudBgCIAEoDRISCgpzd2l0Y2hfbHNuGAMgASgGImwKDVNuYXBzaG90RXZlbnQSDQoFaW5kZXgYASABKAQSKgoIZW52ZWxvcGUYAiABKAsyGC5wZ19zZW50aW5lbC52MS5FbnZlbG9wZRIUCgdyZWZ1c2VkGAMgASgJSACIAQFCCgoIX3JlZnVzZWRiBnByb3RvMw", [file_pg_sentinel_v1_log]);
+  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEiiQMKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50EjAKB3JlbW92ZWQYFCADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlbW92ZWQifgoMU25hcHNob3RQZWVyEgwKBHBlZXIYASABKAkSDQoFc3RvcmUYAiABKAkSDwoHc2Vzc2lvbhgDIAEoCRIRCglvcGVuZWRfYXQYBCABKAQSDQoFZmxvb3IYBSABKAQSDAoEZG9uZRgGIAMoBBIQCghmZWF0dXJlcxgHIAEoDSJ5CgxTbmFwc2hvdE5vZGUSMgoMcmVnaXN0cmF0aW9uGAEgASgLMhwucGdfc2VudGluZWwudjEuUmVnaXN0ZXJOb2RlEjUKD3N1YmplY3RpdmVfZG93bhgCIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90RG93biJtCg9TbmFwc2hvdFJlbW92ZWQSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEhMKBm1lbWJlchgEIAEoCUgAiAEBEg8KB2xlYXZpbmcYBSABKAlCCQoHX21lbWJlciJMCgxTbmFwc2hvdERvd24SDAoEcGVlchgBIAEoCRINCgVlcG9jaBgCIAEoBBIQCghldmlkZW5jZRgDIAEoCRINCgVpbmRleBgEIAEoBCKOBwoNU25hcHNob3RHcm91cBIKCgJpZBgBIAEoCRINCgVlcG9jaBgCIAEoBBIxCghjcmVhdGluZxgDIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkNyZWF0aW5nUGhhc2VIABIvCgdydW5uaW5nGAQgASgLMhwucGdfc2VudGluZWwudjEuUnVubmluZ1BoYXNlSAASLwoHZmVuY2luZxgFIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZUgAEjMKCXByb21vdGluZxgGIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlByb21vdGluZ1BoYXNlSAASJgoEcnVsZRgHIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEjAKBG5leHQYCCABKAsyIi5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJ1bGVDaGFuZ2USLQoGZmxvb3JzGAkgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RGbG9vchIYChBoaWdoZXN0X3RpbWVsaW5lGAogASgNEjAKCGJyYW5jaGVzGAsgAygLMh4ucGdfc2VudGluZWwudjEuU25hcHNob3RCcmFuY2gSHgoRc3lzdGVtX2lkZW50aWZpZXIYDCABKAlIAYgBARIRCglmYWlsb3ZlcnMYDSABKAQSLwoIc2V0dGluZ3MYDiABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEg4KBmZlbmNlZBgPIAMoCRIYChByZWNlbnRfZmFpbG92ZXJzGBAgAygDEjYKCXNjaGVkdWxlZBgRIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISJQoGcGF1c2VkGBIgASgLMhUucGdfc2VudGluZWwudjEuUGF1c2USKwoMcGF1c2VkX25vZGVzGBMgAygLMhUucGdfc2VudGluZWwudjEuUGF1c2USNQoKcGFyYW1ldGVycxgUIAMoCzIhLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UGFyYW1ldGVyEhkKEXNldHRpbmdzX3JldmlzaW9uGBUgASgEEjgKEHNldHRpbmdzX2hpc3RvcnkYFiADKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlY29yZEIHCgVwaGFzZUIUChJfc3lzdGVtX2lkZW50aWZpZXIiMAoRU25hcHNob3RQYXJhbWV0ZXISDAoEbmFtZRgBIAEoCRINCgV2YWx1ZRgCIAEoCSKBAQoOU2V0dGluZ3NSZWNvcmQSDQoFaW5kZXgYASABKAQSDQoFYXRfbXMYAiABKAMSCgoCYnkYAyABKAkSNwoLZGlmZmVyZW5jZXMYBCADKAsyIi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0RpZmZlcmVuY2USDAoEbW9yZRgFIAEoDSJVChJTZXR0aW5nc0RpZmZlcmVuY2USCwoDa2V5GAEgASgJEhEKBGZyb20YAiABKAlIAIgBARIPCgJ0bxgDIAEoCUgBiAEBQgcKBV9mcm9tQgUKA190byIgCg1DcmVhdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkiMQoMUnVubmluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0ihQQKDEZlbmNpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABI7CglyZWNvdmVyZWQYBiABKAsyJi5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2UuUmVjb3ZlcmVkSAASNgoGZm9yY2VkGAggASgLMiQucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Gb3JjZWRIABIqCgdyZXBvcnRzGAcgAygLMhkucGdfc2VudGluZWwudjEuQ3V0UmVwb3J0EgsKA29mZhgJIAMoCRIWCglyZWluc3RhdGUYCiABKAlIAYgBARIZCgxmZW5jZV9mYWlsZWQYCyABKAlIAogBARoLCglSZWNvdmVyZWRCBwoFY2F1c2VCDAoKX3JlaW5zdGF0ZUIPCg1fZmVuY2VfZmFpbGVkIqYBCg5Qcm9tb3RpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNEhAKCHByZXZpb3VzGAMgASgJEi4KBGZyb20YBCABKAsyIC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFN0YW5kaW5nEhMKBmZhaWxlZBgFIAEoCUgAiAEBEg8KB3BsYW5uZWQYBiABKAhCCQoHX2ZhaWxlZCI2ChBTbmFwc2hvdFN0YW5kaW5nEhAKCHRpbWVsaW5lGAEgASgNEhAKCHBvc2l0aW9uGAIgASgGIkwKElNuYXBzaG90UnVsZUNoYW5nZRImCgRydWxlGAEgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSDgoGY2hhbmdlGAIgASgEIqEBCg1TbmFwc2hvdEZsb29yEhAKCHRpbWVsaW5lGAEgASgNEi4KBGZyb20YAiABKAsyIC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFN0YW5kaW5nEiYKBHJ1bGUYAyABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRImCgRuZXh0GAQgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiRgoOU25hcHNob3RCcmFuY2gSEAoIdGltZWxpbmUYASABKA0SDgoGcGFyZW50GAIgASgNEhIKCnN3aXRjaF9sc24YAyABKAYibAoNU25hcHNob3RFdmVudBINCgVpbmRleBgBIAEoBBIqCghlbnZlbG9wZRgCIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVudmVsb3BlEhQKB3JlZnVzZWQYAyABKAlIAIgBAUIKCghfcmVmdXNlZGIGcHJvdG8z", [file_pg_sentinel_v1_log]);
 
 /**
  * @generated from message pg_sentinel.v1.StateSnapshot
@@ -73,6 +73,13 @@ export type StateSnapshot = Message<"pg_sentinel.v1.StateSnapshot"> & {
    * @generated from field: repeated pg_sentinel.v1.SnapshotEvent events = 9;
    */
   events: SnapshotEvent[];
+
+  /**
+   * From feature level 8 on. In the order of their names.
+   *
+   * @generated from field: repeated pg_sentinel.v1.SnapshotRemoved removed = 20;
+   */
+  removed: SnapshotRemoved[];
 };
 
 /**
@@ -152,6 +159,47 @@ export const SnapshotNodeSchema: GenMessage<SnapshotNode> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_snapshot, 2);
 
 /**
+ * A node that is not registered again before it is readmitted.
+ *
+ * @generated from message pg_sentinel.v1.SnapshotRemoved
+ */
+export type SnapshotRemoved = Message<"pg_sentinel.v1.SnapshotRemoved"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string group = 2;
+   */
+  group: string;
+
+  /**
+   * @generated from field: string peer = 3;
+   */
+  peer: string;
+
+  /**
+   * @generated from field: optional string member = 4;
+   */
+  member?: string | undefined;
+
+  /**
+   * leave, stop or destroy.
+   *
+   * @generated from field: string leaving = 5;
+   */
+  leaving: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotRemoved.
+ * Use `create(SnapshotRemovedSchema)` to create a new message.
+ */
+export const SnapshotRemovedSchema: GenMessage<SnapshotRemoved> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 3);
+
+/**
  * @generated from message pg_sentinel.v1.SnapshotDown
  */
 export type SnapshotDown = Message<"pg_sentinel.v1.SnapshotDown"> & {
@@ -181,7 +229,7 @@ export type SnapshotDown = Message<"pg_sentinel.v1.SnapshotDown"> & {
  * Use `create(SnapshotDownSchema)` to create a new message.
  */
 export const SnapshotDownSchema: GenMessage<SnapshotDown> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 3);
+  messageDesc(file_pg_sentinel_v1_snapshot, 4);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotGroup
@@ -330,7 +378,7 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
  * Use `create(SnapshotGroupSchema)` to create a new message.
  */
 export const SnapshotGroupSchema: GenMessage<SnapshotGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 4);
+  messageDesc(file_pg_sentinel_v1_snapshot, 5);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotParameter
@@ -352,7 +400,7 @@ export type SnapshotParameter = Message<"pg_sentinel.v1.SnapshotParameter"> & {
  * Use `create(SnapshotParameterSchema)` to create a new message.
  */
 export const SnapshotParameterSchema: GenMessage<SnapshotParameter> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 5);
+  messageDesc(file_pg_sentinel_v1_snapshot, 6);
 
 /**
  * One change of settings or parameters, for people. Values are cut short.
@@ -393,7 +441,7 @@ export type SettingsRecord = Message<"pg_sentinel.v1.SettingsRecord"> & {
  * Use `create(SettingsRecordSchema)` to create a new message.
  */
 export const SettingsRecordSchema: GenMessage<SettingsRecord> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 6);
+  messageDesc(file_pg_sentinel_v1_snapshot, 7);
 
 /**
  * @generated from message pg_sentinel.v1.SettingsDifference
@@ -424,7 +472,7 @@ export type SettingsDifference = Message<"pg_sentinel.v1.SettingsDifference"> & 
  * Use `create(SettingsDifferenceSchema)` to create a new message.
  */
 export const SettingsDifferenceSchema: GenMessage<SettingsDifference> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 7);
+  messageDesc(file_pg_sentinel_v1_snapshot, 8);
 
 /**
  * @generated from message pg_sentinel.v1.CreatingPhase
@@ -441,7 +489,7 @@ export type CreatingPhase = Message<"pg_sentinel.v1.CreatingPhase"> & {
  * Use `create(CreatingPhaseSchema)` to create a new message.
  */
 export const CreatingPhaseSchema: GenMessage<CreatingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 8);
+  messageDesc(file_pg_sentinel_v1_snapshot, 9);
 
 /**
  * @generated from message pg_sentinel.v1.RunningPhase
@@ -463,7 +511,7 @@ export type RunningPhase = Message<"pg_sentinel.v1.RunningPhase"> & {
  * Use `create(RunningPhaseSchema)` to create a new message.
  */
 export const RunningPhaseSchema: GenMessage<RunningPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 9);
+  messageDesc(file_pg_sentinel_v1_snapshot, 10);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase
@@ -550,7 +598,7 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
  * Use `create(FencingPhaseSchema)` to create a new message.
  */
 export const FencingPhaseSchema: GenMessage<FencingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 10);
+  messageDesc(file_pg_sentinel_v1_snapshot, 11);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase.Recovered
@@ -563,7 +611,7 @@ export type FencingPhase_Recovered = Message<"pg_sentinel.v1.FencingPhase.Recove
  * Use `create(FencingPhase_RecoveredSchema)` to create a new message.
  */
 export const FencingPhase_RecoveredSchema: GenMessage<FencingPhase_Recovered> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 10, 0);
+  messageDesc(file_pg_sentinel_v1_snapshot, 11, 0);
 
 /**
  * @generated from message pg_sentinel.v1.PromotingPhase
@@ -607,7 +655,7 @@ export type PromotingPhase = Message<"pg_sentinel.v1.PromotingPhase"> & {
  * Use `create(PromotingPhaseSchema)` to create a new message.
  */
 export const PromotingPhaseSchema: GenMessage<PromotingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 11);
+  messageDesc(file_pg_sentinel_v1_snapshot, 12);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotStanding
@@ -629,7 +677,7 @@ export type SnapshotStanding = Message<"pg_sentinel.v1.SnapshotStanding"> & {
  * Use `create(SnapshotStandingSchema)` to create a new message.
  */
 export const SnapshotStandingSchema: GenMessage<SnapshotStanding> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 12);
+  messageDesc(file_pg_sentinel_v1_snapshot, 13);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotRuleChange
@@ -651,7 +699,7 @@ export type SnapshotRuleChange = Message<"pg_sentinel.v1.SnapshotRuleChange"> & 
  * Use `create(SnapshotRuleChangeSchema)` to create a new message.
  */
 export const SnapshotRuleChangeSchema: GenMessage<SnapshotRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 13);
+  messageDesc(file_pg_sentinel_v1_snapshot, 14);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotFloor
@@ -683,7 +731,7 @@ export type SnapshotFloor = Message<"pg_sentinel.v1.SnapshotFloor"> & {
  * Use `create(SnapshotFloorSchema)` to create a new message.
  */
 export const SnapshotFloorSchema: GenMessage<SnapshotFloor> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 14);
+  messageDesc(file_pg_sentinel_v1_snapshot, 15);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotBranch
@@ -710,7 +758,7 @@ export type SnapshotBranch = Message<"pg_sentinel.v1.SnapshotBranch"> & {
  * Use `create(SnapshotBranchSchema)` to create a new message.
  */
 export const SnapshotBranchSchema: GenMessage<SnapshotBranch> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 15);
+  messageDesc(file_pg_sentinel_v1_snapshot, 16);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotEvent
@@ -739,5 +787,5 @@ export type SnapshotEvent = Message<"pg_sentinel.v1.SnapshotEvent"> & {
  * Use `create(SnapshotEventSchema)` to create a new message.
  */
 export const SnapshotEventSchema: GenMessage<SnapshotEvent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 16);
+  messageDesc(file_pg_sentinel_v1_snapshot, 17);
 
