@@ -8,7 +8,7 @@ import { REMOVAL_FEATURE_LEVEL } from './features.ts';
 import type { ClusterState, GroupState, NodeState } from './state.ts';
 
 /** In the order of what they do to the node: a later one may be asked for after an earlier one. */
-export const LEAVINGS: readonly Leaving[] = ['leave', 'stop', 'destroy'];
+const LEAVINGS: readonly Leaving[] = ['leave', 'stop', 'destroy'];
 
 export function applyRemoveNode(state: ClusterState, command: CommandOf<'remove-node'>): Applied {
   if (state.featureLevel < REMOVAL_FEATURE_LEVEL)
