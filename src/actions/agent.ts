@@ -300,7 +300,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     // What an administrator has done to the data directory meanwhile is nobody's business yet.
     if (present.kind === 'hands-off') member ??= options.registered()?.member;
     else if (present.kind === 'removed') {
-      // mark: removed-registers-itself
       member = await localMemberOf(inspection);
     } else if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());

@@ -62,7 +62,6 @@ async function destroy(
   const { dataDirectory } = context.instance.options;
   const found = await context.dataDirectory();
   if (found.kind !== 'absent') {
-    // mark: destroys-another-directory
     const isMeant =
       found.kind === 'unfit' || (found.kind === 'ready' && isSame(found.member?.memberId, duty));
     if (!isMeant)

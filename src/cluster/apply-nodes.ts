@@ -19,7 +19,6 @@ const ALONE: SyncRule = { members: [], acks: 0 };
 export function applyRegisterNode(state: ClusterState, command: CommandOf<'register-node'>): Applied {
   const { kind: _, ...registration } = command;
   if (state.removed.has(command.node)) {
-    // mark: removed-node-registers
     return refuse(`${command.node} was removed: sentinelctl node register ${command.node} lets it in again`);
   }
   const known = state.nodes.get(command.node);

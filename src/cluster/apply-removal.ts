@@ -46,19 +46,13 @@ export function applyReadmitNode(state: ClusterState, { group, node }: CommandOf
 /** Why the node cannot leave its group now; undefined where it can. */
 export function removalObstacle(group: GroupState, node: NodeState): string | undefined {
   const { phase } = group;
-  if (phase.primary === node.node) {
-    // mark: primary-removed
-    return `${node.node} is the primary of group ${group.id}: fail over first`;
-  }
+  if (phase.primary === node.node) return `${node.node} is the primary of group ${group.id}: fail over first`;
   // Its report may be needed, or it may be the one to be promoted.
   if (phase.kind !== 'running' && phase.kind !== 'creating')
     return `group ${group.id} is ${phase.kind}; wait until it is running`;
   if (group.scheduled?.to === node.node)
     return `a switchover to ${node.node} is scheduled: sentinelctl failover ${group.id} --at never calls it off`;
-  if (isCounted(group, node)) {
-    // mark: member-removed
-    return `${node.node} is in the sync rule of group ${group.id}`;
-  }
+  if (isCounted(group, node)) return `${node.node} is in the sync rule of group ${group.id}`;
   return undefined;
 }
 
