@@ -274,9 +274,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (present.kind !== 'cut') await options.fence.raise(present);
     // What an administrator has done to the data directory meanwhile is nobody's business yet.
     if (present.kind === 'hands-off') member ??= options.registered()?.member;
+    else if (present.kind === 'removed') member = memberOf(await inspection.recent());
     else if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
+    // Nothing of it is ours to put right any more.
+    if (present.kind === 'removed') return carryOut(context, present, signal);
     const carryOutDuty = (): Promise<void> =>
       tamper.around(present, signal, async () => {
         await carryOut(context, present, signal);
@@ -293,7 +296,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const isNoPrimary = async (present: Exclude<Duty, { kind: 'none' }>): Promise<boolean> => {
     if (present.kind === 'create' || present.kind === 'primary' || present.kind === 'promote') return false;
     if (instance.postmaster() === undefined) return true;
-    if (present.kind !== 'follow' && present.kind !== 'hands-off') return false;
+    if (present.kind !== 'follow' && present.kind !== 'hands-off' && present.kind !== 'removed') return false;
     const role = await instance.readRole({ timeoutMs: options.timing.queryTimeoutMs }).catch(() => undefined);
     return role?.kind === 'standby';
   };

@@ -6,6 +6,7 @@ import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-dutie
 import { carryOutFollow } from './follow-duty.ts';
 import { carryOutHandsOff } from './hands-off-duty.ts';
 import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
+import { carryOutRemoved } from './removed-duty.ts';
 import { carryOutStopped } from './stopped-duty.ts';
 
 export async function carryOut(
@@ -30,6 +31,8 @@ export async function carryOut(
       return carryOutHandsOff(context, duty, signal);
     case 'stopped':
       return carryOutStopped(context, duty, signal);
+    case 'removed':
+      return carryOutRemoved(context, duty, signal);
     default:
       return unreachable(duty);
   }
@@ -44,6 +47,8 @@ export function keyOf(duty: Duty): string {
       return `follow ${duty.incarnation} ${duty.epoch} ${duty.upstream.node} ${duty.upstream.host} ${duty.upstream.port} ${duty.upstream.timeline}`;
     case 'primary':
       return `primary ${duty.incarnation} ${duty.epoch} ${duty.next?.change ?? ''}`;
+    case 'removed':
+      return `removed ${duty.incarnation} ${duty.epoch} ${duty.leaving}`;
     default:
       return `${duty.kind} ${duty.incarnation} ${duty.epoch}`;
   }

@@ -66,6 +66,8 @@ export interface InstanceOptions {
   readonly process?: ProcessSettings | undefined;
   /** For files of writes that the group went on without. */
   readonly divergedDirectory: string;
+  /** What a clone may read from its source in a second; left out: as fast as it goes. */
+  readonly cloneMaxRateBytes?: number | undefined;
   /** WAL that this node completed as primary and that is not in the archive yet. */
   readonly unarchivedDirectory: string;
   readonly binaries: Binaries;

@@ -7,6 +7,7 @@ import { DeadlineError } from '../base/clock.ts';
 import type { Duty } from '../failover/duties.ts';
 import { readArchiving } from '../postgres/archive.ts';
 import { NoRoomError } from '../postgres/clone-room.ts';
+import { createProgressText } from '../postgres/clone-progress.ts';
 import { cloneStandby } from '../postgres/clone.ts';
 import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
@@ -150,6 +151,7 @@ async function cloneNow(
   const from = await findDivergence(dataDirectory, duty).catch(() => undefined);
   if (from !== undefined) await removeMember(dataDirectory);
   await saveDiverged(context, duty, signal);
+  const textOf = createProgressText(() => performance.now());
   await cloneStandby({
     binaries,
     user,
@@ -159,8 +161,11 @@ async function cloneNow(
     systemIdentifier: context.group()?.systemIdentifier,
     stallMs: timing.cloneStallMs,
     signal,
-    onProgress: ({ bytes, totalBytes }) =>
-      context.activity('cloning', `cloning from ${duty.upstream.node}: ${progress(bytes, totalBytes)}`),
+    maxRateBytes: instance.options.cloneMaxRateBytes,
+    onProgress(progress) {
+      const text = textOf(progress);
+      if (text !== undefined) context.activity('cloning', `cloning from ${duty.upstream.node}: ${text}`);
+    },
     finish: (directory) => makeMember(context, duty, directory),
     onNote: (message) => context.log('warn', message),
   });
@@ -268,11 +273,6 @@ export function sourceOf(context: AgentContext, duty: FollowDuty, applicationNam
   const { host, port } = duty.upstream;
   const onWrongPassword = (): void => rotation?.rejected(password);
   return { host, port, user: name, password, applicationName, onWrongPassword };
-}
-
-function progress(bytes: number, totalBytes: number | undefined): string {
-  const megabytes = (value: number): string => `${Math.round(value / (1 << 20))} MB`;
-  return totalBytes === undefined ? megabytes(bytes) : `${megabytes(bytes)} of ${megabytes(totalBytes)}`;
 }
 
 /**

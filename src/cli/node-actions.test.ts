@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { SteerOutcome } from '../transport/types.ts';
 import type { Context } from './context.ts';
 import { fakeAdmin, run } from './testing/fake-context.ts';
+import { HEALTHY } from './testing/views.ts';
 
 const asked = (admin: ReturnType<typeof fakeAdmin>): unknown[] =>
   admin.asked.filter((request) => request !== 'closed');
@@ -99,4 +100,57 @@ it.each(['restart PG', 'reinit pg_2. -y', 'promote x/y -y'])('no name of a node:
     stderr: expect.stringMatching(/is not the name of a node/) as unknown,
   });
   expect(asked(admin)).toEqual([]);
+});
+
+describe('reinit --wait', () => {
+  const seen = (state: string, member: string, message?: string) => {
+    const [group] = HEALTHY.groups;
+    if (group === undefined) throw new Error('no group');
+    const nodes = group.nodes.map((node) =>
+      node.node === 'pg2' ? { ...node, state, member, message } : node,
+    );
+    return { ...HEALTHY, groups: [{ ...group, nodes }] };
+  };
+  const waiting = (...views: readonly ReturnType<typeof seen>[]) => {
+    let at = 0;
+    const admin = fakeAdmin();
+    const status = () => Promise.resolve(views[Math.min(at++, views.length - 1)] ?? HEALTHY);
+    return { ...admin, status };
+  };
+
+  it('says what its agent says until it streams as another member', async () => {
+    const cloning = (text: string) => seen('cloning', 'pg2_00000001', `cloning from pg1: ${text}`);
+    const admin = waiting(
+      seen('streaming', 'pg2_00000001'),
+      seen('streaming', 'pg2_00000001'),
+      cloning('10 MB'),
+      cloning('10 MB'),
+      cloning('30 MB of 90 MB (33 %), 20.0 MB/s, 3.0s left'),
+      seen('streaming', 'pg2_00000002'),
+    );
+    const { exitCode, stderr } = await run(['node', 'reinit', 'pg2', '-y', '--wait', '1min'], { admin });
+    expect(stderr.split('\n')).toEqual([
+      'pg2: cloning from pg1: 10 MB',
+      'pg2: cloning from pg1: 30 MB of 90 MB (33 %), 20.0 MB/s, 3.0s left',
+      expect.stringMatching(/^pg2 streams, after /),
+      '',
+    ]);
+    expect([exitCode, asked(admin)]).toEqual([0, [{ ...NODE, action: 'reinit' }]]);
+  });
+
+  it('gives up after the time, and the clone goes on', async () => {
+    const admin = waiting(seen('cloning', 'pg2_00000001'));
+    const { exitCode, stderr } = await run(['node', 'reinit', 'pg2', '-y', '--wait', '1ms'], { admin });
+    expect([exitCode, stderr]).toEqual([
+      1,
+      expect.stringMatching(/does not stream yet after 1ms; its agent goes on/),
+    ]);
+  });
+
+  it('refuses what is no duration', async () => {
+    const admin = fakeAdmin();
+    const { exitCode, stderr } = await run(['node', 'reinit', 'pg2', '-y', '--wait', 'long'], { admin });
+    expect([exitCode, stderr]).toEqual([2, expect.stringMatching(/--wait.*'long' is invalid/)]);
+    expect(asked(admin)).toEqual([]);
+  });
 });

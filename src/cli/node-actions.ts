@@ -1,9 +1,11 @@
 // `sentinelctl node restart`, `reload`, `reinit`, `rejoin` and `promote`: what its agent does to one node's PostgreSQL when a person asks.
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
+import { DURATION_RULE, parseDurationMs } from '../base/duration.ts';
 import type { NodeAction } from '../transport/types.ts';
 import { type Context, withAdmin } from './context.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import { failOver, type FailoverOptions } from './failover.ts';
+import { nodeView, waitForClone } from './node-wait.ts';
 import { confirm } from './peer-change.ts';
 import { parseNode, steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
 
@@ -30,6 +32,7 @@ interface ActionOptions extends SteerCommandOptions {
   readonly dryRun?: boolean;
   readonly inPlace?: boolean;
   readonly yes?: boolean;
+  readonly wait?: number;
 }
 
 export function addNodeActionCommands(parent: Command, context: Context): void {
@@ -66,12 +69,21 @@ export function addNodeActionCommands(parent: Command, context: Context): void {
   );
   add('reinit', "replace a standby's data directory by a new clone")
     .option('-y, --yes', 'do not ask')
+    .option(
+      '--wait <duration>',
+      'wait until it streams, and say how far it is; the clone goes on after that',
+      parseWait,
+    )
     .addHelpText('after', REINIT_HELP)
     .action(async (name: string, _options: unknown, self: Command) => {
       const options = self.optsWithGlobals<ActionOptions>();
       const question = `Replace the data directory of ${parseNode(name)} by a clone of its primary? [y/N] `;
       if (options.dryRun !== true) await confirm(context, options, question, isYes);
+      const { wait: timeoutMs } = options;
+      if (timeoutMs === undefined || options.dryRun === true) return ask('reinit', name, options);
+      const before = (await nodeView(context, options, name))?.member;
       await ask('reinit', name, options);
+      await waitForClone(context, options, { name, before, timeoutMs });
     });
   add('rejoin', 'have a node that failed to join its group try again now')
     .addHelpText('after', REJOIN_HELP)
@@ -98,6 +110,12 @@ function addPromoteCommand(parent: Command, context: Context): void {
     if (group === undefined) throw new CliError(EXIT.failed, `there is no node ${to}`);
     await failOver(context, group.group, { ...options, to });
   });
+}
+
+function parseWait(text: string): number {
+  const ms = parseDurationMs(text);
+  if (ms === undefined) throw new InvalidArgumentError(`Expected ${DURATION_RULE}.`);
+  return ms;
 }
 
 const isYes = (answer: string): boolean => /^y(es)?$/i.test(answer);

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { Context } from './context.ts';
 import { addNodeActionCommands } from './node-actions.ts';
 import { addNodeCheckCommand } from './node-check.ts';
+import { addNodeMembershipCommands } from './node-membership.ts';
 
 const HELP = `
 Whom a standby follows is the log's to say: there is nothing to set.
@@ -10,7 +11,8 @@ Whom a standby follows is the log's to say: there is nothing to set.
 Examples:
   sentinelctl node check
   sentinelctl node restart pg2
-  sentinelctl node reinit pg3 --dry-run`;
+  sentinelctl node reinit pg3 --dry-run
+  sentinelctl node drop pg3 --destroy`;
 
 export function addNodeCommand(program: Command, context: Context): void {
   const node = program
@@ -19,4 +21,5 @@ export function addNodeCommand(program: Command, context: Context): void {
     .addHelpText('after', HELP);
   addNodeCheckCommand(node, context);
   addNodeActionCommands(node, context);
+  addNodeMembershipCommands(node, context);
 }

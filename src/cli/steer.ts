@@ -23,6 +23,22 @@ export async function steerGroup(
   request: SteerRequest,
   timeoutMs?: number,
 ): Promise<void> {
+  const outcome = await askCluster(context, options, request, timeoutMs);
+  const paint = paintFor(context, options, context.stdout);
+  context.stdout.write(
+    options.output === 'table'
+      ? `${paint('green', 'done')}: ${outcome.detail}\n`
+      : renderDocument(options.output, outcome, { stream: false }),
+  );
+}
+
+/** What was done; {@link CliError} as of {@link steerGroup}. */
+export async function askCluster(
+  context: Context,
+  options: CommonOptions,
+  request: SteerRequest,
+  timeoutMs?: number,
+): Promise<Extract<SteerOutcome, { readonly kind: 'done' }>> {
   let outcome = await askOnce(context, options, request, timeoutMs);
   if (outcome.kind === 'elsewhere') {
     const { peer, address } = outcome;
@@ -39,12 +55,7 @@ export async function steerGroup(
   if (outcome.kind === 'elsewhere')
     throw new CliError(EXIT.failed, `the peers do not agree on which of them has to be asked; ask again`);
   if (outcome.kind === 'refused') throw new CliError(EXIT.failed, `refused: ${outcome.reason}`);
-  const paint = paintFor(context, options, context.stdout);
-  context.stdout.write(
-    options.output === 'table'
-      ? `${paint('green', 'done')}: ${outcome.detail}\n`
-      : renderDocument(options.output, outcome, { stream: false }),
-  );
+  return outcome;
 }
 
 function askOnce(

@@ -44,7 +44,7 @@ export function withPeer(state: ClusterState, peer: PeerState): ClusterState {
 }
 
 /** A copy with one entry more or replaced, in the order of the keys: the order is part of the state, for refusals name the first. */
-function withEntry<K extends string, V>(map: ReadonlyMap<K, V>, key: K, value: V): ReadonlyMap<K, V> {
+export function withEntry<K extends string, V>(map: ReadonlyMap<K, V>, key: K, value: V): ReadonlyMap<K, V> {
   if (map.has(key)) return new Map(map).set(key, value);
   return new Map([...map, [key, value] as const].sort(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -20,6 +20,9 @@ const ALONE: SyncRule = { members: [], acks: 0 };
 /** A node says, through its agent, where it is and which data directory it has. Repeating it is harmless. */
 export function applyRegisterNode(state: ClusterState, command: CommandOf<'register-node'>): Applied {
   const { kind: _, options, ...rest } = command;
+  if (state.removed.has(command.node)) {
+    return refuse(`${command.node} was removed: sentinelctl node register ${command.node} lets it in again`);
+  }
   // An older peer knows of no options: until all of them do, they are nobody's.
   const isTaken =
     options !== undefined && hasOptions(options) && state.featureLevel >= CANDIDATES_FEATURE_LEVEL;

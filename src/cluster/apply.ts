@@ -21,6 +21,7 @@ import {
   applySubjectiveUp,
 } from './apply-nodes.ts';
 import { applyEndPause, applyPause } from './apply-pauses.ts';
+import { applyReadmitNode, applyRemoveNode } from './apply-removal.ts';
 import { applyBeginRuleChange, applyCommitRule, applyFloorPassed } from './apply-rule.ts';
 import { applyChangeSettings, applyConfigure } from './apply-settings.ts';
 import { admit, applyDescribePeer, applyOpenSession, applySetFeatureLevel } from './apply-peers.ts';
@@ -49,6 +50,7 @@ export function emptyState(membership: Membership): ClusterState {
     featureLevel: FIRST_FEATURE_LEVEL,
     groups: new Map(),
     nodes: new Map(),
+    removed: new Map(),
     events: NO_EVENTS,
   };
 }
@@ -135,6 +137,10 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applyPause(state, command);
     case 'end-pause':
       return applyEndPause(state, command);
+    case 'remove-node':
+      return applyRemoveNode(state, command);
+    case 'readmit-node':
+      return applyReadmitNode(state, command);
     case 'open-session':
       return applyOpenSession(state, index, command);
     case 'mark-absent':

@@ -177,6 +177,13 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     { kind: fc.constant('end-pause'), group, node: optional(node), onlyUntilMs: count },
     { requiredKeys: ['kind', 'group', 'node'], noNullPrototype: true },
   ),
+  'remove-node': record({
+    kind: fc.constant('remove-node'),
+    group,
+    node,
+    leaving: fc.constantFrom('leave', 'stop', 'destroy'),
+  }),
+  'readmit-node': record({ kind: fc.constant('readmit-node'), group, node }),
   'subjective-up': record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
   'begin-failover': fc.record(
     {

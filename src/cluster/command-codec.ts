@@ -10,6 +10,7 @@ import type {
   CutReport,
   Evidence,
   FailoverCause,
+  Leaving,
   OffWitness,
   ScheduledSwitchover,
 } from './commands.ts';
@@ -128,6 +129,12 @@ export function encodeCommand(command: Command): CommandInit {
       const { group, node, onlyUntilMs } = command;
       return { case: 'endPause', value: { group, node, onlyUntilMs: wholeOf(onlyUntilMs) } };
     }
+    case 'remove-node': {
+      const { kind: _, ...value } = command;
+      return { case: 'removeNode', value };
+    }
+    case 'readmit-node':
+      return { case: 'readmitNode', value: { group: command.group, node: command.node } };
     case 'open-session': {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
@@ -275,6 +282,15 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         node: value.node === undefined ? undefined : nodeId(value.node),
         ...(value.onlyUntilMs === undefined ? {} : { onlyUntilMs: Number(value.onlyUntilMs) }),
       };
+    case 'removeNode':
+      return {
+        kind: 'remove-node',
+        group: groupId(value.group),
+        node: nodeId(value.node),
+        leaving: decodeLeaving(value.leaving),
+      };
+    case 'readmitNode':
+      return { kind: 'readmit-node', group: groupId(value.group), node: nodeId(value.node) };
     case 'openSession':
       return {
         kind: 'open-session',
@@ -366,6 +382,13 @@ const WITNESSES: Record<OffWitness, true> = { 'fence-command': true, operator: t
 function decodeWitness(text: string): OffWitness {
   if (Object.hasOwn(WITNESSES, text)) return text as OffWitness;
   throw new LogFormatError(`"${text}" as witness of a node that is off is not known here: ${NEWER}`);
+}
+
+const LEAVING: Record<Leaving, true> = { leave: true, stop: true, destroy: true };
+
+export function decodeLeaving(text: string): Leaving {
+  if (Object.hasOwn(LEAVING, text)) return text as Leaving;
+  throw new LogFormatError(`"${text}" as what becomes of a removed node is not known here: ${NEWER}`);
 }
 
 export function encodeSchedule(

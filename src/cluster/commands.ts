@@ -94,6 +94,12 @@ export interface ScheduledSwitchover {
 /** Whose word it is that a node is off. */
 export type OffWitness = 'fence-command' | 'operator';
 
+/**
+ * What its agent does to the PostgreSQL of a node that is removed. `leave`: it runs on, cut off from its upstream; `destroy`: it is
+ * stopped, and its data directory removed.
+ */
+export type Leaving = 'leave' | 'stop' | 'destroy';
+
 /** Where a member stands after it cut its WAL streams: timeline of its last valid record, and that record's end. */
 export interface CutReport {
   readonly node: NodeId;
@@ -270,6 +276,17 @@ export type Command =
       /** Only the one that was to last until then. */
       readonly onlyUntilMs?: number;
     }
+  /**
+   * The node leaves its group and the log, and is not registered again before it is readmitted. Of one that was removed already: its agent
+   * is to do more than it was told at first.
+   */
+  | {
+      readonly kind: 'remove-node';
+      readonly group: GroupId;
+      readonly node: NodeId;
+      readonly leaving: Leaving;
+    }
+  | { readonly kind: 'readmit-node'; readonly group: GroupId; readonly node: NodeId }
   /** `acks` of the rule's members have flushed the switch point of the last promotion. */
   | { readonly kind: 'floor-passed'; readonly group: GroupId; readonly epoch: Epoch }
   /** A peer's process has started: what it proposes from now on counts once, and what its earlier runs proposed no longer. */

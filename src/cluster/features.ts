@@ -11,6 +11,7 @@ const LEVELS: readonly string[] = [
   'replication slots of absent members', // 5
   'options of nodes, sites of peers, failback', // 6
   'rules for pg_hba.conf', // 7
+  'removed nodes', // 8
 ];
 
 /** The highest level this version understands. */
@@ -23,6 +24,7 @@ export const PARAMETERS_FEATURE_LEVEL = 4;
 export const SLOTS_FEATURE_LEVEL = 5;
 export const CANDIDATES_FEATURE_LEVEL = 6;
 export const HBA_FEATURE_LEVEL = 7;
+export const REMOVAL_FEATURE_LEVEL = 8;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

@@ -11,6 +11,7 @@ import {
   CANDIDATES_FEATURE_LEVEL,
   HBA_FEATURE_LEVEL,
   PAUSE_FEATURE_LEVEL,
+  REMOVAL_FEATURE_LEVEL,
   SLOTS_FEATURE_LEVEL,
 } from './features.ts';
 import { LogFormatError } from './log-format.ts';
@@ -118,6 +119,13 @@ const placed = (): Log => {
   return log;
 };
 
+const removed = (): Log => {
+  const log = newLog({ ...runningAlone().state, featureLevel: REMOVAL_FEATURE_LEVEL });
+  const base = { kind: 'remove-node', group: GROUP } as const;
+  log.must({ ...base, node: C, leaving: 'destroy' }, { ...base, node: B, leaving: 'leave' });
+  return log;
+};
+
 describe('comes back as it went in:', () => {
   test.each<[string, () => Log]>([
     ['nothing applied yet', newLog],
@@ -137,6 +145,7 @@ describe('comes back as it went in:', () => {
     ['absent', absent],
     ['configured', configured],
     ['placed', placed],
+    ['removed', removed],
   ])('%s', (_, begin) => {
     const { state } = begin();
     expect(again(state)).toStrictEqual(state);
@@ -212,6 +221,7 @@ const failed = (): Log => {
   return log;
 };
 const BEGINNINGS = [
+  () => newLog({ ...runningAlone().state, featureLevel: REMOVAL_FEATURE_LEVEL }),
   newLog,
   creating,
   running,
@@ -345,6 +355,13 @@ const steps: readonly Step[] = [
     group: GROUP,
     node: number % 3 === 0 ? undefined : pick(nodes, number),
   })),
+  withGroup((_, number) => ({
+    kind: 'remove-node',
+    group: GROUP,
+    node: pick(nodes, number),
+    leaving: pick(['leave', 'stop', 'destroy'], number >> 2),
+  })),
+  withGroup((_, number) => ({ kind: 'readmit-node', group: GROUP, node: pick(nodes, number) })),
 ];
 
 test('a peer that starts from a snapshot at any point ends with the same bytes as one that applied the whole log', () => {

@@ -2,7 +2,7 @@
 // that went in: a peer that starts from a snapshot goes on with the same log as those that applied it all.
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { unreachable } from '../base/assert.ts';
-import { type GroupId, epoch, groupId, logIndex, nodeId, peerId, timeline } from '../base/ids.ts';
+import { type GroupId, epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type { Pause as PauseMessage } from '../gen/pg_sentinel/v1/log_pb.ts';
 import * as pb from '../gen/pg_sentinel/v1/snapshot_pb.ts';
@@ -11,6 +11,7 @@ import { envelopeMessage, membershipMessage, membershipOf } from './codec.ts';
 import {
   decodeCommand,
   decodeEvidence,
+  decodeLeaving,
   decodePause,
   decodeReport,
   decodeSchedule,
@@ -41,6 +42,7 @@ import type {
   Pause,
   PeerState,
   Phase,
+  RemovedNode,
 } from './state.ts';
 
 type Init<S extends Parameters<typeof create>[0]> = MessageInitShape<S>;
@@ -63,6 +65,7 @@ export function encodeState(state: ClusterState): Uint8Array {
       groups: inOrder(state.groups).map(encodeGroup),
       nodes: inOrder(state.nodes).map(encodeNode),
       events: listEvents(state.events).map(encodeEvent),
+      removed: inOrder(state.removed).map((removed) => ({ ...removed })),
     }),
   );
 }
@@ -82,6 +85,7 @@ export function decodeState(data: Uint8Array): ClusterState {
       peers: new Map(message.peers.map(decodePeer).map((peer) => [peer.peer, peer])),
       groups: new Map(message.groups.map(decodeGroup).map((group) => [group.id, group])),
       nodes: new Map(message.nodes.map(decodeNode).map((node) => [node.node, node])),
+      removed: new Map(message.removed.map(decodeRemoved).map((removed) => [removed.node, removed])),
       events: eventListOf(message.events.map(decodeEvent)),
     };
   });
@@ -134,6 +138,16 @@ function decodeNode(message: pb.SnapshotNode): NodeState {
       evidence: decodeEvidence(entry.evidence),
       index: logIndex(Number(entry.index)),
     })),
+  };
+}
+
+function decodeRemoved(message: pb.SnapshotRemoved): RemovedNode {
+  return {
+    node: nodeId(message.node),
+    group: groupId(message.group),
+    peer: peerId(message.peer),
+    member: message.member === undefined ? undefined : memberId(message.member),
+    leaving: decodeLeaving(message.leaving),
   };
 }
 

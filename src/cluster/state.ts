@@ -8,6 +8,7 @@ import type {
   Evidence,
   FailoverCause,
   GroupSettings,
+  Leaving,
   NodeRegistration,
   ScheduledSwitchover,
   SyncRule,
@@ -23,6 +24,17 @@ export interface SubjectiveDown {
 
 export interface NodeState extends NodeRegistration {
   readonly subjectiveDown: readonly SubjectiveDown[];
+}
+
+/** A node that a person has taken out: what its agent is to know when it comes back, however late that is. */
+export interface RemovedNode {
+  readonly node: NodeId;
+  readonly group: GroupId;
+  /** The peer whose agent managed it. */
+  readonly peer: PeerId;
+  /** Its data directory at the time: no other one is destroyed. */
+  readonly member: MemberId | undefined;
+  readonly leaving: Leaving;
 }
 
 /**
@@ -219,6 +231,8 @@ export interface ClusterState {
   readonly groups: ReadonlyMap<GroupId, GroupState>;
   /** In the order of their names. */
   readonly nodes: ReadonlyMap<NodeId, NodeState>;
+  /** In the order of their names. None of them is in `nodes`. */
+  readonly removed: ReadonlyMap<NodeId, RemovedNode>;
   /** The latest events; read them with `listEvents`. */
   readonly events: EventList;
 }

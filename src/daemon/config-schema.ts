@@ -293,6 +293,32 @@ const raft = z
   .nullish()
   .meta({ description: 'The Raft log' });
 
+const RATE_RULE = 'a size for each second with a unit, kB or MB, from 32kB to 1024MB, such as 50MB';
+const clone = z
+  .strictObject(
+    {
+      max_rate: z
+        .string({ error: RATE_RULE })
+        .refine((text) => rateBytes(text) !== undefined, { error: RATE_RULE })
+        .optional()
+        .meta({
+          description: 'What a clone reads from its source in a second at the most; default: no limit',
+          pattern: '^\\d+(kB|MB)$',
+          examples: ['50MB'],
+        }),
+    },
+    { error: 'a mapping with max_rate' },
+  )
+  .nullish()
+  .meta({ description: 'Clones of this node from the primary' });
+
+/** Within what PostgreSQL takes for a rate; undefined for anything else. */
+export function rateBytes(text: string): number | undefined {
+  const [, digits = '', unit] = /^(\d{1,7})(kB|MB)$/.exec(text) ?? [];
+  const bytes = Number(digits) * (unit === 'MB' ? 1 << 20 : 1 << 10);
+  return bytes >= 32 << 10 && bytes <= 1 << 30 ? bytes : undefined;
+}
+
 const log = z
   .strictObject(
     {
@@ -369,6 +395,7 @@ export const fileSchema = z.strictObject(
     fence,
     raft,
     log,
+    clone,
   },
   { error: 'a mapping with cluster, peers, state_directory, node and users' },
 );

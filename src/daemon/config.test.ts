@@ -106,6 +106,12 @@ describe('a good file', () => {
     expect(load(text.replace('join: true', 'join: false')).warnings.join()).toContain('4 peers bear no more');
   });
 
+  it('may limit what a clone reads in a second', () => {
+    const rateOf = (text: string) => load(`${GOOD}clone: { max_rate: ${text} }\n`).cloneMaxRateBytes;
+    expect([rateOf('32kB'), rateOf('50MB'), rateOf('1024MB')]).toEqual([32_768, 50 << 20, 1 << 30]);
+    expect(load(GOOD).cloneMaxRateBytes).toBeUndefined();
+  });
+
   it('may say how this peer reaches others, and which of those it does not know yet', () => {
     const { via } = load(
       `${GOOD}via: { peers: { b: proxy:7001 }, nodes: { pg2: proxy:7002, pg9: "[fd00::9]:5432" } }\n`,
@@ -273,6 +279,13 @@ describe('a wrong file', () => {
       'raft: { snapshot_entries: 0 }\nusers:',
       'raft.snapshot_entries: 0 is given; expected a whole number from 1 to 10000000',
     ],
+    [
+      'users:',
+      'clone: { max_rate: 5 }\nusers:',
+      'clone.max_rate: 5 is given; expected a size for each second with a unit, kB or MB, from 32kB to 1024MB',
+    ],
+    ['users:', 'clone: { max_rate: 31kB }\nusers:', 'clone.max_rate: "31kB" is given; expected a size'],
+    ['users:', 'clone: { max_rate: 1025MB }\nusers:', 'clone.max_rate: "1025MB" is given; expected a size'],
     ['"[fd00::3]:7432"', '[fd00::3]:7432', 'put an address with brackets in quotes'],
     ['peer: a\n', 'peer: a\npeer: b\n', 'not YAML: Map keys must be unique'],
   ])('with %j turned into %j', (from, to, expected) => {

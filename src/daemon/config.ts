@@ -12,7 +12,7 @@ import type { PeerAddress } from '../transport/types.ts';
 import { parseEndpoint, type Endpoint } from './config-address.ts';
 import { checkFile, nodeEndpoint, readable, readPassword } from './config-checks.ts';
 import { ConfigError, formatProblem, problemsOfIssues, type ConfigProblem } from './config-problems.ts';
-import { configJsonSchema, fileSchema, type ConfigFile } from './config-schema.ts';
+import { configJsonSchema, fileSchema, rateBytes, type ConfigFile } from './config-schema.ts';
 import type { Routes } from './routes.ts';
 
 export const DEFAULT_CONFIG_PATH = '/etc/pg-sentinel/sentineld.yaml';
@@ -40,6 +40,8 @@ export interface Config {
   /** The fence command, where there is one. */
   readonly fence: FenceCommand | undefined;
   readonly raft: RaftConfig;
+  /** What a clone reads from its source in a second; absent: as fast as it goes. */
+  readonly cloneMaxRateBytes?: number | undefined;
   readonly log: LogConfig;
   /** For a person to read, each with file, line and key. */
   readonly warnings: readonly string[];
@@ -172,6 +174,7 @@ export function loadConfig(options: LoadOptions): Config {
       : undefined,
     raft: { snapshotEntries: file.raft?.snapshot_entries ?? DEFAULT_SNAPSHOT_ENTRIES },
     log: file.log ?? { level: 'info', format: 'json' },
+    ...(file.clone?.max_rate === undefined ? {} : { cloneMaxRateBytes: rateBytes(file.clone.max_rate) }),
     warnings,
   };
 }

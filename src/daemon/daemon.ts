@@ -103,7 +103,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   };
   const reports = createReports({
     clock: systemClock,
-    ownerOf: (node) => replica.state.nodes.get(node)?.peer,
+    ownerOf: (node) => (replica.state.nodes.get(node) ?? replica.state.removed.get(node))?.peer,
   });
   const leader = startLeader({
     clock: systemClock,

@@ -85,6 +85,15 @@ describe('says', () => {
       { kind: 'mark-present', group: log.group.id, member: MB },
       'b is no longer absent: every node keeps a replication slot for it',
     ],
+    [
+      { kind: 'remove-node', group: log.group.id, node: B, leaving: 'leave' },
+      'b is removed from group main; its PostgreSQL is left running',
+    ],
+    [
+      { kind: 'remove-node', group: log.group.id, node: B, leaving: 'destroy' },
+      'b is removed from group main, its PostgreSQL stopped and its data directory destroyed',
+    ],
+    [{ kind: 'readmit-node', group: log.group.id, node: B }, 'b may join group main again'],
     [opening(log), 'peer p1 has started'],
     [{ kind: 'set-feature-level', level: 2 }, 'all peers are upgraded: feature level 2 is in use'],
   ])('%#', (command, expected) => {

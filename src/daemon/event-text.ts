@@ -3,7 +3,14 @@ import { formatDuration } from '../base/duration.ts';
 import { formatLsn } from '../base/lsn.ts';
 import type { GroupId, NodeId } from '../base/ids.ts';
 import type { CommandOf } from '../cluster/applied.ts';
-import type { Command, Evidence, GroupSettings, ParameterChange, SyncRule } from '../cluster/commands.ts';
+import type {
+  Command,
+  Evidence,
+  GroupSettings,
+  Leaving,
+  ParameterChange,
+  SyncRule,
+} from '../cluster/commands.ts';
 import type { ClusterEvent, ClusterState } from '../cluster/state.ts';
 import type { EventView } from '../transport/types.ts';
 
@@ -103,6 +110,10 @@ function eventText(command: Command, name: (member: string) => string): string {
       return pauseText(command);
     case 'end-pause':
       return endPauseText(command);
+    case 'remove-node':
+      return `${command.node} is removed from group ${command.group}${LEAVING_TEXTS[command.leaving]}`;
+    case 'readmit-node':
+      return `${command.node} may join group ${command.group} again`;
     case 'open-session':
       return `peer ${command.peer} has started`;
     case 'mark-absent':
@@ -128,6 +139,12 @@ function optionsText({ options }: CommandOf<'register-node'>): string {
   ];
   return `; ${words.join(', ')}`;
 }
+
+const LEAVING_TEXTS: Record<Leaving, string> = {
+  leave: '; its PostgreSQL is left running',
+  stop: ', and its PostgreSQL stopped',
+  destroy: ', its PostgreSQL stopped and its data directory destroyed',
+};
 
 function pauseText({ group, node, isMaintenance, untilMs }: CommandOf<'pause'>): string {
   const until = untilMs === undefined ? '' : ` until ${new Date(untilMs).toISOString()}`;

@@ -95,6 +95,7 @@ export async function startLocalAgent(options: {
       logRotation: node.logRotation,
       process: node.process,
       divergedDirectory: paths.divergedDirectory,
+      cloneMaxRateBytes: config.cloneMaxRateBytes,
       unarchivedDirectory: paths.unarchivedDirectory,
       binaries,
       user,
@@ -168,6 +169,12 @@ function withDelay({ parameters, options }: NodeConfig): NodeConfig['parameters'
 export function ownDuty(state: ClusterState, node: NodeId, config: Pick<Config, 'peer' | 'via'>): Duty {
   const self = config.peer;
   const owner = state.nodes.get(node)?.peer;
+  const removed = state.removed.get(node);
+  if (removed !== undefined && removed.peer !== self)
+    return {
+      kind: 'none',
+      reason: `node ${node} was removed when peer ${removed.peer} managed it: sentinelctl node register ${node} lets it in again`,
+    };
   if (owner === undefined || owner === self) return routedDuty(duties(state, node), config.via);
   return {
     kind: 'none',

@@ -10,6 +10,7 @@ import { type GroupState, type NodeState, asideReason, isPaused, pauseOf } from 
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { findGroup } from './failover-watch.ts';
+import { steerMembership } from './node-removal.ts';
 import { lossText, planned, setAside, wait } from './pauses.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 
@@ -47,6 +48,9 @@ const ABORTED_CALM_MS = 5000;
 const POLL_MS = 50;
 
 export async function steerNode(options: Options, request: Request): Promise<SteerOutcome> {
+  const { action } = request;
+  if (action === 'unregister' || action === 'drop' || action === 'register')
+    return steerMembership(options, { ...request, action });
   const state = options.state();
   const node = state.nodes.get(request.node);
   if (node === undefined) {
@@ -64,11 +68,13 @@ export async function steerNode(options: Options, request: Request): Promise<Ste
   const agent = options.agent();
   if (agent === undefined) return refused(`the agent of ${node.node} is not up yet; ask again`);
   const target: Target = { options, group, node, agent, dryRun: request.dryRun };
-  switch (request.action) {
+  switch (action) {
     case 'reload':
       return request.dryRun ? planned(`${node.node} reads its settings again`) : say(target, reload(target));
     case 'rejoin':
       return rejoin(target);
+    case 'follow':
+      return follow(target);
     case 'restart':
       if (group.phase.primary !== node.node) return restartStandby(target);
       return request.inPlace ? restartPrimary(target) : refused(primaryAdvice(target));
@@ -107,6 +113,25 @@ function rejoin(target: Target): SteerOutcome {
   if (dryRun) return planned(detail);
   agent.retry();
   return done(detail);
+}
+
+/** As {@link rejoin}, and waits until it streams. */
+async function follow(target: Target): Promise<SteerOutcome> {
+  const { options, group, node, dryRun } = target;
+  const outcome = rejoin(target);
+  if (outcome.kind !== 'done') return outcome;
+  const primary = options.state().nodes.get(group.phase.primary);
+  const streams = (): boolean => {
+    const from = freshReport(options.view(), node.node)?.streamingFrom;
+    return from !== undefined && from.port === primary?.port && from.host === primary.host;
+  };
+  const detail = `${node.node} follows ${group.phase.primary}, the primary of group ${group.id}`;
+  if (dryRun && !streams()) return planned(detail);
+  if (dryRun || (await wait(options, STREAM_TIMEOUT_MS, streams))) return done(detail);
+  const message = freshReport(options.view(), node.node)?.message;
+  return done(
+    `${node.node} is to follow ${group.phase.primary}, and does not stream from it yet${message === undefined ? '' : ` (${message})`}: see sentinelctl status --watch`,
+  );
 }
 
 /** Why its PostgreSQL is not this command's to stop; undefined where it is. */

@@ -176,7 +176,7 @@ function strictObstacle(options: SteerOptions, group: GroupState, node: NodeId):
   return `group ${group.id} is strict, and ${rule.acks} of its ${rule.members.length} standbys have to hold every commit: writes would wait; change its settings first`;
 }
 
-function isCounted(options: SteerOptions, { rule, next }: GroupState, node: NodeId): boolean {
+export function isCounted(options: SteerOptions, { rule, next }: GroupState, node: NodeId): boolean {
   const member = options.state().nodes.get(node)?.member;
   if (member === undefined) return false;
   return rule.members.includes(member) || (next?.rule.members.includes(member) ?? false);

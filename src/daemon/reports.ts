@@ -23,7 +23,7 @@ export interface Reports {
 
 export function createReports(options: {
   readonly clock: Clock;
-  /** The peer that registered the node. */
+  /** The peer that registered the node, or did before it was removed. */
   readonly ownerOf: (node: NodeId) => PeerId | undefined;
 }): Reports {
   const { clock } = options;

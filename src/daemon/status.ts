@@ -245,7 +245,10 @@ function* warnings(options: StatusOptions): Iterable<string> {
   }
   // A node that the log refuses, such as one with another database, is in no group: only its agent speaks of it.
   for (const { report } of options.reports.values()) {
-    if (liveReport(options, report.node) !== undefined && !state.nodes.has(report.node))
+    if (liveReport(options, report.node) === undefined || state.nodes.has(report.node)) continue;
+    if (state.removed.has(report.node))
+      yield `${report.node} (peer ${report.peer}): ${report.message ?? 'removed'}`;
+    else
       yield `${report.node} (peer ${report.peer}) is not registered: ${report.message ?? report.condition}`;
   }
 }

@@ -2,12 +2,14 @@
 // nothing older than its fence.
 import { describe, expect, test } from 'vitest';
 import { type NodeId, nodeId } from '../base/ids.ts';
+import { REMOVAL_FEATURE_LEVEL } from '../cluster/features.ts';
 import { listEvents } from '../cluster/event-list.ts';
 import {
   A,
   ALONE,
   B,
   C,
+  GROUP,
   MA,
   MB,
   MC,
@@ -218,4 +220,26 @@ describe('an agent that reads the log again after a restart', () => {
     const log = promoted();
     expect(obeyed(log, B, log.epoch)).toEqual(['cut', 'promote', 'primary']);
   });
+});
+
+test('a node that was taken out is told what to do, once for all, and the others drop its slots', () => {
+  const begun = newLog({ ...runningAlone().state, featureLevel: REMOVAL_FEATURE_LEVEL });
+  const remove = (log: Log, node: NodeId): void =>
+    log.must({ kind: 'remove-node', group: log.group.id, node, leaving: 'destroy' });
+  begun.must(registration(B, MB), registration(C, MC));
+  remove(begun, B);
+  expect(of(begun, A)).toMatchObject({ kind: 'primary', slots: [MC] });
+  expect(of(begun, B)).toMatchObject({
+    ...{ kind: 'removed', leaving: 'destroy', member: MB, epoch: begun.epoch, slots: [] },
+  });
+  begun.must({ kind: 'readmit-node', group: begun.group.id, node: B });
+  expect(of(begun, B)).toEqual({ kind: 'none', reason: 'not registered yet' });
+  begun.must(registration(B, MB));
+  expect(of(begun, B)).toMatchObject({ kind: 'follow', isCounted: false });
+});
+
+test('of a group that is not there yet, too', () => {
+  const log = newLog({ ...newLog().state, featureLevel: REMOVAL_FEATURE_LEVEL });
+  log.must(registration(B, MB), { kind: 'remove-node', group: GROUP, node: B, leaving: 'stop' });
+  expect(of(log, B)).toMatchObject({ kind: 'removed', leaving: 'stop', epoch: 0 });
 });

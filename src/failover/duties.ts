@@ -1,13 +1,23 @@
 // duties(state, node): what the log asks of one node, as data. The agent compares it with what it finds and acts; it never
 // acts on anything else. Every duty carries the epoch, and an agent whose fence file holds a higher one ignores it.
-import type { Epoch, GroupId, LogIndex, MemberId, NodeId, Timeline } from '../base/ids.ts';
+import {
+  type Epoch,
+  type GroupId,
+  type LogIndex,
+  type MemberId,
+  type NodeId,
+  type Timeline,
+  epoch as toEpoch,
+} from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
-import { isGivenUp, isCounted as isMemberCounted } from '../cluster/apply-slots.ts';
-import type { SyncRule } from '../cluster/commands.ts';
+import { isCounted } from '../cluster/apply-removal.ts';
+import { isGivenUp } from '../cluster/apply-slots.ts';
+import type { Leaving, SyncRule } from '../cluster/commands.ts';
 import {
   type ClusterState,
   type GroupState,
   type NodeState,
+  type RemovedNode,
   type TimelineBranch,
   asideReason,
   isPaused,
@@ -51,6 +61,14 @@ export type Duty =
   | ({ readonly kind: 'stopped'; readonly reason: string } & DutyBase)
   /** Paused or in maintenance: PostgreSQL is left as it is, running or not. */
   | ({ readonly kind: 'hands-off'; readonly reason: string } & DutyBase)
+  /** Taken out by a person: not registered again. */
+  | ({
+      readonly kind: 'removed';
+      readonly leaving: Leaving;
+      /** The data directory that this is about; no other one is destroyed. */
+      readonly member: MemberId | undefined;
+      readonly reason: string;
+    } & DutyBase)
   /** First primary of a new group: make a data directory and open it for writes. */
   | ({ readonly kind: 'create' } & DutyBase)
   | ({
@@ -89,6 +107,8 @@ export type Duty =
 
 export function duties(state: ClusterState, id: NodeId): Duty {
   const node = state.nodes.get(id);
+  const removed = state.removed.get(id);
+  if (removed !== undefined) return removedDuty(state, removed);
   if (node === undefined) return { kind: 'none', reason: 'not registered yet' };
   const group = state.groups.get(node.group);
   if (group === undefined) return { kind: 'none', reason: `group ${node.group} is not created yet` };
@@ -132,6 +152,19 @@ export function duties(state: ClusterState, id: NodeId): Duty {
   }
 }
 
+function removedDuty(state: ClusterState, { node, group, leaving, member }: RemovedNode): Duty {
+  return {
+    kind: 'removed',
+    leaving,
+    member,
+    reason: `removed from group ${group}: sentinelctl node register ${node} lets it join again`,
+    group,
+    incarnation: state.membership.incarnation,
+    epoch: state.groups.get(group)?.epoch ?? toEpoch(0),
+    slots: [],
+  };
+}
+
 function primaryDuty(group: GroupState, timeline: Timeline, base: DutyBase): Duty {
   const switchLsn = group.branches.find((branch) => branch.timeline === timeline)?.switchLsn;
   return {
@@ -166,10 +199,6 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
     isCounted: isCounted(group, node),
     ...base,
   };
-}
-
-function isCounted(group: GroupState, { member }: NodeState): boolean {
-  return member !== undefined && isMemberCounted(group, member);
 }
 
 function otherMembers(state: ClusterState, group: GroupState, id: NodeId): MemberId[] {

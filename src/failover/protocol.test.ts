@@ -6,6 +6,7 @@ import * as durability from './testing/broken-durability.ts';
 import * as log from './testing/broken-log.ts';
 import * as places from './testing/broken-places.ts';
 import * as recovery from './testing/broken-recovery.ts';
+import { memberRemoved } from './testing/broken-removal.ts';
 import { type Apply, BrokenPromise, type LifeOptions } from './testing/life-options.ts';
 import { live } from './testing/life.ts';
 import type { Tally } from './testing/life-parts.ts';
@@ -48,6 +49,15 @@ describe('a group under faults', () => {
     'comes back by itself, with every standby in the rule, from wherever it was when all agents and nodes return',
     () => {
       liveAll({ steps: 800, heals: true });
+    },
+    ALLOWED_MS,
+  );
+
+  test(
+    'loses nothing and comes back by itself where nodes are taken out and let in again',
+    () => {
+      const tally = liveAll({ steps: 2000, heals: true, removes: true });
+      if (count >= 500) expect(tally.removals).toBeGreaterThan(500);
     },
     ALLOWED_MS,
   );
@@ -105,6 +115,7 @@ function livesUntilCaught(broken: {
   readonly steps?: number;
   readonly recovers?: boolean;
   readonly heals?: boolean;
+  readonly removes?: boolean;
   readonly isSteered?: boolean;
   readonly isPlaced?: boolean;
   readonly leaderSees?: NonNullable<LifeOptions['leaderSees']>;
@@ -188,6 +199,16 @@ describe('the model notices when, while owners say which nodes are never promote
     });
     console.log(
       `memberPassedOver: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`,
+    );
+    expect(caught).toBeDefined();
+  }, 300_000);
+});
+
+describe('the model notices when, while nodes are taken out,', () => {
+  test('a member is that commits rest on', () => {
+    const caught = livesUntilCaught({ apply: memberRemoved, removes: true });
+    console.log(
+      `memberRemoved: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`,
     );
     expect(caught).toBeDefined();
   }, 300_000);

@@ -32,6 +32,8 @@ export function runBaseBackup(options: {
   /** Major version of the server. */
   readonly version: number;
   readonly label: string;
+  /** The server sends no more than this in a second. */
+  readonly maxRateKilobytes?: number | undefined;
   readonly onStart: (start: BackupStart) => Promise<void>;
   readonly onEvent: (event: BackupEvent) => Promise<void>;
   readonly stallMs: number;
@@ -104,7 +106,7 @@ export function runBaseBackup(options: {
       submit(given: unknown): void {
         connection = given as ProtocolConnection;
         connection.on('copyOutResponse', copyOut);
-        connection.query(baseBackupCommand(version, options.label));
+        connection.query(baseBackupCommand(version, options));
         alive();
       },
       handleRowDescription: (): void => void resultSets.push([]),
@@ -147,11 +149,17 @@ interface ProtocolConnection {
   off(event: 'copyOutResponse', listener: () => void): void;
 }
 
-function baseBackupCommand(version: number, label: string): string {
+function baseBackupCommand(
+  version: number,
+  {
+    label,
+    maxRateKilobytes: rate,
+  }: { readonly label: string; readonly maxRateKilobytes?: number | undefined },
+): string {
   const quoted = `'${label.replaceAll("'", "''")}'`;
   if (version >= 15)
-    return `BASE_BACKUP (LABEL ${quoted}, PROGRESS true, CHECKPOINT 'fast', WAL true, WAIT false, MANIFEST 'no')`;
-  return `BASE_BACKUP LABEL ${quoted} PROGRESS FAST WAL NOWAIT`;
+    return `BASE_BACKUP (LABEL ${quoted}, PROGRESS true, CHECKPOINT 'fast', WAL true, WAIT false, MANIFEST 'no'${rate === undefined ? '' : `, MAX_RATE ${rate}`})`;
+  return `BASE_BACKUP LABEL ${quoted} PROGRESS FAST WAL NOWAIT${rate === undefined ? '' : ` MAX_RATE ${rate}`}`;
 }
 
 /** First result set: where the backup starts; second: the tablespaces (oid, location, size in kB), the data directory without location. */

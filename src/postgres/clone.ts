@@ -16,6 +16,7 @@ import {
   removeWithTablespaces,
   type Tablespace,
 } from './clone-room.ts';
+import type { CloneProgress } from './clone-progress.ts';
 import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
 import { readControlData } from './control-data.ts';
 import { fsyncDirectory, fsyncTree, removeFileDurably, writeFileDurably } from './durable-files.ts';
@@ -38,12 +39,6 @@ import { writeStandbySignal } from './upstream.ts';
 /** In a directory that is not yet a whole clone. */
 const MARKER = 'pg_sentinel_clone_incomplete';
 
-export interface CloneProgress {
-  readonly bytes: number;
-  /** The source's estimate; undefined until it is known. */
-  readonly totalBytes: number | undefined;
-}
-
 export interface CloneOptions {
   readonly binaries: Binaries;
   readonly user: OsUser;
@@ -56,6 +51,8 @@ export interface CloneOptions {
   readonly systemIdentifier: string | undefined;
   /** `protocol` where there is no pg_basebackup. */
   readonly method?: 'pg_basebackup' | 'protocol';
+  /** The source sends no more than this in a second; WAL, which comes beside it, is not counted by pg_basebackup. */
+  readonly maxRateBytes?: number | undefined;
   readonly onProgress?: (progress: CloneProgress) => void;
   /** Verifies the copy in `directory`, which is flushed afterwards and put into place, and gives it its member file. */
   readonly finish?: (directory: string, systemIdentifier: string) => Promise<void>;
@@ -213,6 +210,7 @@ async function copyByProgram(
         '--no-password',
         '--progress',
         '--no-sync',
+        ...(options.maxRateBytes === undefined ? [] : [`--max-rate=${kilobytes(options.maxRateBytes)}k`]),
         ...tablespaces
           .filter(({ location, target }) => target !== location)
           .map(({ location, target }) => `--tablespace-mapping=${mapped(location)}=${mapped(target)}`),
@@ -239,6 +237,9 @@ async function copyByProgram(
     await rm(passfile, { force: true });
   }
 }
+
+/** PostgreSQL's unit for a rate. */
+const kilobytes = (bytes: number): number => Math.round(bytes / 1024);
 
 /** pg_basebackup takes an equals sign for the end of the path. */
 const mapped = (path: string): string => path.replaceAll('=', '\\=');
@@ -273,6 +274,7 @@ async function copyByProtocol(
       client,
       version: options.binaries.version,
       label: 'pg_sentinel clone',
+      maxRateKilobytes: options.maxRateBytes === undefined ? undefined : kilobytes(options.maxRateBytes),
       stallMs: options.stallMs,
       signal: options.signal,
       async onStart(start) {

@@ -29,6 +29,20 @@ export async function discardReplaced(dataDirectory: string): Promise<{ readonly
   return { removal: removeDiscarded(dataDirectory) };
 }
 
+/**
+ * The data directory is nobody's any more, nor is the one that it has replaced: both are moved out of the way, to be removed by
+ * {@link removeDiscarded}. PostgreSQL must not run in it. Throws where it is a mount point.
+ */
+export async function discardDataDirectory(dataDirectory: string): Promise<void> {
+  for (const directory of [replacedDirectory(dataDirectory), dataDirectory]) {
+    if (!(await exists(directory))) continue;
+    await moveAway(directory, dataDirectory).catch((error: unknown) => {
+      if (!['EBUSY', 'EXDEV'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      throw new Error(`${directory} is a mount point and cannot be moved away: empty it by hand`);
+    });
+  }
+}
+
 interface DiscardOptions {
   readonly dataDirectory: string;
   /** Something that is worth a line in the log. */

@@ -68,8 +68,8 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
       return { request: { case: 'maintenance', value: { node, to, forMs: wholeOf(forMs), dryRun } } };
     }
     case 'node': {
-      const { node, action, inPlace, dryRun } = request;
-      return { request: { case: 'nodeAction', value: { node, action, inPlace, dryRun } } };
+      const { node, action, inPlace, dryRun, destroy = false } = request;
+      return { request: { case: 'nodeAction', value: { node, action, inPlace, dryRun, destroy } } };
     }
     default:
       return unreachable(request);
@@ -114,7 +114,8 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
         throw new BadSteerRequest(
           `this peer does not know how to ${value.action} a node; is it of an older version?`,
         );
-      return { kind: 'node', node: nodeOf(node), action, inPlace, dryRun };
+      const destroy = value.destroy ? ({ destroy: true } as const) : {};
+      return { kind: 'node', node: nodeOf(node), action, inPlace, dryRun, ...destroy };
     }
     case undefined:
       throw new BadSteerRequest('this peer does not know what was asked for; is it of an older version?');

@@ -193,16 +193,29 @@ export type SteerRequest =
       readonly forMs: number | undefined;
       readonly dryRun: boolean;
     }
-  /** Carried out by the node's own agent. `inPlace`: a restart also of a primary. */
+  /**
+   * Carried out by the node's own agent; unregister, drop and register by any peer. `inPlace`: a restart also of a primary. `destroy`: a drop
+   * removes its data directory as well.
+   */
   | {
       readonly kind: 'node';
       readonly node: NodeId;
       readonly action: NodeAction;
       readonly inPlace: boolean;
       readonly dryRun: boolean;
+      readonly destroy?: true;
     };
 
-export const NODE_ACTIONS = ['restart', 'reload', 'reinit', 'rejoin'] as const;
+export const NODE_ACTIONS = [
+  'restart',
+  'reload',
+  'reinit',
+  'rejoin',
+  'unregister',
+  'drop',
+  'register',
+  'follow',
+] as const;
 export type NodeAction = (typeof NODE_ACTIONS)[number];
 
 export type SteerOutcome =

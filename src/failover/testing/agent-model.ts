@@ -79,7 +79,7 @@ const localMember = (node: NodeModel) => (node.isFit ? node.member : undefined);
 export function stepAgent(node: NodeModel, world: Surroundings): void {
   if (!isCaughtUp(node, world) && !world.faults.obeysWhileCatchingUp) return;
   const duty = duties(world.state, node.name);
-  if (duty.kind === 'none') return;
+  if (duty.kind === 'none') return registerAnew(node, world);
   const order = world.faults.incarnationIgnored
     ? duty.epoch - node.fence.epoch
     : compareFences(duty, node.fence);
@@ -88,6 +88,7 @@ export function stepAgent(node: NodeModel, world: Surroundings): void {
     node.fence = { incarnation: duty.incarnation, epoch: duty.epoch };
     return;
   }
+  if (duty.kind === 'removed') return carryOutRemoved(node, duty);
   if (world.state.nodes.get(node.name)?.member !== localMember(node)) register(node, world);
   switch (duty.kind) {
     case 'create':
@@ -122,6 +123,23 @@ function register(node: NodeModel, world: Surroundings): void {
   if (known === undefined) return;
   const { subjectiveDown: _, ...registration } = known;
   world.propose({ kind: 'register-node', ...registration, member: localMember(node) });
+}
+
+/** One that was let in again. */
+function registerAnew(node: NodeModel, world: Surroundings): void {
+  const { name, peer } = node;
+  const [group] = world.state.groups.keys();
+  if (group === undefined || world.state.nodes.has(name)) return;
+  const member = localMember(node);
+  const systemIdentifier = member === undefined ? undefined : '1';
+  const place = { host: name, port: 5432, priority: 0 };
+  world.propose({ kind: 'register-node', node: name, group, peer, member, systemIdentifier, ...place });
+}
+
+function carryOutRemoved(node: NodeModel, { leaving, member }: DutyOf<'removed'>): void {
+  if (isPrimary(node) || (leaving !== 'leave' && node.isUp)) return stop(node);
+  if (node.isUp && node.upstream !== undefined) return cut(node);
+  if (leaving === 'destroy' && node.member === member) node.isFit = false;
 }
 
 function hasReported(node: NodeModel, world: Surroundings, group: DutyOf<'cut'>['group']): boolean {

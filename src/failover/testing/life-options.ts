@@ -27,6 +27,8 @@ export interface LifeOptions {
   readonly isSteered?: boolean;
   /** Whether owners say which nodes are never promoted or counted, where peers are, and where the primary should be. */
   readonly isPlaced?: boolean;
+  /** Whether people take nodes out of the group and let them in again. */
+  readonly removes?: boolean;
   /** Whether everything is repaired in the end and has to come back. */
   readonly heals?: boolean;
 }

@@ -34,6 +34,7 @@ export interface Tally {
   clones: number;
   agentRestarts: number;
   recoveries: number;
+  removals: number;
   refused: number;
   passedOver: number;
 }
@@ -55,6 +56,7 @@ export const emptyTally = (): Tally => ({
   clones: 0,
   agentRestarts: 0,
   recoveries: 0,
+  removals: 0,
   refused: 0,
   passedOver: 0,
 });
@@ -64,6 +66,7 @@ export function count(tally: Tally, command: Command, before: GroupState): void 
   if (command.kind === 'begin-failover') tally.failovers += 1;
   if (command.kind === 'resume') tally.resumed += 1;
   if (command.kind === 'commit-rule') tally.ruleChanges += 1;
+  if (command.kind === 'remove-node') tally.removals += 1;
   if (command.kind === 'promotion-failed') tally.failedPromotions += 1;
   if (command.kind !== 'promote') return;
   tally.promotions += 1;

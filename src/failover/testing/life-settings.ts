@@ -69,6 +69,15 @@ export function request(random: Random, group: GroupState, nodes: readonly NodeM
   }
 }
 
+/** A node is taken out, or let in again. */
+export function removal(random: Random, group: GroupState, nodes: readonly NodeModel[]): Command {
+  const node = random.pick(nodes).name;
+  const base = { group: group.id, node };
+  return random.chance(0.5)
+    ? { kind: 'readmit-node', ...base }
+    : { kind: 'remove-node', ...base, leaving: random.pick(['leave', 'stop', 'destroy'] as const) };
+}
+
 /**
  * What the fence command does where the leader has it run: the host loses its power, and says so. Throws where it is asked to switch off a
  * host whose agent answers.

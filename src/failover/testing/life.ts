@@ -35,7 +35,7 @@ import {
 } from './life-parts.ts';
 import { guard } from './lease-model.ts';
 import { barring, isPassingOver, unplaced, wish } from './life-places.ts';
-import { settled, switchedOff } from './life-settings.ts';
+import { removal, settled, switchedOff } from './life-settings.ts';
 import { BrokenPromise, type LifeOptions } from './life-options.ts';
 import { createPromise } from './life-promise.ts';
 import { createProposals } from './life-proposals.ts';
@@ -269,6 +269,9 @@ function begin(options: LifeOptions) {
     [0.3, () => broken.add(linkOf(anyNode(), anyNode()))],
     [1.5, () => broken.clear()],
     ...(options.recovers === true ? [[0.4, () => recover()] as const] : []),
+    ...(options.removes === true
+      ? [[2, () => proposeAny('person', removal(random, group(), nodes))] as const]
+      : []),
     ...(options.isPlaced === true
       ? [[6, () => proposeAny('owner', barring(random, truth(), group()))] as const]
       : []),
@@ -345,6 +348,8 @@ function begin(options: LifeOptions) {
     if (options.isSteered === true)
       for (const command of settled(random, group())) commit(envelopeOf(command));
     for (const command of unplaced(truth())) commit(envelopeOf(command));
+    for (const { node } of truth().removed.values())
+      commit(envelopeOf({ kind: 'readmit-node', group: GROUP, node }));
     const okSinceMs = new Map<NodeId, number>();
     const startMs = nowMs;
     for (; nowMs - startMs < SETTLE_MS_MAX; nowMs += 50) {

@@ -21,8 +21,10 @@ beforeAll(async () => {
   loaded = await startLoadedCluster({
     cluster: 'node',
     spareCount: 0,
+    settings: () => ({ clone: { max_rate: '1000MB' } }),
     parameters: (directory) => ({
       archive_mode: true,
+      log_replication_commands: true,
       archive_command: `test ! -e ${directory}/archive-broken`,
     }),
   });
@@ -222,6 +224,17 @@ describe('reinit', () => {
     expect(harmOf(verdict)).toEqual([]);
     await expect(access(kept)).rejects.toThrow('ENOENT');
     expect(await healthy()).toMatchObject({ epoch, primary });
+  });
+
+  test('waits until it streams, held to the rate of the configuration', { timeout: LIMIT_MS }, async () => {
+    const standby = await aStandby();
+    const source = await loaded.cluster.primary();
+    const ended = await ctl(`node reinit ${standby.node} -y --wait 90s`);
+    expect(ended).toMatchObject({ exitCode: 0, stderr: expect.stringMatching(/streams, after /) as unknown });
+    expect(ended.stderr).toMatch(/cloning from pg\d/);
+    const asked = await readFile(source.postgresLogFile, 'utf8');
+    expect(asked).toMatch(/received replication command: BASE_BACKUP.*MAX_RATE '?1024000\b/);
+    await healthy();
   });
 
   test('refused without a primary to clone from', { timeout: LIMIT_MS }, async () => {

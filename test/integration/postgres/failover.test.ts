@@ -66,6 +66,7 @@ async function clone(
     systemIdentifier,
     method,
     stallMs: LIMIT_MS,
+    maxRateBytes: 1000 << 20,
     onProgress: ({ bytes }) => (last = bytes),
   });
   expect(done).toEqual({ systemIdentifier, method });
@@ -152,12 +153,19 @@ for (const version of TESTED_VERSIONS) {
     });
 
     test('a standby is cloned over the protocol, or with pg_basebackup where there is one, and follows', async () => {
+      // The source notes what it is asked for.
+      const limitCount = async (): Promise<number> =>
+        (await readFile(one.logFile, 'utf8')).match(
+          /received replication command: BASE_BACKUP.*MAX_RATE '?1024000\b/g,
+        )?.length ?? 0;
       await clone(two, one, 'protocol');
+      expect(await limitCount()).toBe(1);
       expect(await hasStandbySignal(two.dataDirectory)).toBe(true);
       await follow(two, one);
       await start(two);
       await isStreaming(one, 'two');
       await clone(three, one, at.binaries.has.pgBasebackup ? 'pg_basebackup' : 'protocol');
+      expect(await limitCount()).toBe(2);
       await follow(three, one);
       await start(three);
       await isStreaming(one, 'three');

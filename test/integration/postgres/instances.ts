@@ -88,7 +88,12 @@ export async function openPlace(version: number, osUser?: string): Promise<Place
         port,
         socketDirectory,
         clusterName: name,
-        parameters: { shared_buffers: '16MB', max_connections: '20', ...parameters },
+        parameters: {
+          shared_buffers: '16MB',
+          max_connections: '20',
+          log_replication_commands: 'on',
+          ...parameters,
+        },
       };
       const session = openSession({ socketDirectory, port, superuser: 'sentinel' });
       const instance: Instance = {

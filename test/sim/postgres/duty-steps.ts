@@ -35,6 +35,7 @@ export function carryOut(pass: Pass, duty: Exclude<Duty, { kind: 'none' }>): boo
       if (isPrimary(pass.node)) stop(pass.node);
       return false;
     case 'stopped':
+    case 'removed':
       if (pass.node.isUp) stop(pass.node);
       return false;
   }

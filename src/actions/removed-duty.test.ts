@@ -1,0 +1,155 @@
+// What the agent of a node that was taken out does to its PostgreSQL and its data directory, and all that it does not.
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { makeMemberId, nodeId } from '../base/ids.ts';
+import type { Duty } from '../failover/duties.ts';
+import { replacedDirectory } from '../postgres/replaced.ts';
+import type { AgentContext } from './context.ts';
+import type { DataDirectory } from './data-directory.ts';
+import { carryOutRemoved } from './removed-duty.ts';
+import { PRIMARY } from './testing/context.ts';
+
+const MEMBER = makeMemberId(nodeId('a'), '00000001');
+const OTHER = makeMemberId(nodeId('a'), '00000002');
+const { group, incarnation, epoch } = PRIMARY;
+type RemovedDuty = Extract<Duty, { kind: 'removed' }>;
+const duty = (leaving: RemovedDuty['leaving']): RemovedDuty => ({
+  ...{ kind: 'removed', leaving, member: MEMBER, reason: 'removed from group main' },
+  ...{ group, incarnation, epoch, slots: [] },
+});
+
+let directory: string;
+let dataDirectory: string;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'removed-'));
+  dataDirectory = join(directory, 'data');
+  await mkdir(join(dataDirectory, 'pg_tblspc'), { recursive: true });
+  await writeFile(join(dataDirectory, 'PG_VERSION'), '15\n');
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+const READY: DataDirectory = {
+  kind: 'ready',
+  control: {} as never,
+  member: { node: nodeId('a'), memberId: MEMBER, systemIdentifier: '7' },
+};
+
+/** `steps`: everything that was done; the last activity is what status shows. */
+function example(
+  options: {
+    runs?: 'primary' | 'standby' | 'unreachable';
+    found?: DataDirectory;
+    isConfirmed?: boolean;
+  } = {},
+) {
+  const steps: string[] = [];
+  let runs = options.runs;
+  const context = {
+    timing: { queryTimeoutMs: 1000, cutTimeoutMs: 100 },
+    activity: (condition: string | undefined, message: string) => steps.push(`${condition}: ${message}`),
+    log: () => undefined,
+    clearUnexpectedEnd: () => undefined,
+    confirms: () => Promise.resolve(options.isConfirmed ?? true),
+    once: (key: string) => {
+      steps.push(key);
+      return Promise.resolve();
+    },
+    dataDirectory: async () =>
+      (await readdir(dataDirectory).catch(() => [])).length === 0
+        ? { kind: 'absent' }
+        : (options.found ?? READY),
+    instance: {
+      options: { dataDirectory, passfileDirectory: join(directory, 'pass'), user: { owner: undefined } },
+      postmaster: () => (runs === undefined ? undefined : { pid: 7 }),
+      readRole: () =>
+        runs === 'unreachable' ? Promise.reject(new Error('shutting down')) : Promise.resolve({ kind: runs }),
+      stop: () => {
+        steps.push('stop');
+        runs = undefined;
+        return Promise.resolve();
+      },
+    },
+  };
+  const carryOut = async (leaving: RemovedDuty['leaving']): Promise<string[]> => {
+    steps.length = 0;
+    const signal = new AbortController().signal;
+    await carryOutRemoved(context as unknown as AgentContext, duty(leaving), signal);
+    return [...steps];
+  };
+  return { carryOut };
+}
+
+describe('leave', () => {
+  test('a standby is cut off once, and runs on', async () => {
+    const expected = ['removed', 'undefined: removed from group main'];
+    expect(await example({ runs: 'standby' }).carryOut('leave')).toEqual(expected);
+    expect(await example({ runs: 'unreachable' }).carryOut('leave')).toEqual(expected);
+  });
+
+  test('a primary, which would take writes that are nobody’s, is stopped', async () => {
+    expect(await example({ runs: 'primary' }).carryOut('leave')).toContain('stop');
+    expect(await example({ runs: 'primary', isConfirmed: false }).carryOut('leave')).toEqual([]);
+  });
+
+  test('what is stopped stays so, and its data directory is left', async () => {
+    expect(await example().carryOut('leave')).toEqual(['undefined: removed from group main']);
+    expect(await readdir(directory)).toEqual(['data']);
+  });
+});
+
+test('stop: it is stopped, once the log confirms it, and nothing is removed', async () => {
+  expect(await example({ runs: 'standby', isConfirmed: false }).carryOut('stop')).toEqual([]);
+  expect(await example({ runs: 'standby' }).carryOut('stop')).toEqual([
+    'stopping: removed from group main',
+    'stop',
+    'undefined: removed from group main',
+  ]);
+  expect(await readdir(directory)).toEqual(['data']);
+});
+
+describe('destroy', () => {
+  const DONE = 'absent: its data directory was removed; removed from group main';
+
+  test('the data directory is removed with its tablespaces, and the one that it had replaced', async () => {
+    const tablespace = join(directory, 'tablespace');
+    await mkdir(join(tablespace, 'PG_15_202209061'), { recursive: true });
+    await symlink(tablespace, join(dataDirectory, 'pg_tblspc', '16400'));
+    await mkdir(replacedDirectory(dataDirectory));
+    const { carryOut } = example({ runs: 'standby' });
+    expect((await carryOut('destroy')).slice(1)).toEqual(['stop', expect.stringMatching(/removing/), DONE]);
+    expect(await readdir(directory)).toEqual(['tablespace']);
+    expect(await readdir(tablespace)).toEqual([]);
+    expect(await carryOut('destroy')).toEqual([DONE]);
+  });
+
+  test('goes on where it was broken off: moved away, and not removed yet', async () => {
+    await rm(dataDirectory, { recursive: true });
+    await mkdir(join(directory, 'data.pg_sentinel_discarded-0123abcd', 'base'), { recursive: true });
+    expect(await example().carryOut('destroy')).toEqual([DONE]);
+    expect(await readdir(directory)).toEqual([]);
+  });
+
+  test('what is fit for nothing but to be replaced is removed as well', async () => {
+    const found: DataDirectory = { kind: 'unfit', reason: 'a pg_rewind was interrupted' };
+    expect(await example({ found }).carryOut('destroy')).toContain(DONE);
+    expect(await readdir(directory)).toEqual([]);
+  });
+
+  test.each<[string, DataDirectory]>([
+    ['of another member', { ...READY, member: { ...READY.member, memberId: OTHER } } as DataDirectory],
+    ['of no member', { ...READY, member: undefined } as DataDirectory],
+    ['of somebody else', { kind: 'foreign', reason: 'not ours' }],
+  ])('a data directory %s is never touched', async (_, found) => {
+    const [said] = await example({ found }).carryOut('destroy');
+    expect(said).toMatch(/^stopped: .* is left as it is: it is not that of a_00000001/);
+    expect(await readdir(dataDirectory)).toContain('PG_VERSION');
+  });
+
+  test('nothing is removed while the log does not confirm it', async () => {
+    const [said] = await example({ isConfirmed: false }).carryOut('destroy');
+    expect(said).toMatch(/still there: the log could not be read/);
+    expect(await readdir(dataDirectory)).toContain('PG_VERSION');
+  });
+});
