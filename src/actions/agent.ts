@@ -19,6 +19,7 @@ import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { buildReport } from './report.ts';
+import { createFoundWatch } from './found-server.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { createRequests } from './requests.ts';
 import { createTamperWatch } from './tamper.ts';
@@ -27,7 +28,7 @@ import { createUpkeepWatch } from './upkeep.ts';
 export interface AgentOptions {
   readonly peer: PeerId;
   readonly registration: Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
-  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange' | 'beforeStandby'>;
+  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange' | 'beforeStandby' | 'mayBeForeign'>;
   readonly guard: GuardSettings;
   readonly fence: FenceFile;
   readonly timing: AgentTiming;
@@ -101,6 +102,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const instance: Instance = openInstance({
     ...options.instance,
     onChange: () => wake(),
+    mayBeForeign: () => options.group()?.toAdopt.includes(node) ?? true,
     onUnexpectedEnd: () => void noteEnd(),
     beforeStandby: () => guarding.dismiss(),
   });
@@ -204,6 +206,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const requests = createRequests<NodeRequest>(() => shownActivity().message);
   const upkeep = createUpkeepWatch({ instance, duty: () => duty, nowMs: () => performance.now() });
   const parameters = createParameterDuty(context);
+  const found = createFoundWatch(context);
   const archiver = startLeftoverArchiver({
     ...options.instance,
     announce: context.announce,
@@ -265,6 +268,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       roleAgeMsMax,
       isGuarded: options.protections.guard ? guarding.state() !== undefined : undefined,
       upkeep: upkeep.latest(),
+      found: found.latest(),
     });
     if (!closing.signal.aborted) options.onReport(report);
   };
@@ -282,6 +286,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (end !== undefined && instance.postmaster() !== undefined) context.clearUnexpectedEnd();
     const present = duty;
     if (present.kind === 'none') {
+      await found.look(signal);
       const isRegistered = isTold && (await register(await inspection.recent()));
       context.activity(undefined, isRegistered ? present.reason : (refusal?.reason ?? present.reason));
       return;

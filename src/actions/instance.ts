@@ -43,6 +43,7 @@ import {
   writeSettings,
 } from '../postgres/settings.ts';
 import { removeStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
+import { adoptedHba, isForeignServer, socketOf } from './foreign.ts';
 import { createRoleMemory } from './role-memory.ts';
 
 export interface Account {
@@ -63,6 +64,8 @@ export interface InstanceOptions {
   readonly logFile: string;
   /** For files of writes that the group went on without. */
   readonly divergedDirectory: string;
+  /** Lines of pg_hba.conf that were taken over with an adopted server. */
+  readonly adoptedHbaFile: string;
   /** WAL that this node completed as primary and that is not in the archive yet. */
   readonly unarchivedDirectory: string;
   readonly binaries: Binaries;
@@ -79,6 +82,8 @@ export interface InstanceOptions {
   readonly hbaLines: readonly string[];
   /** PostgreSQL ended without this agent having stopped it; nothing of it is left. */
   readonly onUnexpectedEnd: () => void;
+  /** Whether a server that we have not started is to be talked to as well. */
+  readonly mayBeForeign: () => boolean;
   /** Something changed that a duty may depend on. */
   readonly onChange: () => void;
   /** PostgreSQL does not run, and is about to be started as a standby. */
@@ -89,6 +94,8 @@ export interface Instance {
   readonly options: InstanceOptions;
   readonly session: Session;
   postmaster(): PostmasterFile | undefined;
+  /** The server that runs has another socket than ours: somebody else has started it, with settings of his own. */
+  isForeign(): boolean;
   readRole(options: QueryOptions): Promise<Role>;
   /** What {@link readRole} found last, if that is no older and was read from the PostgreSQL that runs now. */
   recentRole(ageMsMax: number): Role | undefined;
@@ -137,7 +144,10 @@ export function openInstance(options: InstanceOptions): Instance {
   let parameters: Effective | undefined;
   const findPostmaster = createPostmasterFinder(dataDirectory);
 
+  const isForeign = (): boolean => isForeignServer(findPostmaster(), options.socketDirectory);
+
   const session = openSession({
+    elsewhere: () => (options.mayBeForeign() && isForeign() ? socketOf(findPostmaster(), user) : undefined),
     socketDirectory: options.socketDirectory,
     port: options.port,
     superuser: options.superuser,
@@ -244,6 +254,7 @@ export function openInstance(options: InstanceOptions): Instance {
     options,
     session,
     postmaster: findPostmaster,
+    isForeign,
     readRole: (queryOptions) => roles.read(queryOptions),
     recentRole: (ageMsMax) => roles.recent(ageMsMax),
     attach,
@@ -272,7 +283,10 @@ export function openInstance(options: InstanceOptions): Instance {
     },
     async keepsClientsOut() {
       const present = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '');
-      return options.hbaLines.length > 0 && present === renderHba(hbaOptions(options, 'kept-out'));
+      return (
+        hbaOptions(options, 'admitted').extraLines.length > 0 &&
+        present === renderHba(hbaOptions(options, 'kept-out'))
+      );
     },
     async admitClients() {
       await writeHba({ dataDirectory, hba: hbaOptions(options, 'admitted'), owner: user.owner });
@@ -344,7 +358,7 @@ export function hbaOptions(options: InstanceOptions, clients: ClientAccess): Hba
     memberNetworks: ['0.0.0.0/0', '::/0'],
     userNetworks: [],
     requireTls: false,
-    extraLines: clients === 'admitted' ? options.hbaLines : [],
+    extraLines: clients === 'admitted' ? [...options.hbaLines, ...adoptedHba(options.adoptedHbaFile)] : [],
   };
 }
 
@@ -359,6 +373,7 @@ export function instancePaths(
   socketDirectory: string;
   logFile: string;
   divergedDirectory: string;
+  adoptedHbaFile: string;
   unarchivedDirectory: string;
 } {
   return {
@@ -368,6 +383,7 @@ export function instancePaths(
     socketDirectory: join(stateDirectory, 'socket'),
     logFile: join(stateDirectory, 'postgresql', `${node}.log`),
     divergedDirectory: join(stateDirectory, 'diverged'),
+    adoptedHbaFile: join(stateDirectory, `${node}.adopted-hba`),
     unarchivedDirectory: join(stateDirectory, 'unarchived', node),
   };
 }

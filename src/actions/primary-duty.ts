@@ -5,6 +5,7 @@ import { initDataDirectory } from '../postgres/initdb.ts';
 import { writeNewMember } from '../postgres/member.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import { setUpPrimary } from '../postgres/sql.ts';
+import { carryOutUnprotected, confirmAdopted, stopForeign } from './adopt-duty.ts';
 import { type AgentContext, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
@@ -84,6 +85,12 @@ export async function carryOutPrimary(
   signal: AbortSignal,
 ): Promise<void> {
   const { instance } = context;
+  if (instance.isForeign()) {
+    if (duty.isUnprotected === true) return carryOutUnprotected(context, duty, signal);
+    // It enforces no rule: no majority is needed to stop that.
+    await stopForeign(context, signal);
+    return;
+  }
   if (instance.postmaster() === undefined && !(await startInPlace(context, duty, signal))) return;
   if (!(await keepGuarded(context, duty, signal))) {
     context.activity(undefined, NO_LEASE);
@@ -112,6 +119,7 @@ export async function carryOutPrimary(
     return;
   }
   context.activity(undefined, undefined);
+  if (duty.isUnprotected === true) await confirmAdopted(context, duty);
   await context.once('admit', () => instance.admitClients());
   await lookAfterSlots(context, duty.slots, signal);
   await context.once('accounts', () => setUpAccounts(context, signal));
@@ -218,7 +226,8 @@ async function startInPlace(
     context.activity('stopped', 'shut down cleanly by somebody; it is left so while it is paused');
     return false;
   }
-  if (end !== undefined && duty.rule.acks > 0 && !duty.isPaused) {
+  // Whoever shuts an adopted server down may be about to start it again.
+  if (end !== undefined && (duty.rule.acks > 0 || duty.isUnprotected === true) && !duty.isPaused) {
     const holdMs = timing.crashHoldMs + (end.isClean ? timing.restartGraceMs : 0);
     if (performance.now() - end.atMs < holdMs) {
       context.activity(

@@ -24,6 +24,7 @@ import {
   hasUnknownRule,
   isPaused,
   isTimelineOpen,
+  isUnprotected,
 } from './state.ts';
 
 /** Raises the epoch to `index` and starts fencing. The sync rule, its pending change and the floor stay in force. */
@@ -97,6 +98,10 @@ function causeRefusal(
         return `group ${group.id} is fencing already`;
       if (phase.kind === 'running' && isPaused(group))
         return `group ${group.id} is paused: it does not fail over by itself`;
+      if (phase.kind === 'running' && isUnprotected(group)) {
+        // mark: unprotected-group-down
+        return `group ${group.id} is being adopted: it does not fail over by itself`;
+      }
       const node = state.nodes.get(phase.primary);
       if (node !== undefined && isObjectivelyDown(state.membership.voters, node.subjectiveDown, group.epoch))
         return undefined;
@@ -106,6 +111,7 @@ function causeRefusal(
       if (phase.kind !== 'running') return `group ${group.id} is ${phase.kind}, not running`;
       if (group.next !== undefined) return `the sync rule of group ${group.id} is being changed`;
       const isAsync = group.rule.leased === true;
+      if (isUnprotected(group)) return adoptedRefusal(state, group, cause.to);
       if (group.rule.acks === 0 && !isAsync) return `no standby of group ${group.id} is in its sync rule`;
       if (cause.to === undefined) return undefined;
       const refusal = targetRefusal(state, group, cause.to);
@@ -125,6 +131,16 @@ function causeRefusal(
       if (phase.kind === 'promoting' && phase.failed !== undefined) return undefined;
       return `no promotion of group ${group.id} has failed`;
   }
+}
+
+/**
+ * The first switchover of an adopted group, which ends its adoption: the primary stops cleanly and says where its WAL ends, and nobody who
+ * lacks any of it is promoted, for it acknowledged alone.
+ */
+function adoptedRefusal(state: ClusterState, group: GroupState, to: NodeId | undefined): string | undefined {
+  const foreign = group.toAdopt.find((node) => node !== group.phase.primary);
+  if (foreign !== undefined) return `${foreign} is not taken over yet`;
+  return to === undefined ? undefined : targetRefusal(state, group, to);
 }
 
 /** Why no failover can lead to that node. */
@@ -197,6 +213,8 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
     next: undefined,
     floor,
     highestTimeline: command.timeline,
+    // Both were stopped, or are: neither runs with foreign settings any more.
+    toAdopt: group.toAdopt.filter((each) => each !== command.candidate && each !== phase.primary),
     systemIdentifier: group.systemIdentifier ?? node.systemIdentifier,
   });
 }

@@ -140,6 +140,15 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     { kind: fc.constant('end-pause'), group, node: optional(node), onlyUntilMs: count },
     { requiredKeys: ['kind', 'group', 'node'], noNullPrototype: true },
   ),
+  'adopt-group': record({
+    kind: fc.constant('adopt-group'),
+    group,
+    primary: node,
+    systemIdentifier: decimal,
+    timeline: aTimeline,
+    standbys: fc.array(node),
+  }),
+  'node-adopted': record({ kind: fc.constant('node-adopted'), group, epoch: anEpoch, node }),
   'subjective-up': record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
   'begin-failover': fc.record(
     { kind: fc.constant('begin-failover'), group, epoch: anEpoch, cause, scheduledAtMs: count },

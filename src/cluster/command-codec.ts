@@ -15,7 +15,9 @@ import type {
   ScheduledSwitchover,
   SyncRule,
 } from './commands.ts';
+import { decodeAdoptGroup, decodeNodeAdopted, encodeAdoptGroup } from './adoption-codec.ts';
 import { DAMAGED, LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
+import { decodePause, encodePause } from './pause-codec.ts';
 import { decodeChange, decodeConfigure, encodeChange, encodeConfigure } from './settings-codec.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
@@ -123,6 +125,13 @@ export function encodeCommand(command: Command): CommandInit {
       const { group, node, onlyUntilMs } = command;
       return { case: 'endPause', value: { group, node, onlyUntilMs: wholeOf(onlyUntilMs) } };
     }
+    case 'adopt-group':
+      return { case: 'adoptGroup', value: encodeAdoptGroup(command) };
+    case 'node-adopted':
+      return {
+        case: 'nodeAdopted',
+        value: { group: command.group, epoch: BigInt(command.epoch), node: command.node },
+      };
     case 'open-session': {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
@@ -256,6 +265,10 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         node: value.node === undefined ? undefined : nodeId(value.node),
         ...(value.onlyUntilMs === undefined ? {} : { onlyUntilMs: Number(value.onlyUntilMs) }),
       };
+    case 'adoptGroup':
+      return decodeAdoptGroup(value);
+    case 'nodeAdopted':
+      return decodeNodeAdopted(value);
     case 'openSession':
       return {
         kind: 'open-session',
@@ -358,23 +371,6 @@ export function encodeSchedule(
 
 export function decodeSchedule(at: pb.ScheduledSwitchover): ScheduledSwitchover {
   return { atMs: Number(at.atMs), to: at.to === undefined ? undefined : nodeId(at.to) };
-}
-
-export function encodePause(
-  pause: Omit<Extract<Command, { readonly kind: 'pause' }>, 'kind'>,
-): MessageInitShape<typeof pb.PauseSchema> {
-  const { group, node, isMaintenance: maintenance, untilMs } = pause;
-  return { group, node, maintenance, untilMs: wholeOf(untilMs) };
-}
-
-export function decodePause(
-  value: pb.Pause,
-): Pick<Extract<Command, { readonly kind: 'pause' }>, 'node' | 'isMaintenance' | 'untilMs'> {
-  return {
-    node: value.node === undefined ? undefined : nodeId(value.node),
-    isMaintenance: value.maintenance,
-    untilMs: value.untilMs === undefined ? undefined : Number(value.untilMs),
-  };
 }
 
 function wholeOf(value: number | undefined): bigint | undefined {

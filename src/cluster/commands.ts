@@ -251,6 +251,26 @@ export type Command =
       /** How far the proposer had applied the log: a late copy has not seen the session that replaced it, and is refused. */
       readonly seenIndex: LogIndex;
     }
+  /**
+   * Creates a group out of servers that run already and that somebody else has made: the primary goes on as it is, unprotected, and its
+   * standbys are taken over one after the other.
+   */
+  | {
+      readonly kind: 'adopt-group';
+      readonly group: GroupId;
+      readonly primary: NodeId;
+      readonly systemIdentifier: string;
+      readonly timeline: Timeline;
+      /** In the order of their turns. */
+      readonly standbys: readonly NodeId[];
+    }
+  /** The server of an adopted node runs with our settings now. */
+  | {
+      readonly kind: 'node-adopted';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+    }
   /** From here on the log may hold what level `level` brought (features.ts). */
   | { readonly kind: 'set-feature-level'; readonly level: number };
 

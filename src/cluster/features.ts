@@ -8,6 +8,11 @@ const LEVELS: readonly string[] = [
   'settings of groups, leases, fenced nodes, forced and scheduled failovers', // 2
   'pauses of groups and nodes, maintenance', // 3
   'parameters of PostgreSQL, history of settings', // 4
+  'reserved', // 5
+  'reserved', // 6
+  'reserved', // 7
+  'reserved', // 8
+  'adopted groups', // 9
 ];
 
 /** The highest level this version understands. */
@@ -17,6 +22,7 @@ export const FIRST_FEATURE_LEVEL = 1;
 export const SETTINGS_FEATURE_LEVEL = 2;
 export const PAUSE_FEATURE_LEVEL = 3;
 export const PARAMETERS_FEATURE_LEVEL = 4;
+export const ADOPTION_FEATURE_LEVEL = 9;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

@@ -11,18 +11,17 @@ import { envelopeMessage, membershipMessage, membershipOf } from './codec.ts';
 import {
   decodeCommand,
   decodeEvidence,
-  decodePause,
   decodeRegistration,
   decodeReport,
   decodeRule,
   decodeSchedule,
   encodeCause,
-  encodePause,
   encodeRule,
   encodeSchedule,
 } from './command-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
+import { decodePause, encodePause } from './pause-codec.ts';
 import { decodeParameters, decodeSettings, encodeParameters, encodeSettings } from './settings-codec.ts';
 import type {
   ClusterEvent,
@@ -150,6 +149,7 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     ...(group.scheduled === undefined ? {} : { scheduled: encodeSchedule(group.scheduled) }),
     ...(group.paused === undefined ? {} : { paused: encodePause(pauseOfGroup(group.id, group.paused)) }),
     pausedNodes: group.pausedNodes.map((pause) => encodePause({ group: group.id, ...pause })),
+    toAdopt: [...group.toAdopt],
   };
 }
 
@@ -180,6 +180,7 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     scheduled: message.scheduled && decodeSchedule(message.scheduled),
     paused: message.paused && { untilMs: decodePause(message.paused).untilMs },
     pausedNodes: message.pausedNodes.map(decodeNodePause),
+    toAdopt: message.toAdopt.map(nodeId),
   };
 }
 

@@ -149,6 +149,8 @@ export interface GroupState {
   readonly paused: Pause | undefined;
   /** In the order of their names; see {@link asideReason}. */
   readonly pausedNodes: readonly NodePause[];
+  /** Adopted nodes whose server still runs as somebody else has started it, in the order of their turns; see {@link isUnprotected}. */
+  readonly toAdopt: readonly NodeId[];
 }
 
 /**
@@ -234,6 +236,14 @@ export function isHeld(group: GroupState): boolean {
 /** No failover of a group that runs begins by itself. One that has begun is finished. */
 export function isPaused(group: GroupState): boolean {
   return group.paused !== undefined || pauseOf(group, group.phase.primary) !== undefined;
+}
+
+/**
+ * The primary is an adopted server that runs with settings that are not ours: nobody could keep it from acknowledging commits, and no rule
+ * says on whom they are. No failover begins by itself, and no rule is made, until it was restarted or switched over.
+ */
+export function isUnprotected(group: Pick<GroupState, 'toAdopt' | 'phase'>): boolean {
+  return group.toAdopt.includes(group.phase.primary);
 }
 
 export function pauseOf(group: Pick<GroupState, 'pausedNodes'>, node: NodeId): NodePause | undefined {

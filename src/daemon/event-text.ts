@@ -103,6 +103,10 @@ function eventText(command: Command, name: (member: string) => string): string {
       return pauseText(command);
     case 'end-pause':
       return endPauseText(command);
+    case 'adopt-group':
+      return `group ${command.group} is made of servers that run: ${command.primary} is its primary${command.standbys.length === 0 ? '' : `, ${command.standbys.join(', ')} follow`}; it is not protected before ${command.primary} was restarted or switched over`;
+    case 'node-adopted':
+      return `${command.node} runs with settings of pg-sentinel now`;
     case 'open-session':
       return `peer ${command.peer} has started`;
     case 'set-feature-level':

@@ -9,6 +9,7 @@ import {
   type Pause,
   isHeld,
   isPaused,
+  isUnprotected,
   nodesOfGroup,
 } from '../cluster/state.ts';
 import { SCHEDULE_VALID_MS, leaseWaitMs } from '../failover/decide.ts';
@@ -17,6 +18,7 @@ export function* groupNotices(
   options: { readonly state: ClusterState; readonly atMs: number },
   group: GroupState,
 ): Iterable<string> {
+  yield* adoption(group);
   const text = durabilityNotice(options.state, group);
   if (text !== undefined) yield `group ${group.id}: ${text}`;
   if (isHeld(group))
@@ -35,6 +37,18 @@ export function* groupNotices(
         ? `group ${group.id}: a switchover${target} is scheduled for ${at} (sentinelctl failover ${group.id} --at never calls it off)`
         : `group ${group.id}: the switchover${target} of ${at} could not begin yet; it is tried until ${new Date(atMs + SCHEDULE_VALID_MS).toISOString()}`;
   }
+}
+
+function* adoption(group: GroupState): Iterable<string> {
+  const { id, toAdopt, phase } = group;
+  const standbys = toAdopt.filter((node) => node !== phase.primary);
+  const left =
+    standbys.length === 0
+      ? ''
+      : `, once ${standbys.join(', ')} ${standbys.length === 1 ? 'is' : 'are'} taken over`;
+  if (isUnprotected(group))
+    yield `group ${id} is being adopted and not protected: commits are on ${phase.primary} alone, as far as pg-sentinel knows, and nothing fails over by itself; sentinelctl failover ${id} ends that${left}, and so does a restart of ${phase.primary} by pg-sentinel (stop it, and it is started again)`;
+  else if (standbys.length > 0) yield `group ${id}: ${standbys.join(', ')} not taken over yet`;
 }
 
 function* pauses({ id, paused, pausedNodes, phase }: GroupState, atMs: number): Iterable<string> {
@@ -59,6 +73,7 @@ function leftText({ untilMs }: Pause, atMs: number): string {
 /** Fewer acknowledgements than are wanted, or none. */
 function durabilityNotice(state: ClusterState, group: GroupState): string | undefined {
   if (group.phase.kind !== 'running' || nodesOfGroup(state, group.id).length < 2) return undefined;
+  if (isUnprotected(group)) return undefined;
   const { rule, settings, phase } = group;
   if (rule.leased === true) {
     return settings.durability === 'async'

@@ -94,6 +94,7 @@ export async function startLocalAgent(options: {
       passfileDirectory: paths.passfileDirectory,
       logFile: paths.logFile,
       divergedDirectory: paths.divergedDirectory,
+      adoptedHbaFile: paths.adoptedHbaFile,
       unarchivedDirectory: paths.unarchivedDirectory,
       binaries,
       user,

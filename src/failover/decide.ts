@@ -13,6 +13,7 @@ import {
   isHeld,
   isPaused,
   isTimelineOpen,
+  isUnprotected,
   nodesOfGroup,
 } from '../cluster/state.ts';
 import { chooseCandidate, hasFollowersToCome, promotion } from './choose.ts';
@@ -72,6 +73,8 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
     const waitedMs = stopwatch.elapsedMs(`create ${name}`);
     if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
     const nodes = nodesOfGroup(state, name);
+    // A server that runs already is not restarted for a new group: `sentinelctl adopt` makes one of it.
+    if (nodes.some(({ node }) => freshReport(view, node)?.found !== undefined)) continue;
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
     const eligible = withData.length > 0 ? withData : nodes;
     const [first] = [...eligible].sort(byPriority);
@@ -189,7 +192,7 @@ function beginIfDown(
   const hindered = `hindered ${group.id} ${group.epoch}`;
   // A failover that has begun is finished, also in a pause.
   const isHindered =
-    (group.phase.kind === 'running' && isPaused(group)) ||
+    (group.phase.kind === 'running' && (isPaused(group) || isUnprotected(group))) ||
     isHeld(group) ||
     failoverObstacle(state, group, view) !== undefined;
   if (isHindered || (stopwatch.isRunning(hindered) && isPerhapsBack(primary, view, stopwatch))) {

@@ -198,7 +198,9 @@ export type SteerRequest =
       readonly action: NodeAction;
       readonly inPlace: boolean;
       readonly dryRun: boolean;
-    };
+    }
+  /** A group is made of servers that run already. */
+  | { readonly kind: 'adopt'; readonly group: string | undefined; readonly dryRun: boolean };
 
 export const NODE_ACTIONS = ['restart', 'reload', 'reinit', 'rejoin'] as const;
 export type NodeAction = (typeof NODE_ACTIONS)[number];

@@ -72,6 +72,7 @@ export function fakeContext(options: {
     passfileDirectory: `${dataDirectory}.passfile`,
     logFile: `${dataDirectory}.log`,
     divergedDirectory: `${dataDirectory}.diverged`,
+    adoptedHbaFile: `${dataDirectory}.adopted-hba`,
     unarchivedDirectory: `${dataDirectory}.unarchived`,
     binaries: { version: 15, directory: '/nowhere', has: { pgRewind: true, pgBasebackup: true } },
     user: { owner: undefined },
