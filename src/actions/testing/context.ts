@@ -104,6 +104,7 @@ export function fakeContext(options: {
     instance: {
       options: instanceOptions,
       session: { query: (text: string) => Promise.resolve(options.query?.(text) ?? []) },
+      isForeign: () => false,
       postmaster: () => (context.isRunning ? postmaster : undefined),
       stop: ({ fastMs }: { fastMs: number }) => {
         context.stops.push(fastMs);

@@ -59,7 +59,8 @@ const says = async (line: string, pattern: RegExp): Promise<string> => {
   let last = '';
   await until({ what: `${line} to say ${pattern}`, timeoutMs: 60_000, everyMs: 300 }, async () => {
     const { stdout, stderr } = await ctl(line);
-    last = stdout + stderr;
+    // Long lines are broken.
+    last = (stdout + stderr).replaceAll(/\s+/g, ' ');
     return pattern.test(last);
   }).catch((error: unknown) => {
     throw new Error(`${(error as Error).message}; it said ${last}`, { cause: error });
@@ -116,24 +117,12 @@ test(
   },
 );
 
-test(
-  'a crash is not failed over by itself: its owner may start it again',
-  { timeout: LIMIT_MS },
-  async () => {
-    // Held for down long enough for a failover, were it to come.
-    const status = await ctl('failover main --dry-run');
-    expect(status.stdout + status.stderr).toMatch(/pg1/);
-    const [group] = (await cluster.admin.status()).groups;
-    expect(group).toMatchObject({ primary: 'pg1', rule: 'alone', phase: 'running' });
-  },
-);
-
 test('the first switchover makes it a group like any other', { timeout: LIMIT_MS }, async () => {
   const moved = await ctl('failover main --to pg2 --yes');
   expect(moved).toMatchObject({ exitCode: 0 });
   const group = await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
   expect(group.primary).toBe('pg2');
-  expect((await ctl('status')).stdout).not.toContain('adopted');
+  expect((await ctl('status')).stdout).not.toContain('being adopted');
   const former = cluster.hostOf('pg1');
   expect(await sql(former, 'show work_mem')).toEqual([{ work_mem: '7MB' }]);
   expect(await readFile(join(dataDirectory(planOf(0)), 'pg_hba.conf'), 'utf8')).toContain(HBA_LINE);
@@ -152,7 +141,12 @@ test('then a crash is failed over, and nothing was lost all the while', { timeou
   await delay(500);
   await writer.stop();
   const { attempts } = writer;
-  const verdict = checkHistory({ attempts, readBack: await readBack(await cluster.primary()) });
+  const last = await cluster.primary();
+  const verdict = checkHistory({
+    attempts,
+    readBack: await readBack(last),
+    primaries: ['pg1', 'pg2', last.node],
+  });
   expect(harmOf(verdict)).toEqual([]);
   const acks = attempts.filter(({ outcome }) => outcome === 'acked');
   const pauses = acks.map(({ endMs }, at) => endMs - (acks[at - 1]?.endMs ?? endMs));

@@ -75,7 +75,6 @@ export async function startServer(tools: Tools, host: HostPlan): Promise<void> {
 
 async function configure({ user }: Tools, host: HostPlan): Promise<void> {
   const etc = configDirectory(host);
-  await makeDirectory(user, runDirectory(host));
   await mkdir(etc, { recursive: true, mode: 0o755 });
   const files: Readonly<Record<string, string>> = {
     'postgresql.conf': `data_directory = '${dataDirectory(host)}'
@@ -105,6 +104,8 @@ host replication hand 127.0.0.1/32 trust
 export async function makeServers(tools: Tools, hosts: readonly HostPlan[]): Promise<void> {
   const [primary, ...standbys] = hosts;
   if (primary === undefined) throw new Error('no host');
+  for (const host of hosts)
+    for (const path of [dataDirectory(host), runDirectory(host)]) await makeDirectory(tools.user, path);
   await run(tools, 'initdb', [
     '-D',
     dataDirectory(primary),
