@@ -147,7 +147,7 @@ export function openInstance(options: InstanceOptions): Instance {
   const isForeign = (): boolean => isForeignServer(findPostmaster(), options.socketDirectory);
 
   const session = openSession({
-    elsewhere: () => (options.mayBeForeign() && isForeign() ? socketOf(findPostmaster(), user) : undefined),
+    elsewhere: () => (isForeign() && options.mayBeForeign() ? socketOf(findPostmaster(), user) : undefined),
     socketDirectory: options.socketDirectory,
     port: options.port,
     superuser: options.superuser,

@@ -52,6 +52,7 @@ function example(options: { isUnproven: boolean; keepsClientsOut: boolean }) {
     },
     log: () => undefined,
     instance: {
+      isForeign: () => false,
       postmaster: () => ({ pid: 7 }),
       keepsClientsOut: () => Promise.resolve(options.keepsClientsOut),
       readRole: () =>
@@ -107,6 +108,7 @@ test('that clients are kept out is told from pg_hba.conf', async () => {
     replication: { name: 'r', password: '' },
     probe: { name: 'p', password: '' },
     hbaLines: ['host all all all scram-sha-256'],
+    adoptedHbaFile: '/nowhere/at/all',
     user: {},
     onChange: () => undefined,
   } as unknown as Parameters<typeof openInstance>[0];
@@ -142,7 +144,7 @@ describe('a primary that has ended by itself', () => {
         unexpectedEnd: () => ({ atMs: performance.now(), isClean: options.isClean }),
         confirms: () => Promise.resolve(false),
         activity: (_condition: string, message: string) => messages.push(message),
-        instance: { options: { dataDirectory, node }, postmaster: () => undefined },
+        instance: { options: { dataDirectory, node }, postmaster: () => undefined, isForeign: () => false },
       } as unknown as AgentContext;
       const duty = { ...DUTY, isPaused: options.isPaused };
       await carryOutPrimary(context, duty, new AbortController().signal);

@@ -15,6 +15,7 @@ import {
   P2,
   RULE_BC,
   at,
+  memberOfNode,
   newLog,
   registration,
 } from './testing/example.ts';
@@ -41,7 +42,8 @@ const registered = (...commands: readonly Command[]): Log => {
 };
 const begun = (): Log => {
   registered().must(ADOPT);
-  for (const node of [A, B, C]) log.must({ ...registration(node), systemIdentifier: SYSTEM });
+  for (const node of [A, B, C])
+    log.must({ ...registration(node, memberOfNode(node)), systemIdentifier: SYSTEM });
   return log;
 };
 

@@ -1,6 +1,7 @@
 // What the leader proposes for a group that is being adopted, and what is asked of its nodes meanwhile.
 import { describe, expect, test } from 'vitest';
 import { timeline } from '../base/ids.ts';
+import { ADOPTION_FEATURE_LEVEL } from '../cluster/features.ts';
 import type { FoundServer } from '../cluster/report.ts';
 import {
   A,
@@ -22,7 +23,7 @@ import { ALL_WELL, leaderOf, viewOf } from './testing/view.ts';
 
 /** b and c have their turn in that order; a goes on as it is. */
 const adopting = (toAdopt = [B, C, A]): Log => {
-  const { state } = runningAlone();
+  const state = { ...runningAlone().state, featureLevel: ADOPTION_FEATURE_LEVEL };
   const group = state.groups.get(GROUP);
   if (group === undefined) throw new Error('no group');
   return newLog({ ...state, groups: new Map([[GROUP, { ...group, toAdopt }]]) });

@@ -63,7 +63,7 @@ test('our lines stand before those of pg_hba.conf, once, and go without a trace'
   const once = hbaWithOurs(theirs, ['host a', 'host b']);
   expect(once).toMatch(/^# pg-sentinel: begin.*\nhost a\nhost b\n# pg-sentinel: end\n# mine\nhost all/);
   expect(hbaWithOurs(once, ['host a', 'host b'])).toBe(once);
-  expect(hbaWithOurs(once, ['host c'])).not.toContain('host a');
+  expect(hbaWithOurs(once, ['host c'])).not.toContain('host a\n');
   expect(withoutOurs(once)).toBe(theirs);
 });
 

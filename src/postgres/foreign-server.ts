@@ -61,7 +61,7 @@ export function takenOverConfiguration(options: {
   return `${before.trimEnd()}${before.trim() === '' ? '' : '\n\n'}${text}\n`;
 }
 
-const BEGIN = '# pg-sentinel: begin; taken out once this server was restarted by it';
+const BEGIN = '# pg-sentinel: begin; of no use any more once pg-sentinel has restarted this server';
 const END = '# pg-sentinel: end';
 
 /** The pg_hba.conf of an adopted primary: ours in front, for its standbys and the probes, and all that was there behind. */
