@@ -10,7 +10,7 @@ import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 
 /** A node whose agent has found a server that somebody else has started. */
-export interface Found {
+interface Found {
   readonly node: NodeState;
   readonly server: FoundServer;
 }
@@ -82,7 +82,7 @@ function foundServers(nodes: readonly NodeState[], view: View): readonly Found[]
 }
 
 /** Why these nodes cannot become a group as they are. */
-export function* adoptionProblems(
+function* adoptionProblems(
   nodes: readonly NodeState[],
   found: readonly Found[],
   view: View,

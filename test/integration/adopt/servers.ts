@@ -26,7 +26,7 @@ export const HBA_LINE = 'host postgres keeper 127.0.0.1/32 trust';
 const configDirectory = (host: HostPlan): string => `${host.directory}/etc`;
 const runDirectory = (host: HostPlan): string => `${host.directory}/run`;
 
-export async function run(
+async function run(
   { binaries, user }: Tools,
   program: string,
   args: readonly string[],
