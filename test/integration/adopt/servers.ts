@@ -59,8 +59,9 @@ export const psql = (tools: Tools, host: HostPlan, text: string): Promise<string
     text,
   ]);
 
-export async function startServer(tools: Tools, host: HostPlan): Promise<void> {
-  const config = `-c config_file=${configDirectory(host)}/postgresql.conf`;
+/** With the settings of its owner, and `more` on the command line. */
+export async function startServer(tools: Tools, host: HostPlan, more = ''): Promise<void> {
+  const config = `-c config_file=${configDirectory(host)}/postgresql.conf ${more}`;
   await run(tools, 'pg_ctl', [
     'start',
     '-w',
