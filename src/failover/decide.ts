@@ -13,7 +13,6 @@ import {
   isHeld,
   isPaused,
   isTimelineOpen,
-  isUnprotected,
   nodesOfGroup,
 } from '../cluster/state.ts';
 import { chooseCandidate, hasFollowersToCome, promotion } from './choose.ts';
@@ -192,7 +191,7 @@ function beginIfDown(
   const hindered = `hindered ${group.id} ${group.epoch}`;
   // A failover that has begun is finished, also in a pause.
   const isHindered =
-    (group.phase.kind === 'running' && (isPaused(group) || isUnprotected(group))) ||
+    (group.phase.kind === 'running' && isPaused(group)) ||
     isHeld(group) ||
     failoverObstacle(state, group, view) !== undefined;
   if (isHindered || (stopwatch.isRunning(hindered) && isPerhapsBack(primary, view, stopwatch))) {
