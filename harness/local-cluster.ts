@@ -5,7 +5,8 @@ import { randomBytes } from 'node:crypto';
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DeadlineError, until } from '../src/base/clock.ts';
-import { findOsUser } from '../src/postgres/os-user.ts';
+import type { Binaries } from '../src/postgres/binaries.ts';
+import { findOsUser, type OsUser } from '../src/postgres/os-user.ts';
 import type { GroupView, StatusView } from '../src/transport/types.ts';
 import { clusterAdmin, type ClusterAdmin } from './admin.ts';
 import { configFile, dataDirectory, GROUP, renderConfig, type HostPlan } from './cluster-config.ts';
@@ -32,6 +33,11 @@ export interface LocalClusterOptions {
   readonly settings?: (directory: string) => Readonly<Record<string, unknown>>;
   /** Further PostgreSQL parameters of every node; told the same. */
   readonly parameters?: (directory: string) => Readonly<Record<string, string | number | boolean>>;
+  /** Run once the files are there, before any sentineld is started: servers that are there already. */
+  readonly prepare?: (
+    hosts: readonly HostPlan[],
+    tools: { readonly binaries: Binaries; readonly user: OsUser },
+  ) => Promise<void>;
   /** Another sentineld than the built one: only for the benchmark's controls. */
   readonly sentineldProgram?: string | undefined;
   /** Added to the environment of every sentineld. */
@@ -120,6 +126,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
     const hostOfPlan = (plan: HostPlan): Host =>
       createHost(plan, { program, environment: options.environment ?? {} });
     for (const plan of first) await write(plan, false);
+    await options.prepare?.(first, { binaries, user });
     const hosts = first.map(hostOfPlan);
     for (const host of hosts) host.startSentineld();
     const admin = clusterAdmin(hosts.map(({ address }) => address));

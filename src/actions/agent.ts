@@ -20,6 +20,7 @@ import { type Instance, type InstanceOptions, openInstance } from './instance.ts
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { createRegistering, memberOf } from './registering.ts';
 import { buildReport } from './report.ts';
+import { createFoundWatch } from './found-server.ts';
 import { createHbaDuty, withHba } from './hba-duty.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { startLogRotation } from './log-rotation.ts';
@@ -32,7 +33,10 @@ export interface AgentOptions {
   readonly peer: PeerId;
   /** As the log can have it now: what not every peer understands yet is left out. */
   readonly registration: () => Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
-  readonly instance: Omit<InstanceOptions, 'onUnexpectedEnd' | 'onChange' | 'beforeStandby' | 'onRefused'>;
+  readonly instance: Omit<
+    InstanceOptions,
+    'onUnexpectedEnd' | 'onChange' | 'beforeStandby' | 'onRefused' | 'mayBeForeign'
+  >;
   readonly guard: GuardSettings;
   readonly fence: FenceFile;
   readonly timing: AgentTiming;
@@ -96,6 +100,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const instance: Instance = openInstance({
     ...options.instance,
     onChange: () => wake(),
+    mayBeForeign: () => options.group()?.toAdopt.includes(node) ?? true,
     onUnexpectedEnd: () => void noteEnd(),
     beforeStandby: () => guarding.dismiss(),
     onRefused: (message) => context.announce(message),
@@ -202,6 +207,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const slotWatch = createSlotWatch({ announce: context.announce, nowMs: () => performance.now() });
   const parameters = createParameterDuty(context);
   const hba = createHbaDuty(context);
+  const found = createFoundWatch(context);
   const archiver = startLeftoverArchiver({
     ...options.instance,
     announce: context.announce,
@@ -245,6 +251,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       roleAgeMsMax,
       isGuarded: options.protections.guard ? guarding.state() !== undefined : undefined,
       upkeep: upkept,
+      found: found.latest(),
     });
     if (!closing.signal.aborted) options.onReport(report);
   };
@@ -262,6 +269,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (end !== undefined && instance.postmaster() !== undefined) context.clearUnexpectedEnd();
     const present = duty;
     if (present.kind === 'none') {
+      await found.look(signal);
       const isRegistered = isTold && (await register(await inspection.recent()));
       context.activity(undefined, isRegistered ? present.reason : (registering.refusal() ?? present.reason));
       return;

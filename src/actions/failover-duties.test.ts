@@ -35,6 +35,7 @@ test('a promotion has its guard even where the cut before it has dismissed the o
     propose: () => Promise.resolve(true),
     instance: {
       options: { dataDirectory: '/nowhere', node: 'pg1', user: {} },
+      isForeign: () => false,
       postmaster: () => undefined,
       setSynchronousStandbys: () => done,
       stop: () => done,
@@ -68,6 +69,7 @@ test('a promotion that is broken off does not end before it has written its rule
     },
     instance: {
       options: { dataDirectory: '/nowhere', node: 'pg1', user: {} },
+      isForeign: () => false,
       postmaster: () => undefined,
       setSynchronousStandbys: () => writing.then(() => void steps.push('rule written')),
     },
@@ -88,6 +90,7 @@ test('a standby that gets no lease to be promoted keeps the rule that nobody ful
     once: () => Promise.resolve(),
     instance: {
       options: { dataDirectory: '/nowhere', node: 'pg1', user: {} },
+      isForeign: () => false,
       postmaster: () => undefined,
       setSynchronousStandbys: () => expect.unreachable('its rule was changed'),
       stop: () => expect.unreachable('it was stopped'),
@@ -122,6 +125,7 @@ test.each([
     log: () => undefined,
     instance: {
       options: { dataDirectory: '/nowhere', node: 'pg1' },
+      isForeign: () => false,
       postmaster: () => ({ pid: 1 }),
       session: { query: (text: string) => Promise.resolve((done.push(text), [])) },
       stop: () => Promise.reject(new Error('far enough')),

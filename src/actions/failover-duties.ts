@@ -12,6 +12,7 @@ import { readSettings } from '../postgres/settings.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
+import { stopForeign } from './adopt-duty.ts';
 import { type AgentContext, type Standing, placeholder, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { keepGuarded } from './guarding.ts';
@@ -25,6 +26,12 @@ export async function carryOutCut(
   duty: DutyOf<'cut'>,
   signal: AbortSignal,
 ): Promise<void> {
+  if (context.instance.isForeign() && (await context.confirms('cut', duty))) {
+    // The next pass starts it with our settings alone: those of ALTER SYSTEM would count before the cut's.
+    await context.fence.raise(duty);
+    await stopForeign(context, signal);
+    return;
+  }
   const raising = context.fence.raise(duty);
   raising.catch(() => undefined);
   const standing = hasReported(context)
@@ -59,7 +66,10 @@ export async function carryOutHandOver(
       });
     });
     context.activity('stopping', 'stopping cleanly for a switchover');
+    const wasForeign = instance.isForeign();
     await instance.stop({ fastMs: HAND_OVER_FAST_MS, signal });
+    // The next pass takes the settings of ALTER SYSTEM away, should it have to be started to report.
+    if (wasForeign && (await readControlData(dataDirectory)).state !== 'shut down') return;
   }
   const control = await readControlData(dataDirectory);
   if (control.state === 'shut down') {

@@ -14,6 +14,7 @@ import { forgetRewound } from '../postgres/rewound.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
+import { confirmAdopted, stopForeign, takeOverStandby } from './adopt-duty.ts';
 import { findPasswords } from './accounts-duty.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
@@ -38,6 +39,11 @@ export async function carryOutFollow(
     throw new Error(
       `cannot make a standby: ${instance.options.dataDirectory} holds another database (system identifier ${data.control.systemIdentifier}, the group has ${expected}); move it away`,
     );
+  }
+  if (instance.isForeign()) {
+    if (duty.isAdopted === true) return takeOverStandby(context, duty, signal);
+    if (await context.confirms('follow', duty)) await stopForeign(context, signal);
+    return;
   }
   if (data.member === undefined) return rejoin(context, duty, 'its data directory has no member id', signal);
   if (data.member.memberId !== context.registration()?.member && !(await context.registerAgain())) {
@@ -117,6 +123,7 @@ async function settled(
   await context.once('passwords', () => findPasswords(context, signal), FIND_PASSWORDS_EVERY_MS);
   await context.once('advance', () => advanceIdleSlots(context, signal), ADVANCE_SLOTS_EVERY_MS);
   if (streamsOn) await endHaste(context);
+  if (streamsOn && duty.isAdopted === true) await confirmAdopted(context, duty);
 }
 
 const FIND_PASSWORDS_EVERY_MS = 2000;

@@ -71,6 +71,8 @@ export function createHbaDuty(context: AgentContext): HbaDuty {
     async look(duty, signal) {
       const pid = instance.postmaster()?.pid;
       if (pid === undefined || (duty.kind !== 'primary' && duty.kind !== 'follow')) return;
+      // Its file is its owner's until it is ours.
+      if (instance.isForeign()) return;
       if (clientsDue(context, duty) !== 'admitted') return;
       const group = instance.options.groupHba();
       if (group === wasGroup && pid === readPid) return;

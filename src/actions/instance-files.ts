@@ -8,6 +8,7 @@ import {
   type SynchronousStandbys,
   mayRestartAfterCrash,
 } from '../postgres/settings.ts';
+import { adoptedHba } from './foreign.ts';
 import type { ClientAccess, InstanceOptions } from './instance.ts';
 
 export function settingsOf(options: InstanceOptions, standbys: SynchronousStandbys): InstanceSettings {
@@ -39,7 +40,10 @@ export function hbaOptions(
     memberNetworks: ['0.0.0.0/0', '::/0'],
     userNetworks: [],
     requireTls: false,
-    extraLines: clients === 'admitted' ? [...groupLines, ...options.hbaLines] : [],
+    extraLines:
+      clients === 'admitted'
+        ? [...groupLines, ...options.hbaLines, ...adoptedHba(options.adoptedHbaFile)]
+        : [],
   };
 }
 
@@ -54,6 +58,7 @@ export function instancePaths(
   socketDirectory: string;
   logFile: string;
   divergedDirectory: string;
+  adoptedHbaFile: string;
   unarchivedDirectory: string;
   takenFile: string;
 } {
@@ -64,6 +69,7 @@ export function instancePaths(
     socketDirectory: join(stateDirectory, 'socket'),
     logFile: join(stateDirectory, 'postgresql', `${node}.log`),
     divergedDirectory: join(stateDirectory, 'diverged'),
+    adoptedHbaFile: join(stateDirectory, `${node}.adopted-hba`),
     unarchivedDirectory: join(stateDirectory, 'unarchived', node),
     takenFile: join(stateDirectory, 'postgresql', `${node}.taken.json`),
   };

@@ -45,6 +45,7 @@ import {
   writeSettings,
 } from '../postgres/settings.ts';
 import { removeStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
+import { isForeignServer, socketOf } from './foreign.ts';
 import { hbaOptions, settingsOf } from './instance-files.ts';
 import { createRoleMemory } from './role-memory.ts';
 import { startDespiteSettings } from './start-despite-settings.ts';
@@ -66,6 +67,8 @@ export interface InstanceOptions {
   readonly process?: ProcessSettings | undefined;
   /** For files of writes that the group went on without. */
   readonly divergedDirectory: string;
+  /** Lines of pg_hba.conf that were taken over with an adopted server. */
+  readonly adoptedHbaFile: string;
   /** What a clone may read from its source in a second; left out: as fast as it goes. */
   readonly cloneMaxRateBytes?: number | undefined;
   /** WAL that this node completed as primary and that is not in the archive yet. */
@@ -93,6 +96,8 @@ export interface InstanceOptions {
   readonly onRefused: (message: string) => void;
   /** PostgreSQL ended without this agent having stopped it; nothing of it is left. */
   readonly onUnexpectedEnd: () => void;
+  /** Whether a server that we have not started is to be talked to as well. */
+  readonly mayBeForeign: () => boolean;
   /** Something changed that a duty may depend on. */
   readonly onChange: () => void;
   /** PostgreSQL does not run, and is about to be started as a standby. */
@@ -103,6 +108,8 @@ export interface Instance {
   readonly options: InstanceOptions;
   readonly session: Session;
   postmaster(): PostmasterFile | undefined;
+  /** The server that runs has another socket than ours: somebody else has started it, with settings of his own. */
+  isForeign(): boolean;
   readRole(options: QueryOptions): Promise<Role>;
   /** What {@link readRole} found last, if that is no older and was read from the PostgreSQL that runs now. */
   recentRole(ageMsMax: number): Role | undefined;
@@ -174,7 +181,10 @@ export function openInstance(options: InstanceOptions): Instance {
     groupHba: options.groupHba,
   });
 
+  const isForeign = (): boolean => isForeignServer(findPostmaster(), options.socketDirectory);
+
   const session = openSession({
+    elsewhere: () => (isForeign() && options.mayBeForeign() ? socketOf(findPostmaster(), user) : undefined),
     socketDirectory: options.socketDirectory,
     port: options.port,
     superuser: options.superuser,
@@ -306,6 +316,7 @@ export function openInstance(options: InstanceOptions): Instance {
     options,
     session,
     postmaster: findPostmaster,
+    isForeign,
     readRole: (queryOptions) => roles.read(queryOptions),
     recentRole: (ageMsMax) => roles.recent(ageMsMax),
     attach,
@@ -343,7 +354,10 @@ export function openInstance(options: InstanceOptions): Instance {
     },
     async keepsClientsOut() {
       const present = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '');
-      return options.hbaLines.length + taken.hba().length > 0 && present === renderHba(hba('kept-out'));
+      return (
+        hbaOptions(options, 'admitted', taken.hba()).extraLines.length > 0 &&
+        present === renderHba(hba('kept-out'))
+      );
     },
     async admitClients() {
       writtenFor = 'admitted';

@@ -87,6 +87,8 @@ export function createParameterDuty(context: AgentContext): ParameterDuty {
     async look(duty, signal) {
       const pid = instance.postmaster()?.pid;
       if (pid === undefined || (duty.kind !== 'primary' && duty.kind !== 'follow')) return;
+      // It reads no file of ours, and what it runs with says nothing of what ours can be started with.
+      if (instance.isForeign()) return;
       const nowMs = performance.now();
       const group = options.groupParameters();
       const maxSlotWalBytes = options.maxSlotWalBytes();

@@ -52,6 +52,7 @@ function example(options: { isUnproven: boolean; keepsClientsOut: boolean }) {
     },
     log: () => undefined,
     instance: {
+      isForeign: () => false,
       postmaster: () => ({ pid: 7 }),
       keepsClientsOut: () => Promise.resolve(options.keepsClientsOut),
       readRole: () =>
@@ -110,6 +111,7 @@ test('that clients are kept out is told from pg_hba.conf', async () => {
     groupHba: () => [],
     groupParameters: () => new Map(),
     takenFile: join(dataDirectory, 'taken.json'),
+    adoptedHbaFile: '/nowhere/at/all',
     user: {},
     onChange: () => undefined,
   } as unknown as Parameters<typeof openInstance>[0];
@@ -145,7 +147,7 @@ describe('a primary that has ended by itself', () => {
         unexpectedEnd: () => ({ atMs: performance.now(), isClean: options.isClean }),
         confirms: () => Promise.resolve(false),
         activity: (_condition: string, message: string) => messages.push(message),
-        instance: { options: { dataDirectory, node }, postmaster: () => undefined },
+        instance: { options: { dataDirectory, node }, postmaster: () => undefined, isForeign: () => false },
       } as unknown as AgentContext;
       const duty = { ...DUTY, isPaused: options.isPaused };
       await carryOutPrimary(context, duty, new AbortController().signal);

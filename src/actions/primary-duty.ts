@@ -1,11 +1,11 @@
 // The duties of a primary: the first one of a new group, and any later one. No node becomes a read-write primary because it
 // was one: PostgreSQL is started as primary only after the log, read through the leader, says that this node still is.
 import type { Duty } from '../failover/duties.ts';
-import type { Account } from '../postgres/account.ts';
 import { initDataDirectory } from '../postgres/initdb.ts';
 import { writeNewMember } from '../postgres/member.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
-import { setUpPrimary } from '../postgres/sql.ts';
+import { revisionOfAccounts, setUpAccounts } from './accounts-duty.ts';
+import { carryOutUnprotected, confirmAdopted, stopForeign } from './adopt-duty.ts';
 import { type AgentContext, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
@@ -85,6 +85,12 @@ export async function carryOutPrimary(
   signal: AbortSignal,
 ): Promise<void> {
   const { instance } = context;
+  if (instance.isForeign()) {
+    if (duty.isUnprotected === true) return carryOutUnprotected(context, duty, signal);
+    // It enforces no rule: no majority is needed to stop that.
+    await stopForeign(context, signal);
+    return;
+  }
   if (instance.postmaster() === undefined && !(await startInPlace(context, duty, signal))) return;
   if (!(await keepGuarded(context, duty, signal))) {
     context.activity(undefined, NO_LEASE);
@@ -113,6 +119,7 @@ export async function carryOutPrimary(
     return;
   }
   context.activity(undefined, undefined);
+  if (duty.isUnprotected === true) await confirmAdopted(context, duty);
   await context.once('admit', () => instance.admitClients());
   await lookAfterSlots(context, duty.slots, signal);
   await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
@@ -184,26 +191,6 @@ async function checkpointAside(context: AgentContext): Promise<void> {
     .catch(() => undefined);
 }
 
-/** The replication and probe accounts, and the heartbeat table. */
-async function setUpAccounts(context: AgentContext, signal: AbortSignal): Promise<void> {
-  const { replication, probe } = context.instance.options;
-  await setUpPrimary({
-    session: context.instance.session,
-    replication: { name: replication.name, password: wantedPassword(replication) },
-    probe: { name: probe.name, password: wantedPassword(probe) },
-    query: query(context, signal),
-  });
-  for (const account of [replication, probe]) account.rotation?.accepted(wantedPassword(account));
-}
-
-const wantedPassword = ({ password, rotation }: Account): string => rotation?.wanted() ?? password;
-
-/** Changes whenever a password is to be changed. */
-function revisionOfAccounts(context: AgentContext): string {
-  const { replication, probe } = context.instance.options;
-  return `${replication.rotation?.revision() ?? 0} ${probe.rotation?.revision() ?? 0}`;
-}
-
 /** Starts the primary again where it was; false while it must stay down. */
 async function startInPlace(
   context: AgentContext,
@@ -228,7 +215,8 @@ async function startInPlace(
     context.activity('stopped', 'shut down cleanly by somebody; it is left so while it is paused');
     return false;
   }
-  if (end !== undefined && duty.rule.acks > 0 && !duty.isPaused) {
+  // Whoever shuts an adopted server down may be about to start it again.
+  if (end !== undefined && (duty.rule.acks > 0 || duty.isUnprotected === true) && !duty.isPaused) {
     const holdMs = timing.crashHoldMs + (end.isClean ? timing.restartGraceMs : 0);
     if (performance.now() - end.atMs < holdMs) {
       context.activity(

@@ -39,7 +39,7 @@ const READY: DataDirectory = {
 /** `steps`: everything that was done; the last activity is what status shows. */
 function example(
   options: {
-    runs?: 'primary' | 'standby' | 'unreachable';
+    runs?: 'primary' | 'standby' | 'unreachable' | 'foreign';
     found?: DataDirectory;
     isConfirmed?: boolean;
   } = {},
@@ -62,6 +62,7 @@ function example(
         : (options.found ?? READY),
     instance: {
       options: { dataDirectory, passfileDirectory: join(directory, 'pass'), user: { owner: undefined } },
+      isForeign: () => runs === 'foreign',
       postmaster: () => (runs === undefined ? undefined : { pid: 7 }),
       readRole: () =>
         runs === 'unreachable' ? Promise.reject(new Error('shutting down')) : Promise.resolve({ kind: runs }),
@@ -86,6 +87,12 @@ describe('leave', () => {
     const expected = ['removed', 'undefined: removed from group main'];
     expect(await example({ runs: 'standby' }).carryOut('leave')).toEqual(expected);
     expect(await example({ runs: 'unreachable' }).carryOut('leave')).toEqual(expected);
+  });
+
+  test('what somebody else has started is left as it is', async () => {
+    expect(await example({ runs: 'foreign' }).carryOut('leave')).toEqual([
+      'undefined: removed from group main',
+    ]);
   });
 
   test('a primary, which would take writes that are nobody’s, is stopped', async () => {

@@ -36,6 +36,8 @@ export async function carryOutRemoved(
 async function isLeft(context: AgentContext, duty: RemovedDuty, signal: AbortSignal): Promise<boolean> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, user } = instance.options;
+  // Somebody else has started it, with settings of his own: there is nothing of ours in it to cut off.
+  if (instance.isForeign()) return true;
   // It belongs to the administrator by now: whatever cannot be asked is left alone.
   const role = await instance.readRole(query(context, signal)).catch(() => undefined);
   signal.throwIfAborted();

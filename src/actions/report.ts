@@ -1,6 +1,6 @@
 // The agent's live report: what it finds its PostgreSQL to be right now. Never throws: what cannot be read is left out.
 import type { Epoch, MemberId, PeerId } from '../base/ids.ts';
-import type { AgentReport, NodeCondition, ParameterReport, Upkeep } from '../cluster/report.ts';
+import type { AgentReport, FoundServer, NodeCondition, ParameterReport, Upkeep } from '../cluster/report.ts';
 import { type Role, standbyPosition } from '../postgres/role.ts';
 import type { Instance } from './instance.ts';
 
@@ -20,6 +20,7 @@ export async function buildReport(options: {
   /** Whether a guard answers; undefined where none is to. */
   readonly isGuarded: boolean | undefined;
   readonly upkeep: Upkeep;
+  readonly found: FoundServer | undefined;
 }): Promise<AgentReport> {
   const { instance, activity } = options;
   const isRunning = instance.postmaster() !== undefined;
@@ -54,6 +55,7 @@ export async function buildReport(options: {
     message: activity.message,
     isGuarded: role?.kind === 'primary' ? options.isGuarded : undefined,
     upkeep: options.upkeep,
+    ...(options.found === undefined ? {} : { found: options.found }),
     ...(isRunning && options.parameters !== undefined ? { parameters: options.parameters } : {}),
   };
 }

@@ -131,6 +131,8 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
   const whileRunning = async (duty: Duty, signal: AbortSignal): Promise<void> => {
     const postmaster = instance.postmaster();
     if (postmaster === undefined || (duty.kind !== 'primary' && duty.kind !== 'follow')) return;
+    // Its duty stops it, or leaves it as it is while it is being adopted.
+    if (instance.isForeign()) return;
     const nowMs = performance.now();
     if (nowMs - lookedAtMs < LOOK_EVERY_MS) return;
     lookedAtMs = nowMs;

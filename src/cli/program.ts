@@ -3,6 +3,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { DURATION_RULE, parseDurationMs } from '../base/duration.ts';
 import { messageOf, type Context } from './context.ts';
+import { addAdoptCommand } from './adopt.ts';
 import { addEventsCommand } from './events.ts';
 import { CliError, EXIT, EXIT_CODES_HELP, UNKNOWN_CODE } from './exit-codes.ts';
 import { addFailoverCommand } from './failover.ts';
@@ -84,6 +85,7 @@ function buildProgram(context: Context, version: string): Command {
   addEventsCommand(program, context);
   addUriCommand(program, context);
   addPeerCommand(program, context);
+  addAdoptCommand(program, context);
   return program;
 }
 

@@ -27,6 +27,7 @@ import {
   isHeld,
   isPaused,
   isTimelineOpen,
+  isUnprotected,
 } from './state.ts';
 
 /** Raises the epoch to `index` and starts fencing. The sync rule, its pending change and the floor stay in force. */
@@ -128,6 +129,10 @@ function causeRefusal(
         return `group ${group.id} is fencing already`;
       if (phase.kind === 'running' && isPaused(group))
         return `group ${group.id} is paused: it does not fail over by itself`;
+      if (phase.kind === 'running' && isUnprotected(group)) {
+        // mark: unprotected-group-down
+        return `group ${group.id} is being adopted: it does not fail over by itself`;
+      }
       const node = state.nodes.get(phase.primary);
       if (node !== undefined && isObjectivelyDown(state.membership.voters, node.subjectiveDown, group.epoch))
         return undefined;
@@ -137,12 +142,10 @@ function causeRefusal(
       if (phase.kind !== 'running') return `group ${group.id} is ${phase.kind}, not running`;
       if (group.next !== undefined) return `the sync rule of group ${group.id} is being changed`;
       const isAsync = group.rule.leased === true;
+      if (isUnprotected(group)) return adoptedRefusal(state, group, cause.to);
       if (group.rule.acks === 0 && !isAsync) return `no standby of group ${group.id} is in its sync rule`;
       if (cause.to === undefined) return undefined;
-      const barred = promotionBar(state, group, cause.to);
-      const refusal =
-        targetRefusal(state, group, cause.to) ??
-        (barred === undefined ? undefined : `${cause.to} is ${barred}`);
+      const refusal = plannedTargetRefusal(state, group, cause.to);
       const member = state.nodes.get(cause.to)?.member;
       if (refusal !== undefined || isAsync || (member !== undefined && group.rule.members.includes(member)))
         return refusal;
@@ -159,6 +162,22 @@ function causeRefusal(
       if (phase.kind === 'promoting' && phase.failed !== undefined) return undefined;
       return `no promotion of group ${group.id} has failed`;
   }
+}
+
+/**
+ * The first switchover of an adopted group, which ends its adoption: the primary stops cleanly and says where its WAL ends, and nobody who
+ * lacks any of it is promoted, for it acknowledged alone.
+ */
+function adoptedRefusal(state: ClusterState, group: GroupState, to: NodeId | undefined): string | undefined {
+  const foreign = group.toAdopt.find((node) => node !== group.phase.primary);
+  if (foreign !== undefined) return `${foreign} is not taken over yet`;
+  return to === undefined ? undefined : plannedTargetRefusal(state, group, to);
+}
+
+/** Why no switchover can lead to that node. */
+function plannedTargetRefusal(state: ClusterState, group: GroupState, to: NodeId): string | undefined {
+  const barred = promotionBar(state, group, to);
+  return targetRefusal(state, group, to) ?? (barred === undefined ? undefined : `${to} is ${barred}`);
 }
 
 /** Why no failover can lead to that node. */
@@ -232,6 +251,8 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
     absent: withoutMembers(group.absent, [...command.rule.members, candidate.member]),
     floor,
     highestTimeline: command.timeline,
+    // Both were stopped, or are: neither runs with foreign settings any more.
+    toAdopt: group.toAdopt.filter((each) => each !== command.candidate && each !== phase.primary),
     systemIdentifier: group.systemIdentifier ?? node.systemIdentifier,
   });
 }

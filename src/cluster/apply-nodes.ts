@@ -99,10 +99,15 @@ export function applyCreateGroup(
       `data exists already on ${withData.map((node) => node.node).join(', ')}: expected on at most one node, the first primary`,
     );
   }
-  return withGroup(state, {
-    id: command.group,
+  return withGroup(state, newGroup(command.group, index, { kind: 'creating', primary: command.primary }));
+}
+
+/** As every group begins: alone, with the default settings. */
+export function newGroup(id: GroupState['id'], index: LogIndex, phase: GroupState['phase']): GroupState {
+  return {
+    id,
     epoch: toEpoch(index),
-    phase: { kind: 'creating', primary: command.primary },
+    phase,
     settings: DEFAULT_GROUP_SETTINGS,
     parameters: new Map(),
     hba: [],
@@ -120,9 +125,10 @@ export function applyCreateGroup(
     pausedNodes: [],
     absent: [],
     failbackAtMs: undefined,
+    toAdopt: [],
     recentFailovers: [],
     scheduled: undefined,
-  });
+  };
 }
 
 export function applyGroupReady(state: ClusterState, command: CommandOf<'group-ready'>): Applied {

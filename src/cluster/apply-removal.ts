@@ -66,6 +66,7 @@ const forgetting = (group: GroupState, { node, member }: NodeState): GroupState 
   ...group,
   fenced: group.fenced.filter((other) => other !== node),
   pausedNodes: group.pausedNodes.filter((pause) => pause.node !== node),
+  toAdopt: group.toAdopt.filter((other) => other !== node),
   absent: member === undefined ? group.absent : withoutMembers(group.absent, [member]),
 });
 

@@ -6,7 +6,7 @@ import { withoutMembers } from './apply-slots.ts';
 import { syncBar } from './eligibility.ts';
 import { fewestAcks, isRule, sameRule } from './quorum.ts';
 import type { SyncRule } from './commands.ts';
-import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from './state.ts';
+import { type ClusterState, type GroupState, asideReason, isUnprotected, nodesOfGroup } from './state.ts';
 
 export function applyBeginRuleChange(
   state: ClusterState,
@@ -15,6 +15,10 @@ export function applyBeginRuleChange(
 ): Applied {
   const group = runningAt(state, command);
   if (isRefused(group)) return group;
+  if (isUnprotected(group)) {
+    // mark: rule-of-unprotected-group
+    return refuse(`group ${group.id} is being adopted: ${group.phase.primary} would not enforce a rule`);
+  }
   const { members, acks } = command.next;
   if (group.next !== undefined) {
     // While the primary may still acknowledge alone nobody else can be promoted, so that change may be given up or replaced:

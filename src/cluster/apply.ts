@@ -1,6 +1,7 @@
 // apply(state, entry) -> state: the only thing that changes the replicated state, the same on every peer. It checks every
 // command again, so that even a leader with a bug cannot fail over without a quorum. A command that does not fit is refused
 // and recorded as such; refusing changes nothing else.
+import { applyAdoptGroup, applyNodeAdopted } from './apply-adoption.ts';
 import { assert, unreachable } from '../base/assert.ts';
 import type { LogIndex } from '../base/ids.ts';
 import type { Membership } from '../raft/types.ts';
@@ -141,6 +142,10 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applyRemoveNode(state, command);
     case 'readmit-node':
       return applyReadmitNode(state, command);
+    case 'adopt-group':
+      return applyAdoptGroup(state, index, command);
+    case 'node-adopted':
+      return applyNodeAdopted(state, command);
     case 'open-session':
       return applyOpenSession(state, index, command);
     case 'mark-absent':

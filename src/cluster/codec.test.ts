@@ -184,6 +184,15 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     leaving: fc.constantFrom('leave', 'stop', 'destroy'),
   }),
   'readmit-node': record({ kind: fc.constant('readmit-node'), group, node }),
+  'adopt-group': record({
+    kind: fc.constant('adopt-group'),
+    group,
+    primary: node,
+    systemIdentifier: decimal,
+    timeline: aTimeline,
+    standbys: fc.array(node),
+  }),
+  'node-adopted': record({ kind: fc.constant('node-adopted'), group, epoch: anEpoch, node }),
   'subjective-up': record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
   'begin-failover': fc.record(
     {

@@ -14,9 +14,11 @@ import type {
   OffWitness,
   ScheduledSwitchover,
 } from './commands.ts';
+import { decodeAdoptGroup, decodeNodeAdopted, encodeAdoptGroup } from './adoption-codec.ts';
 import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
-import { decodeRule, encodeRule } from './rule-codec.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
+import { decodePause, encodePause } from './pause-codec.ts';
+import { decodeRule, encodeRule } from './rule-codec.ts';
 import { decodeChange, decodeConfigure, encodeChange, encodeConfigure } from './settings-codec.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
@@ -135,6 +137,13 @@ export function encodeCommand(command: Command): CommandInit {
     }
     case 'readmit-node':
       return { case: 'readmitNode', value: { group: command.group, node: command.node } };
+    case 'adopt-group':
+      return { case: 'adoptGroup', value: encodeAdoptGroup(command) };
+    case 'node-adopted':
+      return {
+        case: 'nodeAdopted',
+        value: { group: command.group, epoch: BigInt(command.epoch), node: command.node },
+      };
     case 'open-session': {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
@@ -291,6 +300,10 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       };
     case 'readmitNode':
       return { kind: 'readmit-node', group: groupId(value.group), node: nodeId(value.node) };
+    case 'adoptGroup':
+      return decodeAdoptGroup(value);
+    case 'nodeAdopted':
+      return decodeNodeAdopted(value);
     case 'openSession':
       return {
         kind: 'open-session',
@@ -399,23 +412,6 @@ export function encodeSchedule(
 
 export function decodeSchedule(at: pb.ScheduledSwitchover): ScheduledSwitchover {
   return { atMs: Number(at.atMs), to: at.to === undefined ? undefined : nodeId(at.to) };
-}
-
-export function encodePause(
-  pause: Omit<Extract<Command, { readonly kind: 'pause' }>, 'kind'>,
-): MessageInitShape<typeof pb.PauseSchema> {
-  const { group, node, isMaintenance: maintenance, untilMs } = pause;
-  return { group, node, maintenance, untilMs: wholeOf(untilMs) };
-}
-
-export function decodePause(
-  value: pb.Pause,
-): Pick<Extract<Command, { readonly kind: 'pause' }>, 'node' | 'isMaintenance' | 'untilMs'> {
-  return {
-    node: value.node === undefined ? undefined : nodeId(value.node),
-    isMaintenance: value.maintenance,
-    untilMs: value.untilMs === undefined ? undefined : Number(value.untilMs),
-  };
 }
 
 function wholeOf(value: number | undefined): bigint | undefined {

@@ -308,6 +308,26 @@ export type Command =
   | { readonly kind: 'give-up-slot'; readonly group: GroupId; readonly member: MemberId }
   /** It is back: every node keeps a slot for it. */
   | { readonly kind: 'mark-present'; readonly group: GroupId; readonly member: MemberId }
+  /**
+   * Creates a group out of servers that run already and that somebody else has made: the primary goes on as it is, unprotected, and its
+   * standbys are taken over one after the other.
+   */
+  | {
+      readonly kind: 'adopt-group';
+      readonly group: GroupId;
+      readonly primary: NodeId;
+      readonly systemIdentifier: string;
+      readonly timeline: Timeline;
+      /** In the order of their turns. */
+      readonly standbys: readonly NodeId[];
+    }
+  /** The server of an adopted node runs with our settings now. */
+  | {
+      readonly kind: 'node-adopted';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+    }
   /** From here on the log may hold what level `level` brought (features.ts). */
   | { readonly kind: 'set-feature-level'; readonly level: number }
   /** A peer says which site it is in; undefined: none. */

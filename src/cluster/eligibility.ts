@@ -5,7 +5,7 @@
 // and a node that may not be promoted is passed over, however far it is, unless a rule of before still counts it (see candidate.ts).
 import type { NodeId, PeerId } from '../base/ids.ts';
 import type { Failback, GroupSettings, NodeOptions } from './commands.ts';
-import type { ClusterState, GroupState, NodeState } from './state.ts';
+import { type ClusterState, type GroupState, type NodeState, isUnprotected } from './state.ts';
 
 export const NO_OPTIONS: NodeOptions = { noFailover: false, noSync: false, applyDelayMs: 0 };
 
@@ -85,6 +85,7 @@ export function parsedFailback(failback: Failback): { readonly kind: string; rea
 export function failbackRefusal(state: ClusterState, group: GroupState, atMs: number): string | undefined {
   const { failback } = group.settings;
   if (failback === 'off') return `group ${group.id} has failback off`;
+  if (isUnprotected(group)) return `group ${group.id} is being adopted: it is a person who ends that`;
   if (isPreferred(state, failback, group.phase.primary))
     return `${group.phase.primary}, the primary, is preferred already`;
   if (group.failbackAtMs !== undefined && atMs - group.failbackAtMs < FAILBACK_PAUSE_MS)

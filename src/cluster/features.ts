@@ -12,6 +12,7 @@ const LEVELS: readonly string[] = [
   'options of nodes, sites of peers, failback', // 6
   'rules for pg_hba.conf', // 7
   'removed nodes', // 8
+  'adopted groups', // 9
 ];
 
 /** The highest level this version understands. */
@@ -25,6 +26,7 @@ export const SLOTS_FEATURE_LEVEL = 5;
 export const CANDIDATES_FEATURE_LEVEL = 6;
 export const HBA_FEATURE_LEVEL = 7;
 export const REMOVAL_FEATURE_LEVEL = 8;
+export const ADOPTION_FEATURE_LEVEL = 9;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

@@ -75,6 +75,25 @@ export interface ParameterReport {
   readonly hbaProblem?: string;
 }
 
+/** A server that runs here and that pg-sentinel has not started, while there is no group; lists are for people. */
+export interface FoundServer {
+  readonly role: 'primary' | 'standby';
+  readonly version: string;
+  readonly timeline: Timeline;
+  /** Of a standby: where it streams from, as its settings say. */
+  readonly upstream: { readonly host: string; readonly port: number } | undefined;
+  readonly freeSlots: number;
+  /** Settings that stay as they are. */
+  readonly kept: readonly string[];
+  /** Settings that get another value. */
+  readonly replaced: readonly string[];
+  /** Lines of its pg_hba.conf that are taken over. */
+  readonly hba: readonly string[];
+  readonly notices: readonly string[];
+  /** What stands against adopting it. */
+  readonly problems: readonly string[];
+}
+
 export interface AgentReport {
   readonly node: NodeId;
   readonly peer: PeerId;
@@ -102,4 +121,5 @@ export interface AgentReport {
   readonly upkeep?: Upkeep | undefined;
   /** Left out where nothing is known, and by an older version. */
   readonly parameters?: ParameterReport | undefined;
+  readonly found?: FoundServer | undefined;
 }

@@ -8,6 +8,7 @@ import { applyNothing, emptyState } from './apply.ts';
 import type { Command, SyncRule } from './commands.ts';
 import { eventListOf, listEvents } from './event-list.ts';
 import {
+  ADOPTION_FEATURE_LEVEL,
   CANDIDATES_FEATURE_LEVEL,
   HBA_FEATURE_LEVEL,
   PAUSE_FEATURE_LEVEL,
@@ -220,9 +221,20 @@ const failed = (): Log => {
   log.must(at(log).failed(B), at(log).begin({ kind: 'promotion-failed' }));
   return log;
 };
+/** Every node is still to be taken over; b's turn comes first. */
+const adopting = (): Log => {
+  const log = newLog({ ...newLog().state, featureLevel: ADOPTION_FEATURE_LEVEL });
+  const standbys = [B, C];
+  for (const node of [A, ...standbys])
+    log.must({ ...registration(node, memberId(`${node}_00000001`)), systemIdentifier: '77' });
+  const servers = { primary: A, systemIdentifier: '77', timeline: timeline(1), standbys };
+  log.must({ kind: 'adopt-group', group: GROUP, ...servers });
+  return log;
+};
 const BEGINNINGS = [
   () => newLog({ ...runningAlone().state, featureLevel: REMOVAL_FEATURE_LEVEL }),
   newLog,
+  adopting,
   creating,
   running,
   paused,
@@ -324,6 +336,9 @@ const steps: readonly Step[] = [
   withGroup((log, number) => at(log).change(pick(rules, number))),
   withGroup((log) => at(log).commitRule()),
   withGroup((log) => at(log).floorPassed()),
+  withGroup((log, number) => ({
+    ...{ kind: 'node-adopted', group: GROUP, epoch: log.epoch, node: pick(nodes, number) },
+  })),
   withGroup((_, number) => ({
     kind: 'pause',
     group: GROUP,

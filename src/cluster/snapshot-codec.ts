@@ -12,15 +12,14 @@ import {
   decodeCommand,
   decodeEvidence,
   decodeLeaving,
-  decodePause,
   decodeReport,
   decodeSchedule,
   encodeCause,
-  encodePause,
   encodeSchedule,
 } from './command-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
+import { decodePause, encodePause } from './pause-codec.ts';
 import { decodeRule, encodeRule } from './rule-codec.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
 import {
@@ -173,6 +172,7 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     pausedNodes: group.pausedNodes.map((pause) => encodePause({ group: group.id, ...pause })),
     absent: group.absent.map(encodeAbsent),
     ...(group.failbackAtMs === undefined ? {} : { failbackAtMs: BigInt(group.failbackAtMs) }),
+    toAdopt: [...group.toAdopt],
   };
 }
 
@@ -205,6 +205,7 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     pausedNodes: message.pausedNodes.map(decodeNodePause),
     absent: message.absent.map(decodeAbsent),
     failbackAtMs: message.failbackAtMs === undefined ? undefined : Number(message.failbackAtMs),
+    toAdopt: message.toAdopt.map(nodeId),
   };
 }
 

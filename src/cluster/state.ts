@@ -175,6 +175,8 @@ export interface GroupState {
   readonly absent: readonly AbsentMember[];
   /** Wall time (ms since 1970) at which the last failback began. */
   readonly failbackAtMs: number | undefined;
+  /** Adopted nodes whose server still runs as somebody else has started it, in the order of their turns; see {@link isUnprotected}. */
+  readonly toAdopt: readonly NodeId[];
 }
 
 /**
@@ -264,6 +266,14 @@ export function isHeld(group: GroupState): boolean {
 /** No failover of a group that runs begins by itself. One that has begun is finished. */
 export function isPaused(group: GroupState): boolean {
   return group.paused !== undefined || pauseOf(group, group.phase.primary) !== undefined;
+}
+
+/**
+ * The primary is an adopted server that runs with settings that are not ours: nobody could keep it from acknowledging commits, and no rule
+ * says on whom they are. No failover begins by itself, and no rule is made, until it was restarted or switched over.
+ */
+export function isUnprotected(group: Pick<GroupState, 'toAdopt' | 'phase'>): boolean {
+  return group.toAdopt.includes(group.phase.primary);
 }
 
 export function pauseOf(group: Pick<GroupState, 'pausedNodes'>, node: NodeId): NodePause | undefined {

@@ -114,6 +114,10 @@ function eventText(command: Command, name: (member: string) => string): string {
       return `${command.node} is removed from group ${command.group}${LEAVING_TEXTS[command.leaving]}`;
     case 'readmit-node':
       return `${command.node} may join group ${command.group} again`;
+    case 'adopt-group':
+      return `group ${command.group} is made of servers that run: ${command.primary} is its primary${command.standbys.length === 0 ? '' : `, ${command.standbys.join(', ')} follow`}; it is not protected before ${command.primary} was restarted or switched over`;
+    case 'node-adopted':
+      return `${command.node} runs with settings of pg-sentinel now`;
     case 'open-session':
       return `peer ${command.peer} has started`;
     case 'mark-absent':

@@ -10,6 +10,7 @@ import {
   type Pause,
   isHeld,
   isPaused,
+  isUnprotected,
   nodesOfGroup,
 } from '../cluster/state.ts';
 import { SCHEDULE_VALID_MS, leaseWaitMs } from '../failover/decide.ts';
@@ -18,6 +19,7 @@ export function* groupNotices(
   options: { readonly state: ClusterState; readonly atMs: number },
   group: GroupState,
 ): Iterable<string> {
+  yield* adoption(group);
   const text = durabilityNotice(options.state, group);
   if (text !== undefined) yield `group ${group.id}: ${text}`;
   const shortage = strictShortage(options.state, group);
@@ -63,6 +65,18 @@ export function strictShortage(
     : `${wanted}: the loss of any of them makes every write wait; add standbys, or set acks=${Math.max(1, count - 1)}`;
 }
 
+function* adoption(group: GroupState): Iterable<string> {
+  const { id, toAdopt, phase } = group;
+  const standbys = toAdopt.filter((node) => node !== phase.primary);
+  const left =
+    standbys.length === 0
+      ? ''
+      : `, once ${standbys.join(', ')} ${standbys.length === 1 ? 'is' : 'are'} taken over`;
+  if (isUnprotected(group))
+    yield `group ${id} is being adopted and not protected: commits are on ${phase.primary} alone, as far as pg-sentinel knows, and nothing fails over by itself; sentinelctl failover ${id} ends that${left}, and so does a restart of ${phase.primary} by pg-sentinel (stop it, and it is started again)`;
+  else if (standbys.length > 0) yield `group ${id}: ${standbys.join(', ')} not taken over yet`;
+}
+
 function* pauses({ id, paused, pausedNodes, phase }: GroupState, atMs: number): Iterable<string> {
   if (paused !== undefined)
     yield `group ${id} is paused${leftText(paused, atMs)}: it does not fail over by itself; sentinelctl resume ${id} ends that`;
@@ -85,6 +99,7 @@ function leftText({ untilMs }: Pause, atMs: number): string {
 /** Fewer acknowledgements than are wanted, or none. */
 function durabilityNotice(state: ClusterState, group: GroupState): string | undefined {
   if (group.phase.kind !== 'running' || nodesOfGroup(state, group.id).length < 2) return undefined;
+  if (isUnprotected(group)) return undefined;
   const { rule, settings, phase } = group;
   if (rule.leased === true) {
     return settings.durability === 'async'

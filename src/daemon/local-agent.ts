@@ -96,6 +96,7 @@ export async function startLocalAgent(options: {
       process: node.process,
       divergedDirectory: paths.divergedDirectory,
       cloneMaxRateBytes: config.cloneMaxRateBytes,
+      adoptedHbaFile: paths.adoptedHbaFile,
       unarchivedDirectory: paths.unarchivedDirectory,
       binaries,
       user,

@@ -8,6 +8,7 @@ import type { GroupState } from '../cluster/state.ts';
 import { SCHEDULE_VALID_MS } from '../failover/decide.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
+import { adopt } from './adoption.ts';
 import { findGroup } from './failover-watch.ts';
 import { type NodeCommandOptions, steerNode } from './node-commands.ts';
 import { steerPause } from './pauses.ts';
@@ -24,6 +25,7 @@ export async function steer(
   request: SteerRequest,
 ): Promise<SteerOutcome> {
   if (request.kind === 'node') return steerNode(options, request);
+  if (request.kind === 'adopt') return adopt(options, request);
   if (request.kind === 'pause' || request.kind === 'resume' || request.kind === 'maintenance')
     return steerPause(options, request);
   const state = options.state();

@@ -75,6 +75,8 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
     const waitedMs = stopwatch.elapsedMs(`create ${name}`);
     if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
     const nodes = nodesOfGroup(state, name);
+    // A server that runs already is not restarted for a new group: `sentinelctl adopt` makes one of it.
+    if (nodes.some(({ node }) => freshReport(view, node)?.found !== undefined)) continue;
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
     const eligible = withData.length > 0 ? withData : nodes;
     const [first] = [...eligible].sort(byPriority);

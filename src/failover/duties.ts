@@ -21,6 +21,7 @@ import {
   type TimelineBranch,
   asideReason,
   isPaused,
+  isUnprotected,
   nodesOfGroup,
 } from '../cluster/state.ts';
 
@@ -80,6 +81,8 @@ export type Duty =
       readonly floor: Lsn | undefined;
       /** Nobody takes over by itself: after a crash it is started at once, and what a person has shut down stays so. */
       readonly isPaused: boolean;
+      /** An adopted server, which goes on with the settings it has until somebody restarts it or switches over. */
+      readonly isUnprotected?: true;
     } & DutyBase)
   /**
    * Planned switchover: stop cleanly, so that all WAL is shipped, and report. `rule` is the one it still takes writes under: a leased
@@ -103,6 +106,8 @@ export type Duty =
       readonly branches: readonly TimelineBranch[];
       /** Whether this node's present member id counts in the rule: then its data directory must not be touched. */
       readonly isCounted: boolean;
+      /** An adopted standby, whose turn it is: its server is stopped and started with our settings. */
+      readonly isAdopted?: true;
     } & DutyBase);
 
 export function duties(state: ClusterState, id: NodeId): Duty {
@@ -174,6 +179,7 @@ function primaryDuty(group: GroupState, timeline: Timeline, base: DutyBase): Dut
     next: group.next,
     floor: group.floor !== undefined && group.rule.acks > 0 ? switchLsn : undefined,
     isPaused: isPaused(group),
+    ...(isUnprotected(group) ? { isUnprotected: true } : {}),
     ...base,
   };
 }
@@ -183,6 +189,8 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
   const primary = state.nodes.get(phase.primary);
   if (primary === undefined || phase.kind === 'creating')
     return { kind: 'none', reason: `waiting for ${phase.primary}` };
+  const before = turnBefore(group, node.node);
+  if (before !== undefined) return { kind: 'none', reason: `waiting until ${before} is taken over` };
   return {
     kind: 'follow',
     upstream: {
@@ -197,8 +205,17 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
     },
     branches: group.branches,
     isCounted: isCounted(group, node),
+    ...(group.toAdopt.includes(node.node) ? { isAdopted: true } : {}),
     ...base,
   };
+}
+
+/** Adopted standbys are restarted one after the other; undefined where it is this one's turn, or it runs with our settings already. */
+function turnBefore(group: GroupState, id: NodeId): NodeId | undefined {
+  const { toAdopt, phase } = group;
+  if (!toAdopt.includes(id)) return undefined;
+  const first = toAdopt.find((node) => node !== phase.primary && asideReason(group, node) === undefined);
+  return first === id ? undefined : first;
 }
 
 function otherMembers(state: ClusterState, group: GroupState, id: NodeId): MemberId[] {

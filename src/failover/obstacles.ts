@@ -13,6 +13,7 @@ import {
   asideReason,
   asideRemedy,
   hasUnknownRule,
+  isUnprotected,
   nodesOfGroup,
 } from '../cluster/state.ts';
 import { type View, freshReport } from './view.ts';
@@ -26,6 +27,9 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
     if (silent.length === 0) return undefined;
     const remedy = silent.map((node) => recoveryRemedy(group, node)).join('');
     return `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet${remedy}`;
+  }
+  if (isUnprotected(group)) {
+    return `it is being adopted: ${group.phase.primary} runs with settings that are not ours, and no standby is sure to hold what it acknowledged`;
   }
   const standbys = ableStandbys(state, group, view);
   if (group.rule.leased === true)
@@ -129,7 +133,8 @@ export function switchoverObstacle(
   if (to === group.phase.primary) return `${to} is the primary already`;
   if (group.next !== undefined)
     return `the sync rule of group ${group.id} is being changed; try again in a moment`;
-  const obstacle = failoverObstacle(state, group, view);
+  const isAdopted = isUnprotected(group);
+  const obstacle = isAdopted ? adoptionObstacle(state, group, view) : failoverObstacle(state, group, view);
   if (obstacle !== undefined) return obstacle;
   const primary = freshReport(view, group.phase.primary);
   if (primary === undefined)
@@ -145,7 +150,7 @@ export function switchoverObstacle(
   if (report === undefined) return `the agent of ${to} (peer ${target.peer}) cannot be reached`;
   if (report.streamingFrom === undefined) return `${to} is not streaming (${report.condition})`;
   const isMember = target.member !== undefined && group.rule.members.includes(target.member);
-  if (!isMember && group.rule.leased !== true)
+  if (!isMember && group.rule.leased !== true && !isAdopted)
     return `${to} is not in the sync rule of group ${group.id} (it streams, but is not counted yet)`;
   if (primary.position === undefined || report.position === undefined)
     return `how far ${to} is behind is not known yet`;
@@ -153,6 +158,13 @@ export function switchoverObstacle(
   return behind > LAG_BYTES_MAX
     ? `${to} is ${Math.round(behind / (1 << 20))} MB behind; wait until it has caught up`
     : undefined;
+}
+
+/** Of the switchover that ends an adoption; see apply-failover.ts. */
+function adoptionObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
+  const foreign = group.toAdopt.find((node) => node !== group.phase.primary);
+  if (foreign !== undefined) return `${foreign} is not taken over yet; see sentinelctl status`;
+  return ableStandbys(state, group, view).length === 0 ? nobody(state, group, view) : undefined;
 }
 
 /** Its agent answers, and its PostgreSQL is a standby that can report how far it is. */

@@ -5,7 +5,13 @@ import type { Command, SyncRule } from '../cluster/commands.ts';
 import { syncBar } from '../cluster/eligibility.ts';
 import { acksSoFar, fewestAcks, isRule, sameRule } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
-import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from '../cluster/state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  asideReason,
+  isUnprotected,
+  nodesOfGroup,
+} from '../cluster/state.ts';
 import type { Stopwatch } from './decide.ts';
 import { type View, freshReport } from './view.ts';
 
@@ -15,6 +21,10 @@ export function planRule(
   view: View,
   stopwatch: Stopwatch,
 ): Command | undefined {
+  if (isUnprotected(group)) {
+    // mark: no-rule-of-unprotected-group
+    return undefined;
+  }
   const primary = freshReport(view, group.phase.primary);
   if (primary === undefined || primary.condition !== 'primary' || primary.fenceEpoch !== group.epoch)
     return undefined;

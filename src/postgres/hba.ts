@@ -19,9 +19,7 @@ export interface HbaOptions {
 /** The text of pg_hba.conf. Throws when an extra line would let the replication user or replication in without a password. */
 export function renderHba(options: HbaOptions): string {
   const host = options.requireTls ? 'hostssl' : 'host';
-  const [superuser, replication, probe] = [options.superuser, options.replicationUser, options.probeUser].map(
-    quote,
-  );
+  const superuser = quote(options.superuser);
   for (const line of options.extraLines) {
     if (/[\n\r]/.test(line)) throw new Error(`pg_hba line "${line}" holds a line break`);
     const [, database, , ...rest] = line.trim().split(/\s+/);
@@ -36,16 +34,25 @@ export function renderHba(options: HbaOptions): string {
     '# The socket is in a private directory of mode 0700.',
     `local all ${superuser} trust`,
     `local replication ${superuser} trust`,
+    ...ourHbaLines(options),
+    ...options.extraLines,
+    ...options.userNetworks.map((network) => `${host} all all ${network} scram-sha-256`),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** Of pg-sentinel's own accounts, by TCP. */
+export function ourHbaLines(options: Omit<HbaOptions, 'extraLines' | 'userNetworks'>): string[] {
+  const host = options.requireTls ? 'hostssl' : 'host';
+  const [replication, probe] = [options.replicationUser, options.probeUser].map(quote);
+  return [
     ...options.memberNetworks.flatMap((network) => [
       `${host} replication ${replication} ${network} scram-sha-256`,
       `${host} all ${replication} ${network} scram-sha-256`,
       `${host} all ${probe} ${network} scram-sha-256`,
     ]),
     `host all,replication ${replication},${probe} all reject`,
-    ...options.extraLines,
-    ...options.userNetworks.map((network) => `${host} all all ${network} scram-sha-256`),
   ];
-  return `${lines.join('\n')}\n`;
 }
 
 /** The number of the line in which the first of the extra lines stands. */

@@ -1,5 +1,6 @@
 // One local superuser session, kept open, so that an instance without a free connection slot can still be read and
 // steered. Our statements run with synchronous_commit = local: a primary that waits for standbys hangs every other write.
+import type { Duplex } from 'node:stream';
 import pg from 'pg';
 import { DeadlineError, delay, settledWithin } from '../base/clock.ts';
 
@@ -45,6 +46,9 @@ export interface SessionOptions {
   readonly socketDirectory: string;
   readonly port: number;
   readonly superuser: string;
+  /** Where the server that runs now is reached, if it is not the one that these options are about. */
+  readonly elsewhere?: () =>
+    { readonly socketDirectory: string; readonly port: number; readonly stream: () => Duplex } | undefined;
   readonly database?: string;
   /** Called at once when an open connection is lost; never when {@link Session.close} was called. */
   readonly onLost?: (error: Error) => void;
@@ -72,9 +76,11 @@ export function openSession(options: SessionOptions): Session {
   };
 
   const connectOnce = async (): Promise<void> => {
+    const { socketDirectory: host, port, ...dial } = options.elsewhere?.() ?? options;
     const fresh = new pg.Client({
-      host: options.socketDirectory,
-      port: options.port,
+      host,
+      port,
+      ...('stream' in dial ? { stream: dial.stream } : {}),
       user: options.superuser,
       database: options.database ?? 'postgres',
       application_name: SESSION_APPLICATION_NAME,

@@ -3,7 +3,7 @@
 import { create } from '@bufbuild/protobuf';
 import { epoch, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
 import { type Lsn, lsn } from '../base/lsn.ts';
-import type { AgentReport, NodeCondition, Upkeep } from '../cluster/report.ts';
+import type { AgentReport, FoundServer, NodeCondition, Upkeep } from '../cluster/report.ts';
 import * as pb from '../gen/pg_sentinel/v1/report_pb.ts';
 import { decodeUpkeep, encodeUpkeep } from './upkeep-codec.ts';
 
@@ -16,6 +16,7 @@ export function encodeReport(report: AgentReport): pb.AgentReport {
     walSenders: [...report.walSenders],
     upkeep: report.upkeep && encodeUpkeep(report.upkeep),
     ...encodeParameters(report),
+    found: report.found && encodeFound(report.found),
   });
 }
 
@@ -43,6 +44,37 @@ function decodeParameters(parameters: pb.ParameterReport | undefined): Pick<Agen
   };
 }
 
+function encodeFound(found: FoundServer) {
+  const { kept, replaced, hba, notices, problems } = found;
+  const lists = {
+    kept: [...kept],
+    replaced: [...replaced],
+    hba: [...hba],
+    notices: [...notices],
+    problems: [...problems],
+  };
+  return { ...found, ...lists };
+}
+
+function decodeFound(found: pb.FoundServer): FoundServer {
+  const { version, freeSlots, upstream, kept, replaced, hba, notices, problems } = found;
+  return {
+    role: found.role === 'primary' ? 'primary' : 'standby',
+    version,
+    timeline: timeline(found.timeline),
+    upstream: upstream && { host: upstream.host, port: upstream.port },
+    freeSlots,
+    ...{ kept, replaced, hba, notices, problems },
+  };
+}
+
+function foundBytes(found: FoundServer | undefined): number {
+  if (found === undefined) return 0;
+  const { kept, replaced, hba, notices, problems } = found;
+  const texts = [...kept, ...replaced, ...hba, ...notices, ...problems];
+  return texts.reduce((sum, text) => sum + text.length * 3 + 8, 256);
+}
+
 /** About as many bytes as the encoded report has, and never fewer. */
 export function reportBytes(report: AgentReport): number {
   const text = (value: string | undefined): number => (value?.length ?? 0) * 3 + 8;
@@ -56,7 +88,8 @@ export function reportBytes(report: AgentReport): number {
       text(report.serverVersion) +
       text(report.message) +
       text(report.parameters?.hbaProblem) +
-      upkeepBytes(report.upkeep),
+      upkeepBytes(report.upkeep) +
+      foundBytes(report.found),
   );
 }
 
@@ -93,6 +126,7 @@ export function decodeReport(report: pb.AgentReport): AgentReport {
     isGuarded: report.isGuarded,
     upkeep: report.upkeep && decodeUpkeep(report.upkeep),
     ...decodeParameters(report.parameters),
+    ...(report.found === undefined ? {} : { found: decodeFound(report.found) }),
   };
 }
 

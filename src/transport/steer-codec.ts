@@ -71,6 +71,8 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
       const { node, action, inPlace, dryRun, destroy = false } = request;
       return { request: { case: 'nodeAction', value: { node, action, inPlace, dryRun, destroy } } };
     }
+    case 'adopt':
+      return { request: { case: 'adopt', value: { group: request.group, dryRun: request.dryRun } } };
     default:
       return unreachable(request);
   }
@@ -117,6 +119,8 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
       const destroy = value.destroy ? ({ destroy: true } as const) : {};
       return { kind: 'node', node: nodeOf(node), action, inPlace, dryRun, ...destroy };
     }
+    case 'adopt':
+      return { kind, group: value.group, dryRun: value.dryRun };
     case undefined:
       throw new BadSteerRequest('this peer does not know what was asked for; is it of an older version?');
     default:

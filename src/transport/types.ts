@@ -204,7 +204,9 @@ export type SteerRequest =
       readonly inPlace: boolean;
       readonly dryRun: boolean;
       readonly destroy?: true;
-    };
+    }
+  /** A group is made of servers that run already. */
+  | { readonly kind: 'adopt'; readonly group: string | undefined; readonly dryRun: boolean };
 
 export const NODE_ACTIONS = [
   'restart',

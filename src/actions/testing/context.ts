@@ -73,6 +73,7 @@ export function fakeContext(options: {
     passfileDirectory: `${dataDirectory}.passfile`,
     logFile: `${dataDirectory}.log`,
     divergedDirectory: `${dataDirectory}.diverged`,
+    adoptedHbaFile: `${dataDirectory}.adopted-hba`,
     unarchivedDirectory: `${dataDirectory}.unarchived`,
     binaries: { version: 15, directory: '/nowhere', has: { pgRewind: true, pgBasebackup: true } },
     user: { owner: undefined },
@@ -107,6 +108,7 @@ export function fakeContext(options: {
     instance: {
       options: instanceOptions,
       session: { query: (text: string) => Promise.resolve(options.query?.(text) ?? []) },
+      isForeign: () => false,
       postmaster: () => (context.isRunning ? postmaster : undefined),
       stop: ({ fastMs }: { fastMs: number }) => {
         context.stops.push(fastMs);

@@ -25,6 +25,7 @@ const agent = await startAgent({
     standbyLimits: () => [],
     groupHba: () => [],
     takenFile: join(stateDirectory, 'taken.json'),
+    adoptedHbaFile: join(stateDirectory, 'adopted-hba'),
   },
   guard: { program: join(root, 'src/guard/main.js'), ...guard },
   fence: await openFenceFile({
@@ -42,7 +43,7 @@ const agent = await startAgent({
       process.send({ kind: 'ask', id: lastAsk });
     }),
   registered: () => ({ ...registration, subjectiveDown: [] }),
-  group: () => ({ settings }),
+  group: () => ({ settings, toAdopt: [] }),
   onReport: ({ condition, message }) => process.send({ kind: 'report', condition, message }),
   onGone: () => process.send({ kind: 'gone' }),
   onBack: () => undefined,

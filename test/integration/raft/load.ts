@@ -122,7 +122,8 @@ export function harmOf(verdict: Verdict): unknown {
 export const votersOf = (list: PeerListView): string[] =>
   list.peers.filter(({ kind }) => kind === 'voter').map(({ peer }) => peer);
 
-function runSentinelctl(args: readonly string[]): Promise<Ended> {
+/** As a person would. */
+export function runSentinelctl(args: readonly string[]): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const { PG_SENTINEL_PEERS: _, ...env } = process.env;
     const child = execFile(

@@ -1,0 +1,88 @@
+// What stays of a server that somebody else has made, and what does not.
+import { expect, test } from 'vitest';
+import {
+  type ForeignSetting,
+  hbaLines,
+  hbaWithOurs,
+  keptSettings,
+  otherManagers,
+  replacedSettings,
+  takenOverConfiguration,
+  withoutOurs,
+} from './foreign-server.ts';
+
+const ETC = '/etc/postgresql/15/main/postgresql.conf';
+const setting = (name: string, value: string, more: Partial<ForeignSetting> = {}): ForeignSetting => ({
+  ...{ name, value, source: 'configuration file', file: ETC, isRestartNeeded: false },
+  ...more,
+});
+const SETTINGS = [
+  setting('work_mem', '7MB'),
+  setting('port', '5432'),
+  setting('archive_command', "cp '%p' /a"),
+  setting('log_statement', 'ddl', { file: '/data/postgresql.auto.conf' }),
+  setting('geqo', 'off', { source: 'command line', file: undefined }),
+];
+const names = (settings: readonly ForeignSetting[]): string[] => settings.map(({ name }) => name);
+
+test('what pg-sentinel does not set itself is kept', () => {
+  expect(names(keptSettings(SETTINGS))).toEqual(['work_mem', 'archive_command', 'log_statement', 'geqo']);
+});
+
+test('what gets another value is told with both', () => {
+  const present = new Map([
+    ['port', { value: '5432', isRestartNeeded: true }],
+    ['cluster_name', { value: '15/main', isRestartNeeded: true }],
+    ['wal_sender_timeout', { value: '1min', isRestartNeeded: false }],
+  ]);
+  expect(
+    replacedSettings(present, { port: '5432', cluster_name: 'x', wal_sender_timeout: '10s', unknown: 'y' }),
+  ).toEqual(["cluster_name: '15/main' -> 'x' (with its restart)", "wal_sender_timeout: '1min' -> '10s'"]);
+});
+
+test('a configuration that lies elsewhere is written to the data directory, again and again alike', () => {
+  const options = { settings: SETTINGS, configFile: ETC, isInside: false, present: 'anything' };
+  const text = takenOverConfiguration(options);
+  expect(text).toBe(
+    `# Taken over by pg-sentinel from ${ETC}.\nwork_mem = '7MB'\narchive_command = 'cp ''%p'' /a'\ngeqo = 'off'\n`,
+  );
+  expect(takenOverConfiguration({ ...options, present: text ?? '' })).toBe(text);
+});
+
+test('one that lies in the data directory stays, with what the command line said', () => {
+  const inside = { configFile: '/data/postgresql.conf', isInside: true };
+  const files = SETTINGS.filter(({ source }) => source !== 'command line');
+  expect(takenOverConfiguration({ ...inside, settings: files, present: 'a = 1\n' })).toBeUndefined();
+  const text = takenOverConfiguration({ ...inside, settings: SETTINGS, present: 'a = 1\n' });
+  expect(text).toBe(`a = 1\n\n# Taken over by pg-sentinel from the command line.\ngeqo = 'off'\n`);
+  expect(takenOverConfiguration({ ...inside, settings: SETTINGS, present: text ?? '' })).toBe(text);
+});
+
+test('our lines stand before those of pg_hba.conf, once, and go without a trace', () => {
+  const theirs = '# mine\nhost all all all md5\n';
+  const once = hbaWithOurs(theirs, ['host a', 'host b']);
+  expect(once).toMatch(/^# pg-sentinel: begin.*\nhost a\nhost b\n# pg-sentinel: end\n# mine\nhost all/);
+  expect(hbaWithOurs(once, ['host a', 'host b'])).toBe(once);
+  expect(hbaWithOurs(once, ['host c'])).not.toContain('host a\n');
+  expect(withoutOurs(once)).toBe(theirs);
+});
+
+test('rules of clients are kept, those of replication are told, a file of files is refused', () => {
+  const text = 'local all all peer\n# no\nhost replication,app hand all trust\nhost all all \\\n all md5\n';
+  expect(hbaLines(hbaWithOurs(text, ['host ours']))).toEqual({
+    kept: ['local all all peer', 'host all all   all md5'],
+    left: ['host replication,app hand all trust'],
+    problem: undefined,
+  });
+  expect(hbaLines('include_dir more\n').problem).toMatch(/include_dir more/);
+  expect(hbaLines('host @names all all md5\n').problem).toMatch(/@names/);
+});
+
+test.each([
+  [['/usr/bin/repmgrd', '-f', '/etc/repmgr.conf'], ['repmgrd']],
+  [['/usr/bin/python3', '/usr/bin/patroni', 'x.yml'], ['patroni']],
+  [['vim', 'a', 'b', 'repmgrd'], []],
+  [['postgres: repmgr repmgr'], []],
+])('who looks after it now is found: %j', (words, found) => {
+  expect(otherManagers([words.join('\0')])).toEqual(found);
+});

@@ -1,0 +1,140 @@
+// A server that somebody else has made and started: what of its settings and of its pg_hba.conf stays when it becomes ours, what is
+// replaced, who looks after it now. Pure but for the process table; changes nothing.
+import { readFileSync, readdirSync } from 'node:fs';
+import { RESERVED_PARAMETERS } from './reserved-parameters.ts';
+import { renderSetting } from './settings.ts';
+
+/** One row of pg_settings whose value is not the default. */
+export interface ForeignSetting {
+  readonly name: string;
+  /** With its unit, as `current_setting` gives it. */
+  readonly value: string;
+  /** `configuration file` or `command line`. */
+  readonly source: string;
+  readonly file: string | undefined;
+  readonly isRestartNeeded: boolean;
+}
+
+/** Places of files, which are where PostgreSQL looks for them without being told. */
+const PLACES = new Set(['stats_temp_directory', 'data_directory_mode']);
+
+/** What stays as it is: all that pg-sentinel does not set itself. */
+export function keptSettings(settings: readonly ForeignSetting[]): readonly ForeignSetting[] {
+  return settings.filter(({ name }) => !RESERVED_PARAMETERS.has(name) && !PLACES.has(name));
+}
+
+/** What gets another value, with both; the present ones come by name. */
+export function replacedSettings(
+  present: ReadonlyMap<string, { readonly value: string; readonly isRestartNeeded: boolean }>,
+  ours: Readonly<Record<string, string>>,
+): string[] {
+  return Object.entries(ours).flatMap(([name, value]) => {
+    const now = present.get(name);
+    if (now === undefined || now.value === value) return [];
+    return [`${name}: '${now.value}' -> '${value}'${now.isRestartNeeded ? ' (with its restart)' : ''}`];
+  });
+}
+
+const TAKEN_OVER = '# Taken over by pg-sentinel from';
+
+/**
+ * The postgresql.conf of the data directory from now on, or undefined where it may stay as it is: `configFile` lies there, and nothing
+ * came from the command line. What ALTER SYSTEM has set stays in postgresql.auto.conf.
+ */
+export function takenOverConfiguration(options: {
+  readonly settings: readonly ForeignSetting[];
+  readonly configFile: string;
+  readonly isInside: boolean;
+  /** The file as it is now. */
+  readonly present: string;
+}): string | undefined {
+  const { settings, isInside, configFile, present } = options;
+  const taken = keptSettings(settings).filter(
+    ({ source, file }) =>
+      source === 'command line' || (!isInside && file?.endsWith('/postgresql.auto.conf') !== true),
+  );
+  if (isInside && taken.length === 0) return undefined;
+  const [before = ''] = isInside ? present.split(TAKEN_OVER) : [''];
+  const from = isInside ? 'the command line' : configFile;
+  const lines = taken.map(({ name, value }) => renderSetting(name, value));
+  const text = [`${TAKEN_OVER} ${from}.`, ...lines].join('\n');
+  return `${before.trimEnd()}${before.trim() === '' ? '' : '\n\n'}${text}\n`;
+}
+
+const BEGIN = '# pg-sentinel: begin; of no use any more once pg-sentinel has restarted this server';
+const END = '# pg-sentinel: end';
+
+/** The pg_hba.conf of an adopted primary: ours in front, for its standbys and the probes, and all that was there behind. */
+export function hbaWithOurs(present: string, ours: readonly string[]): string {
+  return `${[BEGIN, ...ours, END].join('\n')}\n${withoutOurs(present)}`;
+}
+
+/** The file as its owner wrote it. */
+export function withoutOurs(present: string): string {
+  const begin = present.indexOf(BEGIN);
+  const end = present.indexOf(END);
+  return begin < 0 || end < begin ? present : present.slice(0, begin) + present.slice(end + END.length + 1);
+}
+
+export interface HbaLines {
+  /** For ours, behind the lines of pg-sentinel's own accounts. */
+  readonly kept: readonly string[];
+  /** Those for replication: whoever replicates beside pg-sentinel's own accounts needs a line of his own. */
+  readonly left: readonly string[];
+  /** Why the file cannot be taken over. */
+  readonly problem: string | undefined;
+}
+
+export function hbaLines(text: string): HbaLines {
+  const lines = withoutOurs(text)
+    .replaceAll('\\\n', ' ')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+  const isOfReplication = (line: string): boolean =>
+    (line.split(/\s+/)[1] ?? '').split(',').includes('replication');
+  const include = lines.find((line) => line.startsWith('include') || line.includes('@'));
+  return {
+    kept: lines.filter((line) => !isOfReplication(line)),
+    left: lines.filter(isOfReplication),
+    problem:
+      include === undefined
+        ? undefined
+        : `its pg_hba.conf reads another file ("${include}"): write what that holds into pg_hba.conf itself`,
+  };
+}
+
+/** Programs that would act on the servers beside us: they have to be stopped first. */
+export function otherManagers(commandLines: Iterable<string>): string[] {
+  const found = new Set<string>();
+  for (const line of commandLines) {
+    const words = line
+      .split('\0')
+      .slice(0, 3)
+      .map((word) => word.split('/').at(-1) ?? '');
+    for (const name of ['repmgrd', 'patroni', 'pg_autoctl', 'pglookout', 'stolon-keeper'])
+      if (words.includes(name) || words.includes(`${name}.py`)) found.add(name);
+  }
+  return [...found].sort();
+}
+
+/** Of every process of the host. */
+export function* commandLines(): Iterable<string> {
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      yield readFileSync(`/proc/${name}/cmdline`, 'utf8');
+    } catch {
+      // It has ended.
+    }
+  }
+}
+
+/** The systemd unit that the process belongs to, such as `postgresql@15-main.service`. */
+export function unitOf(pid: number): string | undefined {
+  try {
+    return /\/(postgres[^/]*\.service)/.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1];
+  } catch {
+    return undefined;
+  }
+}

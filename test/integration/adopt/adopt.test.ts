@@ -1,0 +1,154 @@
+// `sentinelctl adopt` with servers that were made by hand, under a writer that runs through all of it.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { delay, until } from '../../../src/base/clock.ts';
+import { dataDirectory, type HostPlan } from '../../../harness/cluster-config.ts';
+import { INSERT, readBack } from '../../../harness/clients.ts';
+import { checkHistory } from '../../../harness/history.ts';
+import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
+import { CLIENT_DEFAULTS, type Writer, startWriter } from '../../../harness/writer.ts';
+import { HEALTHY_TIMEOUT_MS, LIMIT_MS, harmOf, runSentinelctl } from '../raft/load.ts';
+import { sql } from '../dangers/scene.ts';
+import { CLIENT, HBA_LINE, type Tools, makeServers, psql } from './servers.ts';
+
+/** Generous: a write that waits for a standby that is gone would wait for ever. */
+const LONGEST_PAUSE_MS = 10_000;
+
+const stop = new AbortController();
+let cluster: LocalCluster;
+let tools: Tools;
+let plans: readonly HostPlan[];
+let writer: Writer;
+beforeAll(async () => {
+  cluster = await startLocalCluster({
+    cluster: 'adopted',
+    hostCount: 3,
+    signal: stop.signal,
+    prepare: async (hosts, given) => {
+      [plans, tools] = [hosts, given];
+      await makeServers(given, hosts);
+    },
+  });
+  writer = startWriter({
+    ...CLIENT_DEFAULTS,
+    statementTimeoutMs: undefined,
+    name: 'through',
+    client: CLIENT,
+    insert: INSERT,
+    paceMs: 5,
+    targets: cluster.hosts.map(({ target }) => target),
+  });
+  await writer.connected(30_000);
+}, LIMIT_MS);
+afterAll(async () => {
+  await writer?.stop();
+  stop.abort(new Error('the test is over'));
+  await cluster?.close();
+});
+
+const ctl = (line: string) =>
+  runSentinelctl(['--peers', cluster.hosts.map(({ address }) => address).join(','), ...line.split(' ')]);
+const planOf = (at: number): HostPlan => {
+  const plan = plans[at];
+  if (plan === undefined) throw new Error(`no host ${at}`);
+  return plan;
+};
+/** Until it says so; what it said last where it never does. */
+const says = async (line: string, pattern: RegExp): Promise<string> => {
+  let last = '';
+  await until({ what: `${line} to say ${pattern}`, timeoutMs: 60_000, everyMs: 300 }, async () => {
+    const { stdout, stderr } = await ctl(line);
+    // Long lines are broken.
+    last = (stdout + stderr).replaceAll(/\s+/g, ' ');
+    return pattern.test(last);
+  }).catch((error: unknown) => {
+    throw new Error(`${(error as Error).message}; it said ${last}`, { cause: error });
+  });
+  return last;
+};
+const postmasterOf = (at: number): number | undefined => cluster.hosts[at]?.postmasterPid();
+
+test('nothing is taken over by itself, and a plan shows what was found', { timeout: LIMIT_MS }, async () => {
+  const plan = await says('adopt --dry-run', /would adopt group main/);
+  expect(plan).toMatch(/pg1: PostgreSQL \d+.*, primary, system identifier \d+/);
+  expect(plan).toContain(`pg3: PostgreSQL`);
+  expect(plan).toContain("work_mem = '7MB'");
+  expect(plan).toContain("cluster_name: '15/main' -> 'adopted' (with its restart)");
+  expect(plan).toContain(HBA_LINE);
+  expect(plan).toContain('replication slot hand_pg2 keeps WAL');
+  expect((await ctl('status -o json')).stdout).toContain('"groups": []');
+});
+
+test('writes that would wait for a standby stand in its way', { timeout: LIMIT_MS }, async () => {
+  const set = async (value: string): Promise<void> => {
+    await psql(tools, planOf(0), `alter system set synchronous_standby_names = '${value}'`);
+    await psql(tools, planOf(0), 'select pg_reload_conf()');
+  };
+  await set('*');
+  await says('adopt --dry-run', /pg1: synchronous_standby_names is '\*': writes would wait/);
+  expect(await ctl('adopt --yes')).toMatchObject({ exitCode: 1, stdout: '' });
+  await set('');
+  await says('adopt --dry-run', /would adopt/);
+});
+
+test(
+  'standbys are restarted, the primary is not, and the group says that it is not protected',
+  { timeout: LIMIT_MS },
+  async () => {
+    const before = [0, 1, 2].map(postmasterOf);
+    expect(await ctl('adopt main --yes')).toMatchObject({ exitCode: 0 });
+    await says('status', /is being adopted and not protected: .*; sentinelctl failover main ends that, and/);
+    const after = [0, 1, 2].map(postmasterOf);
+    expect(after[0]).toBe(before[0]);
+    expect(after[1]).not.toBe(before[1]);
+    expect(after[2]).not.toBe(before[2]);
+    for (const { node } of cluster.hosts.slice(1)) {
+      const host = cluster.hostOf(node);
+      expect(await sql(host, 'show work_mem')).toEqual([{ work_mem: '7MB' }]);
+      expect(await sql(host, 'select sender_port::int, slot_name from pg_stat_wal_receiver')).toEqual([
+        {
+          sender_port: planOf(0).nodePort,
+          slot_name: expect.stringMatching(/^pg\d_[0-9a-f]{8}$/) as unknown,
+        },
+      ]);
+    }
+    expect(await psql(tools, planOf(0), 'select count(*) from pg_stat_replication')).toBe('2\n');
+  },
+);
+
+test('the first switchover makes it a group like any other', { timeout: LIMIT_MS }, async () => {
+  const moved = await ctl('failover main --to pg2 --yes');
+  expect(moved).toMatchObject({ exitCode: 0 });
+  const group = await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
+  expect(group.primary).toBe('pg2');
+  expect((await ctl('status')).stdout).not.toContain('being adopted');
+  const former = cluster.hostOf('pg1');
+  expect(await sql(former, 'show work_mem')).toEqual([{ work_mem: '7MB' }]);
+  expect(await readFile(join(dataDirectory(planOf(0)), 'pg_hba.conf'), 'utf8')).toContain(HBA_LINE);
+  const theirs = await readFile(`${planOf(0).directory}/etc/pg_hba.conf`, 'utf8');
+  expect(theirs).toContain(HBA_LINE);
+});
+
+test('then a crash is failed over, and nothing was lost all the while', { timeout: LIMIT_MS }, async () => {
+  cluster.hostOf('pg2').killPostmaster();
+  await cluster.waitFor(
+    'another primary',
+    60_000,
+    ({ primary, phase }) => primary !== 'pg2' && phase === 'running',
+  );
+  await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
+  await delay(500);
+  await writer.stop();
+  const { attempts } = writer;
+  const last = await cluster.primary();
+  const verdict = checkHistory({
+    attempts,
+    readBack: await readBack(last),
+    primaries: ['pg1', 'pg2', last.node],
+  });
+  expect(harmOf(verdict)).toEqual([]);
+  const acks = attempts.filter(({ outcome }) => outcome === 'acked');
+  const pauses = acks.map(({ endMs }, at) => endMs - (acks[at - 1]?.endMs ?? endMs));
+  expect(Math.max(...pauses)).toBeLessThan(LONGEST_PAUSE_MS);
+});

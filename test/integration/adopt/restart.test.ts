@@ -1,0 +1,99 @@
+// What ends an adoption beside a switchover: the primary's restart. And what becomes of a server that its old owner starts later.
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { until } from '../../../src/base/clock.ts';
+import type { HostPlan } from '../../../harness/cluster-config.ts';
+import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
+import { signalProcess } from '../../../src/postgres/processes.ts';
+import { sql } from '../dangers/scene.ts';
+import { HEALTHY_TIMEOUT_MS, LIMIT_MS, runSentinelctl } from '../raft/load.ts';
+import { type Tools, makeServers, psql, startServer } from './servers.ts';
+
+const stop = new AbortController();
+let cluster: LocalCluster;
+let tools: Tools;
+let plans: readonly HostPlan[];
+beforeAll(async () => {
+  cluster = await startLocalCluster({
+    cluster: 'restarted',
+    hostCount: 3,
+    signal: stop.signal,
+    prepare: async (hosts, given) => {
+      [plans, tools] = [hosts, given];
+      await makeServers(given, hosts);
+    },
+  });
+  const peers = cluster.hosts.map(({ address }) => address).join(',');
+  const adopt = async (): Promise<boolean> =>
+    (await runSentinelctl(['--peers', peers, 'adopt', '--yes'])).exitCode === 0;
+  await until({ what: 'the servers to be adopted', timeoutMs: 60_000, everyMs: 300 }, adopt);
+  const areOurs = async (): Promise<boolean> => {
+    const { stdout } = await runSentinelctl(['--peers', peers, 'status']);
+    return stdout.replaceAll(/\s+/g, ' ').includes('sentinelctl failover main ends that, and');
+  };
+  await until({ what: 'standbys that are ours', timeoutMs: 60_000, everyMs: 300 }, areOurs);
+}, LIMIT_MS);
+afterAll(async () => {
+  stop.abort(new Error('the test is over'));
+  await cluster?.close();
+});
+
+const planOf = (node: string): HostPlan => {
+  const plan = plans.find((each) => each.node === node);
+  if (plan === undefined) throw new Error(`no host of ${node}`);
+  return plan;
+};
+
+test('a primary that its owner starts again goes on as it is', { timeout: LIMIT_MS }, async () => {
+  const host = cluster.hostOf('pg1');
+  const before = host.postmasterPid();
+  if (before === undefined) throw new Error('pg1 does not run');
+  signalProcess(before, 'SIGINT');
+  await until(
+    { what: 'the server to be gone', timeoutMs: 20_000, everyMs: 20 },
+    () => host.postmasterPid() === undefined,
+  );
+  await startServer(tools, planOf('pg1'));
+  expect(host.postmasterPid()).not.toBe(before);
+  await cluster.waitFor(
+    'its standbys to stream again',
+    60_000,
+    ({ primary, nodes }) =>
+      primary === 'pg1' && nodes.every(({ node, state }) => node === 'pg1' || state === 'streaming'),
+  );
+  expect(await psql(tools, planOf('pg1'), 'show cluster_name')).toBe('15/main\n');
+});
+
+test(
+  'one that crashes and is left alone is started as ours, and protected',
+  { timeout: LIMIT_MS },
+  async () => {
+    cluster.hostOf('pg1').killPostmaster();
+    const { primary } = await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
+    expect(primary).toBe('pg1');
+    const host = cluster.hostOf('pg1');
+    expect(await sql(host, 'show cluster_name')).toEqual([{ cluster_name: 'restarted' }]);
+    expect(await sql(host, 'show work_mem')).toEqual([{ work_mem: '7MB' }]);
+  },
+);
+
+test(
+  'a server that its old owner starts later is stopped, and started as ours',
+  { timeout: LIMIT_MS },
+  async () => {
+    const host = cluster.hostOf('pg2');
+    await host.stopSentineld();
+    const pid = host.postmasterPid();
+    if (pid === undefined) throw new Error('pg2 does not run');
+    signalProcess(pid, 'SIGINT');
+    await until(
+      { what: 'pg2 to stop', timeoutMs: 20_000, everyMs: 20 },
+      () => host.postmasterPid() === undefined,
+    );
+    // Fewer than its primary has would not start.
+    await startServer(tools, planOf('pg2'), '-c max_wal_senders=16');
+    expect(await psql(tools, planOf('pg2'), 'show cluster_name')).toBe('15/main\n');
+    host.startSentineld();
+    await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
+    expect(await sql(host, 'show cluster_name')).toEqual([{ cluster_name: 'restarted' }]);
+  },
+);
