@@ -16,7 +16,8 @@ import { type DataDirectory, createInspection, inspectDataDirectory } from './da
 import type { FenceFile } from './fence-file.ts';
 import { type GuardSettings, createGuarding } from './guarding.ts';
 import { startLeftoverArchiver } from './leftover-archiver.ts';
-import { type Instance, type InstanceOptions, openInstance } from './instance.ts';
+import { type Instance, openInstance } from './instance.ts';
+import type { InstanceOptions } from './instance-options.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { createRegistering, memberOf } from './registering.ts';
 import { buildReport } from './report.ts';

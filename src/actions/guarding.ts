@@ -9,7 +9,7 @@ import { readMoment } from '../guard/boot-clock.ts';
 import { type GuardKeeper, type GuardKeeperOptions, openGuardKeeper } from '../guard/keeper.ts';
 import type { GuardState } from '../guard/wire.ts';
 import type { AgentContext } from './context.ts';
-import type { InstanceOptions } from './instance.ts';
+import type { InstanceOptions } from './instance-options.ts';
 
 /** The duties under which PostgreSQL may be a primary: also the one to hand over, until it has stopped. */
 export type GuardedDuty = Extract<Duty, { readonly kind: 'create' | 'primary' | 'promote' | 'hand-over' }>;

@@ -9,7 +9,7 @@ import {
   mayRestartAfterCrash,
 } from '../postgres/settings.ts';
 import { adoptedHba } from './foreign.ts';
-import type { ClientAccess, InstanceOptions } from './instance.ts';
+import type { ClientAccess, InstanceOptions } from './instance-options.ts';
 
 export function settingsOf(options: InstanceOptions, standbys: SynchronousStandbys): InstanceSettings {
   const maxSlotWalBytes = options.maxSlotWalBytes();

@@ -1,7 +1,7 @@
 // Looks after the size of the file that our PostgreSQL writes to, beside the agent's loop.
 import { rotateLog } from '../postgres/log-rotation.ts';
 import type { AgentContext } from './context.ts';
-import type { InstanceOptions } from './instance.ts';
+import type { InstanceOptions } from './instance-options.ts';
 
 const EVERY_MS = 10_000;
 

@@ -9,7 +9,8 @@ import { renderHba } from '../postgres/hba.ts';
 import { writeNewMember } from '../postgres/member.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import { type AgentContext, DEFAULT_AGENT_TIMING } from './context.ts';
-import { type ClientAccess, openInstance } from './instance.ts';
+import { openInstance } from './instance.ts';
+import type { ClientAccess } from './instance-options.ts';
 import { carryOutPrimary } from './primary-duty.ts';
 import { IN_PRODUCTION, writeControl } from './testing/control-file.ts';
 

@@ -2,7 +2,7 @@
 import type { Duty } from '../failover/duties.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import { type AgentContext, placeholder, standbysFor } from './context.ts';
-import type { ClientAccess } from './instance.ts';
+import type { ClientAccess } from './instance-options.ts';
 
 export type WatchedDuty = Extract<Duty, { readonly kind: 'primary' | 'follow' }>;
 

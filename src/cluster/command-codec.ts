@@ -9,12 +9,12 @@ import type {
   Command,
   CutReport,
   Evidence,
-  FailoverCause,
   Leaving,
   OffWitness,
   ScheduledSwitchover,
 } from './commands.ts';
 import { decodeAdoptGroup, decodeNodeAdopted, encodeAdoptGroup } from './adoption-codec.ts';
+import { decodeCause, encodeCause } from './cause-codec.ts';
 import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodePause, encodePause } from './pause-codec.ts';
@@ -22,7 +22,6 @@ import { decodeRule, encodeRule } from './rule-codec.ts';
 import { decodeChange, decodeConfigure, encodeChange, encodeConfigure } from './settings-codec.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
-type CauseInit = NonNullable<MessageInitShape<typeof pb.BeginFailoverSchema>['cause']>;
 
 export function encodeCommand(command: Command): CommandInit {
   switch (command.kind) {
@@ -342,39 +341,6 @@ export function decodeReport(value: pb.CutReport): CutReport {
     position: lsn(value.position),
     stopped: value.stopped,
   };
-}
-
-export function encodeCause(cause: FailoverCause): CauseInit {
-  switch (cause.kind) {
-    case 'down':
-      return { case: 'down', value: {} };
-    case 'planned':
-      return { case: 'planned', value: { to: cause.to } };
-    case 'promotion-failed':
-      return { case: 'promotionFailed', value: {} };
-    case 'forced':
-      return { case: 'forced', value: { to: cause.to } };
-    default:
-      return unreachable(cause);
-  }
-}
-
-function decodeCause(message: pb.BeginFailover): FailoverCause {
-  const { case: kind, value } = message.cause;
-  switch (kind) {
-    case 'down':
-      return { kind: 'down' };
-    case 'planned':
-      return { kind: 'planned', to: value.to === undefined ? undefined : nodeId(value.to) };
-    case 'promotionFailed':
-      return { kind: 'promotion-failed' };
-    case 'forced':
-      return { kind, to: value.to === undefined ? undefined : nodeId(value.to) };
-    case undefined:
-      throw unknownPart('cause of a failover', message);
-    default:
-      return unreachable(kind);
-  }
 }
 
 const EVIDENCE: Record<Evidence, true> = {

@@ -8,13 +8,13 @@ import type { Pause as PauseMessage } from '../gen/pg_sentinel/v1/log_pb.ts';
 import * as pb from '../gen/pg_sentinel/v1/snapshot_pb.ts';
 import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
 import { envelopeMessage, membershipMessage, membershipOf } from './codec.ts';
+import { encodeCause } from './cause-codec.ts';
 import {
   decodeCommand,
   decodeEvidence,
   decodeLeaving,
   decodeReport,
   decodeSchedule,
-  encodeCause,
   encodeSchedule,
 } from './command-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';

@@ -6,12 +6,12 @@ import type { Logger } from 'pino';
 import type { Protections } from '../actions/context.ts';
 import { instancePaths } from '../actions/instance-files.ts';
 import { delay, systemClock } from '../base/clock.ts';
-import type { NodeId, PeerId } from '../base/ids.ts';
+import type { PeerId } from '../base/ids.ts';
 import { membershipCodec } from '../cluster/codec.ts';
 import { FEATURES } from '../cluster/features.ts';
 import { majority } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
-import type { ClusterEvent, ClusterState, NodeState } from '../cluster/state.ts';
+import type { ClusterEvent, ClusterState } from '../cluster/state.ts';
 import { DEFAULT_FAILOVER_SETTINGS, type FailoverSettings, type View } from '../failover/view.ts';
 import { startHealth } from '../health/watch.ts';
 import { DEFAULT_RAFT_SETTINGS, type RaftSettings } from '../raft/types.ts';
@@ -26,6 +26,7 @@ import type { Config } from './config.ts';
 import { startConsensus } from './consensus.ts';
 import { eventView } from './event-text.ts';
 import { startFenceRunner } from './fence-runner.ts';
+import { createHostWord } from './host-word.ts';
 import { startLeaderPlacement } from './leader-placement.ts';
 import { startLeader } from './leader.ts';
 import { type LocalAgent, ownDuty, startLocalAgent } from './local-agent.ts';
@@ -310,13 +311,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     throw error;
   }
 
-  const goneByHost = new Set<NodeId>();
-  const tellHostWord = (id: NodeId, isGone: boolean): void => {
-    if (isGone === goneByHost.has(id)) return;
-    if (!isGone) goneByHost.delete(id);
-    else goneByHost.add(id);
-    health[isGone ? 'hostSaysGone' : 'hostSaysBack'](id);
-  };
+  const hostWord = createHostWord(self, health);
   let { peers: seenPeers } = replica.state;
   let seenStores = storesOf(replica.state);
   let isPastAhead = false;
@@ -334,8 +329,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     }
     health.setTargets(routedTargets(healthTargets(state), config.via));
     if (node !== undefined && isCaughtUp) local?.agent.setDuty(ownDuty(state, node.name, config));
-    for (const known of state.nodes.values())
-      if (known.peer !== self) tellHostWord(known.node, hostSaysGone(state, known));
+    hostWord.tell(state);
     observer.reconcile();
     leader.consider();
     fencing.consider();
@@ -388,14 +382,6 @@ function raftSettings(config: Config): RaftSettings {
 /** Which store each peer has registered with; everything else about a peer changes with each of its proposals. */
 function storesOf(state: ClusterState): string {
   return [...state.peers.values()].map(({ peer, store }) => `${peer} ${store}`).join();
-}
-
-/** The log holds, at the present epoch, the word of the node's own host that all its processes are gone. */
-function hostSaysGone(state: ClusterState, node: NodeState): boolean {
-  const epoch = state.groups.get(node.group)?.epoch;
-  return node.subjectiveDown.some(
-    (entry) => entry.peer === node.peer && entry.evidence === 'processes-gone' && entry.epoch === epoch,
-  );
 }
 
 function sayEvents(log: Logger, state: ClusterState, events: readonly ClusterEvent[]): void {

@@ -4,7 +4,7 @@ import { epoch, groupId, makeMemberId, nodeId, timeline } from '../../base/ids.t
 import type { ControlData } from '../../postgres/control-data.ts';
 import type { AgentContext } from '../context.ts';
 import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING } from '../context.ts';
-import type { ClientAccess, InstanceOptions } from '../instance.ts';
+import type { ClientAccess, InstanceOptions } from '../instance-options.ts';
 import { hbaOptions } from '../instance-files.ts';
 import type { WatchedDuty } from '../tamper-settings.ts';
 

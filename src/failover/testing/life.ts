@@ -34,8 +34,9 @@ import {
   wholePrimary,
 } from './life-parts.ts';
 import { guard } from './lease-model.ts';
-import { barring, isPassingOver, unplaced, wish } from './life-places.ts';
-import { removal, settled, switchedOff } from './life-settings.ts';
+import { asked } from './life-people.ts';
+import { isPassingOver, unplaced } from './life-places.ts';
+import { settled } from './life-settings.ts';
 import { BrokenPromise, type LifeOptions } from './life-options.ts';
 import { createPromise } from './life-promise.ts';
 import { createProposals } from './life-proposals.ts';
@@ -269,18 +270,7 @@ function begin(options: LifeOptions) {
     [0.3, () => broken.add(linkOf(anyNode(), anyNode()))],
     [1.5, () => broken.clear()],
     ...(options.recovers === true ? [[0.4, () => recover()] as const] : []),
-    ...(options.removes === true
-      ? [[2, () => proposeAny('person', removal(random, group(), nodes))] as const]
-      : []),
-    ...(options.isPlaced === true
-      ? [[6, () => proposeAny('owner', barring(random, truth(), group()))] as const]
-      : []),
-    ...(options.isSteered === true || options.isPlaced === true
-      ? [
-          [2, () => proposeAny('person', wish(options, random, truth(), group(), nodes))] as const,
-          [4, () => proposeAny('fence command', switchedOff(truth(), view(), nodes, tally))] as const,
-        ]
-      : []),
+    ...asked({ ...{ options, random, nodes, tally, view, group }, state: truth, propose: proposeAny }),
   ];
   const totalWeight = events.reduce((sum, [weight]) => sum + weight, 0);
 

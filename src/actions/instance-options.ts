@@ -1,0 +1,64 @@
+// What a PostgreSQL instance is made of: its paths, users and settings, and whom to tell what becomes of it.
+import type { NodeId } from '../base/ids.ts';
+import type { Account } from '../postgres/account.ts';
+import type { Binaries } from '../postgres/binaries.ts';
+import type { Limits } from '../postgres/effective-parameters.ts';
+import type { LogRotation } from '../postgres/log-rotation.ts';
+import type { OsUser } from '../postgres/os-user.ts';
+import type { ProcessSettings } from '../postgres/process-settings.ts';
+
+/** `kept-out`: only our own users may connect, until the rule was seen to be in force. */
+export type ClientAccess = 'admitted' | 'kept-out';
+
+export interface InstanceOptions {
+  readonly node: NodeId;
+  readonly clusterName: string;
+  readonly listenAddresses: readonly string[];
+  readonly port: number;
+  readonly dataDirectory: string;
+  /** Private, mode 0700: whoever can open the socket in it is superuser. */
+  readonly socketDirectory: string;
+  /** Private, holds nothing but this node's passfile. */
+  readonly passfileDirectory: string;
+  readonly logFile: string;
+  /** Undefined: its size has no bound. */
+  readonly logRotation?: LogRotation | undefined;
+  readonly process?: ProcessSettings | undefined;
+  /** For files of writes that the group went on without. */
+  readonly divergedDirectory: string;
+  /** Lines of pg_hba.conf that were taken over with an adopted server. */
+  readonly adoptedHbaFile: string;
+  /** What a clone may read from its source in a second; left out: as fast as it goes. */
+  readonly cloneMaxRateBytes?: number | undefined;
+  /** WAL that this node completed as primary and that is not in the archive yet. */
+  readonly unarchivedDirectory: string;
+  readonly binaries: Binaries;
+  readonly user: OsUser;
+  readonly superuser: string;
+  readonly replication: Account;
+  readonly probe: Account;
+  /** Of the node's own configuration file. */
+  readonly parameters: Readonly<Record<string, string>>;
+  /** Of the log; they count before the node's own. */
+  readonly groupParameters: () => ReadonlyMap<string, string>;
+  /** Of the log: how much WAL a replication slot may keep; undefined until that is known. */
+  readonly maxSlotWalBytes: () => number | undefined;
+  /** See `effectiveParameters`. */
+  readonly standbyLimits: () => readonly Limits[];
+  /** Of the node's own configuration file. */
+  readonly hbaLines: readonly string[];
+  /** Of the log; they come before the node's own. */
+  readonly groupHba: () => readonly string[];
+  /** For `createTakenSettings`. */
+  readonly takenFile: string;
+  /** PostgreSQL did not start with what the log has for it, and was started without that. */
+  readonly onRefused: (message: string) => void;
+  /** PostgreSQL ended without this agent having stopped it; nothing of it is left. */
+  readonly onUnexpectedEnd: () => void;
+  /** Whether a server that we have not started is to be talked to as well. */
+  readonly mayBeForeign: () => boolean;
+  /** Something changed that a duty may depend on. */
+  readonly onChange: () => void;
+  /** PostgreSQL does not run, and is about to be started as a standby. */
+  readonly beforeStandby: () => Promise<void>;
+}
