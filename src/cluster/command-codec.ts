@@ -5,14 +5,7 @@ import { unreachable } from '../base/assert.ts';
 import { epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
-import type {
-  Command,
-  CutReport,
-  Evidence,
-  Leaving,
-  OffWitness,
-  ScheduledSwitchover,
-} from './commands.ts';
+import type { Command, CutReport, Evidence, Leaving, OffWitness, ScheduledSwitchover } from './commands.ts';
 import { decodeAdoptGroup, decodeNodeAdopted, encodeAdoptGroup } from './adoption-codec.ts';
 import { decodeCause, encodeCause } from './cause-codec.ts';
 import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';

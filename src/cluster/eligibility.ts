@@ -5,7 +5,7 @@
 // and a node that may not be promoted is passed over, however far it is, unless a rule of before still counts it (see candidate.ts).
 import type { NodeId, PeerId } from '../base/ids.ts';
 import type { Failback, GroupSettings, NodeOptions } from './commands.ts';
-import { type ClusterState, type GroupState, type NodeState, isUnprotected } from './state.ts';
+import { type ClusterState, type GroupState, type NodeState, isUnprotected, nodesOfGroup } from './state.ts';
 
 export const NO_OPTIONS: NodeOptions = { noFailover: false, noSync: false, applyDelayMs: 0 };
 
@@ -27,6 +27,13 @@ export function promotionBar(state: ClusterState, group: GroupState, node: NodeI
 export function syncBar(state: ClusterState, group: GroupState, node: NodeId): string | undefined {
   if (state.nodes.get(node)?.options?.noSync === true) return 'never counted for commits (no_sync)';
   return bar(state, group, node);
+}
+
+/** The standbys that a sync rule may count, whether they are well or not. */
+export function countableStandbys(state: ClusterState, group: GroupState): readonly NodeState[] {
+  return nodesOfGroup(state, group.id).filter(
+    ({ node }) => node !== group.phase.primary && syncBar(state, group, node) === undefined,
+  );
 }
 
 function bar(state: ClusterState, group: GroupState, id: NodeId): string | undefined {

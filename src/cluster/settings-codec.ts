@@ -83,8 +83,15 @@ function decodeDurability(durability: string): Durability {
 export function encodeChange(
   change: Partial<GroupSettings>,
 ): MessageInitShape<typeof pb.SettingsChangeSchema> {
-  const { leaseMs, maxLagBytes, failoverWindowMs, slotRetentionMs, maxSlotWalBytes, failbackAfterMs, ...rest } =
-    change;
+  const {
+    leaseMs,
+    maxLagBytes,
+    failoverWindowMs,
+    slotRetentionMs,
+    maxSlotWalBytes,
+    failbackAfterMs,
+    ...rest
+  } = change;
   return {
     ...rest,
     ...(leaseMs === undefined ? {} : { leaseMs: BigInt(leaseMs) }),

@@ -14,9 +14,12 @@ import {
   at,
   creating,
   fencing,
+  newLog,
+  registration,
   running,
   runningAlone,
 } from '../cluster/testing/example.ts';
+import { CANDIDATES_FEATURE_LEVEL } from '../cluster/features.ts';
 import type { GroupState } from '../cluster/state.ts';
 import { groupNotices } from './group-notices.ts';
 
@@ -57,6 +60,14 @@ describe('durability', () => {
     const found = notices(running(), { rule, ...wanting({ durability: 'strict', acks }) }).join('\n');
     if (isWarned) expect(found).toMatch(/is to wait for 3 standbys, and the group has 2: the loss of any/);
     else expect(found).toBe('');
+  });
+
+  test('strict is warned of where a standby is never counted', () => {
+    const log = newLog({ ...running().state, featureLevel: CANDIDATES_FEATURE_LEVEL });
+    const options = { noFailover: false, noSync: true, applyDelayMs: 0 };
+    log.must({ ...registration(C, MC), options });
+    const found = notices(log, wanting({ durability: 'strict', acks: 2 })).join('\n');
+    expect(found).toMatch(/is to wait for 2 standbys, and the group has 1 that may be counted: the loss/);
   });
 
   test('is no matter while a group is created', () => {

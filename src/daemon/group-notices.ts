@@ -3,6 +3,7 @@
 import { formatDuration } from '../base/duration.ts';
 import { absentOf } from '../cluster/apply-slots.ts';
 import { isKnownOff } from '../cluster/candidate.ts';
+import { countableStandbys } from '../cluster/eligibility.ts';
 import { isLeased } from '../cluster/quorum.ts';
 import {
   type ClusterState,
@@ -52,14 +53,12 @@ function* givenUpSlots(state: ClusterState, group: GroupState): Iterable<string>
 }
 
 /** Why a strict group cannot have what it is set to, whoever is well; undefined where it can. */
-export function strictShortage(
-  state: ClusterState,
-  group: Pick<GroupState, 'id' | 'settings'>,
-): string | undefined {
+export function strictShortage(state: ClusterState, group: GroupState): string | undefined {
   const { durability, acks } = group.settings;
-  const count = Math.max(0, nodesOfGroup(state, group.id).length - 1);
+  const count = countableStandbys(state, group).length;
   if (durability !== 'strict' || acks <= count) return undefined;
-  const wanted = `strict durability is to wait for ${acks} standby${acks === 1 ? '' : 's'}, and the group has ${count}`;
+  const others = nodesOfGroup(state, group.id).length - 1 - count;
+  const wanted = `strict durability is to wait for ${acks} standby${acks === 1 ? '' : 's'}, and the group has ${count}${others > 0 ? ' that may be counted' : ''}`;
   return count === 0
     ? `${wanted}: commits are on the primary alone until one has joined; add standbys`
     : `${wanted}: the loss of any of them makes every write wait; add standbys, or set acks=${Math.max(1, count - 1)}`;

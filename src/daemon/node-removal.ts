@@ -5,8 +5,9 @@ import { formatDuration } from '../base/duration.ts';
 import type { NodeId } from '../base/ids.ts';
 import { removalObstacle } from '../cluster/apply-removal.ts';
 import type { Leaving } from '../cluster/commands.ts';
+import { countableStandbys } from '../cluster/eligibility.ts';
 import { REMOVAL_FEATURE_LEVEL } from '../cluster/features.ts';
-import { type GroupState, type NodeState, nodesOfGroup, pauseOf } from '../cluster/state.ts';
+import { type GroupState, type NodeState, pauseOf } from '../cluster/state.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { isCounted, lossText, planned, setAside, wait } from './pauses.ts';
@@ -102,7 +103,7 @@ async function leaveRule(
 /** That fewer standbys are left than are wanted is no reason to keep a dead one, and is said. */
 function fewerText(options: SteerOptions, group: GroupState, node: NodeState): string {
   const { durability, acks } = group.settings;
-  const left = nodesOfGroup(options.state(), group.id).length - 2;
+  const left = countableStandbys(options.state(), group).filter((other) => other.node !== node.node).length;
   if (durability === 'async' || left >= acks) return '';
   const standbys = left === 1 ? '1 standby is' : `${left} standbys are`;
   return `; ${standbys} left without ${node.node}, of the ${acks} that group ${group.id} wants commits to be on`;

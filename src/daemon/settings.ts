@@ -2,7 +2,11 @@
 // it is in the log.
 import { failbackProblem, settingsProblem } from '../cluster/apply-settings.ts';
 import type { Command, ParameterChange } from '../cluster/commands.ts';
-import { CANDIDATES_FEATURE_LEVEL, HBA_FEATURE_LEVEL, PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
+import {
+  CANDIDATES_FEATURE_LEVEL,
+  HBA_FEATURE_LEVEL,
+  PARAMETERS_FEATURE_LEVEL,
+} from '../cluster/features.ts';
 import { PARAMETER_PREFIX, changedParameters, hbaProblem, parametersProblem } from '../cluster/parameters.ts';
 import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
 import { type View, freshReport } from '../failover/view.ts';
@@ -56,10 +60,10 @@ export async function changeSettings(
       };
   const outcome = await proposeAndSay(options, command, '');
   if (outcome.kind === 'refused') return outcome;
-  const { settings } = options.state().groups.get(group.id) ?? group;
-  const text = outcomeText(settingsText(settings), request);
+  const now = options.state().groups.get(group.id) ?? group;
+  const text = outcomeText(settingsText(now.settings), request);
   const isOfDurability = change.acks !== undefined || change.durability !== undefined;
-  const shortage = isOfDurability ? strictShortage(options.state(), { id: group.id, settings }) : undefined;
+  const shortage = isOfDurability ? strictShortage(options.state(), now) : undefined;
   const warnings = shortage === undefined ? [] : [`warning: ${shortage}`];
   return done(
     `group ${group.id}: ${[text, ...checked.notes, ...warnings, ...hbaWarnings(hba ?? [])].join('; ')}`,

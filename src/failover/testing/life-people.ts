@@ -23,8 +23,7 @@ export function asked(life: {
   const { options, random, nodes, tally, state, group, view, propose } = life;
   const events: (readonly [number, () => void])[] = [];
   if (options.removes === true) events.push([2, () => propose('person', removal(random, group(), nodes))]);
-  if (options.isPlaced === true)
-    events.push([6, () => propose('owner', barring(random, state(), group()))]);
+  if (options.isPlaced === true) events.push([6, () => propose('owner', barring(random, state(), group()))]);
   if (options.isSteered === true || options.isPlaced === true) {
     events.push([2, () => propose('person', wish(options, random, state(), group(), nodes))]);
     events.push([4, () => propose('fence command', switchedOff(state(), view(), nodes, tally))]);

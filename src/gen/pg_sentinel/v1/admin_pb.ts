@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/admin.proto.
  */
 export const file_pg_sentinel_v1_admin: GenFile = /*@__PURE__*/
-  fileDesc("ChpwZ19zZW50aW5lbC92MS9hZG1pbi5wcm90bxIOcGdfc2VudGluZWwudjEiDwoNU3RhdHVzUmVxdWVzdCI8Cg5TdGF0dXNSZXNwb25zZRIqCgZzdGF0dXMYASABKAsyGi5wZ19zZW50aW5lbC52MS5TdGF0dXNWaWV3Ig4KDFdhdGNoUmVxdWVzdCI7Cg1XYXRjaFJlc3BvbnNlEioKBnN0YXR1cxgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1ZpZXcijgEKD0ZhaWxvdmVyUmVxdWVzdBISCgVncm91cBgBIAEoCUgAiAEBEg8KAnRvGAIgASgJSAGIAQESDwoHZHJ5X3J1bhgDIAEoCBIYChBhY2NlcHRfZGF0YV9sb3NzGAQgASgIEhoKEm9sZF9wcmltYXJ5X2lzX29mZhgFIAEoCEIICgZfZ3JvdXBCBQoDX3RvItYDChBGYWlsb3ZlclJlc3BvbnNlEjUKBGRvbmUYASABKAsyJS5wZ19zZW50aW5lbC52MS5GYWlsb3ZlclJlc3BvbnNlLkRvbmVIABI7CgdyZWZ1c2VkGAIgASgLMigucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZS5SZWZ1c2VkSAASOwoHcGxhbm5lZBgDIAEoCzIoLnBnX3NlbnRpbmVsLnYxLkZhaWxvdmVyUmVzcG9uc2UuUGxhbm5lZEgAGpkBCgdQbGFubmVkEg0KBWdyb3VwGAEgASgJEgwKBGZyb20YAiABKAkSDwoCdG8YAyABKAlIAIgBARINCgVzdGVwcxgEIAMoCRIVCghvYnN0YWNsZRgFIAEoCUgBiAEBEhcKCmxvc3NfYnl0ZXMYBiABKARIAogBAUIFCgNfdG9CCwoJX29ic3RhY2xlQg0KC19sb3NzX2J5dGVzGk8KBERvbmUSDQoFZ3JvdXAYASABKAkSDAoEZnJvbRgCIAEoCRIKCgJ0bxgDIAEoCRINCgVlcG9jaBgEIAEoBBIPCgd0b29rX21zGAUgASgEGhkKB1JlZnVzZWQSDgoGcmVhc29uGAEgASgJQgkKB291dGNvbWUimA4KDFN0ZWVyUmVxdWVzdBIzCgVmZW5jZRgBIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5GZW5jZUgAEjcKB3VuZmVuY2UYAiABKAsyJC5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuVW5mZW5jZUgAEj8KC2Fja25vd2xlZGdlGAMgASgLMigucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LkFja25vd2xlZGdlSAASOQoIc2NoZWR1bGUYBCABKAsyJS5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuU2NoZWR1bGVIABI5CghzZXR0aW5ncxgFIAEoCzIlLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5TZXR0aW5nc0gAEjUKBXBhdXNlGAYgASgLMiQucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LlBhdXNpbmdIABI3CgZyZXN1bWUYByABKAsyJS5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuUmVzdW1pbmdIABI/CgttYWludGVuYW5jZRgIIAEoCzIoLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5NYWludGVuYW5jZUgAEj4KC25vZGVfYWN0aW9uGAkgASgLMicucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0Lk5vZGVBY3Rpb25IABI9Cgljb25maWd1cmUYCiABKAsyKC5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuQ29uZmlndXJpbmdIABoVCgVGZW5jZRIMCgRub2RlGAEgASgJGhcKB1VuZmVuY2USDAoEbm9kZRgBIAEoCRorCgtBY2tub3dsZWRnZRISCgVncm91cBgBIAEoCUgAiAEBQggKBl9ncm91cBpZCghTY2hlZHVsZRISCgVncm91cBgBIAEoCUgAiAEBEi8KAmF0GAIgASgLMiMucGdfc2VudGluZWwudjEuU2NoZWR1bGVkU3dpdGNob3ZlckIICgZfZ3JvdXAangMKCFNldHRpbmdzEhIKBWdyb3VwGAEgASgJSACIAQESFwoKZHVyYWJpbGl0eRgCIAEoCUgBiAEBEhEKBGFja3MYAyABKA1IAogBARIVCghsZWFzZV9tcxgEIAEoBEgDiAEBEhoKDW1heF9sYWdfYnl0ZXMYBSABKARIBIgBARIaCg1tYXhfZmFpbG92ZXJzGAYgASgNSAWIAQESHwoSZmFpbG92ZXJfd2luZG93X21zGAcgASgESAaIAQESCgoCYnkYCCABKAkSHgoRc2xvdF9yZXRlbnRpb25fbXMYKCABKARIB4gBARIfChJtYXhfc2xvdF93YWxfYnl0ZXMYKSABKARICIgBAUIICgZfZ3JvdXBCDQoLX2R1cmFiaWxpdHlCBwoFX2Fja3NCCwoJX2xlYXNlX21zQhAKDl9tYXhfbGFnX2J5dGVzQhAKDl9tYXhfZmFpbG92ZXJzQhUKE19mYWlsb3Zlcl93aW5kb3dfbXNCFAoSX3Nsb3RfcmV0ZW50aW9uX21zQhUKE19tYXhfc2xvdF93YWxfYnl0ZXMazAEKC0NvbmZpZ3VyaW5nEhIKBWdyb3VwGAEgASgJSACIAQESMAoIc2V0dGluZ3MYAiABKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0NoYW5nZRIzCgpwYXJhbWV0ZXJzGAMgAygLMh8ucGdfc2VudGluZWwudjEuUGFyYW1ldGVyQ2hhbmdlEhoKDW9ubHlfcmV2aXNpb24YBCABKARIAYgBARIKCgJieRgFIAEoCUIICgZfZ3JvdXBCEAoOX29ubHlfcmV2aXNpb24adAoHUGF1c2luZxISCgVncm91cBgBIAEoCUgAiAEBEhEKBG5vZGUYAiABKAlIAYgBARITCgZmb3JfbXMYAyABKARIAogBARIPCgdkcnlfcnVuGAQgASgIQggKBl9ncm91cEIHCgVfbm9kZUIJCgdfZm9yX21zGlUKCFJlc3VtaW5nEhIKBWdyb3VwGAEgASgJSACIAQESEQoEbm9kZRgCIAEoCUgBiAEBEg8KB2RyeV9ydW4YAyABKAhCCAoGX2dyb3VwQgcKBV9ub2RlGk0KCk5vZGVBY3Rpb24SDAoEbm9kZRgBIAEoCRIOCgZhY3Rpb24YAiABKAkSEAoIaW5fcGxhY2UYAyABKAgSDwoHZHJ5X3J1bhgEIAEoCBpkCgtNYWludGVuYW5jZRIMCgRub2RlGAEgASgJEg8KAnRvGAIgASgJSACIAQESEwoGZm9yX21zGAMgASgESAGIAQESDwoHZHJ5X3J1bhgEIAEoCEIFCgNfdG9CCQoHX2Zvcl9tc0IJCgdyZXF1ZXN0Ii8KD1NldHRpbmdzUmVxdWVzdBISCgVncm91cBgBIAEoCUgAiAEBQggKBl9ncm91cCJeChBTZXR0aW5nc1Jlc3BvbnNlEiwKBHZpZXcYASABKAsyHC5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1ZpZXdIABIRCgdyZWZ1c2VkGAIgASgJSABCCQoHb3V0Y29tZSLEAQoMU2V0dGluZ3NWaWV3Eg0KBWdyb3VwGAEgASgJEhAKCHJldmlzaW9uGAIgASgEEi8KCHNldHRpbmdzGAMgASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncxIxCgpwYXJhbWV0ZXJzGAQgAygLMh0ucGdfc2VudGluZWwudjEuUGFyYW1ldGVyVmlldxIvCgdoaXN0b3J5GAUgAygLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NSZWNvcmQiWAoNUGFyYW1ldGVyVmlldxIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJEhcKD3BlbmRpbmdfcmVzdGFydBgDIAMoCRIRCglvdmVycmlkZXMYBCADKAkipQIKDVN0ZWVyUmVzcG9uc2USMgoEZG9uZRgBIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVzcG9uc2UuRG9uZUgAEjgKB3JlZnVzZWQYAiABKAsyJS5wZ19zZW50aW5lbC52MS5TdGVlclJlc3BvbnNlLlJlZnVzZWRIABI8CgllbHNld2hlcmUYAyABKAsyJy5wZ19zZW50aW5lbC52MS5TdGVlclJlc3BvbnNlLkVsc2V3aGVyZUgAGioKCUVsc2V3aGVyZRIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkaFgoERG9uZRIOCgZkZXRhaWwYASABKAkaGQoHUmVmdXNlZBIOCgZyZWFzb24YASABKAlCCQoHb3V0Y29tZSI8Cg1FdmVudHNSZXF1ZXN0EhIKBWdyb3VwGAEgASgJSACIAQESDQoFbGltaXQYAiABKA1CCAoGX2dyb3VwIjsKDkV2ZW50c1Jlc3BvbnNlEikKBmV2ZW50cxgBIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkV2ZW50VmlldyIRCg9QZWVyTGlzdFJlcXVlc3QinQEKEFBlZXJMaXN0UmVzcG9uc2USDwoHY2x1c3RlchgBIAEoCRITCgtpbmNhcm5hdGlvbhgCIAEoBBIVCg1mZWF0dXJlX2xldmVsGAMgASgNEhMKBmxlYWRlchgEIAEoCUgAiAEBEiwKBXBlZXJzGAUgAygLMh0ucGdfc2VudGluZWwudjEuUGVlckxpc3RFbnRyeUIJCgdfbGVhZGVyIqcCCg1QZWVyTGlzdEVudHJ5EgwKBHBlZXIYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIMCgRraW5kGAMgASgJEgwKBHJvbGUYBCABKAkSEQoJcmVhY2hhYmxlGAUgASgIEhgKC21hdGNoX2luZGV4GAYgASgESACIAQESGAoLbGFnX2VudHJpZXMYByABKARIAYgBARIbCg5zbmFwc2hvdF9pbmRleBgIIAEoBEgCiAEBEhUKCGZlYXR1cmVzGAkgASgNSAOIAQESFAoHc2Vzc2lvbhgKIAEoCUgEiAEBQg4KDF9tYXRjaF9pbmRleEIOCgxfbGFnX2VudHJpZXNCEQoPX3NuYXBzaG90X2luZGV4QgsKCV9mZWF0dXJlc0IKCghfc2Vzc2lvbiLZAgoRUGVlckNoYW5nZU91dGNvbWUSNgoEZG9uZRgBIAEoCzImLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lLkRvbmVIABI8CgdyZWZ1c2VkGAIgASgLMikucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUuUmVmdXNlZEgAEkEKCm5vdF9sZWFkZXIYAyABKAsyKy5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZS5Ob3RMZWFkZXJIABoWCgREb25lEg4KBmRldGFpbBgBIAEoCRoZCgdSZWZ1c2VkEg4KBnJlYXNvbhgBIAEoCRpNCglOb3RMZWFkZXISEwoGbGVhZGVyGAEgASgJSACIAQESFAoHYWRkcmVzcxgCIAEoCUgBiAEBQgkKB19sZWFkZXJCCgoIX2FkZHJlc3NCCQoHb3V0Y29tZSJFCg5QZWVyQWRkUmVxdWVzdBIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSFAoMbGVhcm5lcl9vbmx5GAMgASgIIkUKD1BlZXJBZGRSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiIgoSUGVlclByb21vdGVSZXF1ZXN0EgwKBHBlZXIYASABKAkiSQoTUGVlclByb21vdGVSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiIQoRUGVlclJlbW92ZVJlcXVlc3QSDAoEcGVlchgBIAEoCSJIChJQZWVyUmVtb3ZlUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIjAKD1BlZXJNb3ZlUmVxdWVzdBIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkiRgoQUGVlck1vdmVSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiIQoTUGVlclRyYW5zZmVyUmVxdWVzdBIKCgJ0bxgBIAEoCSJKChRQZWVyVHJhbnNmZXJSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiJQoSUGVlclJlY292ZXJSZXF1ZXN0Eg8KB2NvbmZpcm0YASADKAkiSQoTUGVlclJlY292ZXJSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUihQEKCUV2ZW50VmlldxINCgVpbmRleBgBIAEoBBINCgVhdF9tcxgCIAEoAxISCgVncm91cBgDIAEoCUgAiAEBEgwKBGtpbmQYBCABKAkSDAoEdGV4dBgFIAEoCRIUCgdyZWZ1c2VkGAYgASgJSAGIAQFCCAoGX2dyb3VwQgoKCF9yZWZ1c2VkIqwCCgpTdGF0dXNWaWV3Eg8KB2NsdXN0ZXIYASABKAkSEwoLYW5zd2VyZWRfYnkYAiABKAkSDQoFYXRfbXMYAyABKAMSEwoGbGVhZGVyGAQgASgJSACIAQESDAoEdGVybRgFIAEoBBIUCgxjb21taXRfaW5kZXgYBiABKAQSFQoNYXBwbGllZF9pbmRleBgHIAEoBBInCgVwZWVycxgIIAMoCzIYLnBnX3NlbnRpbmVsLnYxLlBlZXJWaWV3EikKBmdyb3VwcxgJIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkdyb3VwVmlldxIQCgh3YXJuaW5ncxgKIAMoCRIYCgtpbmNhcm5hdGlvbhgLIAEoBEgBiAEBQgkKB19sZWFkZXJCDgoMX2luY2FybmF0aW9uIrgCCghQZWVyVmlldxIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEcm9sZRgDIAEoCRIRCglyZWFjaGFibGUYBCABKAgSGAoLbWF0Y2hfaW5kZXgYBSABKARIAIgBARIRCgRraW5kGAYgASgJSAGIAQESGAoLaW5jYXJuYXRpb24YByABKARIAogBARIVCghmZWF0dXJlcxgIIAEoDUgDiAEBEhsKDnNuYXBzaG90X2luZGV4GAkgASgESASIAQESGAoLbGFnX2VudHJpZXMYCiABKARIBYgBAUIOCgxfbWF0Y2hfaW5kZXhCBwoFX2tpbmRCDgoMX2luY2FybmF0aW9uQgsKCV9mZWF0dXJlc0IRCg9fc25hcHNob3RfaW5kZXhCDgoMX2xhZ19lbnRyaWVzIuMCCglHcm91cFZpZXcSDQoFZ3JvdXAYASABKAkSDQoFcGhhc2UYAiABKAkSDQoFZXBvY2gYAyABKAQSFAoHcHJpbWFyeRgEIAEoCUgAiAEBEhIKCmR1cmFiaWxpdHkYBSABKAkSDAoEcnVsZRgGIAEoCRIYCgtydWxlX2NoYW5nZRgHIAEoCUgBiAEBEicKBW5vZGVzGAggAygLMhgucGdfc2VudGluZWwudjEuTm9kZVZpZXcSLwoIc2V0dGluZ3MYCSABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEjYKCXNjaGVkdWxlZBgKIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISKQoGcGF1c2VkGAsgASgLMhkucGdfc2VudGluZWwudjEuUGF1c2VWaWV3QgoKCF9wcmltYXJ5Qg4KDF9ydWxlX2NoYW5nZSL8AwoITm9kZVZpZXcSDAoEbm9kZRgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEgwKBHBlZXIYAyABKAkSDAoEcm9sZRgEIAEoCRINCgVzdGF0ZRgFIAEoCRIVCgh0aW1lbGluZRgGIAEoDUgAiAEBEhAKA2xzbhgHIAEoCUgBiAEBEhYKCWxhZ19ieXRlcxgIIAEoA0gCiAEBEhEKBHN5bmMYCSABKAlIA4gBARITCgZtZW1iZXIYCiABKAlIBIgBARIUCgxoZWxkX2Rvd25fYnkYCyADKAkSFAoHbWVzc2FnZRgMIAEoCUgFiAEBEikKBnBhdXNlZBgNIAEoCzIZLnBnX3NlbnRpbmVsLnYxLlBhdXNlVmlldxITCgZmZW5jZWQYDiABKAhIBogBARIUCgdjb3VudGVkGA8gASgISAeIAQESFAoHZ3VhcmRlZBgQIAEoCEgIiAEBEiYKBnVwa2VlcBgRIAEoCzIWLnBnX3NlbnRpbmVsLnYxLlVwa2VlcBIXCg9wZW5kaW5nX3Jlc3RhcnQYEiADKAlCCwoJX3RpbWVsaW5lQgYKBF9sc25CDAoKX2xhZ19ieXRlc0IHCgVfc3luY0IJCgdfbWVtYmVyQgoKCF9tZXNzYWdlQgkKB19mZW5jZWRCCgoIX2NvdW50ZWRCCgoIX2d1YXJkZWQiRAoJUGF1c2VWaWV3EhUKCHVudGlsX21zGAEgASgDSACIAQESEwoLbWFpbnRlbmFuY2UYAiABKAhCCwoJX3VudGlsX21zMpYICgxBZG1pblNlcnZpY2USRwoGU3RhdHVzEh0ucGdfc2VudGluZWwudjEuU3RhdHVzUmVxdWVzdBoeLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1Jlc3BvbnNlEkYKBVdhdGNoEhwucGdfc2VudGluZWwudjEuV2F0Y2hSZXF1ZXN0Gh0ucGdfc2VudGluZWwudjEuV2F0Y2hSZXNwb25zZTABEk0KCEZhaWxvdmVyEh8ucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXF1ZXN0GiAucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZRJECgVTdGVlchIcLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdBodLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVzcG9uc2USTQoIU2V0dGluZ3MSHy5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlcXVlc3QaIC5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1Jlc3BvbnNlEkcKBkV2ZW50cxIdLnBnX3NlbnRpbmVsLnYxLkV2ZW50c1JlcXVlc3QaHi5wZ19zZW50aW5lbC52MS5FdmVudHNSZXNwb25zZRJNCghQZWVyTGlzdBIfLnBnX3NlbnRpbmVsLnYxLlBlZXJMaXN0UmVxdWVzdBogLnBnX3NlbnRpbmVsLnYxLlBlZXJMaXN0UmVzcG9uc2USSgoHUGVlckFkZBIeLnBnX3NlbnRpbmVsLnYxLlBlZXJBZGRSZXF1ZXN0Gh8ucGdfc2VudGluZWwudjEuUGVlckFkZFJlc3BvbnNlElYKC1BlZXJQcm9tb3RlEiIucGdfc2VudGluZWwudjEuUGVlclByb21vdGVSZXF1ZXN0GiMucGdfc2VudGluZWwudjEuUGVlclByb21vdGVSZXNwb25zZRJTCgpQZWVyUmVtb3ZlEiEucGdfc2VudGluZWwudjEuUGVlclJlbW92ZVJlcXVlc3QaIi5wZ19zZW50aW5lbC52MS5QZWVyUmVtb3ZlUmVzcG9uc2USTQoIUGVlck1vdmUSHy5wZ19zZW50aW5lbC52MS5QZWVyTW92ZVJlcXVlc3QaIC5wZ19zZW50aW5lbC52MS5QZWVyTW92ZVJlc3BvbnNlElkKDFBlZXJUcmFuc2ZlchIjLnBnX3NlbnRpbmVsLnYxLlBlZXJUcmFuc2ZlclJlcXVlc3QaJC5wZ19zZW50aW5lbC52MS5QZWVyVHJhbnNmZXJSZXNwb25zZRJWCgtQZWVyUmVjb3ZlchIiLnBnX3NlbnRpbmVsLnYxLlBlZXJSZWNvdmVyUmVxdWVzdBojLnBnX3NlbnRpbmVsLnYxLlBlZXJSZWNvdmVyUmVzcG9uc2ViBnByb3RvMw", [file_pg_sentinel_v1_log, file_pg_sentinel_v1_report, file_pg_sentinel_v1_snapshot]);
+  fileDesc("ChpwZ19zZW50aW5lbC92MS9hZG1pbi5wcm90bxIOcGdfc2VudGluZWwudjEiDwoNU3RhdHVzUmVxdWVzdCI8Cg5TdGF0dXNSZXNwb25zZRIqCgZzdGF0dXMYASABKAsyGi5wZ19zZW50aW5lbC52MS5TdGF0dXNWaWV3Ig4KDFdhdGNoUmVxdWVzdCI7Cg1XYXRjaFJlc3BvbnNlEioKBnN0YXR1cxgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1ZpZXcijgEKD0ZhaWxvdmVyUmVxdWVzdBISCgVncm91cBgBIAEoCUgAiAEBEg8KAnRvGAIgASgJSAGIAQESDwoHZHJ5X3J1bhgDIAEoCBIYChBhY2NlcHRfZGF0YV9sb3NzGAQgASgIEhoKEm9sZF9wcmltYXJ5X2lzX29mZhgFIAEoCEIICgZfZ3JvdXBCBQoDX3RvItYDChBGYWlsb3ZlclJlc3BvbnNlEjUKBGRvbmUYASABKAsyJS5wZ19zZW50aW5lbC52MS5GYWlsb3ZlclJlc3BvbnNlLkRvbmVIABI7CgdyZWZ1c2VkGAIgASgLMigucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZS5SZWZ1c2VkSAASOwoHcGxhbm5lZBgDIAEoCzIoLnBnX3NlbnRpbmVsLnYxLkZhaWxvdmVyUmVzcG9uc2UuUGxhbm5lZEgAGpkBCgdQbGFubmVkEg0KBWdyb3VwGAEgASgJEgwKBGZyb20YAiABKAkSDwoCdG8YAyABKAlIAIgBARINCgVzdGVwcxgEIAMoCRIVCghvYnN0YWNsZRgFIAEoCUgBiAEBEhcKCmxvc3NfYnl0ZXMYBiABKARIAogBAUIFCgNfdG9CCwoJX29ic3RhY2xlQg0KC19sb3NzX2J5dGVzGk8KBERvbmUSDQoFZ3JvdXAYASABKAkSDAoEZnJvbRgCIAEoCRIKCgJ0bxgDIAEoCRINCgVlcG9jaBgEIAEoBBIPCgd0b29rX21zGAUgASgEGhkKB1JlZnVzZWQSDgoGcmVhc29uGAEgASgJQgkKB291dGNvbWUiwBAKDFN0ZWVyUmVxdWVzdBIzCgVmZW5jZRgBIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5GZW5jZUgAEjcKB3VuZmVuY2UYAiABKAsyJC5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuVW5mZW5jZUgAEj8KC2Fja25vd2xlZGdlGAMgASgLMigucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LkFja25vd2xlZGdlSAASOQoIc2NoZWR1bGUYBCABKAsyJS5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuU2NoZWR1bGVIABI5CghzZXR0aW5ncxgFIAEoCzIlLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5TZXR0aW5nc0gAEjUKBXBhdXNlGAYgASgLMiQucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LlBhdXNpbmdIABI3CgZyZXN1bWUYByABKAsyJS5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuUmVzdW1pbmdIABI/CgttYWludGVuYW5jZRgIIAEoCzIoLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5NYWludGVuYW5jZUgAEj4KC25vZGVfYWN0aW9uGAkgASgLMicucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0Lk5vZGVBY3Rpb25IABI9Cgljb25maWd1cmUYCiABKAsyKC5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuQ29uZmlndXJpbmdIABJECg1jb25maWd1cmVfaGJhGDIgASgLMisucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LkNvbmZpZ3VyaW5nSGJhSAASNgoFYWRvcHQYPCABKAsyJS5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuQWRvcHRpbmdIABo5CghBZG9wdGluZxISCgVncm91cBgBIAEoCUgAiAEBEg8KB2RyeV9ydW4YAiABKAhCCAoGX2dyb3VwGhUKBUZlbmNlEgwKBG5vZGUYASABKAkaFwoHVW5mZW5jZRIMCgRub2RlGAEgASgJGisKC0Fja25vd2xlZGdlEhIKBWdyb3VwGAEgASgJSACIAQFCCAoGX2dyb3VwGlkKCFNjaGVkdWxlEhIKBWdyb3VwGAEgASgJSACIAQESLwoCYXQYAiABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyQggKBl9ncm91cBqeAwoIU2V0dGluZ3MSEgoFZ3JvdXAYASABKAlIAIgBARIXCgpkdXJhYmlsaXR5GAIgASgJSAGIAQESEQoEYWNrcxgDIAEoDUgCiAEBEhUKCGxlYXNlX21zGAQgASgESAOIAQESGgoNbWF4X2xhZ19ieXRlcxgFIAEoBEgEiAEBEhoKDW1heF9mYWlsb3ZlcnMYBiABKA1IBYgBARIfChJmYWlsb3Zlcl93aW5kb3dfbXMYByABKARIBogBARIKCgJieRgIIAEoCRIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgHiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgIiAEBQggKBl9ncm91cEINCgtfZHVyYWJpbGl0eUIHCgVfYWNrc0ILCglfbGVhc2VfbXNCEAoOX21heF9sYWdfYnl0ZXNCEAoOX21heF9mYWlsb3ZlcnNCFQoTX2ZhaWxvdmVyX3dpbmRvd19tc0IUChJfc2xvdF9yZXRlbnRpb25fbXNCFQoTX21heF9zbG90X3dhbF9ieXRlcxrMAQoLQ29uZmlndXJpbmcSEgoFZ3JvdXAYASABKAlIAIgBARIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlEjMKCnBhcmFtZXRlcnMYAyADKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJDaGFuZ2USGgoNb25seV9yZXZpc2lvbhgEIAEoBEgBiAEBEgoKAmJ5GAUgASgJQggKBl9ncm91cEIQCg5fb25seV9yZXZpc2lvbhpcCg5Db25maWd1cmluZ0hiYRI9Cgtjb25maWd1cmluZxgBIAEoCzIoLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5Db25maWd1cmluZxILCgNoYmEYPCADKAkadAoHUGF1c2luZxISCgVncm91cBgBIAEoCUgAiAEBEhEKBG5vZGUYAiABKAlIAYgBARITCgZmb3JfbXMYAyABKARIAogBARIPCgdkcnlfcnVuGAQgASgIQggKBl9ncm91cEIHCgVfbm9kZUIJCgdfZm9yX21zGlUKCFJlc3VtaW5nEhIKBWdyb3VwGAEgASgJSACIAQESEQoEbm9kZRgCIAEoCUgBiAEBEg8KB2RyeV9ydW4YAyABKAhCCAoGX2dyb3VwQgcKBV9ub2RlGl4KCk5vZGVBY3Rpb24SDAoEbm9kZRgBIAEoCRIOCgZhY3Rpb24YAiABKAkSEAoIaW5fcGxhY2UYAyABKAgSDwoHZHJ5X3J1bhgEIAEoCBIPCgdkZXN0cm95GAUgASgIGmQKC01haW50ZW5hbmNlEgwKBG5vZGUYASABKAkSDwoCdG8YAiABKAlIAIgBARITCgZmb3JfbXMYAyABKARIAYgBARIPCgdkcnlfcnVuGAQgASgIQgUKA190b0IJCgdfZm9yX21zQgkKB3JlcXVlc3QiLwoPU2V0dGluZ3NSZXF1ZXN0EhIKBWdyb3VwGAEgASgJSACIAQFCCAoGX2dyb3VwIl4KEFNldHRpbmdzUmVzcG9uc2USLAoEdmlldxgBIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzVmlld0gAEhEKB3JlZnVzZWQYAiABKAlIAEIJCgdvdXRjb21lIoICCgxTZXR0aW5nc1ZpZXcSDQoFZ3JvdXAYASABKAkSEAoIcmV2aXNpb24YAiABKAQSLwoIc2V0dGluZ3MYAyABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEjEKCnBhcmFtZXRlcnMYBCADKAsyHS5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJWaWV3Ei8KB2hpc3RvcnkYBSADKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlY29yZBILCgNoYmEYPCADKAkSLwoLaGJhX3BlbmRpbmcYPSADKAsyGi5wZ19zZW50aW5lbC52MS5IYmFQZW5kaW5nIioKCkhiYVBlbmRpbmcSDAoEbm9kZRgBIAEoCRIOCgZyZWFzb24YAiABKAkiWAoNUGFyYW1ldGVyVmlldxIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJEhcKD3BlbmRpbmdfcmVzdGFydBgDIAMoCRIRCglvdmVycmlkZXMYBCADKAkipQIKDVN0ZWVyUmVzcG9uc2USMgoEZG9uZRgBIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVzcG9uc2UuRG9uZUgAEjgKB3JlZnVzZWQYAiABKAsyJS5wZ19zZW50aW5lbC52MS5TdGVlclJlc3BvbnNlLlJlZnVzZWRIABI8CgllbHNld2hlcmUYAyABKAsyJy5wZ19zZW50aW5lbC52MS5TdGVlclJlc3BvbnNlLkVsc2V3aGVyZUgAGioKCUVsc2V3aGVyZRIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkaFgoERG9uZRIOCgZkZXRhaWwYASABKAkaGQoHUmVmdXNlZBIOCgZyZWFzb24YASABKAlCCQoHb3V0Y29tZSI8Cg1FdmVudHNSZXF1ZXN0EhIKBWdyb3VwGAEgASgJSACIAQESDQoFbGltaXQYAiABKA1CCAoGX2dyb3VwIjsKDkV2ZW50c1Jlc3BvbnNlEikKBmV2ZW50cxgBIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkV2ZW50VmlldyIRCg9QZWVyTGlzdFJlcXVlc3QinQEKEFBlZXJMaXN0UmVzcG9uc2USDwoHY2x1c3RlchgBIAEoCRITCgtpbmNhcm5hdGlvbhgCIAEoBBIVCg1mZWF0dXJlX2xldmVsGAMgASgNEhMKBmxlYWRlchgEIAEoCUgAiAEBEiwKBXBlZXJzGAUgAygLMh0ucGdfc2VudGluZWwudjEuUGVlckxpc3RFbnRyeUIJCgdfbGVhZGVyIqcCCg1QZWVyTGlzdEVudHJ5EgwKBHBlZXIYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIMCgRraW5kGAMgASgJEgwKBHJvbGUYBCABKAkSEQoJcmVhY2hhYmxlGAUgASgIEhgKC21hdGNoX2luZGV4GAYgASgESACIAQESGAoLbGFnX2VudHJpZXMYByABKARIAYgBARIbCg5zbmFwc2hvdF9pbmRleBgIIAEoBEgCiAEBEhUKCGZlYXR1cmVzGAkgASgNSAOIAQESFAoHc2Vzc2lvbhgKIAEoCUgEiAEBQg4KDF9tYXRjaF9pbmRleEIOCgxfbGFnX2VudHJpZXNCEQoPX3NuYXBzaG90X2luZGV4QgsKCV9mZWF0dXJlc0IKCghfc2Vzc2lvbiLZAgoRUGVlckNoYW5nZU91dGNvbWUSNgoEZG9uZRgBIAEoCzImLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lLkRvbmVIABI8CgdyZWZ1c2VkGAIgASgLMikucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUuUmVmdXNlZEgAEkEKCm5vdF9sZWFkZXIYAyABKAsyKy5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZS5Ob3RMZWFkZXJIABoWCgREb25lEg4KBmRldGFpbBgBIAEoCRoZCgdSZWZ1c2VkEg4KBnJlYXNvbhgBIAEoCRpNCglOb3RMZWFkZXISEwoGbGVhZGVyGAEgASgJSACIAQESFAoHYWRkcmVzcxgCIAEoCUgBiAEBQgkKB19sZWFkZXJCCgoIX2FkZHJlc3NCCQoHb3V0Y29tZSJFCg5QZWVyQWRkUmVxdWVzdBIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSFAoMbGVhcm5lcl9vbmx5GAMgASgIIkUKD1BlZXJBZGRSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiIgoSUGVlclByb21vdGVSZXF1ZXN0EgwKBHBlZXIYASABKAkiSQoTUGVlclByb21vdGVSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiIQoRUGVlclJlbW92ZVJlcXVlc3QSDAoEcGVlchgBIAEoCSJIChJQZWVyUmVtb3ZlUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIjAKD1BlZXJNb3ZlUmVxdWVzdBIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkiRgoQUGVlck1vdmVSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiIQoTUGVlclRyYW5zZmVyUmVxdWVzdBIKCgJ0bxgBIAEoCSJKChRQZWVyVHJhbnNmZXJSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiJQoSUGVlclJlY292ZXJSZXF1ZXN0Eg8KB2NvbmZpcm0YASADKAkiSQoTUGVlclJlY292ZXJSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUihQEKCUV2ZW50VmlldxINCgVpbmRleBgBIAEoBBINCgVhdF9tcxgCIAEoAxISCgVncm91cBgDIAEoCUgAiAEBEgwKBGtpbmQYBCABKAkSDAoEdGV4dBgFIAEoCRIUCgdyZWZ1c2VkGAYgASgJSAGIAQFCCAoGX2dyb3VwQgoKCF9yZWZ1c2VkIqwCCgpTdGF0dXNWaWV3Eg8KB2NsdXN0ZXIYASABKAkSEwoLYW5zd2VyZWRfYnkYAiABKAkSDQoFYXRfbXMYAyABKAMSEwoGbGVhZGVyGAQgASgJSACIAQESDAoEdGVybRgFIAEoBBIUCgxjb21taXRfaW5kZXgYBiABKAQSFQoNYXBwbGllZF9pbmRleBgHIAEoBBInCgVwZWVycxgIIAMoCzIYLnBnX3NlbnRpbmVsLnYxLlBlZXJWaWV3EikKBmdyb3VwcxgJIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkdyb3VwVmlldxIQCgh3YXJuaW5ncxgKIAMoCRIYCgtpbmNhcm5hdGlvbhgLIAEoBEgBiAEBQgkKB19sZWFkZXJCDgoMX2luY2FybmF0aW9uIrgCCghQZWVyVmlldxIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEcm9sZRgDIAEoCRIRCglyZWFjaGFibGUYBCABKAgSGAoLbWF0Y2hfaW5kZXgYBSABKARIAIgBARIRCgRraW5kGAYgASgJSAGIAQESGAoLaW5jYXJuYXRpb24YByABKARIAogBARIVCghmZWF0dXJlcxgIIAEoDUgDiAEBEhsKDnNuYXBzaG90X2luZGV4GAkgASgESASIAQESGAoLbGFnX2VudHJpZXMYCiABKARIBYgBAUIOCgxfbWF0Y2hfaW5kZXhCBwoFX2tpbmRCDgoMX2luY2FybmF0aW9uQgsKCV9mZWF0dXJlc0IRCg9fc25hcHNob3RfaW5kZXhCDgoMX2xhZ19lbnRyaWVzIuMCCglHcm91cFZpZXcSDQoFZ3JvdXAYASABKAkSDQoFcGhhc2UYAiABKAkSDQoFZXBvY2gYAyABKAQSFAoHcHJpbWFyeRgEIAEoCUgAiAEBEhIKCmR1cmFiaWxpdHkYBSABKAkSDAoEcnVsZRgGIAEoCRIYCgtydWxlX2NoYW5nZRgHIAEoCUgBiAEBEicKBW5vZGVzGAggAygLMhgucGdfc2VudGluZWwudjEuTm9kZVZpZXcSLwoIc2V0dGluZ3MYCSABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEjYKCXNjaGVkdWxlZBgKIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISKQoGcGF1c2VkGAsgASgLMhkucGdfc2VudGluZWwudjEuUGF1c2VWaWV3QgoKCF9wcmltYXJ5Qg4KDF9ydWxlX2NoYW5nZSLSBAoITm9kZVZpZXcSDAoEbm9kZRgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEgwKBHBlZXIYAyABKAkSDAoEcm9sZRgEIAEoCRINCgVzdGF0ZRgFIAEoCRIVCgh0aW1lbGluZRgGIAEoDUgAiAEBEhAKA2xzbhgHIAEoCUgBiAEBEhYKCWxhZ19ieXRlcxgIIAEoA0gCiAEBEhEKBHN5bmMYCSABKAlIA4gBARITCgZtZW1iZXIYCiABKAlIBIgBARIUCgxoZWxkX2Rvd25fYnkYCyADKAkSFAoHbWVzc2FnZRgMIAEoCUgFiAEBEikKBnBhdXNlZBgNIAEoCzIZLnBnX3NlbnRpbmVsLnYxLlBhdXNlVmlldxITCgZmZW5jZWQYDiABKAhIBogBARIUCgdjb3VudGVkGA8gASgISAeIAQESFAoHZ3VhcmRlZBgQIAEoCEgIiAEBEiYKBnVwa2VlcBgRIAEoCzIWLnBnX3NlbnRpbmVsLnYxLlVwa2VlcBIXCg9wZW5kaW5nX3Jlc3RhcnQYEiADKAkSGQoMbm90X3Byb21vdGVkGB4gASgJSAmIAQESGAoLbm90X2NvdW50ZWQYHyABKAlICogBAUILCglfdGltZWxpbmVCBgoEX2xzbkIMCgpfbGFnX2J5dGVzQgcKBV9zeW5jQgkKB19tZW1iZXJCCgoIX21lc3NhZ2VCCQoHX2ZlbmNlZEIKCghfY291bnRlZEIKCghfZ3VhcmRlZEIPCg1fbm90X3Byb21vdGVkQg4KDF9ub3RfY291bnRlZCJECglQYXVzZVZpZXcSFQoIdW50aWxfbXMYASABKANIAIgBARITCgttYWludGVuYW5jZRgCIAEoCEILCglfdW50aWxfbXMylggKDEFkbWluU2VydmljZRJHCgZTdGF0dXMSHS5wZ19zZW50aW5lbC52MS5TdGF0dXNSZXF1ZXN0Gh4ucGdfc2VudGluZWwudjEuU3RhdHVzUmVzcG9uc2USRgoFV2F0Y2gSHC5wZ19zZW50aW5lbC52MS5XYXRjaFJlcXVlc3QaHS5wZ19zZW50aW5lbC52MS5XYXRjaFJlc3BvbnNlMAESTQoIRmFpbG92ZXISHy5wZ19zZW50aW5lbC52MS5GYWlsb3ZlclJlcXVlc3QaIC5wZ19zZW50aW5lbC52MS5GYWlsb3ZlclJlc3BvbnNlEkQKBVN0ZWVyEhwucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0Gh0ucGdfc2VudGluZWwudjEuU3RlZXJSZXNwb25zZRJNCghTZXR0aW5ncxIfLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzUmVxdWVzdBogLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzUmVzcG9uc2USRwoGRXZlbnRzEh0ucGdfc2VudGluZWwudjEuRXZlbnRzUmVxdWVzdBoeLnBnX3NlbnRpbmVsLnYxLkV2ZW50c1Jlc3BvbnNlEk0KCFBlZXJMaXN0Eh8ucGdfc2VudGluZWwudjEuUGVlckxpc3RSZXF1ZXN0GiAucGdfc2VudGluZWwudjEuUGVlckxpc3RSZXNwb25zZRJKCgdQZWVyQWRkEh4ucGdfc2VudGluZWwudjEuUGVlckFkZFJlcXVlc3QaHy5wZ19zZW50aW5lbC52MS5QZWVyQWRkUmVzcG9uc2USVgoLUGVlclByb21vdGUSIi5wZ19zZW50aW5lbC52MS5QZWVyUHJvbW90ZVJlcXVlc3QaIy5wZ19zZW50aW5lbC52MS5QZWVyUHJvbW90ZVJlc3BvbnNlElMKClBlZXJSZW1vdmUSIS5wZ19zZW50aW5lbC52MS5QZWVyUmVtb3ZlUmVxdWVzdBoiLnBnX3NlbnRpbmVsLnYxLlBlZXJSZW1vdmVSZXNwb25zZRJNCghQZWVyTW92ZRIfLnBnX3NlbnRpbmVsLnYxLlBlZXJNb3ZlUmVxdWVzdBogLnBnX3NlbnRpbmVsLnYxLlBlZXJNb3ZlUmVzcG9uc2USWQoMUGVlclRyYW5zZmVyEiMucGdfc2VudGluZWwudjEuUGVlclRyYW5zZmVyUmVxdWVzdBokLnBnX3NlbnRpbmVsLnYxLlBlZXJUcmFuc2ZlclJlc3BvbnNlElYKC1BlZXJSZWNvdmVyEiIucGdfc2VudGluZWwudjEuUGVlclJlY292ZXJSZXF1ZXN0GiMucGdfc2VudGluZWwudjEuUGVlclJlY292ZXJSZXNwb25zZWIGcHJvdG8z", [file_pg_sentinel_v1_log, file_pg_sentinel_v1_report, file_pg_sentinel_v1_snapshot]);
 
 /**
  * @generated from message pg_sentinel.v1.StatusRequest
@@ -334,6 +334,22 @@ export type SteerRequest = Message<"pg_sentinel.v1.SteerRequest"> & {
      */
     value: SteerRequest_Configuring;
     case: "configure";
+  } | {
+    /**
+     * From feature level 7 on.
+     *
+     * @generated from field: pg_sentinel.v1.SteerRequest.ConfiguringHba configure_hba = 50;
+     */
+    value: SteerRequest_ConfiguringHba;
+    case: "configureHba";
+  } | {
+    /**
+     * From feature level 9 on.
+     *
+     * @generated from field: pg_sentinel.v1.SteerRequest.Adopting adopt = 60;
+     */
+    value: SteerRequest_Adopting;
+    case: "adopt";
   } | { case: undefined; value?: undefined };
 };
 
@@ -343,6 +359,32 @@ export type SteerRequest = Message<"pg_sentinel.v1.SteerRequest"> & {
  */
 export const SteerRequestSchema: GenMessage<SteerRequest> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_admin, 6);
+
+/**
+ * Make a group of servers that run already.
+ *
+ * @generated from message pg_sentinel.v1.SteerRequest.Adopting
+ */
+export type SteerRequest_Adopting = Message<"pg_sentinel.v1.SteerRequest.Adopting"> & {
+  /**
+   * Absent: the only one that could be.
+   *
+   * @generated from field: optional string group = 1;
+   */
+  group?: string | undefined;
+
+  /**
+   * @generated from field: bool dry_run = 2;
+   */
+  dryRun: boolean;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SteerRequest.Adopting.
+ * Use `create(SteerRequest_AdoptingSchema)` to create a new message.
+ */
+export const SteerRequest_AdoptingSchema: GenMessage<SteerRequest_Adopting> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 6, 0);
 
 /**
  * A primary is switched over first.
@@ -361,7 +403,7 @@ export type SteerRequest_Fence = Message<"pg_sentinel.v1.SteerRequest.Fence"> & 
  * Use `create(SteerRequest_FenceSchema)` to create a new message.
  */
 export const SteerRequest_FenceSchema: GenMessage<SteerRequest_Fence> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 0);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 1);
 
 /**
  * @generated from message pg_sentinel.v1.SteerRequest.Unfence
@@ -378,7 +420,7 @@ export type SteerRequest_Unfence = Message<"pg_sentinel.v1.SteerRequest.Unfence"
  * Use `create(SteerRequest_UnfenceSchema)` to create a new message.
  */
 export const SteerRequest_UnfenceSchema: GenMessage<SteerRequest_Unfence> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 1);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 2);
 
 /**
  * Groups may be left out where the cluster has one.
@@ -397,7 +439,7 @@ export type SteerRequest_Acknowledge = Message<"pg_sentinel.v1.SteerRequest.Ackn
  * Use `create(SteerRequest_AcknowledgeSchema)` to create a new message.
  */
 export const SteerRequest_AcknowledgeSchema: GenMessage<SteerRequest_Acknowledge> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 2);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 3);
 
 /**
  * @generated from message pg_sentinel.v1.SteerRequest.Schedule
@@ -421,7 +463,7 @@ export type SteerRequest_Schedule = Message<"pg_sentinel.v1.SteerRequest.Schedul
  * Use `create(SteerRequest_ScheduleSchema)` to create a new message.
  */
 export const SteerRequest_ScheduleSchema: GenMessage<SteerRequest_Schedule> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 3);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 4);
 
 /**
  * What is left out stays as it is.
@@ -489,7 +531,7 @@ export type SteerRequest_Settings = Message<"pg_sentinel.v1.SteerRequest.Setting
  * Use `create(SteerRequest_SettingsSchema)` to create a new message.
  */
 export const SteerRequest_SettingsSchema: GenMessage<SteerRequest_Settings> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 4);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 5);
 
 /**
  * Settings and parameters of PostgreSQL. What is not named stays as it is.
@@ -530,7 +572,31 @@ export type SteerRequest_Configuring = Message<"pg_sentinel.v1.SteerRequest.Conf
  * Use `create(SteerRequest_ConfiguringSchema)` to create a new message.
  */
 export const SteerRequest_ConfiguringSchema: GenMessage<SteerRequest_Configuring> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 5);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 6);
+
+/**
+ * As Configuring, with rules for pg_hba.conf in the place of those before. An older peer must not do a part of it.
+ *
+ * @generated from message pg_sentinel.v1.SteerRequest.ConfiguringHba
+ */
+export type SteerRequest_ConfiguringHba = Message<"pg_sentinel.v1.SteerRequest.ConfiguringHba"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.SteerRequest.Configuring configuring = 1;
+   */
+  configuring?: SteerRequest_Configuring | undefined;
+
+  /**
+   * @generated from field: repeated string hba = 60;
+   */
+  hba: string[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SteerRequest.ConfiguringHba.
+ * Use `create(SteerRequest_ConfiguringHbaSchema)` to create a new message.
+ */
+export const SteerRequest_ConfiguringHbaSchema: GenMessage<SteerRequest_ConfiguringHba> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 6, 7);
 
 /**
  * The group, or one node of it.
@@ -566,7 +632,7 @@ export type SteerRequest_Pausing = Message<"pg_sentinel.v1.SteerRequest.Pausing"
  * Use `create(SteerRequest_PausingSchema)` to create a new message.
  */
 export const SteerRequest_PausingSchema: GenMessage<SteerRequest_Pausing> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 6);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 8);
 
 /**
  * Ends the pause of the group, or the pause or maintenance of a node.
@@ -595,7 +661,7 @@ export type SteerRequest_Resuming = Message<"pg_sentinel.v1.SteerRequest.Resumin
  * Use `create(SteerRequest_ResumingSchema)` to create a new message.
  */
 export const SteerRequest_ResumingSchema: GenMessage<SteerRequest_Resuming> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 7);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 9);
 
 /**
  * Of the peer whose agent looks after the node; any other answers where to ask.
@@ -609,7 +675,7 @@ export type SteerRequest_NodeAction = Message<"pg_sentinel.v1.SteerRequest.NodeA
   node: string;
 
   /**
-   * restart, reload, reinit or rejoin.
+   * restart, reload, reinit, rejoin, unregister, drop, register or follow.
    *
    * @generated from field: string action = 2;
    */
@@ -626,6 +692,13 @@ export type SteerRequest_NodeAction = Message<"pg_sentinel.v1.SteerRequest.NodeA
    * @generated from field: bool dry_run = 4;
    */
   dryRun: boolean;
+
+  /**
+   * Of a drop: its data directory is removed as well.
+   *
+   * @generated from field: bool destroy = 5;
+   */
+  destroy: boolean;
 };
 
 /**
@@ -633,7 +706,7 @@ export type SteerRequest_NodeAction = Message<"pg_sentinel.v1.SteerRequest.NodeA
  * Use `create(SteerRequest_NodeActionSchema)` to create a new message.
  */
 export const SteerRequest_NodeActionSchema: GenMessage<SteerRequest_NodeAction> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 8);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 10);
 
 /**
  * A primary is switched over first.
@@ -667,7 +740,7 @@ export type SteerRequest_Maintenance = Message<"pg_sentinel.v1.SteerRequest.Main
  * Use `create(SteerRequest_MaintenanceSchema)` to create a new message.
  */
 export const SteerRequest_MaintenanceSchema: GenMessage<SteerRequest_Maintenance> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 9);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 11);
 
 /**
  * @generated from message pg_sentinel.v1.SettingsRequest
@@ -751,6 +824,20 @@ export type SettingsView = Message<"pg_sentinel.v1.SettingsView"> & {
    * @generated from field: repeated pg_sentinel.v1.SettingsRecord history = 5;
    */
   history: SettingsRecord[];
+
+  /**
+   * Rules for pg_hba.conf, in their order.
+   *
+   * @generated from field: repeated string hba = 60;
+   */
+  hba: string[];
+
+  /**
+   * Nodes whose pg_hba.conf does not have them.
+   *
+   * @generated from field: repeated pg_sentinel.v1.HbaPending hba_pending = 61;
+   */
+  hbaPending: HbaPending[];
 };
 
 /**
@@ -759,6 +846,30 @@ export type SettingsView = Message<"pg_sentinel.v1.SettingsView"> & {
  */
 export const SettingsViewSchema: GenMessage<SettingsView> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_admin, 9);
+
+/**
+ * A node on which the rules for pg_hba.conf are not in force, or not known to be.
+ *
+ * @generated from message pg_sentinel.v1.HbaPending
+ */
+export type HbaPending = Message<"pg_sentinel.v1.HbaPending"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.HbaPending.
+ * Use `create(HbaPendingSchema)` to create a new message.
+ */
+export const HbaPendingSchema: GenMessage<HbaPending> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 10);
 
 /**
  * A parameter of PostgreSQL, for every server of the group.
@@ -796,7 +907,7 @@ export type ParameterView = Message<"pg_sentinel.v1.ParameterView"> & {
  * Use `create(ParameterViewSchema)` to create a new message.
  */
 export const ParameterViewSchema: GenMessage<ParameterView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 10);
+  messageDesc(file_pg_sentinel_v1_admin, 11);
 
 /**
  * @generated from message pg_sentinel.v1.SteerResponse
@@ -831,7 +942,7 @@ export type SteerResponse = Message<"pg_sentinel.v1.SteerResponse"> & {
  * Use `create(SteerResponseSchema)` to create a new message.
  */
 export const SteerResponseSchema: GenMessage<SteerResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 11);
+  messageDesc(file_pg_sentinel_v1_admin, 12);
 
 /**
  * Another peer has to be asked.
@@ -857,7 +968,7 @@ export type SteerResponse_Elsewhere = Message<"pg_sentinel.v1.SteerResponse.Else
  * Use `create(SteerResponse_ElsewhereSchema)` to create a new message.
  */
 export const SteerResponse_ElsewhereSchema: GenMessage<SteerResponse_Elsewhere> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 11, 0);
+  messageDesc(file_pg_sentinel_v1_admin, 12, 0);
 
 /**
  * @generated from message pg_sentinel.v1.SteerResponse.Done
@@ -874,7 +985,7 @@ export type SteerResponse_Done = Message<"pg_sentinel.v1.SteerResponse.Done"> & 
  * Use `create(SteerResponse_DoneSchema)` to create a new message.
  */
 export const SteerResponse_DoneSchema: GenMessage<SteerResponse_Done> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 11, 1);
+  messageDesc(file_pg_sentinel_v1_admin, 12, 1);
 
 /**
  * @generated from message pg_sentinel.v1.SteerResponse.Refused
@@ -891,7 +1002,7 @@ export type SteerResponse_Refused = Message<"pg_sentinel.v1.SteerResponse.Refuse
  * Use `create(SteerResponse_RefusedSchema)` to create a new message.
  */
 export const SteerResponse_RefusedSchema: GenMessage<SteerResponse_Refused> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 11, 2);
+  messageDesc(file_pg_sentinel_v1_admin, 12, 2);
 
 /**
  * @generated from message pg_sentinel.v1.EventsRequest
@@ -913,7 +1024,7 @@ export type EventsRequest = Message<"pg_sentinel.v1.EventsRequest"> & {
  * Use `create(EventsRequestSchema)` to create a new message.
  */
 export const EventsRequestSchema: GenMessage<EventsRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 12);
+  messageDesc(file_pg_sentinel_v1_admin, 13);
 
 /**
  * @generated from message pg_sentinel.v1.EventsResponse
@@ -930,7 +1041,7 @@ export type EventsResponse = Message<"pg_sentinel.v1.EventsResponse"> & {
  * Use `create(EventsResponseSchema)` to create a new message.
  */
 export const EventsResponseSchema: GenMessage<EventsResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 13);
+  messageDesc(file_pg_sentinel_v1_admin, 14);
 
 /**
  * @generated from message pg_sentinel.v1.PeerListRequest
@@ -943,7 +1054,7 @@ export type PeerListRequest = Message<"pg_sentinel.v1.PeerListRequest"> & {
  * Use `create(PeerListRequestSchema)` to create a new message.
  */
 export const PeerListRequestSchema: GenMessage<PeerListRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 14);
+  messageDesc(file_pg_sentinel_v1_admin, 15);
 
 /**
  * @generated from message pg_sentinel.v1.PeerListResponse
@@ -980,7 +1091,7 @@ export type PeerListResponse = Message<"pg_sentinel.v1.PeerListResponse"> & {
  * Use `create(PeerListResponseSchema)` to create a new message.
  */
 export const PeerListResponseSchema: GenMessage<PeerListResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 15);
+  messageDesc(file_pg_sentinel_v1_admin, 16);
 
 /**
  * @generated from message pg_sentinel.v1.PeerListEntry
@@ -1046,7 +1157,7 @@ export type PeerListEntry = Message<"pg_sentinel.v1.PeerListEntry"> & {
  * Use `create(PeerListEntrySchema)` to create a new message.
  */
 export const PeerListEntrySchema: GenMessage<PeerListEntry> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 16);
+  messageDesc(file_pg_sentinel_v1_admin, 17);
 
 /**
  * @generated from message pg_sentinel.v1.PeerChangeOutcome
@@ -1081,7 +1192,7 @@ export type PeerChangeOutcome = Message<"pg_sentinel.v1.PeerChangeOutcome"> & {
  * Use `create(PeerChangeOutcomeSchema)` to create a new message.
  */
 export const PeerChangeOutcomeSchema: GenMessage<PeerChangeOutcome> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 17);
+  messageDesc(file_pg_sentinel_v1_admin, 18);
 
 /**
  * @generated from message pg_sentinel.v1.PeerChangeOutcome.Done
@@ -1098,7 +1209,7 @@ export type PeerChangeOutcome_Done = Message<"pg_sentinel.v1.PeerChangeOutcome.D
  * Use `create(PeerChangeOutcome_DoneSchema)` to create a new message.
  */
 export const PeerChangeOutcome_DoneSchema: GenMessage<PeerChangeOutcome_Done> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 17, 0);
+  messageDesc(file_pg_sentinel_v1_admin, 18, 0);
 
 /**
  * @generated from message pg_sentinel.v1.PeerChangeOutcome.Refused
@@ -1115,7 +1226,7 @@ export type PeerChangeOutcome_Refused = Message<"pg_sentinel.v1.PeerChangeOutcom
  * Use `create(PeerChangeOutcome_RefusedSchema)` to create a new message.
  */
 export const PeerChangeOutcome_RefusedSchema: GenMessage<PeerChangeOutcome_Refused> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 17, 1);
+  messageDesc(file_pg_sentinel_v1_admin, 18, 1);
 
 /**
  * Both absent where no leader is known.
@@ -1139,7 +1250,7 @@ export type PeerChangeOutcome_NotLeader = Message<"pg_sentinel.v1.PeerChangeOutc
  * Use `create(PeerChangeOutcome_NotLeaderSchema)` to create a new message.
  */
 export const PeerChangeOutcome_NotLeaderSchema: GenMessage<PeerChangeOutcome_NotLeader> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 17, 2);
+  messageDesc(file_pg_sentinel_v1_admin, 18, 2);
 
 /**
  * @generated from message pg_sentinel.v1.PeerAddRequest
@@ -1170,7 +1281,7 @@ export type PeerAddRequest = Message<"pg_sentinel.v1.PeerAddRequest"> & {
  * Use `create(PeerAddRequestSchema)` to create a new message.
  */
 export const PeerAddRequestSchema: GenMessage<PeerAddRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 18);
+  messageDesc(file_pg_sentinel_v1_admin, 19);
 
 /**
  * @generated from message pg_sentinel.v1.PeerAddResponse
@@ -1187,7 +1298,7 @@ export type PeerAddResponse = Message<"pg_sentinel.v1.PeerAddResponse"> & {
  * Use `create(PeerAddResponseSchema)` to create a new message.
  */
 export const PeerAddResponseSchema: GenMessage<PeerAddResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 19);
+  messageDesc(file_pg_sentinel_v1_admin, 20);
 
 /**
  * @generated from message pg_sentinel.v1.PeerPromoteRequest
@@ -1204,7 +1315,7 @@ export type PeerPromoteRequest = Message<"pg_sentinel.v1.PeerPromoteRequest"> & 
  * Use `create(PeerPromoteRequestSchema)` to create a new message.
  */
 export const PeerPromoteRequestSchema: GenMessage<PeerPromoteRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 20);
+  messageDesc(file_pg_sentinel_v1_admin, 21);
 
 /**
  * @generated from message pg_sentinel.v1.PeerPromoteResponse
@@ -1221,7 +1332,7 @@ export type PeerPromoteResponse = Message<"pg_sentinel.v1.PeerPromoteResponse"> 
  * Use `create(PeerPromoteResponseSchema)` to create a new message.
  */
 export const PeerPromoteResponseSchema: GenMessage<PeerPromoteResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 21);
+  messageDesc(file_pg_sentinel_v1_admin, 22);
 
 /**
  * @generated from message pg_sentinel.v1.PeerRemoveRequest
@@ -1238,7 +1349,7 @@ export type PeerRemoveRequest = Message<"pg_sentinel.v1.PeerRemoveRequest"> & {
  * Use `create(PeerRemoveRequestSchema)` to create a new message.
  */
 export const PeerRemoveRequestSchema: GenMessage<PeerRemoveRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 22);
+  messageDesc(file_pg_sentinel_v1_admin, 23);
 
 /**
  * @generated from message pg_sentinel.v1.PeerRemoveResponse
@@ -1255,7 +1366,7 @@ export type PeerRemoveResponse = Message<"pg_sentinel.v1.PeerRemoveResponse"> & 
  * Use `create(PeerRemoveResponseSchema)` to create a new message.
  */
 export const PeerRemoveResponseSchema: GenMessage<PeerRemoveResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 23);
+  messageDesc(file_pg_sentinel_v1_admin, 24);
 
 /**
  * @generated from message pg_sentinel.v1.PeerMoveRequest
@@ -1279,7 +1390,7 @@ export type PeerMoveRequest = Message<"pg_sentinel.v1.PeerMoveRequest"> & {
  * Use `create(PeerMoveRequestSchema)` to create a new message.
  */
 export const PeerMoveRequestSchema: GenMessage<PeerMoveRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 24);
+  messageDesc(file_pg_sentinel_v1_admin, 25);
 
 /**
  * @generated from message pg_sentinel.v1.PeerMoveResponse
@@ -1296,7 +1407,7 @@ export type PeerMoveResponse = Message<"pg_sentinel.v1.PeerMoveResponse"> & {
  * Use `create(PeerMoveResponseSchema)` to create a new message.
  */
 export const PeerMoveResponseSchema: GenMessage<PeerMoveResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 25);
+  messageDesc(file_pg_sentinel_v1_admin, 26);
 
 /**
  * @generated from message pg_sentinel.v1.PeerTransferRequest
@@ -1313,7 +1424,7 @@ export type PeerTransferRequest = Message<"pg_sentinel.v1.PeerTransferRequest"> 
  * Use `create(PeerTransferRequestSchema)` to create a new message.
  */
 export const PeerTransferRequestSchema: GenMessage<PeerTransferRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 26);
+  messageDesc(file_pg_sentinel_v1_admin, 27);
 
 /**
  * @generated from message pg_sentinel.v1.PeerTransferResponse
@@ -1330,7 +1441,7 @@ export type PeerTransferResponse = Message<"pg_sentinel.v1.PeerTransferResponse"
  * Use `create(PeerTransferResponseSchema)` to create a new message.
  */
 export const PeerTransferResponseSchema: GenMessage<PeerTransferResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 27);
+  messageDesc(file_pg_sentinel_v1_admin, 28);
 
 /**
  * @generated from message pg_sentinel.v1.PeerRecoverRequest
@@ -1349,7 +1460,7 @@ export type PeerRecoverRequest = Message<"pg_sentinel.v1.PeerRecoverRequest"> & 
  * Use `create(PeerRecoverRequestSchema)` to create a new message.
  */
 export const PeerRecoverRequestSchema: GenMessage<PeerRecoverRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 28);
+  messageDesc(file_pg_sentinel_v1_admin, 29);
 
 /**
  * @generated from message pg_sentinel.v1.PeerRecoverResponse
@@ -1366,7 +1477,7 @@ export type PeerRecoverResponse = Message<"pg_sentinel.v1.PeerRecoverResponse"> 
  * Use `create(PeerRecoverResponseSchema)` to create a new message.
  */
 export const PeerRecoverResponseSchema: GenMessage<PeerRecoverResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 29);
+  messageDesc(file_pg_sentinel_v1_admin, 30);
 
 /**
  * @generated from message pg_sentinel.v1.EventView
@@ -1408,7 +1519,7 @@ export type EventView = Message<"pg_sentinel.v1.EventView"> & {
  * Use `create(EventViewSchema)` to create a new message.
  */
 export const EventViewSchema: GenMessage<EventView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 30);
+  messageDesc(file_pg_sentinel_v1_admin, 31);
 
 /**
  * @generated from message pg_sentinel.v1.StatusView
@@ -1477,7 +1588,7 @@ export type StatusView = Message<"pg_sentinel.v1.StatusView"> & {
  * Use `create(StatusViewSchema)` to create a new message.
  */
 export const StatusViewSchema: GenMessage<StatusView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 31);
+  messageDesc(file_pg_sentinel_v1_admin, 32);
 
 /**
  * @generated from message pg_sentinel.v1.PeerView
@@ -1543,7 +1654,7 @@ export type PeerView = Message<"pg_sentinel.v1.PeerView"> & {
  * Use `create(PeerViewSchema)` to create a new message.
  */
 export const PeerViewSchema: GenMessage<PeerView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 32);
+  messageDesc(file_pg_sentinel_v1_admin, 33);
 
 /**
  * @generated from message pg_sentinel.v1.GroupView
@@ -1610,7 +1721,7 @@ export type GroupView = Message<"pg_sentinel.v1.GroupView"> & {
  * Use `create(GroupViewSchema)` to create a new message.
  */
 export const GroupViewSchema: GenMessage<GroupView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 33);
+  messageDesc(file_pg_sentinel_v1_admin, 34);
 
 /**
  * @generated from message pg_sentinel.v1.NodeView
@@ -1713,6 +1824,18 @@ export type NodeView = Message<"pg_sentinel.v1.NodeView"> & {
    * @generated from field: repeated string pending_restart = 18;
    */
   pendingRestart: string[];
+
+  /**
+   * Why it is not promoted by itself, and why no commit waits for it.
+   *
+   * @generated from field: optional string not_promoted = 30;
+   */
+  notPromoted?: string | undefined;
+
+  /**
+   * @generated from field: optional string not_counted = 31;
+   */
+  notCounted?: string | undefined;
 };
 
 /**
@@ -1720,7 +1843,7 @@ export type NodeView = Message<"pg_sentinel.v1.NodeView"> & {
  * Use `create(NodeViewSchema)` to create a new message.
  */
 export const NodeViewSchema: GenMessage<NodeView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 34);
+  messageDesc(file_pg_sentinel_v1_admin, 35);
 
 /**
  * Of a group: it does not fail over by itself. Of a node: its agent leaves its PostgreSQL as it is.
@@ -1748,7 +1871,7 @@ export type PauseView = Message<"pg_sentinel.v1.PauseView"> & {
  * Use `create(PauseViewSchema)` to create a new message.
  */
 export const PauseViewSchema: GenMessage<PauseView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 35);
+  messageDesc(file_pg_sentinel_v1_admin, 36);
 
 /**
  * @generated from service pg_sentinel.v1.AdminService

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/log.proto.
  */
 export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIoANCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SABCCQoHY29tbWFuZEoECAEQAlILcHJvcG9zYWxfaWQixAEKCk1lbWJlcnNoaXASDgoGdm90ZXJzGAEgAygJEhAKCGxlYXJuZXJzGAIgAygJEjwKCWFkZHJlc3NlcxgDIAMoCzIpLnBnX3NlbnRpbmVsLnYxLk1lbWJlcnNoaXAuQWRkcmVzc2VzRW50cnkSEwoLaW5jYXJuYXRpb24YBCABKAQSDwoHam9pbmluZxgFIAEoCBowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjkKCFN5bmNSdWxlEg8KB21lbWJlcnMYASADKAkSDAoEYWNrcxgCIAEoDRIOCgZsZWFzZWQYAyABKAgi+wEKDUdyb3VwU2V0dGluZ3MSEgoKZHVyYWJpbGl0eRgBIAEoCRIMCgRhY2tzGAIgASgNEhAKCGxlYXNlX21zGAMgASgEEhUKDW1heF9sYWdfYnl0ZXMYBCABKAQSFQoNbWF4X2ZhaWxvdmVycxgFIAEoDRIaChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKAQSHgoRc2xvdF9yZXRlbnRpb25fbXMYKCABKARIAIgBARIfChJtYXhfc2xvdF93YWxfYnl0ZXMYKSABKARIAYgBAUIUChJfc2xvdF9yZXRlbnRpb25fbXNCFQoTX21heF9zbG90X3dhbF9ieXRlcyJRCg5DaGFuZ2VTZXR0aW5ncxINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlIvoCCg5TZXR0aW5nc0NoYW5nZRIXCgpkdXJhYmlsaXR5GAEgASgJSACIAQESEQoEYWNrcxgCIAEoDUgBiAEBEhUKCGxlYXNlX21zGAMgASgESAKIAQESGgoNbWF4X2xhZ19ieXRlcxgEIAEoBEgDiAEBEhoKDW1heF9mYWlsb3ZlcnMYBSABKA1IBIgBARIfChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKARIBYgBARIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgGiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgHiAEBQg0KC19kdXJhYmlsaXR5QgcKBV9hY2tzQgsKCV9sZWFzZV9tc0IQCg5fbWF4X2xhZ19ieXRlc0IQCg5fbWF4X2ZhaWxvdmVyc0IVChNfZmFpbG92ZXJfd2luZG93X21zQhQKEl9zbG90X3JldGVudGlvbl9tc0IVChNfbWF4X3Nsb3Rfd2FsX2J5dGVzIrsBCglDb25maWd1cmUSDQoFZ3JvdXAYASABKAkSMAoIc2V0dGluZ3MYAiABKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0NoYW5nZRIzCgpwYXJhbWV0ZXJzGAMgAygLMh8ucGdfc2VudGluZWwudjEuUGFyYW1ldGVyQ2hhbmdlEhoKDW9ubHlfcmV2aXNpb24YBCABKARIAIgBARIKCgJieRgFIAEoCUIQCg5fb25seV9yZXZpc2lvbiI9Cg9QYXJhbWV0ZXJDaGFuZ2USDAoEbmFtZRgBIAEoCRISCgV2YWx1ZRgCIAEoCUgAiAEBQggKBl92YWx1ZSK9AQoMUmVnaXN0ZXJOb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRob3N0GAQgASgJEgwKBHBvcnQYBSABKA0SEwoGbWVtYmVyGAYgASgJSACIAQESHgoRc3lzdGVtX2lkZW50aWZpZXIYByABKAlIAYgBARIQCghwcmlvcml0eRgIIAEoEUIJCgdfbWVtYmVyQhQKEl9zeXN0ZW1faWRlbnRpZmllciItCgtDcmVhdGVHcm91cBINCgVncm91cBgBIAEoCRIPCgdwcmltYXJ5GAIgASgJImcKCkdyb3VwUmVhZHkSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGbWVtYmVyGAMgASgJEhkKEXN5c3RlbV9pZGVudGlmaWVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNIk0KDlN1YmplY3RpdmVEb3duEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBBIQCghldmlkZW5jZRgEIAEoCSI5CgxTdWJqZWN0aXZlVXASDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEIsMDCg1CZWdpbkZhaWxvdmVyEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABI2CgZmb3JjZWQYBiABKAsyJC5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkZvcmNlZEgAEhwKD3NjaGVkdWxlZF9hdF9tcxgHIAEoA0gBiAEBGgYKBERvd24aIQoHUGxhbm5lZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190bxoWChRBZnRlckZhaWxlZFByb21vdGlvbhogCgZGb3JjZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG9CBwoFY2F1c2VCEgoQX3NjaGVkdWxlZF9hdF9tcyJ8CglDdXRSZXBvcnQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZtZW1iZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0SEAoIcG9zaXRpb24YBiABKAYSDwoHc3RvcHBlZBgHIAEoCCJ0CgdQcm9tb3RlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEhEKCWNhbmRpZGF0ZRgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRImCgRydWxlGAUgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiXAoIUHJvbW90ZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRISCgpzd2l0Y2hfbHNuGAUgASgGIk0KD1Byb21vdGlvbkZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSImCgZSZXN1bWUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiVwoPQmVnaW5SdWxlQ2hhbmdlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEiYKBG5leHQYAyABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSI6CgpDb21taXRSdWxlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEg4KBmNoYW5nZRgDIAEoBCIrCgtGbG9vclBhc3NlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJhCgtPcGVuU2Vzc2lvbhIMCgRwZWVyGAEgASgJEg8KB3Nlc3Npb24YAiABKAkSDQoFc3RvcmUYAyABKAkSEAoIZmVhdHVyZXMYBCABKA0SEgoKc2Vlbl9pbmRleBgFIAEoBCIgCg9TZXRGZWF0dXJlTGV2ZWwSDQoFbGV2ZWwYASABKA0iGQoJRmVuY2VOb2RlEgwKBG5vZGUYASABKAkiGwoLVW5mZW5jZU5vZGUSDAoEbm9kZRgBIAEoCSIlChRBY2tub3dsZWRnZUZhaWxvdmVycxINCgVncm91cBgBIAEoCSJBCgdOb2RlT2ZmEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSCgoCYnkYBCABKAkiSQoLRmVuY2VGYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkifAoSU2NoZWR1bGVTd2l0Y2hvdmVyEg0KBWdyb3VwGAEgASgJEi8KAmF0GAIgASgLMiMucGdfc2VudGluZWwudjEuU2NoZWR1bGVkU3dpdGNob3ZlchIXCgpvbmx5X2F0X21zGAMgASgDSACIAQFCDQoLX29ubHlfYXRfbXMiPAoTU2NoZWR1bGVkU3dpdGNob3ZlchINCgVhdF9tcxgBIAEoAxIPCgJ0bxgCIAEoCUgAiAEBQgUKA190byJrCgVQYXVzZRINCgVncm91cBgBIAEoCRIRCgRub2RlGAIgASgJSACIAQESEwoLbWFpbnRlbmFuY2UYAyABKAgSFQoIdW50aWxfbXMYBCABKANIAYgBAUIHCgVfbm9kZUILCglfdW50aWxfbXMiYwoIRW5kUGF1c2USDQoFZ3JvdXAYASABKAkSEQoEbm9kZRgCIAEoCUgAiAEBEhoKDW9ubHlfdW50aWxfbXMYAyABKANIAYgBAUIHCgVfbm9kZUIQCg5fb25seV91bnRpbF9tcyIrCgpNYXJrQWJzZW50Eg0KBWdyb3VwGAEgASgJEg4KBm1lbWJlchgCIAEoCSIrCgpHaXZlVXBTbG90Eg0KBWdyb3VwGAEgASgJEg4KBm1lbWJlchgCIAEoCSIsCgtNYXJrUHJlc2VudBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAliBnByb3RvMw");
+  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIr4PCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSABCCQoHY29tbWFuZEoECAEQAlILcHJvcG9zYWxfaWQixAEKCk1lbWJlcnNoaXASDgoGdm90ZXJzGAEgAygJEhAKCGxlYXJuZXJzGAIgAygJEjwKCWFkZHJlc3NlcxgDIAMoCzIpLnBnX3NlbnRpbmVsLnYxLk1lbWJlcnNoaXAuQWRkcmVzc2VzRW50cnkSEwoLaW5jYXJuYXRpb24YBCABKAQSDwoHam9pbmluZxgFIAEoCBowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjkKCFN5bmNSdWxlEg8KB21lbWJlcnMYASADKAkSDAoEYWNrcxgCIAEoDRIOCgZsZWFzZWQYAyABKAgivQIKDUdyb3VwU2V0dGluZ3MSEgoKZHVyYWJpbGl0eRgBIAEoCRIMCgRhY2tzGAIgASgNEhAKCGxlYXNlX21zGAMgASgEEhUKDW1heF9sYWdfYnl0ZXMYBCABKAQSFQoNbWF4X2ZhaWxvdmVycxgFIAEoDRIaChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKAQSHgoRc2xvdF9yZXRlbnRpb25fbXMYKCABKARIAIgBARIfChJtYXhfc2xvdF93YWxfYnl0ZXMYKSABKARIAYgBARITCgtzaXRlX3BvbGljeRgyIAEoCRIQCghmYWlsYmFjaxgzIAEoCRIZChFmYWlsYmFja19hZnRlcl9tcxg0IAEoBEIUChJfc2xvdF9yZXRlbnRpb25fbXNCFQoTX21heF9zbG90X3dhbF9ieXRlcyJRCg5DaGFuZ2VTZXR0aW5ncxINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlIv4DCg5TZXR0aW5nc0NoYW5nZRIXCgpkdXJhYmlsaXR5GAEgASgJSACIAQESEQoEYWNrcxgCIAEoDUgBiAEBEhUKCGxlYXNlX21zGAMgASgESAKIAQESGgoNbWF4X2xhZ19ieXRlcxgEIAEoBEgDiAEBEhoKDW1heF9mYWlsb3ZlcnMYBSABKA1IBIgBARIfChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKARIBYgBARIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgGiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgHiAEBEhgKC3NpdGVfcG9saWN5GDIgASgJSAiIAQESFQoIZmFpbGJhY2sYMyABKAlICYgBARIeChFmYWlsYmFja19hZnRlcl9tcxg0IAEoBEgKiAEBQg0KC19kdXJhYmlsaXR5QgcKBV9hY2tzQgsKCV9sZWFzZV9tc0IQCg5fbWF4X2xhZ19ieXRlc0IQCg5fbWF4X2ZhaWxvdmVyc0IVChNfZmFpbG92ZXJfd2luZG93X21zQhQKEl9zbG90X3JldGVudGlvbl9tc0IVChNfbWF4X3Nsb3Rfd2FsX2J5dGVzQg4KDF9zaXRlX3BvbGljeUILCglfZmFpbGJhY2tCFAoSX2ZhaWxiYWNrX2FmdGVyX21zIrsBCglDb25maWd1cmUSDQoFZ3JvdXAYASABKAkSMAoIc2V0dGluZ3MYAiABKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0NoYW5nZRIzCgpwYXJhbWV0ZXJzGAMgAygLMh8ucGdfc2VudGluZWwudjEuUGFyYW1ldGVyQ2hhbmdlEhoKDW9ubHlfcmV2aXNpb24YBCABKARIAIgBARIKCgJieRgFIAEoCUIQCg5fb25seV9yZXZpc2lvbiJJCgxDb25maWd1cmVIYmESLAoJY29uZmlndXJlGAEgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlEgsKA2hiYRg8IAMoCSI9Cg9QYXJhbWV0ZXJDaGFuZ2USDAoEbmFtZRgBIAEoCRISCgV2YWx1ZRgCIAEoCUgAiAEBQggKBl92YWx1ZSL7AQoMUmVnaXN0ZXJOb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRob3N0GAQgASgJEgwKBHBvcnQYBSABKA0SEwoGbWVtYmVyGAYgASgJSACIAQESHgoRc3lzdGVtX2lkZW50aWZpZXIYByABKAlIAYgBARIQCghwcmlvcml0eRgIIAEoERITCgtub19mYWlsb3ZlchgeIAEoCBIPCgdub19zeW5jGB8gASgIEhYKDmFwcGx5X2RlbGF5X21zGCAgASgEQgkKB19tZW1iZXJCFAoSX3N5c3RlbV9pZGVudGlmaWVyIi0KC0NyZWF0ZUdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkiZwoKR3JvdXBSZWFkeRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZtZW1iZXIYAyABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0iTQoOU3ViamVjdGl2ZURvd24SDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEEhAKCGV2aWRlbmNlGAQgASgJIjkKDFN1YmplY3RpdmVVcBIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQi1QMKDUJlZ2luRmFpbG92ZXISDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjYKBmZvcmNlZBgGIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASHAoPc2NoZWR1bGVkX2F0X21zGAcgASgDSAGIAQESEAoIZmFpbGJhY2sYHiABKAgaBgoERG93bhohCgdQbGFubmVkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvGhYKFEFmdGVyRmFpbGVkUHJvbW90aW9uGiAKBkZvcmNlZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190b0IHCgVjYXVzZUISChBfc2NoZWR1bGVkX2F0X21zInwKCUN1dFJlcG9ydBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBm1lbWJlchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDRIQCghwb3NpdGlvbhgGIAEoBhIPCgdzdG9wcGVkGAcgASgIInQKB1Byb21vdGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSEQoJY2FuZGlkYXRlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEiYKBHJ1bGUYBSABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJcCghQcm9tb3RlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEhIKCnN3aXRjaF9sc24YBSABKAYiTQoPUHJvbW90aW9uRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJIiYKBlJlc3VtZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJXCg9CZWdpblJ1bGVDaGFuZ2USDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSJgoEbmV4dBgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIjoKCkNvbW1pdFJ1bGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGY2hhbmdlGAMgASgEIisKC0Zsb29yUGFzc2VkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEImEKC09wZW5TZXNzaW9uEgwKBHBlZXIYASABKAkSDwoHc2Vzc2lvbhgCIAEoCRINCgVzdG9yZRgDIAEoCRIQCghmZWF0dXJlcxgEIAEoDRISCgpzZWVuX2luZGV4GAUgASgEIiAKD1NldEZlYXR1cmVMZXZlbBINCgVsZXZlbBgBIAEoDSIZCglGZW5jZU5vZGUSDAoEbm9kZRgBIAEoCSIbCgtVbmZlbmNlTm9kZRIMCgRub2RlGAEgASgJIiUKFEFja25vd2xlZGdlRmFpbG92ZXJzEg0KBWdyb3VwGAEgASgJIkEKB05vZGVPZmYSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIKCgJieRgEIAEoCSJJCgtGZW5jZUZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJ8ChJTY2hlZHVsZVN3aXRjaG92ZXISDQoFZ3JvdXAYASABKAkSLwoCYXQYAiABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEhcKCm9ubHlfYXRfbXMYAyABKANIAIgBAUINCgtfb25seV9hdF9tcyI8ChNTY2hlZHVsZWRTd2l0Y2hvdmVyEg0KBWF0X21zGAEgASgDEg8KAnRvGAIgASgJSACIAQFCBQoDX3RvImsKBVBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARITCgttYWludGVuYW5jZRgDIAEoCBIVCgh1bnRpbF9tcxgEIAEoA0gBiAEBQgcKBV9ub2RlQgsKCV91bnRpbF9tcyIqCgxEZXNjcmliZVBlZXISDAoEcGVlchgBIAEoCRIMCgRzaXRlGAIgASgJImMKCEVuZFBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARIaCg1vbmx5X3VudGlsX21zGAMgASgDSAGIAQFCBwoFX25vZGVCEAoOX29ubHlfdW50aWxfbXMiKwoKTWFya0Fic2VudBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiKwoKR2l2ZVVwU2xvdBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiLAoLTWFya1ByZXNlbnQSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIjoKClJlbW92ZU5vZGUSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCRIPCgdsZWF2aW5nGAMgASgJIioKC1JlYWRtaXROb2RlEg0KBWdyb3VwGAEgASgJEgwKBG5vZGUYAiABKAkiawoKQWRvcHRHcm91cBINCgVncm91cBgBIAEoCRIPCgdwcmltYXJ5GAIgASgJEhkKEXN5c3RlbV9pZGVudGlmaWVyGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEhAKCHN0YW5kYnlzGAUgAygJIjkKC05vZGVBZG9wdGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAliBnByb3RvMw");
 
 /**
  * The data of an entry of kind `command`.
@@ -243,6 +243,50 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
      */
     value: MarkPresent;
     case: "markPresent";
+  } | {
+    /**
+     * From feature level 6 on.
+     *
+     * @generated from field: pg_sentinel.v1.DescribePeer describe_peer = 45;
+     */
+    value: DescribePeer;
+    case: "describePeer";
+  } | {
+    /**
+     * From feature level 7 on.
+     *
+     * @generated from field: pg_sentinel.v1.ConfigureHba configure_hba = 50;
+     */
+    value: ConfigureHba;
+    case: "configureHba";
+  } | {
+    /**
+     * From feature level 8 on.
+     *
+     * @generated from field: pg_sentinel.v1.RemoveNode remove_node = 55;
+     */
+    value: RemoveNode;
+    case: "removeNode";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.ReadmitNode readmit_node = 56;
+     */
+    value: ReadmitNode;
+    case: "readmitNode";
+  } | {
+    /**
+     * From feature level 9 on.
+     *
+     * @generated from field: pg_sentinel.v1.AdoptGroup adopt_group = 60;
+     */
+    value: AdoptGroup;
+    case: "adoptGroup";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.NodeAdopted node_adopted = 61;
+     */
+    value: NodeAdopted;
+    case: "nodeAdopted";
   } | { case: undefined; value?: undefined };
 };
 
@@ -378,6 +422,25 @@ export type GroupSettings = Message<"pg_sentinel.v1.GroupSettings"> & {
    * @generated from field: optional uint64 max_slot_wal_bytes = 41;
    */
   maxSlotWalBytes?: bigint | undefined;
+
+  /**
+   * From feature level 6 on; empty: the default. ignore, prefer or majority.
+   *
+   * @generated from field: string site_policy = 50;
+   */
+  sitePolicy: string;
+
+  /**
+   * off, node:NAME or site:NAME.
+   *
+   * @generated from field: string failback = 51;
+   */
+  failback: string;
+
+  /**
+   * @generated from field: uint64 failback_after_ms = 52;
+   */
+  failbackAfterMs: bigint;
 };
 
 /**
@@ -458,6 +521,23 @@ export type SettingsChange = Message<"pg_sentinel.v1.SettingsChange"> & {
    * @generated from field: optional uint64 max_slot_wal_bytes = 41;
    */
   maxSlotWalBytes?: bigint | undefined;
+
+  /**
+   * From feature level 6 on; before, `apply` passes over them.
+   *
+   * @generated from field: optional string site_policy = 50;
+   */
+  sitePolicy?: string | undefined;
+
+  /**
+   * @generated from field: optional string failback = 51;
+   */
+  failback?: string | undefined;
+
+  /**
+   * @generated from field: optional uint64 failback_after_ms = 52;
+   */
+  failbackAfterMs?: bigint | undefined;
 };
 
 /**
@@ -513,6 +593,32 @@ export const ConfigureSchema: GenMessage<Configure> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 6);
 
 /**
+ * As Configure, with rules for pg_hba.conf: a command of its own, since whoever does not know them must not apply the rest.
+ *
+ * @generated from message pg_sentinel.v1.ConfigureHba
+ */
+export type ConfigureHba = Message<"pg_sentinel.v1.ConfigureHba"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.Configure configure = 1;
+   */
+  configure?: Configure | undefined;
+
+  /**
+   * In their order, in the place of those before; none: no longer any.
+   *
+   * @generated from field: repeated string hba = 60;
+   */
+  hba: string[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ConfigureHba.
+ * Use `create(ConfigureHbaSchema)` to create a new message.
+ */
+export const ConfigureHbaSchema: GenMessage<ConfigureHba> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 7);
+
+/**
  * @generated from message pg_sentinel.v1.ParameterChange
  */
 export type ParameterChange = Message<"pg_sentinel.v1.ParameterChange"> & {
@@ -536,7 +642,7 @@ export type ParameterChange = Message<"pg_sentinel.v1.ParameterChange"> & {
  * Use `create(ParameterChangeSchema)` to create a new message.
  */
 export const ParameterChangeSchema: GenMessage<ParameterChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 7);
+  messageDesc(file_pg_sentinel_v1_log, 8);
 
 /**
  * @generated from message pg_sentinel.v1.RegisterNode
@@ -583,6 +689,25 @@ export type RegisterNode = Message<"pg_sentinel.v1.RegisterNode"> & {
    * @generated from field: sint32 priority = 8;
    */
   priority: number;
+
+  /**
+   * From feature level 6 on; before, `apply` passes over them.
+   *
+   * @generated from field: bool no_failover = 30;
+   */
+  noFailover: boolean;
+
+  /**
+   * @generated from field: bool no_sync = 31;
+   */
+  noSync: boolean;
+
+  /**
+   * It replays WAL so much later than its primary wrote it.
+   *
+   * @generated from field: uint64 apply_delay_ms = 32;
+   */
+  applyDelayMs: bigint;
 };
 
 /**
@@ -590,7 +715,7 @@ export type RegisterNode = Message<"pg_sentinel.v1.RegisterNode"> & {
  * Use `create(RegisterNodeSchema)` to create a new message.
  */
 export const RegisterNodeSchema: GenMessage<RegisterNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 8);
+  messageDesc(file_pg_sentinel_v1_log, 9);
 
 /**
  * @generated from message pg_sentinel.v1.CreateGroup
@@ -612,7 +737,7 @@ export type CreateGroup = Message<"pg_sentinel.v1.CreateGroup"> & {
  * Use `create(CreateGroupSchema)` to create a new message.
  */
 export const CreateGroupSchema: GenMessage<CreateGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 9);
+  messageDesc(file_pg_sentinel_v1_log, 10);
 
 /**
  * @generated from message pg_sentinel.v1.GroupReady
@@ -649,7 +774,7 @@ export type GroupReady = Message<"pg_sentinel.v1.GroupReady"> & {
  * Use `create(GroupReadySchema)` to create a new message.
  */
 export const GroupReadySchema: GenMessage<GroupReady> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 10);
+  messageDesc(file_pg_sentinel_v1_log, 11);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveDown
@@ -683,7 +808,7 @@ export type SubjectiveDown = Message<"pg_sentinel.v1.SubjectiveDown"> & {
  * Use `create(SubjectiveDownSchema)` to create a new message.
  */
 export const SubjectiveDownSchema: GenMessage<SubjectiveDown> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 11);
+  messageDesc(file_pg_sentinel_v1_log, 12);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveUp
@@ -710,7 +835,7 @@ export type SubjectiveUp = Message<"pg_sentinel.v1.SubjectiveUp"> & {
  * Use `create(SubjectiveUpSchema)` to create a new message.
  */
 export const SubjectiveUpSchema: GenMessage<SubjectiveUp> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 12);
+  messageDesc(file_pg_sentinel_v1_log, 13);
 
 /**
  * @generated from message pg_sentinel.v1.BeginFailover
@@ -763,6 +888,13 @@ export type BeginFailover = Message<"pg_sentinel.v1.BeginFailover"> & {
    * @generated from field: optional int64 scheduled_at_ms = 7;
    */
   scheduledAtMs?: bigint | undefined;
+
+  /**
+   * From feature level 6 on; before, `apply` passes over it. The switchover is a failback, as the group's settings ask for.
+   *
+   * @generated from field: bool failback = 30;
+   */
+  failback: boolean;
 };
 
 /**
@@ -770,7 +902,7 @@ export type BeginFailover = Message<"pg_sentinel.v1.BeginFailover"> & {
  * Use `create(BeginFailoverSchema)` to create a new message.
  */
 export const BeginFailoverSchema: GenMessage<BeginFailover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 13);
+  messageDesc(file_pg_sentinel_v1_log, 14);
 
 /**
  * A quorum of standing subjective-down entries.
@@ -785,7 +917,7 @@ export type BeginFailover_Down = Message<"pg_sentinel.v1.BeginFailover.Down"> & 
  * Use `create(BeginFailover_DownSchema)` to create a new message.
  */
 export const BeginFailover_DownSchema: GenMessage<BeginFailover_Down> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 13, 0);
+  messageDesc(file_pg_sentinel_v1_log, 14, 0);
 
 /**
  * A person asked for it.
@@ -804,7 +936,7 @@ export type BeginFailover_Planned = Message<"pg_sentinel.v1.BeginFailover.Planne
  * Use `create(BeginFailover_PlannedSchema)` to create a new message.
  */
 export const BeginFailover_PlannedSchema: GenMessage<BeginFailover_Planned> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 13, 1);
+  messageDesc(file_pg_sentinel_v1_log, 14, 1);
 
 /**
  * The promotion of this epoch was reported as failed by its own agent.
@@ -819,7 +951,7 @@ export type BeginFailover_AfterFailedPromotion = Message<"pg_sentinel.v1.BeginFa
  * Use `create(BeginFailover_AfterFailedPromotionSchema)` to create a new message.
  */
 export const BeginFailover_AfterFailedPromotionSchema: GenMessage<BeginFailover_AfterFailedPromotion> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 13, 2);
+  messageDesc(file_pg_sentinel_v1_log, 14, 2);
 
 /**
  * A person accepts that acknowledged writes may be lost.
@@ -838,7 +970,7 @@ export type BeginFailover_Forced = Message<"pg_sentinel.v1.BeginFailover.Forced"
  * Use `create(BeginFailover_ForcedSchema)` to create a new message.
  */
 export const BeginFailover_ForcedSchema: GenMessage<BeginFailover_Forced> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 13, 3);
+  messageDesc(file_pg_sentinel_v1_log, 14, 3);
 
 /**
  * @generated from message pg_sentinel.v1.CutReport
@@ -887,7 +1019,7 @@ export type CutReport = Message<"pg_sentinel.v1.CutReport"> & {
  * Use `create(CutReportSchema)` to create a new message.
  */
 export const CutReportSchema: GenMessage<CutReport> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14);
+  messageDesc(file_pg_sentinel_v1_log, 15);
 
 /**
  * @generated from message pg_sentinel.v1.Promote
@@ -924,7 +1056,7 @@ export type Promote = Message<"pg_sentinel.v1.Promote"> & {
  * Use `create(PromoteSchema)` to create a new message.
  */
 export const PromoteSchema: GenMessage<Promote> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 15);
+  messageDesc(file_pg_sentinel_v1_log, 16);
 
 /**
  * @generated from message pg_sentinel.v1.Promoted
@@ -961,7 +1093,7 @@ export type Promoted = Message<"pg_sentinel.v1.Promoted"> & {
  * Use `create(PromotedSchema)` to create a new message.
  */
 export const PromotedSchema: GenMessage<Promoted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 16);
+  messageDesc(file_pg_sentinel_v1_log, 17);
 
 /**
  * @generated from message pg_sentinel.v1.PromotionFailed
@@ -993,7 +1125,7 @@ export type PromotionFailed = Message<"pg_sentinel.v1.PromotionFailed"> & {
  * Use `create(PromotionFailedSchema)` to create a new message.
  */
 export const PromotionFailedSchema: GenMessage<PromotionFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 17);
+  messageDesc(file_pg_sentinel_v1_log, 18);
 
 /**
  * @generated from message pg_sentinel.v1.Resume
@@ -1015,7 +1147,7 @@ export type Resume = Message<"pg_sentinel.v1.Resume"> & {
  * Use `create(ResumeSchema)` to create a new message.
  */
 export const ResumeSchema: GenMessage<Resume> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 18);
+  messageDesc(file_pg_sentinel_v1_log, 19);
 
 /**
  * @generated from message pg_sentinel.v1.BeginRuleChange
@@ -1042,7 +1174,7 @@ export type BeginRuleChange = Message<"pg_sentinel.v1.BeginRuleChange"> & {
  * Use `create(BeginRuleChangeSchema)` to create a new message.
  */
 export const BeginRuleChangeSchema: GenMessage<BeginRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 19);
+  messageDesc(file_pg_sentinel_v1_log, 20);
 
 /**
  * @generated from message pg_sentinel.v1.CommitRule
@@ -1071,7 +1203,7 @@ export type CommitRule = Message<"pg_sentinel.v1.CommitRule"> & {
  * Use `create(CommitRuleSchema)` to create a new message.
  */
 export const CommitRuleSchema: GenMessage<CommitRule> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 20);
+  messageDesc(file_pg_sentinel_v1_log, 21);
 
 /**
  * @generated from message pg_sentinel.v1.FloorPassed
@@ -1093,7 +1225,7 @@ export type FloorPassed = Message<"pg_sentinel.v1.FloorPassed"> & {
  * Use `create(FloorPassedSchema)` to create a new message.
  */
 export const FloorPassedSchema: GenMessage<FloorPassed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 21);
+  messageDesc(file_pg_sentinel_v1_log, 22);
 
 /**
  * @generated from message pg_sentinel.v1.OpenSession
@@ -1136,7 +1268,7 @@ export type OpenSession = Message<"pg_sentinel.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 22);
+  messageDesc(file_pg_sentinel_v1_log, 23);
 
 /**
  * @generated from message pg_sentinel.v1.SetFeatureLevel
@@ -1153,7 +1285,7 @@ export type SetFeatureLevel = Message<"pg_sentinel.v1.SetFeatureLevel"> & {
  * Use `create(SetFeatureLevelSchema)` to create a new message.
  */
 export const SetFeatureLevelSchema: GenMessage<SetFeatureLevel> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 23);
+  messageDesc(file_pg_sentinel_v1_log, 24);
 
 /**
  * The node's PostgreSQL is stopped and stays so.
@@ -1172,7 +1304,7 @@ export type FenceNode = Message<"pg_sentinel.v1.FenceNode"> & {
  * Use `create(FenceNodeSchema)` to create a new message.
  */
 export const FenceNodeSchema: GenMessage<FenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 24);
+  messageDesc(file_pg_sentinel_v1_log, 25);
 
 /**
  * @generated from message pg_sentinel.v1.UnfenceNode
@@ -1189,7 +1321,7 @@ export type UnfenceNode = Message<"pg_sentinel.v1.UnfenceNode"> & {
  * Use `create(UnfenceNodeSchema)` to create a new message.
  */
 export const UnfenceNodeSchema: GenMessage<UnfenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 25);
+  messageDesc(file_pg_sentinel_v1_log, 26);
 
 /**
  * A person has looked at the failovers so far: the group may fail over by itself again.
@@ -1208,7 +1340,7 @@ export type AcknowledgeFailovers = Message<"pg_sentinel.v1.AcknowledgeFailovers"
  * Use `create(AcknowledgeFailoversSchema)` to create a new message.
  */
 export const AcknowledgeFailoversSchema: GenMessage<AcknowledgeFailovers> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 26);
+  messageDesc(file_pg_sentinel_v1_log, 27);
 
 /**
  * The node's host is off, or its PostgreSQL is stopped and will not come back by itself.
@@ -1244,7 +1376,7 @@ export type NodeOff = Message<"pg_sentinel.v1.NodeOff"> & {
  * Use `create(NodeOffSchema)` to create a new message.
  */
 export const NodeOffSchema: GenMessage<NodeOff> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 27);
+  messageDesc(file_pg_sentinel_v1_log, 28);
 
 /**
  * The fence command could not switch the node off; it is tried again.
@@ -1278,7 +1410,7 @@ export type FenceFailed = Message<"pg_sentinel.v1.FenceFailed"> & {
  * Use `create(FenceFailedSchema)` to create a new message.
  */
 export const FenceFailedSchema: GenMessage<FenceFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 28);
+  messageDesc(file_pg_sentinel_v1_log, 29);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduleSwitchover
@@ -1309,7 +1441,7 @@ export type ScheduleSwitchover = Message<"pg_sentinel.v1.ScheduleSwitchover"> & 
  * Use `create(ScheduleSwitchoverSchema)` to create a new message.
  */
 export const ScheduleSwitchoverSchema: GenMessage<ScheduleSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 29);
+  messageDesc(file_pg_sentinel_v1_log, 30);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduledSwitchover
@@ -1333,7 +1465,7 @@ export type ScheduledSwitchover = Message<"pg_sentinel.v1.ScheduledSwitchover"> 
  * Use `create(ScheduledSwitchoverSchema)` to create a new message.
  */
 export const ScheduledSwitchoverSchema: GenMessage<ScheduledSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 30);
+  messageDesc(file_pg_sentinel_v1_log, 31);
 
 /**
  * The group does not fail over by itself; or, where a node is named, its agent leaves that node's PostgreSQL as it is, and the node is
@@ -1372,7 +1504,33 @@ export type Pause = Message<"pg_sentinel.v1.Pause"> & {
  * Use `create(PauseSchema)` to create a new message.
  */
 export const PauseSchema: GenMessage<Pause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 31);
+  messageDesc(file_pg_sentinel_v1_log, 32);
+
+/**
+ * Where the peer is, by its own configuration.
+ *
+ * @generated from message pg_sentinel.v1.DescribePeer
+ */
+export type DescribePeer = Message<"pg_sentinel.v1.DescribePeer"> & {
+  /**
+   * @generated from field: string peer = 1;
+   */
+  peer: string;
+
+  /**
+   * Empty: not said.
+   *
+   * @generated from field: string site = 2;
+   */
+  site: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.DescribePeer.
+ * Use `create(DescribePeerSchema)` to create a new message.
+ */
+export const DescribePeerSchema: GenMessage<DescribePeer> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 33);
 
 /**
  * @generated from message pg_sentinel.v1.EndPause
@@ -1401,7 +1559,7 @@ export type EndPause = Message<"pg_sentinel.v1.EndPause"> & {
  * Use `create(EndPauseSchema)` to create a new message.
  */
 export const EndPauseSchema: GenMessage<EndPause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 32);
+  messageDesc(file_pg_sentinel_v1_log, 34);
 
 /**
  * The member does not stream, or its agent is not heard: its replication slots are kept for slot_retention from here on.
@@ -1425,7 +1583,7 @@ export type MarkAbsent = Message<"pg_sentinel.v1.MarkAbsent"> & {
  * Use `create(MarkAbsentSchema)` to create a new message.
  */
 export const MarkAbsentSchema: GenMessage<MarkAbsent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 33);
+  messageDesc(file_pg_sentinel_v1_log, 35);
 
 /**
  * It was absent for longer than that: every node drops its slot.
@@ -1449,7 +1607,7 @@ export type GiveUpSlot = Message<"pg_sentinel.v1.GiveUpSlot"> & {
  * Use `create(GiveUpSlotSchema)` to create a new message.
  */
 export const GiveUpSlotSchema: GenMessage<GiveUpSlot> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 34);
+  messageDesc(file_pg_sentinel_v1_log, 36);
 
 /**
  * It is back: every node keeps a slot for it.
@@ -1473,5 +1631,133 @@ export type MarkPresent = Message<"pg_sentinel.v1.MarkPresent"> & {
  * Use `create(MarkPresentSchema)` to create a new message.
  */
 export const MarkPresentSchema: GenMessage<MarkPresent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 35);
+  messageDesc(file_pg_sentinel_v1_log, 37);
+
+/**
+ * The node leaves its group and the log, and is not registered again before it is readmitted. Of one that was removed: more is asked of
+ * its agent.
+ *
+ * @generated from message pg_sentinel.v1.RemoveNode
+ */
+export type RemoveNode = Message<"pg_sentinel.v1.RemoveNode"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: string node = 2;
+   */
+  node: string;
+
+  /**
+   * What becomes of its PostgreSQL: leave, stop or destroy.
+   *
+   * @generated from field: string leaving = 3;
+   */
+  leaving: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.RemoveNode.
+ * Use `create(RemoveNodeSchema)` to create a new message.
+ */
+export const RemoveNodeSchema: GenMessage<RemoveNode> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 38);
+
+/**
+ * The node may be registered again.
+ *
+ * @generated from message pg_sentinel.v1.ReadmitNode
+ */
+export type ReadmitNode = Message<"pg_sentinel.v1.ReadmitNode"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: string node = 2;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ReadmitNode.
+ * Use `create(ReadmitNodeSchema)` to create a new message.
+ */
+export const ReadmitNodeSchema: GenMessage<ReadmitNode> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 39);
+
+/**
+ * Creates a group out of servers that run already and that somebody else has made.
+ *
+ * @generated from message pg_sentinel.v1.AdoptGroup
+ */
+export type AdoptGroup = Message<"pg_sentinel.v1.AdoptGroup"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * The one that runs as primary.
+   *
+   * @generated from field: string primary = 2;
+   */
+  primary: string;
+
+  /**
+   * @generated from field: string system_identifier = 3;
+   */
+  systemIdentifier: string;
+
+  /**
+   * @generated from field: uint32 timeline = 4;
+   */
+  timeline: number;
+
+  /**
+   * Its standbys, in the order in which they are taken over.
+   *
+   * @generated from field: repeated string standbys = 5;
+   */
+  standbys: string[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.AdoptGroup.
+ * Use `create(AdoptGroupSchema)` to create a new message.
+ */
+export const AdoptGroupSchema: GenMessage<AdoptGroup> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 40);
+
+/**
+ * The server of an adopted node runs with settings of pg-sentinel now.
+ *
+ * @generated from message pg_sentinel.v1.NodeAdopted
+ */
+export type NodeAdopted = Message<"pg_sentinel.v1.NodeAdopted"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: string node = 3;
+   */
+  node: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.NodeAdopted.
+ * Use `create(NodeAdoptedSchema)` to create a new message.
+ */
+export const NodeAdoptedSchema: GenMessage<NodeAdopted> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 41);
 

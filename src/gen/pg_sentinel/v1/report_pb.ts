@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/report.proto.
  */
 export const file_pg_sentinel_v1_report: GenFile = /*@__PURE__*/
-  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIscECgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBARIXCgppc19ndWFyZGVkGA8gASgISAaIAQESJgoGdXBrZWVwGBAgASgLMhYucGdfc2VudGluZWwudjEuVXBrZWVwEjMKCnBhcmFtZXRlcnMYESABKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJSZXBvcnRCCQoHX21lbWJlckILCglfdGltZWxpbmVCCwoJX3Bvc2l0aW9uQg0KC19yZXBsYXlfbHNuQhEKD19zZXJ2ZXJfdmVyc2lvbkIKCghfbWVzc2FnZUINCgtfaXNfZ3VhcmRlZCLFBAoGVXBrZWVwEjIKCWRhdGFfZGlzaxgBIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5EaXNrUm9vbRIxCgh3YWxfZGlzaxgCIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5EaXNrUm9vbRIrCgVzbG90cxgDIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5TbG90cxIxCghhcmNoaXZlchgEIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5BcmNoaXZlchIYCgtyZWFkeV9jb3VudBgFIAEoBEgAiAEBEj4KD3BlbmRpbmdfcmVzdGFydBgGIAEoCzIlLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5QZW5kaW5nUmVzdGFydBozCghEaXNrUm9vbRISCgpmcmVlX2J5dGVzGAEgASgEEhMKC3RvdGFsX2J5dGVzGAIgASgEGoEBCgVTbG90cxISCgprZXB0X2J5dGVzGAEgASgEEhEKBG1vc3QYAiABKAlIAIgBARIXCgpzYWZlX2J5dGVzGCggASgESAGIAQESEgoKdW5yZXNlcnZlZBgpIAMoCRIMCgRsb3N0GCogAygJQgcKBV9tb3N0Qg0KC19zYWZlX2J5dGVzGi0KCEFyY2hpdmVyEg0KBWlzX29uGAEgASgIEhIKCmlzX2ZhaWxpbmcYAiABKAgaIgoOUGVuZGluZ1Jlc3RhcnQSEAoIc2V0dGluZ3MYASADKAlCDgoMX3JlYWR5X2NvdW50IqoBCg9QYXJhbWV0ZXJSZXBvcnQSFwoPcGVuZGluZ19yZXN0YXJ0GAEgAygJEhIKCm92ZXJyaWRkZW4YAiADKAkSOwoGbGltaXRzGAMgAygLMisucGdfc2VudGluZWwudjEuUGFyYW1ldGVyUmVwb3J0LkxpbWl0c0VudHJ5Gi0KC0xpbWl0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAEiKgoMU3RyZWFtU291cmNlEgwKBGhvc3QYASABKAkSDAoEcG9ydBgCIAEoDSJuCglXYWxTZW5kZXISGAoQYXBwbGljYXRpb25fbmFtZRgBIAEoCRINCgVzdGF0ZRgCIAEoCRISCgpzeW5jX3N0YXRlGAMgASgJEhYKCWZsdXNoX2xzbhgEIAEoBkgAiAEBQgwKCl9mbHVzaF9sc25iBnByb3RvMw");
+  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIvMECgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBARIXCgppc19ndWFyZGVkGA8gASgISAaIAQESJgoGdXBrZWVwGBAgASgLMhYucGdfc2VudGluZWwudjEuVXBrZWVwEjMKCnBhcmFtZXRlcnMYESABKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJSZXBvcnQSKgoFZm91bmQYRiABKAsyGy5wZ19zZW50aW5lbC52MS5Gb3VuZFNlcnZlckIJCgdfbWVtYmVyQgsKCV90aW1lbGluZUILCglfcG9zaXRpb25CDQoLX3JlcGxheV9sc25CEQoPX3NlcnZlcl92ZXJzaW9uQgoKCF9tZXNzYWdlQg0KC19pc19ndWFyZGVkItIBCgtGb3VuZFNlcnZlchIMCgRyb2xlGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSEAoIdGltZWxpbmUYAyABKA0SLgoIdXBzdHJlYW0YBCABKAsyHC5wZ19zZW50aW5lbC52MS5TdHJlYW1Tb3VyY2USEgoKZnJlZV9zbG90cxgFIAEoDRIMCgRrZXB0GAYgAygJEhAKCHJlcGxhY2VkGAcgAygJEgsKA2hiYRgIIAMoCRIPCgdub3RpY2VzGAkgAygJEhAKCHByb2JsZW1zGAogAygJIsUECgZVcGtlZXASMgoJZGF0YV9kaXNrGAEgASgLMh8ucGdfc2VudGluZWwudjEuVXBrZWVwLkRpc2tSb29tEjEKCHdhbF9kaXNrGAIgASgLMh8ucGdfc2VudGluZWwudjEuVXBrZWVwLkRpc2tSb29tEisKBXNsb3RzGAMgASgLMhwucGdfc2VudGluZWwudjEuVXBrZWVwLlNsb3RzEjEKCGFyY2hpdmVyGAQgASgLMh8ucGdfc2VudGluZWwudjEuVXBrZWVwLkFyY2hpdmVyEhgKC3JlYWR5X2NvdW50GAUgASgESACIAQESPgoPcGVuZGluZ19yZXN0YXJ0GAYgASgLMiUucGdfc2VudGluZWwudjEuVXBrZWVwLlBlbmRpbmdSZXN0YXJ0GjMKCERpc2tSb29tEhIKCmZyZWVfYnl0ZXMYASABKAQSEwoLdG90YWxfYnl0ZXMYAiABKAQagQEKBVNsb3RzEhIKCmtlcHRfYnl0ZXMYASABKAQSEQoEbW9zdBgCIAEoCUgAiAEBEhcKCnNhZmVfYnl0ZXMYKCABKARIAYgBARISCgp1bnJlc2VydmVkGCkgAygJEgwKBGxvc3QYKiADKAlCBwoFX21vc3RCDQoLX3NhZmVfYnl0ZXMaLQoIQXJjaGl2ZXISDQoFaXNfb24YASABKAgSEgoKaXNfZmFpbGluZxgCIAEoCBoiCg5QZW5kaW5nUmVzdGFydBIQCghzZXR0aW5ncxgBIAMoCUIOCgxfcmVhZHlfY291bnQi1AEKD1BhcmFtZXRlclJlcG9ydBIXCg9wZW5kaW5nX3Jlc3RhcnQYASADKAkSEgoKb3ZlcnJpZGRlbhgCIAMoCRI7CgZsaW1pdHMYAyADKAsyKy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJSZXBvcnQuTGltaXRzRW50cnkSGAoLaGJhX3Byb2JsZW0YPCABKAlIAIgBARotCgtMaW1pdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBQg4KDF9oYmFfcHJvYmxlbSIqCgxTdHJlYW1Tb3VyY2USDAoEaG9zdBgBIAEoCRIMCgRwb3J0GAIgASgNIm4KCVdhbFNlbmRlchIYChBhcHBsaWNhdGlvbl9uYW1lGAEgASgJEg0KBXN0YXRlGAIgASgJEhIKCnN5bmNfc3RhdGUYAyABKAkSFgoJZmx1c2hfbHNuGAQgASgGSACIAQFCDAoKX2ZsdXNoX2xzbmIGcHJvdG8z");
 
 /**
  * @generated from message pg_sentinel.v1.AgentReport
@@ -110,6 +110,13 @@ export type AgentReport = Message<"pg_sentinel.v1.AgentReport"> & {
    * @generated from field: pg_sentinel.v1.ParameterReport parameters = 17;
    */
   parameters?: ParameterReport | undefined;
+
+  /**
+   * A server that runs here and that pg-sentinel has not started, while there is no group.
+   *
+   * @generated from field: pg_sentinel.v1.FoundServer found = 70;
+   */
+  found?: FoundServer | undefined;
 };
 
 /**
@@ -118,6 +125,74 @@ export type AgentReport = Message<"pg_sentinel.v1.AgentReport"> & {
  */
 export const AgentReportSchema: GenMessage<AgentReport> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_report, 0);
+
+/**
+ * What `sentinelctl adopt` shows and goes by. Lists are for people, a text for each entry.
+ *
+ * @generated from message pg_sentinel.v1.FoundServer
+ */
+export type FoundServer = Message<"pg_sentinel.v1.FoundServer"> & {
+  /**
+   * primary or standby.
+   *
+   * @generated from field: string role = 1;
+   */
+  role: string;
+
+  /**
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * @generated from field: uint32 timeline = 3;
+   */
+  timeline: number;
+
+  /**
+   * @generated from field: pg_sentinel.v1.StreamSource upstream = 4;
+   */
+  upstream?: StreamSource | undefined;
+
+  /**
+   * @generated from field: uint32 free_slots = 5;
+   */
+  freeSlots: number;
+
+  /**
+   * @generated from field: repeated string kept = 6;
+   */
+  kept: string[];
+
+  /**
+   * @generated from field: repeated string replaced = 7;
+   */
+  replaced: string[];
+
+  /**
+   * @generated from field: repeated string hba = 8;
+   */
+  hba: string[];
+
+  /**
+   * @generated from field: repeated string notices = 9;
+   */
+  notices: string[];
+
+  /**
+   * What stands against adopting it.
+   *
+   * @generated from field: repeated string problems = 10;
+   */
+  problems: string[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.FoundServer.
+ * Use `create(FoundServerSchema)` to create a new message.
+ */
+export const FoundServerSchema: GenMessage<FoundServer> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_report, 1);
 
 /**
  * What an administrator keeps an eye on; what could not be read is absent.
@@ -161,7 +236,7 @@ export type Upkeep = Message<"pg_sentinel.v1.Upkeep"> & {
  * Use `create(UpkeepSchema)` to create a new message.
  */
 export const UpkeepSchema: GenMessage<Upkeep> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 1);
+  messageDesc(file_pg_sentinel_v1_report, 2);
 
 /**
  * @generated from message pg_sentinel.v1.Upkeep.DiskRoom
@@ -183,7 +258,7 @@ export type Upkeep_DiskRoom = Message<"pg_sentinel.v1.Upkeep.DiskRoom"> & {
  * Use `create(Upkeep_DiskRoomSchema)` to create a new message.
  */
 export const Upkeep_DiskRoomSchema: GenMessage<Upkeep_DiskRoom> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 1, 0);
+  messageDesc(file_pg_sentinel_v1_report, 2, 0);
 
 /**
  * The WAL that replication slots keep, and the slot that keeps most of it.
@@ -226,7 +301,7 @@ export type Upkeep_Slots = Message<"pg_sentinel.v1.Upkeep.Slots"> & {
  * Use `create(Upkeep_SlotsSchema)` to create a new message.
  */
 export const Upkeep_SlotsSchema: GenMessage<Upkeep_Slots> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 1, 1);
+  messageDesc(file_pg_sentinel_v1_report, 2, 1);
 
 /**
  * @generated from message pg_sentinel.v1.Upkeep.Archiver
@@ -248,7 +323,7 @@ export type Upkeep_Archiver = Message<"pg_sentinel.v1.Upkeep.Archiver"> & {
  * Use `create(Upkeep_ArchiverSchema)` to create a new message.
  */
 export const Upkeep_ArchiverSchema: GenMessage<Upkeep_Archiver> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 1, 2);
+  messageDesc(file_pg_sentinel_v1_report, 2, 2);
 
 /**
  * @generated from message pg_sentinel.v1.Upkeep.PendingRestart
@@ -265,7 +340,7 @@ export type Upkeep_PendingRestart = Message<"pg_sentinel.v1.Upkeep.PendingRestar
  * Use `create(Upkeep_PendingRestartSchema)` to create a new message.
  */
 export const Upkeep_PendingRestartSchema: GenMessage<Upkeep_PendingRestart> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 1, 3);
+  messageDesc(file_pg_sentinel_v1_report, 2, 3);
 
 /**
  * @generated from message pg_sentinel.v1.ParameterReport
@@ -287,6 +362,13 @@ export type ParameterReport = Message<"pg_sentinel.v1.ParameterReport"> & {
    * @generated from field: map<string, uint32> limits = 3;
    */
   limits: { [key: string]: number };
+
+  /**
+   * Why the log's rules for pg_hba.conf are not in force; absent where they are.
+   *
+   * @generated from field: optional string hba_problem = 60;
+   */
+  hbaProblem?: string | undefined;
 };
 
 /**
@@ -294,7 +376,7 @@ export type ParameterReport = Message<"pg_sentinel.v1.ParameterReport"> & {
  * Use `create(ParameterReportSchema)` to create a new message.
  */
 export const ParameterReportSchema: GenMessage<ParameterReport> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 2);
+  messageDesc(file_pg_sentinel_v1_report, 3);
 
 /**
  * Where a standby's walreceiver is connected to.
@@ -318,7 +400,7 @@ export type StreamSource = Message<"pg_sentinel.v1.StreamSource"> & {
  * Use `create(StreamSourceSchema)` to create a new message.
  */
 export const StreamSourceSchema: GenMessage<StreamSource> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 3);
+  messageDesc(file_pg_sentinel_v1_report, 4);
 
 /**
  * One row of pg_stat_replication.
@@ -352,5 +434,5 @@ export type WalSender = Message<"pg_sentinel.v1.WalSender"> & {
  * Use `create(WalSenderSchema)` to create a new message.
  */
 export const WalSenderSchema: GenMessage<WalSender> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 4);
+  messageDesc(file_pg_sentinel_v1_report, 5);
 

@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/snapshot.proto.
  */
 export const file_pg_sentinel_v1_snapshot: GenFile = /*@__PURE__*/
-  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEi1wIKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50In4KDFNuYXBzaG90UGVlchIMCgRwZWVyGAEgASgJEg0KBXN0b3JlGAIgASgJEg8KB3Nlc3Npb24YAyABKAkSEQoJb3BlbmVkX2F0GAQgASgEEg0KBWZsb29yGAUgASgEEgwKBGRvbmUYBiADKAQSEAoIZmVhdHVyZXMYByABKA0ieQoMU25hcHNob3ROb2RlEjIKDHJlZ2lzdHJhdGlvbhgBIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJlZ2lzdGVyTm9kZRI1Cg9zdWJqZWN0aXZlX2Rvd24YAiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdERvd24iTAoMU25hcHNob3REb3duEgwKBHBlZXIYASABKAkSDQoFZXBvY2gYAiABKAQSEAoIZXZpZGVuY2UYAyABKAkSDQoFaW5kZXgYBCABKAQivAcKDVNuYXBzaG90R3JvdXASCgoCaWQYASABKAkSDQoFZXBvY2gYAiABKAQSMQoIY3JlYXRpbmcYAyABKAsyHS5wZ19zZW50aW5lbC52MS5DcmVhdGluZ1BoYXNlSAASLwoHcnVubmluZxgEIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlJ1bm5pbmdQaGFzZUgAEi8KB2ZlbmNpbmcYBSABKAsyHC5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2VIABIzCglwcm9tb3RpbmcYBiABKAsyHi5wZ19zZW50aW5lbC52MS5Qcm9tb3RpbmdQaGFzZUgAEiYKBHJ1bGUYByABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIwCgRuZXh0GAggASgLMiIucGdfc2VudGluZWwudjEuU25hcHNob3RSdWxlQ2hhbmdlEi0KBmZsb29ycxgJIAMoCzIdLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Rmxvb3ISGAoQaGlnaGVzdF90aW1lbGluZRgKIAEoDRIwCghicmFuY2hlcxgLIAMoCzIeLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90QnJhbmNoEh4KEXN5c3RlbV9pZGVudGlmaWVyGAwgASgJSAGIAQESEQoJZmFpbG92ZXJzGA0gASgEEi8KCHNldHRpbmdzGA4gASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncxIOCgZmZW5jZWQYDyADKAkSGAoQcmVjZW50X2ZhaWxvdmVycxgQIAMoAxI2CglzY2hlZHVsZWQYESABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEiUKBnBhdXNlZBgSIAEoCzIVLnBnX3NlbnRpbmVsLnYxLlBhdXNlEisKDHBhdXNlZF9ub2RlcxgTIAMoCzIVLnBnX3NlbnRpbmVsLnYxLlBhdXNlEjUKCnBhcmFtZXRlcnMYFCADKAsyIS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBhcmFtZXRlchIZChFzZXR0aW5nc19yZXZpc2lvbhgVIAEoBBI4ChBzZXR0aW5nc19oaXN0b3J5GBYgAygLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NSZWNvcmQSLAoGYWJzZW50GCggAygLMhwucGdfc2VudGluZWwudjEuQWJzZW50TWVtYmVyQgcKBXBoYXNlQhQKEl9zeXN0ZW1faWRlbnRpZmllciJgCgxBYnNlbnRNZW1iZXISDgoGbWVtYmVyGAEgASgJEhAKCHNpbmNlX21zGAIgASgDEhsKDmdpdmVuX3VwX2F0X21zGAMgASgDSACIAQFCEQoPX2dpdmVuX3VwX2F0X21zIjAKEVNuYXBzaG90UGFyYW1ldGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkigQEKDlNldHRpbmdzUmVjb3JkEg0KBWluZGV4GAEgASgEEg0KBWF0X21zGAIgASgDEgoKAmJ5GAMgASgJEjcKC2RpZmZlcmVuY2VzGAQgAygLMiIucGdfc2VudGluZWwudjEuU2V0dGluZ3NEaWZmZXJlbmNlEgwKBG1vcmUYBSABKA0iVQoSU2V0dGluZ3NEaWZmZXJlbmNlEgsKA2tleRgBIAEoCRIRCgRmcm9tGAIgASgJSACIAQESDwoCdG8YAyABKAlIAYgBAUIHCgVfZnJvbUIFCgNfdG8iIAoNQ3JlYXRpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJIjEKDFJ1bm5pbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNIoUECgxGZW5jaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASOwoJcmVjb3ZlcmVkGAYgASgLMiYucGdfc2VudGluZWwudjEuRmVuY2luZ1BoYXNlLlJlY292ZXJlZEgAEjYKBmZvcmNlZBgIIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASKgoHcmVwb3J0cxgHIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkN1dFJlcG9ydBILCgNvZmYYCSADKAkSFgoJcmVpbnN0YXRlGAogASgJSAGIAQESGQoMZmVuY2VfZmFpbGVkGAsgASgJSAKIAQEaCwoJUmVjb3ZlcmVkQgcKBWNhdXNlQgwKCl9yZWluc3RhdGVCDwoNX2ZlbmNlX2ZhaWxlZCKmAQoOUHJvbW90aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIQCghwcmV2aW91cxgDIAEoCRIuCgRmcm9tGAQgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxITCgZmYWlsZWQYBSABKAlIAIgBARIPCgdwbGFubmVkGAYgASgIQgkKB19mYWlsZWQiNgoQU25hcHNob3RTdGFuZGluZxIQCgh0aW1lbGluZRgBIAEoDRIQCghwb3NpdGlvbhgCIAEoBiJMChJTbmFwc2hvdFJ1bGVDaGFuZ2USJgoEcnVsZRgBIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEg4KBmNoYW5nZRgCIAEoBCKhAQoNU25hcHNob3RGbG9vchIQCgh0aW1lbGluZRgBIAEoDRIuCgRmcm9tGAIgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxImCgRydWxlGAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSJgoEbmV4dBgEIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIkYKDlNuYXBzaG90QnJhbmNoEhAKCHRpbWVsaW5lGAEgASgNEg4KBnBhcmVudBgCIAEoDRISCgpzd2l0Y2hfbHNuGAMgASgGImwKDVNuYXBzaG90RXZlbnQSDQoFaW5kZXgYASABKAQSKgoIZW52ZWxvcGUYAiABKAsyGC5wZ19zZW50aW5lbC52MS5FbnZlbG9wZRIUCgdyZWZ1c2VkGAMgASgJSACIAQFCCgoIX3JlZnVzZWRiBnByb3RvMw", [file_pg_sentinel_v1_log]);
+  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEiiQMKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50EjAKB3JlbW92ZWQYFCADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlbW92ZWQimgEKDFNuYXBzaG90UGVlchIMCgRwZWVyGAEgASgJEg0KBXN0b3JlGAIgASgJEg8KB3Nlc3Npb24YAyABKAkSEQoJb3BlbmVkX2F0GAQgASgEEg0KBWZsb29yGAUgASgEEgwKBGRvbmUYBiADKAQSEAoIZmVhdHVyZXMYByABKA0SEQoEc2l0ZRgeIAEoCUgAiAEBQgcKBV9zaXRlInkKDFNuYXBzaG90Tm9kZRIyCgxyZWdpc3RyYXRpb24YASABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGUSNQoPc3ViamVjdGl2ZV9kb3duGAIgAygLMhwucGdfc2VudGluZWwudjEuU25hcHNob3REb3duIm0KD1NuYXBzaG90UmVtb3ZlZBIMCgRub2RlGAEgASgJEg0KBWdyb3VwGAIgASgJEgwKBHBlZXIYAyABKAkSEwoGbWVtYmVyGAQgASgJSACIAQESDwoHbGVhdmluZxgFIAEoCUIJCgdfbWVtYmVyIkwKDFNuYXBzaG90RG93bhIMCgRwZWVyGAEgASgJEg0KBWVwb2NoGAIgASgEEhAKCGV2aWRlbmNlGAMgASgJEg0KBWluZGV4GAQgASgEIosICg1TbmFwc2hvdEdyb3VwEgoKAmlkGAEgASgJEg0KBWVwb2NoGAIgASgEEjEKCGNyZWF0aW5nGAMgASgLMh0ucGdfc2VudGluZWwudjEuQ3JlYXRpbmdQaGFzZUgAEi8KB3J1bm5pbmcYBCABKAsyHC5wZ19zZW50aW5lbC52MS5SdW5uaW5nUGhhc2VIABIvCgdmZW5jaW5nGAUgASgLMhwucGdfc2VudGluZWwudjEuRmVuY2luZ1BoYXNlSAASMwoJcHJvbW90aW5nGAYgASgLMh4ucGdfc2VudGluZWwudjEuUHJvbW90aW5nUGhhc2VIABImCgRydWxlGAcgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSMAoEbmV4dBgIIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UnVsZUNoYW5nZRItCgZmbG9vcnMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEZsb29yEhgKEGhpZ2hlc3RfdGltZWxpbmUYCiABKA0SMAoIYnJhbmNoZXMYCyADKAsyHi5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEJyYW5jaBIeChFzeXN0ZW1faWRlbnRpZmllchgMIAEoCUgBiAEBEhEKCWZhaWxvdmVycxgNIAEoBBIvCghzZXR0aW5ncxgOIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkdyb3VwU2V0dGluZ3MSDgoGZmVuY2VkGA8gAygJEhgKEHJlY2VudF9mYWlsb3ZlcnMYECADKAMSNgoJc2NoZWR1bGVkGBEgASgLMiMucGdfc2VudGluZWwudjEuU2NoZWR1bGVkU3dpdGNob3ZlchIlCgZwYXVzZWQYEiABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZRIrCgxwYXVzZWRfbm9kZXMYEyADKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZRI1CgpwYXJhbWV0ZXJzGBQgAygLMiEucGdfc2VudGluZWwudjEuU25hcHNob3RQYXJhbWV0ZXISGQoRc2V0dGluZ3NfcmV2aXNpb24YFSABKAQSOAoQc2V0dGluZ3NfaGlzdG9yeRgWIAMoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzUmVjb3JkEiwKBmFic2VudBgoIAMoCzIcLnBnX3NlbnRpbmVsLnYxLkFic2VudE1lbWJlchIbCg5mYWlsYmFja19hdF9tcxgeIAEoA0gCiAEBEgsKA2hiYRg8IAMoCRIQCgh0b19hZG9wdBhGIAMoCUIHCgVwaGFzZUIUChJfc3lzdGVtX2lkZW50aWZpZXJCEQoPX2ZhaWxiYWNrX2F0X21zImAKDEFic2VudE1lbWJlchIOCgZtZW1iZXIYASABKAkSEAoIc2luY2VfbXMYAiABKAMSGwoOZ2l2ZW5fdXBfYXRfbXMYAyABKANIAIgBAUIRCg9fZ2l2ZW5fdXBfYXRfbXMiMAoRU25hcHNob3RQYXJhbWV0ZXISDAoEbmFtZRgBIAEoCRINCgV2YWx1ZRgCIAEoCSKBAQoOU2V0dGluZ3NSZWNvcmQSDQoFaW5kZXgYASABKAQSDQoFYXRfbXMYAiABKAMSCgoCYnkYAyABKAkSNwoLZGlmZmVyZW5jZXMYBCADKAsyIi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0RpZmZlcmVuY2USDAoEbW9yZRgFIAEoDSJVChJTZXR0aW5nc0RpZmZlcmVuY2USCwoDa2V5GAEgASgJEhEKBGZyb20YAiABKAlIAIgBARIPCgJ0bxgDIAEoCUgBiAEBQgcKBV9mcm9tQgUKA190byIgCg1DcmVhdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkiMQoMUnVubmluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0ihQQKDEZlbmNpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABI7CglyZWNvdmVyZWQYBiABKAsyJi5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2UuUmVjb3ZlcmVkSAASNgoGZm9yY2VkGAggASgLMiQucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Gb3JjZWRIABIqCgdyZXBvcnRzGAcgAygLMhkucGdfc2VudGluZWwudjEuQ3V0UmVwb3J0EgsKA29mZhgJIAMoCRIWCglyZWluc3RhdGUYCiABKAlIAYgBARIZCgxmZW5jZV9mYWlsZWQYCyABKAlIAogBARoLCglSZWNvdmVyZWRCBwoFY2F1c2VCDAoKX3JlaW5zdGF0ZUIPCg1fZmVuY2VfZmFpbGVkIqYBCg5Qcm9tb3RpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNEhAKCHByZXZpb3VzGAMgASgJEi4KBGZyb20YBCABKAsyIC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFN0YW5kaW5nEhMKBmZhaWxlZBgFIAEoCUgAiAEBEg8KB3BsYW5uZWQYBiABKAhCCQoHX2ZhaWxlZCI2ChBTbmFwc2hvdFN0YW5kaW5nEhAKCHRpbWVsaW5lGAEgASgNEhAKCHBvc2l0aW9uGAIgASgGIkwKElNuYXBzaG90UnVsZUNoYW5nZRImCgRydWxlGAEgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSDgoGY2hhbmdlGAIgASgEIqEBCg1TbmFwc2hvdEZsb29yEhAKCHRpbWVsaW5lGAEgASgNEi4KBGZyb20YAiABKAsyIC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFN0YW5kaW5nEiYKBHJ1bGUYAyABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRImCgRuZXh0GAQgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiRgoOU25hcHNob3RCcmFuY2gSEAoIdGltZWxpbmUYASABKA0SDgoGcGFyZW50GAIgASgNEhIKCnN3aXRjaF9sc24YAyABKAYibAoNU25hcHNob3RFdmVudBINCgVpbmRleBgBIAEoBBIqCghlbnZlbG9wZRgCIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVudmVsb3BlEhQKB3JlZnVzZWQYAyABKAlIAIgBAUIKCghfcmVmdXNlZGIGcHJvdG8z", [file_pg_sentinel_v1_log]);
 
 /**
  * @generated from message pg_sentinel.v1.StateSnapshot
@@ -73,6 +73,13 @@ export type StateSnapshot = Message<"pg_sentinel.v1.StateSnapshot"> & {
    * @generated from field: repeated pg_sentinel.v1.SnapshotEvent events = 9;
    */
   events: SnapshotEvent[];
+
+  /**
+   * From feature level 8 on. In the order of their names.
+   *
+   * @generated from field: repeated pg_sentinel.v1.SnapshotRemoved removed = 20;
+   */
+  removed: SnapshotRemoved[];
 };
 
 /**
@@ -120,6 +127,13 @@ export type SnapshotPeer = Message<"pg_sentinel.v1.SnapshotPeer"> & {
    * @generated from field: uint32 features = 7;
    */
   features: number;
+
+  /**
+   * From feature level 6 on.
+   *
+   * @generated from field: optional string site = 30;
+   */
+  site?: string | undefined;
 };
 
 /**
@@ -152,6 +166,47 @@ export const SnapshotNodeSchema: GenMessage<SnapshotNode> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_snapshot, 2);
 
 /**
+ * A node that is not registered again before it is readmitted.
+ *
+ * @generated from message pg_sentinel.v1.SnapshotRemoved
+ */
+export type SnapshotRemoved = Message<"pg_sentinel.v1.SnapshotRemoved"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string group = 2;
+   */
+  group: string;
+
+  /**
+   * @generated from field: string peer = 3;
+   */
+  peer: string;
+
+  /**
+   * @generated from field: optional string member = 4;
+   */
+  member?: string | undefined;
+
+  /**
+   * leave, stop or destroy.
+   *
+   * @generated from field: string leaving = 5;
+   */
+  leaving: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotRemoved.
+ * Use `create(SnapshotRemovedSchema)` to create a new message.
+ */
+export const SnapshotRemovedSchema: GenMessage<SnapshotRemoved> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 3);
+
+/**
  * @generated from message pg_sentinel.v1.SnapshotDown
  */
 export type SnapshotDown = Message<"pg_sentinel.v1.SnapshotDown"> & {
@@ -181,7 +236,7 @@ export type SnapshotDown = Message<"pg_sentinel.v1.SnapshotDown"> & {
  * Use `create(SnapshotDownSchema)` to create a new message.
  */
 export const SnapshotDownSchema: GenMessage<SnapshotDown> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 3);
+  messageDesc(file_pg_sentinel_v1_snapshot, 4);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotGroup
@@ -330,6 +385,27 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
    * @generated from field: repeated pg_sentinel.v1.AbsentMember absent = 40;
    */
   absent: AbsentMember[];
+
+  /**
+   * From feature level 6 on: wall time in milliseconds since 1970 at which the last failback began.
+   *
+   * @generated from field: optional int64 failback_at_ms = 30;
+   */
+  failbackAtMs?: bigint | undefined;
+
+  /**
+   * From feature level 7 on: rules for pg_hba.conf, in their order.
+   *
+   * @generated from field: repeated string hba = 60;
+   */
+  hba: string[];
+
+  /**
+   * From feature level 9 on. Adopted nodes whose server still runs as somebody else has started it, in the order of their turns.
+   *
+   * @generated from field: repeated string to_adopt = 70;
+   */
+  toAdopt: string[];
 };
 
 /**
@@ -337,7 +413,7 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
  * Use `create(SnapshotGroupSchema)` to create a new message.
  */
 export const SnapshotGroupSchema: GenMessage<SnapshotGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 4);
+  messageDesc(file_pg_sentinel_v1_snapshot, 5);
 
 /**
  * A member whose slots are kept for a while only, or no longer. Wall times in milliseconds since 1970.
@@ -366,7 +442,7 @@ export type AbsentMember = Message<"pg_sentinel.v1.AbsentMember"> & {
  * Use `create(AbsentMemberSchema)` to create a new message.
  */
 export const AbsentMemberSchema: GenMessage<AbsentMember> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 5);
+  messageDesc(file_pg_sentinel_v1_snapshot, 6);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotParameter
@@ -388,7 +464,7 @@ export type SnapshotParameter = Message<"pg_sentinel.v1.SnapshotParameter"> & {
  * Use `create(SnapshotParameterSchema)` to create a new message.
  */
 export const SnapshotParameterSchema: GenMessage<SnapshotParameter> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 6);
+  messageDesc(file_pg_sentinel_v1_snapshot, 7);
 
 /**
  * One change of settings or parameters, for people. Values are cut short.
@@ -429,7 +505,7 @@ export type SettingsRecord = Message<"pg_sentinel.v1.SettingsRecord"> & {
  * Use `create(SettingsRecordSchema)` to create a new message.
  */
 export const SettingsRecordSchema: GenMessage<SettingsRecord> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 7);
+  messageDesc(file_pg_sentinel_v1_snapshot, 8);
 
 /**
  * @generated from message pg_sentinel.v1.SettingsDifference
@@ -460,7 +536,7 @@ export type SettingsDifference = Message<"pg_sentinel.v1.SettingsDifference"> & 
  * Use `create(SettingsDifferenceSchema)` to create a new message.
  */
 export const SettingsDifferenceSchema: GenMessage<SettingsDifference> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 8);
+  messageDesc(file_pg_sentinel_v1_snapshot, 9);
 
 /**
  * @generated from message pg_sentinel.v1.CreatingPhase
@@ -477,7 +553,7 @@ export type CreatingPhase = Message<"pg_sentinel.v1.CreatingPhase"> & {
  * Use `create(CreatingPhaseSchema)` to create a new message.
  */
 export const CreatingPhaseSchema: GenMessage<CreatingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 9);
+  messageDesc(file_pg_sentinel_v1_snapshot, 10);
 
 /**
  * @generated from message pg_sentinel.v1.RunningPhase
@@ -499,7 +575,7 @@ export type RunningPhase = Message<"pg_sentinel.v1.RunningPhase"> & {
  * Use `create(RunningPhaseSchema)` to create a new message.
  */
 export const RunningPhaseSchema: GenMessage<RunningPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 10);
+  messageDesc(file_pg_sentinel_v1_snapshot, 11);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase
@@ -586,7 +662,7 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
  * Use `create(FencingPhaseSchema)` to create a new message.
  */
 export const FencingPhaseSchema: GenMessage<FencingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 11);
+  messageDesc(file_pg_sentinel_v1_snapshot, 12);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase.Recovered
@@ -599,7 +675,7 @@ export type FencingPhase_Recovered = Message<"pg_sentinel.v1.FencingPhase.Recove
  * Use `create(FencingPhase_RecoveredSchema)` to create a new message.
  */
 export const FencingPhase_RecoveredSchema: GenMessage<FencingPhase_Recovered> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 11, 0);
+  messageDesc(file_pg_sentinel_v1_snapshot, 12, 0);
 
 /**
  * @generated from message pg_sentinel.v1.PromotingPhase
@@ -643,7 +719,7 @@ export type PromotingPhase = Message<"pg_sentinel.v1.PromotingPhase"> & {
  * Use `create(PromotingPhaseSchema)` to create a new message.
  */
 export const PromotingPhaseSchema: GenMessage<PromotingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 12);
+  messageDesc(file_pg_sentinel_v1_snapshot, 13);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotStanding
@@ -665,7 +741,7 @@ export type SnapshotStanding = Message<"pg_sentinel.v1.SnapshotStanding"> & {
  * Use `create(SnapshotStandingSchema)` to create a new message.
  */
 export const SnapshotStandingSchema: GenMessage<SnapshotStanding> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 13);
+  messageDesc(file_pg_sentinel_v1_snapshot, 14);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotRuleChange
@@ -687,7 +763,7 @@ export type SnapshotRuleChange = Message<"pg_sentinel.v1.SnapshotRuleChange"> & 
  * Use `create(SnapshotRuleChangeSchema)` to create a new message.
  */
 export const SnapshotRuleChangeSchema: GenMessage<SnapshotRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 14);
+  messageDesc(file_pg_sentinel_v1_snapshot, 15);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotFloor
@@ -719,7 +795,7 @@ export type SnapshotFloor = Message<"pg_sentinel.v1.SnapshotFloor"> & {
  * Use `create(SnapshotFloorSchema)` to create a new message.
  */
 export const SnapshotFloorSchema: GenMessage<SnapshotFloor> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 15);
+  messageDesc(file_pg_sentinel_v1_snapshot, 16);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotBranch
@@ -746,7 +822,7 @@ export type SnapshotBranch = Message<"pg_sentinel.v1.SnapshotBranch"> & {
  * Use `create(SnapshotBranchSchema)` to create a new message.
  */
 export const SnapshotBranchSchema: GenMessage<SnapshotBranch> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 16);
+  messageDesc(file_pg_sentinel_v1_snapshot, 17);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotEvent
@@ -775,5 +851,5 @@ export type SnapshotEvent = Message<"pg_sentinel.v1.SnapshotEvent"> & {
  * Use `create(SnapshotEventSchema)` to create a new message.
  */
 export const SnapshotEventSchema: GenMessage<SnapshotEvent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 17);
+  messageDesc(file_pg_sentinel_v1_snapshot, 18);
 
