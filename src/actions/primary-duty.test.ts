@@ -53,6 +53,7 @@ function example(options: { isUnproven: boolean; keepsClientsOut: boolean }) {
     },
     log: () => undefined,
     instance: {
+      options: { replication: {}, probe: {} },
       isForeign: () => false,
       postmaster: () => ({ pid: 7 }),
       keepsClientsOut: () => Promise.resolve(options.keepsClientsOut),

@@ -14,7 +14,7 @@ const SERVICE = `host=${ADDRESSES.join(',')} dbname=shop user=app password=secre
 const STATEMENT_MS = 60_000;
 const LIMIT_MS = 180_000;
 
-export async function startClient(host: Host): Promise<Client> {
+export function startClient(host: Host): Client {
   const acked: string[] = [];
   let isEnding = false;
   let last = '';

@@ -92,7 +92,7 @@ describe.skipIf(whyNot !== undefined)('docs/walks.md', () => {
       await walk('Three hosts from nothing');
       const outside = await hosts.add('client', '10.0.0.100');
       outside.addAddress('10.0.1.100');
-      client = await startClient(outside);
+      client = startClient(outside);
       await client.moreAcks(10);
     },
     WALK_MS,
