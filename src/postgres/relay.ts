@@ -20,21 +20,28 @@ interface Dialled extends Duplex {
   setKeepAlive?: () => unknown;
 }
 
-/** For the `stream` of a client of node-postgres. What goes wrong closes it. */
-export function relayedSocket(user: OsUser, path: string): Duplex {
-  const child = spawn(process.execPath, ['-e', PROGRAM, path], {
+/** For the `stream` of a client of node-postgres. What goes wrong later closes it; throws where no process can be started. */
+export function relayedSocket(user: OsUser, path: string, start: typeof spawn = spawn): Duplex {
+  const child = start(process.execPath, ['-e', PROGRAM, path], {
     ...spawnIds(user),
     cwd: '/',
     env: cleanEnvironment(),
     stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
   });
-  const stream = child.stdio[3] as unknown as Dialled;
-  child.once('error', (error) => stream.destroy(error));
-  child.once('exit', () => stream.destroy());
-  stream.once('close', () => child.kill('SIGKILL'));
-  stream.connect = () => setImmediate(() => stream.emit('connect'));
-  stream.setNoDelay = () => stream;
-  stream.setKeepAlive = () => stream;
+  let stream: Dialled | undefined;
+  // Before anything that can throw: an error that nobody hears ends the whole process.
+  child.once('error', (error) => stream?.destroy(error));
+  // There are none where it could not be started for want of descriptors.
+  stream = (child.stdio as typeof child.stdio | undefined)?.[3] as unknown as Dialled | undefined;
+  if (stream === undefined || stream === null)
+    throw new Error(`cannot start a process as ${user.name} that connects to ${path}`);
+  const opened = stream;
+  opened.on('error', () => undefined);
+  child.once('exit', () => opened.destroy());
+  opened.once('close', () => child.kill('SIGKILL'));
+  opened.connect = () => setImmediate(() => opened.emit('connect'));
+  opened.setNoDelay = () => opened;
+  opened.setKeepAlive = () => opened;
   child.unref();
-  return stream;
+  return opened;
 }
