@@ -10,7 +10,7 @@ import { type LocalCluster, startLocalCluster } from '../../../harness/local-clu
 import { CLIENT_DEFAULTS, type Writer, startWriter } from '../../../harness/writer.ts';
 import { HEALTHY_TIMEOUT_MS, LIMIT_MS, harmOf, runSentinelctl } from '../raft/load.ts';
 import { sql } from '../dangers/scene.ts';
-import { CLIENT, HBA_LINE, type Tools, makeServers, psql } from './servers.ts';
+import { CLIENT, HBA_LINE, type Tools, makeServers, psql, startServer } from './servers.ts';
 
 /** Generous: a write that waits for a standby that is gone would wait for ever. */
 const LONGEST_PAUSE_MS = 10_000;
@@ -118,8 +118,17 @@ test(
 );
 
 test('the first switchover makes it a group like any other', { timeout: LIMIT_MS }, async () => {
+  // As the operating system would: once, as soon as it is stopped. Whoever comes first, it takes no writes any more.
+  const before = postmasterOf(0);
+  const started = until(
+    { what: 'pg1 to stop', timeoutMs: 60_000, everyMs: 5 },
+    () => postmasterOf(0) !== before,
+  )
+    .then(() => startServer(tools, planOf(0)))
+    .catch(() => undefined);
   const moved = await ctl('failover main --to pg2 --yes');
   expect(moved).toMatchObject({ exitCode: 0 });
+  await started;
   const group = await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
   expect(group.primary).toBe('pg2');
   expect((await ctl('status')).stdout).not.toContain('being adopted');
