@@ -28,20 +28,18 @@ export function relayedSocket(user: OsUser, path: string, start: typeof spawn = 
     env: cleanEnvironment(),
     stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
   });
-  let stream: Dialled | undefined;
+  // There are no pipes where it could not be started for want of descriptors.
+  const stream = (child.stdio as typeof child.stdio | undefined)?.[3] as unknown as Dialled | undefined;
   // Before anything that can throw: an error that nobody hears ends the whole process.
   child.once('error', (error) => stream?.destroy(error));
-  // There are none where it could not be started for want of descriptors.
-  stream = (child.stdio as typeof child.stdio | undefined)?.[3] as unknown as Dialled | undefined;
   if (stream === undefined || stream === null)
     throw new Error(`cannot start a process as ${user.name} that connects to ${path}`);
-  const opened = stream;
-  opened.on('error', () => undefined);
-  child.once('exit', () => opened.destroy());
-  opened.once('close', () => child.kill('SIGKILL'));
-  opened.connect = () => setImmediate(() => opened.emit('connect'));
-  opened.setNoDelay = () => opened;
-  opened.setKeepAlive = () => opened;
+  stream.on('error', () => undefined);
+  child.once('exit', () => stream.destroy());
+  stream.once('close', () => child.kill('SIGKILL'));
+  stream.connect = () => setImmediate(() => stream.emit('connect'));
+  stream.setNoDelay = () => stream;
+  stream.setKeepAlive = () => stream;
   child.unref();
-  return opened;
+  return stream;
 }

@@ -90,6 +90,7 @@ shared_buffers = 32MB
 dynamic_shared_memory_type = mmap
 max_connections = 80
 work_mem = 7MB
+lock_timeout = 77s
 `,
     'pg_hba.conf': `# written by hand
 local all ${SUPERUSER} peer map=admin
