@@ -56,3 +56,18 @@ test('a stream that cannot be made is told as why there is no session', async ()
   await expect(session.query('select', [], { timeoutMs: 200 })).rejects.toThrow(/no process to be had/);
   await session.close();
 });
+
+test('it is tried more and more seldom: each try is a process', async () => {
+  let tryCount = 0;
+  const fail = (): Duplex => {
+    tryCount += 1;
+    throw new Error('not let in');
+  };
+  const options = { ...PLACE, retryMs: 1, elsewhere: () => ({ ...PLACE, stream: fail }) };
+  const session = openSession(options);
+  await expect(session.query('select', [], { timeoutMs: 300 })).rejects.toThrow(/not let in/);
+  await session.close();
+  // Twice as long after each.
+  expect(tryCount).toBeGreaterThan(1);
+  expect(tryCount).toBeLessThan(20);
+});
