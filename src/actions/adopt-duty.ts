@@ -1,15 +1,15 @@
 // Servers that somebody else has made and started become ours (docs/decisions/0013-adopting.md). A standby is stopped and started again as
 // one of ours, when its turn comes. A primary goes on as it is: accounts, slots and two blocks of pg_hba.conf are all that it gets. Must
 // never stop a primary that is being adopted.
-import { readFile, stat } from 'node:fs/promises';
 import { realpathSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Duty } from '../failover/duties.ts';
 import { writeFileDurably } from '../postgres/durable-files.ts';
 import { hbaLines, hbaWithOurs, takenOverConfiguration } from '../postgres/foreign-server.ts';
 import { ourHbaLines } from '../postgres/hba.ts';
 import { reloadPostgres } from '../postgres/lifecycle.ts';
 import { writeNewMember } from '../postgres/member.ts';
+import { readServerFile, writeAsUser } from '../postgres/server-files.ts';
 import { revisionOfAccounts, setUpAccounts } from './accounts-duty.ts';
 import { type AgentContext, query } from './context.ts';
 import { foreignSettings } from './found-server.ts';
@@ -31,12 +31,16 @@ export async function carryOutUnprotected(
   const { instance } = context;
   context.clearUnexpectedEnd();
   const role = await instance.readRole(query(context, signal));
+  // It was handed over, and the group was given back to it before it ran again: it comes up as a standby of nobody then.
+  if (role.kind === 'standby' && role.walReceiver === undefined && (await context.confirms('primary', duty)))
+    return stopForeign(context, signal);
   if (role.kind !== 'primary' || role.timeline !== duty.timeline)
     throw new Error(
       `the server that is being adopted runs as a ${role.kind} on timeline ${role.timeline}; expected the primary on timeline ${duty.timeline}`,
     );
-  await makeMember(context);
+  // Before its member id, without which nobody switches over from it: the next start is with these files.
   await context.once('taken over', () => takeOverFiles(context, signal), TAKE_OVER_EVERY_MS);
+  await makeMember(context);
   await context.once('let in', () => letOursIn(context, signal), TAKE_OVER_EVERY_MS);
   await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
   await lookAfterSlots(context, duty.slots, signal);
@@ -64,12 +68,30 @@ export async function takeOverStandby(
   await instance.stop({ fastMs: STOP_FAST_MS, signal });
 }
 
+/**
+ * Before a node whose turn has not come is cut: without a member id it could not report where it stands. Its settings are worth little
+ * beside that.
+ */
+export async function takeOverForCut(context: AgentContext, signal: AbortSignal): Promise<void> {
+  const data = await context.dataDirectory();
+  if (data.kind !== 'ready') return;
+  if (data.member !== undefined && data.member.memberId === context.registration()?.member) return;
+  if (context.instance.isForeign()) {
+    await takeOverFiles(context, signal).catch((error: unknown) => {
+      signal.throwIfAborted();
+      const { message } = error as Error;
+      context.log('warn', 'what the server had been set to could not be taken over', { error: message });
+    });
+  }
+  await makeMember(context);
+}
+
 /** Somebody has started it with settings of his own, which neither keep the rule nor can be cut off. */
 export async function stopForeign(context: AgentContext, signal: AbortSignal): Promise<void> {
   const { instance } = context;
-  context.announce(
-    `PostgreSQL was started by somebody else, with its socket in ${instance.postmaster()?.socketDirectory}; starting it again`,
-  );
+  const { socketDirectory } = instance.postmaster() ?? {};
+  const where = socketDirectory === undefined ? 'without a socket' : `with its socket in ${socketDirectory}`;
+  context.announce(`PostgreSQL was started by somebody else, ${where}; starting it again`);
   await instance.stop({ fastMs: STOP_FAST_MS, signal });
 }
 
@@ -97,27 +119,27 @@ async function makeMember(context: AgentContext): Promise<boolean> {
 async function takeOverFiles(context: AgentContext, signal: AbortSignal): Promise<void> {
   const { dataDirectory, user, adoptedHbaFile } = context.instance.options;
   const { owner } = user;
+  const read = (path: string): Promise<string | undefined> =>
+    readServerFile(context.instance.session, path, query(context, signal));
   const files = await configurationFiles(context, signal);
   const path = join(dataDirectory, 'postgresql.conf');
-  const present = await readFile(path, 'utf8').catch(() => '');
+  const present = (await read(path)) ?? '';
   const content = takenOverConfiguration({
     settings: await foreignSettings(context, signal),
     configFile: files.config,
-    isInside: isIn(files.config, dataDirectory),
+    isInside: isAt(files.config, path),
     present,
   });
   if (content !== undefined && content !== present)
     await writeFileDurably({ path, content, mode: 0o600, owner });
-  if (!isIn(files.ident, dataDirectory)) {
-    const ident = await readFile(files.ident, 'utf8').catch(() => '');
-    await writeFileDurably({
-      path: join(dataDirectory, 'pg_ident.conf'),
-      content: ident,
-      mode: 0o600,
-      owner,
-    });
+  const identPath = join(dataDirectory, 'pg_ident.conf');
+  if (!isAt(files.ident, identPath)) {
+    const ident = (await read(files.ident)) ?? '';
+    await writeFileDurably({ path: identPath, content: ident, mode: 0o600, owner });
   }
-  const { kept, problem } = hbaLines(await readFile(files.hba, 'utf8'));
+  const hba = await read(files.hba);
+  if (hba === undefined) throw new Error(`there is no ${files.hba}, where PostgreSQL says its rules are`);
+  const { kept, problem } = hbaLines(hba);
   if (problem !== undefined) throw new Error(problem);
   const lines = ['# Taken over from an adopted server; may be edited.', ...kept, ''];
   await writeFileDurably({ path: adoptedHbaFile, content: lines.join('\n'), mode: 0o600, owner: undefined });
@@ -125,13 +147,14 @@ async function takeOverFiles(context: AgentContext, signal: AbortSignal): Promis
 
 /** Our accounts, before any other line: what was there goes on for everybody else. */
 async function letOursIn(context: AgentContext, signal: AbortSignal): Promise<void> {
+  const { session, options } = context.instance;
   const { hba } = await configurationFiles(context, signal);
-  const present = await readFile(hba, 'utf8');
-  const content = hbaWithOurs(present, ourHbaLines(hbaOptions(context.instance.options, 'kept-out', [])));
+  const present = await readServerFile(session, hba, query(context, signal));
+  if (present === undefined) throw new Error(`there is no ${hba}, where PostgreSQL says its rules are`);
+  const content = hbaWithOurs(present, ourHbaLines(hbaOptions(options, 'kept-out', [])));
   if (content === present) return;
-  const { mode, uid, gid } = await stat(hba);
-  await writeFileDurably({ path: hba, content, mode: mode & 0o777, owner: { uid, gid } });
-  reloadPostgres(context.instance.options.dataDirectory);
+  await writeAsUser(options.user, hba, content);
+  reloadPostgres(options.dataDirectory);
 }
 
 async function configurationFiles(
@@ -147,9 +170,12 @@ async function configurationFiles(
   return files;
 }
 
-function isIn(path: string, dataDirectory: string): boolean {
+/** Whether that path is the file in the data directory; a link on the way to it may give it another name. */
+function isAt(path: string, expected: string): boolean {
   try {
-    return realpathSync(dirname(path)) === realpathSync(dataDirectory);
+    return (
+      basename(path) === basename(expected) && realpathSync(dirname(path)) === realpathSync(dirname(expected))
+    );
   } catch {
     return false;
   }

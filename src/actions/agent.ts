@@ -23,6 +23,7 @@ import { createRegistering, memberOf } from './registering.ts';
 import { buildReport } from './report.ts';
 import { createFoundWatch } from './found-server.ts';
 import { createHbaDuty, withHba } from './hba-duty.ts';
+import { stopIntruder } from './intruder.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { startLogRotation } from './log-rotation.ts';
 import { createRequests } from './requests.ts';
@@ -269,6 +270,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     instance.attach();
     if (end !== undefined && instance.postmaster() !== undefined) context.clearUnexpectedEnd();
     const present = duty;
+    if (await stopIntruder(context, present, { peer: options.peer, signal })) return;
     if (present.kind === 'none') {
       await found.look(signal);
       const isRegistered = isTold && (await register(await inspection.recent()));

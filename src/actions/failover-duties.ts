@@ -10,9 +10,9 @@ import { type Promotion, promotePostgres } from '../postgres/promote.ts';
 import { checkpoint } from '../postgres/sql.ts';
 import { readSettings } from '../postgres/settings.ts';
 import { removeFillers } from '../postgres/timelines.ts';
-import { cutUpstream } from '../postgres/upstream.ts';
+import { cutUpstream, writeStandbySignal } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
-import { stopForeign } from './adopt-duty.ts';
+import { stopForeign, takeOverForCut } from './adopt-duty.ts';
 import { type AgentContext, type Standing, placeholder, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { keepGuarded } from './guarding.ts';
@@ -26,12 +26,20 @@ export async function carryOutCut(
   duty: DutyOf<'cut'>,
   signal: AbortSignal,
 ): Promise<void> {
-  if (context.instance.isForeign() && (await context.confirms('cut', duty))) {
+  const isAdopted = isBeingAdopted(context);
+  if (context.instance.isForeign()) {
+    // It goes on as it is: what is not ours can be neither cut nor asked where it stands.
+    if (!(await context.confirms('cut', duty))) {
+      context.activity(undefined, 'not cut off: the log cannot be read through a leader, or says otherwise');
+      return;
+    }
     // The next pass starts it with our settings alone: those of ALTER SYSTEM would count before the cut's.
     await context.fence.raise(duty);
+    if (isAdopted) await takeOverForCut(context, signal);
     await stopForeign(context, signal);
     return;
   }
+  if (isAdopted) await takeOverForCut(context, signal);
   const raising = context.fence.raise(duty);
   raising.catch(() => undefined);
   const standing = hasReported(context)
@@ -48,8 +56,8 @@ export async function carryOutHandOver(
   signal: AbortSignal,
 ): Promise<void> {
   const { instance } = context;
-  const { dataDirectory } = instance.options;
-  if (hasReported(context)) return;
+  const { dataDirectory, user } = instance.options;
+  if (hasReported(context)) return keepHandedOver(context, signal);
   if (instance.postmaster() !== undefined) {
     // It takes writes until it has stopped, which may be longer than the lease that it was given at the epoch before has left.
     if (duty.rule.leased === true && !(await keepGuarded(context, duty, signal))) return;
@@ -73,6 +81,12 @@ export async function carryOutHandOver(
   }
   const control = await readControlData(dataDirectory);
   if (control.state === 'shut down') {
+    if (isBeingAdopted(context)) {
+      // The operating system may start it again, and another node may be promoted as soon as this is reported: it comes up as a standby.
+      await writeStandbySignal(dataDirectory, user.owner);
+      const { state } = await readControlData(dataDirectory);
+      if (instance.postmaster() !== undefined || state !== 'shut down') return;
+    }
     await report(
       context,
       duty,
@@ -84,6 +98,22 @@ export async function carryOutHandOver(
   // It did not stop cleanly: only as a standby that replays its own WAL can it say where that ends.
   const standing = await cutOff(context, { wasPrimary: true, token: duty, signal, kind: 'hand-over' });
   if (standing !== undefined) await report(context, duty, standing, false);
+}
+
+/** Another node may be promoted by now, or have been: whatever somebody else starts here takes writes that are lost. */
+async function keepHandedOver(context: AgentContext, signal: AbortSignal): Promise<void> {
+  const { instance } = context;
+  if (instance.postmaster() === undefined) return;
+  if (instance.isForeign()) return stopForeign(context, signal);
+  const { state } = await readControlData(instance.options.dataDirectory);
+  if (state !== 'in production') return;
+  context.announce('PostgreSQL was started as a primary after it was handed over; it is stopped');
+  await instance.stop({ fastMs: 0, signal });
+}
+
+/** Its server runs, or ran until just now, as somebody else has started it. */
+function isBeingAdopted(context: AgentContext): boolean {
+  return context.group()?.toAdopt.includes(context.instance.options.node) === true;
 }
 
 const HAND_OVER_FAST_MS = 3000;
@@ -106,6 +136,8 @@ export async function carryOutPromote(
   const { dataDirectory } = instance.options;
   let promotion: Promotion;
   try {
+    // With settings of his own, which neither keep a rule nor can be promoted to a timeline.
+    if (instance.isForeign()) throw new Error('its PostgreSQL was started by somebody else');
     const confirmation = context.confirms('promote', duty);
     const guarded = context.guarding.prepare(duty, { until: 'started', isUrgent: true, signal });
     guarded.catch(() => undefined);

@@ -1,5 +1,5 @@
 // What runs in the data directory of a node that is in no group yet, for `sentinelctl adopt`. Looks, every few seconds; changes nothing.
-import { readFile } from 'node:fs/promises';
+import { lstatSync } from 'node:fs';
 import { timeline } from '../base/ids.ts';
 import type { FoundServer } from '../cluster/report.ts';
 import {
@@ -9,15 +9,18 @@ import {
   keptSettings,
   otherManagers,
   replacedSettings,
+  settingsOfCommandLine,
   unitOf,
 } from '../postgres/foreign-server.ts';
+import type { OsUser } from '../postgres/os-user.ts';
+import { startOfOs } from '../postgres/os-start.ts';
+import { readServerFile } from '../postgres/server-files.ts';
 import { ourSettings } from '../postgres/settings.ts';
 import { type AgentContext, query } from './context.ts';
+import { type FoundFacts, type FoundRole, noticesOf, problemsOf, withinBudget } from './found-problems.ts';
 import { settingsOf } from './instance-files.ts';
 
 const LOOK_EVERY_MS = 2000;
-const LIST_COUNT_MAX = 200;
-const TEXT_LENGTH_MAX = 300;
 
 export interface FoundWatch {
   /** Never throws but the signal's reason. */
@@ -31,7 +34,14 @@ export function createFoundWatch(context: AgentContext): FoundWatch {
   let lookedAtMs = -Infinity;
   let failure: string | undefined;
   return {
-    latest: () => (context.group() === undefined && context.instance.isForeign() ? found : undefined),
+    latest() {
+      if (context.group() !== undefined) return undefined;
+      const postmaster = context.instance.postmaster();
+      // Whose it is it says a moment after it has begun; before anybody knows that, no group is made of its data.
+      const isUnknown = postmaster !== undefined && postmaster.status === undefined;
+      if (!isUnknown && !context.instance.isForeign()) return undefined;
+      return found ?? unreadable(context, 'not looked at yet');
+    },
     async look(signal) {
       if (context.group() !== undefined || !context.instance.isForeign()) return;
       if (performance.now() - lookedAtMs < LOOK_EVERY_MS) return;
@@ -54,128 +64,148 @@ export function createFoundWatch(context: AgentContext): FoundWatch {
 /** So that nobody takes the node for one without a server. */
 function unreadable(context: AgentContext, message: string): FoundServer {
   const { superuser, user } = context.instance.options;
+  const postmaster = context.instance.postmaster();
+  const hasNoSocket = postmaster?.status !== undefined && postmaster.socketDirectory === undefined;
   return {
     ...{ role: 'standby', version: '', timeline: timeline(1), upstream: undefined, freeSlots: 0 },
     ...{ kept: [], replaced: [], hba: [], notices: [] },
     problems: [
-      `the server that runs here cannot be asked (${message}): ${user.name} of the operating system has to be let in as ${superuser} by its socket`,
+      hasNoSocket
+        ? 'the server that runs here has no Unix socket, and can be asked by nothing else: set unix_socket_directories, with a restart'
+        : `the server that runs here cannot be asked (${message}): ${user.name} of the operating system has to be let in as ${superuser} by its socket`,
     ],
   };
 }
 
-/** Those settings that somebody has made, wherever. */
+/**
+ * Those settings that somebody has made, wherever. Not as they are in force: our own session runs with some of its own, and a role may have
+ * some too.
+ */
 export async function foreignSettings(context: AgentContext, signal: AbortSignal): Promise<ForeignSetting[]> {
-  return context.instance.session.query<{
-    name: string;
-    value: string;
-    source: string;
-    file: string | undefined;
-    isRestartNeeded: boolean;
-  }>(
-    `select name, current_setting(name) as value, source, sourcefile as file, context = 'postmaster' as "isRestartNeeded"
-     from pg_settings where source in ('configuration file', 'command line') and context <> 'internal' order by name`,
+  const { session } = context.instance;
+  const options = query(context, signal);
+  // One that is in error is in force nowhere, but for those that only wait for a restart.
+  const files = await session.query<{ name: string; value: string; file: string }>(
+    `select distinct on (lower(f.name)) lower(f.name) as name, f.setting as value, f.sourcefile as file
+     from pg_file_settings f left join pg_settings s on s.name = lower(f.name)
+     where f.name is not null and f.setting is not null and (f.error is null or s.pending_restart)
+     order by lower(f.name), f.seqno desc`,
     [],
-    query(context, signal),
+    options,
   );
+  const given = await session.query<{ name: string; value: string }>(
+    `select name, current_setting(name) as value from pg_settings where source = 'command line' and context <> 'internal' order by name`,
+    [],
+    options,
+  );
+  const line = settingsOfCommandLine((await readServerFile(session, 'postmaster.opts', options)) ?? '');
+  for (const { name, value } of given) if (!line.has(name)) line.set(name, value);
+  return [
+    ...files.filter(({ name }) => !line.has(name)).map((each) => ({ ...each, source: 'configuration file' })),
+    ...[...line].map(([name, value]) => ({ name, value, source: 'command line', file: undefined })),
+  ];
 }
 
 async function readFoundServer(context: AgentContext, signal: AbortSignal): Promise<FoundServer> {
   const { instance } = context;
-  const { options } = instance;
+  const { options, session } = instance;
   const role = await instance.readRole(query(context, signal));
-  const rows = await instance.session.query<{ name: string; value: string; isRestartNeeded: boolean }>(
-    `select name, current_setting(name) as value, context = 'postmaster' as "isRestartNeeded" from pg_settings`,
+  const settings = await foreignSettings(context, signal);
+  const present = await presentSettings(context, settings, signal);
+  const value = (name: string): string => present.get(name)?.value ?? '';
+  const slots = await session.query<{ name: string; isLogical: boolean; isTemporary: boolean }>(
+    `select slot_name::text as name, slot_type = 'logical' as "isLogical", temporary as "isTemporary" from pg_replication_slots order by 1`,
     [],
     query(context, signal),
   );
-  const present = new Map(rows.map((row) => [row.name, row]));
-  const value = (name: string): string => present.get(name)?.value ?? '';
-  const [slots] = await instance.session.query<{ count: number; names: string[]; roles: string[] }>(
-    `select (select count(*)::int from pg_replication_slots) as count,
-       array(select slot_name::text from pg_replication_slots where slot_type = 'physical' and not temporary order by 1) as names,
-       array(select rolname::text from pg_roles where rolname in ($1, $2) order by 1) as roles`,
+  const roles = await session.query<FoundRole>(
+    `select rolname::text as name, rolsuper as "isSuperuser", exists (
+       select from pg_stat_activity where usesysid = r.oid and application_name not like 'pg\\_sentinel%') as "isInUse"
+     from pg_roles r where rolname in ($1, $2) order by 1`,
     [options.replication.name, options.probe.name],
     query(context, signal),
   );
-  const hba = hbaLines(await readFile(value('hba_file'), 'utf8'));
-  const settings = await foreignSettings(context, signal);
-  const upstream =
-    role.kind === 'primary'
-      ? undefined
-      : { host: role.walReceiver?.senderHost ?? '', port: role.walReceiver?.senderPort ?? 0 };
+  const hbaFile = value('hba_file');
+  const hba = hbaLines((await readServerFile(session, hbaFile, query(context, signal))) ?? '');
   const ours = { ...ourSettings(settingsOf(options, { kind: 'nobody' })) };
   // The log says what these are, from one moment to the next.
   for (const name of ['synchronous_standby_names', 'primary_conninfo', 'primary_slot_name'])
     delete ours[name];
   const pid = instance.postmaster()?.pid;
-  const unit = pid === undefined ? undefined : unitOf(pid);
-  const managers = otherManagers(commandLines());
-  const isDelayed = options.parameters['recovery_min_apply_delay'] !== undefined;
-  const major = Number.parseInt(value('server_version'), 10);
-  const problems = [
-    ...managers.map((name) => `${name} runs on this host: stop it, and keep it from being started again`),
-    ...(hba.problem === undefined ? [] : [hba.problem]),
-    ...(major === options.binaries.version
-      ? []
-      : [
-          `it is version ${value('server_version')}, and the programs in ${options.binaries.directory} are of version ${options.binaries.version}: set node.bin_directory`,
-        ]),
-    ...(Number(value('port')) === options.port
-      ? []
-      : [`it listens on port ${value('port')}, and node.address says ${options.port}`]),
-    ...(value('synchronous_standby_names') === '' || role.kind === 'standby'
-      ? []
-      : [
-          `synchronous_standby_names is '${value('synchronous_standby_names')}': writes would wait while its standbys are restarted; set it to '' first (ALTER SYSTEM SET synchronous_standby_names = '', then pg_reload_conf())`,
-        ]),
-    ...(Number(value('max_wal_senders')) <= Number(ours['max_wal_senders'])
-      ? []
-      : [
-          `max_wal_senders is ${value('max_wal_senders')}, and pg-sentinel sets ${ours['max_wal_senders']}, which must not be lower on a standby: lower it on the primary first`,
-        ]),
-    ...(['0', ''].includes(value('recovery_min_apply_delay')) || isDelayed
-      ? []
-      : [
-          `recovery_min_apply_delay is ${value('recovery_min_apply_delay')}, and its node has no apply_delay: set node.apply_delay, or it to 0`,
-        ]),
-    ...(value('wal_level') === 'minimal'
-      ? ['wal_level is minimal: it has to be replica, with a restart']
-      : []),
-    ...(value('fsync') === 'on' && value('full_page_writes') === 'on'
-      ? []
-      : ['fsync or full_page_writes is off: it does not keep what it acknowledges']),
-    ...(role.kind === 'standby' && role.walReceiver?.status !== 'streaming' ? ['it does not stream'] : []),
-  ];
-  const notices = [
-    ...(unit === undefined
-      ? []
-      : [
-          `systemd starts it by itself (${unit}): systemctl disable ${unit}, for pg-sentinel starts it from now on`,
-        ]),
-    ...(value('data_checksums') === 'on' || value('wal_log_hints') === 'on'
-      ? []
-      : [
-          'neither data checksums nor wal_log_hints are on: it cannot be rewound, only cloned, until it was restarted',
-        ]),
-    ...hba.left.map((line) => `left out of pg_hba.conf, pg-sentinel's accounts replicate: ${line}`),
-    ...(slots?.names ?? []).map((name) => `replication slot ${name} keeps WAL: drop it once nobody uses it`),
-    ...(role.kind === 'primary' ? (slots?.roles ?? []) : []).map(
-      (name) => `role ${name} exists: it gets the password of the configuration`,
-    ),
-  ];
+  const lasting = slots.filter(({ isTemporary }) => !isTemporary);
+  const facts: FoundFacts = {
+    ...{ role, value, hba, roles, port: options.port, binaries: options.binaries },
+    isStreaming: role.kind === 'standby' && role.walReceiver?.status === 'streaming',
+    ourWalSenders: Number(ours['max_wal_senders']),
+    isDelayed: options.parameters['recovery_min_apply_delay'] !== undefined,
+    managers: otherManagers(commandLines()),
+    osStart: startOfOs({
+      configFile: value('config_file'),
+      unit: pid === undefined ? undefined : unitOf(pid),
+    }),
+    hbaFileProblem: role.kind === 'primary' ? hbaFileProblem(hbaFile, options.user) : undefined,
+    physicalSlots: lasting.filter(({ isLogical }) => !isLogical).map(({ name }) => name),
+    logicalSlots: lasting.filter(({ isLogical }) => isLogical).map(({ name }) => name),
+  };
+  // Of what it has now and of what we give it, for it does not start with more slots than that.
+  const slotCountMax = Math.min(
+    Number(value('max_replication_slots')),
+    Number(ours['max_replication_slots']),
+  );
   return {
     role: role.kind,
     version: value('server_version'),
     timeline: role.timeline,
-    upstream,
-    freeSlots: Math.max(0, Number(value('max_replication_slots')) - (slots?.count ?? 0)),
-    kept: shortened(keptSettings(settings).map((each) => `${each.name} = '${each.value}'`)),
-    replaced: shortened(replacedSettings(present, ours)),
-    hba: shortened(hba.kept),
-    notices: shortened(notices),
-    problems: shortened(problems),
+    upstream:
+      role.kind === 'primary'
+        ? undefined
+        : { host: role.walReceiver?.senderHost ?? '', port: role.walReceiver?.senderPort ?? 0 },
+    freeSlots: Math.max(0, slotCountMax - slots.length),
+    ...withinBudget({
+      problems: [...problemsOf(facts)],
+      notices: [...noticesOf(facts)],
+      replaced: replacedSettings(present, ours),
+      hba: hba.kept,
+      kept: keptSettings(settings).map((each) => `${each.name} = '${each.value}'`),
+    }),
   };
 }
 
-const shortened = (texts: readonly string[]): string[] =>
-  texts.slice(0, LIST_COUNT_MAX).map((text) => text.slice(0, TEXT_LENGTH_MAX));
+interface Present {
+  readonly name: string;
+  readonly value: string;
+  readonly isRestartNeeded: boolean;
+}
+
+/** All settings as they are in force for others: what our session or its role has set itself is as the files have it, else the default. */
+async function presentSettings(
+  context: AgentContext,
+  settings: readonly ForeignSetting[],
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, Present>> {
+  const rows = await context.instance.session.query<Present & { isOfSession: boolean; initial: string }>(
+    `select name, current_setting(name) as value, context = 'postmaster' as "isRestartNeeded", coalesce(boot_val, '') as initial,
+       source in ('client', 'session', 'user', 'database', 'database user', 'global') as "isOfSession" from pg_settings`,
+    [],
+    query(context, signal),
+  );
+  const made = new Map(settings.map(({ name, value }) => [name, value]));
+  return new Map(
+    rows.map(({ isOfSession, initial, ...row }) => [
+      row.name,
+      isOfSession ? { ...row, value: made.get(row.name) ?? initial } : row,
+    ]),
+  );
+}
+
+/** Lines of ours have to stand in front of it, and nobody but its owner is to be asked for that. */
+function hbaFileProblem(path: string, user: OsUser): string | undefined {
+  try {
+    const file = lstatSync(path);
+    return file.isFile() && file.uid === user.uid
+      ? undefined
+      : `${path} has to be a regular file that belongs to ${user.name}: pg-sentinel puts lines in front of it`;
+  } catch (error) {
+    return `${path} cannot be looked at: ${(error as Error).message}`;
+  }
+}

@@ -43,6 +43,8 @@ export interface InstanceOptions {
   readonly groupParameters: () => ReadonlyMap<string, string>;
   /** Of the log: how much WAL a replication slot may keep; undefined until that is known. */
   readonly maxSlotWalBytes: () => number | undefined;
+  /** Of the log: nodes that have, or had, a replication slot for each of their data directories. */
+  readonly slotOwners: () => readonly NodeId[];
   /** See `effectiveParameters`. */
   readonly standbyLimits: () => readonly Limits[];
   /** Of the node's own configuration file. */

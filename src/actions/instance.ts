@@ -35,7 +35,7 @@ import {
   writeSettings,
 } from '../postgres/settings.ts';
 import { removeStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
-import { isForeignServer, socketOf } from './foreign.ts';
+import { isForeignServer, movedSocketOf, socketOf } from './foreign.ts';
 import { hbaOptions, settingsOf } from './instance-files.ts';
 import type { ClientAccess, InstanceOptions } from './instance-options.ts';
 import { createRoleMemory } from './role-memory.ts';
@@ -46,7 +46,7 @@ export interface Instance {
   readonly options: InstanceOptions;
   readonly session: Session;
   postmaster(): PostmasterFile | undefined;
-  /** The server that runs has another socket than ours: somebody else has started it, with settings of his own. */
+  /** Somebody else has started the server that runs, with settings of his own; see {@link isForeignServer}. */
   isForeign(): boolean;
   readRole(options: QueryOptions): Promise<Role>;
   /** What {@link readRole} found last, if that is no older and was read from the PostgreSQL that runs now. */
@@ -116,10 +116,14 @@ export function openInstance(options: InstanceOptions): Instance {
     groupHba: options.groupHba,
   });
 
-  const isForeign = (): boolean => isForeignServer(findPostmaster(), options.socketDirectory);
+  const isForeign = (): boolean => isForeignServer(findPostmaster(), options);
 
   const session = openSession({
-    elsewhere: () => (isForeign() && options.mayBeForeign() ? socketOf(findPostmaster(), user) : undefined),
+    elsewhere: () => {
+      const postmaster = findPostmaster();
+      if (!isForeign()) return movedSocketOf(postmaster, options);
+      return options.mayBeForeign() ? socketOf(postmaster, user) : undefined;
+    },
     socketDirectory: options.socketDirectory,
     port: options.port,
     superuser: options.superuser,

@@ -37,6 +37,8 @@ describe('a slot', () => {
     const gone = makeMemberId(nodeId('c'), '00000002');
     expect((await kept([row(STANDBY), row(OTHER), row(gone)])).done).toEqual(['drop']);
     expect((await kept([row(STANDBY), row(OTHER), row('theirs')])).done).toEqual([]);
+    // It ends as ours do, and begins with the name of no node.
+    expect((await kept([row(STANDBY), row(OTHER), row('theirs_deadbeef')])).done).toEqual([]);
   });
 
   test('that is in use is not dropped', async () => {

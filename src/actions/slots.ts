@@ -1,12 +1,17 @@
 // Physical replication slots: one for each other member of the group, on the primary and on every standby, so that whoever
 // is promoted has them before its followers connect. Slots of members that are gone are dropped, or WAL would be kept for ever.
-import type { MemberId } from '../base/ids.ts';
+import { type MemberId, slotPrefix } from '../base/ids.ts';
 import { lagBytes, parseLsn } from '../base/lsn.ts';
 import { createSlot, dropSlot, listSlots } from '../postgres/sql.ts';
 import { type AgentContext, query } from './context.ts';
 
-/** A member id ends in eight hexadecimal digits; other slots belong to somebody else and are left alone. */
-const MEMBER_SLOT = /^[a-z][a-z0-9_]*_[0-9a-f]{8}$/;
+/** A member id is the name of a node with eight hexadecimal digits; other slots belong to somebody else and are left alone. */
+function isMemberSlot(context: AgentContext, name: string): boolean {
+  const [, owner] = /^([a-z][a-z0-9_]*)_[0-9a-f]{8}$/.exec(name) ?? [];
+  return (
+    owner !== undefined && context.instance.options.slotOwners().some((node) => slotPrefix(node) === owner)
+  );
+}
 
 /** An administrator may drop a slot; its member cannot come back without, nor be promoted over. */
 const LOOK_EVERY_MS = 2000;
@@ -45,7 +50,7 @@ export async function keepSlots(
     await createSlot(session, member, query(context, signal));
   }
   for (const slot of present) {
-    const isOurs = MEMBER_SLOT.test(slot.name);
+    const isOurs = isMemberSlot(context, slot.name);
     if (isOurs && !members.some((member) => member === slot.name) && slot.activePid === undefined) {
       await dropSlot(session, slot.name, query(context, signal));
     }
@@ -64,7 +69,7 @@ export async function advanceIdleSlots(context: AgentContext, signal: AbortSigna
   );
   if (row === undefined || row.replay === null) return;
   for (const slot of await listSlots(session, query(context, signal))) {
-    if (!MEMBER_SLOT.test(slot.name) || slot.activePid !== undefined || slot.restartLsn === undefined)
+    if (!isMemberSlot(context, slot.name) || slot.activePid !== undefined || slot.restartLsn === undefined)
       continue;
     if (lagBytes(parseLsn(row.replay), parseLsn(slot.restartLsn)) < KEPT_BYTES_MAX) continue;
     await session.query(

@@ -2,13 +2,13 @@
 // changed pg_hba.conf, a start behind our back. It says so and puts it right; what cannot be put right while it runs is stopped, and
 // the duty starts it again as it should be. Runs between the passes of the agent's loop, never beside one.
 import { readFile, readdir, realpath, stat } from 'node:fs/promises';
-import { readFileSync, realpathSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import pg from 'pg';
 import type { Duty } from '../failover/duties.ts';
 import { fsyncTree } from '../postgres/durable-files.ts';
 import { renderHba, writeHba } from '../postgres/hba.ts';
-import { reloadPostgres, STARTED_BY_US } from '../postgres/lifecycle.ts';
+import { reloadPostgres } from '../postgres/lifecycle.ts';
 import {
   changeSettings,
   ensureIncluded,
@@ -19,6 +19,7 @@ import {
   removeOverrides,
 } from '../postgres/settings.ts';
 import { type AgentContext, query } from './context.ts';
+import { isStartedByUs } from './foreign.ts';
 import { settingsOf } from './instance-files.ts';
 import { type WatchedDuty, clientsDue, standbysDue, wrongSettings } from './tamper-settings.ts';
 
@@ -139,7 +140,9 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
     try {
       if (!(await isOfGroup(duty))) return;
       if (postmaster.pid !== knownPid) {
-        if (!isStartedByUs(postmaster.pid)) context.announce('PostgreSQL was started by somebody else');
+        // Another user's process, or gone: nothing to say.
+        if (isStartedByUs(postmaster.pid) === false)
+          context.announce('PostgreSQL was started by somebody else');
         knownPid = postmaster.pid;
         seen = '';
       }
@@ -319,13 +322,4 @@ async function flushAll(dataDirectory: string, signal: AbortSignal): Promise<voi
   await fsyncTree(dataDirectory, signal);
   for (const name of await readdir(join(dataDirectory, 'pg_tblspc')))
     await fsyncTree(await realpath(join(dataDirectory, 'pg_tblspc', name)), signal);
-}
-
-function isStartedByUs(pid: number): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`${STARTED_BY_US}=1`);
-  } catch {
-    // Another user's process, or gone: nothing to say.
-    return true;
-  }
 }

@@ -50,8 +50,11 @@ export function memberId(text: string): MemberId {
 
 /** The member id of a data directory of `node`, made unique by `suffix` (8 hexadecimal digits). */
 export function makeMemberId(node: NodeId, suffix: string): MemberId {
-  return memberId(`${node.replaceAll('-', '_')}_${suffix}`);
+  return memberId(`${slotPrefix(node)}_${suffix}`);
 }
+
+/** What the id of every member of `node`, and so the name of its replication slot, begins with. */
+export const slotPrefix = (node: NodeId): string => node.replaceAll('-', '_');
 
 function counter<T extends string>(kind: string, value: number): Brand<number, T> {
   if (!Number.isSafeInteger(value) || value < 0)

@@ -133,6 +133,18 @@ describe('the switchover that ends it', () => {
   });
 });
 
+describe('a primary without a member id', () => {
+  test('is not switched over from: it could not say where its WAL ends', () => {
+    registered().must(ADOPT);
+    for (const node of [B, C])
+      log.must({ ...registration(node, memberOfNode(node)), systemIdentifier: SYSTEM }, adopted(node));
+    const begin = () => log.commit(at(log).begin({ kind: 'planned', to: B }));
+    expect(begin()).toMatch(/a is not taken over yet/);
+    log.must({ ...registration(A, memberOfNode(A)), systemIdentifier: SYSTEM });
+    expect(begin()).toBeUndefined();
+  });
+});
+
 describe('node-adopted', () => {
   test('is waited for of no node that is taken out meanwhile', () => {
     begun().must({ kind: 'remove-node', group: GROUP, node: B, leaving: 'leave' });

@@ -171,6 +171,9 @@ function causeRefusal(
 function adoptedRefusal(state: ClusterState, group: GroupState, to: NodeId | undefined): string | undefined {
   const foreign = group.toAdopt.find((node) => node !== group.phase.primary);
   if (foreign !== undefined) return `${foreign} is not taken over yet`;
+  const { primary } = group.phase;
+  // It could not say where its WAL ends, and stays stopped until it does.
+  if (state.nodes.get(primary)?.member === undefined) return `${primary} is not taken over yet`;
   return to === undefined ? undefined : plannedTargetRefusal(state, group, to);
 }
 

@@ -6,7 +6,7 @@ import type { Command } from '../cluster/commands.ts';
 import type { FoundServer } from '../cluster/report.ts';
 import { A, B, C, GROUP, newLog, registration, running } from '../cluster/testing/example.ts';
 import { viewOf } from '../failover/testing/view.ts';
-import { adopt } from './adoption.ts';
+import { addressesOf, adopt } from './adoption.ts';
 
 const FOUND: FoundServer = {
   ...{ role: 'standby', version: '15.4', timeline: timeline(3), upstream: { host: 'a', port: 5432 } },
@@ -89,6 +89,12 @@ test('a standby by another name of its primary, and one of another standby, belo
   expect(answer).toMatchObject({ kind: 'done' });
 });
 
+test('a name server that does not answer is not waited for', async () => {
+  expect(await addressesOf('a', () => new Promise(() => undefined), 10)).toEqual([]);
+  expect(await addressesOf('a', () => Promise.reject(new Error('no such host')))).toEqual([]);
+  expect(await addressesOf('a', () => Promise.resolve([{ address: '10.0.0.1' }]))).toEqual(['10.0.0.1']);
+});
+
 describe('it is refused', () => {
   test.each<readonly [string, Parameters<typeof ask>[0], RegExp]>([
     ['two primaries', { servers: { ...WELL, b: PRIMARY } }, /two primaries: a, b/],
@@ -116,6 +122,7 @@ describe('it is refused', () => {
       { servers: { ...WELL, a: { ...PRIMARY, freeSlots: 1 } } },
       /a has 1 free replication slots/,
     ],
+    ['too few slots on a standby', { servers: { ...WELL, c: { freeSlots: 1 } } }, /c has 1 free replication/],
     ['an older peer', { level: ADOPTION_FEATURE_LEVEL - 1 }, /upgrade all of them/],
   ])('for %s', async (_, options, reason) => {
     for (const dryRun of [false, true]) {

@@ -1,6 +1,7 @@
 // `sentinelctl adopt`: a group is made of servers that run already. Looks at what the agents have found, says why not or what would happen,
 // and proposes; the log decides, and the agents do it.
 import { lookup } from 'node:dns/promises';
+import { withDeadline } from '../base/clock.ts';
 import type { GroupId } from '../base/ids.ts';
 import { ADOPTION_FEATURE_LEVEL } from '../cluster/features.ts';
 import type { FoundServer } from '../cluster/report.ts';
@@ -108,9 +109,11 @@ function* adoptionProblems(
     if (majorOf(server.version) !== majorOf(primary.server.version))
       yield `${node.node} is version ${server.version}, ${primary.node.node} is ${primary.server.version}`;
   }
+  // On standbys too: any of them may be promoted.
   const others = nodes.length - 1;
-  if (primary.server.freeSlots < others)
-    yield `${primary.node.node} has ${primary.server.freeSlots} free replication slots, and its ${others} standbys need one each: drop some, or raise max_replication_slots`;
+  for (const { node, server } of found)
+    if (server.freeSlots < others)
+      yield `${node.node} has ${server.freeSlots} free replication slots, and the ${others} other nodes need one each: drop some, or raise max_replication_slots (pg-sentinel sets 16)`;
 }
 
 const majorOf = (version: string): string => version.split('.')[0] ?? '';
@@ -123,26 +126,36 @@ async function strangers(found: readonly Found[], resolve: Resolve): Promise<str
       addresses: [node.host, ...(await resolve(node.host))],
     })),
   );
-  const problems: string[] = [];
-  for (const { node, server } of found) {
-    const { upstream } = server;
-    if (upstream === undefined || upstream.host === '') continue;
-    const addresses = [upstream.host, ...(await resolve(upstream.host))];
-    const isOfGroup = places.some(
-      ({ port, addresses: known }) =>
-        port === upstream.port && addresses.some((address) => known.includes(address)),
-    );
-    if (!isOfGroup)
-      problems.push(
-        `${node.node} streams from ${upstream.host}:${upstream.port}, which is the address of no node of the group`,
+  const problems = await Promise.all(
+    found.map(async ({ node, server: { upstream } }) => {
+      if (upstream === undefined || upstream.host === '') return [];
+      const addresses = [upstream.host, ...(await resolve(upstream.host))];
+      const isOfGroup = places.some(
+        ({ port, addresses: known }) =>
+          port === upstream.port && addresses.some((address) => known.includes(address)),
       );
-  }
-  return problems;
+      if (isOfGroup) return [];
+      return [
+        `${node.node} streams from ${upstream.host}:${upstream.port}, which is the address of no node of the group`,
+      ];
+    }),
+  );
+  return problems.flat();
 }
 
-async function addressesOf(host: string): Promise<readonly string[]> {
+const LOOKUP_TIMEOUT_MS = 2000;
+
+/** Exported for its test. */
+export async function addressesOf(
+  host: string,
+  look: (host: string) => Promise<readonly { readonly address: string }[]> = (name) =>
+    lookup(name, { all: true }),
+  timeoutMs = LOOKUP_TIMEOUT_MS,
+): Promise<readonly string[]> {
   try {
-    return (await lookup(host, { all: true })).map(({ address }) => address);
+    // A name server that does not answer is asked for half a minute.
+    const found = await withDeadline(`addresses of ${host}`, timeoutMs, look(host));
+    return found.map(({ address }) => address);
   } catch {
     return [];
   }

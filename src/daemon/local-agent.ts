@@ -106,6 +106,7 @@ export async function startLocalAgent(options: {
       parameters: withDelay(node),
       groupParameters: () => replica.state.groups.get(node.group)?.parameters ?? NO_PARAMETERS,
       maxSlotWalBytes: () => replica.state.groups.get(node.group)?.settings.maxSlotWalBytes,
+      slotOwners: () => slotOwners(replica.state, node.group),
       standbyLimits: () => standbyLimits(replica.state, node.name, (id) => freshReport(options.view(), id)),
       hbaLines: node.hba,
       groupHba: () => replica.state.groups.get(node.group)?.hba ?? NO_HBA,
@@ -143,6 +144,13 @@ export async function startLocalAgent(options: {
       await stopped;
     },
   };
+}
+
+/** Of the group, also those that were taken out of it. */
+function slotOwners({ nodes, removed }: ClusterState, group: NodeConfig['group']): NodeId[] {
+  return [...nodes.values(), ...removed.values()].flatMap((each) =>
+    each.group === group ? [each.node] : [],
+  );
 }
 
 /** A node that is never promoted is registered with priority 0, which older peers take for the last choice. */

@@ -100,4 +100,11 @@ test('a server that runs already is made a group by nobody but a person', () => 
   };
   const reports = new Map(view.reports).set(A, { ...seen, report: { ...seen.report, found } });
   expect(decide(log.state, { ...view, reports }, new Map()).commands).toEqual([]);
+  // One whose agent is not heard may run as well: only where there are no data is nothing lost.
+  const without = (node: typeof A) => ({
+    ...view,
+    reports: new Map([...view.reports].filter(([each]) => each !== node)),
+  });
+  expect(decide(log.state, without(A), new Map()).commands).toEqual([]);
+  expect(decide(log.state, without(B), new Map()).commands).toMatchObject([{ kind: 'create-group' }]);
 });

@@ -75,14 +75,22 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
     const waitedMs = stopwatch.elapsedMs(`create ${name}`);
     if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
     const nodes = nodesOfGroup(state, name);
-    // A server that runs already is not restarted for a new group: `sentinelctl adopt` makes one of it.
-    if (nodes.some(({ node }) => freshReport(view, node)?.found !== undefined)) continue;
+    if (nodes.some((node) => mayRun(view, node))) continue;
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
     const eligible = withData.length > 0 ? withData : nodes;
     const [first] = [...eligible].sort(byPriority);
     if (first !== undefined && withData.length <= 1)
       yield { kind: 'create-group', group: name, primary: first.node };
   }
+}
+
+/**
+ * A server that runs already is not restarted for a new group: `sentinelctl adopt` makes one of it. Where there is data, only an agent that
+ * can be heard says that nothing runs.
+ */
+function mayRun(view: View, { node, systemIdentifier }: NodeState): boolean {
+  const report = freshReport(view, node);
+  return report === undefined ? systemIdentifier !== undefined : report.found !== undefined;
 }
 
 /** What was to last until a time that the leader's clock has passed. */

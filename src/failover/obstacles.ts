@@ -163,7 +163,9 @@ export function switchoverObstacle(
 /** Of the switchover that ends an adoption; see apply-failover.ts. */
 function adoptionObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
   const foreign = group.toAdopt.find((node) => node !== group.phase.primary);
-  if (foreign !== undefined) return `${foreign} is not taken over yet; see sentinelctl status`;
+  const { primary } = group.phase;
+  const open = foreign ?? (state.nodes.get(primary)?.member === undefined ? primary : undefined);
+  if (open !== undefined) return `${open} is not taken over yet; see sentinelctl status`;
   return ableStandbys(state, group, view).length === 0 ? nobody(state, group, view) : undefined;
 }
 

@@ -7,13 +7,14 @@ import {
   keptSettings,
   otherManagers,
   replacedSettings,
+  settingsOfCommandLine,
   takenOverConfiguration,
   withoutOurs,
 } from './foreign-server.ts';
 
 const ETC = '/etc/postgresql/15/main/postgresql.conf';
 const setting = (name: string, value: string, more: Partial<ForeignSetting> = {}): ForeignSetting => ({
-  ...{ name, value, source: 'configuration file', file: ETC, isRestartNeeded: false },
+  ...{ name, value, source: 'configuration file', file: ETC },
   ...more,
 });
 const SETTINGS = [
@@ -23,6 +24,7 @@ const SETTINGS = [
   setting('log_statement', 'ddl', { file: '/data/postgresql.auto.conf' }),
   setting('geqo', 'off', { source: 'command line', file: undefined }),
 ];
+const END = '# End of what pg-sentinel has taken over.';
 const names = (settings: readonly ForeignSetting[]): string[] => settings.map(({ name }) => name);
 
 test('what pg-sentinel does not set itself is kept', () => {
@@ -44,7 +46,7 @@ test('a configuration that lies elsewhere is written to the data directory, agai
   const options = { settings: SETTINGS, configFile: ETC, isInside: false, present: 'anything' };
   const text = takenOverConfiguration(options);
   expect(text).toBe(
-    `# Taken over by pg-sentinel from ${ETC}.\nwork_mem = '7MB'\narchive_command = 'cp ''%p'' /a'\ngeqo = 'off'\n`,
+    `# Taken over by pg-sentinel from ${ETC}.\nwork_mem = '7MB'\narchive_command = 'cp ''%p'' /a'\ngeqo = 'off'\n${END}\n`,
   );
   expect(takenOverConfiguration({ ...options, present: text ?? '' })).toBe(text);
 });
@@ -54,8 +56,42 @@ test('one that lies in the data directory stays, with what the command line said
   const files = SETTINGS.filter(({ source }) => source !== 'command line');
   expect(takenOverConfiguration({ ...inside, settings: files, present: 'a = 1\n' })).toBeUndefined();
   const text = takenOverConfiguration({ ...inside, settings: SETTINGS, present: 'a = 1\n' });
-  expect(text).toBe(`a = 1\n\n# Taken over by pg-sentinel from the command line.\ngeqo = 'off'\n`);
+  expect(text).toBe(`a = 1\n\n# Taken over by pg-sentinel from the command line.\ngeqo = 'off'\n${END}\n`);
   expect(takenOverConfiguration({ ...inside, settings: SETTINGS, present: text ?? '' })).toBe(text);
+});
+
+test('what somebody has written behind what was taken over stays there', () => {
+  const inside = { configFile: '/data/postgresql.conf', isInside: true };
+  const text = takenOverConfiguration({ ...inside, settings: SETTINGS, present: 'a = 1\n' });
+  const present = `${text}b = 2\ninclude 'pg_sentinel.conf'\n`;
+  expect(takenOverConfiguration({ ...inside, settings: SETTINGS, present })).toBe(present);
+  const files = SETTINGS.filter(({ source }) => source !== 'command line');
+  expect(takenOverConfiguration({ ...inside, settings: files, present })).toBe(
+    "a = 1\n\nb = 2\ninclude 'pg_sentinel.conf'\n",
+  );
+});
+
+test('the command line is read as PostgreSQL has written it down', () => {
+  const options = `/usr/bin/postgres "-D" "/data" "-c" "config_file=/etc/a b.conf" "--work-mem=7MB" "-cGeqo=off" "-B" "100" "-c" "x.y=a=b"\n`;
+  expect([...settingsOfCommandLine(options)]).toEqual([
+    ['config_file', '/etc/a b.conf'],
+    ['work_mem', '7MB'],
+    ['geqo', 'off'],
+    ['x.y', 'a=b'],
+  ]);
+  expect(settingsOfCommandLine('').size).toBe(0);
+});
+
+test.each([
+  ['host all, replication hand all trust', true],
+  ['host replication,all hand all trust', true],
+  ['host "replication" hand all trust', false],
+  ['host all replication all trust', false],
+  ['host "a b",  replication hand all trust', true],
+])('a list of databases may have blanks: %s', (line, isOfReplication) => {
+  expect(hbaLines(line)).toMatchObject(
+    isOfReplication ? { kept: [], left: [line] } : { kept: [line], left: [] },
+  );
 });
 
 test('our lines stand before those of pg_hba.conf, once, and go without a trace', () => {

@@ -4,15 +4,14 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { RESERVED_PARAMETERS } from './reserved-parameters.ts';
 import { renderSetting } from './settings.ts';
 
-/** One row of pg_settings whose value is not the default. */
+/** A setting that somebody has made, as it would be at the next start. */
 export interface ForeignSetting {
   readonly name: string;
-  /** With its unit, as `current_setting` gives it. */
+  /** As it was written. */
   readonly value: string;
   /** `configuration file` or `command line`. */
   readonly source: string;
   readonly file: string | undefined;
-  readonly isRestartNeeded: boolean;
 }
 
 /** Places of files, which are where PostgreSQL looks for them without being told. */
@@ -36,6 +35,7 @@ export function replacedSettings(
 }
 
 const TAKEN_OVER = '# Taken over by pg-sentinel from';
+const TAKEN_OVER_END = '# End of what pg-sentinel has taken over.';
 
 /**
  * The postgresql.conf of the data directory from now on, or undefined where it may stay as it is: `configFile` lies there, and nothing
@@ -53,12 +53,33 @@ export function takenOverConfiguration(options: {
     ({ source, file }) =>
       source === 'command line' || (!isInside && file?.endsWith('/postgresql.auto.conf') !== true),
   );
-  if (isInside && taken.length === 0) return undefined;
-  const [before = ''] = isInside ? present.split(TAKEN_OVER) : [''];
+  const [before, after] = isInside ? aroundTaken(present) : ['', ''];
+  if (isInside && taken.length === 0) return before === present ? undefined : `${before}${after}`;
   const from = isInside ? 'the command line' : configFile;
   const lines = taken.map(({ name, value }) => renderSetting(name, value));
-  const text = [`${TAKEN_OVER} ${from}.`, ...lines].join('\n');
-  return `${before.trimEnd()}${before.trim() === '' ? '' : '\n\n'}${text}\n`;
+  const text = [`${TAKEN_OVER} ${from}.`, ...lines, TAKEN_OVER_END].join('\n');
+  return `${before.trimEnd()}${before.trim() === '' ? '' : '\n\n'}${text}\n${after}`;
+}
+
+/** What stands before and after the block of an earlier pass, which somebody may have gone on after. */
+function aroundTaken(present: string): readonly [string, string] {
+  const begin = present.indexOf(TAKEN_OVER);
+  if (begin < 0) return [present, ''];
+  const end = present.indexOf(TAKEN_OVER_END, begin);
+  return [present.slice(0, begin), end < 0 ? '' : present.slice(end + TAKEN_OVER_END.length + 1)];
+}
+
+/** Settings on the command line of a server, as its `postmaster.opts` has it: `"-c" "name=value"`, `"--name=value"`. */
+export function settingsOfCommandLine(options: string): Map<string, string> {
+  const words = [...options.matchAll(/"([^"]*)"/g)].map(([, word]) => word ?? '');
+  const settings = new Map<string, string>();
+  for (const [at, word] of words.entries()) {
+    const given = word === '-c' ? words[at + 1] : /^(?:-c|--)(.+)$/s.exec(word)?.[1];
+    const [, name, value] = /^([\w.-]+)=(.*)$/s.exec(given ?? '') ?? [];
+    if (name !== undefined && value !== undefined)
+      settings.set(name.replaceAll('-', '_').toLowerCase(), value);
+  }
+  return settings;
 }
 
 const BEGIN = '# pg-sentinel: begin; of no use any more once pg-sentinel has restarted this server';
@@ -91,8 +112,7 @@ export function hbaLines(text: string): HbaLines {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '' && !line.startsWith('#'));
-  const isOfReplication = (line: string): boolean =>
-    (line.split(/\s+/)[1] ?? '').split(',').includes('replication');
+  const isOfReplication = (line: string): boolean => databasesOf(line).includes('replication');
   const include = lines.find((line) => line.startsWith('include') || line.includes('@'));
   return {
     kept: lines.filter((line) => !isOfReplication(line)),
@@ -102,6 +122,12 @@ export function hbaLines(text: string): HbaLines {
         ? undefined
         : `its pg_hba.conf reads another file ("${include}"): write what that holds into pg_hba.conf itself`,
   };
+}
+
+/** Of one rule. A list goes on after a comma, with or without blanks; what is quoted is no keyword. */
+function databasesOf(rule: string): string[] {
+  const [, list = ''] = /^\S+\s+((?:(?:"[^"]*"|[^\s,"])+|,\s*)+)/.exec(rule) ?? [];
+  return list.trimEnd().split(/,\s*/);
 }
 
 /** Programs that would act on the servers beside us: they have to be stopped first. */

@@ -20,16 +20,21 @@ interface Dialled extends Duplex {
   setKeepAlive?: () => unknown;
 }
 
-/** For the `stream` of a client of node-postgres. What goes wrong closes it. */
-export function relayedSocket(user: OsUser, path: string): Duplex {
-  const child = spawn(process.execPath, ['-e', PROGRAM, path], {
+/** For the `stream` of a client of node-postgres. What goes wrong later closes it; throws where no process can be started. */
+export function relayedSocket(user: OsUser, path: string, start: typeof spawn = spawn): Duplex {
+  const child = start(process.execPath, ['-e', PROGRAM, path], {
     ...spawnIds(user),
     cwd: '/',
     env: cleanEnvironment(),
     stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
   });
-  const stream = child.stdio[3] as unknown as Dialled;
-  child.once('error', (error) => stream.destroy(error));
+  // There are no pipes where it could not be started for want of descriptors.
+  const stream = (child.stdio as typeof child.stdio | undefined)?.[3] as unknown as Dialled | undefined;
+  // Before anything that can throw: an error that nobody hears ends the whole process.
+  child.once('error', (error) => stream?.destroy(error));
+  if (stream === undefined || stream === null)
+    throw new Error(`cannot start a process as ${user.name} that connects to ${path}`);
+  stream.on('error', () => undefined);
   child.once('exit', () => stream.destroy());
   stream.once('close', () => child.kill('SIGKILL'));
   stream.connect = () => setImmediate(() => stream.emit('connect'));

@@ -42,13 +42,21 @@ export interface Session {
   close(): Promise<void>;
 }
 
+export interface Elsewhere {
+  readonly socketDirectory: string;
+  readonly port: number;
+  readonly stream?: () => Duplex;
+}
+
 export interface SessionOptions {
   readonly socketDirectory: string;
   readonly port: number;
   readonly superuser: string;
-  /** Where the server that runs now is reached, if it is not the one that these options are about. */
-  readonly elsewhere?: () =>
-    { readonly socketDirectory: string; readonly port: number; readonly stream: () => Duplex } | undefined;
+  /**
+   * Where the server that runs now is reached, if not where these options say; by `stream` where it is somebody else's. A connection to one
+   * of somebody else's is given up once this no longer leads there.
+   */
+  readonly elsewhere?: () => Elsewhere | undefined;
   readonly database?: string;
   /** Called at once when an open connection is lost; never when {@link Session.close} was called. */
   readonly onLost?: (error: Error) => void;
@@ -65,6 +73,9 @@ export function openSession(options: SessionOptions): Session {
   let lastError: Error = new Error('not connected yet');
   let waiting: (() => void)[] = [];
   let lost = new AbortController();
+  /** It is, or is tried to be, by the stream of {@link SessionOptions.elsewhere}. */
+  let isRelayed = false;
+  let failedCount = 0;
 
   const lose = (broken: pg.Client, error: Error): void => {
     if (client !== broken) return;
@@ -76,27 +87,22 @@ export function openSession(options: SessionOptions): Session {
   };
 
   const connectOnce = async (): Promise<void> => {
-    const { socketDirectory: host, port, ...dial } = options.elsewhere?.() ?? options;
-    const fresh = new pg.Client({
-      host,
-      port,
-      ...('stream' in dial ? { stream: dial.stream } : {}),
-      user: options.superuser,
-      database: options.database ?? 'postgres',
-      application_name: SESSION_APPLICATION_NAME,
-      options: SESSION_OPTIONS.map((setting) => `-c ${setting}`).join(' '),
-      connectionTimeoutMillis: options.connectTimeoutMs ?? 2000,
-      ssl: false,
-    });
-    fresh.on('error', (error) => lose(fresh, error));
-    fresh.on('end', () => lose(fresh, new Error('PostgreSQL closed the connection')));
+    let fresh: pg.Client | undefined;
     try {
+      const elsewhere = options.elsewhere?.();
+      isRelayed = elsewhere?.stream !== undefined;
+      fresh = clientOf(options, elsewhere);
+      const opened = fresh;
+      fresh.on('error', (error) => lose(opened, error));
+      fresh.on('end', () => lose(opened, new Error('PostgreSQL closed the connection')));
       await fresh.connect();
     } catch (error) {
-      destroy(fresh);
+      if (fresh !== undefined) destroy(fresh);
+      failedCount += 1;
       lastError = error as Error;
       return;
     }
+    failedCount = 0;
     if (closing.signal.aborted) {
       destroy(fresh);
       return;
@@ -106,6 +112,12 @@ export function openSession(options: SessionOptions): Session {
     options.onConnected?.();
   };
 
+  /** Each try of a relayed one is a process. */
+  const pauseMs = (): number => {
+    const retryMs = options.retryMs ?? 50;
+    return isRelayed ? Math.min(RELAY_PAUSE_MS_MAX, retryMs * 2 ** Math.min(failedCount, 10)) : retryMs;
+  };
+
   const keepConnected = async (): Promise<void> => {
     while (!closing.signal.aborted) {
       if (client === undefined) await connectOnce();
@@ -113,7 +125,7 @@ export function openSession(options: SessionOptions): Session {
       waiting = [];
       if (client !== undefined) for (const resolve of wake) resolve();
       else waiting.push(...wake);
-      if (client === undefined) await delay(options.retryMs ?? 50, closing.signal);
+      if (client === undefined) await delay(pauseMs(), closing.signal);
       else await aborted(AbortSignal.any([closing.signal, lost.signal]));
     }
     for (const resolve of waiting) resolve();
@@ -143,6 +155,8 @@ export function openSession(options: SessionOptions): Session {
     deadlineMs: number,
     { name, signal }: QueryOptions,
   ): Promise<Row[]> => {
+    if (client !== undefined && isRelayed && options.elsewhere?.()?.stream === undefined)
+      lose(client, new Error('the server of somebody else is not to be talked to any more'));
     const used = client ?? (await connectedClient(deadlineMs, signal));
     const leftMs = deadlineMs - performance.now();
     if (leftMs <= 0)
@@ -191,6 +205,24 @@ export function openSession(options: SessionOptions): Session {
       if (last !== undefined) destroy(last);
     },
   };
+}
+
+const RELAY_PAUSE_MS_MAX = 2000;
+
+/** Throws where the stream cannot be made. */
+function clientOf(options: SessionOptions, elsewhere: Elsewhere | undefined): pg.Client {
+  const { socketDirectory: host, port } = elsewhere ?? options;
+  return new pg.Client({
+    host,
+    port,
+    ...(elsewhere?.stream === undefined ? {} : { stream: elsewhere.stream }),
+    user: options.superuser,
+    database: options.database ?? 'postgres',
+    application_name: SESSION_APPLICATION_NAME,
+    options: SESSION_OPTIONS.map((setting) => `-c ${setting}`).join(' '),
+    connectionTimeoutMillis: options.connectTimeoutMs ?? 2000,
+    ssl: false,
+  });
 }
 
 async function runQuery<Row extends object>(

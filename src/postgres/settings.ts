@@ -8,7 +8,7 @@ import { assert } from '../base/assert.ts';
 import { writeFileDurably, type Owner } from './durable-files.ts';
 import { RESERVED_PARAMETERS } from './reserved-parameters.ts';
 
-const SETTINGS_FILE = 'pg_sentinel.conf';
+export const SETTINGS_FILE = 'pg_sentinel.conf';
 
 /** A standby that does not exist: a node that is not primary waits for it, so it can acknowledge nothing (DESIGN §4). */
 const NOBODY = 'pg_sentinel_nobody';

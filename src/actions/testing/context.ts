@@ -83,6 +83,7 @@ export function fakeContext(options: {
     parameters: {},
     groupParameters: () => new Map<string, string>(),
     maxSlotWalBytes: () => undefined,
+    slotOwners: () => [NODE, nodeId('b'), nodeId('c')],
     standbyLimits: () => [],
     hbaLines: [],
     groupHba: () => [],
@@ -124,7 +125,7 @@ export function fakeContext(options: {
     activity: () => undefined,
     announce: (message: string) => context.announced.push(message),
     confirms: () => Promise.resolve(context.isConfirmed),
-    group: () => ({ systemIdentifier: SYSTEM }),
+    group: () => ({ systemIdentifier: SYSTEM, toAdopt: [] }),
     dataDirectory: () =>
       Promise.resolve({
         kind: 'ready',

@@ -10,7 +10,7 @@ import { type LocalCluster, startLocalCluster } from '../../../harness/local-clu
 import { CLIENT_DEFAULTS, type Writer, startWriter } from '../../../harness/writer.ts';
 import { HEALTHY_TIMEOUT_MS, LIMIT_MS, harmOf, runSentinelctl } from '../raft/load.ts';
 import { sql } from '../dangers/scene.ts';
-import { CLIENT, HBA_LINE, type Tools, makeServers, psql } from './servers.ts';
+import { CLIENT, HBA_LINE, type Tools, makeServers, psql, startServer } from './servers.ts';
 
 /** Generous: a write that waits for a standby that is gone would wait for ever. */
 const LONGEST_PAUSE_MS = 10_000;
@@ -74,6 +74,9 @@ test('nothing is taken over by itself, and a plan shows what was found', { timeo
   expect(plan).toMatch(/pg1: PostgreSQL \d+.*, primary, system identifier \d+/);
   expect(plan).toContain(`pg3: PostgreSQL`);
   expect(plan).toContain("work_mem = '7MB'");
+  // The agent's own session has another one, and commits locally.
+  expect(plan).toContain("lock_timeout = '77s'");
+  expect(plan).not.toContain('synchronous_commit');
   expect(plan).toContain("cluster_name: '15/main' -> 'adopted' (with its restart)");
   expect(plan).toContain(HBA_LINE);
   expect(plan).toContain('replication slot hand_pg2 keeps WAL');
@@ -92,6 +95,15 @@ test('writes that would wait for a standby stand in its way', { timeout: LIMIT_M
   await says('adopt --dry-run', /would adopt/);
 });
 
+test('so does a superuser that is named like an account of ours', { timeout: LIMIT_MS }, async () => {
+  await psql(tools, planOf(0), 'create role sentinel_probe superuser');
+  await says('adopt --dry-run', /pg1: role sentinel_probe is a superuser/);
+  await psql(tools, planOf(0), 'alter role sentinel_probe nosuperuser');
+  await says('adopt --dry-run', /would adopt.*role sentinel_probe exists: it gets the password/);
+  await psql(tools, planOf(0), 'drop role sentinel_probe');
+  await says('adopt --dry-run', /would adopt/);
+});
+
 test(
   'standbys are restarted, the primary is not, and the group says that it is not protected',
   { timeout: LIMIT_MS },
@@ -106,6 +118,9 @@ test(
     for (const { node } of cluster.hosts.slice(1)) {
       const host = cluster.hostOf(node);
       expect(await sql(host, 'show work_mem')).toEqual([{ work_mem: '7MB' }]);
+      expect(await sql(host, "select reset_val from pg_settings where name = 'lock_timeout'")).toEqual([
+        { reset_val: '77000' },
+      ]);
       expect(await sql(host, 'select sender_port::int, slot_name from pg_stat_wal_receiver')).toEqual([
         {
           sender_port: planOf(0).nodePort,
@@ -118,8 +133,17 @@ test(
 );
 
 test('the first switchover makes it a group like any other', { timeout: LIMIT_MS }, async () => {
+  // As the operating system would: once, as soon as it is stopped. Whoever comes first, it takes no writes any more.
+  const before = postmasterOf(0);
+  const started = until(
+    { what: 'pg1 to stop', timeoutMs: 60_000, everyMs: 5 },
+    () => postmasterOf(0) !== before,
+  )
+    .then(() => startServer(tools, planOf(0)))
+    .catch(() => undefined);
   const moved = await ctl('failover main --to pg2 --yes');
   expect(moved).toMatchObject({ exitCode: 0 });
+  await started;
   const group = await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
   expect(group.primary).toBe('pg2');
   expect((await ctl('status')).stdout).not.toContain('being adopted');

@@ -1,7 +1,9 @@
 // What ends an adoption beside a switchover: the primary's restart. And what becomes of a server that its old owner starts later.
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
-import type { HostPlan } from '../../../harness/cluster-config.ts';
+import { type HostPlan, dataDirectory } from '../../../harness/cluster-config.ts';
 import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
 import { signalProcess } from '../../../src/postgres/processes.ts';
 import { sql } from '../dangers/scene.ts';
@@ -95,5 +97,30 @@ test(
     host.startSentineld();
     await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
     expect(await sql(host, 'show cluster_name')).toEqual([{ cluster_name: 'restarted' }]);
+  },
+);
+
+test(
+  'one that is started as a primary is stopped, and follows again without its writes',
+  { timeout: LIMIT_MS },
+  async () => {
+    const host = cluster.hostOf('pg3');
+    await host.stopSentineld();
+    const pid = host.postmasterPid();
+    if (pid === undefined) throw new Error('pg3 does not run');
+    signalProcess(pid, 'SIGINT');
+    await until(
+      { what: 'pg3 to stop', timeoutMs: 20_000, everyMs: 20 },
+      () => host.postmasterPid() === undefined,
+    );
+    await rm(join(dataDirectory(planOf('pg3')), 'standby.signal'));
+    await startServer(tools, planOf('pg3'));
+    await psql(tools, planOf('pg3'), "set synchronous_commit = 'local'; create table only_there ()");
+    host.startSentineld();
+    const { primary } = await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
+    expect(primary).toBe('pg1');
+    expect(
+      await sql(host, "select to_regclass('only_there') as found, pg_is_in_recovery() as follows"),
+    ).toEqual([{ found: null, follows: true }]);
   },
 );

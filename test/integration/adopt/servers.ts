@@ -1,12 +1,12 @@
 // A primary and two standbys as somebody makes them by hand on Debian: the configuration is outside of the data directory, the operating
 // system's user is superuser by "peer", replication comes with a slot and a user of its own.
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CLIENT_DEFAULTS } from '../../../harness/writer.ts';
 import { dataDirectory, SUPERUSER, type HostPlan } from '../../../harness/cluster-config.ts';
 import type { ClientSettings } from '../../../harness/session.ts';
 import type { Binaries } from '../../../src/postgres/binaries.ts';
-import { type OsUser, makeDirectory, runProgram } from '../../../src/postgres/os-user.ts';
+import { type OsUser, giveTo, makeDirectory, runProgram } from '../../../src/postgres/os-user.ts';
 
 export interface Tools {
   readonly binaries: Binaries;
@@ -74,9 +74,10 @@ export async function startServer(tools: Tools, host: HostPlan, more = ''): Prom
   ]);
 }
 
+/** As Debian has it: all of it belongs to the user that the server runs as. */
 async function configure({ user }: Tools, host: HostPlan): Promise<void> {
   const etc = configDirectory(host);
-  await mkdir(etc, { recursive: true, mode: 0o755 });
+  await makeDirectory(user, etc, 0o755);
   const files: Readonly<Record<string, string>> = {
     'postgresql.conf': `data_directory = '${dataDirectory(host)}'
 hba_file = '${etc}/pg_hba.conf'
@@ -89,6 +90,7 @@ shared_buffers = 32MB
 dynamic_shared_memory_type = mmap
 max_connections = 80
 work_mem = 7MB
+lock_timeout = 77s
 `,
     'pg_hba.conf': `# written by hand
 local all ${SUPERUSER} peer map=admin
@@ -98,7 +100,10 @@ host replication hand 127.0.0.1/32 trust
 `,
     'pg_ident.conf': `admin ${user.name} ${SUPERUSER}\n`,
   };
-  for (const [name, text] of Object.entries(files)) await writeFile(join(etc, name), text, { mode: 0o644 });
+  for (const [name, text] of Object.entries(files)) {
+    await writeFile(join(etc, name), text, { mode: 0o644 });
+    await giveTo(user, join(etc, name));
+  }
 }
 
 /** All of them run, the first one as primary. */

@@ -22,6 +22,7 @@ const agent = await startAgent({
     ...instance,
     groupParameters: () => new Map(),
     maxSlotWalBytes: () => undefined,
+    slotOwners: () => [],
     standbyLimits: () => [],
     groupHba: () => [],
     takenFile: join(stateDirectory, 'taken.json'),

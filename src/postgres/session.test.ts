@@ -1,0 +1,73 @@
+// A session to a server of somebody else's, by a stream of its own: how it is tried, and when it is given up.
+import { Duplex } from 'node:stream';
+import { expect, test } from 'vitest';
+import { type Elsewhere, openSession } from './session.ts';
+
+/** A message of PostgreSQL's protocol. */
+function message(type: string, body: Buffer): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeInt32BE(body.length + 4);
+  return Buffer.concat([Buffer.from(type), length, body]);
+}
+const READY = message('Z', Buffer.from('I'));
+const AUTHENTICATED = message('R', Buffer.alloc(4));
+const DONE = message('C', Buffer.from('SELECT 0\0'));
+
+/** Lets everybody in, and answers every statement with no rows. */
+function server(): Duplex {
+  let isIn = false;
+  const stream = new Duplex({
+    read: () => undefined,
+    write(chunk: Buffer, _encoding, done) {
+      if (!isIn) this.push(Buffer.concat([AUTHENTICATED, READY]));
+      else if (chunk.toString('latin1', 0, 1) === 'Q') this.push(Buffer.concat([DONE, READY]));
+      isIn = true;
+      done();
+    },
+  });
+  return Object.assign(stream, {
+    connect: () => setImmediate(() => stream.emit('connect')),
+    setNoDelay: () => stream,
+    setKeepAlive: () => stream,
+    ref: () => stream,
+    unref: () => stream,
+  });
+}
+
+const PLACE = { socketDirectory: '/nowhere', port: 1, superuser: 'postgres' };
+
+test('a connection to somebody else’s server is given up once it is not to be talked to', async () => {
+  const stream = server();
+  let elsewhere: Elsewhere | undefined = { ...PLACE, stream: () => stream };
+  const session = openSession({ ...PLACE, elsewhere: () => elsewhere });
+  expect(await session.query('select', [], { timeoutMs: 10_000 })).toEqual([]);
+  expect(session.connected).toBe(true);
+  elsewhere = undefined;
+  await expect(session.query('select', [], { timeoutMs: 200 })).rejects.toThrow(/no session to the local/);
+  expect(stream.destroyed).toBe(true);
+  await session.close();
+});
+
+test('a stream that cannot be made is told as why there is no session', async () => {
+  const fail = (): Duplex => {
+    throw new Error('no process to be had');
+  };
+  const session = openSession({ ...PLACE, elsewhere: () => ({ ...PLACE, stream: fail }) });
+  await expect(session.query('select', [], { timeoutMs: 200 })).rejects.toThrow(/no process to be had/);
+  await session.close();
+});
+
+test('it is tried more and more seldom: each try is a process', async () => {
+  let tryCount = 0;
+  const fail = (): Duplex => {
+    tryCount += 1;
+    throw new Error('not let in');
+  };
+  const options = { ...PLACE, retryMs: 1, elsewhere: () => ({ ...PLACE, stream: fail }) };
+  const session = openSession(options);
+  await expect(session.query('select', [], { timeoutMs: 300 })).rejects.toThrow(/not let in/);
+  await session.close();
+  // Twice as long after each.
+  expect(tryCount).toBeGreaterThan(1);
+  expect(tryCount).toBeLessThan(20);
+});
