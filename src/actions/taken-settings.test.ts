@@ -1,5 +1,5 @@
 // What a node's PostgreSQL does not take of the log's settings, and what it is given then.
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -72,6 +72,15 @@ test('rules that were refused are those before, and so are those that cannot be 
   expect(taken.hbaRefusal()).toMatch(/without a password/);
   hba = [ONE];
   expect(taken.hbaRefusal()).toBeUndefined();
+});
+
+test('rules from before that must not be written any more are left out where they are fallen back to', async () => {
+  const kept = ['host replication all all trust', ONE];
+  await writeFile(join(folder, 'taken.json'), JSON.stringify({ hba: kept }));
+  taken = open();
+  hba = kept;
+  expect(taken.hbaRefusal()).toMatch(/hba line 1, method/);
+  expect(taken.hba()).toEqual([ONE]);
 });
 
 test('a file that is damaged is nothing known', async () => {

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import type { Owner } from '../postgres/durable-files.ts';
 import { writeFileDurably } from '../postgres/durable-files.ts';
-import { hbaLinesProblem } from '../cluster/hba-rules.ts';
+import { hbaLineDanger, hbaLinesProblem } from '../cluster/hba-rules.ts';
 
 export interface TakenSettings {
   /** The log's parameters as they are to be written: without those that were refused, which are as they were before. */
@@ -75,7 +75,10 @@ export function createTakenSettings(options: {
     return hbaLinesProblem(lines);
   };
 
-  const hba = (): readonly string[] => (hbaRefusal() === undefined ? options.groupHba() : kept.hba);
+  const hba = (): readonly string[] =>
+    hbaRefusal() === undefined
+      ? options.groupHba()
+      : kept.hba.filter((line) => hbaLineDanger(line) === undefined);
 
   return {
     parameters() {

@@ -243,6 +243,11 @@ describe('a wrong file', () => {
       '  name: pg1\n  hba: [host replication x all trust]',
       'lets replication in without a password',
     ],
+    [
+      '  name: pg1',
+      '  name: pg1\n  hba: ["host all, replication x all trust"]',
+      'lets replication in without a password',
+    ],
     [`${root}/state`, `${root}/data/state`, 'is inside node.data_directory, which a clone replaces'],
     ['PROBE_PASSWORD', 'NO_SUCH', 'users.probe.password_env: the environment variable NO_SUCH is not set'],
     [secret, '/no/such', 'users.replication.password_file: cannot read /no/such: no such file or directory'],

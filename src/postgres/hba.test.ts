@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { hbaLinesProblem } from '../cluster/hba-rules.ts';
 import { renderHba, type HbaOptions } from './hba.ts';
 
 const options: HbaOptions = {
@@ -32,3 +33,13 @@ test.each(['host replication all all trust', 'local all,replication all trust', 
     expect(() => renderHba({ ...options, extraLines: [line] })).toThrow(/pg_hba line/);
   },
 );
+
+test('every rule that the log can have is written', () => {
+  const extraLines = [
+    'host replication backup 10.0.0.0/24 scram-sha-256 # trust nobody',
+    'host replication trust trust reject',
+    'host "replication" app 10.0.0.0/24 trust',
+  ];
+  expect(hbaLinesProblem(extraLines)).toBeUndefined();
+  expect(renderHba({ ...options, extraLines })).toContain(extraLines.join('\n'));
+});

@@ -1,6 +1,7 @@
 // Our pg_hba.conf: whoever can open the private socket is superuser; everybody else proves a SCRAM password by TCP.
 // Replication connections must never get in without a password: the cut relies on taking the password away.
 import { join } from 'node:path';
+import { hbaLineDanger } from '../cluster/hba-rules.ts';
 import { writeFileDurably, type Owner } from './durable-files.ts';
 
 export interface HbaOptions {
@@ -16,18 +17,13 @@ export interface HbaOptions {
   readonly extraLines: readonly string[];
 }
 
-/** The text of pg_hba.conf. Throws when an extra line would let the replication user or replication in without a password. */
+/** The text of pg_hba.conf. Throws where an extra line must not stand there (`hbaLineDanger`): none of those that the log can have. */
 export function renderHba(options: HbaOptions): string {
   const host = options.requireTls ? 'hostssl' : 'host';
   const superuser = quote(options.superuser);
   for (const line of options.extraLines) {
-    if (/[\n\r]/.test(line)) throw new Error(`pg_hba line "${line}" holds a line break`);
-    const [, database, , ...rest] = line.trim().split(/\s+/);
-    if (database?.split(',').includes('replication') === true && rest.some((word) => word === 'trust')) {
-      throw new Error(
-        `pg_hba line "${line}" would let replication in without a password, which makes a safe failover impossible`,
-      );
-    }
+    const danger = hbaLineDanger(line);
+    if (danger !== undefined) throw new Error(`pg_hba line "${line}" ${danger}`);
   }
   const lines = [
     '# Written by pg-sentinel; changes made here are lost. Use sentinelctl settings set hba=, or node.hba of its configuration.',
