@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DeadlineError, delay } from '../base/clock.ts';
 import { readControlData } from '../postgres/control-data.ts';
-import { type HbaOptions, firstExtraLine, renderHba, writeHba } from '../postgres/hba.ts';
+import { type HbaOptions, firstExtraLine, isOnlyOurs, renderHba, writeHba } from '../postgres/hba.ts';
 import {
   type PostmasterWatch,
   type RunningPostgres,
@@ -289,10 +289,8 @@ export function openInstance(options: InstanceOptions): Instance {
     },
     async keepsClientsOut() {
       const present = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '');
-      return (
-        hbaOptions(options, 'admitted', taken.hba()).extraLines.length > 0 &&
-        present === renderHba(hba('kept-out'))
-      );
+      const admitted = hbaOptions(options, 'admitted', taken.hba());
+      return admitted.extraLines.length > 0 && isOnlyOurs(present, admitted);
     },
     async admitClients() {
       writtenFor = 'admitted';

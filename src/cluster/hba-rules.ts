@@ -155,6 +155,12 @@ export function hbaLinesProblem(
   return undefined;
 }
 
+/** Whom a line is about; undefined where it cannot be read so far. */
+export function hbaUsersOf(line: string): readonly string[] | undefined {
+  const fields = fieldsOf(line);
+  return typeof fields === 'string' ? undefined : fields[2]?.map(({ text }) => text);
+}
+
 /** Rules of a text: lines without those that are empty or a comment, white space at their ends taken off. */
 export function hbaLinesOf(text: string): string[] {
   return text

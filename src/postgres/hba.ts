@@ -1,7 +1,7 @@
 // Our pg_hba.conf: whoever can open the private socket is superuser; everybody else proves a SCRAM password by TCP.
 // Replication connections must never get in without a password: the cut relies on taking the password away.
 import { join } from 'node:path';
-import { hbaLineDanger } from '../cluster/hba-rules.ts';
+import { hbaLineDanger, hbaLinesOf, hbaUsersOf } from '../cluster/hba-rules.ts';
 import { writeFileDurably, type Owner } from './durable-files.ts';
 
 export interface HbaOptions {
@@ -49,6 +49,16 @@ export function ourHbaLines(options: Omit<HbaOptions, 'extraLines' | 'userNetwor
     ]),
     `host all,replication ${replication},${probe} all reject`,
   ];
+}
+
+/** Whether the file lets in none but pg-sentinel's own accounts, whichever version has written it. False where it holds no rule at all. */
+export function isOnlyOurs(
+  text: string,
+  options: Pick<HbaOptions, 'superuser' | 'replicationUser' | 'probeUser'>,
+): boolean {
+  const ours: readonly string[] = [options.superuser, options.replicationUser, options.probeUser];
+  const lines = hbaLinesOf(text);
+  return lines.length > 0 && lines.every((line) => hbaUsersOf(line)?.every((user) => ours.includes(user)));
 }
 
 /** The number of the line in which the first of the extra lines stands. */
