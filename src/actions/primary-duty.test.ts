@@ -130,6 +130,30 @@ test('that clients are kept out is told from pg_hba.conf', async () => {
   await rm(dataDirectory, { recursive: true });
 });
 
+test('before it has written pg_hba.conf an agent takes it to have what PostgreSQL is known to take', async () => {
+  const dataDirectory = await mkdtemp(join(tmpdir(), 'pg-sentinel-hba-'));
+  const [known, come] = [['host app app all md5'], ['host app app all ldap ldapserver=a']];
+  const takenFile = join(dataDirectory, 'taken.json');
+  await writeFile(takenFile, JSON.stringify({ hba: known }));
+  const instance = openInstance({
+    ...{ dataDirectory, socketDirectory: dataDirectory, port: 1, superuser: 'sentinel', takenFile },
+    ...{
+      replication: { name: 'r', password: '' },
+      probe: { name: 'p', password: '' },
+      user: {},
+      hbaLines: [],
+    },
+    ...{ groupHba: () => come, groupParameters: () => new Map(), adoptedHbaFile: '/nowhere/at/all' },
+    onChange: () => undefined,
+  } as unknown as Parameters<typeof openInstance>[0]);
+  expect(instance.hba('admitted').extraLines).toEqual(known);
+  await instance.writeHba('admitted');
+  expect(instance.hba('admitted').extraLines).toEqual(come);
+  expect(instance.writtenHba()).toEqual(come);
+  await instance.close();
+  await rm(dataDirectory, { recursive: true });
+});
+
 describe('a primary that has ended by itself', () => {
   /** What is said of it where the log cannot be read. */
   async function said(options: { isPaused: boolean; isClean: boolean }): Promise<string> {
