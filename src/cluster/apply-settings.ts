@@ -96,6 +96,13 @@ const BROUGHT_BY: Partial<Readonly<Record<keyof GroupSettings, number>>> = {
   failbackAfterMs: CANDIDATES_FEATURE_LEVEL,
 };
 
+/** The feature level that brought the latest of the settings in the change. */
+export function settingsLevel(change: Partial<GroupSettings>): number {
+  const keys = Object.entries(change).flatMap(([key, value]) => (value === undefined ? [] : [key]));
+  const levels = keys.map((key) => BROUGHT_BY[key as keyof GroupSettings] ?? 0);
+  return Math.max(SETTINGS_FEATURE_LEVEL, ...levels);
+}
+
 /** The change as every peer applies it: an older one passes over what it does not know, and takes the rest. */
 export function understoodSettings(
   { featureLevel }: Pick<ClusterState, 'featureLevel'>,
