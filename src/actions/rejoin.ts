@@ -34,10 +34,7 @@ export async function rejoin(
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, binaries, user } = instance.options;
   if (duty.isCounted || !duty.upstream.isReady) {
-    context.activity(
-      'stopped',
-      `must be rewound (${reason}); waiting until ${duty.isCounted ? 'it is out of the sync rule' : `${duty.upstream.node} has settled as primary`}`,
-    );
+    context.activity('stopped', `must be rewound (${reason}); waiting until ${awaited(context, duty)}`);
     return;
   }
   if (!binaries.has.pgRewind) return clone(context, duty, `${reason}; there is no pg_rewind here`, signal);
@@ -91,6 +88,17 @@ export async function rejoin(
   if (await context.registerAgain()) await streamRewound(context, duty, signal);
 }
 
+/** Before its data directory may be touched. */
+function awaited(context: AgentContext, duty: FollowDuty): string {
+  if (!duty.isCounted) return `${duty.upstream.node} has settled as primary`;
+  const isStrict = context.group()?.settings.durability === 'strict';
+  return `it is out of the sync rule${isStrict ? STRICT_WAIT : ''}`;
+}
+
+/** Writes may wait for it, and without it for nobody: no peer decides that. */
+const STRICT_WAIT =
+  '; strict durability keeps it there until another standby counts in its place, or sentinelctl settings set durability=quorum lets it go meanwhile';
+
 /** A disk stays full for long, and the log may lie on it. */
 const NO_ROOM_PAUSE_MS = 5000;
 
@@ -101,7 +109,7 @@ export async function clone(
   signal: AbortSignal,
 ): Promise<void> {
   if (duty.isCounted || !duty.upstream.isReady) {
-    context.activity('absent', `must be cloned (${reason}); waiting`);
+    context.activity('absent', `must be cloned (${reason}); waiting until ${awaited(context, duty)}`);
     return;
   }
   const { node: from } = duty.upstream;
