@@ -7,10 +7,7 @@ import { fakeContext } from './testing/context.ts';
 
 let account: Account;
 beforeEach(() => {
-  let candidates = ['former'];
-  account = rotatingAccount('replicator', ['former'], () => candidates);
-  candidates = ['wanted', 'former'];
-  expect(account.password).toBe('former');
+  account = rotatingAccount('replicator', ['former'], () => ['wanted', 'former']);
 });
 
 describe('by the roles of a standby', () => {

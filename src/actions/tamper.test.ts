@@ -119,11 +119,11 @@ describe('pg_sentinel.conf', () => {
 });
 
 test('what the log says of our settings counts, though it was read only after the watch began', async () => {
-  let maxSlotWalBytes: number | undefined;
-  const options = { ...context.instance.options, maxSlotWalBytes: () => maxSlotWalBytes };
+  const ofLog: { maxSlotWalBytes?: number } = {};
+  const options = { ...context.instance.options, maxSlotWalBytes: () => ofLog.maxSlotWalBytes };
   context = { ...context, instance: { ...context.instance, options, parameters: () => undefined } };
   const watch = createTamperWatch(context);
-  maxSlotWalBytes = 2 ** 30;
+  ofLog.maxSlotWalBytes = 2 ** 30;
   await writeSettings({
     dataDirectory,
     owner: undefined,
