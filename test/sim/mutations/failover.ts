@@ -18,7 +18,7 @@ export const FAILOVER_MUTATIONS: readonly Mutation[] = [
     id: '36-joint-rule-skipped',
     title: 'a new sync rule takes the place of the old one at once',
     file: 'src/cluster/apply-rule.ts',
-    find: '{ ...group, next: { rule: command.next, change: index } }',
+    find: '{ ...group, next, absent: withoutMembers(group.absent, members) }',
     replace: '{ ...group, rule: command.next, next: undefined }',
     invariants: LOSS,
     profiles: ['failovers'],
