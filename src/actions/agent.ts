@@ -10,7 +10,7 @@ import type { Duty } from '../failover/duties.ts';
 import { finishInterruptedClone } from '../postgres/clone.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { createAnnouncements } from './announcements.ts';
-import { carryOut, keyOf } from './carry-out.ts';
+import { carryOut, keyOf, thenLook } from './carry-out.ts';
 import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
 import { type DataDirectory, createInspection, inspectDataDirectory } from './data-directory.ts';
 import type { FenceFile } from './fence-file.ts';
@@ -292,11 +292,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     // Nothing of it is ours to put right any more.
     if (present.kind === 'removed') return carryOut(context, present, signal);
     const carryOutDuty = (): Promise<void> =>
-      tamper.around(present, signal, async () => {
-        await carryOut(context, present, signal);
-        await parameters.look(present, signal);
-        await hba.look(present, signal);
-      });
+      tamper.around(present, signal, () =>
+        thenLook({
+          pass: () => carryOut(context, present, signal),
+          looks: [() => parameters.look(present, signal), () => hba.look(present, signal)],
+          signal,
+        }),
+      );
     const isRequested = await requests.carryOut((request) =>
       carryOutNodeRequest(context, request, carryOutDuty, signal),
     );

@@ -53,3 +53,17 @@ export function keyOf(duty: Duty): string {
       return `${duty.kind} ${duty.incarnation} ${duty.epoch}`;
   }
 }
+
+/** What people have set reaches PostgreSQL also where the pass fails, such as one that finds no upstream. Throws what that throws. */
+export async function thenLook(options: {
+  readonly pass: () => Promise<void>;
+  /** They throw nothing but the signal's reason. */
+  readonly looks: readonly (() => Promise<void>)[];
+  readonly signal: AbortSignal;
+}): Promise<void> {
+  try {
+    await options.pass();
+  } finally {
+    for (const look of options.looks) if (!options.signal.aborted) await look();
+  }
+}

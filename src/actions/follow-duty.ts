@@ -15,13 +15,19 @@ import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
 import { confirmAdopted, stopForeign, takeOverStandby } from './adopt-duty.ts';
-import { findPasswords } from './accounts-duty.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
 import { keepLeftovers } from './leftover-wal.ts';
-import { type FollowDuty, clone, completeRewind, isAnswering, rejoin, sourceOf } from './rejoin.ts';
+import { clone, completeRewind, rejoin } from './rejoin.ts';
 import { endHaste } from './zero-fill.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
+import {
+  type FollowDuty,
+  findUpstreamPassword,
+  isAnswering,
+  keepPasswords,
+  sourceOf,
+} from './upstream-source.ts';
 
 /** One pass; it is called again and again. */
 export async function carryOutFollow(
@@ -120,13 +126,13 @@ async function settled(
   }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await lookAfterSlots(context, duty.slots, signal);
-  await context.once('passwords', () => findPasswords(context, signal), FIND_PASSWORDS_EVERY_MS);
+  await context.once('passwords', () => keepPasswords(context, duty, signal), KEEP_PASSWORDS_EVERY_MS);
   await context.once('advance', () => advanceIdleSlots(context, signal), ADVANCE_SLOTS_EVERY_MS);
   if (streamsOn) await endHaste(context);
   if (streamsOn && duty.isAdopted === true) await confirmAdopted(context, duty);
 }
 
-const FIND_PASSWORDS_EVERY_MS = 2000;
+const KEEP_PASSWORDS_EVERY_MS = 2000;
 
 /** Nothing waits for it, and a node that streams is no worse for what could not be removed. */
 async function discard(context: AgentContext): Promise<void> {
@@ -274,6 +280,7 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
   await instance.setSynchronousStandbys(placeholder(context));
   context.activity('standby', `connecting to ${node}`);
   context.notes.cut = undefined;
+  await findUpstreamPassword(context, duty);
   await followUpstream({
     dataDirectory,
     passfileDirectory,

@@ -23,27 +23,40 @@ export interface HbaDuty {
 const ERRORS =
   'select line_number as "at", error from pg_hba_file_rules where error is not null order by line_number';
 
+/** PostgreSQL says so of hostssl without SSL, and takes the file all the same. */
+const NEVER_MATCHES = /^host\w* record cannot match because /;
+
 export function createHbaDuty(context: AgentContext): HbaDuty {
   const { instance } = context;
   let wasGroup: readonly string[] | undefined;
   let readPid: number | undefined;
   let others: string | undefined;
   let failure: string | undefined;
+  let saidIdle = '';
 
   const errorsOf = async (
     signal: AbortSignal,
   ): Promise<readonly { readonly at: number; readonly error: string }[]> =>
     instance.session.query<{ at: number; error: string }>(ERRORS, [], query(context, signal));
 
+  const placeOf = (at: number): string => {
+    const line = instance.hbaLineOf(at);
+    return line === undefined ? `line ${at} of pg_hba.conf` : `hba line ${line}`;
+  };
+
   const give = async (signal: AbortSignal): Promise<void> => {
     const { taken } = instance;
     const isWritten = await instance.writeHba('admitted');
-    const errors = await errorsOf(signal);
-    const ofGroup = errors.filter(({ at }) => instance.hbaLineOf(at) !== undefined);
-    const [first] = ofGroup;
+    // The log may say something else by the time PostgreSQL has answered.
+    const lines = instance.writtenHba() ?? [];
+    const found = await errorsOf(signal);
+    const idle = found.filter(({ error }) => NEVER_MATCHES.test(error));
+    sayIdle(idle.map(({ at, error }) => `${placeOf(at)}: ${error}`).join('; '));
+    const errors = found.filter((each) => !idle.includes(each));
+    const first = errors.find(({ at }) => instance.hbaLineOf(at) !== undefined);
     if (first !== undefined) {
-      const reason = `hba line ${instance.hbaLineOf(first.at)}: ${first.error}`;
-      await taken.refuseHba(reason);
+      const reason = `${placeOf(first.at)}: ${first.error}`;
+      await taken.refuseHba(lines, reason);
       await instance.writeHba('admitted');
       instance.reload();
       context.announce(
@@ -52,12 +65,17 @@ export function createHbaDuty(context: AgentContext): HbaDuty {
       return;
     }
     // PostgreSQL takes the whole file or nothing of it.
-    const other = errors.map(({ at, error }) => `line ${at} of pg_hba.conf: ${error}`).at(0);
+    const other = errors.map(({ at, error }) => `${placeOf(at)}: ${error}`).at(0);
     if (other !== undefined && other !== others) context.announce(`pg_hba.conf cannot be loaded: ${other}`);
     others = other;
     if (other !== undefined) return;
-    if (isWritten || !taken.isHbaProven()) instance.reload();
-    await taken.proveHba();
+    if (isWritten || !taken.isHbaProven(lines)) instance.reload();
+    await taken.proveHba(lines);
+  };
+
+  const sayIdle = (text: string): void => {
+    if (text !== '' && text !== saidIdle) context.announce(`rules of pg_hba.conf that do nothing: ${text}`);
+    saidIdle = text;
   };
 
   return {

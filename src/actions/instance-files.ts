@@ -1,6 +1,7 @@
 // What an instance's options make of its files: their contents, and where the agent keeps what belongs to one node.
 import { join } from 'node:path';
 import type { NodeId } from '../base/ids.ts';
+import { hbaLineDanger } from '../cluster/hba-rules.ts';
 import type { HbaOptions } from '../postgres/hba.ts';
 import {
   DEFAULT_SETTINGS,
@@ -42,10 +43,14 @@ export function hbaOptions(
     requireTls: false,
     extraLines:
       clients === 'admitted'
-        ? [...groupLines, ...options.hbaLines, ...adoptedHba(options.adoptedHbaFile)]
+        ? [...groupLines, ...options.hbaLines, ...adoptedLines(options.adoptedHbaFile)]
         : [],
   };
 }
+
+/** A person may have edited them: what must not be written is left out, or PostgreSQL could not be started any more. */
+const adoptedLines = (path: string): string[] =>
+  adoptedHba(path).filter((line) => hbaLineDanger(line) === undefined);
 
 /** Where the agent keeps what belongs to one node, below the state directory. */
 export function instancePaths(

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DeadlineError, delay } from '../base/clock.ts';
 import { readControlData } from '../postgres/control-data.ts';
-import { type HbaOptions, firstExtraLine, renderHba, writeHba } from '../postgres/hba.ts';
+import { type HbaOptions, firstExtraLine, isOnlyOurs, renderHba, writeHba } from '../postgres/hba.ts';
 import {
   type PostmasterWatch,
   type RunningPostgres,
@@ -39,8 +39,8 @@ import { isForeignServer, movedSocketOf, socketOf } from './foreign.ts';
 import { hbaOptions, settingsOf } from './instance-files.ts';
 import type { ClientAccess, InstanceOptions } from './instance-options.ts';
 import { createRoleMemory } from './role-memory.ts';
-import { startDespiteSettings } from './start-despite-settings.ts';
-import { type TakenSettings, createTakenSettings } from './taken-settings.ts';
+import { type WrittenFiles, startDespiteSettings } from './start-despite-settings.ts';
+import { type TakenSettings, type WrittenParameters, createTakenSettings } from './taken-settings.ts';
 
 export interface Instance {
   readonly options: InstanceOptions;
@@ -68,6 +68,8 @@ export interface Instance {
   writeHba(clients: ClientAccess): Promise<boolean>;
   /** As it was last written; see {@link writeHba}. */
   hba(clients: ClientAccess): HbaOptions;
+  /** The log's rules as they were last written; undefined until then. */
+  writtenHba(): readonly string[] | undefined;
   /** Which of the log's rules stands in that line of pg_hba.conf as it was last written, from 1; undefined: none. */
   hbaLineOf(at: number): number | undefined;
   reload(): void;
@@ -89,7 +91,7 @@ export interface Instance {
 }
 
 /** What was last written of all that the log decides. */
-export interface Written extends Effective {
+export interface Written extends Effective, WrittenParameters {
   /** Settings of our own, by name. */
   readonly ours: Readonly<Record<string, string>>;
 }
@@ -190,25 +192,28 @@ export function openInstance(options: InstanceOptions): Instance {
   };
 
   const effective = async (role: 'primary' | 'standby'): Promise<Written> => {
+    const group = taken.parameters();
     const found = effectiveParameters({
-      wanted: wantedParameters(options.parameters, taken.parameters()),
+      wanted: wantedParameters(options.parameters, group),
       role,
       control: await readControlData(dataDirectory).catch(() => undefined),
       otherwise: await otherSettings(dataDirectory),
       standbys: role === 'primary' ? options.standbyLimits() : [],
     });
     const ours = settingsOfLog(settingsOf(options, { kind: 'nobody' }));
-    return { ...found, ours, held: [...found.held, ...taken.refusedParameters()] };
+    return { ...found, group, ours, held: [...found.held, ...taken.refusedParameters()] };
   };
 
-  const hba = (clients: ClientAccess): HbaOptions => hbaOptions(options, clients, writtenHba ?? taken.hba());
+  const hba = (clients: ClientAccess): HbaOptions =>
+    hbaOptions(options, clients, writtenHba ?? taken.provenHba());
 
   /** True where the file was not so already. */
   const writeHbaFile = async (clients: ClientAccess): Promise<boolean> => {
     writtenHba = taken.hba();
+    const due = hba(clients);
     const present = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '');
-    if (present === renderHba(hba(clients))) return false;
-    await writeHba({ dataDirectory, hba: hba(clients), owner: user.owner });
+    if (present === renderHba(due)) return false;
+    await writeHba({ dataDirectory, hba: due, owner: user.owner });
     return true;
   };
 
@@ -233,6 +238,12 @@ export function openInstance(options: InstanceOptions): Instance {
     await changeSettings({ dataDirectory, changes: Object.fromEntries(changes), owner: user.owner });
     return true;
   };
+
+  /** Of the log, in the files that a start reads. */
+  const written = (): WrittenFiles => ({
+    parameters: parameters ?? { group: new Map(), held: [] },
+    hba: writtenFor === 'admitted' ? writtenHba : undefined,
+  });
 
   const writeConfiguration = async (
     standbys: SynchronousStandbys,
@@ -269,6 +280,7 @@ export function openInstance(options: InstanceOptions): Instance {
     taken,
     writeHba: writeHbaFile,
     hba,
+    writtenHba: () => writtenHba,
     hbaLineOf(at) {
       const lines = writtenHba ?? [];
       const line = at - firstExtraLine(hba('admitted')) + 1;
@@ -293,10 +305,8 @@ export function openInstance(options: InstanceOptions): Instance {
     },
     async keepsClientsOut() {
       const present = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '');
-      return (
-        hbaOptions(options, 'admitted', taken.hba()).extraLines.length > 0 &&
-        present === renderHba(hba('kept-out'))
-      );
+      const admitted = hbaOptions(options, 'admitted', taken.hba());
+      return admitted.extraLines.length > 0 && isOnlyOurs(present, admitted);
     },
     async admitClients() {
       writtenFor = 'admitted';
@@ -322,15 +332,16 @@ export function openInstance(options: InstanceOptions): Instance {
           timeoutMs,
           signal,
         });
-      const started = await startDespiteSettings({
-        ...{ taken, start, onRefused: options.onRefused },
+      const { pid, sharedMemoryId, child } = await startDespiteSettings({
+        ...{ taken, start, written, signal, onRefused: options.onRefused },
         async rewrite() {
           await writeParameters(role);
           await writeHbaFile(writtenFor);
         },
       });
-      await taken.proveParameters(taken.unprovenParameters());
-      watch(started.pid, started.sharedMemoryId, started.child);
+      const taking = written().parameters;
+      await taken.proveParameters(taken.unprovenParameters(taking), taking);
+      watch(pid, sharedMemoryId, child);
       options.onChange();
     },
     async stop({ fastMs, signal }) {

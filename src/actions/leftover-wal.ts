@@ -10,7 +10,7 @@ import { keepUnarchived } from '../postgres/keep-unarchived.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 import { reservedBySlots } from '../postgres/slot-files.ts';
 import type { AgentContext } from './context.ts';
-import type { FollowDuty } from './rejoin.ts';
+import type { FollowDuty } from './upstream-source.ts';
 
 /** A host that is busy may take long to read a setting; what is not put aside then is destroyed by a rewind. */
 const TRY_COUNT_MAX = 3;

@@ -59,7 +59,9 @@ export function createParameterDuty(context: AgentContext): ParameterDuty {
   /** What runs is what the next start may be made with. */
   const prove = async (signal: AbortSignal): Promise<void> => {
     const { taken } = instance;
-    const unproven = taken.unprovenParameters();
+    const written = instance.parameters();
+    if (written === undefined) return;
+    const unproven = taken.unprovenParameters(written);
     if (unproven.length === 0) return;
     const rows = await instance.session.query<{ name: string }>(
       NOT_TAKEN,
@@ -67,7 +69,10 @@ export function createParameterDuty(context: AgentContext): ParameterDuty {
       query(context, signal),
     );
     const open = new Set(rows.map(({ name }) => name));
-    await taken.proveParameters(unproven.filter((name) => !open.has(name)));
+    // That one no longer in the file needs a restart shows only once the server has read it.
+    const isRead = performance.now() - changedAtMs >= CHANGED_MS;
+    const isTaken = (name: string): boolean => !open.has(name) && (isRead || written.group.has(name));
+    await taken.proveParameters(unproven.filter(isTaken), written);
   };
 
   const isSet = (name: string): boolean =>

@@ -9,6 +9,7 @@ import { renderHba } from '../postgres/hba.ts';
 import { writeNewMember } from '../postgres/member.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import { type AgentContext, DEFAULT_AGENT_TIMING } from './context.ts';
+import { hbaOptions } from './instance-files.ts';
 import { openInstance } from './instance.ts';
 import type { ClientAccess } from './instance-options.ts';
 import { carryOutPrimary } from './primary-duty.ts';
@@ -128,6 +129,43 @@ test('that clients are kept out is told from pg_hba.conf', async () => {
   expect(await keepsOut('admitted')).toBe(false);
   expect(await keepsOut('kept-out', [])).toBe(false);
   await rm(dataDirectory, { recursive: true });
+});
+
+test('before it has written pg_hba.conf an agent takes it to have what PostgreSQL is known to take', async () => {
+  const dataDirectory = await mkdtemp(join(tmpdir(), 'pg-sentinel-hba-'));
+  const [known, come] = [['host app app all md5'], ['host app app all ldap ldapserver=a']];
+  const takenFile = join(dataDirectory, 'taken.json');
+  await writeFile(takenFile, JSON.stringify({ hba: known }));
+  const instance = openInstance({
+    ...{ dataDirectory, socketDirectory: dataDirectory, port: 1, superuser: 'sentinel', takenFile },
+    ...{
+      replication: { name: 'r', password: '' },
+      probe: { name: 'p', password: '' },
+      user: {},
+      hbaLines: [],
+    },
+    ...{ groupHba: () => come, groupParameters: () => new Map(), adoptedHbaFile: '/nowhere/at/all' },
+    onChange: () => undefined,
+  } as unknown as Parameters<typeof openInstance>[0]);
+  expect(instance.hba('admitted').extraLines).toEqual(known);
+  await instance.writeHba('admitted');
+  expect(instance.hba('admitted').extraLines).toEqual(come);
+  expect(instance.writtenHba()).toEqual(come);
+  await instance.close();
+  await rm(dataDirectory, { recursive: true });
+});
+
+test('what somebody has written into the rules of an adopted server lets no replication in', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'pg-sentinel-hba-'));
+  const adoptedHbaFile = join(directory, 'pg1.adopted-hba');
+  const kept = 'host app app all md5';
+  await writeFile(adoptedHbaFile, `# taken over\n${kept}\nhost all, replication all all trust\n`);
+  const options = { adoptedHbaFile, hbaLines: [], replication: { name: 'r' }, probe: { name: 'p' } };
+  const instance = { ...options, superuser: 's' } as unknown as Parameters<typeof hbaOptions>[0];
+  const made = hbaOptions(instance, 'admitted', []);
+  expect(made.extraLines).toEqual([kept]);
+  expect(renderHba(made)).toContain(kept);
+  await rm(directory, { recursive: true });
 });
 
 describe('a primary that has ended by itself', () => {

@@ -71,6 +71,25 @@ test('a directory that is on the history of its group keeps its id until the clo
   expect(await readdir(dataDirectory)).toContain(MEMBER_FILE);
 });
 
+test.each([
+  ['strict', /out of the sync rule; strict durability keeps it there .* settings set durability=quorum/],
+  ['quorum', /waiting until it is out of the sync rule$/],
+] as const)(
+  'a member that counts is left as it is, and says what it waits for: %s',
+  async (durability, said) => {
+    const messages: (string | undefined)[] = [];
+    const counted = Object.assign(context, {
+      group: () => ({ settings: { durability } }),
+      activity: (_condition: string | undefined, message: string | undefined) => messages.push(message),
+    });
+    const duty = { ...FOLLOW, isCounted: true };
+    for (const way of [clone, rejoin])
+      await way(counted, duty, 'its slot is lost', new AbortController().signal);
+    expect(messages).toEqual([expect.stringMatching(said), expect.stringMatching(said)]);
+    expect(await readdir(dataDirectory)).toContain(MEMBER_FILE);
+  },
+);
+
 describe('a directory that was rewound and has not streamed since', () => {
   const CONTROL = { state: 'in archive recovery' } as const;
   const { signal } = new AbortController();

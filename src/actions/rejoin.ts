@@ -4,18 +4,15 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DeadlineError } from '../base/clock.ts';
-import type { Duty } from '../failover/duties.ts';
 import { readArchiving } from '../postgres/archive.ts';
 import { NoRoomError } from '../postgres/clone-room.ts';
 import { createProgressText } from '../postgres/clone-progress.ts';
 import { cloneStandby } from '../postgres/clone.ts';
-import type { Upstream as ConnectionSource } from '../postgres/conninfo.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { saveDivergedWrites } from '../postgres/diverged.ts';
 import { divergencePoint, historyMismatch } from '../postgres/divergence.ts';
 import { removeMember, writeNewMember } from '../postgres/member.ts';
 import { furtherProgress, isStarting, readRecoveryProgress } from '../postgres/recovery-progress.ts';
-import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 import { TakenPlaceError } from '../postgres/rewind-room.ts';
 import { UncleanStandbyError, rewindPostgres } from '../postgres/rewind.ts';
@@ -25,8 +22,7 @@ import { followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, placeholder } from './context.ts';
 import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
 import { isEnding, oneMore } from './recovery-ends.ts';
-
-export type FollowDuty = Extract<Duty, { readonly kind: 'follow' }>;
+import { type FollowDuty, findUpstreamPassword, isAnswering, sourceOf } from './upstream-source.ts';
 
 /** pg_rewind where it is to be had, else a clone. Only while this data directory counts for nothing. */
 export async function rejoin(
@@ -38,10 +34,7 @@ export async function rejoin(
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, binaries, user } = instance.options;
   if (duty.isCounted || !duty.upstream.isReady) {
-    context.activity(
-      'stopped',
-      `must be rewound (${reason}); waiting until ${duty.isCounted ? 'it is out of the sync rule' : `${duty.upstream.node} has settled as primary`}`,
-    );
+    context.activity('stopped', `must be rewound (${reason}); waiting until ${awaited(context, duty)}`);
     return;
   }
   if (!binaries.has.pgRewind) return clone(context, duty, `${reason}; there is no pg_rewind here`, signal);
@@ -95,6 +88,17 @@ export async function rejoin(
   if (await context.registerAgain()) await streamRewound(context, duty, signal);
 }
 
+/** Before its data directory may be touched. */
+function awaited(context: AgentContext, duty: FollowDuty): string {
+  if (!duty.isCounted) return `${duty.upstream.node} has settled as primary`;
+  const isStrict = context.group()?.settings.durability === 'strict';
+  return `it is out of the sync rule${isStrict ? STRICT_WAIT : ''}`;
+}
+
+/** Writes may wait for it, and without it for nobody: no peer decides that. */
+const STRICT_WAIT =
+  '; strict durability keeps it there until another standby counts in its place, or sentinelctl settings set durability=quorum lets it go meanwhile';
+
 /** A disk stays full for long, and the log may lie on it. */
 const NO_ROOM_PAUSE_MS = 5000;
 
@@ -105,7 +109,7 @@ export async function clone(
   signal: AbortSignal,
 ): Promise<void> {
   if (duty.isCounted || !duty.upstream.isReady) {
-    context.activity('absent', `must be cloned (${reason}); waiting`);
+    context.activity('absent', `must be cloned (${reason}); waiting until ${awaited(context, duty)}`);
     return;
   }
   const { node: from } = duty.upstream;
@@ -247,34 +251,6 @@ async function makeMember(context: AgentContext, duty: FollowDuty, dataDirectory
   await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner });
 }
 
-const ANSWER_TIMEOUT_MS = 3000;
-
-/** Whether the upstream lets this node in to stream and is on the timeline that the log says. */
-export async function isAnswering(context: AgentContext, duty: FollowDuty): Promise<boolean> {
-  const source = sourceOf(context, duty, 'pg_sentinel_ask');
-  const asked = await connectReplication(source, ANSWER_TIMEOUT_MS).catch(() => undefined);
-  if (asked === undefined) return false;
-  try {
-    const found = await identifySystem(asked, ANSWER_TIMEOUT_MS);
-    return (
-      found.timeline === duty.upstream.timeline &&
-      found.systemIdentifier === context.group()?.systemIdentifier
-    );
-  } catch {
-    return false;
-  } finally {
-    closeReplication(asked);
-  }
-}
-
-/** How this node reaches its upstream, under the given application name. */
-export function sourceOf(context: AgentContext, duty: FollowDuty, applicationName: string): ConnectionSource {
-  const { name, password, rotation } = context.instance.options.replication;
-  const { host, port } = duty.upstream;
-  const onWrongPassword = (): void => rotation?.rejected(password);
-  return { host, port, user: name, password, applicationName, onWrongPassword };
-}
-
 /**
  * What was rewound and does not take connections yet: it has to stream before it can tell where it stands. `false` where it is no such
  * node. From another timeline than the one it was rewound to it cannot be completed.
@@ -390,6 +366,7 @@ async function setUpstream(context: AgentContext, duty: FollowDuty): Promise<boo
   if (member === undefined) return false;
   // From now on it streams again: a promotion must not count on that cut.
   context.notes.cut = undefined;
+  await findUpstreamPassword(context, duty);
   await followUpstream({
     dataDirectory,
     passfileDirectory,

@@ -3,28 +3,38 @@
 import { readFileSync } from 'node:fs';
 import type { Owner } from '../postgres/durable-files.ts';
 import { writeFileDurably } from '../postgres/durable-files.ts';
-import { hbaLinesProblem } from '../cluster/hba-rules.ts';
+import { hbaLineDanger, hbaLinesProblem } from '../cluster/hba-rules.ts';
 
 export interface TakenSettings {
   /** The log's parameters as they are to be written: without those that were refused, which are as they were before. */
   parameters(): ReadonlyMap<string, string>;
   /** The log's rules, or those before where they were refused. */
   hba(): readonly string[];
-  /** Names of parameters that PostgreSQL may not start with: it has not shown yet that it takes them. */
-  unprovenParameters(): readonly string[];
-  isHbaProven(): boolean;
+  /** Those with which PostgreSQL has run last. */
+  provenHba(): readonly string[];
+  /** Names of parameters in the file that PostgreSQL may not start with: it has not shown yet that it takes them. */
+  unprovenParameters(written: WrittenParameters): readonly string[];
+  /** Left out: the log's, as they are now. */
+  isHbaProven(lines?: readonly string[]): boolean;
   /** Names of the log's parameters that were refused as they stand there. */
   refusedParameters(): readonly string[];
   hbaRefusal(): string | undefined;
-  /** PostgreSQL has these parameters of the log as they are now. */
-  proveParameters(names: Iterable<string>): Promise<void>;
-  proveHba(): Promise<void>;
-  /** It does not start with those as they are now. */
-  refuseParameters(names: readonly string[]): Promise<void>;
-  /** It does not take the rules as they are now. */
-  refuseHba(reason: string): Promise<void>;
+  /** PostgreSQL has these parameters as the file has them. */
+  proveParameters(names: Iterable<string>, written: WrittenParameters): Promise<void>;
+  proveHba(lines: readonly string[]): Promise<void>;
+  /** It does not start with those as the file has them. */
+  refuseParameters(names: readonly string[], written: WrittenParameters): Promise<void>;
+  /** It does not take the rules. */
+  refuseHba(lines: readonly string[], reason: string): Promise<void>;
   /** Nothing is held against the present ones: it was not for them. */
   forgiveAll(): Promise<void>;
+}
+
+/** The log's parameters as they were when the file was written: the log may be further by the time PostgreSQL has read that. */
+export interface WrittenParameters {
+  readonly group: ReadonlyMap<string, string>;
+  /** Names of those that the file has otherwise, for now. */
+  readonly held: readonly string[];
 }
 
 interface Kept {
@@ -75,7 +85,8 @@ export function createTakenSettings(options: {
     return hbaLinesProblem(lines);
   };
 
-  const hba = (): readonly string[] => (hbaRefusal() === undefined ? options.groupHba() : kept.hba);
+  const provenHba = (): readonly string[] => kept.hba.filter((line) => hbaLineDanger(line) === undefined);
+  const hba = (): readonly string[] => (hbaRefusal() === undefined ? options.groupHba() : provenHba());
 
   return {
     parameters() {
@@ -87,27 +98,31 @@ export function createTakenSettings(options: {
       return due;
     },
     hba,
-    unprovenParameters: () =>
-      [...names()].filter((name) => !isRefused(name) && present(name) !== before(name)),
-    isHbaProven: () => isSame(kept.hba, hba()),
+    provenHba,
+    unprovenParameters: ({ group, held }) =>
+      [...new Set([...group.keys(), ...Object.keys(kept.parameters)])].filter(
+        (name) => !held.includes(name) && (group.get(name) ?? null) !== before(name),
+      ),
+    isHbaProven: (lines = hba()) => isSame(kept.hba, lines),
     refusedParameters: () => [...names()].filter(isRefused).toSorted(),
     hbaRefusal,
-    async proveParameters(taken) {
+    async proveParameters(taken, { group }) {
       const parameters = { ...kept.parameters };
       for (const name of taken) {
-        const value = present(name);
-        if (value === null) delete parameters[name];
-        else if (!isRefused(name)) parameters[name] = value;
+        const value = group.get(name);
+        if (value === undefined) delete parameters[name];
+        else parameters[name] = value;
       }
       await keep({ ...kept, parameters });
     },
-    proveHba: () => keep({ ...kept, hba: [...hba()] }),
-    refuseParameters: (refused) =>
-      keep({
-        ...kept,
-        refusedParameters: Object.fromEntries(refused.map((name) => [name, present(name)])),
-      }),
-    refuseHba: (reason) => keep({ ...kept, refusedHba: { lines: [...options.groupHba()], reason } }),
+    proveHba: (lines) => keep({ ...kept, hba: [...lines] }),
+    refuseParameters(refused, { group }) {
+      // What was refused before stays so for as long as the log says the same.
+      const still = Object.entries(kept.refusedParameters).filter(([name]) => isRefused(name));
+      const now = refused.map((name) => [name, group.get(name) ?? null] as const);
+      return keep({ ...kept, refusedParameters: Object.fromEntries([...still, ...now]) });
+    },
+    refuseHba: (lines, reason) => keep({ ...kept, refusedHba: { lines: [...lines], reason } }),
     forgiveAll: () => keep({ ...kept, refusedParameters: {}, refusedHba: null }),
   };
 }

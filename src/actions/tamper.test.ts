@@ -118,6 +118,22 @@ describe('pg_sentinel.conf', () => {
   });
 });
 
+test('what the log says of our settings counts, though it was read only after the watch began', async () => {
+  const ofLog: { maxSlotWalBytes?: number } = {};
+  const options = { ...context.instance.options, maxSlotWalBytes: () => ofLog.maxSlotWalBytes };
+  context = { ...context, instance: { ...context.instance, options, parameters: () => undefined } };
+  const watch = createTamperWatch(context);
+  ofLog.maxSlotWalBytes = 2 ** 30;
+  await writeSettings({
+    dataDirectory,
+    owner: undefined,
+    settings: settingsOf(options, { kind: 'any', acks: 1, members: [STANDBY] }),
+  });
+  await watch.around(PRIMARY, new AbortController().signal, () => Promise.resolve());
+  expect(repairs()).toEqual([]);
+  expect((await readSettings(dataDirectory)).get('max_slot_wal_keep_size')).toBe('1024MB');
+});
+
 test('what ALTER SYSTEM overrides is put right after a pass that failed, too', async () => {
   await writeFile(path('postgresql.auto.conf'), `${RULE_SETTING} = ''\n`);
   const failing = watchOnce(PRIMARY, () => Promise.reject(new Error('no fresh session sees the rule')));

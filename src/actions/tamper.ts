@@ -46,12 +46,14 @@ const KEEPS_DATA = ['fsync', 'full_page_writes'];
 export function createTamperWatch(context: AgentContext): TamperWatch {
   const { instance } = context;
   const { dataDirectory } = instance.options;
-  const settings = ourSettings(settingsOf(instance.options, { kind: 'nobody' }));
-  const ours = [...Object.keys(settings), ...FORBIDDEN];
+  // Anew each time: some of them the log decides, which may not have been read when this began.
+  const settings = (): Record<string, string> =>
+    ourSettings(settingsOf(instance.options, { kind: 'nobody' }));
+  const ours = [...Object.keys(settings()), ...FORBIDDEN];
   // What was last written, so that a change of the log's settings under way is nobody's meddling.
   const expected = (): Record<string, string> => {
     const written = instance.parameters();
-    return { ...written?.parameters, ...settings, ...written?.ours };
+    return { ...written?.parameters, ...settings(), ...written?.ours };
   };
   let lookedAtMs = -Infinity;
   let lookedFullyAtMs = -Infinity;

@@ -2,10 +2,11 @@
 import { describe, expect, test } from 'vitest';
 import { groupId } from '../base/ids.ts';
 import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
-import type { GroupSettings } from './commands.ts';
-import { SETTINGS_FEATURE_LEVEL } from './features.ts';
-import { GROUP, newLog, running } from './testing/example.ts';
+import type { Command, GroupSettings } from './commands.ts';
+import { CANDIDATES_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL, SLOTS_FEATURE_LEVEL } from './features.ts';
+import { B, GROUP, newLog, running } from './testing/example.ts';
 
+const BY_ANN = { parameters: [], by: 'ann' } as const;
 const upgraded = (state = running().state) => newLog({ ...state, featureLevel: SETTINGS_FEATURE_LEVEL });
 const change = (settings: Partial<GroupSettings>) =>
   ({ kind: 'change-settings', group: GROUP, settings: { ...DEFAULT_GROUP_SETTINGS, ...settings } }) as const;
@@ -28,6 +29,26 @@ test('are refused before every peer understands them', () => {
   const log = newLog({ ...running().state, featureLevel: SETTINGS_FEATURE_LEVEL - 1 });
   expect(log.commit(change({ acks: 2 }))).toMatch(/upgrade all of them/);
   expect(log.group.settings).toEqual(DEFAULT_GROUP_SETTINGS);
+});
+
+describe('are applied alike by a peer that knows them and one that passes over them, before', () => {
+  const OF_SLOTS = { slotRetentionMs: 3_600_000, maxSlotWalBytes: 2 ** 30 } as const;
+  const OF_PLACES = { sitePolicy: 'prefer', failback: `node:${B}`, failbackAfterMs: 60_000 } as const;
+  test.each<[string, number, Partial<GroupSettings>, Partial<GroupSettings>]>([
+    ['slots of absent members', SLOTS_FEATURE_LEVEL, OF_SLOTS, {}],
+    ['sites', CANDIDATES_FEATURE_LEVEL, OF_PLACES, OF_SLOTS],
+  ])('the feature level of %s', (_, level, come, known) => {
+    const state = { ...running().state, featureLevel: level - 1 };
+    const [knows, passesOver] = [newLog(state), newLog(state)];
+    const settings = { acks: 2, maxFailovers: 7, ...known };
+    const whole: Command = { kind: 'configure', group: GROUP, settings: { ...settings, ...come }, ...BY_ANN };
+    expect(knows.commit(whole)).toBe(passesOver.commit({ ...whole, settings }));
+    expect(knows.state.groups).toEqual(passesOver.state.groups);
+    expect(knows.group.settings).toEqual({ ...DEFAULT_GROUP_SETTINGS, ...settings });
+    const upgradedLog = newLog({ ...state, featureLevel: level });
+    upgradedLog.must(whole);
+    expect(upgradedLog.group.settings).toMatchObject(come);
+  });
 });
 
 describe('are refused with the name and the limits:', () => {

@@ -87,8 +87,31 @@ export function applyConfigure(
   return change(state, command, { index, atMs });
 }
 
-/** An older peer would leave them as they are. */
-const OF_SLOTS = ['slotRetentionMs', 'maxSlotWalBytes'] as const;
+/** Settings that came later, with the feature level that brought them. */
+const BROUGHT_BY: Partial<Readonly<Record<keyof GroupSettings, number>>> = {
+  slotRetentionMs: SLOTS_FEATURE_LEVEL,
+  maxSlotWalBytes: SLOTS_FEATURE_LEVEL,
+  sitePolicy: CANDIDATES_FEATURE_LEVEL,
+  failback: CANDIDATES_FEATURE_LEVEL,
+  failbackAfterMs: CANDIDATES_FEATURE_LEVEL,
+};
+
+/** The feature level that brought the latest of the settings in the change. */
+export function settingsLevel(change: Partial<GroupSettings>): number {
+  const keys = Object.entries(change).flatMap(([key, value]) => (value === undefined ? [] : [key]));
+  const levels = keys.map((key) => BROUGHT_BY[key as keyof GroupSettings] ?? 0);
+  return Math.max(SETTINGS_FEATURE_LEVEL, ...levels);
+}
+
+/** The change as every peer applies it: an older one passes over what it does not know, and takes the rest. */
+export function understoodSettings(
+  { featureLevel }: Pick<ClusterState, 'featureLevel'>,
+  change: Partial<GroupSettings>,
+): Partial<GroupSettings> {
+  const isKnown = (key: string): boolean =>
+    (BROUGHT_BY[key as keyof GroupSettings] ?? SETTINGS_FEATURE_LEVEL) <= featureLevel;
+  return Object.fromEntries(Object.entries(change).filter(([key]) => isKnown(key)));
+}
 
 function change(
   state: ClusterState,
@@ -97,15 +120,8 @@ function change(
 ): Applied {
   const group = state.groups.get(command.group);
   if (group === undefined) return refuse(`there is no group ${command.group}`);
-  const settings: GroupSettings = { ...group.settings, ...understood(state, command.settings) };
+  const settings: GroupSettings = { ...group.settings, ...understoodSettings(state, command.settings) };
   const parameters = changedParameters(group.parameters, command.parameters);
-  if (
-    state.featureLevel < SLOTS_FEATURE_LEVEL &&
-    OF_SLOTS.some((key) => settings[key] !== group.settings[key])
-  )
-    return refuse(
-      'not every peer understands slot_retention and max_slot_wal yet: upgrade all of them first',
-    );
   const hba = command.hba ?? group.hba;
   const problem =
     settingsProblem(settings) ??
@@ -129,13 +145,6 @@ function change(
   const changed = { ...group, settings, parameters, hba };
   const isRecorded = state.featureLevel >= PARAMETERS_FEATURE_LEVEL;
   return withGroup(state, isRecorded ? recorded(group, changed, { ...at, by: command.by }) : changed);
-}
-
-/** Without what an older peer passes over. */
-function understood(state: ClusterState, change: Partial<GroupSettings>): Partial<GroupSettings> {
-  if (state.featureLevel >= CANDIDATES_FEATURE_LEVEL) return change;
-  const { sitePolicy: _, failback: __, failbackAfterMs: ___, ...rest } = change;
-  return rest;
 }
 
 /** Where a change names a node or a site that nobody has heard of. One that has gone since stays. */

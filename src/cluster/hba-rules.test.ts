@@ -1,11 +1,18 @@
 // What people may put into pg_hba.conf: read as PostgreSQL does, refused by line and field.
 import { isIP } from 'node:net';
 import { expect, test } from 'vitest';
-import { hbaLinesOf, hbaLinesProblem, hbaWarnings, isHbaProblem, parseHbaLine } from './hba-rules.ts';
+import {
+  hbaLineDanger,
+  hbaLinesOf,
+  hbaLinesProblem,
+  hbaWarnings,
+  isHbaProblem,
+  parseHbaLine,
+} from './hba-rules.ts';
 
 const parse = (line: string) => parseHbaLine(line, { secrets: false });
 
-test.each([
+const TAKEN = [
   'host all all 10.0.0.0/24 scram-sha-256',
   'hostssl app,"other app" +readers,bob 10.2.0.0/16 cert map=people clientname=DN',
   'local all all peer',
@@ -17,8 +24,33 @@ test.each([
   'host replication backup 10.0.0.0/24 scram-sha-256',
   'host all "a ""b"" c" all scram-sha-256',
   'hostgssenc all all all gss include_realm=1',
-])('takes %j', (line) => {
+  // No method is trust here, however it is spelled.
+  'host replication backup 10.0.0.0/24 scram-sha-256 # trust nobody',
+  'host replication trust trust reject',
+  'host "replication" app 10.0.0.0/24 trust',
+];
+
+test.each(TAKEN)('takes %j, and every node can write it', (line) => {
   expect(parse(line)).not.toHaveProperty('text');
+  expect(hbaLineDanger(line)).toBeUndefined();
+});
+
+test.each([
+  ['host replication all all trust', /without a password/],
+  ['local all, replication all "trust"', /without a password/],
+  ['host replication @users 10.0.0.0 255.0.0.0 trust', /without a password/],
+  ['host replication all all trust not_known_here=1', /without a password/],
+  ['host replication "all all trust', /without a password/],
+  ['host all all all md5\nlocal all all trust', /line break/],
+  ['host replication all all \\', /backslash/],
+])('must never be written: %j', (line, why) => {
+  expect(parse(line)).toHaveProperty('text');
+  expect(hbaLineDanger(line)).toMatch(why);
+});
+
+test('a line that only a later PostgreSQL understands may stand in a file of its owner', () => {
+  expect(hbaLineDanger('host all all all scram-sha-256 later_option=1')).toBeUndefined();
+  expect(hbaLineDanger('host app @users all md5')).toBeUndefined();
 });
 
 test.each([

@@ -136,11 +136,7 @@ export function parseHbaLine(line: string, { secrets }: { readonly secrets: bool
     method: methodName,
     options,
   };
-  if (isReplicationOpen(rule))
-    return problem(
-      'method',
-      `"${methodName}" lets replication in without a password, and the fence relies on that password`,
-    );
+  if (isReplicationOpen(rule)) return problem('method', `"${methodName}" ${REPLICATION_OPEN}`);
   return rule;
 }
 
@@ -157,6 +153,12 @@ export function hbaLinesProblem(
       return `hba line ${at + 1}${parsed.field === undefined ? '' : `, ${parsed.field}`}: ${parsed.text}`;
   }
   return undefined;
+}
+
+/** Whom a line is about; undefined where it cannot be read so far. */
+export function hbaUsersOf(line: string): readonly string[] | undefined {
+  const fields = fieldsOf(line);
+  return typeof fields === 'string' ? undefined : fields[2]?.map(({ text }) => text);
 }
 
 /** Rules of a text: lines without those that are empty or a comment, white space at their ends taken off. */
@@ -177,8 +179,29 @@ export function hbaWarnings(lines: readonly string[]): string[] {
   });
 }
 
+/**
+ * Why a line must not stand in pg_hba.conf at all, whoever gives it; undefined where it may. Of every line that {@link parseHbaLine} takes
+ * it may; of one that only another version of PostgreSQL understands, what is certain decides.
+ */
+export function hbaLineDanger(line: string): string | undefined {
+  if (/[\r\n\0]/.test(line)) return 'holds a line break';
+  if (/\\\s*$/.test(line)) return 'ends with a backslash, which goes on in the next line';
+  if (!isHbaProblem(parseHbaLine(line, { secrets: true }))) return undefined;
+  const fields = fieldsOf(line);
+  const isOpen =
+    typeof fields === 'string'
+      ? /\breplication\b/.test(line) && /\btrust\b/.test(line)
+      : isOfReplication(fields[1] ?? []) && fields.slice(3).some((words) => textOf(words) === 'trust');
+  return isOpen ? REPLICATION_OPEN : undefined;
+}
+
+const REPLICATION_OPEN = 'lets replication in without a password, and the fence relies on that password';
+
+const isOfReplication = (databases: readonly HbaWord[]): boolean =>
+  databases.some(({ text, isQuoted }) => !isQuoted && text === 'replication');
+
 function isReplicationOpen({ databases, method }: HbaRule): boolean {
-  return method === 'trust' && databases.some(({ text, isQuoted }) => !isQuoted && text === 'replication');
+  return method === 'trust' && isOfReplication(databases);
 }
 
 /** Words by field, separated by commas within one. Or what is wrong with the line. */

@@ -3,6 +3,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { parseDurationMs } from '../base/duration.ts';
 import { formatEndpoint, isLoopback, isWildcard, parseEndpoint, type Endpoint } from './config-address.ts';
+import { hbaLineDanger, hbaWarnings } from '../cluster/hba-rules.ts';
 import { didYouMean, wrong } from './config-problems.ts';
 import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
 import type { AccountFile, ConfigFile } from './config-schema.ts';
@@ -227,7 +228,8 @@ function checkDirectories(file: ConfigFile, node: NonNullable<ConfigFile['node']
 const HBA_KINDS = ['local', 'host', 'hostssl', 'hostnossl', 'hostgssenc', 'hostnogssenc'];
 
 function checkHbaLine(key: string, line: string, findings: Findings): void {
-  const [kind = '', database, ...rest] = line.trim().split(/\s+/);
+  const [kind = '', , ...rest] = line.trim().split(/\s+/);
+  const danger = hbaLineDanger(line);
   if (/[\r\n\0]/.test(line))
     findings.error(key, 'holds a line break; expected one rule for each entry of the list');
   else if (!HBA_KINDS.includes(kind) || rest.length < 2) {
@@ -235,15 +237,9 @@ function checkHbaLine(key: string, line: string, findings: Findings): void {
       key,
       wrong('', line, 'a line of pg_hba.conf such as "host all all 10.0.0.0/24 scram-sha-256"'),
     );
-  } else if (rest.includes('trust')) {
-    const replication = database?.split(',').includes('replication') === true;
-    if (replication)
-      findings.error(
-        key,
-        `"${line}" lets replication in without a password, and the fence relies on that password`,
-      );
-    else if (kind !== 'local') findings.warning(key, `"${line}" lets clients in without a password`);
-  }
+  } else if (danger !== undefined) findings.error(key, `"${line}" ${danger}`);
+  else if (hbaWarnings([line]).length > 0)
+    findings.warning(key, `"${line}" lets clients in without a password`);
 }
 
 function checkRoles(file: ConfigFile, findings: Findings): void {

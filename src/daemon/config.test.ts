@@ -240,8 +240,8 @@ describe('a wrong file', () => {
     ],
     [
       '  name: pg1',
-      '  name: pg1\n  hba: [host replication x all trust]',
-      'lets replication in without a password',
+      '  name: pg1\n  hba: [host replication x all trust, "host all, replication x all trust"]',
+      'node.hba.1: "host all, replication x all trust" lets replication in without a password',
     ],
     [`${root}/state`, `${root}/data/state`, 'is inside node.data_directory, which a clone replaces'],
     ['PROBE_PASSWORD', 'NO_SUCH', 'users.probe.password_env: the environment variable NO_SUCH is not set'],

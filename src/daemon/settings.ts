@@ -1,12 +1,8 @@
 // `sentinelctl settings`: what is wanted of a group, with the history of it; and a change, which is checked, proposed, and answered for once
 // it is in the log.
-import { failbackProblem, settingsProblem } from '../cluster/apply-settings.ts';
+import { failbackProblem, settingsProblem, understoodSettings } from '../cluster/apply-settings.ts';
 import type { Command, ParameterChange } from '../cluster/commands.ts';
-import {
-  CANDIDATES_FEATURE_LEVEL,
-  HBA_FEATURE_LEVEL,
-  PARAMETERS_FEATURE_LEVEL,
-} from '../cluster/features.ts';
+import { HBA_FEATURE_LEVEL, PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
 import { PARAMETER_PREFIX, changedParameters, hbaProblem, parametersProblem } from '../cluster/parameters.ts';
 import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
 import { type View, freshReport } from '../failover/view.ts';
@@ -21,9 +17,6 @@ import { strictShortage } from './group-notices.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 
 type SettingsRequest = Extract<SteerRequest, { readonly kind: 'settings' }>;
-
-/** Those that came with feature level 6. */
-const NEW_KEYS = ['sitePolicy', 'failback', 'failbackAfterMs'] as const;
 
 export async function changeSettings(
   options: SteerOptions,
@@ -40,8 +33,8 @@ export async function changeSettings(
   if (problem !== undefined) return refused(problem);
   const reserved = reservedProblem(parameters);
   if (reserved !== undefined) return refused(reserved);
-  const isOfSites = NEW_KEYS.some((key) => change[key] !== undefined);
-  if (isOfSites && options.state().featureLevel < CANDIDATES_FEATURE_LEVEL)
+  const understood = understoodSettings(options.state(), change);
+  if (Object.keys(change).some((key) => !Object.hasOwn(understood, key)))
     return refused('not every peer understands this yet: upgrade all of them first');
   if (hba !== undefined && options.state().featureLevel < HBA_FEATURE_LEVEL)
     return refused('not every peer understands rules for pg_hba.conf yet: upgrade all of them first');

@@ -2,7 +2,13 @@
 import { describe, expect, test } from 'vitest';
 import { logIndex, nodeId } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
-import { HBA_FEATURE_LEVEL, PARAMETERS_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
+import {
+  CANDIDATES_FEATURE_LEVEL,
+  HBA_FEATURE_LEVEL,
+  PARAMETERS_FEATURE_LEVEL,
+  SETTINGS_FEATURE_LEVEL,
+  SLOTS_FEATURE_LEVEL,
+} from '../cluster/features.ts';
 import {
   A,
   ALONE,
@@ -164,6 +170,22 @@ describe('settings', () => {
     expect(settingsView({ state: log.state, view: viewOf(log, 0), group: undefined })).toMatchObject({
       view: { hba: ['host all all all trust'], hbaPending: expect.any(Array) as unknown },
     });
+  });
+
+  test.each([
+    ['slot_retention', SLOTS_FEATURE_LEVEL, { slotRetentionMs: 3_600_000 }],
+    ['max_slot_wal', SLOTS_FEATURE_LEVEL, { maxSlotWalBytes: 2 ** 30 }],
+    ['site_policy', CANDIDATES_FEATURE_LEVEL, { sitePolicy: 'prefer' }],
+  ] as const)('%s is refused as a whole until every peer understands it', async (_, level, come) => {
+    const set = (featureLevel: number) => {
+      const { ask, proposed } = world(newLog({ ...running().state, featureLevel }));
+      return ask({ kind: 'settings', group: GROUP, change: { acks: 2, ...come } }).then((outcome) => ({
+        outcome,
+        proposed,
+      }));
+    };
+    expect(await set(level - 1)).toEqual({ outcome: REFUSED(/upgrade all of them/), proposed: [] });
+    expect(await set(level)).toMatchObject({ outcome: DONE(/./) });
   });
 
   test('with parameters, or against a revision, are refused until every peer understands that', async () => {

@@ -47,6 +47,9 @@ describe('a member', () => {
     ['whose agent was heard long ago', seenAs({ streamingFrom: A, ageMs: 2000 })],
     ['whose PostgreSQL is stopped', seenAs({ condition: 'stopped' })],
     ['that runs, but does not stream', seenAs({ condition: 'standby' })],
+    ['that is being cloned', seenAs({ condition: 'cloning' })],
+    ['that is being rewound', seenAs({ condition: 'rewinding' })],
+    ['that recovers', seenAs({ condition: 'starting' })],
   ])('%s is absent after ten seconds of it', (_, seen) => {
     const leader = leaderOf(example(), seen);
     expect(proposed(leader.at(0))).toEqual([]);
@@ -57,9 +60,6 @@ describe('a member', () => {
   test.each<[string, SeenNodes]>([
     ['that streams', seenAs({ streamingFrom: A })],
     ['that streams, though its agent is not heard', seenAs(undefined, [B, C])],
-    ['that is being cloned', seenAs({ condition: 'cloning' })],
-    ['that is being rewound', seenAs({ condition: 'rewinding' })],
-    ['that recovers', seenAs({ condition: 'starting' })],
   ])('%s is not', (_, seen) => {
     const leader = leaderOf(example(), seen);
     leader.at(0);
@@ -72,6 +72,20 @@ describe('a member', () => {
     leader.at(0);
     leader.at(AFTER_MS - 1, ALL_WELL);
     expect(proposed(leader.at(AFTER_MS))).toEqual([]);
+  });
+
+  test('that starts and fails again and again is absent once, and given up', () => {
+    const [starts, fails] = [seenAs({ condition: 'starting' }), seenAs({ condition: 'failed' })];
+    const log = example();
+    const leader = leaderOf(log);
+    const kinds: string[] = [];
+    const stepMs = 5000;
+    for (let nowMs = 0; nowMs <= RETENTION_MS + AFTER_MS + stepMs; nowMs += stepMs)
+      for (const command of proposed(leader.at(nowMs, (nowMs / stepMs) % 2 === 0 ? starts : fails))) {
+        kinds.push(command.kind);
+        expect(log.commit(command, { proposedAtMs: WALL_MS + nowMs })).toBeUndefined();
+      }
+    expect(kinds).toEqual(['mark-absent', 'give-up-slot']);
   });
 
   test('that is paused is not absent, and no longer so once it is paused', () => {
@@ -101,6 +115,15 @@ describe('the slots of an absent member', () => {
     leader.change();
     expect(proposed(leader.at(RETENTION_MS))).toEqual([mark('give-up-slot')]);
   });
+
+  test.each(['starting', 'cloning', 'rewinding'] as const)(
+    'are kept while it is %s, and made again no sooner than it runs',
+    (condition) => {
+      const busy = seenAs({ condition });
+      expect(proposed(leaderOf(absent(), busy).at(2 * RETENTION_MS))).toEqual([]);
+      expect(proposed(leaderOf(givenUp(), busy).at(2 * RETENTION_MS))).toEqual([]);
+    },
+  );
 
   test('are kept while it is in the rule', () => {
     const log = absent(example([MB, MC]));

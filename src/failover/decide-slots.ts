@@ -55,12 +55,13 @@ function decideMember(options: {
     const isToTry = presence === 'idle' && view.wallMs - givenUpAtMs >= NEW_SLOT_AFTER_MS;
     return isToTry ? 'mark-present' : undefined;
   }
-  const isOver = view.wallMs - sinceMs >= group.settings.slotRetentionMs;
+  // A PostgreSQL that crashes again and again is busy in between only.
+  const isOver = presence !== 'busy' && view.wallMs - sinceMs >= group.settings.slotRetentionMs;
   return isOver && !isCounted(group, member) ? 'give-up-slot' : undefined;
 }
 
-/** `here`: it needs its slot, or soon will. `idle`: it runs and does not stream. */
-function presenceOf(group: GroupState, node: NodeState, view: View): 'here' | 'idle' | 'away' {
+/** `here`: it uses its slot. `busy`: it may soon. `idle`: it runs and does not stream. */
+function presenceOf(group: GroupState, node: NodeState, view: View): 'here' | 'busy' | 'idle' | 'away' {
   if (node.node === group.phase.primary || pauseOf(group, node.node) !== undefined) return 'here';
   const report = freshReport(view, node.node);
   if (report?.streamingFrom !== undefined) return 'here';
@@ -72,7 +73,7 @@ function presenceOf(group: GroupState, node: NodeState, view: View): 'here' | 'i
     case 'starting':
     case 'cloning':
     case 'rewinding':
-      return 'here';
+      return 'busy';
     case 'standby':
     case 'primary':
       return 'idle';

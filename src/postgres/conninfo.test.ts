@@ -6,6 +6,7 @@ import {
   removePassfiles,
   renderConninfo,
   renderPassfile,
+  renewPassfiles,
   upstreamKeywords,
   writePassfile,
 } from './conninfo.ts';
@@ -43,5 +44,21 @@ test('every passfile has a name of its own, and all but one are removed', async 
   expect(await readFile(second, 'utf8')).toBe('*:*:*:repl:x\n');
   expect(await removePassfiles(directory)).toBe(1);
   expect(await readdir(directory)).toEqual(['other']);
+  await rm(directory, { recursive: true });
+});
+
+test('a passfile gets another password under its own name, and none is made where a cut has taken it away', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'pg-sentinel-passfiles-'));
+  const account = { directory, user: 'repl', owner: undefined };
+  const path = await writePassfile({ ...account, password: 'former' });
+  const before = await stat(path);
+  await renewPassfiles({ ...account, password: 'former' });
+  expect((await stat(path)).ino).toBe(before.ino);
+  await renewPassfiles({ ...account, password: 'wanted' });
+  expect(await readFile(path, 'utf8')).toBe('*:*:*:repl:wanted\n');
+  expect((await stat(path)).mode & 0o777).toBe(0o600);
+  await removePassfiles(directory);
+  await renewPassfiles({ ...account, password: 'other' });
+  expect(await readdir(directory)).toEqual([]);
   await rm(directory, { recursive: true });
 });

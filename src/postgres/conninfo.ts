@@ -1,7 +1,7 @@
 // libpq connection strings and passfiles. A password stands only in a passfile of its own, never in a connection string,
 // an argument or a setting: taking that file away is how the cut makes new connections impossible.
 import { randomBytes } from 'node:crypto';
-import { readdir, rm } from 'node:fs/promises';
+import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MemberId } from '../base/ids.ts';
 import { fsyncDirectory, writeFileDurably, type Owner } from './durable-files.ts';
@@ -77,6 +77,27 @@ export async function writePassfile(options: {
     owner: options.owner,
   });
   return path;
+}
+
+/**
+ * Gives the passfile that is there another password, under its own name. Where a cut has taken it away there is none, and none is made.
+ * Must not run beside a cut.
+ */
+export async function renewPassfiles(options: {
+  readonly directory: string;
+  readonly user: string;
+  readonly password: string;
+  readonly owner: Owner | undefined;
+}): Promise<void> {
+  const content = renderPassfile(options.user, options.password);
+  const names = (await readdir(options.directory)).filter(
+    (name) => PASSFILE.test(name) && name.endsWith('.pass'),
+  );
+  for (const name of names) {
+    const path = join(options.directory, name);
+    if ((await readFile(path, 'utf8')) !== content)
+      await writeFileDurably({ path, content, mode: 0o600, owner: options.owner });
+  }
 }
 
 /** Removes every passfile but `keep`, durably. Returns how many there were. */

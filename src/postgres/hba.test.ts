@@ -1,5 +1,6 @@
-import { expect, test } from 'vitest';
-import { renderHba, type HbaOptions } from './hba.ts';
+import { describe, expect, test } from 'vitest';
+import { hbaLinesProblem } from '../cluster/hba-rules.ts';
+import { isOnlyOurs, renderHba, type HbaOptions } from './hba.ts';
 
 const options: HbaOptions = {
   superuser: 'postgres',
@@ -32,3 +33,34 @@ test.each(['host replication all all trust', 'local all,replication all trust', 
     expect(() => renderHba({ ...options, extraLines: [line] })).toThrow(/pg_hba line/);
   },
 );
+
+test('every rule that the log can have is written', () => {
+  const extraLines = [
+    'host replication backup 10.0.0.0/24 scram-sha-256 # trust nobody',
+    'host replication trust trust reject',
+    'host "replication" app 10.0.0.0/24 trust',
+  ];
+  expect(hbaLinesProblem(extraLines)).toBeUndefined();
+  expect(renderHba({ ...options, extraLines })).toContain(extraLines.join('\n'));
+});
+
+describe('a file that keeps clients out', () => {
+  const keptOut = renderHba({ ...options, userNetworks: [], extraLines: [] });
+
+  test('is known by whom it names, also where another version has written it', () => {
+    expect(isOnlyOurs(keptOut, options)).toBe(true);
+    const others = keptOut
+      .replace(/^#.*$/m, '# Written by pg-sentinel 0.0.1')
+      .replace('10.1.0.0/16', '0.0.0.0/0');
+    expect(isOnlyOurs(others, options)).toBe(true);
+  });
+
+  test.each([
+    ['lets users in', renderHba({ ...options, extraLines: [] })],
+    ['has rules of people', renderHba({ ...options, userNetworks: [] })],
+    ['cannot be read', `${keptOut}host all "x\n`],
+    ['is empty', '# nothing\n'],
+  ])('is none that %s', (_, text) => {
+    expect(isOnlyOurs(text, options)).toBe(false);
+  });
+});

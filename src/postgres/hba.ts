@@ -1,6 +1,7 @@
 // Our pg_hba.conf: whoever can open the private socket is superuser; everybody else proves a SCRAM password by TCP.
 // Replication connections must never get in without a password: the cut relies on taking the password away.
 import { join } from 'node:path';
+import { hbaLineDanger, hbaLinesOf, hbaUsersOf } from '../cluster/hba-rules.ts';
 import { writeFileDurably, type Owner } from './durable-files.ts';
 
 export interface HbaOptions {
@@ -16,18 +17,13 @@ export interface HbaOptions {
   readonly extraLines: readonly string[];
 }
 
-/** The text of pg_hba.conf. Throws when an extra line would let the replication user or replication in without a password. */
+/** The text of pg_hba.conf. Throws where an extra line must not stand there (`hbaLineDanger`): none of those that the log can have. */
 export function renderHba(options: HbaOptions): string {
   const host = options.requireTls ? 'hostssl' : 'host';
   const superuser = quote(options.superuser);
   for (const line of options.extraLines) {
-    if (/[\n\r]/.test(line)) throw new Error(`pg_hba line "${line}" holds a line break`);
-    const [, database, , ...rest] = line.trim().split(/\s+/);
-    if (database?.split(',').includes('replication') === true && rest.some((word) => word === 'trust')) {
-      throw new Error(
-        `pg_hba line "${line}" would let replication in without a password, which makes a safe failover impossible`,
-      );
-    }
+    const danger = hbaLineDanger(line);
+    if (danger !== undefined) throw new Error(`pg_hba line "${line}" ${danger}`);
   }
   const lines = [
     '# Written by pg-sentinel; changes made here are lost. Use sentinelctl settings set hba=, or node.hba of its configuration.',
@@ -53,6 +49,16 @@ export function ourHbaLines(options: Omit<HbaOptions, 'extraLines' | 'userNetwor
     ]),
     `host all,replication ${replication},${probe} all reject`,
   ];
+}
+
+/** Whether the file lets in none but pg-sentinel's own accounts, whichever version has written it. False where it holds no rule at all. */
+export function isOnlyOurs(
+  text: string,
+  options: Pick<HbaOptions, 'superuser' | 'replicationUser' | 'probeUser'>,
+): boolean {
+  const ours: readonly string[] = [options.superuser, options.replicationUser, options.probeUser];
+  const lines = hbaLinesOf(text);
+  return lines.length > 0 && lines.every((line) => hbaUsersOf(line)?.every((user) => ours.includes(user)));
 }
 
 /** The number of the line in which the first of the extra lines stands. */

@@ -2,6 +2,7 @@
 import { create } from '@bufbuild/protobuf';
 import { expect, test } from 'vitest';
 import { logIndex, nodeId } from '../base/ids.ts';
+import { FEATURES } from '../cluster/features.ts';
 import { SteerRequestSchema } from '../gen/pg_sentinel/v1/admin_pb.ts';
 import {
   BadSteerRequest,
@@ -33,6 +34,15 @@ test.each<SteerRequest>([
       { name: 'work_mem', value: '' },
     ],
   },
+  {
+    ...{ kind: 'settings', group: 'main', parameters: [], by: 'ann@db1' },
+    change: { acks: 2, slotRetentionMs: 60_000, maxSlotWalBytes: 2 ** 30 },
+  },
+  {
+    ...{ kind: 'settings', group: 'main', parameters: [{ name: 'jit', value: 'off' }] },
+    change: { sitePolicy: 'prefer', failback: 'node:pg2', failbackAfterMs: 60_000 },
+  },
+  { kind: 'settings', group: 'main', change: { acks: 2 }, parameters: [], hba: ['local all all peer'] },
 ])('comes back as it was given: %j', (request) => {
   expect(decodeSteerRequest(create(SteerRequestSchema, encodeSteerRequest(request)))).toStrictEqual(request);
 });
@@ -44,6 +54,20 @@ test('a name that is none, and a request of a later version, are refused', () =>
   const value = { node: 'pg2', action: 'polish' };
   const polish = create(SteerRequestSchema, { request: { case: 'nodeAction', value } });
   expect(() => decodeSteerRequest(polish)).toThrow(/does not know how to polish a node/);
+});
+
+test('a change with settings that came later is nothing that an older peer could do in part', () => {
+  const caseOf = (change: object): string | undefined => {
+    const request = { kind: 'settings', group: undefined, change } as SteerRequest;
+    return create(SteerRequestSchema, encodeSteerRequest(request)).request.case;
+  };
+  expect(caseOf({ acks: 2, leaseMs: 2000 })).toBe('settings');
+  expect(caseOf({ acks: 2, slotRetentionMs: 60_000 })).toBe('configureLater');
+  expect(caseOf({ maxSlotWalBytes: 2 ** 30 })).toBe('configureLater');
+  expect(caseOf({ failbackAfterMs: 60_000 })).toBe('configureLater');
+  const value = { configuring: { settings: { acks: 2 } }, featureLevel: FEATURES + 1 };
+  const later = create(SteerRequestSchema, { request: { case: 'configureLater', value } });
+  expect(() => decodeSteerRequest(later)).toThrow(/does not know all of what was asked for/);
 });
 
 test.each<SteerOutcome>([

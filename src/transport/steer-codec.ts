@@ -3,7 +3,9 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { unreachable } from '../base/assert.ts';
 import { isName, NAME_RULE, type NodeId, nodeId } from '../base/ids.ts';
+import { settingsLevel } from '../cluster/apply-settings.ts';
 import type { Durability, GroupSettings } from '../cluster/commands.ts';
+import { FEATURES, PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
 import { decodeConfigure, encodeConfigure } from '../cluster/settings-codec.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
 import { NODE_ACTIONS, type SteerOutcome, type SteerRequest } from './types.ts';
@@ -29,18 +31,17 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
     }
     case 'settings': {
       const { group, change: settings, parameters = [], hba, onlyRevision, by = '' } = request;
-      const { sitePolicy, failback, failbackAfterMs } = settings;
-      const isNew = (sitePolicy ?? failback ?? failbackAfterMs) !== undefined;
-      if (isNew || hba !== undefined || parameters.length > 0 || onlyRevision !== undefined) {
-        // A request of its own: an older peer must not do a part of it and say that it is done.
-        const revision = onlyRevision === undefined ? {} : { onlyRevision };
-        const value = { group, ...encodeConfigure({ settings, parameters, by, ...revision }) };
-        return hba === undefined
-          ? { request: { case: 'configure', value } }
-          : { request: { case: 'configureHba', value: { configuring: value, hba: [...hba] } } };
-      }
+      const revision = onlyRevision === undefined ? {} : { onlyRevision };
+      const configuring = { group, ...encodeConfigure({ settings, parameters, by, ...revision }) };
+      // Requests of their own: an older peer must not do a part of it and say that it is done.
+      if (hba !== undefined)
+        return { request: { case: 'configureHba', value: { configuring, hba: [...hba] } } };
+      const featureLevel = settingsLevel(settings);
+      if (featureLevel > PARAMETERS_FEATURE_LEVEL)
+        return { request: { case: 'configureLater', value: { configuring, featureLevel } } };
+      if (parameters.length > 0 || onlyRevision !== undefined)
+        return { request: { case: 'configure', value: configuring } };
       const { durability, acks, leaseMs, maxLagBytes, maxFailovers, failoverWindowMs } = settings;
-      const { slotRetentionMs, maxSlotWalBytes } = settings;
       const value = {
         group,
         by,
@@ -50,8 +51,6 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
         maxLagBytes: wholeOf(maxLagBytes),
         maxFailovers,
         failoverWindowMs: wholeOf(failoverWindowMs),
-        slotRetentionMs: wholeOf(slotRetentionMs),
-        maxSlotWalBytes: wholeOf(maxSlotWalBytes),
       };
       return { request: { case: 'settings', value } };
     }
@@ -96,6 +95,12 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
       return { kind, group: value.group, change: changeOf(value), ...byOf(value.by) };
     case 'configure':
       return configureOf(value);
+    case 'configureLater':
+      if (value.configuring === undefined || value.featureLevel > FEATURES)
+        throw new BadSteerRequest(
+          'this peer does not know all of what was asked for; is it of an older version?',
+        );
+      return configureOf(value.configuring);
     case 'configureHba':
       if (value.configuring === undefined) throw new BadSteerRequest('what is to be configured is missing');
       return { ...configureOf(value.configuring), hba: value.hba };
@@ -182,8 +187,6 @@ function changeOf(value: pb.SteerRequest_Settings): Partial<GroupSettings> {
     maxLagBytes: numberOf(value.maxLagBytes),
     maxFailovers: value.maxFailovers,
     failoverWindowMs: numberOf(value.failoverWindowMs),
-    slotRetentionMs: numberOf(value.slotRetentionMs),
-    maxSlotWalBytes: numberOf(value.maxSlotWalBytes),
   };
   const given = Object.entries(change).filter(([, part]) => part !== undefined);
   return Object.fromEntries(given) as Partial<GroupSettings>;

@@ -1,6 +1,7 @@
 // An agent's context over a directory, without PostgreSQL: the session answers from what the test says, a stop is only noted.
 // Never used outside tests.
 import { epoch, groupId, makeMemberId, nodeId, timeline } from '../../base/ids.ts';
+import { DEFAULT_GROUP_SETTINGS } from '../../cluster/apply-settings.ts';
 import type { ControlData } from '../../postgres/control-data.ts';
 import type { AgentContext } from '../context.ts';
 import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING } from '../context.ts';
@@ -125,7 +126,7 @@ export function fakeContext(options: {
     activity: () => undefined,
     announce: (message: string) => context.announced.push(message),
     confirms: () => Promise.resolve(context.isConfirmed),
-    group: () => ({ systemIdentifier: SYSTEM, toAdopt: [] }),
+    group: () => ({ systemIdentifier: SYSTEM, settings: DEFAULT_GROUP_SETTINGS, toAdopt: [] }),
     dataDirectory: () =>
       Promise.resolve({
         kind: 'ready',
