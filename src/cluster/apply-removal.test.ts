@@ -10,6 +10,7 @@ import {
   C,
   GROUP,
   type Log,
+  MA,
   MB,
   MC,
   P2,
@@ -107,6 +108,29 @@ describe('nobody is taken out', () => {
     coming.must(at(coming).commitRule(), at(coming).change({ members: [MB], acks: 1 }));
     expect(coming.commit(remove(B))).toMatch(/b is in the sync rule/);
     coming.must(remove(C));
+  });
+
+  test('who was of the rule before a promotion, until the new members hold its switch point', () => {
+    const log = upgraded(fencing());
+    log.must(at(log).cut(B, 100), at(log).cut(C, 90));
+    log.must(at(log).promote(B, 2, { members: [MC], acks: 1 }));
+    log.must(at(log).promoted(B, 2, 100));
+    // Only the rule of the floor names it: whoever is promoted below the switch point rests on its report.
+    const third = { ...log.group.floor, rule: { members: [MA, MB], acks: 1 } } as typeof log.group.floor;
+    const under = (floor: typeof third): Log =>
+      newLog({ ...log.state, groups: new Map([[GROUP, { ...log.group, floor }]]) });
+    for (const floor of [
+      third,
+      { ...third, rule: ALONE, next: { members: [MA], acks: 1 } } as typeof third,
+      { ...third, rule: ALONE, before: third } as typeof third,
+    ]) {
+      const held = under(floor);
+      expect(held.commit(remove(A))).toMatch(/what a holds may still be needed: .* switch point/);
+      held.must(at(held).floorPassed(), remove(A));
+    }
+    const alone = under(third);
+    alone.must(at(alone).change(ALONE));
+    alone.must(at(alone).commitRule(), remove(A));
   });
 
   test.each<[string, () => Log]>([

@@ -1,9 +1,10 @@
 // Which reports allow whom to be promoted (DESIGN of failover: docs/failover.md, step 3). Used twice: by the leader that
 // proposes, and by apply on every peer, which checks the proposal again.
 import type { MemberId, NodeId } from '../base/ids.ts';
+import { isCounted } from './apply-slots.ts';
 import type { CutReport, SyncRule } from './commands.ts';
 import { promotionBar, syncBar } from './eligibility.ts';
-import { reportsSuffice } from './quorum.ts';
+import { isOfFloor, reportsSuffice } from './quorum.ts';
 import {
   type ClusterState,
   type Floor,
@@ -132,10 +133,7 @@ function refusalByRule(
  */
 function isPassedOver(state: ClusterState, group: GroupState, { node, member }: CutReport): boolean {
   if (promotionBar(state, group, node) === undefined) return false;
-  const isOf = (rule: SyncRule | undefined): boolean => rule?.members.includes(member) === true;
-  if (isOf(group.rule) || isOf(group.next?.rule)) return false;
-  for (let { floor } = group; floor !== undefined; floor = floor.before)
-    if (isOf(floor.rule) || isOf(floor.next)) return false;
+  if (isCounted(group, member) || isOfFloor(group.floor, member)) return false;
   // mark: barred-passed-over
   return true;
 }
