@@ -62,6 +62,14 @@ describe('a node that is taken out', () => {
     });
   });
 
+  test('is waited for by no adoption: those after it have their turn, and the group gets a rule', () => {
+    const log = withoutB();
+    const adopting = { ...log.group, toAdopt: [B, C, A] };
+    const next = newLog({ ...log.state, groups: new Map([[GROUP, adopting]]) });
+    next.must(remove());
+    expect(next.group.toAdopt).toEqual([C, A]);
+  });
+
   test('does not register itself again, with whatever data directory, until it is readmitted', () => {
     const log = withoutB();
     log.must(remove());
