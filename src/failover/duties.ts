@@ -57,7 +57,8 @@ export interface CandidateStanding {
 }
 
 export type Duty =
-  | { readonly kind: 'none'; readonly reason: string }
+  /** `isRemoved`: it is not to be registered, as long as the log says that it was taken out. */
+  | { readonly kind: 'none'; readonly reason: string; readonly isRemoved?: true }
   /** Fenced by a person: PostgreSQL is stopped and stays so. */
   | ({ readonly kind: 'stopped'; readonly reason: string } & DutyBase)
   /** Paused or in maintenance: PostgreSQL is left as it is, running or not. */
