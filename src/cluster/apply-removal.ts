@@ -5,8 +5,8 @@ import type { NodeId } from '../base/ids.ts';
 import { type Applied, type CommandOf, refuse, withEntry, withGroup } from './applied.ts';
 import { isCounted as isMemberCounted, withoutMembers } from './apply-slots.ts';
 import type { Leaving } from './commands.ts';
+import { mayBeNeeded } from './eligibility.ts';
 import { REMOVAL_FEATURE_LEVEL } from './features.ts';
-import { isOfFloor } from './quorum.ts';
 import type { ClusterState, GroupState, NodeState } from './state.ts';
 
 /** In the order of what they do to the node: a later one may be asked for after an earlier one. */
@@ -55,8 +55,7 @@ export function removalObstacle(group: GroupState, node: NodeState): string | un
   if (group.scheduled?.to === node.node)
     return `a switchover to ${node.node} is scheduled: sentinelctl failover ${group.id} --at never calls it off`;
   if (isCounted(group, node)) return `${node.node} is in the sync rule of group ${group.id}`;
-  // With no acknowledgements nobody but the primary may follow it, and a new rule takes the floor away.
-  if (group.rule.acks > 0 && node.member !== undefined && isOfFloor(group.floor, node.member))
+  if (node.member !== undefined && mayBeNeeded(group, node.member))
     return `what ${node.node} holds may still be needed: the standbys of ${phase.primary}, the new primary of group ${group.id}, do not hold its switch point yet; try again in a moment`;
   return undefined;
 }

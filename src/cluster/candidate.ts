@@ -1,10 +1,9 @@
 // Which reports allow whom to be promoted (DESIGN of failover: docs/failover.md, step 3). Used twice: by the leader that
 // proposes, and by apply on every peer, which checks the proposal again.
 import type { MemberId, NodeId } from '../base/ids.ts';
-import { isCounted } from './apply-slots.ts';
 import type { CutReport, SyncRule } from './commands.ts';
-import { promotionBar, syncBar } from './eligibility.ts';
-import { isOfFloor, reportsSuffice } from './quorum.ts';
+import { isLastChoice, mayBeNeeded, promotionBar, syncBar } from './eligibility.ts';
+import { reportsSuffice } from './quorum.ts';
 import {
   type ClusterState,
   type Floor,
@@ -59,7 +58,7 @@ export function candidateRefusal(
   if (aside !== undefined) return `${candidate.node} is ${aside}`;
   const barred = promotionBar(state, group, candidate.node);
   const isByName = phase.cause.kind === 'forced' && phase.cause.to === candidate.node;
-  if (barred !== undefined && !isByName) {
+  if (barred !== undefined && !isByName && !isLastChoice(state, group, candidate)) {
     // mark: candidate-barred
     return `${candidate.node} is ${barred}`;
   }
@@ -129,11 +128,12 @@ function refusalByRule(
 
 /**
  * A node that may not be promoted does not keep others from being: what was acknowledged is on a member of the rule among those that have
- * reported, or, where a floor stands, of the rules before. One that was such a member, and may be no longer, is not passed over.
+ * reported, or, where a floor stands, of the rules before. One that was such a member, and may be no longer, is not passed over: it is the
+ * last choice.
  */
 function isPassedOver(state: ClusterState, group: GroupState, { node, member }: CutReport): boolean {
   if (promotionBar(state, group, node) === undefined) return false;
-  if (isCounted(group, member) || isOfFloor(group.floor, member)) return false;
+  if (mayBeNeeded(group, member)) return false;
   // mark: barred-passed-over
   return true;
 }

@@ -2,10 +2,20 @@
 // peers, settings of the group. Pure. What lasts for a while only (fenced, paused) is asideReason's.
 //
 // Invariant: a node that may not be promoted comes into no sync rule. So whatever a rule acknowledges is on nodes of which each may take over,
-// and a node that may not be promoted is passed over, however far it is, unless a rule of before still counts it (see candidate.ts).
-import type { NodeId, PeerId } from '../base/ids.ts';
+// and a node that may not be promoted is passed over, however far it is, unless a rule of before still counts it: then it is the last choice
+// (see candidate.ts).
+import type { MemberId, NodeId, PeerId } from '../base/ids.ts';
+import { isCounted } from './apply-slots.ts';
 import type { Failback, GroupSettings, NodeOptions } from './commands.ts';
-import { type ClusterState, type GroupState, type NodeState, isUnprotected, nodesOfGroup } from './state.ts';
+import { isOfFloor } from './quorum.ts';
+import {
+  hasUnknownRule,
+  type ClusterState,
+  type GroupState,
+  type NodeState,
+  isUnprotected,
+  nodesOfGroup,
+} from './state.ts';
 
 export const NO_OPTIONS: NodeOptions = { noFailover: false, noSync: false, applyDelayMs: 0 };
 
@@ -21,6 +31,29 @@ export function promotionBar(state: ClusterState, group: GroupState, node: NodeI
   if (phase.primary === node) return undefined;
   if (phase.kind === 'fencing' && phase.reinstate === node) return undefined;
   return bar(state, group, node);
+}
+
+/**
+ * Whether what was acknowledged may be on that standby alone: a rule counts it, or one below a floor that is in force, or nobody knows the
+ * rule. With no acknowledgements only the primary is sure to hold everything, and no floor helps.
+ */
+export function mayBeNeeded(group: GroupState, member: MemberId): boolean {
+  if (hasUnknownRule(group) || isCounted(group, member)) return true;
+  return group.rule.acks > 0 && isOfFloor(group.floor, member);
+}
+
+/**
+ * Whether a node is promoted only where nobody else can be: it may not be (see {@link promotionBar}), but has not left the rule yet. To wait
+ * for it to leave would leave a group without a candidate: no rule changes after the primary is gone. A switchover on purpose can go back.
+ */
+export function isLastChoice(
+  state: ClusterState,
+  group: GroupState,
+  { node, member }: { readonly node: NodeId; readonly member?: MemberId | undefined },
+): boolean {
+  if (member === undefined || promotionBar(state, group, node) === undefined) return false;
+  const isOnPurpose = group.phase.kind === 'fencing' && group.phase.cause.kind === 'planned';
+  return !isOnPurpose && mayBeNeeded(group, member);
 }
 
 /** Why no sync rule counts the node, although it may stream; undefined where one may. */

@@ -31,7 +31,7 @@ import {
   running,
 } from '../cluster/testing/example.ts';
 import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
-import { failed } from './testing/durability.ts';
+import { failed, leased } from './testing/durability.ts';
 import { ALL_WELL, WALL_MS, leaderOf, viewOf } from './testing/view.ts';
 
 const NEVER = { ...NO_OPTIONS, noFailover: true };
@@ -97,12 +97,50 @@ describe('a node that is never promoted', () => {
     const log = upgraded();
     say(log, C, NEVER);
     failed(log).must(at(log).cut(B, 100), at(log).cut(C, 120));
-    expect(leaderOf(log).at(0)).toEqual([]);
     expect(log.commit(at(log).promote(B, 2, { members: [], acks: 0 }))).toMatch(
       /c holds more WAL than b, and is never promoted/,
     );
     log.must(at(log).cut(B, 120));
     expect(leaderOf(log).at(1)).toMatchObject([{ candidate: B }]);
+  });
+
+  test('is the last choice while the rule counts it: a failover is not left without a candidate', () => {
+    const log = upgraded();
+    say(log, C, NEVER);
+    failed(log).must(at(log).cut(B, 100), at(log).cut(C, 120));
+    const [command] = leaderOf(log).at(0);
+    expect(command).toMatchObject({ kind: 'promote', candidate: C, rule: { members: [MB] } });
+    expect(log.commit(command as Command)).toBeUndefined();
+  });
+
+  test('is not promoted while another that may hold as much can still report, for a while', () => {
+    const log = upgraded();
+    log.must(at(log).change({ members: [MB, MC], acks: 2 }));
+    log.must(at(log).commitRule());
+    say(log, C, NEVER);
+    failed(log).must(at(log).cut(C, 100));
+    const seen = { ...ALL_WELL, a: undefined };
+    const leader = leaderOf(log, seen);
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(60_000)).toMatchObject([{ kind: 'promote', candidate: C }]);
+    expect(leaderOf(log, { ...seen, b: undefined }).at(0)).toMatchObject([{ candidate: C }]);
+    log.must(at(log).cut(B, 100));
+    expect(leaderOf(log, seen).at(0)).toMatchObject([{ candidate: B }]);
+  });
+
+  test('is no choice of a switchover that names nobody, nor of one whose target fails', () => {
+    const log = upgraded();
+    say(log, B, NEVER);
+    say(log, C, NEVER);
+    expect(switchoverObstacle(log.state, log.group, undefined, viewOf(log, 0))).toMatch(
+      /^no standby that can be reached may be promoted: b is never promoted/,
+    );
+    log.must(at(log).begin({ kind: 'planned', to: undefined }));
+    log.must(at(log).cut(A, 100, { stopped: true }), at(log).cut(B, 100), at(log).cut(C, 100));
+    expect(log.commit(at(log).promote(B, 2, { members: [MC], acks: 1 }))).toMatch(/^b is never promoted/);
+    const leader = leaderOf(log);
+    leader.at(0);
+    expect(leader.at(60_000)).toMatchObject([{ candidate: A }]);
   });
 
   test('is not passed over while a floor stands on a rule that counted it', () => {
@@ -115,15 +153,17 @@ describe('a node that is never promoted', () => {
     failed(log).must(at(log).cut(A, 90), at(log).cut(C, 100));
     const promote = at(log).promote(A, 3, { members: [], acks: 1 });
     expect(log.commit(promote)).toMatch(/c holds more WAL than a, and is never promoted/);
+    expect(leaderOf(log).at(0)).toMatchObject([{ kind: 'promote', candidate: C }]);
   });
 
   test('is not passed over after a recovery of the log: nobody knows the rule', () => {
     const log = recovered(upgraded());
     say(log, C, NEVER);
     log.must(at(log).cut(A, 100), at(log).cut(B, 110), at(log).cut(C, 120));
-    expect(leaderOf(log).at(0)).toEqual([]);
-    say(log, C);
+    // Nor could a person force anything: it is the last choice.
     expect(leaderOf(log).at(0)).toMatchObject([{ candidate: C }]);
+    log.must(at(log).cut(B, 120));
+    expect(leaderOf(log).at(0)).toMatchObject([{ candidate: B }]);
   });
 
   test('is promoted where a person forces it by its name, and only then', () => {
@@ -160,11 +200,15 @@ describe('a node that is never promoted', () => {
   });
 
   test('keeps a failover from beginning where there is nobody else, which is said', () => {
-    const log = upgraded();
+    const seen = { ...ALL_WELL, a: undefined };
+    const counted = upgraded();
+    say(counted, B, NEVER);
+    say(counted, C, DELAYED);
+    expect(failoverObstacle(counted.state, counted.group, viewOf(counted, 0, seen))).toBeUndefined();
+    const log = upgraded(leased());
     say(log, B, NEVER);
     say(log, C, DELAYED);
     log.must(at(log).down(P1), at(log).down(P2));
-    const seen = { ...ALL_WELL, a: undefined };
     expect(failoverObstacle(log.state, log.group, viewOf(log, 0, seen))).toMatch(
       /^no standby that can be reached may be promoted: b is never promoted.*; c is a delayed replica/,
     );

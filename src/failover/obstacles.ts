@@ -3,7 +3,7 @@
 import type { NodeId } from '../base/ids.ts';
 import { lagBytes } from '../base/lsn.ts';
 import { silentNodes } from '../cluster/candidate.ts';
-import { promotionBar } from '../cluster/eligibility.ts';
+import { isLastChoice, promotionBar } from '../cluster/eligibility.ts';
 import type { CutReport } from '../cluster/commands.ts';
 import { reportsSuffice } from '../cluster/quorum.ts';
 import {
@@ -61,13 +61,18 @@ function recoveryRemedy(group: GroupState, node: NodeId): string {
 /** Those that could be promoted. */
 function ableStandbys(state: ClusterState, group: GroupState, view: View): readonly NodeState[] {
   return nodesOfGroup(state, group.id).filter(
-    ({ node, member }) =>
-      node !== group.phase.primary &&
-      member !== undefined &&
-      asideReason(group, node) === undefined &&
-      promotionBar(state, group, node) === undefined &&
-      canBeCut(view, node),
+    (node) =>
+      node.node !== group.phase.primary &&
+      node.member !== undefined &&
+      asideReason(group, node.node) === undefined &&
+      mayBePromoted(state, group, node) &&
+      canBeCut(view, node.node),
   );
+}
+
+/** In a failover, if need be as the last choice. */
+export function mayBePromoted(state: ClusterState, group: GroupState, node: NodeState): boolean {
+  return promotionBar(state, group, node.node) === undefined || isLastChoice(state, group, node);
 }
 
 /** Why nobody could be promoted, where all that can be reached may not be. */
@@ -139,7 +144,11 @@ export function switchoverObstacle(
   const primary = freshReport(view, group.phase.primary);
   if (primary === undefined)
     return `the agent of ${group.phase.primary} cannot be reached; where the primary is down, the peers fail over by themselves`;
-  if (to === undefined) return undefined;
+  if (to === undefined) {
+    // In a failover that would be the last choice; here nobody has to be promoted.
+    const isTarget = ({ node }: NodeState): boolean => promotionBar(state, group, node) === undefined;
+    return ableStandbys(state, group, view).some(isTarget) ? undefined : nobody(state, group, view);
+  }
   const target = state.nodes.get(to);
   if (target === undefined || target.group !== group.id) return `there is no node ${to} in group ${group.id}`;
   const aside = asideReason(group, to);
