@@ -12,7 +12,7 @@ import { candidateRefusal, firstMembers } from './candidate.ts';
 import type { CutReport, FailoverCause, SyncRule } from './commands.ts';
 import { ruleRefusal } from './apply-rule.ts';
 import { withoutMembers } from './apply-slots.ts';
-import { failbackRefusal, isPreferred, promotionBar } from './eligibility.ts';
+import { failbackAt, failbackRefusal, isPreferred, promotionBar } from './eligibility.ts';
 import { CANDIDATES_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from './features.ts';
 import { isObjectivelyDown, isRule, isWellFormed, majority, standingDownCount } from './quorum.ts';
 import {
@@ -61,7 +61,7 @@ export function applyBeginFailover(
     recentFailovers:
       command.cause.kind === 'down' ? withFailover(state, group, proposedAtMs) : group.recentFailovers,
     scheduled: command.scheduledAtMs === undefined ? group.scheduled : undefined,
-    failbackAtMs: isFailback(state, command) ? Math.trunc(proposedAtMs) : group.failbackAtMs,
+    ...(isFailback(state, command) ? failbackAt(group, Math.trunc(proposedAtMs)) : {}),
   });
 }
 

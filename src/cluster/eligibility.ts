@@ -106,8 +106,29 @@ export function majoritySite(state: ClusterState): string | undefined {
   return undefined;
 }
 
-/** After a failback, whatever became of it, no other one begins for so long. */
+/**
+ * After a failback, whatever became of it, no other one begins for so long: twice as long with each that follows soon. A primary that a node
+ * cannot keep would else be given to it every hour, for ever.
+ */
 export const FAILBACK_PAUSE_MS = 3_600_000;
+export const FAILBACK_PAUSE_MS_MAX = 24 * FAILBACK_PAUSE_MS;
+
+type Failbacks = Pick<GroupState, 'failbackAtMs' | 'failbackCount'>;
+
+function failbackPauseMs({ failbackCount }: Failbacks): number {
+  return Math.min(FAILBACK_PAUSE_MS * 2 ** Math.max(0, failbackCount - 1), FAILBACK_PAUSE_MS_MAX);
+}
+
+/** By wall clocks of hosts, of which one may be far ahead: a time that lies further in the future than the pause says nothing. */
+function isSoon(group: Failbacks, atMs: number, forMs: number): boolean {
+  return group.failbackAtMs !== undefined && Math.abs(atMs - group.failbackAtMs) < forMs;
+}
+
+/** One begins at `atMs`. The count begins anew once there was none for twice the pause. */
+export function failbackAt(group: Failbacks, atMs: number): Failbacks {
+  const isRepeated = isSoon(group, atMs, 2 * failbackPauseMs(group));
+  return { failbackAtMs: atMs, failbackCount: isRepeated ? Math.min(group.failbackCount + 1, 6) : 1 };
+}
 
 /** Whether the node is one that the group should be led by. */
 export function isPreferred(state: ClusterState, failback: Failback, node: NodeId): boolean {
@@ -128,7 +149,8 @@ export function failbackRefusal(state: ClusterState, group: GroupState, atMs: nu
   if (isUnprotected(group)) return `group ${group.id} is being adopted: it is a person who ends that`;
   if (isPreferred(state, failback, group.phase.primary))
     return `${group.phase.primary}, the primary, is preferred already`;
-  if (group.failbackAtMs !== undefined && atMs - group.failbackAtMs < FAILBACK_PAUSE_MS)
-    return `the last failback of group ${group.id} is less than ${FAILBACK_PAUSE_MS / 60_000} min ago`;
+  const pauseMs = failbackPauseMs(group);
+  if (isSoon(group, atMs, pauseMs))
+    return `the last failback of group ${group.id} is less than ${pauseMs / 60_000} min ago`;
   return undefined;
 }

@@ -175,6 +175,8 @@ export interface GroupState {
   readonly absent: readonly AbsentMember[];
   /** Wall time (ms since 1970) at which the last failback began. */
   readonly failbackAtMs: number | undefined;
+  /** So many failbacks have followed each other soon, that one included; 0: there was none. */
+  readonly failbackCount: number;
   /** Adopted nodes whose server still runs as somebody else has started it, in the order of their turns; see {@link isUnprotected}. */
   readonly toAdopt: readonly NodeId[];
 }

@@ -5,6 +5,7 @@ import type { NodeId } from '../base/ids.ts';
 import type { Command, GroupSettings, NodeOptions } from '../cluster/commands.ts';
 import {
   FAILBACK_PAUSE_MS,
+  FAILBACK_PAUSE_MS_MAX,
   NO_OPTIONS,
   majoritySite,
   promotionBar,
@@ -372,6 +373,39 @@ describe('failback', () => {
     leader.at(FAILBACK_PAUSE_MS);
     expect(leader.at(FAILBACK_PAUSE_MS + AFTER_MS)).toMatchObject([begun]);
     expect(log.commit(again, { proposedAtMs: WALL_MS + FAILBACK_PAUSE_MS })).toBeUndefined();
+  });
+
+  test('pauses twice as long after each that follows soon, up to a day, and anew after a long while', () => {
+    const log = wanting(`node:${B}`);
+    const failback = (atMs: number): string | undefined => {
+      const command = { ...at(log).begin({ kind: 'planned', to: B }), isFailback: true } as Command;
+      const refused = log.commit(command, { proposedAtMs: atMs });
+      if (refused === undefined) log.must(at(log).resume());
+      return refused;
+    };
+    let atMs = WALL_MS;
+    expect(failback(atMs)).toBeUndefined();
+    for (const hours of [1, 2, 4, 8, 16, 24, 24, 24]) {
+      expect(failback(atMs + hours * FAILBACK_PAUSE_MS - 1)).toMatch(`less than ${hours * 60} min ago`);
+      atMs += hours * FAILBACK_PAUSE_MS;
+      expect(failback(atMs)).toBeUndefined();
+    }
+    expect(failback(atMs + 2 * FAILBACK_PAUSE_MS_MAX)).toBeUndefined();
+    expect(log.group.failbackCount).toBe(1);
+  });
+
+  test('a clock that was far ahead keeps none from beginning', () => {
+    const log = wanting(`node:${B}`);
+    const failback = (atMs: number): string | undefined => {
+      const command = { ...at(log).begin({ kind: 'planned', to: B }), isFailback: true } as Command;
+      return log.commit(command, { proposedAtMs: atMs });
+    };
+    expect(failback(WALL_MS + 100 * FAILBACK_PAUSE_MS_MAX)).toBeUndefined();
+    log.must(at(log).resume());
+    expect(failback(WALL_MS)).toBeUndefined();
+    log.must(at(log).resume());
+    // One that runs a little behind changes nothing.
+    expect(failback(WALL_MS - 1000)).toMatch(/less than 60 min ago/);
   });
 
   test.each([
