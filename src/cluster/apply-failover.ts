@@ -153,7 +153,7 @@ function causeRefusal(
     }
     case 'forced': {
       if (phase.kind === 'fencing' && phase.cause.kind === 'recovered')
-        return `group ${group.id} was recovered: all of its nodes have to report, or to be replaced by nodes that can`;
+        return `group ${group.id} was recovered: all of its nodes have to report, or to be given up: sentinelctl node unregister NODE --accept-data-loss`;
       if (phase.kind === 'fencing' && phase.cause.kind === 'forced' && phase.cause.to === cause.to)
         return `group ${group.id} is fencing already, on a person's word`;
       return cause.to === undefined ? undefined : targetRefusal(state, group, cause.to);

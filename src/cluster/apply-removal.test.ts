@@ -19,6 +19,7 @@ import {
   fencing,
   newLog,
   promoting,
+  recovered,
   registration,
   running,
 } from './testing/example.ts';
@@ -59,6 +60,7 @@ describe('a node that is taken out', () => {
       peer: P2,
       member: MB,
       leaving: 'stop',
+      isDoubtful: false,
     });
   });
 
@@ -167,4 +169,53 @@ test('of a group that is not there yet', () => {
   const log = upgraded(newLog());
   log.must(registration(A), registration(B, MB), remove());
   expect([...log.state.nodes.keys()]).toEqual([A]);
+});
+
+describe('after a recovery of the log', () => {
+  const accepting = (node: NodeId, leaving: Leaving = 'leave'): Command => ({
+    ...(remove(node, leaving) as Extract<Command, { kind: 'remove-node' }>),
+    acceptsLoss: true,
+  });
+  /** b was removed before; who knows whether it was let in again. */
+  const doubted = (): Log => {
+    const log = withoutB();
+    log.must(remove(B, 'destroy'));
+    recovered(log).must(at(log).cut(A, 100), at(log).cut(C, 90));
+    return log;
+  };
+
+  test('a removed node is only cut off, and waited for: it may have been the primary since', () => {
+    const log = doubted();
+    expect(log.state.removed.get(B)).toMatchObject({ leaving: 'leave', isDoubtful: true });
+    expect(log.commit(at(log).promote(A, 2, ALONE))).toMatch(/not heard of: b$/);
+    log.must(readmit(), registration(B, MB));
+    expect(log.commit(at(log).promote(A, 2, ALONE))).toMatch(/not heard of: b$/);
+    log.must(at(log).cut(B, 120));
+    expect(log.commit(at(log).promote(A, 2, ALONE))).toMatch(/b holds more WAL than a/);
+    log.must(at(log).promote(B, 2, ALONE));
+  });
+
+  test('a person can remove it once more, and has to say that what it may hold is given up', () => {
+    const log = doubted();
+    expect(log.commit(remove(B, 'destroy'))).toMatch(/recovered since b was removed.*--accept-data-loss/);
+    log.must(accepting(B));
+    expect(log.state.removed.get(B)).toMatchObject({ leaving: 'leave', isDoubtful: false });
+    log.must(remove(B, 'stop'), at(log).promote(A, 2, ALONE));
+  });
+
+  test('a node that never reports can be removed in the same way, whoever was the primary; one that has cannot', () => {
+    const log = recovered(upgraded());
+    log.must(at(log).cut(B, 100), at(log).cut(C, 90));
+    expect(log.commit(remove(A))).toMatch(/waits for a to report.*--accept-data-loss/);
+    expect(log.commit(accepting(B))).toMatch(/b has reported/);
+    expect(log.commit(at(log).promote(B, 2, ALONE))).toMatch(/not heard of: a$/);
+    log.must(accepting(A, 'destroy'), at(log).promote(B, 2, { members: [MC], acks: 1 }));
+    log.must(at(log).promoted(B, 2, 100));
+  });
+
+  test('a loss that is accepted takes out nobody else', () => {
+    expect(upgraded().commit(accepting(B))).toMatch(/b is in the sync rule/);
+    expect(upgraded().commit(accepting(A))).toMatch(/a is the primary/);
+    expect(upgraded(fencing()).commit(accepting(C))).toMatch(/fencing; wait/);
+  });
 });

@@ -154,7 +154,7 @@ function refusalWithoutRule(
   reports: readonly CutReport[],
   candidate: CutReport,
 ): string | undefined {
-  const silent = silentNodes(state, group, reports);
+  const silent = [...silentNodes(state, group, reports), ...doubtfulNodes(state, group)];
   if (silent.length > 0) {
     return `the log was recovered, so all nodes of group ${group.id} have to report first; not heard of: ${silent.join(', ')}`;
   }
@@ -171,6 +171,13 @@ export function silentNodes(
   return nodesOfGroup(state, group.id)
     .filter((node) => !reports.some((report) => report.node === node.node && report.member === node.member))
     .map((node) => node.node);
+}
+
+/** Those that were removed before the log was recovered, and of which nobody knows whether they were let in again. */
+export function doubtfulNodes(state: ClusterState, { id }: GroupState): readonly NodeId[] {
+  return [...state.removed.values()]
+    .filter(({ group, isDoubtful }) => group === id && isDoubtful)
+    .map(({ node }) => node);
 }
 
 function membersToHear(rule: SyncRule, next: SyncRule | undefined): number {

@@ -177,12 +177,16 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     { kind: fc.constant('end-pause'), group, node: optional(node), onlyUntilMs: count },
     { requiredKeys: ['kind', 'group', 'node'], noNullPrototype: true },
   ),
-  'remove-node': record({
-    kind: fc.constant('remove-node'),
-    group,
-    node,
-    leaving: fc.constantFrom('leave', 'stop', 'destroy'),
-  }),
+  'remove-node': fc.record(
+    {
+      kind: fc.constant('remove-node'),
+      group,
+      node,
+      leaving: fc.constantFrom('leave', 'stop', 'destroy'),
+      acceptsLoss: fc.constant(true),
+    },
+    { requiredKeys: ['kind', 'group', 'node', 'leaving'], noNullPrototype: true },
+  ),
   'readmit-node': record({ kind: fc.constant('readmit-node'), group, node }),
   'adopt-group': record({
     kind: fc.constant('adopt-group'),

@@ -147,6 +147,7 @@ function decodeRemoved(message: pb.SnapshotRemoved): RemovedNode {
     peer: peerId(message.peer),
     member: message.member === undefined ? undefined : memberId(message.member),
     leaving: decodeLeaving(message.leaving),
+    isDoubtful: message.isDoubtful,
   };
 }
 

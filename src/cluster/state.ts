@@ -35,6 +35,11 @@ export interface RemovedNode {
   /** Its data directory at the time: no other one is destroyed. */
   readonly member: MemberId | undefined;
   readonly leaving: Leaving;
+  /**
+   * The log was recovered since, and the part that is lost may have let the node in again: it may hold what nobody else does. It is cut off
+   * and no more, and its group waits for it, until a person has it registered or removes it once more.
+   */
+  readonly isDoubtful: boolean;
 }
 
 /**

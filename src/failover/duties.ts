@@ -158,12 +158,13 @@ export function duties(state: ClusterState, id: NodeId): Duty {
   }
 }
 
-function removedDuty(state: ClusterState, { node, group, leaving, member }: RemovedNode): Duty {
+function removedDuty(state: ClusterState, { node, group, leaving, member, isDoubtful }: RemovedNode): Duty {
+  const since = isDoubtful ? ' before the log was recovered, and perhaps let in again since' : '';
   return {
     kind: 'removed',
     leaving,
     member,
-    reason: `removed from group ${group}: sentinelctl node register ${node} lets it join again`,
+    reason: `removed from group ${group}${since}: sentinelctl node register ${node} lets it join again`,
     group,
     incarnation: state.membership.incarnation,
     epoch: state.groups.get(group)?.epoch ?? toEpoch(0),

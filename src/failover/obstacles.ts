@@ -2,7 +2,7 @@
 // Pure; made of the log and of the agents' reports. Must never be the ground for a promise: apply checks what is proposed.
 import type { NodeId } from '../base/ids.ts';
 import { lagBytes } from '../base/lsn.ts';
-import { silentNodes } from '../cluster/candidate.ts';
+import { doubtfulNodes, silentNodes } from '../cluster/candidate.ts';
 import { isLastChoice, promotionBar } from '../cluster/eligibility.ts';
 import type { CutReport } from '../cluster/commands.ts';
 import { reportsSuffice } from '../cluster/quorum.ts';
@@ -23,9 +23,12 @@ const NO_STANDBY = 'no standby can be reached';
 /** Why a failover from the present primary could not be completed now, or undefined. Also for `status` and people. */
 export function failoverObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
   if (group.phase.kind === 'fencing' && hasUnknownRule(group)) {
-    const silent = silentNodes(state, group, group.phase.reports);
+    const doubtful = doubtfulNodes(state, group);
+    const silent = [...silentNodes(state, group, group.phase.reports), ...doubtful];
     if (silent.length === 0) return undefined;
-    const remedy = silent.map((node) => recoveryRemedy(group, node)).join('');
+    const remedy = silent
+      .map((node) => (doubtful.includes(node) ? DOUBT(node) : recoveryRemedy(group, node)))
+      .join('');
     return `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet${remedy}`;
   }
   if (isUnprotected(group)) {
@@ -49,6 +52,9 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
   }
   return `too few agents of the sync rule's members can be reached (${reachable.size} of ${group.rule.members.length})`;
 }
+
+const DOUBT = (node: NodeId): string =>
+  `; ${node} was removed before, and may have been let in again: sentinelctl node register ${node} has it report, node unregister ${node} --accept-data-loss gives up what it alone may hold`;
 
 function recoveryRemedy(group: GroupState, node: NodeId): string {
   const aside = asideReason(group, node);
