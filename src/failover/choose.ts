@@ -69,9 +69,11 @@ export function chooseCandidate(
       priority(b) - priority(a) ||
       (a.node < b.node ? -1 : 1),
   );
-  // One that was not to be promoted: whoever is to be, and can still report, is waited for.
+  // One that was not to be promoted: another standby that is to be, and can still report, is waited for.
   const isToWait = isPatient && best !== undefined && isBarred(best) === 1;
-  return isToWait && toCome.some((node) => !isLastChoice(state, group, node)) ? undefined : best;
+  const isBetter = (node: NodeState): boolean =>
+    node.node !== phase.primary && !isLastChoice(state, group, node);
+  return isToWait && toCome.some(isBetter) ? undefined : best;
 }
 
 /**
