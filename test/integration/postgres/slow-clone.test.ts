@@ -42,7 +42,9 @@ for (const version of TESTED_VERSIONS) {
         method: 'protocol',
         stallMs: LIMIT_MS,
         maxRateBytes: 8 << 20,
-        onProgress: () => (moving ??= moveOn(source)),
+        onProgress() {
+          moving ??= moveOn(source);
+        },
         onNote: (note) => expect.fail(note),
       });
       await (moving ?? expect.fail('it copied nothing'));
