@@ -19,7 +19,7 @@ import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, openInstance } from './instance.ts';
 import type { InstanceOptions } from './instance-options.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
-import { createRegistering, memberOf } from './registering.ts';
+import { createRegistering, isDelayed, memberOf } from './registering.ts';
 import { buildReport } from './report.ts';
 import { createFoundWatch } from './found-server.ts';
 import { createHbaDuty, withHba } from './hba-duty.ts';
@@ -220,6 +220,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     wanted: options.registration,
     registered: options.registered,
     postmaster: () => instance.postmaster(),
+    isRemoved: () => duty.kind === 'removed' || (duty.kind === 'none' && duty.isRemoved === true),
+    isDelayed: () => isDelayed(context),
     propose,
     announce: context.announce,
   });

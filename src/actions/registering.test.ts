@@ -20,19 +20,22 @@ const DATA: DataDirectory = {
 
 function example(wanted: Partial<NodeRegistration>, known: NodeRegistration | undefined = KNOWN) {
   const proposed: Command[] = [];
+  const postgres = { isRemoved: false, isDelayed: true };
   const outcome = { kind: 'applied' as 'applied' | 'refused', reason: 'not now' };
   const { member: _, systemIdentifier: __, ...rest } = { ...KNOWN, ...wanted };
   const registering = createRegistering({
     wanted: () => rest,
     registered: () => known && { ...known, subjectiveDown: [] },
     postmaster: () => ({ listenAddress: '10.0.0.2', port: 5432 }) as PostmasterFile,
+    isRemoved: () => postgres.isRemoved,
+    isDelayed: () => Promise.resolve(postgres.isDelayed),
     propose: (command) => {
       proposed.push(command);
       return Promise.resolve(outcome);
     },
     announce: () => undefined,
   });
-  return { registering, proposed, outcome };
+  return { registering, proposed, outcome, postgres };
 }
 
 test('what the log has already is not said again', async () => {
@@ -61,4 +64,35 @@ test('a refusal stands until something changes, or a person asks', async () => {
   outcome.kind = 'applied';
   await registering.register({ kind: 'absent' });
   expect(proposed.at(-1)).toMatchObject({ member: undefined, systemIdentifier: undefined });
+});
+
+test('that its delay is over is said once PostgreSQL replays at once', async () => {
+  const delayed = { ...KNOWN, options: { noFailover: false, noSync: false, applyDelayMs: 3_600_000 } };
+  const { registering, proposed, postgres } = example({}, delayed);
+  expect(await registering.register(DATA)).toBe(true);
+  expect(proposed).toEqual([]);
+  postgres.isDelayed = false;
+  await registering.register(DATA);
+  expect(proposed).toHaveLength(1);
+  expect(proposed[0]).not.toHaveProperty('options');
+});
+
+test('what else has changed is said while the delay lasts', async () => {
+  const delayed = { ...KNOWN, options: { noFailover: false, noSync: false, applyDelayMs: 3_600_000 } };
+  const { registering, proposed } = example(
+    { options: { noFailover: true, noSync: false, applyDelayMs: 0 } },
+    delayed,
+  );
+  await registering.register(DATA);
+  expect(proposed).toMatchObject([{ options: { noFailover: true, applyDelayMs: 3_600_000 } }]);
+});
+
+test('a node that was removed says nothing, whatever has changed, until it may again', async () => {
+  const { registering, proposed, postgres } = example({ priority: 7 });
+  postgres.isRemoved = true;
+  expect(await registering.register(DATA)).toBe(false);
+  expect(proposed).toEqual([]);
+  postgres.isRemoved = false;
+  expect(await registering.register(DATA)).toBe(true);
+  expect(proposed).toHaveLength(1);
 });

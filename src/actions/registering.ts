@@ -2,8 +2,10 @@
 // itself where one of them has changed, and no more often than needed: an idle cluster writes nothing.
 import type { MemberId } from '../base/ids.ts';
 import type { Command, NodeRegistration } from '../cluster/commands.ts';
+import { NO_OPTIONS } from '../cluster/eligibility.ts';
 import type { NodeState } from '../cluster/state.ts';
 import type { PostmasterFile } from '../postgres/processes.ts';
+import type { AgentContext } from './context.ts';
 import type { DataDirectory } from './data-directory.ts';
 import { createAddressFor } from './registered-address.ts';
 
@@ -23,6 +25,10 @@ export function createRegistering(options: {
   readonly wanted: () => Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
   readonly registered: () => NodeState | undefined;
   readonly postmaster: () => PostmasterFile | undefined;
+  /** A person has taken the node out: to ask for it again and again would fill the log. */
+  readonly isRemoved: () => boolean;
+  /** Whether its PostgreSQL replays with a delay, or cannot be asked. */
+  readonly isDelayed: () => Promise<boolean>;
   readonly propose: (
     command: Command,
   ) => Promise<{ readonly kind: 'applied' | 'refused' | 'unknown'; readonly reason?: string }>;
@@ -38,15 +44,27 @@ export function createRegistering(options: {
       }
     | undefined;
 
+  /** It is kept in the log until PostgreSQL has ended it: until then nothing may rest on the node. */
+  const withPresentDelay = async (
+    wanted: NodeRegistration['options'],
+    present: NodeRegistration['options'],
+  ): Promise<NodeRegistration['options']> => {
+    const { applyDelayMs } = present ?? NO_OPTIONS;
+    const isEnding = applyDelayMs > 0 && (wanted ?? NO_OPTIONS).applyDelayMs === 0;
+    return isEnding && (await options.isDelayed()) ? { ...(wanted ?? NO_OPTIONS), applyDelayMs } : wanted;
+  };
+
   return {
     async register(data) {
+      if (options.isRemoved()) return false;
       const member = memberOf(data);
       const systemIdentifier = data.kind === 'ready' ? data.control.systemIdentifier : undefined;
       const known = options.registered();
-      const wanted = options.wanted();
+      const { options: wantedOptions, ...wanted } = options.wanted();
+      const nodeOptions = await withPresentDelay(wantedOptions, known?.options);
       const { priority } = wanted;
       const { host, port } = addressFor(known, options.postmaster());
-      const said = JSON.stringify(wanted.options);
+      const said = JSON.stringify(nodeOptions);
       const isKnown =
         known !== undefined &&
         known.member === member &&
@@ -63,6 +81,7 @@ export function createRegistering(options: {
       const outcome = await options.propose({
         kind: 'register-node',
         ...wanted,
+        ...(nodeOptions === undefined ? {} : { options: nodeOptions }),
         host,
         port,
         member,
@@ -86,3 +105,18 @@ export function createRegistering(options: {
 export function memberOf(data: DataDirectory): MemberId | undefined {
   return data.kind === 'ready' ? data.member?.memberId : undefined;
 }
+
+/** Whether its PostgreSQL replays with a delay; one that does not answer may. */
+export async function isDelayed({
+  instance,
+  timing,
+}: Pick<AgentContext, 'instance' | 'timing'>): Promise<boolean> {
+  if (instance.postmaster() === undefined) return false;
+  const rows = await instance.session
+    .query<{ isDelayed: boolean }>(DELAY_QUERY, [], { timeoutMs: timing.queryTimeoutMs })
+    .catch(() => []);
+  return rows[0]?.isDelayed !== false;
+}
+
+const DELAY_QUERY = `
+  select setting <> '0' as "isDelayed" from pg_settings where name = 'recovery_min_apply_delay'`;

@@ -1,15 +1,19 @@
 // What the agent of a node that was taken out does to its PostgreSQL and its data directory, and all that it does not.
-import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { copyFile, mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { makeMemberId, nodeId } from '../base/ids.ts';
 import type { Duty } from '../failover/duties.ts';
-import { replacedDirectory } from '../postgres/replaced.ts';
+import { MEMBER_FILE } from '../postgres/member.ts';
+import { instanceProcesses } from '../postgres/processes.ts';
+import { removeDiscarded, replacedDirectory } from '../postgres/replaced.ts';
 import type { AgentContext } from './context.ts';
 import type { DataDirectory } from './data-directory.ts';
 import { carryOutRemoved } from './removed-duty.ts';
 import { PRIMARY } from './testing/context.ts';
+import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from './testing/control-file.ts';
 
 const MEMBER = makeMemberId(nodeId('a'), '00000001');
 const OTHER = makeMemberId(nodeId('a'), '00000002');
@@ -42,6 +46,7 @@ function example(
     runs?: 'primary' | 'standby' | 'unreachable' | 'foreign';
     found?: DataDirectory;
     isConfirmed?: boolean;
+    onLog?: () => void;
   } = {},
 ) {
   const steps: string[] = [];
@@ -49,7 +54,7 @@ function example(
   const context = {
     timing: { queryTimeoutMs: 1000, cutTimeoutMs: 100 },
     activity: (condition: string | undefined, message: string) => steps.push(`${condition}: ${message}`),
-    log: () => undefined,
+    log: () => options.onLog?.(),
     clearUnexpectedEnd: () => undefined,
     confirms: () => Promise.resolve(options.isConfirmed ?? true),
     once: (key: string) => {
@@ -73,10 +78,14 @@ function example(
       },
     },
   };
-  const carryOut = async (leaving: RemovedDuty['leaving']): Promise<string[]> => {
+  const carryOut = async (
+    leaving: RemovedDuty['leaving'],
+    more: { isNoMember?: true; signal?: AbortSignal } = {},
+  ): Promise<string[]> => {
     steps.length = 0;
-    const signal = new AbortController().signal;
-    await carryOutRemoved(context as unknown as AgentContext, duty(leaving), signal);
+    const signal = more.signal ?? new AbortController().signal;
+    const asked = { ...duty(leaving), ...(more.isNoMember === true ? { member: undefined } : {}) };
+    await carryOutRemoved(context as unknown as AgentContext, asked, signal);
     return [...steps];
   };
   return { carryOut };
@@ -98,6 +107,14 @@ describe('leave', () => {
   test('a primary, which would take writes that are nobody’s, is stopped', async () => {
     expect(await example({ runs: 'primary' }).carryOut('leave')).toContain('stop');
     expect(await example({ runs: 'primary', isConfirmed: false }).carryOut('leave')).toEqual([]);
+  });
+
+  test('of what cannot be asked its control file says whether it is one', async () => {
+    await writeControl(dataDirectory, IN_PRODUCTION);
+    expect(await example({ runs: 'unreachable' }).carryOut('leave')).toContain('stop');
+    expect(await example({ runs: 'standby' }).carryOut('leave')).not.toContain('stop');
+    await writeControl(dataDirectory, IN_ARCHIVE_RECOVERY);
+    expect(await example({ runs: 'unreachable' }).carryOut('leave')).not.toContain('stop');
   });
 
   test('what is stopped stays so, and its data directory is left', async () => {
@@ -138,9 +155,68 @@ describe('destroy', () => {
     expect(await readdir(directory)).toEqual([]);
   });
 
-  test('what is fit for nothing but to be replaced is removed as well', async () => {
-    const found: DataDirectory = { kind: 'unfit', reason: 'a pg_rewind was interrupted' };
-    expect(await example({ found }).carryOut('destroy')).toContain(DONE);
+  const UNFIT: DataDirectory = { kind: 'unfit', reason: 'a pg_rewind was interrupted' };
+  const writeMember = (memberId: string): Promise<void> =>
+    writeFile(
+      join(dataDirectory, MEMBER_FILE),
+      JSON.stringify({ node: 'a', memberId, systemIdentifier: '7' }),
+    );
+
+  test('what is fit for nothing but to be replaced is removed as well, where it is that member’s', async () => {
+    await writeMember(MEMBER);
+    expect(await example({ found: UNFIT }).carryOut('destroy')).toContain(DONE);
+    expect(await readdir(directory)).toEqual([]);
+  });
+
+  test('what is fit for nothing but to be replaced, and another member’s or nobody’s, is left', async () => {
+    expect((await example({ found: UNFIT }).carryOut('destroy'))[0]).toMatch(/left as it is/);
+    await writeMember(OTHER);
+    expect((await example({ found: UNFIT }).carryOut('destroy'))[0]).toMatch(/left as it is/);
+    expect(await readdir(dataDirectory)).toContain('PG_VERSION');
+    // The log knew of no member when the node was removed.
+    expect(await example({ found: UNFIT }).carryOut('destroy', { isNoMember: true })).toContain(DONE);
+  });
+
+  test('what a link leads to is left, and said to be', async () => {
+    const real = join(directory, 'real');
+    await rename(dataDirectory, real);
+    await symlink(real, dataDirectory);
+    await expect(example().carryOut('destroy')).rejects.toThrow(
+      /is a symbolic link to .*real: remove both by hand/,
+    );
+    expect(await readdir(real)).toContain('PG_VERSION');
+    await rm(real, { recursive: true });
+    expect(await example().carryOut('destroy')).toEqual([DONE]);
+  });
+
+  test('its WAL goes too, where a link leads to it, and nothing else from there', async () => {
+    const wal = join(directory, 'wal');
+    await mkdir(join(wal, 'archive_status'), { recursive: true });
+    for (const name of ['000000010000000000000001', '00000002.history', 'readme'])
+      await writeFile(join(wal, name), '');
+    await symlink(wal, join(dataDirectory, 'pg_wal'));
+    expect(await example().carryOut('destroy')).toContain(DONE);
+    expect(await readdir(wal)).toEqual(['readme']);
+  });
+
+  test('a server that somebody has started meanwhile keeps its directory', async () => {
+    const program = join(directory, 'postgres');
+    await copyFile('/bin/sleep', program);
+    const server = spawn(program, ['60'], { cwd: dataDirectory, stdio: 'ignore' });
+    try {
+      await vi.waitFor(() => expect(instanceProcesses(dataDirectory)).toHaveLength(1));
+      await expect(example().carryOut('destroy')).rejects.toThrow(/PostgreSQL runs in it/);
+      expect(await readdir(dataDirectory)).toContain('PG_VERSION');
+    } finally {
+      server.kill('SIGKILL');
+    }
+  });
+
+  test('another duty does not wait for the removal', async () => {
+    const changed = new AbortController();
+    const { carryOut } = example({ onLog: () => changed.abort(new Error('the duty has changed')) });
+    await expect(carryOut('destroy', { signal: changed.signal })).rejects.toThrow('the duty has changed');
+    await removeDiscarded(dataDirectory);
     expect(await readdir(directory)).toEqual([]);
   });
 

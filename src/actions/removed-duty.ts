@@ -2,9 +2,12 @@
 // well. Each pass looks at what is, so that it goes on wherever it was broken off. Must never touch another data directory than the one
 // that was taken out.
 import type { Duty } from '../failover/duties.ts';
+import { readControlData } from '../postgres/control-data.ts';
+import { readMemberFile } from '../postgres/member.ts';
 import { exists, discardDataDirectory, removeDiscarded } from '../postgres/replaced.ts';
 import { cutUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, query } from './context.ts';
+import type { DataDirectory } from './data-directory.ts';
 
 type RemovedDuty = Extract<Duty, { readonly kind: 'removed' }>;
 
@@ -38,10 +41,10 @@ async function isLeft(context: AgentContext, duty: RemovedDuty, signal: AbortSig
   const { dataDirectory, passfileDirectory, user } = instance.options;
   // Somebody else has started it, with settings of his own: there is nothing of ours in it to cut off.
   if (instance.isForeign()) return true;
-  // It belongs to the administrator by now: whatever cannot be asked is left alone.
+  // It belongs to the administrator by now: a standby that cannot be asked is left alone.
   const role = await instance.readRole(query(context, signal)).catch(() => undefined);
   signal.throwIfAborted();
-  if (role?.kind === 'primary') return false;
+  if (role === undefined ? await mayBePrimary(dataDirectory) : role.kind === 'primary') return false;
   await context.once('removed', async () => {
     if (!(await context.confirms('removed', duty)))
       throw new Error('removed; the log cannot be read through a leader, or says otherwise');
@@ -56,6 +59,12 @@ async function isLeft(context: AgentContext, duty: RemovedDuty, signal: AbortSig
   return true;
 }
 
+/** By its control file, where it cannot be asked: no session is free, or it has only begun to start. */
+async function mayBePrimary(dataDirectory: string): Promise<boolean> {
+  const control = await readControlData(dataDirectory).catch(() => undefined);
+  return control?.state === 'in production' || control?.state === 'in crash recovery';
+}
+
 async function destroy(
   context: AgentContext,
   duty: RemovedDuty,
@@ -64,9 +73,7 @@ async function destroy(
   const { dataDirectory } = context.instance.options;
   const found = await context.dataDirectory();
   if (found.kind !== 'absent') {
-    const isMeant =
-      found.kind === 'unfit' || (found.kind === 'ready' && isSame(found.member?.memberId, duty));
-    if (!isMeant)
+    if (!(await isMeant(dataDirectory, found, duty)))
       return {
         text: `${dataDirectory} is left as it is: it is not that of ${duty.member ?? 'a member'}, which was removed`,
         isGone: false,
@@ -79,10 +86,21 @@ async function destroy(
     context.log('warn', 'the data directory is removed: a person asked for it', { dataDirectory });
   }
   // An earlier pass may have been broken off; this one may take minutes.
-  await removeDiscarded(dataDirectory);
+  await removeDiscarded(dataDirectory, signal);
   if (await exists(dataDirectory)) return { text: `${dataDirectory} is there again`, isGone: false };
   return { text: 'its data directory was removed', isGone: true };
 }
 
-const isSame = (member: string | undefined, duty: RemovedDuty): boolean =>
-  member !== undefined && member === duty.member;
+/**
+ * By its member file. One that is fit only to be replaced may have none; then it is meant where the node had none to the log either, which it
+ * has not from its next report on.
+ */
+async function isMeant(
+  dataDirectory: string,
+  found: DataDirectory,
+  { member }: RemovedDuty,
+): Promise<boolean> {
+  if (found.kind === 'ready') return member !== undefined && found.member?.memberId === member;
+  if (found.kind !== 'unfit') return false;
+  return member === undefined || (await readMemberFile(dataDirectory))?.memberId === member;
+}

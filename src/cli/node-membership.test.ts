@@ -12,6 +12,8 @@ describe('what is asked of the cluster', () => {
     ['unregister pg2 -y', { ...NODE, action: 'unregister' }],
     ['unregister pg2 --dry-run', { ...NODE, action: 'unregister', dryRun: true }],
     ['drop pg2 --yes', { ...NODE, action: 'drop' }],
+    ['unregister pg2 --accept-data-loss -y', { ...NODE, action: 'unregister', acceptsLoss: true }],
+    ['drop pg2 --accept-data-loss -y', { ...NODE, action: 'drop', acceptsLoss: true }],
     ['drop pg2 --destroy -y', { ...NODE, action: 'drop', destroy: true }],
     ['drop pg2 --destroy --dry-run', { ...NODE, action: 'drop', destroy: true, dryRun: true }],
     ['register pg2', { ...NODE, action: 'register' }],

@@ -35,17 +35,23 @@ const OUTCOME_TIMEOUT_MS = 120_000;
 interface MembershipOptions extends SteerCommandOptions {
   readonly dryRun?: boolean;
   readonly destroy?: boolean;
+  readonly acceptDataLoss?: boolean;
   readonly yes?: boolean;
 }
 
 export function addNodeMembershipCommands(parent: Command, context: Context): void {
-  const requestOf = (action: NodeAction, name: string, { dryRun = false, destroy }: MembershipOptions) => ({
+  const requestOf = (
+    action: NodeAction,
+    name: string,
+    { dryRun = false, destroy, acceptDataLoss }: MembershipOptions,
+  ) => ({
     kind: 'node' as const,
     node: parseNode(name),
     action,
     inPlace: false,
     dryRun,
     ...(destroy === true ? { destroy } : {}),
+    ...(acceptDataLoss === true ? { acceptsLoss: acceptDataLoss } : {}),
   });
   const add = (action: NodeAction, description: string, help: string): Command =>
     withOutputOption(parent.command(action).description(description).argument('<node>', 'the node'))
@@ -66,15 +72,21 @@ export function addNodeMembershipCommands(parent: Command, context: Context): vo
     await steerGroup(context, options, request, OUTCOME_TIMEOUT_MS);
   };
   add('unregister', 'take a node out of its group, and leave its PostgreSQL', UNREGISTER_HELP)
+    .option(...ACCEPT_LOSS)
     .option('-y, --yes', 'do not ask')
     .action(askBack('unregister'));
   add('drop', 'take a node out of its group, and stop its PostgreSQL', DROP_HELP)
     .option('--destroy', 'remove its data directory as well')
+    .option(...ACCEPT_LOSS)
     .option('-y, --yes', 'do not ask')
     .action(askBack('drop'));
   add('register', 'let a node that was removed join its group again', REGISTER_HELP).action(ask('register'));
   add('follow', 'have a standby follow the primary now', FOLLOW_HELP).action(ask('follow'));
 }
 
+const ACCEPT_LOSS = [
+  '--accept-data-loss',
+  'after peer recover: of a node that will never report, or was removed before; what it alone holds is lost',
+] as const;
 const PLANNED = /^it could be done, nothing was changed; then: /;
 const isYes = (answer: string): boolean => /^y(es)?$/i.test(answer);

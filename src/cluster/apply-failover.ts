@@ -12,7 +12,7 @@ import { candidateRefusal, firstMembers } from './candidate.ts';
 import type { CutReport, FailoverCause, SyncRule } from './commands.ts';
 import { ruleRefusal } from './apply-rule.ts';
 import { withoutMembers } from './apply-slots.ts';
-import { failbackRefusal, isPreferred, promotionBar } from './eligibility.ts';
+import { failbackAt, failbackRefusal, isPreferred, promotionBar } from './eligibility.ts';
 import { CANDIDATES_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from './features.ts';
 import { isObjectivelyDown, isRule, isWellFormed, majority, standingDownCount } from './quorum.ts';
 import {
@@ -61,7 +61,7 @@ export function applyBeginFailover(
     recentFailovers:
       command.cause.kind === 'down' ? withFailover(state, group, proposedAtMs) : group.recentFailovers,
     scheduled: command.scheduledAtMs === undefined ? group.scheduled : undefined,
-    failbackAtMs: isFailback(state, command) ? Math.trunc(proposedAtMs) : group.failbackAtMs,
+    ...(isFailback(state, command) ? failbackAt(group, Math.trunc(proposedAtMs)) : {}),
   });
 }
 
@@ -153,7 +153,7 @@ function causeRefusal(
     }
     case 'forced': {
       if (phase.kind === 'fencing' && phase.cause.kind === 'recovered')
-        return `group ${group.id} was recovered: all of its nodes have to report, or to be replaced by nodes that can`;
+        return `group ${group.id} was recovered: all of its nodes have to report, or to be given up: sentinelctl node unregister NODE --accept-data-loss`;
       if (phase.kind === 'fencing' && phase.cause.kind === 'forced' && phase.cause.to === cause.to)
         return `group ${group.id} is fencing already, on a person's word`;
       return cause.to === undefined ? undefined : targetRefusal(state, group, cause.to);

@@ -2,7 +2,7 @@
 // every group held until all of its nodes have said where they stand.
 import { type LogIndex, type PeerId, epoch as toEpoch } from '../base/ids.ts';
 import type { Membership } from '../raft/types.ts';
-import type { ClusterState, GroupState, NodeState, PeerState } from './state.ts';
+import type { ClusterState, GroupState, NodeState, PeerState, RemovedNode } from './state.ts';
 
 export function applyMembership(state: ClusterState, index: LogIndex, membership: Membership): ClusterState {
   const before = state.membership.incarnation;
@@ -15,6 +15,7 @@ export function applyMembership(state: ClusterState, index: LogIndex, membership
     peers: membersOnly(state.peers, membership),
     nodes: judgedByVoters(state.nodes, membership.voters),
     groups: isRecovered ? mapValues(state.groups, (group) => recovered(group, index)) : state.groups,
+    removed: isRecovered ? mapValues(state.removed, doubtful) : state.removed,
   };
 }
 
@@ -64,6 +65,9 @@ function recovered(group: GroupState, index: LogIndex): GroupState {
     floor: undefined,
   };
 }
+
+/** It may have been let in again since, and been the primary: nothing of it is stopped or destroyed on the word of the log that is left. */
+const doubtful = (removed: RemovedNode): RemovedNode => ({ ...removed, leaving: 'leave', isDoubtful: true });
 
 function mapValues<K, V>(map: ReadonlyMap<K, V>, change: (value: V) => V): ReadonlyMap<K, V> {
   return new Map([...map].map(([key, value]) => [key, change(value)]));

@@ -125,6 +125,7 @@ export function newGroup(id: GroupState['id'], index: LogIndex, phase: GroupStat
     pausedNodes: [],
     absent: [],
     failbackAtMs: undefined,
+    failbackCount: 0,
     toAdopt: [],
     recentFailovers: [],
     scheduled: undefined,

@@ -10,6 +10,7 @@ import {
   C,
   GROUP,
   type Log,
+  MA,
   MB,
   MC,
   P2,
@@ -18,6 +19,7 @@ import {
   fencing,
   newLog,
   promoting,
+  recovered,
   registration,
   running,
 } from './testing/example.ts';
@@ -58,7 +60,16 @@ describe('a node that is taken out', () => {
       peer: P2,
       member: MB,
       leaving: 'stop',
+      isDoubtful: false,
     });
+  });
+
+  test('is waited for by no adoption: those after it have their turn, and the group gets a rule', () => {
+    const log = withoutB();
+    const adopting = { ...log.group, toAdopt: [B, C, A] };
+    const next = newLog({ ...log.state, groups: new Map([[GROUP, adopting]]) });
+    next.must(remove());
+    expect(next.group.toAdopt).toEqual([C, A]);
   });
 
   test('does not register itself again, with whatever data directory, until it is readmitted', () => {
@@ -109,6 +120,29 @@ describe('nobody is taken out', () => {
     coming.must(remove(C));
   });
 
+  test('who was of the rule before a promotion, until the new members hold its switch point', () => {
+    const log = upgraded(fencing());
+    log.must(at(log).cut(B, 100), at(log).cut(C, 90));
+    log.must(at(log).promote(B, 2, { members: [MC], acks: 1 }));
+    log.must(at(log).promoted(B, 2, 100));
+    // Only the rule of the floor names it: whoever is promoted below the switch point rests on its report.
+    const third = { ...log.group.floor, rule: { members: [MA, MB], acks: 1 } } as typeof log.group.floor;
+    const under = (floor: typeof third): Log =>
+      newLog({ ...log.state, groups: new Map([[GROUP, { ...log.group, floor }]]) });
+    for (const floor of [
+      third,
+      { ...third, rule: ALONE, next: { members: [MA], acks: 1 } } as typeof third,
+      { ...third, rule: ALONE, before: third } as typeof third,
+    ]) {
+      const held = under(floor);
+      expect(held.commit(remove(A))).toMatch(/what a holds may still be needed: .* switch point/);
+      held.must(at(held).floorPassed(), remove(A));
+    }
+    const alone = under(third);
+    alone.must(at(alone).change(ALONE));
+    alone.must(at(alone).commitRule(), remove(A));
+  });
+
   test.each<[string, () => Log]>([
     ['fencing', fencing],
     ['promoting', () => promoting()],
@@ -135,4 +169,53 @@ test('of a group that is not there yet', () => {
   const log = upgraded(newLog());
   log.must(registration(A), registration(B, MB), remove());
   expect([...log.state.nodes.keys()]).toEqual([A]);
+});
+
+describe('after a recovery of the log', () => {
+  const accepting = (node: NodeId, leaving: Leaving = 'leave'): Command => ({
+    ...(remove(node, leaving) as Extract<Command, { kind: 'remove-node' }>),
+    acceptsLoss: true,
+  });
+  /** b was removed before; who knows whether it was let in again. */
+  const doubted = (): Log => {
+    const log = withoutB();
+    log.must(remove(B, 'destroy'));
+    recovered(log).must(at(log).cut(A, 100), at(log).cut(C, 90));
+    return log;
+  };
+
+  test('a removed node is only cut off, and waited for: it may have been the primary since', () => {
+    const log = doubted();
+    expect(log.state.removed.get(B)).toMatchObject({ leaving: 'leave', isDoubtful: true });
+    expect(log.commit(at(log).promote(A, 2, ALONE))).toMatch(/not heard of: b$/);
+    log.must(readmit(), registration(B, MB));
+    expect(log.commit(at(log).promote(A, 2, ALONE))).toMatch(/not heard of: b$/);
+    log.must(at(log).cut(B, 120));
+    expect(log.commit(at(log).promote(A, 2, ALONE))).toMatch(/b holds more WAL than a/);
+    log.must(at(log).promote(B, 2, ALONE));
+  });
+
+  test('a person can remove it once more, and has to say that what it may hold is given up', () => {
+    const log = doubted();
+    expect(log.commit(remove(B, 'destroy'))).toMatch(/recovered since b was removed.*--accept-data-loss/);
+    log.must(accepting(B));
+    expect(log.state.removed.get(B)).toMatchObject({ leaving: 'leave', isDoubtful: false });
+    log.must(remove(B, 'stop'), at(log).promote(A, 2, ALONE));
+  });
+
+  test('a node that never reports can be removed in the same way, whoever was the primary; one that has cannot', () => {
+    const log = recovered(upgraded());
+    log.must(at(log).cut(B, 100), at(log).cut(C, 90));
+    expect(log.commit(remove(A))).toMatch(/waits for a to report.*--accept-data-loss/);
+    expect(log.commit(accepting(B))).toMatch(/b has reported/);
+    expect(log.commit(at(log).promote(B, 2, ALONE))).toMatch(/not heard of: a$/);
+    log.must(accepting(A, 'destroy'), at(log).promote(B, 2, { members: [MC], acks: 1 }));
+    log.must(at(log).promoted(B, 2, 100));
+  });
+
+  test('a loss that is accepted takes out nobody else', () => {
+    expect(upgraded().commit(accepting(B))).toMatch(/b is in the sync rule/);
+    expect(upgraded().commit(accepting(A))).toMatch(/a is the primary/);
+    expect(upgraded(fencing()).commit(accepting(C))).toMatch(/fencing; wait/);
+  });
 });

@@ -5,8 +5,9 @@ import type { NodeId } from '../base/ids.ts';
 import { type Applied, type CommandOf, refuse, withEntry, withGroup } from './applied.ts';
 import { isCounted as isMemberCounted, withoutMembers } from './apply-slots.ts';
 import type { Leaving } from './commands.ts';
+import { mayBeNeeded } from './eligibility.ts';
 import { REMOVAL_FEATURE_LEVEL } from './features.ts';
-import type { ClusterState, GroupState, NodeState } from './state.ts';
+import { type ClusterState, type GroupState, type NodeState, hasUnknownRule } from './state.ts';
 
 /** In the order of what they do to the node: a later one may be asked for after an earlier one. */
 const LEAVINGS: readonly Leaving[] = ['leave', 'stop', 'destroy'];
@@ -18,18 +19,19 @@ export function applyRemoveNode(state: ClusterState, command: CommandOf<'remove-
   const earlier = state.removed.get(id);
   if (earlier !== undefined) {
     if (earlier.group !== command.group) return refuse(`${id} was a node of group ${earlier.group}`);
-    if (LEAVINGS.indexOf(leaving) <= LEAVINGS.indexOf(earlier.leaving))
+    if (earlier.isDoubtful && command.acceptsLoss !== true) return refuse(doubtText(id));
+    if (!earlier.isDoubtful && LEAVINGS.indexOf(leaving) <= LEAVINGS.indexOf(earlier.leaving))
       return refuse(`${id} is removed already`);
-    return { ...state, removed: withEntry(state.removed, id, { ...earlier, leaving }) };
+    return { ...state, removed: withEntry(state.removed, id, { ...earlier, leaving, isDoubtful: false }) };
   }
   const node = state.nodes.get(id);
   if (node === undefined || node.group !== command.group)
     return refuse(`there is no node ${id} in group ${command.group}`);
   const group = state.groups.get(node.group);
-  const obstacle = group && removalObstacle(group, node);
+  const obstacle = group && removalObstacle(group, node, command.acceptsLoss);
   if (obstacle !== undefined) return refuse(obstacle);
   const { peer, member } = node;
-  const removed = { node: id, group: node.group, peer, member, leaving };
+  const removed = { node: id, group: node.group, peer, member, leaving, isDoubtful: false };
   const next: ClusterState = {
     ...state,
     nodes: without(state.nodes, id),
@@ -44,9 +46,23 @@ export function applyReadmitNode(state: ClusterState, { group, node }: CommandOf
   return { ...state, removed: without(state.removed, node) };
 }
 
-/** Why the node cannot leave its group now; undefined where it can. */
-export function removalObstacle(group: GroupState, node: NodeState): string | undefined {
+export const doubtText = (id: NodeId): string =>
+  `the log was recovered since ${id} was removed, and it may have been let in again: sentinelctl node register ${id} has it report; --accept-data-loss gives up what it alone may hold`;
+
+/** Why the node cannot leave its group now; undefined where it can. `acceptsLoss`: a person gives up what it alone may hold. */
+export function removalObstacle(
+  group: GroupState,
+  node: NodeState,
+  acceptsLoss?: boolean,
+): string | undefined {
   const { phase } = group;
+  if (phase.kind === 'fencing' && hasUnknownRule(group)) {
+    if (phase.reports.some((report) => report.node === node.node))
+      return `${node.node} has reported to group ${group.id}, which was recovered; wait until it is running`;
+    // Whoever was the primary is not known, and one that never comes back would be waited for for ever.
+    if (acceptsLoss === true) return undefined;
+    return `group ${group.id} was recovered, and waits for ${node.node} to report; if it never will, --accept-data-loss gives up what it alone may hold`;
+  }
   if (phase.primary === node.node) return `${node.node} is the primary of group ${group.id}: fail over first`;
   // Its report may be needed, or it may be the one to be promoted.
   if (phase.kind !== 'running' && phase.kind !== 'creating')
@@ -54,6 +70,8 @@ export function removalObstacle(group: GroupState, node: NodeState): string | un
   if (group.scheduled?.to === node.node)
     return `a switchover to ${node.node} is scheduled: sentinelctl failover ${group.id} --at never calls it off`;
   if (isCounted(group, node)) return `${node.node} is in the sync rule of group ${group.id}`;
+  if (node.member !== undefined && mayBeNeeded(group, node.member))
+    return `what ${node.node} holds may still be needed: the standbys of ${phase.primary}, the new primary of group ${group.id}, do not hold its switch point yet; try again in a moment`;
   return undefined;
 }
 

@@ -2,7 +2,7 @@
 // proposes, and by apply on every peer, which checks the proposal again.
 import type { MemberId, NodeId } from '../base/ids.ts';
 import type { CutReport, SyncRule } from './commands.ts';
-import { promotionBar, syncBar } from './eligibility.ts';
+import { isLastChoice, mayBeNeeded, promotionBar, syncBar } from './eligibility.ts';
 import { reportsSuffice } from './quorum.ts';
 import {
   type ClusterState,
@@ -58,7 +58,7 @@ export function candidateRefusal(
   if (aside !== undefined) return `${candidate.node} is ${aside}`;
   const barred = promotionBar(state, group, candidate.node);
   const isByName = phase.cause.kind === 'forced' && phase.cause.to === candidate.node;
-  if (barred !== undefined && !isByName) {
+  if (barred !== undefined && !isByName && !isLastChoice(state, group, candidate)) {
     // mark: candidate-barred
     return `${candidate.node} is ${barred}`;
   }
@@ -128,14 +128,12 @@ function refusalByRule(
 
 /**
  * A node that may not be promoted does not keep others from being: what was acknowledged is on a member of the rule among those that have
- * reported, or, where a floor stands, of the rules before. One that was such a member, and may be no longer, is not passed over.
+ * reported, or, where a floor stands, of the rules before. One that was such a member, and may be no longer, is not passed over: it is the
+ * last choice.
  */
 function isPassedOver(state: ClusterState, group: GroupState, { node, member }: CutReport): boolean {
   if (promotionBar(state, group, node) === undefined) return false;
-  const isOf = (rule: SyncRule | undefined): boolean => rule?.members.includes(member) === true;
-  if (isOf(group.rule) || isOf(group.next?.rule)) return false;
-  for (let { floor } = group; floor !== undefined; floor = floor.before)
-    if (isOf(floor.rule) || isOf(floor.next)) return false;
+  if (mayBeNeeded(group, member)) return false;
   // mark: barred-passed-over
   return true;
 }
@@ -156,7 +154,7 @@ function refusalWithoutRule(
   reports: readonly CutReport[],
   candidate: CutReport,
 ): string | undefined {
-  const silent = silentNodes(state, group, reports);
+  const silent = [...silentNodes(state, group, reports), ...doubtfulNodes(state, group)];
   if (silent.length > 0) {
     return `the log was recovered, so all nodes of group ${group.id} have to report first; not heard of: ${silent.join(', ')}`;
   }
@@ -173,6 +171,13 @@ export function silentNodes(
   return nodesOfGroup(state, group.id)
     .filter((node) => !reports.some((report) => report.node === node.node && report.member === node.member))
     .map((node) => node.node);
+}
+
+/** Those that were removed before the log was recovered, and of which nobody knows whether they were let in again. */
+export function doubtfulNodes(state: ClusterState, { id }: GroupState): readonly NodeId[] {
+  return [...state.removed.values()]
+    .filter(({ group, isDoubtful }) => group === id && isDoubtful)
+    .map(({ node }) => node);
 }
 
 function membersToHear(rule: SyncRule, next: SyncRule | undefined): number {

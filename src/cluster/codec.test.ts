@@ -17,6 +17,7 @@ const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<
   fc.record(model, { noNullPrototype: true }) as fc.Arbitrary<T>;
 const name = fc.stringMatching(/^[a-z][a-z0-9_-]{0,30}$/);
 const peer = name.map(peerId);
+const leaving = fc.constantFrom('leave', 'stop', 'destroy');
 const node = name.map(nodeId);
 const group = name.map(groupId);
 const member = fc.stringMatching(/^[a-z][a-z0-9_]{0,62}$/).map(memberId);
@@ -177,12 +178,10 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     { kind: fc.constant('end-pause'), group, node: optional(node), onlyUntilMs: count },
     { requiredKeys: ['kind', 'group', 'node'], noNullPrototype: true },
   ),
-  'remove-node': record({
-    kind: fc.constant('remove-node'),
-    group,
-    node,
-    leaving: fc.constantFrom('leave', 'stop', 'destroy'),
-  }),
+  'remove-node': fc.record(
+    { kind: fc.constant('remove-node'), group, node, leaving, acceptsLoss: fc.constant(true) },
+    { requiredKeys: ['kind', 'group', 'node', 'leaving'], noNullPrototype: true },
+  ),
   'readmit-node': record({ kind: fc.constant('readmit-node'), group, node }),
   'adopt-group': record({
     kind: fc.constant('adopt-group'),

@@ -289,6 +289,7 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         group: groupId(value.group),
         node: nodeId(value.node),
         leaving: decodeLeaving(value.leaving),
+        ...(value.acceptsLoss ? { acceptsLoss: true } : {}),
       };
     case 'readmitNode':
       return { kind: 'readmit-node', group: groupId(value.group), node: nodeId(value.node) };

@@ -285,6 +285,8 @@ export type Command =
       readonly group: GroupId;
       readonly node: NodeId;
       readonly leaving: Leaving;
+      /** After a recovery of the log: what the node alone may hold is given up. */
+      readonly acceptsLoss?: true;
     }
   | { readonly kind: 'readmit-node'; readonly group: GroupId; readonly node: NodeId }
   /** `acks` of the rule's members have flushed the switch point of the last promotion. */

@@ -2,10 +2,20 @@
 // peers, settings of the group. Pure. What lasts for a while only (fenced, paused) is asideReason's.
 //
 // Invariant: a node that may not be promoted comes into no sync rule. So whatever a rule acknowledges is on nodes of which each may take over,
-// and a node that may not be promoted is passed over, however far it is, unless a rule of before still counts it (see candidate.ts).
-import type { NodeId, PeerId } from '../base/ids.ts';
+// and a node that may not be promoted is passed over, however far it is, unless a rule of before still counts it: then it is the last choice
+// (see candidate.ts).
+import type { MemberId, NodeId, PeerId } from '../base/ids.ts';
+import { isCounted } from './apply-slots.ts';
 import type { Failback, GroupSettings, NodeOptions } from './commands.ts';
-import { type ClusterState, type GroupState, type NodeState, isUnprotected, nodesOfGroup } from './state.ts';
+import { isOfFloor } from './quorum.ts';
+import {
+  hasUnknownRule,
+  type ClusterState,
+  type GroupState,
+  type NodeState,
+  isUnprotected,
+  nodesOfGroup,
+} from './state.ts';
 
 export const NO_OPTIONS: NodeOptions = { noFailover: false, noSync: false, applyDelayMs: 0 };
 
@@ -21,6 +31,29 @@ export function promotionBar(state: ClusterState, group: GroupState, node: NodeI
   if (phase.primary === node) return undefined;
   if (phase.kind === 'fencing' && phase.reinstate === node) return undefined;
   return bar(state, group, node);
+}
+
+/**
+ * Whether what was acknowledged may be on that standby alone: a rule counts it, or one below a floor that is in force, or nobody knows the
+ * rule. With no acknowledgements only the primary is sure to hold everything, and no floor helps.
+ */
+export function mayBeNeeded(group: GroupState, member: MemberId): boolean {
+  if (hasUnknownRule(group) || isCounted(group, member)) return true;
+  return group.rule.acks > 0 && isOfFloor(group.floor, member);
+}
+
+/**
+ * Whether a node is promoted only where nobody else can be: it may not be (see {@link promotionBar}), but has not left the rule yet. To wait
+ * for it to leave would leave a group without a candidate: no rule changes after the primary is gone. A switchover on purpose can go back.
+ */
+export function isLastChoice(
+  state: ClusterState,
+  group: GroupState,
+  { node, member }: { readonly node: NodeId; readonly member?: MemberId | undefined },
+): boolean {
+  if (member === undefined || promotionBar(state, group, node) === undefined) return false;
+  const isOnPurpose = group.phase.kind === 'fencing' && group.phase.cause.kind === 'planned';
+  return !isOnPurpose && mayBeNeeded(group, member);
 }
 
 /** Why no sync rule counts the node, although it may stream; undefined where one may. */
@@ -73,8 +106,29 @@ export function majoritySite(state: ClusterState): string | undefined {
   return undefined;
 }
 
-/** After a failback, whatever became of it, no other one begins for so long. */
+/**
+ * After a failback, whatever became of it, no other one begins for so long: twice as long with each that follows soon. A primary that a node
+ * cannot keep would else be given to it every hour, for ever.
+ */
 export const FAILBACK_PAUSE_MS = 3_600_000;
+export const FAILBACK_PAUSE_MS_MAX = 24 * FAILBACK_PAUSE_MS;
+
+type Failbacks = Pick<GroupState, 'failbackAtMs' | 'failbackCount'>;
+
+function failbackPauseMs({ failbackCount }: Failbacks): number {
+  return Math.min(FAILBACK_PAUSE_MS * 2 ** Math.max(0, failbackCount - 1), FAILBACK_PAUSE_MS_MAX);
+}
+
+/** By wall clocks of hosts, of which one may be far ahead: a time that lies further in the future than the pause says nothing. */
+function isSoon(group: Failbacks, atMs: number, forMs: number): boolean {
+  return group.failbackAtMs !== undefined && Math.abs(atMs - group.failbackAtMs) < forMs;
+}
+
+/** One begins at `atMs`. The count begins anew once there was none for twice the pause. */
+export function failbackAt(group: Failbacks, atMs: number): Failbacks {
+  const isRepeated = isSoon(group, atMs, 2 * failbackPauseMs(group));
+  return { failbackAtMs: atMs, failbackCount: isRepeated ? Math.min(group.failbackCount + 1, 6) : 1 };
+}
 
 /** Whether the node is one that the group should be led by. */
 export function isPreferred(state: ClusterState, failback: Failback, node: NodeId): boolean {
@@ -95,7 +149,8 @@ export function failbackRefusal(state: ClusterState, group: GroupState, atMs: nu
   if (isUnprotected(group)) return `group ${group.id} is being adopted: it is a person who ends that`;
   if (isPreferred(state, failback, group.phase.primary))
     return `${group.phase.primary}, the primary, is preferred already`;
-  if (group.failbackAtMs !== undefined && atMs - group.failbackAtMs < FAILBACK_PAUSE_MS)
-    return `the last failback of group ${group.id} is less than ${FAILBACK_PAUSE_MS / 60_000} min ago`;
+  const pauseMs = failbackPauseMs(group);
+  if (isSoon(group, atMs, pauseMs))
+    return `the last failback of group ${group.id} is less than ${pauseMs / 60_000} min ago`;
   return undefined;
 }

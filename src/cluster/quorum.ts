@@ -2,7 +2,7 @@
 // (for promoting). Pure arithmetic on sets.
 import type { Epoch, MemberId, PeerId } from '../base/ids.ts';
 import type { SyncRule } from './commands.ts';
-import { type GroupState, type SubjectiveDown, hasUnknownRule } from './state.ts';
+import { type Floor, type GroupState, type SubjectiveDown, hasUnknownRule } from './state.ts';
 
 /** Smallest number of `voterCount` voters that is more than half. */
 export function majority(voterCount: number): number {
@@ -45,6 +45,13 @@ export function reportsSuffice(
   let missingCount = 0;
   for (const member of members) if (!cut.has(member)) missingCount += 1;
   return missingCount < acks;
+}
+
+/** Whether a rule from before a promotion whose switch point its own members may still lack names the member. */
+export function isOfFloor(latest: Floor | undefined, member: MemberId): boolean {
+  for (let floor = latest; floor !== undefined; floor = floor.before)
+    if (floor.rule.members.includes(member) || floor.next?.members.includes(member) === true) return true;
+  return false;
 }
 
 /** Whether the primary may be acknowledging under a lease, or begin to: another node is promoted only once that has run out. */

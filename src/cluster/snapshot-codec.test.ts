@@ -147,6 +147,7 @@ describe('comes back as it went in:', () => {
     ['configured', configured],
     ['placed', placed],
     ['removed', removed],
+    ['removed before a recovery of the log', () => recovered(removed())],
   ])('%s', (_, begin) => {
     const { state } = begin();
     expect(again(state)).toStrictEqual(state);

@@ -147,6 +147,7 @@ function decodeRemoved(message: pb.SnapshotRemoved): RemovedNode {
     peer: peerId(message.peer),
     member: message.member === undefined ? undefined : memberId(message.member),
     leaving: decodeLeaving(message.leaving),
+    isDoubtful: message.isDoubtful,
   };
 }
 
@@ -172,6 +173,7 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     pausedNodes: group.pausedNodes.map((pause) => encodePause({ group: group.id, ...pause })),
     absent: group.absent.map(encodeAbsent),
     ...(group.failbackAtMs === undefined ? {} : { failbackAtMs: BigInt(group.failbackAtMs) }),
+    failbackCount: group.failbackCount,
     toAdopt: [...group.toAdopt],
   };
 }
@@ -205,6 +207,7 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     pausedNodes: message.pausedNodes.map(decodeNodePause),
     absent: message.absent.map(decodeAbsent),
     failbackAtMs: message.failbackAtMs === undefined ? undefined : Number(message.failbackAtMs),
+    failbackCount: message.failbackCount,
     toAdopt: message.toAdopt.map(nodeId),
   };
 }

@@ -35,6 +35,11 @@ export interface RemovedNode {
   /** Its data directory at the time: no other one is destroyed. */
   readonly member: MemberId | undefined;
   readonly leaving: Leaving;
+  /**
+   * The log was recovered since, and the part that is lost may have let the node in again: it may hold what nobody else does. It is cut off
+   * and no more, and its group waits for it, until a person has it registered or removes it once more.
+   */
+  readonly isDoubtful: boolean;
 }
 
 /**
@@ -175,6 +180,8 @@ export interface GroupState {
   readonly absent: readonly AbsentMember[];
   /** Wall time (ms since 1970) at which the last failback began. */
   readonly failbackAtMs: number | undefined;
+  /** So many failbacks have followed each other soon, that one included; 0: there was none. */
+  readonly failbackCount: number;
   /** Adopted nodes whose server still runs as somebody else has started it, in the order of their turns; see {@link isUnprotected}. */
   readonly toAdopt: readonly NodeId[];
 }

@@ -93,6 +93,10 @@ describe('says', () => {
       { kind: 'remove-node', group: log.group.id, node: B, leaving: 'destroy' },
       'b is removed from group main, its PostgreSQL stopped and its data directory destroyed',
     ],
+    [
+      { kind: 'remove-node', group: log.group.id, node: B, leaving: 'leave', acceptsLoss: true },
+      'b is removed from group main; its PostgreSQL is left running; what it alone held, before the log was recovered, is given up',
+    ],
     [{ kind: 'readmit-node', group: log.group.id, node: B }, 'b may join group main again'],
     [opening(log), 'peer p1 has started'],
     [{ kind: 'set-feature-level', level: 2 }, 'all peers are upgraded: feature level 2 is in use'],

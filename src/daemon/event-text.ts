@@ -111,7 +111,7 @@ function eventText(command: Command, name: (member: string) => string): string {
     case 'end-pause':
       return endPauseText(command);
     case 'remove-node':
-      return `${command.node} is removed from group ${command.group}${LEAVING_TEXTS[command.leaving]}`;
+      return `${command.node} is removed from group ${command.group}${LEAVING_TEXTS[command.leaving]}${command.acceptsLoss === true ? '; what it alone held, before the log was recovered, is given up' : ''}`;
     case 'readmit-node':
       return `${command.node} may join group ${command.group} again`;
     case 'adopt-group':

@@ -3,10 +3,9 @@
 import { formatDuration } from '../base/duration.ts';
 import type { NodeId } from '../base/ids.ts';
 import { lagBytes } from '../base/lsn.ts';
-import { promotionBar } from '../cluster/eligibility.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from '../cluster/state.ts';
-import { canBeCut, knownLossBytes, switchoverObstacle } from '../failover/obstacles.ts';
+import { canBeCut, knownLossBytes, mayBePromoted, switchoverObstacle } from '../failover/obstacles.ts';
 import { type View, freshReport } from '../failover/view.ts';
 import type { FailoverOutcome, FailoverRequest } from '../transport/types.ts';
 
@@ -119,13 +118,13 @@ export function forcedObstacle(
 
 /** The standby that can be reached and stands highest. */
 function furthest(state: ClusterState, group: GroupState, view: View): AgentReport | undefined {
-  const reports = nodesOfGroup(state, group.id).flatMap(({ node }) => {
+  const reports = nodesOfGroup(state, group.id).flatMap((node) => {
     const isAble =
-      node !== group.phase.primary &&
-      asideReason(group, node) === undefined &&
-      promotionBar(state, group, node) === undefined &&
-      canBeCut(view, node);
-    return isAble ? (freshReport(view, node) ?? []) : [];
+      node.node !== group.phase.primary &&
+      asideReason(group, node.node) === undefined &&
+      mayBePromoted(state, group, node) &&
+      canBeCut(view, node.node);
+    return isAble ? (freshReport(view, node.node) ?? []) : [];
   });
   const rank = (report: AgentReport): bigint => report.position ?? 0n;
   const [best] = reports.sort(

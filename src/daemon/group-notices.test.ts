@@ -52,6 +52,19 @@ describe('durability', () => {
     else expect(found).toEqual([expect.stringMatching(expected)]);
   });
 
+  test('alone because no standby may be counted says so, and why of each', () => {
+    const log = newLog({ ...running().state, featureLevel: CANDIDATES_FEATURE_LEVEL });
+    const options = { noFailover: true, noSync: false, applyDelayMs: 0 };
+    log.must({ ...registration(B, MB), options });
+    expect(notices(log, { rule: ALONE })).toEqual([expect.not.stringContaining('no standby')]);
+    log.must({ ...registration(C, MC), options: { ...options, noFailover: false, noSync: true } });
+    expect(notices(log, { rule: ALONE })).toEqual([
+      expect.stringMatching(
+        /degraded: .*; no standby may be counted: b is never promoted \(no_failover, or priority 0\); c is never counted/,
+      ),
+    ]);
+  });
+
   test.each<[number, boolean]>([
     [3, true],
     [2, false],

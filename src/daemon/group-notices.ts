@@ -3,7 +3,7 @@
 import { formatDuration } from '../base/duration.ts';
 import { absentOf } from '../cluster/apply-slots.ts';
 import { isKnownOff } from '../cluster/candidate.ts';
-import { countableStandbys } from '../cluster/eligibility.ts';
+import { countableStandbys, syncBar } from '../cluster/eligibility.ts';
 import { isLeased } from '../cluster/quorum.ts';
 import {
   type ClusterState,
@@ -110,10 +110,20 @@ function durabilityNotice(state: ClusterState, group: GroupState): string | unde
   if (rule.acks > rule.members.length)
     return `writes wait: strict durability wants ${rule.acks} standbys, and ${rule.members.length} follow`;
   if (rule.acks === 0)
-    return `durability is degraded: commits are on ${phase.primary} alone, and would be lost with it`;
+    return `durability is degraded: commits are on ${phase.primary} alone, and would be lost with it${uncountedText(state, group)}`;
   if (rule.acks < settings.acks)
     return `durability is degraded: commits wait for ${rule.acks} of the ${settings.acks} standbys that are wanted`;
   return undefined;
+}
+
+/** Where no standby may be counted, which no repair changes: what its owners have said of each. */
+function uncountedText(state: ClusterState, group: GroupState): string {
+  if (countableStandbys(state, group).length > 0) return '';
+  const reasons = nodesOfGroup(state, group.id).flatMap(({ node }) => {
+    const reason = node === group.phase.primary ? undefined : syncBar(state, group, node);
+    return reason === undefined ? [] : [`${node} is ${reason}`];
+  });
+  return `; no standby may be counted: ${reasons.join('; ')}`;
 }
 
 /** Why a failover that has begun does not go on. */

@@ -182,6 +182,7 @@ export function ownDuty(state: ClusterState, node: NodeId, config: Pick<Config, 
   if (removed !== undefined && removed.peer !== self)
     return {
       kind: 'none',
+      isRemoved: true,
       reason: `node ${node} was removed when peer ${removed.peer} managed it: sentinelctl node register ${node} lets it in again`,
     };
   if (owner === undefined || owner === self) return routedDuty(duties(state, node), config.via);

@@ -9,6 +9,7 @@ import {
   A,
   ALONE,
   B,
+  C,
   GROUP,
   MB,
   type Log,
@@ -289,4 +290,13 @@ test('rejoin has the agent try again, unless there is nothing to join or it is n
   expect(await ask({ action: 'rejoin', node: B })).toEqual(
     REFUSED(/in maintenance: sentinelctl resume --node b/),
   );
+});
+
+test('follow goes by what the primary serves, at whatever address the standby reaches it', async () => {
+  const log = upgraded();
+  const via = { condition: 'standby', streamingFrom: nodeId('proxy') } as const;
+  const ask = (seen: SeenNodes) => world(log, { seen }).ask({ action: 'follow', node: B, dryRun: true });
+  expect(await ask({ ...ALL_WELL, b: via })).toEqual(DONE(/^b follows a, the primary of group main$/));
+  const unserved = { ...ALL_WELL, a: { condition: 'primary', streamsTo: [C] }, b: via } as const;
+  expect(await ask(unserved)).toEqual(DONE(/nothing was changed/));
 });

@@ -7,6 +7,7 @@ import type { PeerId } from '../base/ids.ts';
 import type { Agent } from '../actions/agent.ts';
 import { PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { type GroupState, type NodeState, asideReason, isPaused, pauseOf } from '../cluster/state.ts';
+import { isStreaming } from '../failover/rule-plan.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { findGroup } from './failover-watch.ts';
@@ -120,10 +121,12 @@ async function follow(target: Target): Promise<SteerOutcome> {
   const { options, group, node, dryRun } = target;
   const outcome = rejoin(target);
   if (outcome.kind !== 'done') return outcome;
-  const primary = options.state().nodes.get(group.phase.primary);
   const streams = (): boolean => {
-    const from = freshReport(options.view(), node.node)?.streamingFrom;
-    return from !== undefined && from.port === primary?.port && from.host === primary.host;
+    const view = options.view();
+    const [primary, standby] = [freshReport(view, group.phase.primary), freshReport(view, node.node)];
+    const member = options.state().nodes.get(node.node)?.member;
+    if (primary === undefined || member === undefined || standby?.streamingFrom === undefined) return false;
+    return isStreaming(primary, standby, member);
   };
   const detail = `${node.node} follows ${group.phase.primary}, the primary of group ${group.id}`;
   if (dryRun && !streams()) return planned(detail);

@@ -16,6 +16,7 @@ import {
   at,
   fencing,
   newLog,
+  recovered,
   registration,
   running,
 } from '../cluster/testing/example.ts';
@@ -115,6 +116,33 @@ describe('a standby', () => {
     expect(await ask({ action: 'drop' })).toEqual(DONE(/is removed from group main/));
     expect(proposed).toEqual(['remove-node']);
     expect(log.group.fenced).toEqual([]);
+  });
+});
+
+describe('after a recovery of the log', () => {
+  test('a node that was removed before is doubted, and removed once more only on a further word', async () => {
+    const log = upgraded();
+    log.must(at(log).change({ members: [MC], acks: 1 }));
+    log.must(at(log).commitRule(), { kind: 'remove-node', group: GROUP, node: B, leaving: 'stop' });
+    const { ask, proposed } = world(recovered(log));
+    const doubt = REFUSED(/recovered since b was removed.*node register b.*--accept-data-loss/);
+    for (const dryRun of [true, false]) expect(await ask({ action: 'drop', dryRun })).toEqual(doubt);
+    const accepted = { action: 'drop', acceptsLoss: true } as const;
+    expect(await ask({ ...accepted, dryRun: true })).toEqual(DONE(/b alone holds are lost for good$/));
+    expect(proposed).toEqual([]);
+    expect(await ask(accepted)).toEqual(DONE(/b is removed from group main; its PostgreSQL is stopped/));
+    expect(log.state.removed.get(B)).toMatchObject({ leaving: 'stop', isDoubtful: false });
+  });
+
+  test('a node that will never report is given up on a further word', async () => {
+    const log = recovered(upgraded());
+    const { ask, proposed } = world(log);
+    expect(await ask({ action: 'drop' })).toEqual(REFUSED(/waits for b to report.*--accept-data-loss/));
+    const accepted = { action: 'drop', acceptsLoss: true } as const;
+    expect(await ask({ ...accepted, dryRun: true })).toEqual(DONE(/b alone holds are lost for good/));
+    expect(proposed).toEqual([]);
+    expect(await ask(accepted)).toEqual(DONE(/b is removed from group main/));
+    expect(proposed).toEqual(['remove-node']);
   });
 });
 

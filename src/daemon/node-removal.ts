@@ -3,11 +3,11 @@
 // broken off anywhere: what was done is passed over. The log decides.
 import { formatDuration } from '../base/duration.ts';
 import type { NodeId } from '../base/ids.ts';
-import { removalObstacle } from '../cluster/apply-removal.ts';
+import { doubtText, removalObstacle } from '../cluster/apply-removal.ts';
 import type { Leaving } from '../cluster/commands.ts';
 import { countableStandbys } from '../cluster/eligibility.ts';
 import { REMOVAL_FEATURE_LEVEL } from '../cluster/features.ts';
-import { type GroupState, type NodeState, pauseOf } from '../cluster/state.ts';
+import { type GroupState, type NodeState, hasUnknownRule, pauseOf } from '../cluster/state.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { isCounted, lossText, planned, setAside, wait } from './pauses.ts';
@@ -38,18 +38,24 @@ interface Removal {
   readonly node: NodeId;
   readonly leaving: Leaving;
   readonly dryRun: boolean;
+  readonly acceptsLoss?: true;
 }
 
 async function remove(options: SteerOptions, removal: Removal): Promise<SteerOutcome> {
   const state = options.state();
-  const { node: id, leaving, dryRun } = removal;
+  const { node: id, leaving, dryRun, acceptsLoss } = removal;
+  const more = acceptsLoss === true ? { acceptsLoss } : {};
   const node = state.nodes.get(id);
   const earlier = state.removed.get(id);
   if (earlier !== undefined) {
-    if (dryRun) return planned(`${id}, which was removed from group ${earlier.group}, ${WAYS[leaving]}`);
+    const command = { kind: 'remove-node', group: earlier.group, node: id, leaving, ...more } as const;
+    if (earlier.isDoubtful && acceptsLoss !== true) return refused(doubtText(id));
+    if (dryRun)
+      return planned(
+        `${id}, which was removed from group ${earlier.group}, ${WAYS[leaving]}${earlier.isDoubtful ? lostText(id) : ''}`,
+      );
     // Refused where the agent has been told as much already.
-    const command = { kind: 'remove-node', group: earlier.group, node: id, leaving } as const;
-    if (earlier.leaving !== leaving) await proposeAndSay(options, command, '');
+    if (earlier.leaving !== leaving || earlier.isDoubtful) await proposeAndSay(options, command, '');
     return outcomeOf(options, id);
   }
   if (node === undefined) return refused(noNode(options, id));
@@ -58,20 +64,22 @@ async function remove(options: SteerOptions, removal: Removal): Promise<SteerOut
   if (group !== undefined) {
     const counted = isCounted(options, group, id);
     // That it is counted can be changed.
-    const obstacle = removalObstacle({ ...group, ...(counted ? NOBODY_COUNTED : {}) }, node);
+    const obstacle = removalObstacle({ ...group, ...(counted ? NOBODY_COUNTED : {}) }, node, acceptsLoss);
     if (obstacle !== undefined) return refused(`${isNot}${obstacle}`);
     const aside = await leaveRule(options, group, removal);
     if (aside.kind === 'refused') return refused(`${isNot}${aside.reason}`);
     if (dryRun)
       return planned(
-        `${id} ${counted ? 'leaves the sync rule, ' : ''}leaves group ${group.id} and the log, its slots are dropped, and its PostgreSQL ${WAYS[leaving]}${lossText(options, group, id)}${fewerText(options, group, node)}`,
+        `${id} ${counted ? 'leaves the sync rule, ' : ''}leaves group ${group.id} and the log, its slots are dropped, and its PostgreSQL ${WAYS[leaving]}${hasUnknownRule(group) ? lostText(id) : ''}${lossText(options, group, id)}${fewerText(options, group, node)}`,
       );
   } else if (dryRun) return planned(`${id} leaves the log, and its PostgreSQL ${WAYS[leaving]}`);
-  const command = { kind: 'remove-node', group: node.group, node: id, leaving } as const;
+  const command = { kind: 'remove-node', group: node.group, node: id, leaving, ...more } as const;
   const outcome = await proposeAndSay(options, command, '');
   if (outcome.kind === 'refused') return refused(`${isNot}${outcome.reason}`);
   return outcomeOf(options, id);
 }
+
+const lostText = (id: NodeId): string => `; commits that ${id} alone holds are lost for good`;
 
 const NOBODY_COUNTED = { rule: { members: [], acks: 0 }, next: undefined };
 

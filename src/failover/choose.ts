@@ -9,14 +9,20 @@ import {
   silentNodes,
 } from '../cluster/candidate.ts';
 import type { Command, CutReport } from '../cluster/commands.ts';
-import { promotionBar, siteOfNode, syncBar } from '../cluster/eligibility.ts';
-import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from '../cluster/state.ts';
-import { canBeCut, isTooFarBehind } from './obstacles.ts';
+import { isLastChoice, siteOfNode, syncBar } from '../cluster/eligibility.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type NodeState,
+  asideReason,
+  nodesOfGroup,
+} from '../cluster/state.ts';
+import { canBeCut, isTooFarBehind, mayBePromoted } from './obstacles.ts';
 import { wantedRule } from './rule-plan.ts';
 import type { View } from './view.ts';
 
 /**
- * The best report that may be promoted: the wish of a person, else the one with most WAL, then (where the group's settings ask for it) one in the site of the former
+ * The best report that may be promoted: the wish of a person, else the one with most WAL, then one that was not to be promoted last, then (where the group's settings ask for it) one in the site of the former
  * primary, then by priority and name. The former primary is chosen only where
  * nobody else may be; in a leased group, or where a person accepts a loss, also where it is the one that holds the most.
  */
@@ -47,21 +53,27 @@ export function chooseCandidate(
   const home = group.settings.sitePolicy === 'ignore' ? undefined : siteOfNode(state, phase.primary);
   const isFar = ({ node }: CutReport): number =>
     Number(home !== undefined && siteOfNode(state, node) !== home);
+  const isBarred = (report: CutReport): number => Number(isLastChoice(state, group, report));
   const isLast = (report: CutReport): number => Number(report.node === phase.primary);
   const mayLose = cause.kind === 'forced' || isLeaseRule;
   // Nothing but the reports says who holds the most: the first one to come is not promoted over another that holds more.
-  if (isPatient && mayLose && cause.kind !== 'planned' && hasReportsToCome(state, group, phase, view))
-    return undefined;
+  const toCome = silentCandidates(state, group, phase, view);
+  if (isPatient && mayLose && cause.kind !== 'planned' && toCome.length > 0) return undefined;
   const [best] = eligible.sort(
     (a, b) =>
       (mayLose ? comparePositions(b, a) : 0) ||
+      isBarred(a) - isBarred(b) ||
       isLast(a) - isLast(b) ||
       comparePositions(b, a) ||
       isFar(a) - isFar(b) ||
       priority(b) - priority(a) ||
       (a.node < b.node ? -1 : 1),
   );
-  return best;
+  // One that was not to be promoted: another standby that is to be, and can still report, is waited for.
+  const isToWait = isPatient && best !== undefined && isBarred(best) === 1;
+  const isBetter = (node: NodeState): boolean =>
+    node.node !== phase.primary && !isLastChoice(state, group, node);
+  return isToWait && toCome.some(isBetter) ? undefined : best;
 }
 
 /**
@@ -76,13 +88,20 @@ function wishOf(group: GroupState, phase: Fencing, former: CutReport | undefined
   return group.rule.leased === true && isPassed ? undefined : reinstate;
 }
 
-/** Somebody who could be promoted can still report where it stands. */
-function hasReportsToCome(state: ClusterState, group: GroupState, phase: Fencing, view: View): boolean {
-  return silentNodes(state, group, phase.reports).some(
+/** Those that could be promoted and can still report where they stand. */
+function silentCandidates(
+  state: ClusterState,
+  group: GroupState,
+  phase: Fencing,
+  view: View,
+): readonly NodeState[] {
+  const silent = silentNodes(state, group, phase.reports);
+  return nodesOfGroup(state, group.id).filter(
     (node) =>
-      asideReason(group, node) === undefined &&
-      promotionBar(state, group, node) === undefined &&
-      canBeCut(view, node),
+      silent.includes(node.node) &&
+      asideReason(group, node.node) === undefined &&
+      mayBePromoted(state, group, node) &&
+      canBeCut(view, node.node),
   );
 }
 

@@ -1,15 +1,9 @@
-// Which nodes are never promoted and never counted, what sites do, and when the primary is brought back by itself: what the leader
-// proposes, and what the log refuses whoever proposes it.
+// Which nodes are never promoted and never counted, and what sites do: what the leader proposes, and what the log refuses whoever proposes
+// it.
 import { describe, expect, test } from 'vitest';
 import type { NodeId } from '../base/ids.ts';
 import type { Command, GroupSettings, NodeOptions } from '../cluster/commands.ts';
-import {
-  FAILBACK_PAUSE_MS,
-  NO_OPTIONS,
-  majoritySite,
-  promotionBar,
-  syncBar,
-} from '../cluster/eligibility.ts';
+import { NO_OPTIONS, majoritySite, promotionBar, syncBar } from '../cluster/eligibility.ts';
 import { CANDIDATES_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   A,
@@ -31,8 +25,8 @@ import {
   running,
 } from '../cluster/testing/example.ts';
 import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
-import { failed } from './testing/durability.ts';
-import { ALL_WELL, WALL_MS, leaderOf, viewOf } from './testing/view.ts';
+import { failed, leased } from './testing/durability.ts';
+import { ALL_WELL, leaderOf, viewOf } from './testing/view.ts';
 
 const NEVER = { ...NO_OPTIONS, noFailover: true };
 const DELAYED = { ...NO_OPTIONS, applyDelayMs: 3_600_000 };
@@ -97,12 +91,50 @@ describe('a node that is never promoted', () => {
     const log = upgraded();
     say(log, C, NEVER);
     failed(log).must(at(log).cut(B, 100), at(log).cut(C, 120));
-    expect(leaderOf(log).at(0)).toEqual([]);
     expect(log.commit(at(log).promote(B, 2, { members: [], acks: 0 }))).toMatch(
       /c holds more WAL than b, and is never promoted/,
     );
     log.must(at(log).cut(B, 120));
     expect(leaderOf(log).at(1)).toMatchObject([{ candidate: B }]);
+  });
+
+  test('is the last choice while the rule counts it: a failover is not left without a candidate', () => {
+    const log = upgraded();
+    say(log, C, NEVER);
+    failed(log).must(at(log).cut(B, 100), at(log).cut(C, 120));
+    const [command] = leaderOf(log).at(0);
+    expect(command).toMatchObject({ kind: 'promote', candidate: C, rule: { members: [MB] } });
+    expect(log.commit(command as Command)).toBeUndefined();
+  });
+
+  test('is not promoted while another that may hold as much can still report, for a while', () => {
+    const log = upgraded();
+    log.must(at(log).change({ members: [MB, MC], acks: 2 }));
+    log.must(at(log).commitRule());
+    say(log, C, NEVER);
+    failed(log).must(at(log).cut(C, 100));
+    const seen = { ...ALL_WELL, a: undefined };
+    const leader = leaderOf(log, seen);
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(60_000)).toMatchObject([{ kind: 'promote', candidate: C }]);
+    expect(leaderOf(log, { ...seen, b: undefined }).at(0)).toMatchObject([{ candidate: C }]);
+    log.must(at(log).cut(B, 100));
+    expect(leaderOf(log, seen).at(0)).toMatchObject([{ candidate: B }]);
+  });
+
+  test('is no choice of a switchover that names nobody, nor of one whose target fails', () => {
+    const log = upgraded();
+    say(log, B, NEVER);
+    say(log, C, NEVER);
+    expect(switchoverObstacle(log.state, log.group, undefined, viewOf(log, 0))).toMatch(
+      /^no standby that can be reached may be promoted: b is never promoted/,
+    );
+    log.must(at(log).begin({ kind: 'planned', to: undefined }));
+    log.must(at(log).cut(A, 100, { stopped: true }), at(log).cut(B, 100), at(log).cut(C, 100));
+    expect(log.commit(at(log).promote(B, 2, { members: [MC], acks: 1 }))).toMatch(/^b is never promoted/);
+    const leader = leaderOf(log);
+    leader.at(0);
+    expect(leader.at(60_000)).toMatchObject([{ candidate: A }]);
   });
 
   test('is not passed over while a floor stands on a rule that counted it', () => {
@@ -115,15 +147,17 @@ describe('a node that is never promoted', () => {
     failed(log).must(at(log).cut(A, 90), at(log).cut(C, 100));
     const promote = at(log).promote(A, 3, { members: [], acks: 1 });
     expect(log.commit(promote)).toMatch(/c holds more WAL than a, and is never promoted/);
+    expect(leaderOf(log).at(0)).toMatchObject([{ kind: 'promote', candidate: C }]);
   });
 
   test('is not passed over after a recovery of the log: nobody knows the rule', () => {
     const log = recovered(upgraded());
     say(log, C, NEVER);
     log.must(at(log).cut(A, 100), at(log).cut(B, 110), at(log).cut(C, 120));
-    expect(leaderOf(log).at(0)).toEqual([]);
-    say(log, C);
+    // Nor could a person force anything: it is the last choice.
     expect(leaderOf(log).at(0)).toMatchObject([{ candidate: C }]);
+    log.must(at(log).cut(B, 120));
+    expect(leaderOf(log).at(0)).toMatchObject([{ candidate: B }]);
   });
 
   test('is promoted where a person forces it by its name, and only then', () => {
@@ -160,11 +194,15 @@ describe('a node that is never promoted', () => {
   });
 
   test('keeps a failover from beginning where there is nobody else, which is said', () => {
-    const log = upgraded();
+    const seen = { ...ALL_WELL, a: undefined };
+    const counted = upgraded();
+    say(counted, B, NEVER);
+    say(counted, C, DELAYED);
+    expect(failoverObstacle(counted.state, counted.group, viewOf(counted, 0, seen))).toBeUndefined();
+    const log = upgraded(leased());
     say(log, B, NEVER);
     say(log, C, DELAYED);
     log.must(at(log).down(P1), at(log).down(P2));
-    const seen = { ...ALL_WELL, a: undefined };
     expect(failoverObstacle(log.state, log.group, viewOf(log, 0, seen))).toMatch(
       /^no standby that can be reached may be promoted: b is never promoted.*; c is a delayed replica/,
     );
@@ -262,86 +300,5 @@ describe('sites', () => {
     log.must({ kind: 'describe-peer', peer: P2, site: undefined });
     expect(log.state.peers.get(P2)).not.toHaveProperty('site');
     expect(log.commit({ kind: 'describe-peer', peer: P2, site: 'West Wing' })).toMatch(/"West Wing" is not/);
-  });
-});
-
-describe('failback', () => {
-  const AFTER_MS = 10_000;
-  const wanting = (failback: GroupSettings['failback']): Log => {
-    const log = upgraded();
-    sites(log, 'east', 'west', 'west');
-    settle(log, { failback, failbackAfterMs: AFTER_MS });
-    return log;
-  };
-  const begun = { kind: 'begin-failover', cause: { kind: 'planned', to: B }, isFailback: true };
-
-  test('begins once the node has been well for as long as is wanted, without a break', () => {
-    const leader = leaderOf(wanting(`node:${B}`));
-    expect([leader.at(0), leader.at(AFTER_MS - 1)]).toEqual([[], []]);
-    const gone = { ...ALL_WELL, b: { condition: 'standby' } } as const;
-    expect(leader.at(AFTER_MS, gone)).toEqual([]);
-    expect([leader.at(AFTER_MS + 1), leader.at(2 * AFTER_MS)]).toEqual([[], []]);
-    expect(leader.at(2 * AFTER_MS + 1)).toMatchObject([begun]);
-    leader.change();
-    expect(leader.at(3 * AFTER_MS)).toEqual([]);
-  });
-
-  test('to a site takes the node of highest priority there', () => {
-    const log = wanting('site:west');
-    log.must({ ...registration(C, MC), priority: 7 });
-    const leader = leaderOf(log);
-    leader.at(0);
-    expect(leader.at(AFTER_MS)).toMatchObject([{ ...begun, cause: { to: C } }]);
-  });
-
-  test.each<[string, (log: Log) => void]>([
-    ['it is off', (log) => settle(log, { failback: 'off' })],
-    ['the primary is preferred', (log) => settle(log, { failback: `node:${A}` })],
-    ['the site of the primary is preferred', (log) => settle(log, { failback: 'site:east' })],
-    [
-      'the group is paused',
-      (log) =>
-        log.must({ kind: 'pause', group: GROUP, node: undefined, isMaintenance: false, untilMs: undefined }),
-    ],
-    ['the node is never promoted', (log) => say(log, B, NEVER)],
-  ])('does not begin where %s, whoever proposes it', (_, change) => {
-    const log = wanting(`node:${B}`);
-    change(log);
-    const leader = leaderOf(log);
-    for (const atMs of [0, AFTER_MS, 10 * AFTER_MS])
-      expect(leader.at(atMs)).not.toMatchObject([{ kind: 'begin-failover' }]);
-    const command = { ...at(log).begin({ kind: 'planned', to: B }), isFailback: true } as Command;
-    expect(log.commit(command)).toBeDefined();
-  });
-
-  test('is not tried again soon after one, whatever became of it', () => {
-    const log = wanting(`node:${B}`);
-    const command = { ...at(log).begin({ kind: 'planned', to: B }), isFailback: true } as Command;
-    expect(log.commit(command, { proposedAtMs: WALL_MS })).toBeUndefined();
-    log.must(at(log).resume());
-    const leader = leaderOf(log);
-    expect([leader.at(0), leader.at(FAILBACK_PAUSE_MS - 1)]).toEqual([[], []]);
-    const again = { ...at(log).begin({ kind: 'planned', to: B }), isFailback: true } as Command;
-    expect(log.commit(again, { proposedAtMs: WALL_MS + FAILBACK_PAUSE_MS - 1 })).toMatch(
-      /less than 60 min ago/,
-    );
-    leader.at(FAILBACK_PAUSE_MS);
-    expect(leader.at(FAILBACK_PAUSE_MS + AFTER_MS)).toMatchObject([begun]);
-    expect(log.commit(again, { proposedAtMs: WALL_MS + FAILBACK_PAUSE_MS })).toBeUndefined();
-  });
-
-  test.each([
-    ['node:x', /failback is node:x, but there is no node x in group main/],
-    ['site:north', /failback is site:north, but no peer is in a site north/],
-  ] as const)('to %s is refused: nobody has heard of it', (failback, text) => {
-    const log = wanting('off');
-    const command = {
-      kind: 'configure',
-      group: GROUP,
-      settings: { failback },
-      parameters: [],
-      by: '',
-    } as const;
-    expect(log.commit(command)).toMatch(text);
   });
 });

@@ -57,7 +57,8 @@ export interface CandidateStanding {
 }
 
 export type Duty =
-  | { readonly kind: 'none'; readonly reason: string }
+  /** `isRemoved`: it is not to be registered, as long as the log says that it was taken out. */
+  | { readonly kind: 'none'; readonly reason: string; readonly isRemoved?: true }
   /** Fenced by a person: PostgreSQL is stopped and stays so. */
   | ({ readonly kind: 'stopped'; readonly reason: string } & DutyBase)
   /** Paused or in maintenance: PostgreSQL is left as it is, running or not. */
@@ -157,12 +158,13 @@ export function duties(state: ClusterState, id: NodeId): Duty {
   }
 }
 
-function removedDuty(state: ClusterState, { node, group, leaving, member }: RemovedNode): Duty {
+function removedDuty(state: ClusterState, { node, group, leaving, member, isDoubtful }: RemovedNode): Duty {
+  const since = isDoubtful ? ' before the log was recovered, and perhaps let in again since' : '';
   return {
     kind: 'removed',
     leaving,
     member,
-    reason: `removed from group ${group}: sentinelctl node register ${node} lets it join again`,
+    reason: `removed from group ${group}${since}: sentinelctl node register ${node} lets it join again`,
     group,
     incarnation: state.membership.incarnation,
     epoch: state.groups.get(group)?.epoch ?? toEpoch(0),

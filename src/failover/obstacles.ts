@@ -2,8 +2,8 @@
 // Pure; made of the log and of the agents' reports. Must never be the ground for a promise: apply checks what is proposed.
 import type { NodeId } from '../base/ids.ts';
 import { lagBytes } from '../base/lsn.ts';
-import { silentNodes } from '../cluster/candidate.ts';
-import { promotionBar } from '../cluster/eligibility.ts';
+import { doubtfulNodes, silentNodes } from '../cluster/candidate.ts';
+import { isLastChoice, promotionBar } from '../cluster/eligibility.ts';
 import type { CutReport } from '../cluster/commands.ts';
 import { reportsSuffice } from '../cluster/quorum.ts';
 import {
@@ -23,9 +23,12 @@ const NO_STANDBY = 'no standby can be reached';
 /** Why a failover from the present primary could not be completed now, or undefined. Also for `status` and people. */
 export function failoverObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
   if (group.phase.kind === 'fencing' && hasUnknownRule(group)) {
-    const silent = silentNodes(state, group, group.phase.reports);
+    const doubtful = doubtfulNodes(state, group);
+    const silent = [...silentNodes(state, group, group.phase.reports), ...doubtful];
     if (silent.length === 0) return undefined;
-    const remedy = silent.map((node) => recoveryRemedy(group, node)).join('');
+    const remedy = silent
+      .map((node) => (doubtful.includes(node) ? DOUBT(node) : recoveryRemedy(group, node)))
+      .join('');
     return `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet${remedy}`;
   }
   if (isUnprotected(group)) {
@@ -50,6 +53,9 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
   return `too few agents of the sync rule's members can be reached (${reachable.size} of ${group.rule.members.length})`;
 }
 
+const DOUBT = (node: NodeId): string =>
+  `; ${node} was removed before, and may have been let in again: sentinelctl node register ${node} has it report, node unregister ${node} --accept-data-loss gives up what it alone may hold`;
+
 function recoveryRemedy(group: GroupState, node: NodeId): string {
   const aside = asideReason(group, node);
   if (aside === undefined) return '';
@@ -61,13 +67,18 @@ function recoveryRemedy(group: GroupState, node: NodeId): string {
 /** Those that could be promoted. */
 function ableStandbys(state: ClusterState, group: GroupState, view: View): readonly NodeState[] {
   return nodesOfGroup(state, group.id).filter(
-    ({ node, member }) =>
-      node !== group.phase.primary &&
-      member !== undefined &&
-      asideReason(group, node) === undefined &&
-      promotionBar(state, group, node) === undefined &&
-      canBeCut(view, node),
+    (node) =>
+      node.node !== group.phase.primary &&
+      node.member !== undefined &&
+      asideReason(group, node.node) === undefined &&
+      mayBePromoted(state, group, node) &&
+      canBeCut(view, node.node),
   );
+}
+
+/** In a failover, if need be as the last choice. */
+export function mayBePromoted(state: ClusterState, group: GroupState, node: NodeState): boolean {
+  return promotionBar(state, group, node.node) === undefined || isLastChoice(state, group, node);
 }
 
 /** Why nobody could be promoted, where all that can be reached may not be. */
@@ -139,7 +150,11 @@ export function switchoverObstacle(
   const primary = freshReport(view, group.phase.primary);
   if (primary === undefined)
     return `the agent of ${group.phase.primary} cannot be reached; where the primary is down, the peers fail over by themselves`;
-  if (to === undefined) return undefined;
+  if (to === undefined) {
+    // In a failover that would be the last choice; here nobody has to be promoted.
+    const isTarget = ({ node }: NodeState): boolean => promotionBar(state, group, node) === undefined;
+    return ableStandbys(state, group, view).some(isTarget) ? undefined : nobody(state, group, view);
+  }
   const target = state.nodes.get(to);
   if (target === undefined || target.group !== group.id) return `there is no node ${to} in group ${group.id}`;
   const aside = asideReason(group, to);

@@ -94,7 +94,12 @@ function widenStuck(group: GroupState, next: SyncRule, present: readonly MemberI
   return { kind: 'begin-rule-change', group: group.id, epoch: group.epoch, next: wide };
 }
 
-function isStreaming(primary: AgentReport, standby: AgentReport | undefined, member: MemberId): boolean {
+/** By what the primary serves, not by its address: a standby may reach it at another one (`via`). */
+export function isStreaming(
+  primary: AgentReport,
+  standby: AgentReport | undefined,
+  member: MemberId,
+): boolean {
   if (standby === undefined || standby.condition !== 'standby' || standby.member !== member) return false;
   return primary.walSenders.some(
     (sender) => sender.applicationName === member && sender.state === 'streaming',

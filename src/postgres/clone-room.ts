@@ -161,13 +161,15 @@ async function nearestExisting(path: string): Promise<string> {
 export const mib = (bytes: number): number => Math.ceil(bytes / 1024 / 1024);
 
 /**
- * Removes a data directory with what lies in its tablespaces, but for those that one of `keepers`, or a PostgreSQL that runs on this host, uses as
+ * Removes a data directory with what lies in its tablespaces, and its WAL where that lies elsewhere, but for those that one of `keepers`, or a PostgreSQL that runs on this host, uses as
  * well: pg_rewind gives a directory its source's links, which lead to the source's own data where that is on the same host. Only for a directory that is no
  * database of anybody's any more.
  */
 export async function removeWithTablespaces(directory: string, keepers: readonly string[]): Promise<void> {
   const users = [...keepers, ...runningDirectories()];
   const kept = new Set((await Promise.all(users.map(tablespaceTargets))).flat().map(realPath));
+  const wal = await walTarget(directory);
+  if (wal !== undefined && !(await Promise.all(users.map(walTarget))).includes(wal)) await emptyOfWal(wal);
   for (const target of await tablespaceTargets(directory)) {
     if (kept.has(realPath(target))) continue;
     if (OWN_DIRECTORY.test(target)) await rm(target, { recursive: true, force: true });
@@ -188,6 +190,23 @@ function realPath(path: string): string {
 async function emptyOfTablespaces(directory: string): Promise<void> {
   for (const name of await readdir(directory).catch(() => []))
     if (/^PG_\d+_\d+$/.test(name)) await rm(join(directory, name), { recursive: true, force: true });
+}
+
+/** Where its WAL is, in case that is not in the data directory itself. */
+async function walTarget(directory: string): Promise<string | undefined> {
+  const path = join(directory, 'pg_wal');
+  const isLink = (await lstat(path).catch(() => undefined))?.isSymbolicLink() === true;
+  return isLink ? realPath(path) : undefined;
+}
+
+/** Segments, histories of timelines, labels of backups, and PostgreSQL's own directories. */
+const OF_WAL =
+  /^([0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history|xlogtemp\.\d+|archive_status|summaries)$/;
+
+/** The directory, which somebody else has made, stays, and so does whatever else is in it. */
+async function emptyOfWal(directory: string): Promise<void> {
+  for (const name of await readdir(directory).catch(() => []))
+    if (OF_WAL.test(name)) await rm(join(directory, name), { recursive: true, force: true });
 }
 
 async function tablespaceTargets(directory: string): Promise<string[]> {

@@ -32,7 +32,7 @@ import {
   replacedDirectory,
   takePlace,
 } from './replaced.ts';
-import { closeReplication, connectReplication } from './replication-connection.ts';
+import { closeReplication, connectReplication, keepWal } from './replication-connection.ts';
 import { extractTar, type TarExtraction } from './tar.ts';
 import { writeStandbySignal } from './upstream.ts';
 
@@ -269,7 +269,15 @@ async function copyByProtocol(
   let extraction: TarExtraction | undefined;
   let totalBytes: number | undefined;
   let bytes = 0;
+  // Twelve digits: a member's slot has eight, and would be dropped where no member is of that name.
+  const slot = `pg_sentinel_clone_${randomBytes(6).toString('hex')}`;
   try {
+    // WAL comes last, and a slow copy takes longer than checkpoints leave it there. pg_basebackup does the same.
+    await keepWal(client, slot, options.stallMs).catch((error: unknown) => {
+      options.onNote?.(
+        `the source keeps no WAL for the clone, which fails if it takes long: ${(error as Error).message}`,
+      );
+    });
     await runBaseBackup({
       client,
       version: options.binaries.version,

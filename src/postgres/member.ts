@@ -20,11 +20,16 @@ export async function readMember(options: {
   readonly node: NodeId;
   readonly systemIdentifier: string;
 }): Promise<Member | undefined> {
-  const text = await readFile(join(options.dataDirectory, MEMBER_FILE), 'utf8').catch(() => undefined);
-  const member = text === undefined ? undefined : parseMember(text);
+  const member = await readMemberFile(options.dataDirectory);
   return member?.node === options.node && member.systemIdentifier === options.systemIdentifier
     ? member
     : undefined;
+}
+
+/** What the member file says, whosever it is: of a data directory that is damaged nothing else can be asked. */
+export async function readMemberFile(dataDirectory: string): Promise<Member | undefined> {
+  const text = await readFile(join(dataDirectory, MEMBER_FILE), 'utf8').catch(() => undefined);
+  return text === undefined ? undefined : parseMember(text);
 }
 
 function parseMember(text: string): Member | undefined {

@@ -2,10 +2,11 @@
 // whose removal may take minutes. What an earlier sentineld left of those is removed, too.
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { access, lstat, readdir, rename } from 'node:fs/promises';
+import { access, lstat, readdir, readlink, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { removeWithTablespaces } from './clone-room.ts';
 import { fsyncDirectory, removeFileDurably, writeFileDurably } from './durable-files.ts';
+import { allGone } from './processes.ts';
 import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
 
 /**
@@ -31,11 +32,21 @@ export async function discardReplaced(dataDirectory: string): Promise<{ readonly
 
 /**
  * The data directory is nobody's any more, nor is the one that it has replaced: both are moved out of the way, to be removed by
- * {@link removeDiscarded}. PostgreSQL must not run in it. Throws where it is a mount point.
+ * {@link removeDiscarded}. Throws where PostgreSQL runs in it, or it cannot be moved away: a mount point, or a link, with which nothing
+ * of what it leads to would be removed.
  */
 export async function discardDataDirectory(dataDirectory: string): Promise<void> {
   for (const directory of [replacedDirectory(dataDirectory), dataDirectory]) {
     if (!(await exists(directory))) continue;
+    const target = await readlink(directory).catch(() => undefined);
+    if (target !== undefined)
+      throw new Error(`${directory} is a symbolic link to ${target}: remove both by hand`);
+    // Somebody may have started it since it was looked at.
+    const left = allGone({ dataDirectory: directory, sharedMemoryId: undefined });
+    if (!left.gone)
+      throw new Error(
+        `cannot remove ${directory}: PostgreSQL runs in it (processes ${left.pids.join(', ')}); stop it first`,
+      );
     await moveAway(directory, dataDirectory).catch((error: unknown) => {
       if (!['EBUSY', 'EXDEV'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
       throw new Error(`${directory} is a mount point and cannot be moved away: empty it by hand`);
@@ -74,8 +85,8 @@ export async function discardInterrupted(options: DiscardOptions): Promise<boole
 /** The last removal for each data directory. */
 const removals = new Map<string, Promise<void>>();
 
-/** One after the other for the same data directory. */
-export function removeDiscarded(dataDirectory: string): Promise<void> {
+/** One after the other for the same data directory. Once `signal` is aborted it is not waited for any longer, and goes on. */
+export function removeDiscarded(dataDirectory: string, signal?: AbortSignal): Promise<void> {
   const remove = async (): Promise<void> => {
     const parent = dirname(dataDirectory);
     const prefix = `${basename(dataDirectory)}${DISCARDED}`;
@@ -85,7 +96,16 @@ export function removeDiscarded(dataDirectory: string): Promise<void> {
   };
   const removal = (removals.get(dataDirectory) ?? Promise.resolve()).then(remove, remove);
   removals.set(dataDirectory, removal);
-  return removal;
+  return unlessAborted(removal, signal);
+}
+
+async function unlessAborted(removal: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  if (signal?.aborted === true) removal.catch(() => undefined);
+  signal?.throwIfAborted();
+  const done = new AbortController();
+  const aborted = signal === undefined ? [] : [once(signal, 'abort', { signal: done.signal })];
+  await Promise.race([removal, ...aborted]).finally(() => done.abort());
+  signal?.throwIfAborted();
 }
 
 /** A clone may take a tablespace's place as soon as that is empty: it must not be emptied after that. It needs the room as well. */
@@ -94,11 +114,7 @@ export async function discardedGone(options: DiscardOptions): Promise<void> {
   const removal = removeDiscarded(dataDirectory).catch((error: unknown) =>
     onNote?.(`a data directory that was replaced could not be removed: ${(error as Error).message}`),
   );
-  signal?.throwIfAborted();
-  const done = new AbortController();
-  const aborted = signal === undefined ? [] : [once(signal, 'abort', { signal: done.signal })];
-  await Promise.race([removal, ...aborted]).finally(() => done.abort());
-  signal?.throwIfAborted();
+  await unlessAborted(removal, signal);
 }
 
 /**

@@ -75,6 +75,12 @@ export async function identifySystem(client: pg.Client, timeoutMs: number): Prom
   };
 }
 
+/** Keeps the WAL from the last checkpoint on for as long as the connection lasts, whatever else is sent through it. */
+export async function keepWal(client: pg.Client, slotName: string, timeoutMs: number): Promise<void> {
+  const command = `CREATE_REPLICATION_SLOT ${slotName} TEMPORARY PHYSICAL RESERVE_WAL`;
+  await withDeadline('CREATE_REPLICATION_SLOT', timeoutMs, client.query(command));
+}
+
 interface IdentifyRow {
   readonly systemid: string;
   readonly timeline: number | string;

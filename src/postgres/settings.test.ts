@@ -132,6 +132,23 @@ describe('the settings file', () => {
     await change({ jit: 'off', wal_init_zero: 'on' });
     expect(await readSettings(directory)).toEqual(expected.set('wal_init_zero', 'on'));
   });
+  test('a delay that is wanted no more is ended', async () => {
+    const { parameters, ...ours } = settings;
+    const delayed = { ...parameters, recovery_min_apply_delay: '3600000ms' };
+    await writeSettings({
+      dataDirectory: directory,
+      settings: { ...ours, parameters: delayed },
+      owner: undefined,
+    });
+    const change = (next: Readonly<Record<string, string>>) =>
+      changeParameters({ dataDirectory: directory, parameters: next, owner: undefined });
+    const delay = async () => (await readSettings(directory)).get('recovery_min_apply_delay');
+    expect(await change(delayed)).toBe(false);
+    expect(await delay()).toBe('3600000ms');
+    expect(await change(parameters)).toBe(true);
+    expect(await delay()).toBe('0');
+    expect(await change(parameters)).toBe(false);
+  });
   test("people's parameters are not written where there is no file of ours", async () => {
     const options = { dataDirectory: directory, parameters: { jit: 'off' }, owner: undefined };
     expect(await changeParameters(options)).toBe(false);

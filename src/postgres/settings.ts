@@ -275,6 +275,9 @@ export async function otherSettings(dataDirectory: string): Promise<Map<string, 
 /** A cut sets it for a while, where nobody else has; see upstream.ts, which takes it back. */
 export const ZERO_FILL = 'wal_init_zero';
 
+/** What a delayed replica has. It stands beside people's parameters, but is set by a cut as well; see upstream.ts. */
+const APPLY_DELAY = 'recovery_min_apply_delay';
+
 /**
  * Makes the users' parameters in an existing `pg_sentinel.conf` these, and leaves ours; false where they were so already or there is no
  * such file. Does not reload.
@@ -293,6 +296,9 @@ export async function changeParameters(options: {
   for (const name of present.keys())
     if (!Object.hasOwn(parameters, name) && !RESERVED_PARAMETERS.has(name) && name !== ZERO_FILL)
       changes[name] = undefined;
+  // A delay that is wanted no more ends now: a node without one may be counted, and promoted.
+  if (!Object.hasOwn(parameters, APPLY_DELAY) && (present.get(APPLY_DELAY) ?? '0') !== '0')
+    changes[APPLY_DELAY] = '0';
   if (Object.keys(changes).length === 0) return false;
   await changeSettings({ dataDirectory, changes, owner });
   return true;

@@ -67,8 +67,8 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
       return { request: { case: 'maintenance', value: { node, to, forMs: wholeOf(forMs), dryRun } } };
     }
     case 'node': {
-      const { node, action, inPlace, dryRun, destroy = false } = request;
-      return { request: { case: 'nodeAction', value: { node, action, inPlace, dryRun, destroy } } };
+      const { kind: _, ...value } = request;
+      return { request: { case: 'nodeAction', value } };
     }
     case 'adopt':
       return { request: { case: 'adopt', value: { group: request.group, dryRun: request.dryRun } } };
@@ -122,7 +122,8 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
           `this peer does not know how to ${value.action} a node; is it of an older version?`,
         );
       const destroy = value.destroy ? ({ destroy: true } as const) : {};
-      return { kind: 'node', node: nodeOf(node), action, inPlace, dryRun, ...destroy };
+      const acceptsLoss = value.acceptsLoss ? ({ acceptsLoss: true } as const) : {};
+      return { kind: 'node', node: nodeOf(node), action, inPlace, dryRun, ...destroy, ...acceptsLoss };
     }
     case 'adopt':
       return { kind, group: value.group, dryRun: value.dryRun };

@@ -195,7 +195,7 @@ export type SteerRequest =
     }
   /**
    * Carried out by the node's own agent; unregister, drop and register by any peer. `inPlace`: a restart also of a primary. `destroy`: a drop
-   * removes its data directory as well.
+   * removes its data directory as well. `acceptsLoss`: of an unregister or a drop after a recovery of the log.
    */
   | {
       readonly kind: 'node';
@@ -204,6 +204,7 @@ export type SteerRequest =
       readonly inPlace: boolean;
       readonly dryRun: boolean;
       readonly destroy?: true;
+      readonly acceptsLoss?: true;
     }
   /** A group is made of servers that run already. */
   | { readonly kind: 'adopt'; readonly group: string | undefined; readonly dryRun: boolean };
