@@ -147,6 +147,7 @@ export async function takePlace(dataDirectory: string, fresh: string): Promise<v
   await moveDirectory(fresh, dataDirectory);
 }
 
+/** Whether there is anything at `path` that can be reached; never throws. */
 export const exists = (path: string): Promise<boolean> =>
   access(path).then(
     () => true,

@@ -29,7 +29,7 @@ export interface TransportOptions {
   readonly self: PeerId;
   readonly listen: { readonly host: string; readonly port: number };
   /** Where the other peers reach this one now, `host:port`; undefined: as `listen`. Peers that know less than this one answer there. */
-  readonly advertised?: () => string | undefined;
+  readonly advertised?: (() => string | undefined) | undefined;
   /** The random id of this peer's Raft store: a wiped disk under an old name is told apart by it. */
   readonly storeId: string;
   /** Highest feature level that this version has. */

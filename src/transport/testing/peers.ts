@@ -214,7 +214,7 @@ export async function startTestPeer(options: TestPeerOptions): Promise<TestPeer>
     clusterId: options.clusterId ?? 'test',
     self: peerId(options.self),
     listen: { host: '127.0.0.1', port: options.port ?? 0 },
-    ...(options.advertised === undefined ? {} : { advertised: options.advertised }),
+    advertised: options.advertised,
     route: options.route,
     storeId: options.storeId ?? `store-of-${options.self}`,
     features: 1,
