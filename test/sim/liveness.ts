@@ -8,6 +8,7 @@ import { checkDisks } from './checks/log-checks.ts';
 import { checkHolds } from './checks/group-checks.ts';
 import { checkHistory, readRegister, writeRegister } from './clients/clients.ts';
 import type { Operation } from './clients/history.ts';
+import { MEMBERSHIP_CODEC } from './cluster/bridge.ts';
 import { tell } from './describe.ts';
 import { run } from './dispatch.ts';
 import { shuffled } from './engine/random.ts';
@@ -15,7 +16,7 @@ import { violated } from './engine/violation.ts';
 import { membershipsInForce } from './faults/atlas.ts';
 import { GROUP, describeNode, isPrimary } from './postgres/postgres.ts';
 import { FEATURES_MAX, endProcess, startProcess } from './raft/process.ts';
-import { type Host, type World, leaderHost } from './world.ts';
+import { EVENT, type Host, type Packet, type World, leaderHost } from './world.ts';
 
 const LOOK_EVERY_US = 40_000;
 const MAJORITY_US_MAX = 15_000_000;
@@ -104,7 +105,26 @@ function bareMajority(world: World): readonly Host[] {
 /** Also of those that are down: they are started to be asked. */
 function membershipsOnDisks(world: World): readonly Membership[] {
   for (const host of world.hosts) startProcess(world, host);
-  return membershipsInForce(world);
+  return [...membershipsInForce(world), ...membershipsOnTheWay(world)];
+}
+
+/** Those whose entry is still under way: a leader may have sent it and died before anybody, itself too, wrote it down. */
+function membershipsOnTheWay({ timeline, hosts }: World): Membership[] {
+  const { events, size } = timeline;
+  const packets = events.slice(0, size).filter(({ kind }) => kind === EVENT.deliver);
+  const messages = [
+    ...packets.map(({ ref }) => (ref as Packet).message),
+    ...hosts.flatMap(({ inbox }) =>
+      inbox.flatMap((event) => (event.kind === 'receive' ? [event.message] : [])),
+    ),
+  ];
+  return messages.flatMap((message) =>
+    message.kind === 'append-request'
+      ? message.entries.flatMap(({ kind, data }) =>
+          kind === 'config' ? [MEMBERSHIP_CODEC.decode(data)] : [],
+        )
+      : [],
+  );
 }
 
 /** Runs until there is no obstacle any more. */
