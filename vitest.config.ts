@@ -2,9 +2,12 @@ import { defineConfig } from 'vitest/config';
 import { SummaryReporter } from './test/tooling/summary-reporter.ts';
 
 /** Dangers, what administrators do, gray failures, the guard and rejoining, each on real PostgreSQL and with real waits. */
-export const LONG_TESTS = ['dangers', 'expectations', 'gray', 'guard', 'rejoin', 'walks'].map(
-  (name) => `test/integration/${name}/**`,
-);
+const LONG_FOLDERS = ['adopt', 'dangers', 'expectations', 'gray', 'guard', 'rejoin', 'slots', 'walks'];
+const LONG_COMMANDS = ['candidates', 'hba', 'node', 'passwords', 'settings'];
+export const LONG_TESTS = [
+  ...LONG_FOLDERS.map((folder) => `test/integration/${folder}/*.test.ts`),
+  ...LONG_COMMANDS.map((name) => `test/integration/commands/${name}.test.ts`),
+];
 
 // Unit tests sit beside the code; tests with real processes are below test/integration. Time limits only catch
 // hangs: no test asserts a speed. Those that take minutes are run by `npm run test:long` (vitest.long.config.ts).

@@ -6,7 +6,7 @@ export default mergeConfig(
   { ...config, test: { ...config.test, include: [], exclude: [] } },
   {
     test: {
-      include: LONG_TESTS.map((folder) => `${folder}/*.test.ts`),
+      include: LONG_TESTS,
       exclude: ['node_modules/**', 'dist/**'],
     },
   },
