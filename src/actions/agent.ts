@@ -253,7 +253,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       sequence,
       startedAtMs: STARTED_AT_MS,
       roleAgeMsMax,
-      isGuarded: options.protections.guard ? guarding.state() !== undefined : undefined,
+      isGuarded: options.protections.guard ? guarding.isGuarded() : undefined,
       upkeep: upkept,
       found: found.latest(),
     });
@@ -301,8 +301,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
           signal,
         }),
       );
-    const isRequested = await requests.carryOut((request) =>
-      carryOutNodeRequest(context, request, carryOutDuty, signal),
+    const isRequested = await requests.carryOut(
+      (request) => carryOutNodeRequest(context, request, carryOutDuty, signal),
+      () => signal.aborted && !closing.signal.aborted,
     );
     if (!isRequested) await carryOutDuty();
   };

@@ -1,5 +1,5 @@
 // What the agent does about leases and the guard, with a keeper that only notes what it is told.
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { epoch, groupId, nodeId, timeline } from '../base/ids.ts';
 import { DEFAULT_GROUP_SETTINGS } from '../cluster/apply-settings.ts';
 import type { SyncRule } from '../cluster/commands.ts';
@@ -213,6 +213,19 @@ describe('a leased primary that is switched over on purpose', () => {
     expect(await keep()).toBe(true);
     expect(host.askedFor).toBe('hand-over 8');
   });
+});
+
+test('whether a guard watches is not known while the first is being started', async () => {
+  const { host, guarding, keep } = example();
+  expect(await keep()).toBe(true);
+  expect(guarding.isGuarded()).toBeUndefined();
+  host.guard = STATE;
+  expect(guarding.isGuarded()).toBe(true);
+  host.guard = undefined;
+  await keep();
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 60_000);
+  expect(guarding.isGuarded()).toBe(false);
+  vi.restoreAllMocks();
 });
 
 test('a primary whose standbys prove it needs neither', async () => {

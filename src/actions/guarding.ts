@@ -40,6 +40,8 @@ export interface Guarding {
   state(): GuardState | undefined;
   /** True where no guard has answered for long, although one is wanted and was started again and again. */
   isUnwatched(): boolean;
+  /** For people; undefined while the guard is only just being started. */
+  isGuarded(): boolean | undefined;
   /** True where the lease that it goes by was had and is about to end, and no guard answers that would see to that. */
   isForsaken(duty: GuardedDuty): boolean;
   /** For people; undefined while all is well. */
@@ -192,6 +194,7 @@ export function createGuarding(options: {
     },
     state: () => keeper.state(),
     isUnwatched,
+    isGuarded: () => (keeper.state() !== undefined ? true : isUnwatched() ? false : undefined),
     // Of whichever epoch the lease is: an epoch that has just begun has none yet.
     isForsaken: (duty) =>
       held !== undefined && !isRunning(held.lease) && isLeased(duty) && keeper.state() === undefined,

@@ -8,12 +8,15 @@ function example(busyWith?: string) {
   const requests = createRequests<string>(() => busyWith);
   const carriedOut: string[] = [];
   const carryOut = (): Promise<boolean> =>
-    requests.carryOut((request) => {
-      carriedOut.push(request);
-      return request === 'bad'
-        ? Promise.reject(new Error('it failed'))
-        : Promise.resolve(`${request} is done`);
-    });
+    requests.carryOut(
+      (request) => {
+        carriedOut.push(request);
+        return request === 'bad'
+          ? Promise.reject(new Error('it failed'))
+          : Promise.resolve(`${request} is done`);
+      },
+      () => false,
+    );
   return { requests, carriedOut, carryOut };
 }
 
@@ -62,10 +65,44 @@ test('a caller that is gone while it is at work does not break it off', async ()
   const gone = new AbortController();
   const asked = requests.ask('restart', { ...LONG, signal: gone.signal });
   let end = (_detail: string): void => undefined;
-  const carriedOut = requests.carryOut(() => new Promise((resolve) => (end = resolve)));
+  const carriedOut = requests.carryOut(
+    () => new Promise((resolve) => (end = resolve)),
+    () => false,
+  );
   gone.abort();
   await expect(requests.ask('reload', LONG)).rejects.toThrow('another request');
   end('done all the same');
   await carriedOut;
   expect(await asked).toBe('done all the same');
+});
+
+test('what a pass leaves because the duty has changed is carried out by the next one', async () => {
+  const { requests, carriedOut, carryOut } = example();
+  const asked = requests.ask('restart', LONG);
+  const brokenOff = (): Promise<string> => Promise.reject(new Error('the duty has changed'));
+  expect(await requests.carryOut(brokenOff, () => true)).toBe(true);
+  expect(await carryOut()).toBe(true);
+  expect(await asked).toBe('restart is done');
+  expect(carriedOut).toEqual(['restart']);
+});
+
+test('what a pass leaves is given up where nobody waits for it any more, by time or otherwise', async () => {
+  for (const ending of ['time', 'caller'] as const) {
+    const { requests, carriedOut, carryOut } = example();
+    const gone = new AbortController();
+    const asked = requests.ask('restart', {
+      timeoutMs: ending === 'time' ? 1 : LONG.timeoutMs,
+      signal: gone.signal,
+    });
+    asked.catch(() => undefined);
+    const brokenOff = async (): Promise<string> => {
+      if (ending === 'caller') gone.abort();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      throw new Error('the duty has changed');
+    };
+    await requests.carryOut(brokenOff, () => true);
+    await expect(asked).rejects.toThrow('the duty has changed');
+    expect(await carryOut()).toBe(false);
+    expect(carriedOut).toEqual([]);
+  }
 });

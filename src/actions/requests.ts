@@ -1,5 +1,5 @@
 // What is asked of the agent beside its duty waits here for the next pass, one at a time, and is carried out once. Whoever asked hears how
-// it ended; a pass does not.
+// it ended; a pass does not. What a pass leaves because the duty has changed waits for the next one, which knows the new duty.
 
 export interface Requests<Request> {
   /** Resolves with what was done; rejects with why it was not. Once it has begun it goes on, whatever becomes of `signal`. */
@@ -7,12 +7,14 @@ export interface Requests<Request> {
     request: Request,
     options: { readonly timeoutMs: number; readonly signal: AbortSignal },
   ): Promise<string>;
-  /** Carries out what waits, if anything does; true where it did. */
-  carryOut(work: (request: Request) => Promise<string>): Promise<boolean>;
+  /** Carries out what waits, if anything does; true where it did. `isBrokenOff`: the pass is, and another follows. */
+  carryOut(work: (request: Request) => Promise<string>, isBrokenOff: () => boolean): Promise<boolean>;
 }
 
 interface Waiting<Request> {
   readonly request: Request;
+  /** Why nobody waits for it any more. */
+  givenUp: string | undefined;
   readonly end: (outcome: { readonly detail: string } | { readonly error: Error }) => void;
 }
 
@@ -29,6 +31,7 @@ export function createRequests<Request>(busyWith: () => string | undefined): Req
       return new Promise<string>((resolve, reject) => {
         const mine: Waiting<Request> = {
           request,
+          givenUp: undefined,
           end(outcome) {
             clearTimeout(timer);
             signal.removeEventListener('abort', forget);
@@ -37,6 +40,7 @@ export function createRequests<Request>(busyWith: () => string | undefined): Req
           },
         };
         const giveUp = (why: string): void => {
+          mine.givenUp = why;
           if (waiting !== mine) return;
           waiting = undefined;
           mine.end({ error: new Error(why) });
@@ -52,7 +56,7 @@ export function createRequests<Request>(busyWith: () => string | undefined): Req
         waiting = mine;
       });
     },
-    async carryOut(work) {
+    async carryOut(work, isBrokenOff) {
       const mine = waiting;
       if (mine === undefined) return false;
       waiting = undefined;
@@ -60,7 +64,8 @@ export function createRequests<Request>(busyWith: () => string | undefined): Req
       try {
         mine.end({ detail: await work(mine.request) });
       } catch (error) {
-        mine.end({ error: error as Error });
+        if (isBrokenOff() && mine.givenUp === undefined) waiting = mine;
+        else mine.end({ error: error as Error });
       } finally {
         isAtWork = false;
       }
