@@ -1,6 +1,6 @@
 // What is neither dead nor well: hosts and processes that stand still, sentineld without PostgreSQL and the reverse, a full disk, clocks.
 import { expect, test } from 'vitest';
-import { delay } from '../../../src/base/clock.ts';
+import { delay, until } from '../../../src/base/clock.ts';
 import { cutReported, fillDiskOf, lead, statusOf } from './faults.ts';
 import { scene } from './scene.ts';
 
@@ -117,6 +117,10 @@ test(
   'the wall clock of one sentineld jumps back and forth: no failover',
   scene(async ({ cluster, workload, primary }) => {
     await primary.startWithOwnClock();
+    // Nothing else shows that it is up: the others and every node go on without it.
+    await until({ what: `sentineld of ${primary.node}`, timeoutMs: 60_000, everyMs: 200 }, () =>
+      statusOf(primary).catch(() => undefined),
+    );
     await cluster.converged(120_000);
     for (const offsetS of [3600, -3600, 86_400, -30, 0]) {
       await primary.setClock(offsetS);
