@@ -57,3 +57,24 @@ test('history files that say something else than the log are told', () => {
   expect(check(entry(1, 100), entry(2, 151))).toMatch(/timeline 4 began elsewhere/);
   expect(check(entry(1, 100), entry(3, 150))).toMatch(/timeline 4 began elsewhere/);
 });
+
+describe('a timeline that was left where it began', () => {
+  // The primary of timeline 3 died before it wrote anything; a standby of timeline 2 was promoted in its place.
+  const branches = [branch(2, 1, 100), branch(3, 2, 150), branch(4, 2, 150)];
+  const check = (on: number, history: readonly ReturnType<typeof entry>[], of = branches) =>
+    historyMismatch({ timeline: timeline(on), history, branches: of });
+
+  test('may stand in a history although the log went past it, and the reverse', () => {
+    expect(check(4, [entry(1, 100), entry(2, 150), entry(3, 150)])).toBeUndefined();
+    expect(check(4, [entry(1, 100), entry(2, 150)])).toBeUndefined();
+    const through = [branch(2, 1, 100), branch(3, 2, 150), branch(4, 3, 150)];
+    expect(check(4, [entry(1, 100), entry(2, 150)], through)).toBeUndefined();
+    expect(check(4, [entry(1, 100), entry(2, 150), entry(3, 150)], through)).toBeUndefined();
+  });
+
+  test('does not excuse one that holds something', () => {
+    expect(check(4, [entry(1, 100), entry(2, 150), entry(3, 151)])).toMatch(/timeline 4 began elsewhere/);
+    expect(check(4, [entry(1, 100), entry(2, 140), entry(3, 150)])).toMatch(/began elsewhere/);
+    expect(check(4, [entry(1, 100), entry(3, 150)])).toMatch(/began elsewhere/);
+  });
+});

@@ -15,10 +15,41 @@ export function historyMismatch(options: {
     const child = history[index + 1]?.timeline ?? timeline;
     const branch = branches.find((each) => each.timeline === child);
     if (branch === undefined) continue;
-    if (branch.parent !== entry.timeline || branch.switchLsn !== entry.switchLsn)
+    const own = beginningOf(entry.timeline, entry.switchLsn, (of) => parentIn(history, of));
+    const parent = beginningOf(branch.parent, branch.switchLsn, (of) => parentOf(branches, of));
+    if (parent !== own || branch.switchLsn !== entry.switchLsn)
       return `timeline ${child} began elsewhere than the log says`;
   }
   return undefined;
+}
+
+interface Parent {
+  readonly parent: Timeline;
+  readonly switchLsn: Lsn;
+}
+
+const parentOf = (branches: readonly TimelineBranch[], of: Timeline): Parent | undefined =>
+  branches.find((each) => each.timeline === of);
+
+function parentIn(history: readonly HistoryEntry[], of: Timeline): Parent | undefined {
+  const index = history.findIndex((each) => each.timeline === of);
+  const before = history[index - 1];
+  return before && { parent: before.timeline, switchLsn: before.switchLsn };
+}
+
+/**
+ * The timeline on which the WAL before `position` lies. One that was left where it began holds none: a standby names it as its parent where it had read the
+ * history of a primary that died before it wrote anything, and counts as one that stands on the timeline before all the same.
+ */
+function beginningOf(
+  timeline: Timeline,
+  position: Lsn,
+  parentOfTimeline: (timeline: Timeline) => Parent | undefined,
+): Timeline {
+  const found = parentOfTimeline(timeline);
+  return found?.switchLsn === position && found.parent < timeline
+    ? beginningOf(found.parent, position, parentOfTimeline)
+    : timeline;
 }
 
 /** The way that the group went through the timelines. */

@@ -17,7 +17,7 @@ test(
   async () => {
     const { primaries, why, acks } = await scene.underLoad(async (load) => {
       const [standby] = load.standbys;
-      await sql(standby, 'select pg_promote()');
+      await sql(standby, 'select pg_promote(false)');
       await load.waitFor('it to be said', ({ nodes }) =>
         nodes.some(({ node, message = '' }) => node === standby.node && /ran as a primary/.test(message)),
       );
@@ -34,7 +34,7 @@ test(
   async () => {
     const { primaries, why } = await scene.underLoad(async (load) => {
       const [standby] = load.standbys;
-      await sql(standby, 'select pg_promote()');
+      await sql(standby, 'select pg_promote(false)');
       const { epoch } = await load.waitFor('the group', () => true);
       const pid = load.primary.killPostmaster();
       // The other standby alone proves nothing: the primary comes back, or the promoted one has become a standby in time.
