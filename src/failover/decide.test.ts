@@ -160,6 +160,14 @@ describe('a running group', () => {
     expect(kinds(leader.at(50))).not.toContain('begin-failover');
     expect(kinds(leader.at(1049))).not.toContain('begin-failover');
     expect(kinds(leader.at(1050))).toContain('begin-failover');
+    // Its start may be what ended the obstacle.
+    const starting = gone();
+    const third = leaderOf(starting, { ...ALL_WELL, a: { condition: 'starting' } });
+    third.at(0);
+    joined(starting);
+    expect(kinds(third.at(50))).not.toContain('begin-failover');
+    expect(kinds(third.at(3049))).not.toContain('begin-failover');
+    expect(kinds(third.at(3050))).toContain('begin-failover');
     const silent = gone();
     const other = leaderOf(silent, WITHOUT_A);
     other.at(0);

@@ -214,14 +214,18 @@ function beginIfDown(
 }
 
 const BACK_GRACE_MS = 1000;
+/** Its start itself may end what stood in the way: of a primary that is adopted with it. */
+const START_GRACE_MS = 3000;
 
 /**
- * Nobody could take over, and PostgreSQL, all of whose processes were gone, runs as primary again, as its agent says. Its observers
+ * Nobody could take over, and PostgreSQL, all of whose processes were gone, starts or runs as primary again, as its agent says. Its observers
  * find that out within one probe; until then their entries stand, and what stood in the way of a failover may have gone with its start.
  */
 function isPerhapsBack(primary: NodeState, view: View, stopwatch: Stopwatch): boolean {
+  const condition = freshReport(view, primary.node)?.condition;
+  if (condition === 'starting') return stopwatch.elapsedMs(`starting ${primary.node}`) < START_GRACE_MS;
   const wasGone = primary.subjectiveDown.some(({ evidence }) => evidence === 'processes-gone');
-  if (!wasGone || freshReport(view, primary.node)?.condition !== 'primary') return false;
+  if (!wasGone || condition !== 'primary') return false;
   return stopwatch.elapsedMs(`back ${primary.node}`) < BACK_GRACE_MS;
 }
 
