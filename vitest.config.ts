@@ -3,10 +3,14 @@ import { SummaryReporter } from './test/tooling/summary-reporter.ts';
 
 /** Dangers, what administrators do, gray failures, the guard and rejoining, each on real PostgreSQL and with real waits. */
 const LONG_FOLDERS = ['adopt', 'dangers', 'expectations', 'gray', 'guard', 'rejoin', 'slots', 'walks'];
-const LONG_COMMANDS = ['candidates', 'hba', 'node', 'passwords', 'settings'];
+const LONG_FILES = [
+  ...['candidates', 'hba', 'membership', 'node', 'passwords', 'settings'].map((name) => `commands/${name}`),
+  'health/answers',
+  'postgres/slow-clone',
+];
 export const LONG_TESTS = [
   ...LONG_FOLDERS.map((folder) => `test/integration/${folder}/*.test.ts`),
-  ...LONG_COMMANDS.map((name) => `test/integration/commands/${name}.test.ts`),
+  ...LONG_FILES.map((name) => `test/integration/${name}.test.ts`),
 ];
 
 // Unit tests sit beside the code; tests with real processes are below test/integration. Time limits only catch
