@@ -54,7 +54,8 @@ export function registeredStores(state: ClusterState, ahead: StoresAhead): Store
   return stores;
 }
 
-function applied(state: ClusterState, entry: Entry): ClusterState {
+/** The state after one more entry. */
+export function applied(state: ClusterState, entry: Entry): ClusterState {
   switch (entry.kind) {
     case 'noop':
       return applyNothing(state, entry.index);

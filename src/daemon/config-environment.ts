@@ -1,6 +1,7 @@
 // Whether this host can do what the configuration says: owner, version and permissions of the directories, length of the
 // socket's path. Only looks; creates, changes and starts nothing (`postgres --version` aside).
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { access, constants, readFile, readdir, realpath, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -12,6 +13,7 @@ import { findOsUser, type OsUser } from '../postgres/os-user.ts';
 import { readable } from './config-checks.ts';
 import { ConfigError, formatProblem, type ConfigProblem } from './config-problems.ts';
 import type { Config, NodeConfig } from './config.ts';
+import { LEFT_FILE } from './leave-log.ts';
 
 /** `sun_path` of `struct sockaddr_un` holds 108 bytes with the closing zero. */
 const SOCKET_PATH_BYTES_MAX = 107;
@@ -44,6 +46,12 @@ interface Identity {
 async function checkStateDirectory(path: string, findings: Findings): Promise<void> {
   const trouble = await whyNotUsable(path, ownIdentity());
   if (trouble !== undefined) add(findings.problems, 'state_directory', `"${path}": ${trouble}`);
+  if (existsSync(join(path, LEFT_FILE)))
+    add(
+      findings.problems,
+      'state_directory',
+      `"${path}": this host has left its cluster (${LEFT_FILE}): sentineld --leave completes that if it was broken off; to begin anew, remove the directory`,
+    );
 }
 
 /** That it cannot be run must not come out in the moment it is needed. */

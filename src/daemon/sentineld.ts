@@ -9,8 +9,9 @@ import { checkConfig } from './config-check.ts';
 import { checkEnvironment } from './config-environment.ts';
 import { checkPorts } from './config-ports.ts';
 import { ConfigError } from './config-problems.ts';
-import { type Config, DEFAULT_CONFIG_PATH, loadConfig } from './config.ts';
+import { type Config, DEFAULT_CONFIG_PATH, type LoadOptions, loadConfig } from './config.ts';
 import { runDaemon } from './daemon.ts';
+import { leave } from './leave.ts';
 import { version } from './version.ts';
 
 const CLOSE_TIMEOUT_MS = 10_000;
@@ -19,6 +20,9 @@ interface Arguments {
   readonly config: string;
   readonly peer?: string;
   readonly checkConfig?: boolean;
+  readonly leave?: boolean;
+  readonly dryRun?: boolean;
+  readonly othersAreGone?: boolean;
 }
 
 /** Parses the command line and runs the peer. `run` is what a build for benchmarks replaces. */
@@ -30,6 +34,15 @@ export async function main(argv: readonly string[], run: typeof runDaemon = runD
     .option('-c, --config <file>', 'configuration file', DEFAULT_CONFIG_PATH)
     .option('-p, --peer <name>', "which of the configuration's peers this is (overrides its key `peer`)")
     .option('--check-config', 'check the configuration and this host, say what is wrong, and end')
+    .option(
+      '--leave',
+      "give this host's PostgreSQL back to its administrator, and end; sentineld is stopped before",
+    )
+    .option('--dry-run', 'with --leave: only say what would be done, or why it cannot')
+    .option(
+      '--others-are-gone',
+      'with --leave: you have made sure that no other sentineld of the cluster runs, or will',
+    )
     .version(version(), '-V, --version')
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sentineld: ')) })
     .showHelpAfterError('(try --help)')
@@ -50,13 +63,28 @@ export async function main(argv: readonly string[], run: typeof runDaemon = runD
     process.exitCode = (await checkConfig({ ...load, print: (line) => console.log(line) })) === 0 ? 0 : 2;
     return;
   }
+  if (options.leave !== true && (options.dryRun === true || options.othersAreGone === true)) {
+    console.error('sentineld: --dry-run and --others-are-gone say something only together with --leave');
+    process.exitCode = 2;
+    return;
+  }
   try {
+    if (options.leave === true) return await leaveCluster(load, options);
     await serve(loadConfig(load), run);
   } catch (error) {
     const lines = (error as Error).message.split('\n');
     console.error(lines.map((line) => `sentineld: ${line}`).join('\n'));
     process.exit(error instanceof ConfigError ? 2 : 1);
   }
+}
+
+async function leaveCluster(load: LoadOptions, options: Arguments): Promise<void> {
+  await leave({
+    config: loadConfig(load),
+    isDryRun: options.dryRun === true,
+    areOthersGone: options.othersAreGone === true,
+    print: (line) => console.log(line),
+  });
 }
 
 async function serve(config: Config, run: typeof runDaemon): Promise<void> {

@@ -61,6 +61,11 @@ export function takenOverConfiguration(options: {
   return `${before.trimEnd()}${before.trim() === '' ? '' : '\n\n'}${text}\n${after}`;
 }
 
+/** The configuration file that a postgresql.conf was taken over from; undefined where it was not, or from a command line. */
+export function takenOverFrom(text: string): string | undefined {
+  return new RegExp(`^${TAKEN_OVER} (/.*)\\.$`, 'm').exec(text)?.[1];
+}
+
 /** What stands before and after the block of an earlier pass, which somebody may have gone on after. */
 function aroundTaken(present: string): readonly [string, string] {
   const begin = present.indexOf(TAKEN_OVER);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { timeline, type Timeline } from '../base/ids.ts';
 import { removeFileDurably, writeFileDurably, type Owner } from './durable-files.ts';
 
-const FILE = 'pg_sentinel_rewound';
+export const REWOUND_MARKER = 'pg_sentinel_rewound';
 
 /** `source` is the timeline of what it was rewound to. */
 export async function markRewound(options: {
@@ -15,12 +15,12 @@ export async function markRewound(options: {
   readonly owner: Owner | undefined;
 }): Promise<void> {
   const { dataDirectory, source, owner } = options;
-  await writeFileDurably({ path: join(dataDirectory, FILE), content: `${source}\n`, mode: 0o600, owner });
+  await writeFileDurably({ path: join(dataDirectory, REWOUND_MARKER), content: `${source}\n`, mode: 0o600, owner });
 }
 
 /** The timeline of what it was rewound to; undefined where it has streamed since, or never was rewound. */
 export async function readRewound(dataDirectory: string): Promise<Timeline | undefined> {
-  const text = await readFile(join(dataDirectory, FILE), 'utf8').catch((error: unknown) => {
+  const text = await readFile(join(dataDirectory, REWOUND_MARKER), 'utf8').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   });
@@ -28,5 +28,5 @@ export async function readRewound(dataDirectory: string): Promise<Timeline | und
 }
 
 export function forgetRewound(dataDirectory: string): Promise<void> {
-  return removeFileDurably(join(dataDirectory, FILE));
+  return removeFileDurably(join(dataDirectory, REWOUND_MARKER));
 }
