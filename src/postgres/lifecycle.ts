@@ -10,8 +10,14 @@ import { timeline } from '../base/ids.ts';
 import type { Binaries } from './binaries.ts';
 import { readControlData } from './control-data.ts';
 import { isRewindInterrupted } from './rewind-marker.ts';
-import { OOM_ENVIRONMENT, type ProcessSettings, limitedCommand, setOomScoreAdj } from './process-settings.ts';
-import { cleanEnvironment, spawnIds, type OsUser } from './os-user.ts';
+import {
+  OOM_ENVIRONMENT,
+  type ProcessSettings,
+  commandOfUser,
+  limitedCommand,
+  setOomScoreAdj,
+} from './process-settings.ts';
+import { cleanEnvironment, type OsUser } from './os-user.ts';
 import {
   allGone,
   belongsTo,
@@ -136,13 +142,14 @@ function spawnPostmaster(options: {
   try {
     // Where postgresql.conf of an adopted database names another pg_hba.conf, its rules would let in whom ours keep out.
     const hba = `hba_file=${join(options.dataDirectory, 'pg_hba.conf')}`;
-    const command = limitedCommand(
+    const limited = limitedCommand(
       join(options.binaries.directory, 'postgres'),
       ['-D', options.dataDirectory, '-c', hba],
       options.process?.coreLimitMb,
     );
+    const command = commandOfUser(limited, options.user);
     const child = spawn(command.program, command.arguments, {
-      ...spawnIds(options.user),
+      ...command.ids,
       cwd: options.dataDirectory,
       env: {
         ...cleanEnvironment(),

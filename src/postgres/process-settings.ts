@@ -1,6 +1,7 @@
 // What the host may do to a PostgreSQL that we start: when its memory runs out, and when a process of it crashes. Huge pages and all other
 // limits are the host's own. Must never keep PostgreSQL from starting: what we may not set stays as it was.
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
+import { spawnIds, type OsUser } from './os-user.ts';
 
 export interface ProcessSettings {
   /** -1000 to 1000, of the postmaster alone: the kernel is to end a backend instead. */
@@ -27,6 +28,31 @@ export function limitedCommand(
   const limit = coreLimitMb === 'unlimited' ? coreLimitMb : String((coreLimitMb * 1024 * 1024) / BLOCK_BYTES);
   const script = 'ulimit -S -c "$1" 2>/dev/null || ulimit -S -c "$(ulimit -H -c)"; shift; exec "$@"';
   return { program: '/bin/sh', arguments: ['-c', script, 'sh', limit, program, ...programArguments] };
+}
+
+export interface StartCommand {
+  readonly program: string;
+  readonly arguments: readonly string[];
+  /** For `spawn`. */
+  readonly ids: ReturnType<typeof spawnIds>;
+}
+
+/** Of util-linux; not part of every system. */
+const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'];
+
+/**
+ * The same command as that user with all of his groups: a change of user by `spawn` drops them, and Debian's key for TLS, which its clusters name, is
+ * readable by a group that its package puts the user into. The process keeps its pid.
+ */
+export function commandOfUser(
+  command: Pick<StartCommand, 'program' | 'arguments'>,
+  user: OsUser,
+  setpriv = SETPRIV.find((path) => existsSync(path)),
+): StartCommand {
+  if (user.owner === undefined || setpriv === undefined) return { ...command, ids: spawnIds(user) };
+  const { uid, gid } = user.owner;
+  const options = [`--reuid=${uid}`, `--regid=${gid}`, '--init-groups', '--'];
+  return { program: setpriv, arguments: [...options, command.program, ...command.arguments], ids: {} };
 }
 
 /** False where the kernel does not let us: below what it has only with CAP_SYS_RESOURCE. */

@@ -1,4 +1,4 @@
-// A client of the service: psql on a host of its own, again and again, one row each time, by all addresses that the walks give to the hosts.
+// A client of the service: psql on a host of its own, again and again, one row each time, by all addresses that its servers may have.
 import { until } from '../../../src/base/clock.ts';
 import type { Host } from './hosts.ts';
 
@@ -9,17 +9,18 @@ export interface Client {
   stop(): Promise<{ readonly acked: readonly string[]; readonly there: readonly string[] }>;
 }
 
-const ADDRESSES = ['10.0.0', '10.0.1'].flatMap((net) => [1, 2, 3, 4].map((host) => `${net}.${host}`));
-const SERVICE = `host=${ADDRESSES.join(',')} dbname=shop user=app password=secret target_session_attrs=read-write connect_timeout=2`;
+/** All that the walks of the three hosts give them. */
+export const ADDRESSES = ['10.0.0', '10.0.1'].flatMap((net) => [1, 2, 3, 4].map((host) => `${net}.${host}`));
 const STATEMENT_MS = 60_000;
 const LIMIT_MS = 180_000;
 
-export function startClient(host: Host): Client {
+export function startClient(host: Host, addresses: readonly string[]): Client {
+  const service = `host=${addresses.join(',')} dbname=shop user=app password=secret target_session_attrs=read-write connect_timeout=2`;
   const acked: string[] = [];
   let isEnding = false;
   let last = '';
   const psql = (statement: string): ReturnType<Host['run']> =>
-    host.run(`exec psql -XAtq "${SERVICE}" -c "${statement}"`, STATEMENT_MS);
+    host.run(`exec psql -XAtq "${service}" -c "${statement}"`, STATEMENT_MS);
   const write = async (): Promise<void> => {
     for (let count = 1; !isEnding; count += 1) {
       const id = `order ${count}`;

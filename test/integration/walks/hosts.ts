@@ -1,5 +1,5 @@
 // Hosts of a test's own: namespaces for processes, network, mounts, host name and shared memory, joined by a bridge in a network namespace of
-// its own. /etc, /var/lib, /usr/local and /run are private to each, in memory; nothing of this machine is changed. Every process of a
+// its own. /etc, /var/lib, /var/log, /usr/local and /run are private to each, in memory; nothing of this machine is changed. Every process of a
 // host ends with its first one, and that with the test. Needs root.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -155,11 +155,12 @@ function hostScript(name: string, directory: string): string {
   return `
 mount --make-rprivate /
 mount -t tmpfs tmpfs ${directory}
-for path in etc var/lib usr/local; do
+for path in etc var/lib var/log usr/local; do
   mkdir -p ${directory}/$path/upper ${directory}/$path/work
   mount -t overlay overlay -o lowerdir=/$path,upperdir=${directory}/$path/upper,workdir=${directory}/$path/work /$path
 done
 mount -t tmpfs tmpfs /run
+install -d -o postgres -g postgres -m 2775 /run/postgresql
 hostname ${name}
 mkdir -p /etc/systemd/system /usr/local/bin
 ${program('src/daemon/sentineld.js')} > /usr/local/bin/sentineld

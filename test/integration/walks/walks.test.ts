@@ -1,70 +1,49 @@
 // The walks of docs/walks.md, on hosts of their own with real PostgreSQL: every command of the page is run as it stands there, while a
 // client writes all the time; nothing that was acknowledged may be missing.
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { until } from '../../../src/base/clock.ts';
 import { type Host, type Hosts, openHosts, whyNoHosts } from './hosts.ts';
-import { type Command, readWalks } from './page.ts';
-import { type Client, startClient } from './client.ts';
+import { type Client, ADDRESSES, startClient } from './client.ts';
+import { createWalker } from './walker.ts';
 
-const PAGE = join(import.meta.dirname, '../../../docs/walks.md');
 const COMMAND_MS = 120_000;
 const WALK_MS = 600_000;
-const OUTPUT_MAX = 4000;
 
-const walks = readWalks(PAGE);
 const whyNot = whyNoHosts();
 if (whyNot !== undefined) console.log(`skipped: docs/walks.md is not walked: ${whyNot}`);
 
 let hosts: Hosts;
 let client: Client | undefined;
 const byName = new Map<string, Host>();
-
-/** Runs the commands of a walk, in order; says which one failed, and what it printed. */
-async function walk(title: string): Promise<void> {
-  const commands = walks.get(title) ?? expect.fail(`${PAGE} has no walk "${title}"`);
-  expect(commands.length).toBeGreaterThan(0);
-  for (const command of commands) await carryOut(command);
-}
-
-/** What sentineld has logged last on each host, for the message of a failure. */
-async function logs(): Promise<string> {
-  const tails = await Promise.all(
-    [...byName.values()].map(async (host) => {
-      const { output } = await host.run('tail -n 30 /var/lib/sentineld.log', COMMAND_MS);
-      return `--- sentineld on ${host.name}\n${output}`;
-    }),
-  );
-  return tails.join('');
-}
-
-async function carryOut({ host, text, line }: Command): Promise<void> {
-  const there = host === 'all' ? [...byName.values()] : [hostOf(host)];
-  await Promise.all(
-    there.map(async (each) => {
-      const { code, output } = await (copyOf(each, text) ?? each.run(text, COMMAND_MS));
-      if (code === 0) return;
-      expect.fail(
-        `walks.md:${line}, on ${each.name}: exit code ${code} of: ${text}\n${output.slice(-OUTPUT_MAX)}\n${await logs()}`,
-      );
-    }),
-  );
-}
-
-const hostOf = (name: string): Host => byName.get(name) ?? expect.fail(`there is no host ${name}`);
-
-/** `scp -p FILES HOST:DIRECTORY/` is done by the test: there is no ssh between its hosts. */
-function copyOf(from: Host, text: string): ReturnType<Host['run']> | undefined {
-  const [, files, to, directory] = /^scp -p (\S+) (\w+):(\S+\/)$/.exec(text) ?? [];
-  if (files === undefined || to === undefined || directory === undefined) return undefined;
-  return (async () => {
-    const packed = await from.run(`tar -cPf - --transform 's,.*/,,' ${files}`, COMMAND_MS);
-    if (packed.code !== 0) return packed;
-    return hostOf(to).run(`tar -C ${directory} -xpf -`, COMMAND_MS, packed.stdout);
-  })();
-}
+const { walk, hostOf } = createWalker(byName);
 
 async function add(name: string, address: string): Promise<void> {
   byName.set(name, await hosts.add(name, address));
+}
+
+/** What is there still of pg-sentinel: processes, files, units. Its programs and the log of this test's `systemctl` are not meant. */
+async function leftovers(name: string): Promise<string> {
+  const { output } = await hostOf(name).run(LEFTOVERS, COMMAND_MS);
+  return output;
+}
+
+const LEFTOVERS = `
+ps -eo args= | grep -E '[s]entinel'
+find / -xdev \\( -path /proc -o -path /work -o -path /tmp -o -path /usr -o -path /home -o -path /root \\) -prune -o -iname '*sentinel*' ! -name sentineld.log -print
+find /etc /var/lib /run -xdev -iname '*sentinel*' ! -name sentineld.log
+grep -rlI sentinel /var/lib/postgresql /etc/postgresql`;
+
+const LEFT_IN_DATABASE = `select rolname::text from pg_roles where rolname like '%sentinel%'
+  union all select nspname from pg_namespace where nspname like '%sentinel%'
+  union all select slot_name from pg_replication_slots
+  union all select name || ' = ' || setting from pg_settings
+    where setting like '%sentinel%' or sourcefile like '%sentinel%' or pending_restart`;
+
+async function inDatabase(name: string, query: string): Promise<string> {
+  const text = query.replaceAll(/\s+/g, ' ');
+  const { code, output } = await hostOf(name).run(`runuser -u postgres -- psql -XAtqc "${text}"`, COMMAND_MS);
+  if (code !== 0) throw new Error(output);
+  return output.trim();
 }
 
 describe.skipIf(whyNot !== undefined)('docs/walks.md', () => {
@@ -92,7 +71,7 @@ describe.skipIf(whyNot !== undefined)('docs/walks.md', () => {
       await walk('Three hosts from nothing');
       const outside = await hosts.add('client', '10.0.0.100');
       outside.addAddress('10.0.1.100');
-      client = startClient(outside);
+      client = startClient(outside, ADDRESSES);
       await client.moreAcks(10);
     },
     WALK_MS,
@@ -125,6 +104,25 @@ describe.skipIf(whyNot !== undefined)('docs/walks.md', () => {
         for (const host of byName.values()) host.addAddress(`10.0.1.${host.name.slice(-1)}`);
         await walk('Move to new addresses');
       }),
+    WALK_MS,
+  );
+
+  test(
+    'remove everything',
+    async () => {
+      await whileWriting(async () => {
+        await walk('Remove everything');
+        await client?.moreAcks(5);
+      });
+      expect(await leftovers('pg4')).toEqual('');
+      for (const name of ['pg1', 'pg2']) expect(await leftovers(name)).toEqual('');
+      for (const name of ['pg1', 'pg2']) expect(await inDatabase(name, LEFT_IN_DATABASE)).toEqual('');
+      const streams = 'select count(*) from pg_stat_replication';
+      await until({ what: 'pg1 to follow', timeoutMs: WALK_MS, everyMs: 200 }, async () => {
+        return (await inDatabase('pg2', streams)) === '1';
+      });
+      expect(await inDatabase('pg1', 'select pg_is_in_recovery()')).toBe('t');
+    },
     WALK_MS,
   );
 
