@@ -55,6 +55,17 @@ export interface NodeCheck {
   readonly figures: readonly Figure[];
 }
 
+const NOT_REPORTED = 'not reported: ';
+
+/**
+ * Whether nothing is known to be wrong, and figures are missing of agents that do report: right after a start or a failover they are some seconds from
+ * being read.
+ */
+export function isOnlyUnreported(checks: readonly NodeCheck[]): boolean {
+  const findings = checks.flatMap((each) => each.findings.filter(({ level }) => level !== 'OK'));
+  return findings.length > 0 && findings.every(({ text }) => text.startsWith(NOT_REPORTED));
+}
+
 /** Of the nodes of all groups, in their order; `only`: of that one. */
 export function checkNodes(status: StatusView, limits: Limits, only?: string): NodeCheck[] {
   return status.groups.flatMap((group) =>
@@ -184,7 +195,7 @@ function* upkeepFindings(node: NodeView, figures: readonly Figure[]): Iterable<F
     if (pending.size > 0)
       yield { level: 'WARNING', text: `it needs a restart for ${[...pending].sort().join(', ')}` };
   }
-  if (missing.length > 0) yield { level: 'UNKNOWN', text: `not reported: ${missing.join(', ')}` };
+  if (missing.length > 0) yield { level: 'UNKNOWN', text: `${NOT_REPORTED}${missing.join(', ')}` };
 }
 
 const TEXTS: Readonly<Record<string, (figure: Figure, node: NodeView) => string>> = {

@@ -75,6 +75,10 @@ export async function failOver(
   const outcome = await withAdmin(context, options, async (admin) => {
     const group = chooseGroup(await admin.status(), groupName);
     targetOf(group, options.to);
+    if (isPrimaryAlready(group, options)) {
+      const { primary: node = '', epoch } = group;
+      return { kind: 'done', group: group.group, from: node, to: node, epoch, tookMs: 0 } as const;
+    }
     const request: FailoverRequest = {
       group: group.group,
       to,
@@ -171,12 +175,15 @@ function targetOf(group: GroupView, to: string | undefined): NodeView | undefine
   throw new CliError(EXIT.failed, `there is no node "${to}" in group ${group.group}; there are: ${names}`);
 }
 
-/** What will happen, from what is known now: lines as start and text. Throws where the cluster would certainly refuse. */
+/** A script that is run again has nothing left to do. Not so while it is being failed over, nor for who wants to lose writes. */
+function isPrimaryAlready(group: GroupView, { to, acceptDataLoss }: FailoverOptions): boolean {
+  return to !== undefined && to === group.primary && group.phase === 'running' && acceptDataLoss !== true;
+}
+
+/** What will happen, from what is known now: lines as start and text. */
 function plan(group: GroupView, to: string | undefined): (readonly [string, string])[] {
   const primary = group.primary ?? 'unknown';
   const target = targetOf(group, to);
-  if (to !== undefined && to === group.primary)
-    throw new CliError(EXIT.failed, `${to} is the primary of ${group.group} already; nothing was changed`);
   const standbys = group.nodes.filter((node) => node.node !== group.primary);
   const chosen = target === undefined ? 'the standby that is furthest ahead' : target.node;
   const kind = target === undefined ? 'candidate' : 'target';
@@ -242,6 +249,9 @@ function renderOutcome(context: Context, options: FailoverOptions, outcome: Fail
       return `${[...lines, ...(outcome.obstacle === undefined ? ['nothing stands against it; nothing was changed'] : [])].join('\n')}\n`;
     }
     case 'done': {
+      // No failover takes no time at all.
+      if (outcome.to === outcome.from && outcome.tookMs === 0)
+        return `${paint('green', 'done')}: ${outcome.to} is the primary of ${outcome.group} already; nothing was changed\n`;
       const was = outcome.to === outcome.from ? 'as before' : `was ${outcome.from}`;
       const text = `${outcome.to} is the primary of ${outcome.group} at epoch ${outcome.epoch}, after ${formatDuration(outcome.tookMs)} (${was})`;
       return `${paint('green', 'done')}: ${text}\n`;

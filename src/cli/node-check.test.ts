@@ -32,6 +32,24 @@ it('all nodes: the exit code of the worst, figures with the name of the node', a
   expect(stdout).toContain(' pg2_slots_kept=16777216B;');
 });
 
+it('what is only not reported yet is waited for; what is wrong already is said at once', async () => {
+  const late = (shown: StatusView): StatusView => ({
+    ...shown,
+    groups: shown.groups.map((group) => ({
+      ...group,
+      nodes: group.nodes.map((node) => (node.node === 'pg3' ? { ...node, upkeep: undefined } : node)),
+    })),
+  });
+  const showing = async (shown: StatusView): Promise<{ code: number | undefined; asked: number }> => {
+    let asked = 0;
+    const status = (): Promise<StatusView> => Promise.resolve((asked += 1) < 3 ? late(shown) : shown);
+    const { exitCode } = await run(['node', 'check'], { admin: { ...fakeAdmin(), status } });
+    return { code: exitCode, asked };
+  };
+  expect(await showing(upkept(HEALTHY))).toEqual({ code: 0, asked: 3 });
+  expect(await showing(upkept(DEGRADED))).toEqual({ code: 1, asked: 1 });
+});
+
 it('limits are those that are given', async () => {
   expect((await check('pg3 --warning-lag 327B --critical-lag 1kB')).stdout).toMatch(
     /^WARNING - pg3: it is 328 B behind \| lag=328B;327;1024;0 /,

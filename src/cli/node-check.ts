@@ -1,6 +1,7 @@
 // `sentinelctl node check`: a plugin for Nagios and what understands its plugins. Whatever goes wrong with the check itself is UNKNOWN,
 // on standard output, for that is all that such a program reads.
 import { CommanderError, InvalidArgumentError, type Command } from 'commander';
+import { delay } from '../base/clock.ts';
 import type { StatusView } from '../transport/types.ts';
 import {
   DEFAULT_LIMITS,
@@ -9,6 +10,7 @@ import {
   type Limits,
   type NodeCheck,
   checkNodes,
+  isOnlyUnreported,
   worst,
 } from './check-node.ts';
 import { type CommonOptions, type Context, messageOf, withAdmin } from './context.ts';
@@ -26,12 +28,17 @@ One line for each node, and the worst of them as exit code: 0 OK, 1 WARNING,
 guard is there, that a standby streams, how far it is behind and whether it
 counts for commits, room on the disks of the data directory and pg_wal, WAL that
 slots keep, archiving, settings that need a restart, and whether it is fenced,
-paused or in maintenance. What its agent does not report is UNKNOWN.
+paused or in maintenance. What its agent does not report is UNKNOWN; where that is
+all, it is waited for up to twelve seconds.
 
 Examples:
   sentinelctl node check
   sentinelctl node check pg2 --warning-lag 16MB --critical-lag 256MB
   sentinelctl node check --json`;
+
+/** An agent looks every ten seconds, and reports every second. */
+const REPORT_MS_MAX = 12_000;
+const REPORT_POLL_MS = 200;
 
 interface CheckOptions extends CommonOptions {
   readonly json?: boolean;
@@ -77,8 +84,15 @@ export function addNodeCheckCommand(parent: Command, context: Context): void {
 async function check(context: Context, options: CheckOptions, name: string | undefined): Promise<void> {
   const only = name === undefined ? undefined : parseNode(name);
   const limits = limitsOf(options);
-  const status = await withAdmin(context, options, (admin) => admin.status());
-  const checks = checkNodes(status, limits, only);
+  const { status, checks } = await withAdmin(context, options, async (admin) => {
+    const deadlineMs = performance.now() + REPORT_MS_MAX;
+    for (;;) {
+      const status = await admin.status();
+      const checks = checkNodes(status, limits, only);
+      if (!isOnlyUnreported(checks) || performance.now() > deadlineMs) return { status, checks };
+      await delay(REPORT_POLL_MS, context.signal);
+    }
+  });
   if (checks.length === 0)
     throw new Error(only === undefined ? 'there is no group yet' : noNode(status, only));
   const level = worst(checks.map((each) => each.level));

@@ -177,7 +177,6 @@ describe('failover', () => {
       1,
       'there is no node "pg9" in group main; there are: pg1, pg2, pg3',
     ],
-    ['the primary itself', ['--to', 'pg1', '-y'], undefined, 1, 'pg1 is the primary of main already'],
     ['an unknown group', ['shop', '-y'], undefined, 1, 'there is no group "shop" in shop; there are: main'],
     ['no name', ['--to', 'PG 1', '-y'], undefined, 2, '--to: "PG 1" is not the name of a node'],
     [
@@ -194,6 +193,15 @@ describe('failover', () => {
     expect([exitCode, stdout]).toEqual([code, '']);
     expect(stderr).toContain(message);
     expect(admin.asked.filter((request) => request !== 'closed')).toEqual([]);
+  });
+
+  it.each([['-y'], ['--dry-run']])('to the primary itself there is nothing to do: %s', async (option) => {
+    const admin = fakeAdmin();
+    expect(await run(['failover', '--to', 'pg1', option], { admin })).toEqual({
+      stdout: 'done: pg1 is the primary of main already; nothing was changed\n',
+      ...{ stderr: '', exitCode: 0 },
+    });
+    expect(admin.asked).toEqual(['closed']);
   });
 
   it('exits with 1 where the outcome stays open', async () => {

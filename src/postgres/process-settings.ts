@@ -49,7 +49,8 @@ export function commandOfUser(
   user: OsUser,
   setpriv = SETPRIV.find((path) => existsSync(path)),
 ): StartCommand {
-  if (user.owner === undefined || setpriv === undefined) return { ...command, ids: spawnIds(user) };
+  if (user.owner === undefined || setpriv === undefined || setpriv === '')
+    return { ...command, ids: spawnIds(user) };
   const { uid, gid } = user.owner;
   const options = [`--reuid=${uid}`, `--regid=${gid}`, '--init-groups', '--'];
   return { program: setpriv, arguments: [...options, command.program, ...command.arguments], ids: {} };

@@ -92,7 +92,6 @@ describe('sentinelctl failover', () => {
       1,
       'sentinelctl: there is no node "pg9" in group main; there are: pg1, pg2, pg3\n',
     ],
-    [['--to', 'pg1', '--yes'], 1, 'sentinelctl: pg1 is the primary of main already; nothing was changed\n'],
     [
       ['--to', 'PG2', '--yes'],
       2,
