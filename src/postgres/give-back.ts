@@ -80,7 +80,7 @@ export function hbaGivenBack(present: string, { hba, osUser }: GivenAccess): str
   return [
     `# The superuser, as ${osUser} of the operating system, by the Unix socket.`,
     ...[local, replication].map((line) => `${line} ${peer}`),
-    '# Rules that pg-sentinel had for clients.',
+    '# Of clients.',
     ...rules,
     '',
   ].join('\n');

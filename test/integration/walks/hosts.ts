@@ -186,10 +186,10 @@ start() {
       [ $? = '"$fatal"' ] && exit
       sleep 1
     done' < /dev/null > /dev/null 2>&1 &
-  echo $! > /run/sentineld.pid
+  echo $! > /run/service.pid
 }
 stop() {
-  pid="$(cat /run/sentineld.pid)" || return
+  pid="$(cat /run/service.pid)" || return
   kill "$pid"
   for _ in $(seq 200); do kill -0 "$pid" 2> /dev/null || return 0; sleep 0.1; done
   echo "systemctl: sentineld does not end" >&2

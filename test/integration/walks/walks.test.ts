@@ -28,7 +28,7 @@ async function leftovers(name: string): Promise<string> {
 }
 
 const LEFTOVERS = `
-ps -eo args= | grep -E '[s]entinel'
+ps -eo args= | grep -E '^(/bin/sh|[^ ]*node|postgres:?) .*sentinel'
 find / -xdev \\( -path /proc -o -path /work -o -path /tmp -o -path /usr -o -path /home -o -path /root \\) -prune -o -iname '*sentinel*' ! -name sentineld.log -print
 find /etc /var/lib /run -xdev -iname '*sentinel*' ! -name sentineld.log
 grep -rlI sentinel /var/lib/postgresql /etc/postgresql`;
