@@ -70,6 +70,8 @@ export interface Health {
 interface Watched {
   target: Target;
   state: EvidenceState;
+  /** As the log was last told. */
+  said: Judgement;
   readonly prober: Prober;
 }
 
@@ -93,11 +95,14 @@ export function startHealth(options: HealthOptions): Health {
     if (event.kind === 'target') entry.target = event.target;
     if (closed) return;
     const edge = isEdge(before, judgement);
-    if (edge || !saysTheSame(before, judgement)) logChange(entry, judgement, edge);
+    if (isItsOwn(entry, judgement)) logNews(entry, judgement);
     if (edge || isNewEpoch) options.onJudgement(entry.target.node, entry.target.epoch, judgement);
   };
 
-  const logChange = (entry: Watched, judgement: Judgement, edge: boolean): void => {
+  const logNews = (entry: Watched, judgement: Judgement): void => {
+    const edge = isEdge(entry.said, judgement);
+    if (!edge && saysTheSame(entry.said, judgement)) return;
+    entry.said = judgement;
     const { node, epoch, expect } = entry.target;
     const fields = { node, epoch, expect, verdict: judgement.verdict, evidence: judgement.evidence };
     const message = `${node}${edge ? ` ${judgement.verdict}` : ''}: ${judgement.note}`;
@@ -136,7 +141,8 @@ export function startHealth(options: HealthOptions): Health {
         feed(entry, event);
       },
     });
-    const entry: Watched = { target, state: startJudging({ self, settings, target, nowMs }), prober };
+    const state = startJudging({ self, settings, target, nowMs });
+    const entry: Watched = { target, state, said: state.judgement, prober };
     watched.set(target.node, entry);
     if (abstains !== undefined) feed(entry, { kind: 'observer', abstains, nowMs });
   };
@@ -195,6 +201,15 @@ export function startHealth(options: HealthOptions): Health {
       await Promise.all(closing);
     },
   };
+}
+
+/**
+ * That the observer abstains, and has to ask again then, is said once for all nodes: a line for each of hundreds would only stall it anew. What
+ * it finds when it judges again is news where it is something else than before.
+ */
+function isItsOwn({ said, state }: Watched, { verdict }: Judgement): boolean {
+  if (verdict === 'abstain') return state.facts.tilt === undefined;
+  return verdict !== 'unknown' || said.verdict === 'unknown';
 }
 
 /** Whether two notes differ in figures at most. */
