@@ -7,7 +7,7 @@ import type { HealthEvent, Judgement, Target } from './events.ts';
 import { Prober } from './prober.ts';
 import { mayRipen } from './rows.ts';
 import type { Credentials } from './session.ts';
-import { calmTickMs, TICK_MS, wellAfterMs, type HealthSettings } from './settings.ts';
+import { calmTickMs, START_SPREAD_MS, TICK_MS, wellAfterMs, type HealthSettings } from './settings.ts';
 import { startTilt, tilt, type TiltEvent } from './tilt.ts';
 
 export type { Judgement, Target } from './events.ts';
@@ -125,7 +125,7 @@ export function startHealth(options: HealthOptions): Health {
     if (entry !== undefined) feed(entry, event(clock.monotonicMs()));
   };
 
-  const watch = (target: Target): void => {
+  const watch = (target: Target, startAfterMs: number): void => {
     const nowMs = clock.monotonicMs();
     const prober = new Prober({
       self,
@@ -135,6 +135,7 @@ export function startHealth(options: HealthOptions): Health {
       settings,
       credentials: options.credentials,
       clock,
+      startAfterMs,
       onEvent: (event) => {
         // A stall shows first to whatever comes first after it.
         observe({ kind: 'activity', nowMs: event.nowMs });
@@ -174,10 +175,13 @@ export function startHealth(options: HealthOptions): Health {
         if (target === undefined || target.host !== entry.target.host || target.port !== entry.target.port)
           unwatch(entry);
       }
+      let newCount = 0;
       for (const target of wanted.values()) {
         const entry = watched.get(target.node);
-        if (entry === undefined) watch(target);
-        else if (!sameDuty(entry.target, target)) {
+        if (entry === undefined) {
+          watch(target, newCount * START_SPREAD_MS);
+          newCount += 1;
+        } else if (!sameDuty(entry.target, target)) {
           feed(entry, { kind: 'target', target, nowMs: clock.monotonicMs() });
           entry.prober.expect(target.expect);
         }
