@@ -13,6 +13,7 @@ const REPORT_SLICES = 20;
 /** A real agent's pass: what is still lacking is proposed again. */
 const PASS_EVERY_MS = 250;
 const PROPOSAL_TIMEOUT_MS = 2000;
+const PROPOSE_TRIES_MAX = 30;
 /** Of all nodes together: real agents on hosts of their own would not share the window of one session. */
 const PROPOSALS_MAX = 64;
 /** Steps of a group after one change: a start, a stream, and what the primary makes of it. */
@@ -26,7 +27,7 @@ export interface Agents {
   crash(nodes: readonly NodeId[]): Promise<bigint>;
   /** They may be started again. */
   allowBack(nodes: readonly NodeId[]): void;
-  /** Proposes until it is applied, or refused: something else has done it. */
+  /** Proposes until it is applied, or refused: something else has done it. Rejects after a minute without an answer, and when the signal aborts. */
   propose(command: Command): Promise<void>;
   close(): void;
 }
@@ -37,6 +38,7 @@ export function startAgents(options: {
   readonly setServers: (changes: readonly ServerChange[]) => Promise<bigint>;
   /** A server opened as primary. */
   readonly onOpened: (node: NodeModel, atNs: bigint) => void;
+  readonly signal: AbortSignal;
   readonly onFatal: (error: unknown) => void;
 }): Agents {
   const { learner, onFatal } = options;
@@ -176,10 +178,11 @@ export function startAgents(options: {
       }
     },
     async propose(command) {
-      for (;;) {
-        const outcome = await replica.propose(command, PROPOSAL_TIMEOUT_MS);
-        if (outcome.kind !== 'unknown') return;
+      for (let tries = 0; tries < PROPOSE_TRIES_MAX; tries += 1) {
+        options.signal.throwIfAborted();
+        if ((await replica.propose(command, PROPOSAL_TIMEOUT_MS)).kind !== 'unknown') return;
       }
+      throw new Error(`no leader of the log answered ${command.kind} for a minute`);
     },
     close() {
       clearInterval(passes);

@@ -47,6 +47,7 @@ export function startLoad(
     learner,
     setServers: cluster.setServers,
     onOpened: ({ group }, atNs) => void opened.set(group, atNs),
+    signal,
     onFatal,
   });
   const wait = (what: string, timeoutMs: number, condition: () => boolean): Promise<true> =>
