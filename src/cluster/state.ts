@@ -308,9 +308,27 @@ export function asideRemedy(reason: NonNullable<ReturnType<typeof asideReason>>)
   return reason === 'fenced' ? 'unfence it first' : 'resume it first';
 }
 
+/** Of each group its nodes, by the map they come from: that map is never changed, so it is sorted out once, not for every question. */
+const nodesByGroup = new WeakMap<ClusterState['nodes'], ReadonlyMap<GroupId, readonly NodeState[]>>();
+const NO_NODES: readonly NodeState[] = [];
+
 /** The nodes of a group, in the order of their names. */
-export function nodesOfGroup(state: ClusterState, group: GroupId): NodeState[] {
-  return [...state.nodes.values()]
-    .filter((node) => node.group === group)
-    .sort((a, b) => (a.node < b.node ? -1 : 1));
+export function nodesOfGroup({ nodes }: Pick<ClusterState, 'nodes'>, group: GroupId): readonly NodeState[] {
+  let sorted = nodesByGroup.get(nodes);
+  if (sorted === undefined) {
+    sorted = sortedByGroup(nodes);
+    nodesByGroup.set(nodes, sorted);
+  }
+  return sorted.get(group) ?? NO_NODES;
+}
+
+function sortedByGroup(nodes: ClusterState['nodes']): ReadonlyMap<GroupId, readonly NodeState[]> {
+  const sorted = new Map<GroupId, NodeState[]>();
+  for (const node of nodes.values()) {
+    const known = sorted.get(node.group);
+    if (known === undefined) sorted.set(node.group, [node]);
+    else known.push(node);
+  }
+  for (const known of sorted.values()) known.sort((a, b) => (a.node < b.node ? -1 : 1));
+  return sorted;
 }

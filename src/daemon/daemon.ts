@@ -189,7 +189,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   const takeReport = (report: AgentReport): void => {
     const taken = reports.take(report);
     if (taken === 'dropped') return;
-    if (taken === 'news') leader.consider();
+    if (taken === 'news') leader.considerSoon();
     changed();
   };
   const view = (): View => ({

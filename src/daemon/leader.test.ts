@@ -21,13 +21,41 @@ describe('a leader looks again', () => {
 
   test('as soon as a report grows old, but not for one that is old already', () => {
     expect(nextLookMs(CALM, seenAt({ ...ALL_WELL, b: { ageMs: 960 } }))).toBe(41);
-    expect(nextLookMs(CALM, seenAt({ ...ALL_WELL, b: { ageMs: 1000 } }))).toBe(1);
+    expect(nextLookMs(CALM, seenAt({ ...ALL_WELL, b: { ageMs: 1000 } }))).toBe(10);
     expect(nextLookMs(CALM, seenAt({ ...ALL_WELL, b: { ageMs: 1001 } }))).toBe(250);
   });
 });
 
 let leader: Leader | undefined;
 afterEach(() => leader?.close());
+
+test('reports that arrive together are one look, and a look at once takes the place of the one to come', async () => {
+  const log = running();
+  let lookCount = 0;
+  leader = startLeader({
+    clock: systemClock,
+    settings: viewOf(log, 0, ALL_WELL).settings,
+    state: () => log.state,
+    reports: () => {
+      lookCount += 1;
+      return viewOf(log, systemClock.monotonicMs(), ALL_WELL).reports;
+    },
+    propose: () => Promise.resolve({ kind: 'unknown' }),
+    onRefused: () => undefined,
+    onFailed: () => undefined,
+  });
+  leader.setLeading(true);
+  expect(lookCount).toBe(1);
+  for (const _ of Array.from({ length: 60 })) leader.considerSoon();
+  expect(lookCount).toBe(1);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(lookCount).toBe(2);
+  leader.considerSoon();
+  leader.consider();
+  expect(lookCount).toBe(3);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(lookCount).toBe(3);
+});
 
 test('a standby that has fallen silent is taken out of the rule without any further news', async () => {
   const log = running();

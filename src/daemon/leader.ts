@@ -13,6 +13,8 @@ import type { ProposalOutcome } from './replica.ts';
 const DECIDE_EVERY_MS = 100;
 /** While all is well. */
 const CALM_EVERY_MS = 250;
+/** Reports that grow old one after the other, as when the hosts of many are lost, share a look. */
+const LOOK_MS_MIN = 10;
 const PROPOSAL_TIMEOUT_MS = 2000;
 
 export interface ReceivedReport {
@@ -23,6 +25,8 @@ export interface ReceivedReport {
 export interface Leader {
   /** Looks at once whether something is to be proposed; does nothing on a peer that is not leader. */
   consider(): void;
+  /** The same once what has arrived meanwhile is read too: many reports that come together are one look, not a look at all groups for each. */
+  considerSoon(): void;
   setLeading(isLeading: boolean): void;
   close(): void;
 }
@@ -42,8 +46,11 @@ export function startLeader(options: {
   const underWay = new Set<string>();
 
   let timer: NodeJS.Timeout | undefined;
+  let soon: NodeJS.Immediate | undefined;
   const consider = (): void => {
     clearTimeout(timer);
+    clearImmediate(soon);
+    soon = undefined;
     if (!isLeading) return;
     const view: View = {
       nowMs: options.clock.monotonicMs(),
@@ -68,6 +75,9 @@ export function startLeader(options: {
 
   return {
     consider,
+    considerSoon() {
+      soon ??= setImmediate(consider);
+    },
     setLeading(now) {
       if (now !== isLeading) memory = new Map();
       isLeading = now;
@@ -76,6 +86,7 @@ export function startLeader(options: {
     close() {
       isLeading = false;
       clearTimeout(timer);
+      clearImmediate(soon);
     },
   };
 }
@@ -86,7 +97,7 @@ export function nextLookMs(decision: Decision, view: View): number {
   let nextMs = CALM_EVERY_MS;
   for (const { receivedAtMs } of view.reports.values()) {
     const leftMs = receivedAtMs + view.settings.reportFreshMs - view.nowMs;
-    if (leftMs >= 0) nextMs = Math.min(nextMs, leftMs + 1);
+    if (leftMs >= 0) nextMs = Math.min(nextMs, Math.max(LOOK_MS_MIN, leftMs + 1));
   }
   return nextMs;
 }

@@ -193,3 +193,20 @@ describe('what the health checks are to watch', () => {
     });
   });
 });
+
+test('a judgement is a look at its own node, not at all of them', async () => {
+  const log = running();
+  let lookCount = 0;
+  const observer = createObserver({
+    self: P1,
+    state: () => {
+      lookCount += 1;
+      return log.state;
+    },
+    propose: () => Promise.resolve({ kind: 'unknown' }),
+  });
+  for (const node of [A, B, C]) observer.judged(node, UP);
+  expect(lookCount).toBe(3);
+  observer.reconcile();
+  expect(lookCount).toBe(6);
+});

@@ -30,29 +30,30 @@ export function createObserver(options: {
   const verdicts = new Map<NodeId, Verdict>();
   const underWay = new Set<NodeId>();
 
-  const reconcile = (): void => {
-    const state = options.state();
-    for (const [node, verdict] of verdicts) {
-      const command = missingCommand(state, options.self, node, verdict);
-      if (command === undefined || underWay.has(node)) continue;
-      underWay.add(node);
-      const again = (delayMs: number): void => {
-        underWay.delete(node);
-        setTimeout(reconcile, delayMs);
-      };
-      options.propose(command, PROPOSAL_TIMEOUT_MS).then(
-        (outcome) => again(outcome.kind === 'applied' ? 0 : RETRY_MS),
-        () => again(RETRY_MS),
-      );
-    }
+  /** Of one node: a judgement must not cost a look at all the others. */
+  const proposeMissing = (node: NodeId, verdict: Verdict): void => {
+    if (underWay.has(node)) return;
+    const command = missingCommand(options.state(), options.self, node, verdict);
+    if (command === undefined) return;
+    underWay.add(node);
+    const again = (delayMs: number): void => {
+      underWay.delete(node);
+      setTimeout(() => proposeMissing(node, verdicts.get(node) ?? verdict), delayMs);
+    };
+    options.propose(command, PROPOSAL_TIMEOUT_MS).then(
+      (outcome) => again(outcome.kind === 'applied' ? 0 : RETRY_MS),
+      () => again(RETRY_MS),
+    );
   };
 
   return {
     judged(node, verdict) {
       verdicts.set(node, verdict);
-      reconcile();
+      proposeMissing(node, verdict);
     },
-    reconcile,
+    reconcile() {
+      for (const [node, verdict] of verdicts) proposeMissing(node, verdict);
+    },
   };
 }
 

@@ -35,6 +35,7 @@ async function listen(onConnection: (socket: Socket) => void): Promise<{ port: n
 function probe(
   port: number,
   host = '127.0.0.1',
+  startAfterMs = 0,
 ): { prober: Prober; events: ProbeEvent[]; seen(kind: string, count?: number): Promise<void> } {
   const events: ProbeEvent[] = [];
   const prober = new Prober({
@@ -45,6 +46,7 @@ function probe(
     settings: { ...DEFAULT_HEALTH_SETTINGS, downAfterMs: 600, probeIntervalMs: 100 },
     credentials: { user: 'u', password: 'p', database: 'd' },
     clock: systemClock,
+    startAfterMs,
     onEvent: (event) => events.push(event),
   });
   open.push(prober);
@@ -58,6 +60,17 @@ function probe(
 }
 
 describe('prober', () => {
+  test('asks nothing before its time has come, and nothing at all when it is closed before', async () => {
+    const { port } = await listen((socket) => socket.destroy());
+    const late = probe(port, '127.0.0.1', 150);
+    const never = probe(port, '127.0.0.1', 60);
+    await never.prober.close();
+    const startMs = systemClock.monotonicMs();
+    await late.seen('connection-refused', 1);
+    expect((late.events[0]?.nowMs ?? 0) - startMs).toBeGreaterThanOrEqual(100);
+    expect(never.events).toEqual([]);
+  });
+
   test('a refused connection is tried again after 0, 40, 80 and 120 ms, then at the pace of probes', async () => {
     const { port, server } = await listen(() => undefined);
     await new Promise((resolve) => server.close(resolve));

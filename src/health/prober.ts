@@ -30,6 +30,8 @@ export interface ProberOptions {
   readonly settings: HealthSettings;
   readonly credentials: Credentials;
   readonly clock: Clock;
+  /** It begins so much later: whoever watches many nodes does not ask all of them in the same moment. */
+  readonly startAfterMs: number;
   /** Called at once, never after close(). */
   readonly onEvent: (event: ProbeEvent) => void;
 }
@@ -40,8 +42,9 @@ export class Prober {
   readonly #options: ProberOptions;
   readonly #resolver: Resolver;
   readonly #name: string;
-  readonly #probeTimer: NodeJS.Timeout;
-  readonly #checkTimer: NodeJS.Timeout;
+  readonly #startTimer: NodeJS.Timeout;
+  #probeTimer: NodeJS.Timeout | undefined;
+  #checkTimer: NodeJS.Timeout | undefined;
   readonly #checks = new Set<Socket>();
   #expect: Target['expect'];
   #retryTimer: NodeJS.Timeout | undefined;
@@ -66,7 +69,12 @@ export class Prober {
     this.#expect = options.expect;
     this.#resolver = new Resolver(() => options.clock.monotonicMs());
     this.#name = applicationName(options.self);
-    this.#probeTimer = setInterval(() => this.#probeOrGiveUp(), options.settings.probeIntervalMs);
+    this.#startTimer = setTimeout(() => this.#start(), options.startAfterMs);
+  }
+
+  #start(): void {
+    const { settings } = this.#options;
+    this.#probeTimer = setInterval(() => this.#probeOrGiveUp(), settings.probeIntervalMs);
     this.#checkTimer = setInterval(() => this.#check(), CONNECTION_CHECK_INTERVAL_MS);
     this.#logInAfter(0);
   }
@@ -83,6 +91,7 @@ export class Prober {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    clearTimeout(this.#startTimer);
     clearInterval(this.#probeTimer);
     clearInterval(this.#checkTimer);
     clearTimeout(this.#retryTimer);

@@ -45,3 +45,9 @@ export const STALL_MS = 500;
  */
 export const wellAfterMs = (settings: HealthSettings): number =>
   Math.max(settings.downAfterMs / 2, 2 * settings.probeIntervalMs);
+
+/**
+ * Nodes that come to be watched together, as after a start, are first asked so long after each other: a login takes some milliseconds of the
+ * threads that the log's disk needs too, and probes that began together would come together ever after.
+ */
+export const START_SPREAD_MS = 4;

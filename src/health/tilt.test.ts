@@ -62,6 +62,18 @@ describe('tilt', () => {
     expect(tickOn(resumed.state, 1000).reasons.at(-1)).toBeUndefined();
   });
 
+  test('what comes in before the overdue tick is of the same stall: one reason, and the wait begins with the last of it', () => {
+    let state = well();
+    const reasons = new Set<string | undefined>();
+    for (let nowMs = 9000; nowMs < 9400; nowMs += 20) {
+      const next = tilt(state, { kind: 'activity', nowMs });
+      ({ state } = next);
+      reasons.add(next.abstains);
+    }
+    expect([...reasons]).toEqual(['it was stalled for 6.9s']);
+    expect(state.trouble?.lastMs).toBe(9380);
+  });
+
   test.each([
     ['forward, as after a suspend', 3600_000],
     ['back', -5000],

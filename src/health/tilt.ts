@@ -57,7 +57,9 @@ function after(state: TiltState, event: TiltEvent): TiltState {
     lateMs > STALL_MS ? { why: `it was stalled for ${formatDuration(lateMs)}`, lastMs: nowMs } : undefined;
   switch (event.kind) {
     case 'activity':
-      return stalled === undefined ? state : { ...state, trouble: stalled };
+      return stalled === undefined
+        ? state
+        : { ...state, trouble: { ...stalled, why: knownStall(state) ?? stalled.why } };
     case 'quorum':
       if (event.reachable === state.quorumReachable) return state;
       return {
@@ -84,4 +86,9 @@ function after(state: TiltState, event: TiltEvent): TiltState {
       };
     }
   }
+}
+
+/** As it was called when it first showed: whatever comes in before the overdue tick is of the same stall, and must not be news each time. */
+function knownStall({ trouble, nextTickMs }: TiltState): string | undefined {
+  return trouble !== undefined && trouble.lastMs > nextTickMs + STALL_MS ? trouble.why : undefined;
 }

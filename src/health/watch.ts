@@ -7,7 +7,7 @@ import type { HealthEvent, Judgement, Target } from './events.ts';
 import { Prober } from './prober.ts';
 import { mayRipen } from './rows.ts';
 import type { Credentials } from './session.ts';
-import { calmTickMs, TICK_MS, wellAfterMs, type HealthSettings } from './settings.ts';
+import { calmTickMs, START_SPREAD_MS, TICK_MS, wellAfterMs, type HealthSettings } from './settings.ts';
 import { startTilt, tilt, type TiltEvent } from './tilt.ts';
 
 export type { Judgement, Target } from './events.ts';
@@ -70,6 +70,8 @@ export interface Health {
 interface Watched {
   target: Target;
   state: EvidenceState;
+  /** As the log was last told. */
+  said: Judgement;
   readonly prober: Prober;
 }
 
@@ -93,11 +95,14 @@ export function startHealth(options: HealthOptions): Health {
     if (event.kind === 'target') entry.target = event.target;
     if (closed) return;
     const edge = isEdge(before, judgement);
-    if (edge || !saysTheSame(before, judgement)) logChange(entry, judgement, edge);
+    if (isItsOwn(entry, judgement)) logNews(entry, judgement);
     if (edge || isNewEpoch) options.onJudgement(entry.target.node, entry.target.epoch, judgement);
   };
 
-  const logChange = (entry: Watched, judgement: Judgement, edge: boolean): void => {
+  const logNews = (entry: Watched, judgement: Judgement): void => {
+    const edge = isEdge(entry.said, judgement);
+    if (!edge && saysTheSame(entry.said, judgement)) return;
+    entry.said = judgement;
     const { node, epoch, expect } = entry.target;
     const fields = { node, epoch, expect, verdict: judgement.verdict, evidence: judgement.evidence };
     const message = `${node}${edge ? ` ${judgement.verdict}` : ''}: ${judgement.note}`;
@@ -120,7 +125,7 @@ export function startHealth(options: HealthOptions): Health {
     if (entry !== undefined) feed(entry, event(clock.monotonicMs()));
   };
 
-  const watch = (target: Target): void => {
+  const watch = (target: Target, startAfterMs: number): void => {
     const nowMs = clock.monotonicMs();
     const prober = new Prober({
       self,
@@ -130,13 +135,15 @@ export function startHealth(options: HealthOptions): Health {
       settings,
       credentials: options.credentials,
       clock,
+      startAfterMs,
       onEvent: (event) => {
         // A stall shows first to whatever comes first after it.
         observe({ kind: 'activity', nowMs: event.nowMs });
         feed(entry, event);
       },
     });
-    const entry: Watched = { target, state: startJudging({ self, settings, target, nowMs }), prober };
+    const state = startJudging({ self, settings, target, nowMs });
+    const entry: Watched = { target, state, said: state.judgement, prober };
     watched.set(target.node, entry);
     if (abstains !== undefined) feed(entry, { kind: 'observer', abstains, nowMs });
   };
@@ -168,10 +175,13 @@ export function startHealth(options: HealthOptions): Health {
         if (target === undefined || target.host !== entry.target.host || target.port !== entry.target.port)
           unwatch(entry);
       }
+      let newCount = 0;
       for (const target of wanted.values()) {
         const entry = watched.get(target.node);
-        if (entry === undefined) watch(target);
-        else if (!sameDuty(entry.target, target)) {
+        if (entry === undefined) {
+          watch(target, newCount * START_SPREAD_MS);
+          newCount += 1;
+        } else if (!sameDuty(entry.target, target)) {
           feed(entry, { kind: 'target', target, nowMs: clock.monotonicMs() });
           entry.prober.expect(target.expect);
         }
@@ -195,6 +205,15 @@ export function startHealth(options: HealthOptions): Health {
       await Promise.all(closing);
     },
   };
+}
+
+/**
+ * That the observer abstains, and has to ask again then, is said once for all nodes: a line for each of hundreds would only stall it anew. What
+ * it finds when it judges again is news where it is something else than before.
+ */
+function isItsOwn({ said, state }: Watched, { verdict }: Judgement): boolean {
+  if (verdict === 'abstain') return state.facts.tilt === undefined;
+  return verdict !== 'unknown' || said.verdict === 'unknown';
 }
 
 /** Whether two notes differ in figures at most. */
