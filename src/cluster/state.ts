@@ -8,9 +8,11 @@ import type {
   Evidence,
   FailoverCause,
   GroupSettings,
+  HostDeclaration,
   Leaving,
   NodeRegistration,
   ScheduledSwitchover,
+  ServerWord,
   SyncRule,
 } from './commands.ts';
 
@@ -205,6 +207,17 @@ export interface PeerState {
   readonly features: number;
   /** Where it and its node are, by its configuration. */
   readonly site?: string | undefined;
+  /** What its configuration says of its host; undefined: it has not said, an older version does not. */
+  readonly host?: HostDeclaration | undefined;
+}
+
+/** What is known of a server that is only watched. Where it is, its peers' declarations say; see hosts.ts. */
+export interface WatchedState {
+  readonly server: NodeId;
+  /** Of each voter that has judged it, in the order of their names. */
+  readonly words: readonly { readonly peer: PeerId; readonly word: ServerWord }[];
+  /** What a majority of the voters saw last. */
+  readonly concluded: ServerWord | undefined;
 }
 
 /** One line of `sentinelctl events`: a command that was applied (or refused, with the reason). */
@@ -242,6 +255,8 @@ export interface ClusterState {
   readonly nodes: ReadonlyMap<NodeId, NodeState>;
   /** In the order of their names. None of them is in `nodes`. */
   readonly removed: ReadonlyMap<NodeId, RemovedNode>;
+  /** Servers that are only watched and that somebody has judged, in the order of their names. */
+  readonly watched: ReadonlyMap<NodeId, WatchedState>;
   /** The latest events; read them with `listEvents`. */
   readonly events: EventList;
 }
@@ -308,9 +323,28 @@ export function asideRemedy(reason: NonNullable<ReturnType<typeof asideReason>>)
   return reason === 'fenced' ? 'unfence it first' : 'resume it first';
 }
 
-/** The nodes of a group, in the order of their names. */
-export function nodesOfGroup(state: ClusterState, group: GroupId): NodeState[] {
-  return [...state.nodes.values()]
-    .filter((node) => node.group === group)
-    .sort((a, b) => (a.node < b.node ? -1 : 1));
+/**
+ * The nodes of a group, in the order of their names. Asked for many times of each state, and of each of hundreds of groups: so all of them are
+ * sorted out once for each `nodes` that there is, and forgotten with it.
+ */
+export function nodesOfGroup(state: Pick<ClusterState, 'nodes'>, group: GroupId): readonly NodeState[] {
+  let byGroup = NODES_BY_GROUP.get(state.nodes);
+  if (byGroup === undefined) {
+    byGroup = sortedOut(state.nodes);
+    NODES_BY_GROUP.set(state.nodes, byGroup);
+  }
+  return byGroup.get(group) ?? NO_NODES;
+}
+
+const NO_NODES: readonly NodeState[] = [];
+const NODES_BY_GROUP = new WeakMap<ClusterState['nodes'], ReadonlyMap<GroupId, readonly NodeState[]>>();
+
+function sortedOut(nodes: ClusterState['nodes']): ReadonlyMap<GroupId, readonly NodeState[]> {
+  const byGroup = new Map<GroupId, NodeState[]>();
+  for (const node of [...nodes.values()].sort((a, b) => (a.node < b.node ? -1 : 1))) {
+    const known = byGroup.get(node.group);
+    if (known === undefined) byGroup.set(node.group, [node]);
+    else known.push(node);
+  }
+  return byGroup;
 }
