@@ -18,7 +18,7 @@ import { failoverObstacle } from '../failover/obstacles.ts';
 import type { View } from '../failover/view.ts';
 import type { GroupView, NodeView, PeerView, StatusView } from '../transport/types.ts';
 import type { ConsensusStatus } from './consensus.ts';
-import { nodeOfMember, ruleText } from './event-text.ts';
+import { ruleText } from './event-text.ts';
 import { groupNotices } from './group-notices.ts';
 import { hostNotices, watchNotices } from './host-notices.ts';
 import type { ReceivedReport } from './leader.ts';
@@ -138,7 +138,9 @@ function runsOf({ peers }: ClusterState, peer: string): Pick<PeerView, 'runs'> {
 }
 
 function groupView(options: StatusOptions, group: GroupState): GroupView {
-  const name = (member: string): string => nodeOfMember(options.state, member);
+  const nodes = nodesOfGroup(options.state, group.id);
+  // Not by all nodes of the cluster: with hundreds of groups that would be most of the work.
+  const name = (member: string): string => nodes.find((node) => node.member === member)?.node ?? member;
   const primaryReport = liveReport(options, group.phase.primary);
   return {
     group: group.id,
@@ -148,7 +150,7 @@ function groupView(options: StatusOptions, group: GroupState): GroupView {
     durability: group.settings.durability,
     rule: ruleText(group.rule, name),
     ruleChange: group.next === undefined ? undefined : ruleText(group.next.rule, name),
-    nodes: nodesOfGroup(options.state, group.id).map((node) => nodeView(options, group, node, primaryReport)),
+    nodes: nodes.map((node) => nodeView(options, group, node, primaryReport)),
     settings: group.settings,
     scheduled: group.scheduled,
     paused: group.paused && { untilMs: group.paused.untilMs, maintenance: false },
