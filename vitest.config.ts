@@ -9,6 +9,7 @@ const LONG_FOLDERS = [
   'gray',
   'guard',
   'leave',
+  'layouts',
   'rejoin',
   'slots',
   'walks',

@@ -11,6 +11,8 @@ export interface HostPlan {
   readonly address: string;
   readonly peerPort: number;
   readonly nodePort: number;
+  /** The group of its node. */
+  readonly group: string;
   /** A peer without a PostgreSQL; its `node` is nothing but a name. */
   readonly isWitness: boolean;
   /** Only where the cluster has a network of its own. */
@@ -45,6 +47,8 @@ export function renderConfig(options: {
   readonly snapshotEntries?: number | undefined;
   /** Further keys of the file. */
   readonly settings?: Readonly<Record<string, unknown>> | undefined;
+  /** Further keys of its node. */
+  readonly node?: Readonly<Record<string, unknown>> | undefined;
   /** Further PostgreSQL parameters. */
   readonly parameters?: Readonly<Record<string, string | number | boolean>> | undefined;
 }): string {
@@ -55,7 +59,9 @@ export function renderConfig(options: {
     peers: Object.fromEntries(options.hosts.map((each) => [each.peer, `${each.address}:${each.peerPort}`])),
     ...(options.isJoining === true ? { join: true } : {}),
     state_directory: stateDirectory(host),
-    ...(host.isWitness ? {} : { node: nodeSection(host, options.binDirectory, options.parameters) }),
+    ...(host.isWitness
+      ? {}
+      : { node: nodeSection(host, options.binDirectory, options.parameters, options.node) }),
     users: {
       superuser: { name: SUPERUSER },
       replication: { name: 'sentinel_replication', password: secrets.replication },
@@ -71,10 +77,12 @@ function nodeSection(
   host: HostPlan,
   binDirectory: string,
   parameters: Readonly<Record<string, string | number | boolean>> = {},
+  more: Readonly<Record<string, unknown>> = {},
 ) {
   return {
     name: host.node,
-    group: GROUP,
+    group: host.group,
+    ...more,
     address: `${host.address}:${host.nodePort}`,
     data_directory: dataDirectory(host),
     socket_directory: socketDirectory(host),

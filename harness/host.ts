@@ -20,6 +20,8 @@ import type { Target } from './session.ts';
 export interface Host {
   readonly peer: string;
   readonly node: string;
+  /** The group of its node. */
+  readonly group: string;
   /** A peer without a PostgreSQL. */
   readonly isWitness: boolean;
   /** Pulled to cut the host off; only where the cluster has a network of its own. */
@@ -114,6 +116,7 @@ export function createHost(
   return {
     peer: plan.peer,
     node: plan.node,
+    group: plan.group,
     isWitness: plan.isWitness,
     cable: plan.cable,
     postgresLogFile: postgresLogFile(plan),

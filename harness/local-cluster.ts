@@ -25,6 +25,10 @@ export interface LocalClusterOptions {
   readonly spareCount?: number;
   /** So many of the first hosts, the last ones of them, are peers without a PostgreSQL. */
   readonly witnessCount?: number;
+  /** The group of the node of a peer; left out: {@link GROUP} for all. */
+  readonly groupOf?: (peer: string) => string;
+  /** Further keys of the node of every host. */
+  readonly node?: (host: HostPlan) => Readonly<Record<string, unknown>>;
   /** Each host on a network cable of its own, to be cut; only in {@link runInOwnNetwork}. */
   readonly hasCables?: boolean;
   /** After so many entries the Raft log is compacted; left out: sentineld's default. */
@@ -65,19 +69,20 @@ export interface LocalCluster {
   /** Writes the host's configuration again, as that of one that is added to the running cluster. */
   makeJoining(host: Host): Promise<void>;
   /** The primary's host as the log has it now. */
-  primary(): Promise<Host>;
+  primary(group?: string): Promise<Host>;
   /** Waits until `condition` accepts the group's status; says what the status was when it never does. */
   waitFor(
     what: string,
     timeoutMs: number,
     condition: (group: GroupView, status: StatusView) => boolean,
+    group?: string,
   ): Promise<GroupView>;
   /**
    * Waits until one node is primary and all others stream and count in the sync rule, as every sentineld sees it that was started: one that
    * has just come back knows neither the group nor its own node yet, while what it said before still stands with the others. The
    * first time it also lifts the limit on failovers: whoever provokes them one after the other would meet it.
    */
-  waitUntilHealthy(timeoutMs: number): Promise<GroupView>;
+  waitUntilHealthy(timeoutMs: number, group?: string): Promise<GroupView>;
   close(): Promise<void>;
 }
 
@@ -119,6 +124,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
         isJoining,
         snapshotEntries: options.snapshotEntries,
         settings: options.settings?.(directory),
+        node: options.node?.(host),
         parameters: options.parameters?.(directory),
       });
       await writeFile(configFile(host), text, { mode: 0o600 });
@@ -180,6 +186,7 @@ async function planHosts(directory: string, options: LocalClusterOptions): Promi
     const address = cables[at]?.address ?? '127.0.0.1';
     return {
       ...{ peer, node: `pg${at + 1}`, directory: join(directory, peer), isWitness },
+      group: options.groupOf?.(peer) ?? GROUP,
       ...{ address, peerPort, nodePort, cable: cables[at] },
     };
   });
@@ -207,6 +214,7 @@ function handle(parts: {
     what: string,
     timeoutMs: number,
     condition: (group: GroupView, status: StatusView) => boolean,
+    wanted: string = GROUP,
     asked = admin,
   ): Promise<GroupView> => {
     let last = 'no peer has answered';
@@ -215,7 +223,7 @@ function handle(parts: {
         const failure = hosts.map((host) => host.sentineldFailure).find((text) => text !== undefined);
         if (failure !== undefined) throw new Error(failure);
         const status = await asked.status().catch((error: unknown) => void (last = (error as Error).message));
-        const group = status?.groups.find((each) => each.group === GROUP);
+        const group = status?.groups.find((each) => each.group === wanted);
         if (status !== undefined)
           last = group === undefined ? 'the group is not created' : describeGroup(group);
         return status !== undefined && group !== undefined && condition(group, status) ? group : undefined;
@@ -226,41 +234,41 @@ function handle(parts: {
     }
   };
   let closing: Promise<void> | undefined;
-  let isLifted = false;
-  const liftFailoverLimit = async (timeoutMs: number): Promise<void> => {
-    if (isLifted) return;
+  const lifted = new Set<string>();
+  const liftFailoverLimit = async (timeoutMs: number, group: string): Promise<void> => {
+    if (lifted.has(group)) return;
     const change = { maxFailovers: FAILOVERS_MAX, failoverWindowMs: 1000 };
     await until(
       { what: 'the limit on failovers to be lifted', timeoutMs, everyMs: 200, signal },
       async () => {
-        const outcome = await admin.steer({ kind: 'settings', group: GROUP, change }, timeoutMs);
+        const outcome = await admin.steer({ kind: 'settings', group, change }, timeoutMs);
         return outcome.kind === 'done';
       },
     );
-    isLifted = true;
+    lifted.add(group);
   };
   return {
     ...parts,
     hostOf,
-    async primary() {
-      const group = await waitFor('a primary', 5000, ({ primary }) => primary !== undefined);
+    async primary(wanted = GROUP) {
+      const group = await waitFor('a primary', 5000, ({ primary }) => primary !== undefined, wanted);
       return hostOf(group.primary ?? '');
     },
     waitFor,
-    async waitUntilHealthy(timeoutMs) {
+    async waitUntilHealthy(timeoutMs, wanted = GROUP) {
+      const nodeCount = hosts.filter(({ isWitness, group }) => !isWitness && group === wanted).length;
       const isWell = (found: GroupView, { leader }: StatusView): boolean =>
-        leader !== undefined &&
-        isHealthy(found, hosts.filter(({ isWitness }) => !isWitness).length, parts.options.isRuleEnforced);
+        leader !== undefined && isHealthy(found, nodeCount, parts.options.isRuleEnforced);
       const what = 'all nodes streaming and in the sync rule';
-      let group = await waitFor(what, timeoutMs, isWell);
+      let group = await waitFor(what, timeoutMs, isWell, wanted);
       for (const { peer, address, sentineldPid } of hosts) {
         if (sentineldPid === undefined) continue;
         const own = clusterAdmin([address]);
-        group = await waitFor(`${what} as peer ${peer} sees it`, timeoutMs, isWell, own).finally(() =>
+        group = await waitFor(`${what} as peer ${peer} sees it`, timeoutMs, isWell, wanted, own).finally(() =>
           own.close(),
         );
       }
-      await liftFailoverLimit(timeoutMs);
+      await liftFailoverLimit(timeoutMs, wanted);
       return group;
     },
     close() {

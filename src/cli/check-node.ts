@@ -1,6 +1,6 @@
 // What `sentinelctl node check` finds of one node: judged from the status alone, as Nagios words it. Pure.
 // What is not known never passes for well.
-import type { GroupView, NodeView, StatusView } from '../transport/types.ts';
+import type { GroupView, NodeView, StatusView, WatchedView } from '../transport/types.ts';
 import { slotWarnings } from '../cluster/slot-warnings.ts';
 import { formatBytes } from './format.ts';
 
@@ -66,14 +66,58 @@ export function isOnlyUnreported(checks: readonly NodeCheck[]): boolean {
   return findings.length > 0 && findings.every(({ text }) => text.startsWith(NOT_REPORTED));
 }
 
-/** Of the nodes of all groups, in their order; `only`: of that one. */
+/** Of the nodes of all groups and the servers that are only watched, in their order; `only`: of that one. */
 export function checkNodes(status: StatusView, limits: Limits, only?: string): NodeCheck[] {
-  return status.groups.flatMap((group) =>
-    group.nodes
-      .filter(({ node }) => only === undefined || node === only)
-      .map((node) => checkNode(status, group, node, limits)),
-  );
+  const isMeant = (name: string): boolean => only === undefined || name === only;
+  return [
+    ...status.groups.flatMap((group) =>
+      group.nodes.filter(({ node }) => isMeant(node)).map((node) => checkNode(status, group, node, limits)),
+    ),
+    ...(status.watched ?? [])
+      .filter(({ server }) => isMeant(server))
+      .map((server) => checkWatched(status, server, limits)),
+  ];
 }
+
+/** By the word of the voters' majority; how far a standby is, as the answering peer sees it. */
+function checkWatched(status: StatusView, server: WatchedView, limits: Limits): NodeCheck {
+  const figures: Figure[] =
+    server.lagBytes === undefined
+      ? []
+      : [{ label: 'lag', value: server.lagBytes, unit: 'B', limit: limits.lagBytes }];
+  const findings = [...watchedFindings(status, server, figures)].toSorted(
+    (a, b) => LEVELS.indexOf(b.level) - LEVELS.indexOf(a.level),
+  );
+  const level = worst(findings.map((finding) => finding.level));
+  return { node: server.server, group: '', level, findings, figures };
+}
+
+function* watchedFindings(
+  status: StatusView,
+  server: WatchedView,
+  figures: readonly Figure[],
+): Iterable<Finding> {
+  if (status.leader === undefined) yield noLeader(status);
+  if (server.state === 'down')
+    yield { level: 'CRITICAL', text: `it is down (${server.heldDownBy.join(', ')})` };
+  else if (server.state === 'unknown')
+    yield { level: 'UNKNOWN', text: 'no majority of the voters has seen it yet' };
+  else if (server.role === 'none')
+    yield {
+      level: 'UNKNOWN',
+      text: `it is up, and its role is not known: ${server.message ?? 'it did not say'}`,
+    };
+  else if (server.message !== undefined) yield { level: 'WARNING', text: server.message };
+  for (const figure of figures) {
+    const level = levelOf(figure);
+    if (level !== 'OK') yield { level, text: `it has ${formatBytes(figure.value)} to replay` };
+  }
+}
+
+const noLeader = (status: StatusView): Finding => ({
+  level: 'UNKNOWN',
+  text: `peer ${status.answeredBy} knows of no Raft leader: what it shows may be old`,
+});
 
 export function worst(levels: readonly Level[]): Level {
   return levels.reduce<Level>(
@@ -98,11 +142,7 @@ const isAside = (node: NodeView): boolean => node.fenced === true || node.paused
 const isPrimaryBy = (group: GroupView, node: NodeView): boolean => group.primary === node.node;
 
 function* logFindings(status: StatusView, group: GroupView, node: NodeView): Iterable<Finding> {
-  if (status.leader === undefined)
-    yield {
-      level: 'UNKNOWN',
-      text: `peer ${status.answeredBy} knows of no Raft leader: what it shows may be old`,
-    };
+  if (status.leader === undefined) yield noLeader(status);
   const isPrimary = isPrimaryBy(group, node);
   switch (group.phase) {
     case 'running':

@@ -15,9 +15,10 @@ import { CliError, EXIT } from './exit-codes.ts';
 import { formatBytes, wrap } from './format.ts';
 import { waitMs } from './peer-change.ts';
 import { steerGroup, type SteerCommandOptions } from './steer.ts';
+import { type GroupOption, meantGroup, withGroup } from './which-group.ts';
 import { parseTimeMs, TIME_RULE } from './time.ts';
 
-export interface FailoverOptions extends SteerCommandOptions {
+export interface FailoverOptions extends SteerCommandOptions, GroupOption {
   readonly to?: string;
   readonly yes?: boolean;
   readonly wait: string;
@@ -42,10 +43,10 @@ Examples:
   sentinelctl failover --accept-data-loss --old-primary-is-off`;
 
 export function addFailoverCommand(program: Command, context: Context): void {
-  program
-    .command('failover')
-    .description('make a standby the primary, on purpose')
-    .argument('[group]', 'the group; may be left out where there is only one')
+  withGroup(
+    program.command('failover').description('make a standby the primary, on purpose'),
+    'the group; may be left out where there is only one, or with --to',
+  )
     .option('--to <node>', 'the standby to promote; by default the cluster chooses')
     .option('-y, --yes', 'do not ask')
     .option('--dry-run', 'only say what would happen, or why it could not be done')
@@ -59,8 +60,9 @@ export function addFailoverCommand(program: Command, context: Context): void {
         .default('table'),
     )
     .addHelpText('after', HELP)
-    .action(async (group: string | undefined, _options: unknown, command: Command) => {
-      await failOver(context, group, command.optsWithGlobals<FailoverOptions>());
+    .action(async (argument: string | undefined, _options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<FailoverOptions>();
+      await failOver(context, meantGroup(argument, options), options);
     });
 }
 
@@ -73,7 +75,7 @@ export async function failOver(
   const to = options.to === undefined ? undefined : nodeId(options.to);
   if (options.at !== undefined) return schedule(context, groupName, to, options);
   const outcome = await withAdmin(context, options, async (admin) => {
-    const group = chooseGroup(await admin.status(), groupName);
+    const group = chooseGroup(await admin.status(), groupName, options.to);
     targetOf(group, options.to);
     if (isPrimaryAlready(group, options)) {
       const { primary: node = '', epoch } = group;
@@ -149,7 +151,8 @@ async function schedule(
   });
 }
 
-function chooseGroup(status: StatusView, name: string | undefined): GroupView {
+/** The one that is named, that of the node to promote, or the only one. */
+function chooseGroup(status: StatusView, name: string | undefined, to: string | undefined): GroupView {
   if (status.groups.length === 0)
     throw new CliError(
       EXIT.failed,
@@ -159,6 +162,8 @@ function chooseGroup(status: StatusView, name: string | undefined): GroupView {
   if (name === undefined) {
     const [only, ...others] = status.groups;
     if (only !== undefined && others.length === 0) return only;
+    const ofNode = status.groups.find(({ nodes }) => nodes.some(({ node }) => node === to));
+    if (ofNode !== undefined) return ofNode;
     throw new CliError(EXIT.usage, `name the group to fail over; there are: ${names}`);
   }
   const group = status.groups.find((known) => known.group === name);

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { Context } from './context.ts';
 import { confirm } from './peer-change.ts';
+import { type GroupOption, meantGroup, withGroup } from './which-group.ts';
 import { parseNode, steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
 
 const FENCE_HELP = `
@@ -37,12 +38,11 @@ export function addFenceCommands(program: Command, context: Context): void {
       ),
   );
   withOutputOption(
-    program
-      .command('ack')
-      .description('let a group that had too many failovers fail over by itself again')
-      .argument('[group]', 'the group; may be left out where there is only one')
-      .action((group: string | undefined, _options: unknown, self: Command) =>
-        steerGroup(context, self.optsWithGlobals<SteerCommandOptions>(), { kind: 'acknowledge', group }),
-      ),
+    withGroup(
+      program.command('ack').description('let a group that had too many failovers fail over by itself again'),
+    ).action((argument: string | undefined, _options: unknown, self: Command) => {
+      const options = self.optsWithGlobals<SteerCommandOptions & GroupOption>();
+      return steerGroup(context, options, { kind: 'acknowledge', group: meantGroup(argument, options) });
+    }),
   );
 }

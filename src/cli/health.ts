@@ -1,5 +1,5 @@
 // How the cluster is, in a word, with the reasons. Pure. The word decides the exit code of `status --exit-code`.
-import type { GroupView, NodeView, StatusView } from '../transport/types.ts';
+import type { GroupView, NodeView, StatusView, WatchedView } from '../transport/types.ts';
 import type { Style } from './paint.ts';
 
 /** From best to worst. */
@@ -39,6 +39,7 @@ export function healthOf(status: StatusView): Health {
     ...leaderFindings(status),
     ...status.groups.flatMap(groupFindings),
     ...peerFindings(status),
+    ...(status.watched ?? []).flatMap(watchedFindings),
   ];
   if (status.groups.length === 0) findings.push(['starting', 'no group has been created yet']);
   if (findings.length === 0 && status.warnings.length > 0) findings.push(['degraded', 'see the warnings']);
@@ -67,7 +68,13 @@ function peerFindings(status: StatusView): Finding[] {
   ];
 }
 
-function groupFindings(group: GroupView): Finding[] {
+/** Whoever has a server watched wants to hear of it. */
+function watchedFindings({ server, state }: WatchedView): Finding[] {
+  return state === 'down' ? [['degraded', `${server}, which is only watched, is down`]] : [];
+}
+
+/** What keeps the group from being healthy. */
+export function groupFindings(group: GroupView): Finding[] {
   const inGroup = (text: string): string => `${text} (group ${group.group})`;
   switch (group.phase) {
     case 'creating':

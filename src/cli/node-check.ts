@@ -29,7 +29,8 @@ guard is there, that a standby streams, how far it is behind and whether it
 counts for commits, room on the disks of the data directory and pg_wal, WAL that
 slots keep, archiving, settings that need a restart, and whether it is fenced,
 paused or in maintenance. What its agent does not report is UNKNOWN; where that is
-all, it is waited for up to twelve seconds.
+all, it is waited for up to twelve seconds. Of a server that is only watched:
+whether it is up, by a majority, and what it has to replay.
 
 Examples:
   sentinelctl node check
@@ -107,7 +108,10 @@ async function check(context: Context, options: CheckOptions, name: string | und
 }
 
 function noNode(status: StatusView, name: string): string {
-  const names = status.groups.flatMap(({ nodes }) => nodes.map(({ node }) => node));
+  const names = [
+    ...status.groups.flatMap(({ nodes }) => nodes.map(({ node }) => node)),
+    ...(status.watched ?? []).map(({ server }) => server),
+  ];
   return `there is no node ${name}${names.length === 0 ? '' : `; there are ${names.join(', ')}`}`;
 }
 
@@ -116,7 +120,8 @@ function stateOf(status: StatusView, { node: name }: NodeCheck): string {
     const node = nodes.find((each) => each.node === name);
     if (node !== undefined) return node.role === 'primary' ? 'primary' : `streams from ${primary ?? '?'}`;
   }
-  return '';
+  const server = status.watched?.find((each) => each.server === name);
+  return server === undefined ? '' : `${server.role === 'none' ? server.state : server.role}, only watched`;
 }
 
 function limitOptions(

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { parseDurationMs } from '../base/duration.ts';
 import { type Context, withAdmin } from './context.ts';
 import { confirm } from './peer-change.ts';
+import { type GroupOption, meantGroup, withGroup } from './which-group.ts';
 import { parseNode, steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
 
 const PAUSE_HELP = `
@@ -29,7 +30,7 @@ Examples:
 
 const DRY_RUN = 'only say what would happen, or why it could not be done';
 
-interface PauseOptions extends SteerCommandOptions {
+interface PauseOptions extends SteerCommandOptions, GroupOption {
   readonly node?: string;
   readonly for?: number;
   readonly to?: string;
@@ -39,30 +40,26 @@ interface PauseOptions extends SteerCommandOptions {
 
 export function addPauseCommands(program: Command, context: Context): void {
   withOutputOption(
-    program
-      .command('pause')
-      .description('keep a group from failing over by itself')
-      .argument('[group]', 'the group; may be left out where there is only one')
+    withGroup(program.command('pause').description('keep a group from failing over by itself'))
       .option('--node <node>', 'only this node')
       .option('--for <duration>', 'end by itself after that, such as 30m or 2h', parseLasting)
       .option('--dry-run', DRY_RUN)
       .addHelpText('after', PAUSE_HELP)
-      .action((group: string | undefined, _options: unknown, self: Command) => {
+      .action((argument: string | undefined, _options: unknown, self: Command) => {
         const options = self.optsWithGlobals<PauseOptions>();
+        const group = meantGroup(argument, options);
         const node = options.node === undefined ? undefined : parseNode(options.node);
         const dryRun = options.dryRun === true;
         return steerGroup(context, options, { kind: 'pause', group, node, forMs: options.for, dryRun });
       }),
   );
   withOutputOption(
-    program
-      .command('resume')
-      .description('end a pause: the group fails over by itself again')
-      .argument('[group]', 'the group; may be left out where there is only one')
+    withGroup(program.command('resume').description('end a pause: the group fails over by itself again'))
       .option('--node <node>', 'the pause or maintenance of this node')
       .option('--dry-run', DRY_RUN)
-      .action((group: string | undefined, _options: unknown, self: Command) => {
+      .action((argument: string | undefined, _options: unknown, self: Command) => {
         const options = self.optsWithGlobals<PauseOptions>();
+        const group = meantGroup(argument, options);
         const node = options.node === undefined ? undefined : parseNode(options.node);
         return steerGroup(context, options, { kind: 'resume', group, node, dryRun: options.dryRun === true });
       }),

@@ -6,6 +6,8 @@ import { formatBytes, formatClock, formatClockMs, shorten, wrap } from './format
 import { HEALTH_STYLE, healthOf } from './health.ts';
 import type { Paint, Style } from './paint.ts';
 import { phaseTrail } from './phase-trail.ts';
+import { renderOverview, renderWatched, troubled } from './render-groups.ts';
+import { formationOf } from './status-scope.ts';
 import { renderTable, type Cell, type Column } from './table.ts';
 
 export interface RenderOptions {
@@ -21,11 +23,21 @@ const TRAIL_LINE_COUNT = 6;
 export function renderStatus(status: StatusView, options: RenderOptions): string[] {
   return [
     ...headline(status, options),
-    ...status.groups.flatMap((group) => ['', ...renderGroup(group, options)]),
+    ...renderGroups(status, options),
+    ...renderWatched(status.watched ?? [], options),
     '',
     ...renderPeers(status, options),
     ...renderTrail(options),
     ...renderWarnings(status.warnings, options),
+  ];
+}
+
+/** All of them in full; of many a line each, and in full those in trouble. */
+function renderGroups({ groups }: StatusView, options: RenderOptions): string[] {
+  const inTrouble = troubled(groups);
+  return [
+    ...(inTrouble === undefined ? [] : ['', ...renderOverview(groups, options)]),
+    ...(inTrouble ?? groups).flatMap((group) => ['', ...renderGroup(group, options)]),
   ];
 }
 
@@ -84,6 +96,7 @@ function renderGroup(group: GroupView, options: RenderOptions): string[] {
     `epoch ${group.epoch}`,
     ...(timeline > 0 ? [`timeline ${timeline}`] : []),
     `durability ${group.durability}`,
+    ...(formationOf(group) === 'default' ? [] : [`formation ${formationOf(group)}`]),
   ];
   const header = wrap('', `group ${group.group}: ${group.phase}, ${facts.join(', ')}`, width);
   const style = PHASE_STYLE[group.phase] ?? 'red';
@@ -187,7 +200,7 @@ function renderPeers(status: StatusView, { width, paint }: RenderOptions): strin
           : { text: 'lost', style: 'red' },
       ...(known ? [{ text: behind === undefined ? '?' : behind <= 0 ? 'current' : `${behind} behind` }] : []),
       // A peer that was never heard may yet bring a node.
-      { text: own.length > 0 ? own.join(', ') : isSetUp && peer.reachable ? 'witness' : '-' },
+      { text: own.length > 0 ? own.join(', ') : isWitness(peer, isSetUp) ? 'witness' : '-' },
       { text: peer.address },
     ];
   });
@@ -196,6 +209,11 @@ function renderPeers(status: StatusView, { width, paint }: RenderOptions): strin
   const voters = status.peers.filter(isVoter).length;
   const title = `peers: ${reachable} of ${status.peers.length} in contact, ${Math.floor(voters / 2) + 1} decide, log at ${status.commitIndex}`;
   return [...wrap('', title, width), ...renderTable({ columns, rows, width, indent: '  ', paint })];
+}
+
+/** By its own word; one of an older version is taken for one where there are groups and it brings no node. */
+function isWitness({ runs, reachable }: PeerView, isSetUp: boolean): boolean {
+  return runs === undefined ? isSetUp && reachable : runs === '';
 }
 
 /** The role in the log; of peers that do not vote, that they do not. */

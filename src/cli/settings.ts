@@ -21,6 +21,7 @@ import {
 import { type SteerCommandOptions, steerGroup, withOutputOption } from './steer.ts';
 import { withHbaFile } from './settings-hba.ts';
 import { renderTable } from './table.ts';
+import { type GroupOption, meantGroup } from './which-group.ts';
 
 interface SettingsOptions extends SteerCommandOptions {
   readonly json?: true;
@@ -56,7 +57,7 @@ export function addSettingsCommand(program: Command, context: Context): void {
       .argument('[words...]', `the setting; ${GROUP_RULE}`)
       .addHelpText('after', HELP)
       .action((words: readonly string[], _options: unknown, self: Command) =>
-        get(context, words, optionsOf(self)),
+        get(context, named(words, self), optionsOf(self)),
       ),
   );
   withJson(
@@ -65,7 +66,8 @@ export function addSettingsCommand(program: Command, context: Context): void {
       .description('change settings of a group; those that are not named stay as they are')
       .argument('<key=value...>', `the settings; ${GROUP_RULE}`)
       .addHelpText('after', HELP)
-      .action(async (words: readonly string[], _options: unknown, self: Command) => {
+      .action(async (given: readonly string[], _options: unknown, self: Command) => {
+        const words = named(given, self);
         const [first = ''] = words;
         const group = first.includes('=') ? undefined : first;
         const asked = parseSettings((group === undefined ? words : words.slice(1)).map(withHbaFile));
@@ -77,7 +79,8 @@ export function addSettingsCommand(program: Command, context: Context): void {
       .command('unset')
       .description('leave parameters of PostgreSQL, or hba, to the configuration files of the nodes again')
       .argument('<keys...>', `${PARAMETER_PREFIX}NAME or ${HBA_KEY}; ${GROUP_RULE}`)
-      .action(async (words: readonly string[], _options: unknown, self: Command) => {
+      .action(async (given: readonly string[], _options: unknown, self: Command) => {
+        const words = named(given, self);
         const [first = ''] = words;
         const group = isKey(first) || words.length === 1 ? undefined : first;
         await apply(
@@ -94,7 +97,7 @@ export function addSettingsCommand(program: Command, context: Context): void {
       .description('change settings of a group in $VISUAL or $EDITOR')
       .argument('[group]', 'the group; may be left out where there is only one')
       .action((group: string | undefined, _options: unknown, self: Command) =>
-        edit(context, group, optionsOf(self)),
+        edit(context, meantGroup(group, self.opts<GroupOption>()), optionsOf(self)),
       ),
   );
   withJson(
@@ -103,13 +106,21 @@ export function addSettingsCommand(program: Command, context: Context): void {
       .description('show who changed what and when; the latest 50 changes, oldest first')
       .argument('[group]', 'the group; may be left out where there is only one')
       .action((group: string | undefined, _options: unknown, self: Command) =>
-        history(context, group, optionsOf(self)),
+        history(context, meantGroup(group, self.opts<GroupOption>()), optionsOf(self)),
       ),
   );
 }
 
 function withJson(command: Command): Command {
-  return withOutputOption(command).addOption(new Option('--json', 'the same as -o json'));
+  return withOutputOption(command)
+    .option('--group <group>', 'the group, in the place of the argument')
+    .addOption(new Option('--json', 'the same as -o json'));
+}
+
+/** The words, before them the group of --group. */
+function named(words: readonly string[], self: Command): readonly string[] {
+  const { group } = self.opts<GroupOption>();
+  return group === undefined || words[0] === group ? words : [group, ...words];
 }
 
 function optionsOf(command: Command): SettingsOptions {

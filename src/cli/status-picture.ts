@@ -5,8 +5,9 @@ import type { Format } from './document.ts';
 import { healthOf } from './health.ts';
 import { TRAIL_EVENT_COUNT } from './phase-trail.ts';
 import { renderStatus } from './render-status.ts';
+import { narrowed, type Scope } from './status-scope.ts';
 
-export interface StatusOptions extends CommonOptions {
+export interface StatusOptions extends CommonOptions, Scope {
   readonly output: Format;
   readonly watch?: boolean;
   readonly exitCode?: boolean;
@@ -24,7 +25,12 @@ export function statusLines(
   events: readonly EventView[],
 ): string[] {
   const { columns } = context.stdout.size();
-  return renderStatus(status, { width: columns, paint: paintFor(context, options, context.stdout), events });
+  const paint = paintFor(context, options, context.stdout);
+  const shown = narrowed(status, options);
+  const names = new Set(shown.groups.map(({ group }) => group));
+  const of =
+    shown === status ? events : events.filter(({ group }) => group === undefined || names.has(group));
+  return renderStatus(shown, { width: columns, paint, events: of });
 }
 
 /** The view, and the health that the table shows. */

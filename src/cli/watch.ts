@@ -6,13 +6,20 @@ import { connect, messageOf, paintFor, type Admin, type Context } from './contex
 import { renderDocument } from './document.ts';
 import { formatClock, wrap } from './format.ts';
 import { openScreen } from './screen.ts';
+import { narrowed, scoped } from './status-scope.ts';
 import { latestEvents, statusDocument, statusLines, type StatusOptions } from './status-picture.ts';
 
 const RETRY_MS = 500;
 
 export async function watchStatus(context: Context, options: StatusOptions): Promise<void> {
-  const picture = openPicture(context, options);
   let admin = await connect(context, options);
+  try {
+    if (options.group !== undefined || options.formation !== undefined) scoped(await admin.status(), options);
+  } catch (error) {
+    admin.close();
+    throw error;
+  }
+  const picture = openPicture(context, options);
   try {
     while (!context.signal.aborted) {
       try {
@@ -75,13 +82,15 @@ interface Picture {
 
 function openPicture(context: Context, options: StatusOptions): Picture {
   const { output } = options;
-  return output === 'table' ? tablePicture(context, options) : documentPicture(context, output);
+  return output === 'table' ? tablePicture(context, options) : documentPicture(context, options, output);
 }
 
-function documentPicture(context: Context, format: 'json' | 'yaml'): Picture {
+function documentPicture(context: Context, options: StatusOptions, format: 'json' | 'yaml'): Picture {
   return {
     status: (status) =>
-      context.stdout.write(renderDocument(format, statusDocument(status), { stream: true })),
+      context.stdout.write(
+        renderDocument(format, statusDocument(narrowed(status, options)), { stream: true }),
+      ),
     events: () => undefined,
     lost: (reason) => context.stderr.write(`sentinelctl: ${reason}\n`),
     close: () => undefined,

@@ -2,12 +2,13 @@
 // every group held until all of its nodes have said where they stand.
 import { type LogIndex, type PeerId, epoch as toEpoch } from '../base/ids.ts';
 import type { Membership } from '../raft/types.ts';
+import { forgettingUnwatched, watchedByVoters } from './apply-hosts.ts';
 import type { ClusterState, GroupState, NodeState, PeerState, RemovedNode } from './state.ts';
 
 export function applyMembership(state: ClusterState, index: LogIndex, membership: Membership): ClusterState {
   const before = state.membership.incarnation;
   const isRecovered = before > 0 && membership.incarnation > before;
-  return {
+  const next: ClusterState = {
     ...state,
     appliedIndex: index,
     membership,
@@ -17,6 +18,7 @@ export function applyMembership(state: ClusterState, index: LogIndex, membership
     groups: isRecovered ? mapValues(state.groups, (group) => recovered(group, index)) : state.groups,
     removed: isRecovered ? mapValues(state.removed, doubtful) : state.removed,
   };
+  return watchedByVoters(forgettingUnwatched(state, next));
 }
 
 /** A peer that comes back after it was removed is a new one: it may come with another store. */

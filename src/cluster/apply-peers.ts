@@ -32,7 +32,9 @@ export function applyOpenSession(
       `${peer} understands feature level ${features}, level ${state.featureLevel} is in use: upgrade it`,
     );
   const site = known?.site === undefined ? {} : { site: known.site };
-  return withPeer(state, { peer, store, session, openedAt: index, floor: 1, done: [], features, ...site });
+  const host = known?.host === undefined ? {} : { host: known.host };
+  const fresh = { peer, store, session, openedAt: index, floor: 1, done: [], features };
+  return withPeer(state, { ...fresh, ...site, ...host });
 }
 
 /** Where the peer is. Repeating it is harmless. */

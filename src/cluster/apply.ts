@@ -34,6 +34,7 @@ import {
   applyScheduleSwitchover,
   applyUnfenceNode,
 } from './apply-requests.ts';
+import { applyConcludeServer, applyDeclareHost, applyJudgeServer } from './apply-hosts.ts';
 import { applyGiveUpSlot, applyMarkAbsent, applyMarkPresent } from './apply-slots.ts';
 import type { Envelope } from './commands.ts';
 import { NO_EVENTS, addEvent } from './event-list.ts';
@@ -52,6 +53,7 @@ export function emptyState(membership: Membership): ClusterState {
     groups: new Map(),
     nodes: new Map(),
     removed: new Map(),
+    watched: new Map(),
     events: NO_EVENTS,
   };
 }
@@ -158,6 +160,12 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applySetFeatureLevel(state, command);
     case 'describe-peer':
       return applyDescribePeer(state, command);
+    case 'declare-host':
+      return applyDeclareHost(state, command);
+    case 'judge-server':
+      return applyJudgeServer(state, command);
+    case 'conclude-server':
+      return applyConcludeServer(state, command);
     default:
       return unreachable(command);
   }

@@ -8,7 +8,7 @@ import { epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '..
 import { lsn } from '../base/lsn.ts';
 import { EnvelopeSchema } from '../gen/pg_sentinel/v1/log_pb.ts';
 import { decodeEnvelope, decodeMembership, encodeEnvelope, encodeMembership } from './codec.ts';
-import type { Command, Envelope, Evidence, FailoverCause, SyncRule } from './commands.ts';
+import type { Command, Envelope, Evidence, FailoverCause, ServerWord, SyncRule } from './commands.ts';
 import { hasOptions } from './eligibility.ts';
 import { LogFormatError } from './log-format.ts';
 
@@ -77,6 +77,16 @@ const options = record({ noFailover: fc.boolean(), noSync: fc.boolean(), applyDe
   hasOptions,
 );
 
+const port = fc.integer({ min: 1, max: 65_535 });
+const serverWord: fc.Arbitrary<ServerWord> = fc.oneof(
+  record({
+    kind: fc.constant('up'),
+    role: optional(fc.constantFrom('primary', 'standby')),
+    timeline: optional(aTimeline),
+  }),
+  record({ kind: fc.constant('down'), evidence: fc.oneof(...Object.values(evidence)) }),
+);
+
 /** One arbitrary for each kind of command: the compiler asks for one when a kind is added. */
 type OfKind<K extends Command['kind']> = Extract<Command, { readonly kind: K }>;
 const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
@@ -87,7 +97,7 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
       group,
       peer,
       host: text,
-      port: fc.integer({ min: 1, max: 65_535 }),
+      port,
       member: optional(member),
       systemIdentifier: optional(decimal),
       priority: fc.integer(),
@@ -109,6 +119,19 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     },
   ),
   'describe-peer': record({ kind: fc.constant('describe-peer'), peer, site: optional(name) }),
+  'declare-host': record({
+    kind: fc.constant('declare-host'),
+    peer,
+    host: record({
+      runs: optional(record({ node, group, formation: name })),
+      watch: fc.array(record({ server: node, host: text, port, formation: name })),
+    }),
+  }),
+  'judge-server': record({ kind: fc.constant('judge-server'), peer, server: node, word: serverWord }),
+  'conclude-server': record({
+    ...{ kind: fc.constant('conclude-server'), server: node, word: serverWord },
+    before: optional(serverWord),
+  }),
   'create-group': record({ kind: fc.constant('create-group'), group, primary: node }),
   'group-ready': record({
     kind: fc.constant('group-ready'),

@@ -5,8 +5,10 @@ import { unreachable } from '../base/assert.ts';
 import { epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
-import type { Command, CutReport, Evidence, Leaving, OffWitness, ScheduledSwitchover } from './commands.ts';
+import type { Command, CutReport, Leaving, OffWitness, ScheduledSwitchover } from './commands.ts';
 import { decodeAdoptGroup, decodeNodeAdopted, encodeAdoptGroup } from './adoption-codec.ts';
+import { decodeEvidence } from './evidence-codec.ts';
+import { decodeHost, decodeWatched, encodeHost, encodeWatched } from './host-codec.ts';
 import { decodeCause, encodeCause } from './cause-codec.ts';
 import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
@@ -150,6 +152,11 @@ export function encodeCommand(command: Command): CommandInit {
       return { case: 'setFeatureLevel', value: { level: command.level } };
     case 'describe-peer':
       return { case: 'describePeer', value: { peer: command.peer, site: command.site ?? '' } };
+    case 'declare-host':
+      return { case: 'declareHost', value: { peer: command.peer, host: encodeHost(command.host) } };
+    case 'judge-server':
+    case 'conclude-server':
+      return { case: 'watchedServer', value: encodeWatched(command) };
     default:
       return unreachable(command);
   }
@@ -312,6 +319,10 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       return { kind: 'give-up-slot', group: groupId(value.group), member: memberId(value.member) };
     case 'markPresent':
       return { kind: 'mark-present', group: groupId(value.group), member: memberId(value.member) };
+    case 'declareHost':
+      return { kind: 'declare-host', peer: peerId(value.peer), host: decodeHost(value.host) };
+    case 'watchedServer':
+      return decodeWatched(value);
     case 'setFeatureLevel':
       return { kind: 'set-feature-level', level: value.level };
     case 'describePeer':
@@ -335,19 +346,6 @@ export function decodeReport(value: pb.CutReport): CutReport {
     position: lsn(value.position),
     stopped: value.stopped,
   };
-}
-
-const EVIDENCE: Record<Evidence, true> = {
-  'processes-gone': true,
-  refused: true,
-  'no-answer': true,
-  'write-failing': true,
-  'in-recovery': true,
-};
-
-export function decodeEvidence(text: string): Evidence {
-  if (Object.hasOwn(EVIDENCE, text)) return text as Evidence;
-  throw new LogFormatError(`evidence "${text}" is not known here: ${NEWER}`);
 }
 
 const WITNESSES: Record<OffWitness, true> = { 'fence-command': true, operator: true };

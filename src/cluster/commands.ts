@@ -137,6 +137,39 @@ export interface NodeOptions {
   readonly applyDelayMs: number;
 }
 
+/** What a peer's configuration says of its host. */
+export interface HostDeclaration {
+  /** Undefined: it runs no PostgreSQL, it is a witness. */
+  readonly runs: HostedNode | undefined;
+  /** Servers that are to be watched and nothing else, in the order of their names, each once. */
+  readonly watch: readonly WatchedServer[];
+}
+
+export interface HostedNode {
+  readonly node: NodeId;
+  readonly group: GroupId;
+  /** The named set of groups that the group belongs to. */
+  readonly formation: string;
+}
+
+/** A PostgreSQL server that is only watched: it is told of, and never touched. */
+export interface WatchedServer {
+  readonly server: NodeId;
+  readonly host: string;
+  readonly port: number;
+  readonly formation: string;
+}
+
+/** How a watched server is. */
+export type ServerWord =
+  | {
+      readonly kind: 'up';
+      /** Undefined: it does not let us in to ask. */
+      readonly role: 'primary' | 'standby' | undefined;
+      readonly timeline: Timeline | undefined;
+    }
+  | { readonly kind: 'down'; readonly evidence: Evidence };
+
 export type Command =
   | ({ readonly kind: 'register-node' } & NodeRegistration)
   /** Chooses the group's first primary; the index at which it commits is the group's first epoch. */
@@ -333,7 +366,24 @@ export type Command =
   /** From here on the log may hold what level `level` brought (features.ts). */
   | { readonly kind: 'set-feature-level'; readonly level: number }
   /** A peer says which site it is in; undefined: none. */
-  | { readonly kind: 'describe-peer'; readonly peer: PeerId; readonly site: string | undefined };
+  | { readonly kind: 'describe-peer'; readonly peer: PeerId; readonly site: string | undefined }
+  /** A peer says what its configuration has of its host, in the place of what it said before. */
+  | { readonly kind: 'declare-host'; readonly peer: PeerId; readonly host: HostDeclaration }
+  /** What one peer sees of a watched server. */
+  | {
+      readonly kind: 'judge-server';
+      readonly peer: PeerId;
+      readonly server: NodeId;
+      readonly word: ServerWord;
+    }
+  /** What a majority of the voters sees of it, and has not seen before. */
+  | {
+      readonly kind: 'conclude-server';
+      readonly server: NodeId;
+      readonly word: ServerWord;
+      /** The conclusion that it replaces. */
+      readonly before: ServerWord | undefined;
+    };
 
 /** A command as it stands in the log. */
 export interface Envelope {

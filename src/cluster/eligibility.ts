@@ -6,6 +6,7 @@
 // (see candidate.ts).
 import type { MemberId, NodeId, PeerId } from '../base/ids.ts';
 import { isCounted } from './apply-slots.ts';
+import { disowned, disownedText } from './hosts.ts';
 import type { Failback, GroupSettings, NodeOptions } from './commands.ts';
 import { isOfFloor } from './quorum.ts';
 import {
@@ -72,6 +73,8 @@ export function countableStandbys(state: ClusterState, group: GroupState): reado
 function bar(state: ClusterState, group: GroupState, id: NodeId): string | undefined {
   const node = state.nodes.get(id);
   if (node === undefined) return undefined;
+  const gone = disowned(state, node);
+  if (gone !== undefined) return `without an agent: ${disownedText(id, gone)}`;
   const { noFailover, applyDelayMs } = node.options ?? NO_OPTIONS;
   if (noFailover) return 'never promoted (no_failover, or priority 0)';
   if (applyDelayMs > 0) return `a delayed replica (apply_delay ${applyDelayMs} ms), which is never promoted`;

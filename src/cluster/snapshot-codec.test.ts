@@ -2,7 +2,7 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type NodeId, memberId, peerId, timeline } from '../base/ids.ts';
+import { type NodeId, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
 import { StateSnapshotSchema } from '../gen/pg_sentinel/v1/snapshot_pb.ts';
 import { applyNothing, emptyState } from './apply.ts';
 import type { Command, SyncRule } from './commands.ts';
@@ -10,6 +10,7 @@ import { eventListOf, listEvents } from './event-list.ts';
 import {
   ADOPTION_FEATURE_LEVEL,
   CANDIDATES_FEATURE_LEVEL,
+  FORMATIONS_FEATURE_LEVEL,
   HBA_FEATURE_LEVEL,
   PAUSE_FEATURE_LEVEL,
   REMOVAL_FEATURE_LEVEL,
@@ -146,6 +147,7 @@ describe('comes back as it went in:', () => {
     ['absent', absent],
     ['configured', configured],
     ['placed', placed],
+    ['hosts declared, a server watched', () => declared()],
     ['removed', removed],
     ['removed before a recovery of the log', () => recovered(removed())],
   ])('%s', (_, begin) => {
@@ -232,7 +234,25 @@ const adopting = (): Log => {
   log.must({ kind: 'adopt-group', group: GROUP, ...servers });
   return log;
 };
+/** p1 runs a, p2 is a witness that has a server watched, which p1 and p2 have judged. */
+const declared = (): Log => {
+  const log = newLog({ ...running().state, featureLevel: FORMATIONS_FEATURE_LEVEL });
+  for (const peer of [P1, P2]) log.must(opening(log, peer, { features: FORMATIONS_FEATURE_LEVEL }));
+  const watched = { server: nodeId('far'), host: '10.0.0.9', port: 5432, formation: 'abroad' };
+  const runs = { node: A, group: GROUP, formation: 'home' };
+  const up = { kind: 'up', role: 'standby', timeline: timeline(7) } as const;
+  log.must(
+    { kind: 'declare-host', peer: P1, host: { runs, watch: [] } },
+    { kind: 'declare-host', peer: P2, host: { runs: undefined, watch: [watched] } },
+    { kind: 'judge-server', peer: P2, server: watched.server, word: up },
+    { kind: 'judge-server', peer: P1, server: watched.server, word: up },
+    { kind: 'conclude-server', server: watched.server, word: up, before: undefined },
+    { kind: 'judge-server', peer: P2, server: watched.server, word: { kind: 'down', evidence: 'refused' } },
+  );
+  return log;
+};
 const BEGINNINGS = [
+  declared,
   () => newLog({ ...runningAlone().state, featureLevel: REMOVAL_FEATURE_LEVEL }),
   newLog,
   adopting,
@@ -273,6 +293,7 @@ const pick = <T>(items: readonly T[], number: number): T => {
 };
 const peers = [P1, P2, P3, peerId('p4')];
 const nodes = [A, B, C];
+const FAR = { server: nodeId('far'), host: '10.0.0.9', port: 5432, formation: 'abroad' };
 
 /** Of the peer's present session, each sequence up to 8 as often as it comes, so that copies and gaps occur. */
 const propose = (log: Log, number: number, command: Command): void => {
@@ -377,6 +398,31 @@ const steps: readonly Step[] = [
     node: pick(nodes, number),
     leaving: pick(['leave', 'stop', 'destroy'], number >> 2),
   })),
+  withGroup((_, number) => ({
+    kind: 'declare-host',
+    peer: pick(peers, number),
+    host: {
+      runs:
+        number % 3 === 0
+          ? undefined
+          : { node: pick(nodes, number), group: GROUP, formation: pick(['x', 'y'], number) },
+      watch: number % 4 === 0 ? [] : [{ ...FAR, port: 5432 + (number % 2) }],
+    },
+  })),
+  withGroup((_, number) => ({
+    kind: 'judge-server',
+    peer: pick(peers, number),
+    server: FAR.server,
+    word:
+      number % 2 === 0
+        ? { kind: 'down', evidence: 'refused' }
+        : { kind: 'up', role: 'primary', timeline: timeline(1 + (number % 2)) },
+  })),
+  withGroup((log) => {
+    const known = log.state.watched.get(FAR.server);
+    const word = known?.words[0]?.word ?? ({ kind: 'down', evidence: 'refused' } as const);
+    return { kind: 'conclude-server', server: FAR.server, word, before: known?.concluded };
+  }),
   withGroup((_, number) => ({ kind: 'readmit-node', group: GROUP, node: pick(nodes, number) })),
 ];
 

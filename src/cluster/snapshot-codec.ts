@@ -11,12 +11,13 @@ import { envelopeMessage, membershipMessage, membershipOf } from './codec.ts';
 import { encodeCause } from './cause-codec.ts';
 import {
   decodeCommand,
-  decodeEvidence,
   decodeLeaving,
   decodeReport,
   decodeSchedule,
   encodeSchedule,
 } from './command-codec.ts';
+import { decodeEvidence } from './evidence-codec.ts';
+import { decodeHost, decodeWord, encodeHost, encodeWord } from './host-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodePause, encodePause } from './pause-codec.ts';
@@ -42,6 +43,7 @@ import type {
   PeerState,
   Phase,
   RemovedNode,
+  WatchedState,
 } from './state.ts';
 
 type Init<S extends Parameters<typeof create>[0]> = MessageInitShape<S>;
@@ -65,6 +67,7 @@ export function encodeState(state: ClusterState): Uint8Array {
       nodes: inOrder(state.nodes).map(encodeNode),
       events: listEvents(state.events).map(encodeEvent),
       removed: inOrder(state.removed).map((removed) => ({ ...removed })),
+      watched: inOrder(state.watched).map(encodeWatchedState),
     }),
   );
 }
@@ -85,6 +88,7 @@ export function decodeState(data: Uint8Array): ClusterState {
       groups: new Map(message.groups.map(decodeGroup).map((group) => [group.id, group])),
       nodes: new Map(message.nodes.map(decodeNode).map((node) => [node.node, node])),
       removed: new Map(message.removed.map(decodeRemoved).map((removed) => [removed.node, removed])),
+      watched: new Map(message.watched.map(decodeWatchedState).map((watched) => [watched.server, watched])),
       events: eventListOf(message.events.map(decodeEvent)),
     };
   });
@@ -94,9 +98,10 @@ function inOrder<V>(map: ReadonlyMap<string, V>): V[] {
   return [...map].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
 }
 
-function encodePeer(peer: PeerState): Init<typeof pb.SnapshotPeerSchema> {
+function encodePeer({ host, ...peer }: PeerState): Init<typeof pb.SnapshotPeerSchema> {
   return {
     ...peer,
+    ...(host === undefined ? {} : { host: encodeHost(host) }),
     openedAt: BigInt(peer.openedAt),
     floor: BigInt(peer.floor),
     done: peer.done.map(BigInt),
@@ -113,6 +118,24 @@ function decodePeer(message: pb.SnapshotPeer): PeerState {
     done: message.done.map(Number),
     features: message.features,
     ...(message.site === undefined ? {} : { site: message.site }),
+    ...(message.host === undefined ? {} : { host: decodeHost(message.host) }),
+  };
+}
+
+function encodeWatchedState(known: WatchedState): Init<typeof pb.SnapshotWatchedSchema> {
+  const { server, words, concluded } = known;
+  return {
+    server,
+    words: words.map(({ peer, word }) => ({ peer, word: encodeWord(word) })),
+    ...(concluded === undefined ? {} : { concluded: encodeWord(concluded) }),
+  };
+}
+
+function decodeWatchedState(message: pb.SnapshotWatched): WatchedState {
+  return {
+    server: nodeId(message.server),
+    words: message.words.map(({ peer, word }) => ({ peer: peerId(peer), word: decodeWord(word) })),
+    concluded: message.concluded && decodeWord(message.concluded),
   };
 }
 

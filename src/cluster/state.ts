@@ -8,9 +8,11 @@ import type {
   Evidence,
   FailoverCause,
   GroupSettings,
+  HostDeclaration,
   Leaving,
   NodeRegistration,
   ScheduledSwitchover,
+  ServerWord,
   SyncRule,
 } from './commands.ts';
 
@@ -205,6 +207,17 @@ export interface PeerState {
   readonly features: number;
   /** Where it and its node are, by its configuration. */
   readonly site?: string | undefined;
+  /** What its configuration says of its host; undefined: it has not said, an older version does not. */
+  readonly host?: HostDeclaration | undefined;
+}
+
+/** What is known of a server that is only watched. Where it is, its peers' declarations say; see hosts.ts. */
+export interface WatchedState {
+  readonly server: NodeId;
+  /** Of each voter that has judged it, in the order of their names. */
+  readonly words: readonly { readonly peer: PeerId; readonly word: ServerWord }[];
+  /** What a majority of the voters saw last. */
+  readonly concluded: ServerWord | undefined;
 }
 
 /** One line of `sentinelctl events`: a command that was applied (or refused, with the reason). */
@@ -242,6 +255,8 @@ export interface ClusterState {
   readonly nodes: ReadonlyMap<NodeId, NodeState>;
   /** In the order of their names. None of them is in `nodes`. */
   readonly removed: ReadonlyMap<NodeId, RemovedNode>;
+  /** Servers that are only watched and that somebody has judged, in the order of their names. */
+  readonly watched: ReadonlyMap<NodeId, WatchedState>;
   /** The latest events; read them with `listEvents`. */
   readonly events: EventList;
 }

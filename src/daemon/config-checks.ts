@@ -22,6 +22,7 @@ export function checkFile(file: ConfigFile, peer: string | undefined, findings: 
   checkPeers(file, peer, findings);
   checkNode(file, peer, findings);
   checkVia(file, peer, findings);
+  checkWatch(file, findings);
   checkRoles(file, findings);
   checkTiming(file, findings);
 }
@@ -164,6 +165,38 @@ function checkVia(file: ConfigFile, peer: string | undefined, findings: Findings
     for (const [name, text] of Object.entries(routes))
       if (isWildcard(parseEndpoint(text)?.host ?? ''))
         findings.error(`via.${section}.${name}`, wrong('', text, 'an address that this peer can connect to'));
+}
+
+/** Names are told apart by whoever reads status; what is watched must not be what is managed. */
+function checkWatch(file: ConfigFile, findings: Findings): void {
+  const names = new Set<string>();
+  const owners = new Map<string, string>();
+  for (const [at, { name, address }] of (file.watch ?? []).entries()) {
+    const key = `watch.${at}`;
+    if (names.has(name))
+      findings.error(`${key}.name`, `"${name}" is listed twice; expected each server once`);
+    names.add(name);
+    if (name === file.node?.name)
+      findings.error(
+        `${key}.name`,
+        `"${name}" is the node of this host; expected a server that is only watched`,
+      );
+    const text = address.toLowerCase();
+    const owner = owners.get(text);
+    if (owner !== undefined)
+      findings.error(
+        `${key}.address`,
+        `"${address}" is also the address of ${owner}; expected one of its own`,
+      );
+    else owners.set(text, name);
+    if (text === file.node?.address?.toLowerCase())
+      findings.error(
+        `${key}.address`,
+        `"${address}" is the address of the node of this host; expected a server that is only watched`,
+      );
+    if (isWildcard(parseEndpoint(address)?.host ?? ''))
+      findings.error(`${key}.address`, wrong('', address, 'an address that the peers can connect to'));
+  }
 }
 
 /** The node's address: as given, else port 5432 on the host of its peer. */

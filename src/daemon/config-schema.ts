@@ -4,6 +4,7 @@ import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
 import { DURATION_RULE, parseDurationMs } from '../base/duration.ts';
 import { isName, NAME_RULE } from '../base/ids.ts';
+import { WATCHED_COUNT_MAX } from '../cluster/hosts.ts';
 import { ADDRESS_RULE, parseEndpoint } from './config-address.ts';
 
 const name = (description: string) =>
@@ -90,6 +91,9 @@ const node = z
     {
       name: name('Name of this PostgreSQL node, unique in the cluster'),
       group: name('The group of one primary and its standbys that the node belongs to').default('main'),
+      formation: name(
+        'The named set of groups that this group belongs to, the same on every host of the group',
+      ).default('default'),
       address: address(
         "Where clients, standbys and peers reach PostgreSQL; default: the host of this peer's address, port 5432",
       ).optional(),
@@ -172,6 +176,26 @@ const node = z
   )
   .optional()
   .meta({ description: 'The PostgreSQL node of this host; leave it out on a witness' });
+
+const WATCH_RULE = 'a list of servers, each with name and address';
+const watch = z
+  .array(
+    z.strictObject(
+      {
+        name: name('Name of the server, unlike that of any node'),
+        address: address('Where the peers reach it'),
+        formation: name('The formation that it is shown with').default('default'),
+      },
+      { error: 'a server with name and address' },
+    ),
+    { error: WATCH_RULE },
+  )
+  .max(WATCHED_COUNT_MAX, { error: `at most ${WATCHED_COUNT_MAX} servers` })
+  .nullish()
+  .meta({
+    description:
+      'PostgreSQL servers that all voters watch and tell of, and that pg-sentinel never touches; one host that lists them is enough',
+  });
 
 const timing = z
   .strictObject(
@@ -374,6 +398,7 @@ export const fileSchema = z.strictObject(
     listen: address('Where this peer listens; default: its address in `peers`').optional(),
     state_directory: path('Directory for the Raft log and the fence file', '/var/lib/pg-sentinel'),
     node,
+    watch,
     users: z
       .strictObject(
         {

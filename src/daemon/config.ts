@@ -7,7 +7,7 @@ import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Docume
 import type { FenceCommand } from '../actions/fence-command.ts';
 import { parseDurationMs } from '../base/duration.ts';
 import { groupId, nodeId, peerId, type GroupId, type NodeId, type PeerId } from '../base/ids.ts';
-import type { NodeOptions } from '../cluster/commands.ts';
+import type { NodeOptions, WatchedServer } from '../cluster/commands.ts';
 import type { PeerAddress } from '../transport/types.ts';
 import { parseEndpoint, type Endpoint } from './config-address.ts';
 import { checkFile, nodeEndpoint, readable, readPassword } from './config-checks.ts';
@@ -34,6 +34,8 @@ export interface Config {
   readonly stateDirectory: string;
   /** Undefined on a witness. */
   readonly node: NodeConfig | undefined;
+  /** Servers that are only watched, in the order of their names. */
+  readonly watch: readonly WatchedServer[];
   readonly users: UsersConfig;
   readonly timing: TimingConfig;
   readonly guard: GuardConfig;
@@ -50,6 +52,8 @@ export interface Config {
 export interface NodeConfig {
   readonly name: NodeId;
   readonly group: GroupId;
+  /** The named set of groups that the group belongs to. */
+  readonly formation: string;
   readonly host: string;
   readonly port: number;
   readonly dataDirectory: string;
@@ -162,6 +166,9 @@ export function loadConfig(options: LoadOptions): Config {
     via: routesOf(file),
     stateDirectory: file.state_directory,
     node: nodeOf(file, peer),
+    watch: (file.watch ?? [])
+      .map(({ name, address, formation }) => ({ server: nodeId(name), ...endpoint(address), formation }))
+      .sort((a, b) => (a.server < b.server ? -1 : 1)),
     users: {
       superuser: { name: file.users.superuser.name },
       replication: replication && accountOf(replication, replicationPassword),
@@ -251,6 +258,7 @@ function nodeOf(file: ConfigFile, peer: string): NodeConfig | undefined {
   return {
     name: nodeId(node.name),
     group: groupId(node.group),
+    formation: node.formation,
     ...address,
     dataDirectory: node.data_directory,
     binDirectory: node.bin_directory,

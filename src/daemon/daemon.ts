@@ -26,6 +26,7 @@ import type { Config } from './config.ts';
 import { startConsensus } from './consensus.ts';
 import { eventView } from './event-text.ts';
 import { startFenceRunner } from './fence-runner.ts';
+import { declarationOf, declareHost } from './host-declaration.ts';
 import { createHostWord } from './host-word.ts';
 import { startLeaderPlacement } from './leader-placement.ts';
 import { startLeader } from './leader.ts';
@@ -37,6 +38,7 @@ import { createReplica } from './replica.ts';
 import { createReports } from './reports.ts';
 import { routedPeer, routedTargets } from './routes.ts';
 import { tellSite } from './site-word.ts';
+import { startServerWatch } from './server-watch.ts';
 import { buildStatus } from './status.ts';
 
 export interface DaemonOptions {
@@ -166,24 +168,31 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     onFatal: options.onFatal,
   });
   tellSite({ self, site, replica, signal: closing.signal });
+  declareHost({ self, host: declarationOf(config), replica, signal: closing.signal });
   const observer = createObserver({ self, state: () => replica.state, propose: replica.propose });
-  const health = startHealth({
-    self,
-    settings: config.timing,
-    clock: systemClock,
+  const probing = {
+    ...{ self, settings: config.timing, clock: systemClock, log },
     credentials: {
       user: config.users.probe.name,
       get password() {
         return accounts.probe.password;
       },
-      onWrongPassword: (password) => accounts.probe.rotation?.rejected(password),
+      onWrongPassword: (password: string) => accounts.probe.rotation?.rejected(password),
       database: 'postgres',
     },
+  };
+  const health = startHealth({
+    ...probing,
     onJudgement: (node, _epoch, judgement) => {
       log.debug({ node, ...judgement }, 'judgement');
       observer.judged(node, verdictOf(judgement));
     },
-    log,
+  });
+  const servers = startServerWatch({
+    ...probing,
+    via: config.via,
+    state: () => replica.state,
+    propose: replica.propose,
   });
 
   const takeReport = (report: AgentReport): void => {
@@ -213,6 +222,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       reports: reports.latest,
       disowned: reports.disowned,
       view: view(),
+      sights: servers.sights(),
     });
 
   const placement = startLeaderPlacement({
@@ -227,7 +237,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     placement.close();
     leader.close();
     await fencing.close();
-    await health.close();
+    await Promise.all([health.close(), servers.close()]);
     replica.close();
     await transport?.close();
     await consensus.close();
@@ -329,6 +339,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     }
     health.setTargets(routedTargets(healthTargets(state), config.via));
     if (node !== undefined && isCaughtUp) local?.agent.setDuty(ownDuty(state, node.name, config));
+    servers.follow(state);
     hostWord.tell(state);
     observer.reconcile();
     leader.consider();
@@ -351,7 +362,9 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   const quorumCheck = setInterval(() => {
     const { voters } = consensus.status().membership;
     const count = voters.filter((voter) => voter === self || isReachable(voter)).length;
-    health.setQuorumReachable(voters.length > 0 && count >= majority(voters.length));
+    const isQuorum = voters.length > 0 && count >= majority(voters.length);
+    health.setQuorumReachable(isQuorum);
+    servers.setQuorumReachable(isQuorum);
   }, QUORUM_CHECK_MS);
 
   return {

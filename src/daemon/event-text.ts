@@ -3,29 +3,19 @@ import { formatDuration } from '../base/duration.ts';
 import { formatLsn } from '../base/lsn.ts';
 import type { GroupId, NodeId } from '../base/ids.ts';
 import type { CommandOf } from '../cluster/applied.ts';
-import type {
-  Command,
-  Evidence,
-  GroupSettings,
-  Leaving,
-  ParameterChange,
-  SyncRule,
-} from '../cluster/commands.ts';
+import type { Command, GroupSettings, Leaving, ParameterChange, SyncRule } from '../cluster/commands.ts';
 import type { ClusterEvent, ClusterState } from '../cluster/state.ts';
 import type { EventView } from '../transport/types.ts';
-
-const EVIDENCE: Record<Evidence, string> = {
-  'processes-gone': 'its own agent saw all PostgreSQL processes gone',
-  refused: 'connection closed, new ones refused',
-  'no-answer': 'no answer',
-  'write-failing': 'it answers, but writes fail',
-  'in-recovery': 'still in recovery where a primary is expected',
-};
+import { EVIDENCE } from './evidence-text.ts';
+import { declarationText, judgementText, watchedText } from './host-texts.ts';
 
 /** The group an event is about, or undefined for one about the cluster as a whole. */
 export function groupOf(state: ClusterState, command: Command): GroupId | undefined {
   if ('group' in command) return command.group;
-  return 'node' in command ? state.nodes.get(command.node)?.group : undefined;
+  if (command.kind === 'declare-host') return command.host.runs?.group;
+  if (!('node' in command)) return undefined;
+  // What is said of a node that was removed since belongs to the history of its group all the same.
+  return (state.nodes.get(command.node) ?? state.removed.get(command.node))?.group;
 }
 
 export function eventView(state: ClusterState, event: ClusterEvent): EventView {
@@ -130,6 +120,12 @@ function eventText(command: Command, name: (member: string) => string): string {
       return `all peers are upgraded: feature level ${command.level} is in use`;
     case 'describe-peer':
       return `peer ${command.peer} is in ${command.site === undefined ? 'no site' : `site ${command.site}`}`;
+    case 'declare-host':
+      return declarationText(command);
+    case 'judge-server':
+      return judgementText(command);
+    case 'conclude-server':
+      return watchedText(command);
   }
 }
 

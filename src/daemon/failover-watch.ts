@@ -49,16 +49,14 @@ export async function watchFailover(
   };
 }
 
-/** The group of that name, or the only one; else why there is none. */
-export function findGroup(state: ClusterState, name: string | undefined): GroupState | string {
+/** The group of that name, the only one, or that of the node; else why there is none. */
+export function findGroup(state: ClusterState, name: string | undefined, node?: NodeId): GroupState | string {
   const groups = [...state.groups.values()];
-  const names = groups.map((group) => group.id).join(', ') || 'none';
-  const group =
-    name === undefined
-      ? groups.length === 1
-        ? groups[0]
-        : undefined
-      : groups.find((known) => known.id === name);
+  const [only, ...others] = groups;
+  if (name === undefined && only !== undefined && others.length === 0) return only;
+  const meant = name ?? (node === undefined ? undefined : state.nodes.get(node)?.group);
+  const group = groups.find(({ id }) => id === meant);
   if (group !== undefined) return group;
+  const names = groups.map(({ id }) => id).join(', ') || 'none';
   return name === undefined ? `name the group: ${names}` : `there is no group ${name}; there are: ${names}`;
 }

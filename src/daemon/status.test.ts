@@ -1,12 +1,14 @@
 // What `sentinelctl status` says: the log's state, the agents' live word over it, and what a person should look at.
 import { describe, expect, test } from 'vitest';
-import { logIndex, peerId, term } from '../base/ids.ts';
-import { PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
+import { logIndex, nodeId, peerId, term, timeline } from '../base/ids.ts';
+import { lsn } from '../base/lsn.ts';
+import { FORMATIONS_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   ALONE,
   A,
   B,
   C,
+  GROUP,
   type Log,
   MB,
   MC,
@@ -16,6 +18,7 @@ import {
   at,
   fencing,
   newLog,
+  opening,
   promoting,
   registration,
   running,
@@ -292,4 +295,81 @@ describe('warns', () => {
       warnings(running(), ALL_WELL, { disowned: new Map([[report.peer, { report, receivedAtMs: 9000 }]]) }),
     ).toMatch(/peer p9: its node a is another peer's/);
   });
+});
+
+describe('a host whose configuration', () => {
+  const declared = (node: typeof A | undefined, formation = 'default', peer = P3): Log => {
+    const log = newLog({ ...running().state, featureLevel: FORMATIONS_FEATURE_LEVEL });
+    for (const each of [P1, P2, P3]) log.must(opening(log, each, { features: FORMATIONS_FEATURE_LEVEL }));
+    const runs = node && { node, group: GROUP, formation };
+    log.must({ kind: 'declare-host', peer, host: { runs, watch: [] } });
+    return log;
+  };
+
+  test('no longer names its node is warned of, and what it means for a standby and for the primary', () => {
+    expect(statusOf(declared(C)).warnings.join()).not.toContain('no longer');
+    const standby = statusOf(declared(undefined));
+    expect(standby.warnings).toContain(
+      'host p3 no longer runs node c (its configuration does not name it): it is neither promoted nor counted; sentinelctl node unregister c, or put it back',
+    );
+    expect(standby.peers.find(({ peer }) => peer === P3)?.runs).toBe('');
+    expect(standby.groups[0]?.nodes.find(({ node }) => node === C)?.notPromoted).toMatch(
+      /^without an agent: host p3/,
+    );
+    const primary = statusOf(declared(undefined, 'default', P1));
+    expect(primary.warnings).toContainEqual(
+      expect.stringMatching(
+        /^host p1 no longer runs node a .*, the primary of group main: .* or stop its PostgreSQL/,
+      ),
+    );
+    const at = primary.warnings.findIndex((text) => text.startsWith('host p1'));
+    expect(primary.warningGroups?.[at]).toBe(GROUP);
+  });
+
+  test('names another formation than the others is warned of', () => {
+    const log = declared(C, 'abroad');
+    expect(statusOf(log).groups[0]?.formation).toBe('abroad');
+    log.must({
+      kind: 'declare-host',
+      peer: P1,
+      host: { runs: { node: A, group: GROUP, formation: 'home' }, watch: [] },
+    });
+    expect(statusOf(log).warnings).toContainEqual(
+      expect.stringMatching(/different formations \(abroad, home\); abroad counts/),
+    );
+  });
+});
+
+test('servers that are only watched are shown as a majority sees them, with the figures of this peer', () => {
+  const log = newLog({ ...running().state, featureLevel: FORMATIONS_FEATURE_LEVEL });
+  for (const peer of [P1, P2, P3]) log.must(opening(log, peer, { features: FORMATIONS_FEATURE_LEVEL }));
+  const server = nodeId('far');
+  const at = { server, host: '10.0.0.9', port: 5432, formation: 'abroad' };
+  log.must({ kind: 'declare-host', peer: P1, host: { runs: undefined, watch: [at] } });
+  log.must({ kind: 'declare-host', peer: P2, host: { runs: undefined, watch: [{ ...at, port: 5433 }] } });
+  const facts = {
+    role: 'standby',
+    timeline: timeline(4),
+    position: lsn(0x1000n),
+    lagBytes: 5,
+    lagMs: 1.4,
+  } as const;
+  const sights = new Map([[server, { note: 'answers', facts }]]);
+  expect(statusOf(log, ALL_WELL, { sights }).watched).toMatchObject([
+    { server, state: 'unknown', role: 'none' },
+  ]);
+  const word = { kind: 'up', role: 'standby', timeline: timeline(4) } as const;
+  for (const peer of [P1, P2]) log.must({ kind: 'judge-server', peer, server, word });
+  log.must({ kind: 'judge-server', peer: P3, server, word: { kind: 'down', evidence: 'no-answer' } });
+  log.must({ kind: 'conclude-server', server, word, before: undefined });
+  const status = statusOf(log, ALL_WELL, { sights });
+  expect(status.watched).toEqual([
+    {
+      ...{ server, address: '10.0.0.9:5432', formation: 'abroad', state: 'up', role: 'standby', timeline: 4 },
+      ...{ lsn: '0/1000', lagBytes: 5, lagMs: 1, heldDownBy: ['p3: no-answer'], message: undefined },
+    },
+  ]);
+  expect(status.warnings).toContain(
+    'watched server far is at 10.0.0.9:5433 by the configuration of peer p2, and at 10.0.0.9:5432 by that of another, which counts',
+  );
 });

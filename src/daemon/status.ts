@@ -2,8 +2,9 @@
 // nothing is decided by it.
 import { formatEndpoint } from './config-address.ts';
 import { formatLsn, lagBytes } from '../base/lsn.ts';
-import type { NodeId, PeerId } from '../base/ids.ts';
+import { type GroupId, type NodeId, type PeerId, peerId } from '../base/ids.ts';
 import { promotionBar, syncBar } from '../cluster/eligibility.ts';
+import { formationOf } from '../cluster/hosts.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import {
   type ClusterState,
@@ -17,10 +18,13 @@ import { failoverObstacle } from '../failover/obstacles.ts';
 import type { View } from '../failover/view.ts';
 import type { GroupView, NodeView, PeerView, StatusView } from '../transport/types.ts';
 import type { ConsensusStatus } from './consensus.ts';
-import { nodeOfMember, ruleText } from './event-text.ts';
+import { ruleText } from './event-text.ts';
 import { groupNotices } from './group-notices.ts';
+import { hostNotices, watchNotices } from './host-notices.ts';
 import type { ReceivedReport } from './leader.ts';
 import { peerList, roleOf } from './peer-list.ts';
+import type { ServerSight } from './server-watch.ts';
+import { watchedViews } from './status-watched.ts';
 
 const REPORT_SHOWN_MS = 3000;
 const DISTANT_BYTES = 64 << 20;
@@ -45,10 +49,21 @@ export interface StatusOptions {
   /** Of peers whose node has the name of another peer's. */
   readonly disowned: ReadonlyMap<PeerId, ReceivedReport>;
   readonly view: View;
+  /** What this peer sees of servers that are only watched. */
+  readonly sights?: ReadonlyMap<NodeId, ServerSight>;
+}
+
+const NO_SIGHTS: ReadonlyMap<NodeId, ServerSight> = new Map();
+
+interface Warning {
+  readonly text: string;
+  /** Undefined: it is about the cluster as a whole. */
+  readonly group?: GroupId;
 }
 
 export function buildStatus(options: StatusOptions): StatusView {
   const { state, consensus } = options;
+  const found = [...warnings(options)];
   return {
     cluster: options.cluster,
     answeredBy: options.self,
@@ -60,7 +75,9 @@ export function buildStatus(options: StatusOptions): StatusView {
     incarnation: consensus.membership.incarnation,
     peers: peerViews(options),
     groups: [...state.groups.values()].map((group) => groupView(options, group)),
-    warnings: [...warnings(options)],
+    warnings: found.map(({ text }) => text),
+    warningGroups: found.map(({ group }) => group ?? ''),
+    watched: watchedViews(state, options.sights ?? NO_SIGHTS),
   };
 }
 
@@ -85,6 +102,7 @@ function peerViews(options: StatusOptions): PeerView[] {
       snapshotIndex,
       features,
     }): PeerView => ({
+      ...runsOf(state, peer),
       peer,
       address,
       kind,
@@ -113,8 +131,16 @@ function peerViews(options: StatusOptions): PeerView[] {
   ];
 }
 
+/** Left out of a peer that has not said. */
+function runsOf({ peers }: ClusterState, peer: string): Pick<PeerView, 'runs'> {
+  const host = peers.get(peerId(peer))?.host;
+  return host === undefined ? {} : { runs: host.runs?.node ?? '' };
+}
+
 function groupView(options: StatusOptions, group: GroupState): GroupView {
-  const name = (member: string): string => nodeOfMember(options.state, member);
+  const nodes = nodesOfGroup(options.state, group.id);
+  // Not by all nodes of the cluster: with hundreds of groups that would be most of the work.
+  const name = (member: string): string => nodes.find((node) => node.member === member)?.node ?? member;
   const primaryReport = liveReport(options, group.phase.primary);
   return {
     group: group.id,
@@ -124,10 +150,11 @@ function groupView(options: StatusOptions, group: GroupState): GroupView {
     durability: group.settings.durability,
     rule: ruleText(group.rule, name),
     ruleChange: group.next === undefined ? undefined : ruleText(group.next.rule, name),
-    nodes: nodesOfGroup(options.state, group.id).map((node) => nodeView(options, group, node, primaryReport)),
+    nodes: nodes.map((node) => nodeView(options, group, node, primaryReport)),
     settings: group.settings,
     scheduled: group.scheduled,
     paused: group.paused && { untilMs: group.paused.untilMs, maintenance: false },
+    formation: formationOf(options.state, group.id),
   };
 }
 
@@ -190,8 +217,19 @@ function liveReport(options: StatusOptions, node: NodeId): AgentReport | undefin
   return entry !== undefined && isShown(options, entry) ? entry.report : undefined;
 }
 
-function* warnings(options: StatusOptions): Iterable<string> {
-  const { state } = options;
+function* warnings(options: StatusOptions): Iterable<Warning> {
+  const { membership } = options.consensus;
+  const isPart = options.leftBehind === undefined && membership.incarnation !== 0;
+  for (const text of peerWarnings(options)) yield { text };
+  if (!isPart || !isMember(options.consensus, options.self)) return;
+  for (const group of options.state.groups.values())
+    for (const text of groupWarnings(options, group)) yield { text, group: group.id };
+  for (const text of [...groupsToCome(options.state), ...watchNotices(options.state), ...strangers(options)])
+    yield { text };
+}
+
+/** What keeps this peer, or the cluster as a whole, from doing its part. */
+function* peerWarnings(options: StatusOptions): Iterable<string> {
   const { membership } = options.consensus;
   if (options.leftBehind !== undefined) {
     const { by, incarnation } = options.leftBehind;
@@ -212,33 +250,36 @@ function* warnings(options: StatusOptions): Iterable<string> {
   if (options.consensus.leader === undefined) {
     yield 'no Raft leader: PostgreSQL goes on, but nothing can fail over until a majority of the peers is back';
   }
-  for (const group of state.groups.values()) {
-    const nodes = nodesOfGroup(state, group.id);
-    const open = nodes.filter((node) => liveReport(options, node.node)?.condition === 'primary');
-    if (open.length > 1)
-      yield `group ${group.id}: ${open.map((node) => node.node).join(' and ')} both run as primary`;
-    if (group.phase.kind === 'running') {
-      const obstacle = failoverObstacle(state, group, options.view);
-      if (obstacle !== undefined && nodes.length > 1)
-        yield `group ${group.id} could not fail over now: ${obstacle}`;
-    }
-    yield* groupNotices(options, group);
-    const primary = liveReport(options, group.phase.primary);
-    for (const node of nodes) {
-      const report = liveReport(options, node.node);
-      if (report?.condition === 'failed')
-        yield `${node.node}: ${report.message ?? 'its agent cannot do its duty'}`;
-      if (
-        report?.condition === 'standby' &&
-        report.position !== undefined &&
-        primary?.position !== undefined
-      ) {
-        const behind = lagBytes(primary.position, report.position);
-        if (behind > DISTANT_BYTES) yield `${node.node} is ${Math.round(behind / (1 << 20))} MB behind`;
-      }
+}
+
+function* groupWarnings(options: StatusOptions, group: GroupState): Iterable<string> {
+  const { state } = options;
+  const nodes = nodesOfGroup(state, group.id);
+  const open = nodes.filter((node) => liveReport(options, node.node)?.condition === 'primary');
+  if (open.length > 1)
+    yield `group ${group.id}: ${open.map((node) => node.node).join(' and ')} both run as primary`;
+  if (group.phase.kind === 'running') {
+    const obstacle = failoverObstacle(state, group, options.view);
+    if (obstacle !== undefined && nodes.length > 1)
+      yield `group ${group.id} could not fail over now: ${obstacle}`;
+  }
+  yield* groupNotices(options, group);
+  yield* hostNotices(state, group);
+  const primary = liveReport(options, group.phase.primary);
+  for (const node of nodes) {
+    const report = liveReport(options, node.node);
+    if (report?.condition === 'failed')
+      yield `${node.node}: ${report.message ?? 'its agent cannot do its duty'}`;
+    if (report?.condition === 'standby' && report.position !== undefined && primary?.position !== undefined) {
+      const behind = lagBytes(primary.position, report.position);
+      if (behind > DISTANT_BYTES) yield `${node.node} is ${Math.round(behind / (1 << 20))} MB behind`;
     }
   }
-  yield* groupsToCome(state);
+}
+
+/** Agents whose node is not, or no longer, one of the log's. */
+function* strangers(options: StatusOptions): Iterable<string> {
+  const { state } = options;
   for (const entry of options.disowned.values()) {
     if (isShown(options, entry))
       yield `peer ${entry.report.peer}: ${entry.report.message ?? `its node ${entry.report.node} is another peer's`}`;

@@ -38,7 +38,8 @@ export async function steer(
     const outcome = await proposeAndSay(options, { kind: 'unfence-node', node: request.node }, detail);
     return withNodeNames(options, request.node, outcome);
   }
-  const group = findGroup(state, request.group);
+  const to = request.kind === 'schedule' ? request.at?.to : undefined;
+  const group = findGroup(state, request.group, to);
   if (typeof group === 'string') return refused(group);
   switch (request.kind) {
     case 'acknowledge': {

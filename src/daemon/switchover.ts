@@ -10,7 +10,7 @@ const PROPOSAL_TIMEOUT_MS = 5000;
 
 export async function switchOver(options: FailoverOptions): Promise<FailoverOutcome> {
   const { request } = options;
-  const found = findGroup(options.state(), request.group);
+  const found = findGroup(options.state(), request.group, request.to);
   if (typeof found === 'string') return { kind: 'refused', reason: found };
   if (request.dryRun === true) return planFailover(options.state(), found, request, options.view());
   if (request.acceptDataLoss === true) return forceFailover(options, found);

@@ -1,7 +1,8 @@
 // What the leader proposes, phase by phase, and when. That proposing is safe is apply's business (src/cluster).
 import { describe, expect, test } from 'vitest';
-import { peerId, timeline } from '../base/ids.ts';
+import { groupId, peerId, timeline } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
+import { FORMATIONS_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   A,
   ALONE,
@@ -51,6 +52,28 @@ describe('creating groups', () => {
     expect(leader.at(0)).toEqual([]);
     expect(leader.at(29_999)).toEqual([]);
     expect(leader.at(30_000)).toEqual([{ kind: 'create-group', group: GROUP, primary: B }]);
+  });
+
+  test('waits for nobody who says that it brings no node, and for a learner that says that it does', () => {
+    const log = newLog({ ...newLog().state, featureLevel: FORMATIONS_FEATURE_LEVEL });
+    const features = FORMATIONS_FEATURE_LEVEL;
+    const P4 = peerId('p4');
+    log.change({ learners: [P4] });
+    for (const peer of [P1, P2, P3, P4]) log.must(opening(log, peer, { features }));
+    const declare = (peer: typeof P1, node?: typeof A, group = GROUP): Command => {
+      const runs = node && { node, group, formation: 'default' };
+      return { kind: 'declare-host', peer, host: { runs, watch: [] } };
+    };
+    const leader = leaderOf(log);
+    const creates = (atMs: number): unknown =>
+      leader.at(atMs).filter((command) => command.kind === 'create-group');
+    log.must(declare(P3), declare(P4, C), registration(B), registration(A));
+    expect(creates(0)).toEqual([]);
+    // It runs a node of another group: nobody waits for that either.
+    log.must(declare(P4, C, groupId('orders')));
+    expect(creates(1)).toEqual([{ kind: 'create-group', group: GROUP, primary: A }]);
+    log.must(declare(P3, C));
+    expect(creates(2)).toEqual([]);
   });
 
   test('begins to wait anew at another leader', () => {

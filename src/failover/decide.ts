@@ -1,9 +1,9 @@
 // decide(state, view, memory) -> commands the leader should propose now. Pure: time and reports come in with the view, what
 // has to be remembered between calls (since when something holds) goes in and out as `memory`. Proposing the same command
 // twice is harmless: apply refuses what no longer fits.
-import type { GroupId } from '../base/ids.ts';
+import type { GroupId, PeerId } from '../base/ids.ts';
 import { type Fencing, isKnownOff } from '../cluster/candidate.ts';
-import type { Command } from '../cluster/commands.ts';
+import type { Command, HostDeclaration } from '../cluster/commands.ts';
 import { featureLevelRefusal } from '../cluster/features.ts';
 import { isLeased, isObjectivelyDown, majority, standingDownCount } from '../cluster/quorum.ts';
 import {
@@ -15,6 +15,7 @@ import {
   isTimelineOpen,
   nodesOfGroup,
 } from '../cluster/state.ts';
+import { concludeServers } from './watched.ts';
 import { beginFailback } from './failback.ts';
 import { chooseCandidate, hasFollowersToCome, promotion } from './choose.ts';
 import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
@@ -55,6 +56,7 @@ export function decide(state: ClusterState, view: View, memory: Memory): Decisio
     if (command !== undefined) commands.push(command);
     commands.push(...decideSlots(state, group, view, stopwatch));
   }
+  commands.push(...concludeServers(state));
   return { commands, memory: kept };
 }
 
@@ -69,9 +71,10 @@ function* raiseFeatureLevel(state: ClusterState): Iterable<Command> {
 function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): Iterable<Command> {
   const names = new Set<GroupId>();
   for (const node of state.nodes.values()) if (!state.groups.has(node.group)) names.add(node.group);
+  if (names.size === 0) return;
   const agents = new Set([...state.nodes.values()].map((node) => node.peer));
-  const everyoneIsHere = state.membership.voters.every((voter) => agents.has(voter));
   for (const name of names) {
+    const everyoneIsHere = expectedPeers(state, name).every((peer) => agents.has(peer));
     const waitedMs = stopwatch.elapsedMs(`create ${name}`);
     if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
     const nodes = nodesOfGroup(state, name);
@@ -82,6 +85,15 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
     if (first !== undefined && withData.length <= 1)
       yield { kind: 'create-group', group: name, primary: first.node };
   }
+}
+
+/** The peers that may bring a node into a group that is to be created: all voters, and learners that say so, but for those that say otherwise. */
+function expectedPeers({ membership, peers }: ClusterState, group: GroupId): PeerId[] {
+  const runs = (peer: PeerId): HostDeclaration['runs'] => peers.get(peer)?.host?.runs;
+  return [
+    ...membership.voters.filter((peer) => peers.get(peer)?.host === undefined || runs(peer)?.group === group),
+    ...membership.learners.filter((peer) => runs(peer)?.group === group),
+  ];
 }
 
 /**

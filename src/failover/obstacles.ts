@@ -5,6 +5,7 @@ import { lagBytes } from '../base/lsn.ts';
 import { doubtfulNodes, silentNodes } from '../cluster/candidate.ts';
 import { isLastChoice, promotionBar } from '../cluster/eligibility.ts';
 import type { CutReport } from '../cluster/commands.ts';
+import { disowned, disownedText } from '../cluster/hosts.ts';
 import { reportsSuffice } from '../cluster/quorum.ts';
 import {
   type ClusterState,
@@ -27,7 +28,7 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
     const silent = [...silentNodes(state, group, group.phase.reports), ...doubtful];
     if (silent.length === 0) return undefined;
     const remedy = silent
-      .map((node) => (doubtful.includes(node) ? DOUBT(node) : recoveryRemedy(group, node)))
+      .map((node) => (doubtful.includes(node) ? DOUBT(node) : recoveryRemedy(state, group, node)))
       .join('');
     return `the log was recovered: all nodes have to report first, and ${silent.join(', ')} did not yet${remedy}`;
   }
@@ -56,7 +57,11 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
 const DOUBT = (node: NodeId): string =>
   `; ${node} was removed before, and may have been let in again: sentinelctl node register ${node} has it report, node unregister ${node} --accept-data-loss gives up what it alone may hold`;
 
-function recoveryRemedy(group: GroupState, node: NodeId): string {
+function recoveryRemedy(state: ClusterState, group: GroupState, node: NodeId): string {
+  const known = state.nodes.get(node);
+  const gone = known && disowned(state, known);
+  if (gone !== undefined)
+    return `; ${disownedText(node, gone)}: put it back, or give up what it alone may hold with sentinelctl node unregister ${node} --accept-data-loss`;
   const aside = asideReason(group, node);
   if (aside === undefined) return '';
   return aside === 'fenced'
@@ -148,6 +153,10 @@ export function switchoverObstacle(
   const obstacle = isAdopted ? adoptionObstacle(state, group, view) : failoverObstacle(state, group, view);
   if (obstacle !== undefined) return obstacle;
   const primary = freshReport(view, group.phase.primary);
+  const node = state.nodes.get(group.phase.primary);
+  const gone = node && disowned(state, node);
+  if (primary === undefined && gone !== undefined)
+    return `${disownedText(group.phase.primary, gone)}, so nobody there hands over: put it back, or stop that PostgreSQL, and the peers fail over by themselves`;
   if (primary === undefined)
     return `the agent of ${group.phase.primary} cannot be reached; where the primary is down, the peers fail over by themselves`;
   if (to === undefined) {

@@ -1,6 +1,7 @@
 // What the health checks can see and what they conclude: plain data. Every event carries `nowMs`, monotonic milliseconds.
 // Nothing in here acts.
-import type { Epoch, NodeId, PeerId } from '../base/ids.ts';
+import type { Epoch, NodeId, PeerId, Timeline } from '../base/ids.ts';
+import type { Lsn } from '../base/lsn.ts';
 import type { Evidence } from '../cluster/commands.ts';
 
 /** A node to watch and what its group's epoch expects of it. */
@@ -9,7 +10,8 @@ export interface Target {
   readonly host: string;
   readonly port: number;
   readonly epoch: Epoch;
-  readonly expect: 'primary' | 'standby';
+  /** `either`: a server that is only watched. It is asked what it is, and never written to. */
+  readonly expect: 'primary' | 'standby' | 'either';
   /** The peer whose agent manages the node: its word that all processes are gone counts. */
   readonly hostPeer: PeerId;
 }
@@ -49,6 +51,18 @@ export type WriteOutcome =
   /** Disk full, read-only file system, I/O error, corruption. */
   | { readonly kind: 'failed'; readonly why: string };
 
+/** What a server that is only watched says of itself. */
+export interface ServerFacts {
+  readonly role: 'primary' | 'standby';
+  readonly timeline: Timeline | undefined;
+  /** Written by a primary, replayed by a standby. */
+  readonly position: Lsn | undefined;
+  /** Of a standby: what it received and has not replayed. */
+  readonly lagBytes: number | undefined;
+  /** Of a standby that has something to replay: the age of the last commit that it replayed. */
+  readonly lagMs: number | undefined;
+}
+
 /** What the prober sees on the network. */
 export type ProbeEvent = { readonly nowMs: number } & (
   | { readonly kind: 'asked'; readonly what: 'connection' | 'read' | 'write' }
@@ -64,6 +78,8 @@ export type ProbeEvent = { readonly nowMs: number } & (
       readonly latencyMs: number;
       readonly inRecovery: boolean;
       readonly write: WriteOutcome;
+      /** Of a server that is only watched. */
+      readonly server?: ServerFacts;
     }
   /** No port or descriptor left, TLS verification, a name that does not resolve: says nothing about the node. */
   | { readonly kind: 'own-trouble'; readonly why: string }

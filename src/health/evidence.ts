@@ -86,7 +86,7 @@ function goodSince(
 /** Whether `event` is an answer that meets the expectation, given what stands against the node. */
 function satisfies(facts: Facts, event: HealthEvent, standing: Evidence | undefined): boolean {
   if (event.kind === 'answered') {
-    if (facts.target.expect === 'standby') return true;
+    if (facts.target.expect !== 'primary') return true;
     // `not-tried` on a server out of recovery: the write follows.
     return !event.inRecovery && event.write.kind !== 'failed' && event.write.kind !== 'not-tried';
   }

@@ -292,6 +292,7 @@ function writeFailing(
 }
 
 function remarkOf(expect: Target['expect'], inRecovery: boolean, write: WriteOutcome): string | undefined {
+  if (expect === 'either') return write.kind === 'inconclusive' ? write.why : undefined;
   if (expect === 'standby') return inRecovery ? undefined : 'not in recovery where a standby is expected';
   if (inRecovery) return 'in recovery where a primary is expected';
   switch (write.kind) {

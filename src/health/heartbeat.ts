@@ -43,6 +43,23 @@ export const READ = {
   text: `SELECT pg_is_in_recovery() AS in_recovery, current_setting('default_transaction_read_only') = 'on' AS read_only`,
 } as const;
 
+/**
+ * What a server is that is only watched: nothing is written, and no right is needed beyond that to log in. Which timeline a standby receives
+ * may be hidden from us; that of its last restart point is then as good as can be had.
+ */
+export const READ_SERVER = {
+  name: 'pg_sentinel_server',
+  text: `SELECT s.in_recovery,
+    CASE WHEN s.in_recovery
+      THEN coalesce((SELECT received_tli FROM pg_stat_wal_receiver), (SELECT timeline_id FROM pg_control_checkpoint()))
+      ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,
+    CASE WHEN s.in_recovery THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS position,
+    CASE WHEN s.in_recovery THEN greatest(0, pg_last_wal_receive_lsn() - pg_last_wal_replay_lsn()) END::float8 AS lag_bytes,
+    CASE WHEN s.in_recovery AND pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()
+      THEN extract(epoch FROM now() - pg_last_xact_replay_timestamp()) * 1000 END::float8 AS lag_ms
+    FROM (SELECT pg_is_in_recovery() AS in_recovery) AS s`,
+} as const;
+
 /** Ends a session of ours that was given up, so that it does not hold a slot; only if it still is ours. */
 export const END_GIVEN_UP = {
   text: 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND application_name = $2 AND usename = current_user',

@@ -3,11 +3,12 @@
 // judges nothing. Must never wait for standbys, hold more than one session, or leave anything behind after close().
 import type { Socket } from 'node:net';
 import { type Clock, settledWithin } from '../base/clock.ts';
-import type { PeerId } from '../base/ids.ts';
+import { type PeerId, timeline } from '../base/ids.ts';
+import { parseLsn } from '../base/lsn.ts';
 import { checkConnection, type CheckOutcome } from './connection-check.ts';
 import { classifyLoginError, classifyWriteError, type LoginFailure } from './errors.ts';
-import type { ProbeEvent, SessionEnd, Target, WriteOutcome } from './events.ts';
-import { applicationName, END_GIVEN_UP, INSERT, READ, WRITE } from './heartbeat.ts';
+import type { ProbeEvent, ServerFacts, SessionEnd, Target, WriteOutcome } from './events.ts';
+import { applicationName, END_GIVEN_UP, INSERT, READ, READ_SERVER, WRITE } from './heartbeat.ts';
 import { Resolver, ResolvingSocket } from './resolve.ts';
 import { Session, type Credentials } from './session.ts';
 import { CONNECTION_CHECK_INTERVAL_MS, FAST_RETRY_DELAYS_MS, type HealthSettings } from './settings.ts';
@@ -258,12 +259,14 @@ export class Prober {
   async #read(session: Session): Promise<void> {
     const askedMs = this.#now();
     this.#emit({ kind: 'asked', what: 'read' });
-    const outcome = await session.query(READ, []);
+    const outcome = await session.query(this.#expect === 'either' ? READ_SERVER : READ, []);
     if (outcome.kind === 'over' || !this.#isCurrent(session)) return;
     if (outcome.kind === 'error')
       return this.#answered(askedMs, false, { kind: 'inconclusive', why: outcome.error.message });
     const row = outcome.rows[0];
     const inRecovery = row?.['in_recovery'] === true;
+    if (this.#expect === 'either' && row !== undefined)
+      return this.#answered(askedMs, inRecovery, { kind: 'not-tried' }, serverFacts(row));
     if (this.#expect === 'standby' || inRecovery)
       return this.#answered(askedMs, inRecovery, { kind: 'not-tried' });
     if (row?.['read_only'] === true)
@@ -293,8 +296,9 @@ export class Prober {
     this.#answered(askedMs, false, write);
   }
 
-  #answered(askedMs: number, inRecovery: boolean, write: WriteOutcome): void {
-    this.#emit({ kind: 'answered', latencyMs: this.#now() - askedMs, inRecovery, write });
+  #answered(askedMs: number, inRecovery: boolean, write: WriteOutcome, server?: ServerFacts): void {
+    const latencyMs = this.#now() - askedMs;
+    this.#emit({ kind: 'answered', latencyMs, inRecovery, write, ...(server && { server }) });
   }
 
   #isCurrent(session: Session): boolean {
@@ -308,6 +312,24 @@ export class Prober {
   #emit(event: Unstamped<ProbeEvent>): void {
     if (!this.#closed) this.#options.onEvent({ ...event, nowMs: this.#now() });
   }
+}
+
+const LSN = /^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/;
+
+/** Of a row of {@link READ_SERVER}. */
+function serverFacts(row: Readonly<Record<string, unknown>>): ServerFacts {
+  const number = (key: string): number | undefined => {
+    const value = row[key];
+    return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
+  };
+  const [on, position] = [number('timeline'), row['position']];
+  return {
+    role: row['in_recovery'] === true ? 'standby' : 'primary',
+    timeline: on === undefined || on < 1 || !Number.isSafeInteger(on) ? undefined : timeline(on),
+    position: typeof position === 'string' && LSN.test(position) ? parseLsn(position) : undefined,
+    lagBytes: number('lag_bytes'),
+    lagMs: number('lag_ms'),
+  };
 }
 
 /** Only a broken invariant gets here: expected outcomes are results. */

@@ -3,7 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Epoch, NodeId, PeerId } from '../base/ids.ts';
 import { isEdge, judge, startJudging, type EvidenceState } from './evidence.ts';
-import type { HealthEvent, Judgement, Target } from './events.ts';
+import type { HealthEvent, Judgement, ServerFacts, Target } from './events.ts';
 import { Prober } from './prober.ts';
 import { mayRipen } from './rows.ts';
 import type { Credentials } from './session.ts';
@@ -28,6 +28,8 @@ export interface HealthOptions {
    * socket callbacks: must only enqueue. Only `up` takes a `down` back; `unknown` and `abstain` say nothing.
    */
   readonly onJudgement: (node: NodeId, epoch: Epoch, judgement: Judgement) => void;
+  /** A server that is only watched has said what it is; called before the judgement that follows from it. Must only enqueue. */
+  readonly onServer?: (node: NodeId, server: ServerFacts) => void;
   readonly log: HealthLog;
 }
 
@@ -41,6 +43,8 @@ export interface NodeHealth {
   readonly lastAnswerAgeMs: number | undefined;
   readonly latencyMs: number | undefined;
   readonly inRecovery: boolean | undefined;
+  /** Of a server that is only watched: its last answer, as long as it is held for up. */
+  readonly server: ServerFacts | undefined;
 }
 
 export interface HealthSnapshot {
@@ -73,6 +77,7 @@ interface Watched {
   /** As the log was last told. */
   said: Judgement;
   readonly prober: Prober;
+  server: ServerFacts | undefined;
 }
 
 export function startHealth(options: HealthOptions): Health {
@@ -139,11 +144,15 @@ export function startHealth(options: HealthOptions): Health {
       onEvent: (event) => {
         // A stall shows first to whatever comes first after it.
         observe({ kind: 'activity', nowMs: event.nowMs });
+        if (event.kind === 'answered' && event.server !== undefined) {
+          entry.server = event.server;
+          if (!closed) options.onServer?.(target.node, event.server);
+        }
         feed(entry, event);
       },
     });
     const state = startJudging({ self, settings, target, nowMs });
-    const entry: Watched = { target, state, said: state.judgement, prober };
+    const entry: Watched = { target, state, said: state.judgement, prober, server: undefined };
     watched.set(target.node, entry);
     if (abstains !== undefined) feed(entry, { kind: 'observer', abstains, nowMs });
   };
@@ -236,5 +245,6 @@ function nodeHealth(entry: Watched, nowMs: number): NodeHealth {
     lastAnswerAgeMs: facts.lastAnswerMs === undefined ? undefined : nowMs - facts.lastAnswerMs,
     latencyMs: facts.latencyMs,
     inRecovery: facts.inRecovery,
+    server: judgement.verdict === 'down' ? undefined : entry.server,
   };
 }

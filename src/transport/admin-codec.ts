@@ -19,6 +19,7 @@ import type {
   PeerListView,
   PeerView,
   StatusView,
+  WatchedView,
 } from './types.ts';
 
 export function encodeStatus(status: StatusView): pb.StatusView {
@@ -52,6 +53,13 @@ export function encodeStatus(status: StatusView): pb.StatusView {
       paused: group.paused && encodePause(group.paused),
     })),
     warnings: [...status.warnings],
+    warningGroups: [...(status.warningGroups ?? [])],
+    watched: (status.watched ?? []).map((server) => ({
+      ...server,
+      lagBytes: optionalWhole(server.lagBytes),
+      lagMs: optionalWhole(server.lagMs),
+      heldDownBy: [...server.heldDownBy],
+    })),
   });
 }
 
@@ -68,6 +76,24 @@ export function decodeStatus(status: pb.StatusView): StatusView {
     peers: status.peers.map(decodePeer),
     groups: status.groups.map(decodeGroup),
     warnings: status.warnings,
+    ...(status.warningGroups.length === 0 ? {} : { warningGroups: status.warningGroups }),
+    ...(status.watched.length === 0 ? {} : { watched: status.watched.map(decodeWatched) }),
+  };
+}
+
+function decodeWatched(server: pb.WatchedView): WatchedView {
+  return {
+    server: server.server,
+    address: server.address,
+    formation: server.formation,
+    state: oneOf(WATCHED_STATES, server.state) ?? 'unknown',
+    role: oneOf(NODE_ROLES, server.role) ?? 'none',
+    timeline: server.timeline,
+    lsn: server.lsn,
+    lagBytes: optionalNumber(server.lagBytes),
+    lagMs: optionalNumber(server.lagMs),
+    heldDownBy: server.heldDownBy,
+    message: server.message,
   };
 }
 
@@ -218,6 +244,7 @@ function decodePeer(peer: pb.PeerView): PeerView {
     features: peer.features,
     snapshotIndex: optionalNumber(peer.snapshotIndex),
     lagEntries: optionalNumber(peer.lagEntries),
+    ...(peer.runs === undefined ? {} : { runs: peer.runs }),
   };
 }
 
@@ -234,6 +261,7 @@ function decodeGroup(group: pb.GroupView): GroupView {
     settings: group.settings && settingsOf(group.settings),
     scheduled: group.scheduled && { atMs: Number(group.scheduled.atMs), to: group.scheduled.to },
     paused: group.paused && decodePause(group.paused),
+    ...(group.formation === undefined ? {} : { formation: group.formation }),
   };
 }
 
@@ -283,6 +311,7 @@ function decodeNode(node: pb.NodeView): NodeView {
 const PEER_ROLES = ['leader', 'follower', 'candidate', 'unknown'] as const;
 const MEMBER_KINDS = ['voter', 'learner'] as const;
 const PEER_KINDS = [...MEMBER_KINDS, 'joining'] as const;
+const WATCHED_STATES = ['up', 'down', 'unknown'] as const;
 const NODE_ROLES = ['primary', 'standby', 'none'] as const;
 
 function oneOf<T extends string>(words: readonly T[], text: string): T | undefined {

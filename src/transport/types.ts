@@ -304,6 +304,30 @@ export interface StatusView {
   readonly groups: readonly GroupView[];
   /** Things a person should look at, one sentence each. */
   readonly warnings: readonly string[];
+  // Left out in the answer of an older version:
+  /** The group that each of the warnings is about, in their order; empty: the cluster as a whole. */
+  readonly warningGroups?: readonly string[] | undefined;
+  /** Servers that are only watched. */
+  readonly watched?: readonly WatchedView[] | undefined;
+}
+
+/** A server that is only watched. Figures are as the answering peer sees them. */
+export interface WatchedView {
+  readonly server: string;
+  readonly address: string;
+  readonly formation: string;
+  /** By a majority of the voters. */
+  readonly state: 'up' | 'down' | 'unknown';
+  readonly role: 'primary' | 'standby' | 'none';
+  readonly timeline: number | undefined;
+  readonly lsn: string | undefined;
+  /** Of a standby: received and not replayed yet, and the age of what it replayed last where there is such. */
+  readonly lagBytes: number | undefined;
+  readonly lagMs: number | undefined;
+  /** Voters that hold it for down, with their evidence: `b: refused`. */
+  readonly heldDownBy: readonly string[];
+  /** What the answering peer sees, where that is not simply an answer. */
+  readonly message: string | undefined;
 }
 
 export interface PeerView {
@@ -319,6 +343,8 @@ export interface PeerView {
   readonly features?: number | undefined;
   readonly snapshotIndex?: number | undefined;
   readonly lagEntries?: number | undefined;
+  /** The node that it runs by its configuration; empty: none, it is a witness. */
+  readonly runs?: string | undefined;
 }
 
 export interface GroupView {
@@ -336,6 +362,8 @@ export interface GroupView {
   readonly settings?: GroupSettings | undefined;
   readonly scheduled?: { readonly atMs: number; readonly to: string | undefined } | undefined;
   readonly paused?: PauseView | undefined;
+  /** The named set of groups that it belongs to. */
+  readonly formation?: string | undefined;
 }
 
 /** Of a group, or of one node, which may be in maintenance. */

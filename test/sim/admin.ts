@@ -1,9 +1,14 @@
 // The person who runs the cluster: replaces peers that are lost, adds those that are wanted, and does now and then what people do:
 // changes the membership, moves a peer, hands over, switches over, pauses, recovers from the loss of a quorum.
-import { type NodeId, epoch, timeline } from '../../src/base/ids.ts';
+import { type NodeId, epoch, nodeId, timeline } from '../../src/base/ids.ts';
 import { followersAtOnce } from '../../src/cluster/candidate.ts';
-import type { Command, SyncRule } from '../../src/cluster/commands.ts';
-import { CANDIDATES_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from '../../src/cluster/features.ts';
+import type { Command, NodeRegistration, ServerWord, SyncRule } from '../../src/cluster/commands.ts';
+import {
+  CANDIDATES_FEATURE_LEVEL,
+  FORMATIONS_FEATURE_LEVEL,
+  PAUSE_FEATURE_LEVEL,
+} from '../../src/cluster/features.ts';
+import { DEFAULT_FORMATION, disowned } from '../../src/cluster/hosts.ts';
 import { type GroupState, isHeld } from '../../src/cluster/state.ts';
 import type { Membership, MembershipChange } from '../../src/raft/types.ts';
 import { forgetDisk } from './checks/log-checks.ts';
@@ -152,7 +157,11 @@ function place(world: World, leader: Host): void {
   if (state === undefined || state.featureLevel < CANDIDATES_FEATURE_LEVEL || nodes.length === 0) return;
   const { subjectiveDown: _, options: __, ...node } = random.pick(nodes);
   const sitePolicy = random.pick(['ignore', 'prefer', 'majority'] as const);
-  switch (random.below(4)) {
+  switch (random.below(6)) {
+    case 4:
+      return declare(world, leader, node);
+    case 5:
+      return judgeServer(world, leader);
     case 0: {
       const options = { noFailover: random.ppm(500_000), noSync: random.ppm(500_000), applyDelayMs: 0 };
       return proposeAny(world, leader, { kind: 'register-node', ...node, options });
@@ -172,12 +181,46 @@ function place(world: World, leader: Host): void {
   }
 }
 
+const WATCHED = { server: nodeId('far'), host: '10.0.0.9', port: 5432, formation: 'abroad' };
+
+/** A configuration no longer names its node, or does again; some server is to be watched, or no longer. */
+function declare(world: World, leader: Host, { node, peer, group }: NodeRegistration): void {
+  const { random } = world;
+  if ((leader.replica?.state.featureLevel ?? 0) < FORMATIONS_FEATURE_LEVEL) return;
+  const runs = random.ppm(500_000) ? undefined : { node, group, formation: random.pick(['home', 'abroad']) };
+  const host = { runs, watch: random.ppm(700_000) ? [WATCHED] : [] };
+  proposeAny(world, leader, { kind: 'declare-host', peer, host });
+}
+
+/** What a voter says that it sees of the watched server. */
+function judgeServer(world: World, leader: Host): void {
+  const { random } = world;
+  const { watched, membership, featureLevel } = leader.replica?.state ?? {};
+  if (membership === undefined || (featureLevel ?? 0) < FORMATIONS_FEATURE_LEVEL) return;
+  const down: ServerWord = { kind: 'down', evidence: 'refused' };
+  const word: ServerWord = random.ppm(500_000)
+    ? down
+    : { kind: 'up', role: random.pick(['primary', 'standby']), timeline: timeline(random.between(1, 2)) };
+  for (const peer of membership.voters)
+    if (random.ppm(600_000))
+      proposeAny(world, leader, { kind: 'judge-server', peer, server: WATCHED.server, word });
+  const before = watched?.get(WATCHED.server)?.concluded;
+  if (random.ppm(200_000))
+    proposeAny(world, leader, { kind: 'conclude-server', server: WATCHED.server, word, before });
+}
+
 /** What {@link place} has said is taken back: the group has to become whole. */
 function displace(world: World, leader: Host): void {
   const state = leader.replica?.state;
   if (state === undefined) return;
   for (const { subjectiveDown: _, options, ...node } of state.nodes.values())
     if (options !== undefined) proposeAny(world, leader, { kind: 'register-node', ...node });
+  for (const known of state.nodes.values()) {
+    const gone = disowned(state, known);
+    const runs = { node: known.node, group: known.group, formation: DEFAULT_FORMATION };
+    if (gone !== undefined)
+      proposeAny(world, leader, { kind: 'declare-host', peer: gone.peer, host: { runs, watch: [] } });
+  }
   const settings = { sitePolicy: 'ignore', failback: 'off' } as const;
   const wanted = state.groups.get(GROUP)?.settings;
   if (wanted !== undefined && (wanted.sitePolicy !== 'ignore' || wanted.failback !== 'off'))

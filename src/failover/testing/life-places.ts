@@ -3,6 +3,7 @@
 import type { Command, NodeOptions } from '../../cluster/commands.ts';
 import { hasOptions, promotionBar } from '../../cluster/eligibility.ts';
 import { comparePositions } from '../../cluster/candidate.ts';
+import { disowned } from '../../cluster/hosts.ts';
 import type { ClusterState, GroupState, NodeState } from '../../cluster/state.ts';
 import type { LifeOptions } from './life-options.ts';
 import { request } from './life-settings.ts';
@@ -23,7 +24,12 @@ export function wish(
 
 function placing(random: Random, state: ClusterState, group: GroupState): Command | undefined {
   const node = random.pick([...state.nodes.values()]);
-  switch (random.between(0, 5)) {
+  switch (random.between(0, 6)) {
+    case 5: {
+      const { peer, group: of } = node;
+      const runs = random.chance(0.4) ? undefined : { node: node.node, group: of, formation: 'default' };
+      return { kind: 'declare-host', peer, host: { runs, watch: [] } };
+    }
     case 0:
     case 1:
     case 2: {
@@ -68,6 +74,11 @@ function registered({ subjectiveDown: _, options: __, ...rest }: NodeState, opti
 /** What takes all of it back: the group has to become whole again. */
 export function* unplaced(state: ClusterState): Iterable<Command> {
   for (const node of state.nodes.values()) if (node.options !== undefined) yield registered(node, undefined);
+  for (const node of state.nodes.values()) {
+    const gone = disowned(state, node);
+    const runs = { node: node.node, group: node.group, formation: 'default' };
+    if (gone !== undefined) yield { kind: 'declare-host', peer: gone.peer, host: { runs, watch: [] } };
+  }
   for (const { id, settings } of state.groups.values())
     if (settings.sitePolicy !== 'ignore' || settings.failback !== 'off')
       yield { kind: 'change-settings', group: id, settings: { sitePolicy: 'ignore', failback: 'off' } };

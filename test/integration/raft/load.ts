@@ -5,6 +5,7 @@ import { delay, until } from '../../../src/base/clock.ts';
 import { connectAdmin, type AdminClient } from '../../../src/transport/admin-client.ts';
 import type { PeerListView } from '../../../src/transport/types.ts';
 import { INSERT, prepareClients, readBack } from '../../../harness/clients.ts';
+import { GROUP } from '../../../harness/cluster-config.ts';
 import { checkHistory, type Verdict } from '../../../harness/history.ts';
 import type { Host } from '../../../harness/host.ts';
 import {
@@ -75,7 +76,9 @@ function handles(
     async writeWhile(during) {
       runCount += 1;
       const prefix = `run${runCount}-`;
-      const targets = cluster.hosts.map(({ target }) => target);
+      const targets = cluster.hosts
+        .filter(({ group, isWitness }) => group === GROUP && !isWitness)
+        .map(({ target }) => target);
       const writers = Array.from({ length: WRITER_COUNT }, (_, at) =>
         startWriter({
           ...CLIENT_DEFAULTS,

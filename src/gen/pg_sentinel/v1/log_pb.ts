@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/log.proto.
  */
 export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIr4PCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSABCCQoHY29tbWFuZEoECAEQAlILcHJvcG9zYWxfaWQixAEKCk1lbWJlcnNoaXASDgoGdm90ZXJzGAEgAygJEhAKCGxlYXJuZXJzGAIgAygJEjwKCWFkZHJlc3NlcxgDIAMoCzIpLnBnX3NlbnRpbmVsLnYxLk1lbWJlcnNoaXAuQWRkcmVzc2VzRW50cnkSEwoLaW5jYXJuYXRpb24YBCABKAQSDwoHam9pbmluZxgFIAEoCBowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjkKCFN5bmNSdWxlEg8KB21lbWJlcnMYASADKAkSDAoEYWNrcxgCIAEoDRIOCgZsZWFzZWQYAyABKAgivQIKDUdyb3VwU2V0dGluZ3MSEgoKZHVyYWJpbGl0eRgBIAEoCRIMCgRhY2tzGAIgASgNEhAKCGxlYXNlX21zGAMgASgEEhUKDW1heF9sYWdfYnl0ZXMYBCABKAQSFQoNbWF4X2ZhaWxvdmVycxgFIAEoDRIaChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKAQSHgoRc2xvdF9yZXRlbnRpb25fbXMYKCABKARIAIgBARIfChJtYXhfc2xvdF93YWxfYnl0ZXMYKSABKARIAYgBARITCgtzaXRlX3BvbGljeRgyIAEoCRIQCghmYWlsYmFjaxgzIAEoCRIZChFmYWlsYmFja19hZnRlcl9tcxg0IAEoBEIUChJfc2xvdF9yZXRlbnRpb25fbXNCFQoTX21heF9zbG90X3dhbF9ieXRlcyJRCg5DaGFuZ2VTZXR0aW5ncxINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlIv4DCg5TZXR0aW5nc0NoYW5nZRIXCgpkdXJhYmlsaXR5GAEgASgJSACIAQESEQoEYWNrcxgCIAEoDUgBiAEBEhUKCGxlYXNlX21zGAMgASgESAKIAQESGgoNbWF4X2xhZ19ieXRlcxgEIAEoBEgDiAEBEhoKDW1heF9mYWlsb3ZlcnMYBSABKA1IBIgBARIfChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKARIBYgBARIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgGiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgHiAEBEhgKC3NpdGVfcG9saWN5GDIgASgJSAiIAQESFQoIZmFpbGJhY2sYMyABKAlICYgBARIeChFmYWlsYmFja19hZnRlcl9tcxg0IAEoBEgKiAEBQg0KC19kdXJhYmlsaXR5QgcKBV9hY2tzQgsKCV9sZWFzZV9tc0IQCg5fbWF4X2xhZ19ieXRlc0IQCg5fbWF4X2ZhaWxvdmVyc0IVChNfZmFpbG92ZXJfd2luZG93X21zQhQKEl9zbG90X3JldGVudGlvbl9tc0IVChNfbWF4X3Nsb3Rfd2FsX2J5dGVzQg4KDF9zaXRlX3BvbGljeUILCglfZmFpbGJhY2tCFAoSX2ZhaWxiYWNrX2FmdGVyX21zIrsBCglDb25maWd1cmUSDQoFZ3JvdXAYASABKAkSMAoIc2V0dGluZ3MYAiABKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0NoYW5nZRIzCgpwYXJhbWV0ZXJzGAMgAygLMh8ucGdfc2VudGluZWwudjEuUGFyYW1ldGVyQ2hhbmdlEhoKDW9ubHlfcmV2aXNpb24YBCABKARIAIgBARIKCgJieRgFIAEoCUIQCg5fb25seV9yZXZpc2lvbiJJCgxDb25maWd1cmVIYmESLAoJY29uZmlndXJlGAEgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlEgsKA2hiYRg8IAMoCSI9Cg9QYXJhbWV0ZXJDaGFuZ2USDAoEbmFtZRgBIAEoCRISCgV2YWx1ZRgCIAEoCUgAiAEBQggKBl92YWx1ZSL7AQoMUmVnaXN0ZXJOb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRob3N0GAQgASgJEgwKBHBvcnQYBSABKA0SEwoGbWVtYmVyGAYgASgJSACIAQESHgoRc3lzdGVtX2lkZW50aWZpZXIYByABKAlIAYgBARIQCghwcmlvcml0eRgIIAEoERITCgtub19mYWlsb3ZlchgeIAEoCBIPCgdub19zeW5jGB8gASgIEhYKDmFwcGx5X2RlbGF5X21zGCAgASgEQgkKB19tZW1iZXJCFAoSX3N5c3RlbV9pZGVudGlmaWVyIi0KC0NyZWF0ZUdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkiZwoKR3JvdXBSZWFkeRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZtZW1iZXIYAyABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0iTQoOU3ViamVjdGl2ZURvd24SDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEEhAKCGV2aWRlbmNlGAQgASgJIjkKDFN1YmplY3RpdmVVcBIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQi1QMKDUJlZ2luRmFpbG92ZXISDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjYKBmZvcmNlZBgGIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASHAoPc2NoZWR1bGVkX2F0X21zGAcgASgDSAGIAQESEAoIZmFpbGJhY2sYHiABKAgaBgoERG93bhohCgdQbGFubmVkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvGhYKFEFmdGVyRmFpbGVkUHJvbW90aW9uGiAKBkZvcmNlZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190b0IHCgVjYXVzZUISChBfc2NoZWR1bGVkX2F0X21zInwKCUN1dFJlcG9ydBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBm1lbWJlchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDRIQCghwb3NpdGlvbhgGIAEoBhIPCgdzdG9wcGVkGAcgASgIInQKB1Byb21vdGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSEQoJY2FuZGlkYXRlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEiYKBHJ1bGUYBSABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJcCghQcm9tb3RlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEhIKCnN3aXRjaF9sc24YBSABKAYiTQoPUHJvbW90aW9uRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJIiYKBlJlc3VtZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJXCg9CZWdpblJ1bGVDaGFuZ2USDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSJgoEbmV4dBgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIjoKCkNvbW1pdFJ1bGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGY2hhbmdlGAMgASgEIisKC0Zsb29yUGFzc2VkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEImEKC09wZW5TZXNzaW9uEgwKBHBlZXIYASABKAkSDwoHc2Vzc2lvbhgCIAEoCRINCgVzdG9yZRgDIAEoCRIQCghmZWF0dXJlcxgEIAEoDRISCgpzZWVuX2luZGV4GAUgASgEIiAKD1NldEZlYXR1cmVMZXZlbBINCgVsZXZlbBgBIAEoDSIZCglGZW5jZU5vZGUSDAoEbm9kZRgBIAEoCSIbCgtVbmZlbmNlTm9kZRIMCgRub2RlGAEgASgJIiUKFEFja25vd2xlZGdlRmFpbG92ZXJzEg0KBWdyb3VwGAEgASgJIkEKB05vZGVPZmYSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIKCgJieRgEIAEoCSJJCgtGZW5jZUZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJ8ChJTY2hlZHVsZVN3aXRjaG92ZXISDQoFZ3JvdXAYASABKAkSLwoCYXQYAiABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEhcKCm9ubHlfYXRfbXMYAyABKANIAIgBAUINCgtfb25seV9hdF9tcyI8ChNTY2hlZHVsZWRTd2l0Y2hvdmVyEg0KBWF0X21zGAEgASgDEg8KAnRvGAIgASgJSACIAQFCBQoDX3RvImsKBVBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARITCgttYWludGVuYW5jZRgDIAEoCBIVCgh1bnRpbF9tcxgEIAEoA0gBiAEBQgcKBV9ub2RlQgsKCV91bnRpbF9tcyIqCgxEZXNjcmliZVBlZXISDAoEcGVlchgBIAEoCRIMCgRzaXRlGAIgASgJImMKCEVuZFBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARIaCg1vbmx5X3VudGlsX21zGAMgASgDSAGIAQFCBwoFX25vZGVCEAoOX29ubHlfdW50aWxfbXMiKwoKTWFya0Fic2VudBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiKwoKR2l2ZVVwU2xvdBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiLAoLTWFya1ByZXNlbnQSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIlAKClJlbW92ZU5vZGUSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCRIPCgdsZWF2aW5nGAMgASgJEhQKDGFjY2VwdHNfbG9zcxgEIAEoCCIqCgtSZWFkbWl0Tm9kZRINCgVncm91cBgBIAEoCRIMCgRub2RlGAIgASgJImsKCkFkb3B0R3JvdXASDQoFZ3JvdXAYASABKAkSDwoHcHJpbWFyeRgCIAEoCRIZChFzeXN0ZW1faWRlbnRpZmllchgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRIQCghzdGFuZGJ5cxgFIAMoCSI5CgtOb2RlQWRvcHRlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJYgZwcm90bzM");
+  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIqwQCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSAASMwoMZGVjbGFyZV9ob3N0GFogASgLMhsucGdfc2VudGluZWwudjEuRGVjbGFyZUhvc3RIABI3Cg53YXRjaGVkX3NlcnZlchhbIAEoCzIdLnBnX3NlbnRpbmVsLnYxLldhdGNoZWRTZXJ2ZXJIAEIJCgdjb21tYW5kSgQIARACUgtwcm9wb3NhbF9pZCLEAQoKTWVtYmVyc2hpcBIOCgZ2b3RlcnMYASADKAkSEAoIbGVhcm5lcnMYAiADKAkSPAoJYWRkcmVzc2VzGAMgAygLMikucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcC5BZGRyZXNzZXNFbnRyeRITCgtpbmNhcm5hdGlvbhgEIAEoBBIPCgdqb2luaW5nGAUgASgIGjAKDkFkZHJlc3Nlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiOQoIU3luY1J1bGUSDwoHbWVtYmVycxgBIAMoCRIMCgRhY2tzGAIgASgNEg4KBmxlYXNlZBgDIAEoCCK9AgoNR3JvdXBTZXR0aW5ncxISCgpkdXJhYmlsaXR5GAEgASgJEgwKBGFja3MYAiABKA0SEAoIbGVhc2VfbXMYAyABKAQSFQoNbWF4X2xhZ19ieXRlcxgEIAEoBBIVCg1tYXhfZmFpbG92ZXJzGAUgASgNEhoKEmZhaWxvdmVyX3dpbmRvd19tcxgGIAEoBBIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgAiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgBiAEBEhMKC3NpdGVfcG9saWN5GDIgASgJEhAKCGZhaWxiYWNrGDMgASgJEhkKEWZhaWxiYWNrX2FmdGVyX21zGDQgASgEQhQKEl9zbG90X3JldGVudGlvbl9tc0IVChNfbWF4X3Nsb3Rfd2FsX2J5dGVzIlEKDkNoYW5nZVNldHRpbmdzEg0KBWdyb3VwGAEgASgJEjAKCHNldHRpbmdzGAIgASgLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NDaGFuZ2Ui/gMKDlNldHRpbmdzQ2hhbmdlEhcKCmR1cmFiaWxpdHkYASABKAlIAIgBARIRCgRhY2tzGAIgASgNSAGIAQESFQoIbGVhc2VfbXMYAyABKARIAogBARIaCg1tYXhfbGFnX2J5dGVzGAQgASgESAOIAQESGgoNbWF4X2ZhaWxvdmVycxgFIAEoDUgEiAEBEh8KEmZhaWxvdmVyX3dpbmRvd19tcxgGIAEoBEgFiAEBEh4KEXNsb3RfcmV0ZW50aW9uX21zGCggASgESAaIAQESHwoSbWF4X3Nsb3Rfd2FsX2J5dGVzGCkgASgESAeIAQESGAoLc2l0ZV9wb2xpY3kYMiABKAlICIgBARIVCghmYWlsYmFjaxgzIAEoCUgJiAEBEh4KEWZhaWxiYWNrX2FmdGVyX21zGDQgASgESAqIAQFCDQoLX2R1cmFiaWxpdHlCBwoFX2Fja3NCCwoJX2xlYXNlX21zQhAKDl9tYXhfbGFnX2J5dGVzQhAKDl9tYXhfZmFpbG92ZXJzQhUKE19mYWlsb3Zlcl93aW5kb3dfbXNCFAoSX3Nsb3RfcmV0ZW50aW9uX21zQhUKE19tYXhfc2xvdF93YWxfYnl0ZXNCDgoMX3NpdGVfcG9saWN5QgsKCV9mYWlsYmFja0IUChJfZmFpbGJhY2tfYWZ0ZXJfbXMiuwEKCUNvbmZpZ3VyZRINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlEjMKCnBhcmFtZXRlcnMYAyADKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJDaGFuZ2USGgoNb25seV9yZXZpc2lvbhgEIAEoBEgAiAEBEgoKAmJ5GAUgASgJQhAKDl9vbmx5X3JldmlzaW9uIkkKDENvbmZpZ3VyZUhiYRIsCgljb25maWd1cmUYASABKAsyGS5wZ19zZW50aW5lbC52MS5Db25maWd1cmUSCwoDaGJhGDwgAygJIj0KD1BhcmFtZXRlckNoYW5nZRIMCgRuYW1lGAEgASgJEhIKBXZhbHVlGAIgASgJSACIAQFCCAoGX3ZhbHVlIvsBCgxSZWdpc3Rlck5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEgwKBGhvc3QYBCABKAkSDAoEcG9ydBgFIAEoDRITCgZtZW1iZXIYBiABKAlIAIgBARIeChFzeXN0ZW1faWRlbnRpZmllchgHIAEoCUgBiAEBEhAKCHByaW9yaXR5GAggASgREhMKC25vX2ZhaWxvdmVyGB4gASgIEg8KB25vX3N5bmMYHyABKAgSFgoOYXBwbHlfZGVsYXlfbXMYICABKARCCQoHX21lbWJlckIUChJfc3lzdGVtX2lkZW50aWZpZXIiLQoLQ3JlYXRlR3JvdXASDQoFZ3JvdXAYASABKAkSDwoHcHJpbWFyeRgCIAEoCSJnCgpHcm91cFJlYWR5Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEg4KBm1lbWJlchgDIAEoCRIZChFzeXN0ZW1faWRlbnRpZmllchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDSJNCg5TdWJqZWN0aXZlRG93bhIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQSEAoIZXZpZGVuY2UYBCABKAkiOQoMU3ViamVjdGl2ZVVwEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBCLVAwoNQmVnaW5GYWlsb3ZlchINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASNgoGZm9yY2VkGAYgASgLMiQucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Gb3JjZWRIABIcCg9zY2hlZHVsZWRfYXRfbXMYByABKANIAYgBARIQCghmYWlsYmFjaxgeIAEoCBoGCgREb3duGiEKB1BsYW5uZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG8aFgoUQWZ0ZXJGYWlsZWRQcm9tb3Rpb24aIAoGRm9yY2VkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvQgcKBWNhdXNlQhIKEF9zY2hlZHVsZWRfYXRfbXMifAoJQ3V0UmVwb3J0Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGbWVtYmVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNEhAKCHBvc2l0aW9uGAYgASgGEg8KB3N0b3BwZWQYByABKAgidAoHUHJvbW90ZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIRCgljYW5kaWRhdGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SJgoEcnVsZRgFIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIlwKCFByb21vdGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEgoKc3dpdGNoX2xzbhgFIAEoBiJNCg9Qcm9tb3Rpb25GYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkiJgoGUmVzdW1lEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEIlcKD0JlZ2luUnVsZUNoYW5nZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBImCgRuZXh0GAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiOgoKQ29tbWl0UnVsZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZjaGFuZ2UYAyABKAQiKwoLRmxvb3JQYXNzZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiYQoLT3BlblNlc3Npb24SDAoEcGVlchgBIAEoCRIPCgdzZXNzaW9uGAIgASgJEg0KBXN0b3JlGAMgASgJEhAKCGZlYXR1cmVzGAQgASgNEhIKCnNlZW5faW5kZXgYBSABKAQiIAoPU2V0RmVhdHVyZUxldmVsEg0KBWxldmVsGAEgASgNIhkKCUZlbmNlTm9kZRIMCgRub2RlGAEgASgJIhsKC1VuZmVuY2VOb2RlEgwKBG5vZGUYASABKAkiJQoUQWNrbm93bGVkZ2VGYWlsb3ZlcnMSDQoFZ3JvdXAYASABKAkiQQoHTm9kZU9mZhINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEgoKAmJ5GAQgASgJIkkKC0ZlbmNlRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJInwKElNjaGVkdWxlU3dpdGNob3ZlchINCgVncm91cBgBIAEoCRIvCgJhdBgCIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISFwoKb25seV9hdF9tcxgDIAEoA0gAiAEBQg0KC19vbmx5X2F0X21zIjwKE1NjaGVkdWxlZFN3aXRjaG92ZXISDQoFYXRfbXMYASABKAMSDwoCdG8YAiABKAlIAIgBAUIFCgNfdG8iawoFUGF1c2USDQoFZ3JvdXAYASABKAkSEQoEbm9kZRgCIAEoCUgAiAEBEhMKC21haW50ZW5hbmNlGAMgASgIEhUKCHVudGlsX21zGAQgASgDSAGIAQFCBwoFX25vZGVCCwoJX3VudGlsX21zIioKDERlc2NyaWJlUGVlchIMCgRwZWVyGAEgASgJEgwKBHNpdGUYAiABKAkiSgoLRGVjbGFyZUhvc3QSDAoEcGVlchgBIAEoCRItCgRob3N0GAIgASgLMh8ucGdfc2VudGluZWwudjEuSG9zdERlY2xhcmF0aW9uImoKD0hvc3REZWNsYXJhdGlvbhIoCgRydW5zGAEgASgLMhoucGdfc2VudGluZWwudjEuSG9zdGVkTm9kZRItCgV3YXRjaBgCIAMoCzIeLnBnX3NlbnRpbmVsLnYxLldhdGNoZWRBZGRyZXNzIjwKCkhvc3RlZE5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIRCglmb3JtYXRpb24YAyABKAkiTwoOV2F0Y2hlZEFkZHJlc3MSDgoGc2VydmVyGAEgASgJEgwKBGhvc3QYAiABKAkSDAoEcG9ydBgDIAEoDRIRCglmb3JtYXRpb24YBCABKAkikQEKDVdhdGNoZWRTZXJ2ZXISDgoGc2VydmVyGAEgASgJEjEKBmp1ZGdlZBgCIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudEgAEjUKCWNvbmNsdWRlZBgDIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNlcnZlckNvbmNsdXNpb25IAEIGCgRzYWlkIkkKD1NlcnZlckp1ZGdlbWVudBIMCgRwZWVyGAEgASgJEigKBHdvcmQYAiABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkImgKEFNlcnZlckNvbmNsdXNpb24SKAoEd29yZBgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlNlcnZlcldvcmQSKgoGYmVmb3JlGAIgASgLMhoucGdfc2VudGluZWwudjEuU2VydmVyV29yZCJwCgpTZXJ2ZXJXb3JkEhUKCGV2aWRlbmNlGAEgASgJSACIAQESEQoEcm9sZRgCIAEoCUgBiAEBEhUKCHRpbWVsaW5lGAMgASgNSAKIAQFCCwoJX2V2aWRlbmNlQgcKBV9yb2xlQgsKCV90aW1lbGluZSJjCghFbmRQYXVzZRINCgVncm91cBgBIAEoCRIRCgRub2RlGAIgASgJSACIAQESGgoNb25seV91bnRpbF9tcxgDIAEoA0gBiAEBQgcKBV9ub2RlQhAKDl9vbmx5X3VudGlsX21zIisKCk1hcmtBYnNlbnQSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIisKCkdpdmVVcFNsb3QSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIiwKC01hcmtQcmVzZW50Eg0KBWdyb3VwGAEgASgJEg4KBm1lbWJlchgCIAEoCSJQCgpSZW1vdmVOb2RlEg0KBWdyb3VwGAEgASgJEgwKBG5vZGUYAiABKAkSDwoHbGVhdmluZxgDIAEoCRIUCgxhY2NlcHRzX2xvc3MYBCABKAgiKgoLUmVhZG1pdE5vZGUSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCSJrCgpBZG9wdEdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEAoIc3RhbmRieXMYBSADKAkiOQoLTm9kZUFkb3B0ZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCWIGcHJvdG8z");
 
 /**
  * The data of an entry of kind `command`.
@@ -287,6 +287,20 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
      */
     value: NodeAdopted;
     case: "nodeAdopted";
+  } | {
+    /**
+     * From feature level 10 on.
+     *
+     * @generated from field: pg_sentinel.v1.DeclareHost declare_host = 90;
+     */
+    value: DeclareHost;
+    case: "declareHost";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.WatchedServer watched_server = 91;
+     */
+    value: WatchedServer;
+    case: "watchedServer";
   } | { case: undefined; value?: undefined };
 };
 
@@ -1533,6 +1547,234 @@ export const DescribePeerSchema: GenMessage<DescribePeer> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 33);
 
 /**
+ * What the peer's own configuration says of its host. Takes the place of what it said before.
+ *
+ * @generated from message pg_sentinel.v1.DeclareHost
+ */
+export type DeclareHost = Message<"pg_sentinel.v1.DeclareHost"> & {
+  /**
+   * @generated from field: string peer = 1;
+   */
+  peer: string;
+
+  /**
+   * @generated from field: pg_sentinel.v1.HostDeclaration host = 2;
+   */
+  host?: HostDeclaration | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.DeclareHost.
+ * Use `create(DeclareHostSchema)` to create a new message.
+ */
+export const DeclareHostSchema: GenMessage<DeclareHost> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 34);
+
+/**
+ * @generated from message pg_sentinel.v1.HostDeclaration
+ */
+export type HostDeclaration = Message<"pg_sentinel.v1.HostDeclaration"> & {
+  /**
+   * The node that it runs; absent: none, it is a witness.
+   *
+   * @generated from field: pg_sentinel.v1.HostedNode runs = 1;
+   */
+  runs?: HostedNode | undefined;
+
+  /**
+   * Servers that are only watched, in the order of their names.
+   *
+   * @generated from field: repeated pg_sentinel.v1.WatchedAddress watch = 2;
+   */
+  watch: WatchedAddress[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.HostDeclaration.
+ * Use `create(HostDeclarationSchema)` to create a new message.
+ */
+export const HostDeclarationSchema: GenMessage<HostDeclaration> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 35);
+
+/**
+ * @generated from message pg_sentinel.v1.HostedNode
+ */
+export type HostedNode = Message<"pg_sentinel.v1.HostedNode"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string group = 2;
+   */
+  group: string;
+
+  /**
+   * The named set of groups that the group belongs to.
+   *
+   * @generated from field: string formation = 3;
+   */
+  formation: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.HostedNode.
+ * Use `create(HostedNodeSchema)` to create a new message.
+ */
+export const HostedNodeSchema: GenMessage<HostedNode> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 36);
+
+/**
+ * @generated from message pg_sentinel.v1.WatchedAddress
+ */
+export type WatchedAddress = Message<"pg_sentinel.v1.WatchedAddress"> & {
+  /**
+   * @generated from field: string server = 1;
+   */
+  server: string;
+
+  /**
+   * @generated from field: string host = 2;
+   */
+  host: string;
+
+  /**
+   * @generated from field: uint32 port = 3;
+   */
+  port: number;
+
+  /**
+   * @generated from field: string formation = 4;
+   */
+  formation: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.WatchedAddress.
+ * Use `create(WatchedAddressSchema)` to create a new message.
+ */
+export const WatchedAddressSchema: GenMessage<WatchedAddress> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 37);
+
+/**
+ * How a server is that is only watched. Nothing is done to it.
+ *
+ * @generated from message pg_sentinel.v1.WatchedServer
+ */
+export type WatchedServer = Message<"pg_sentinel.v1.WatchedServer"> & {
+  /**
+   * @generated from field: string server = 1;
+   */
+  server: string;
+
+  /**
+   * @generated from oneof pg_sentinel.v1.WatchedServer.said
+   */
+  said: {
+    /**
+     * @generated from field: pg_sentinel.v1.ServerJudgement judged = 2;
+     */
+    value: ServerJudgement;
+    case: "judged";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.ServerConclusion concluded = 3;
+     */
+    value: ServerConclusion;
+    case: "concluded";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pg_sentinel.v1.WatchedServer.
+ * Use `create(WatchedServerSchema)` to create a new message.
+ */
+export const WatchedServerSchema: GenMessage<WatchedServer> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 38);
+
+/**
+ * What one peer sees.
+ *
+ * @generated from message pg_sentinel.v1.ServerJudgement
+ */
+export type ServerJudgement = Message<"pg_sentinel.v1.ServerJudgement"> & {
+  /**
+   * @generated from field: string peer = 1;
+   */
+  peer: string;
+
+  /**
+   * @generated from field: pg_sentinel.v1.ServerWord word = 2;
+   */
+  word?: ServerWord | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ServerJudgement.
+ * Use `create(ServerJudgementSchema)` to create a new message.
+ */
+export const ServerJudgementSchema: GenMessage<ServerJudgement> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 39);
+
+/**
+ * What a majority of the voters sees.
+ *
+ * @generated from message pg_sentinel.v1.ServerConclusion
+ */
+export type ServerConclusion = Message<"pg_sentinel.v1.ServerConclusion"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.ServerWord word = 1;
+   */
+  word?: ServerWord | undefined;
+
+  /**
+   * The conclusion before; absent: there was none.
+   *
+   * @generated from field: pg_sentinel.v1.ServerWord before = 2;
+   */
+  before?: ServerWord | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ServerConclusion.
+ * Use `create(ServerConclusionSchema)` to create a new message.
+ */
+export const ServerConclusionSchema: GenMessage<ServerConclusion> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 40);
+
+/**
+ * @generated from message pg_sentinel.v1.ServerWord
+ */
+export type ServerWord = Message<"pg_sentinel.v1.ServerWord"> & {
+  /**
+   * Why it is down, as SubjectiveDown has it; absent: it is up.
+   *
+   * @generated from field: optional string evidence = 1;
+   */
+  evidence?: string | undefined;
+
+  /**
+   * primary or standby; absent: not known.
+   *
+   * @generated from field: optional string role = 2;
+   */
+  role?: string | undefined;
+
+  /**
+   * @generated from field: optional uint32 timeline = 3;
+   */
+  timeline?: number | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ServerWord.
+ * Use `create(ServerWordSchema)` to create a new message.
+ */
+export const ServerWordSchema: GenMessage<ServerWord> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 41);
+
+/**
  * @generated from message pg_sentinel.v1.EndPause
  */
 export type EndPause = Message<"pg_sentinel.v1.EndPause"> & {
@@ -1559,7 +1801,7 @@ export type EndPause = Message<"pg_sentinel.v1.EndPause"> & {
  * Use `create(EndPauseSchema)` to create a new message.
  */
 export const EndPauseSchema: GenMessage<EndPause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 34);
+  messageDesc(file_pg_sentinel_v1_log, 42);
 
 /**
  * The member does not stream, or its agent is not heard: its replication slots are kept for slot_retention from here on.
@@ -1583,7 +1825,7 @@ export type MarkAbsent = Message<"pg_sentinel.v1.MarkAbsent"> & {
  * Use `create(MarkAbsentSchema)` to create a new message.
  */
 export const MarkAbsentSchema: GenMessage<MarkAbsent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 35);
+  messageDesc(file_pg_sentinel_v1_log, 43);
 
 /**
  * It was absent for longer than that: every node drops its slot.
@@ -1607,7 +1849,7 @@ export type GiveUpSlot = Message<"pg_sentinel.v1.GiveUpSlot"> & {
  * Use `create(GiveUpSlotSchema)` to create a new message.
  */
 export const GiveUpSlotSchema: GenMessage<GiveUpSlot> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 36);
+  messageDesc(file_pg_sentinel_v1_log, 44);
 
 /**
  * It is back: every node keeps a slot for it.
@@ -1631,7 +1873,7 @@ export type MarkPresent = Message<"pg_sentinel.v1.MarkPresent"> & {
  * Use `create(MarkPresentSchema)` to create a new message.
  */
 export const MarkPresentSchema: GenMessage<MarkPresent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 37);
+  messageDesc(file_pg_sentinel_v1_log, 45);
 
 /**
  * The node leaves its group and the log, and is not registered again before it is readmitted. Of one that was removed: more is asked of
@@ -1670,7 +1912,7 @@ export type RemoveNode = Message<"pg_sentinel.v1.RemoveNode"> & {
  * Use `create(RemoveNodeSchema)` to create a new message.
  */
 export const RemoveNodeSchema: GenMessage<RemoveNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 38);
+  messageDesc(file_pg_sentinel_v1_log, 46);
 
 /**
  * The node may be registered again.
@@ -1694,7 +1936,7 @@ export type ReadmitNode = Message<"pg_sentinel.v1.ReadmitNode"> & {
  * Use `create(ReadmitNodeSchema)` to create a new message.
  */
 export const ReadmitNodeSchema: GenMessage<ReadmitNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 39);
+  messageDesc(file_pg_sentinel_v1_log, 47);
 
 /**
  * Creates a group out of servers that run already and that somebody else has made.
@@ -1737,7 +1979,7 @@ export type AdoptGroup = Message<"pg_sentinel.v1.AdoptGroup"> & {
  * Use `create(AdoptGroupSchema)` to create a new message.
  */
 export const AdoptGroupSchema: GenMessage<AdoptGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 40);
+  messageDesc(file_pg_sentinel_v1_log, 48);
 
 /**
  * The server of an adopted node runs with settings of pg-sentinel now.
@@ -1766,5 +2008,5 @@ export type NodeAdopted = Message<"pg_sentinel.v1.NodeAdopted"> & {
  * Use `create(NodeAdoptedSchema)` to create a new message.
  */
 export const NodeAdoptedSchema: GenMessage<NodeAdopted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 41);
+  messageDesc(file_pg_sentinel_v1_log, 49);
 
