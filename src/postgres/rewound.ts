@@ -15,7 +15,12 @@ export async function markRewound(options: {
   readonly owner: Owner | undefined;
 }): Promise<void> {
   const { dataDirectory, source, owner } = options;
-  await writeFileDurably({ path: join(dataDirectory, REWOUND_MARKER), content: `${source}\n`, mode: 0o600, owner });
+  await writeFileDurably({
+    path: join(dataDirectory, REWOUND_MARKER),
+    content: `${source}\n`,
+    mode: 0o600,
+    owner,
+  });
 }
 
 /** The timeline of what it was rewound to; undefined where it has streamed since, or never was rewound. */
