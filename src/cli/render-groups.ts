@@ -8,7 +8,7 @@ import { formationOf } from './status-scope.ts';
 import { renderTable, type Cell, type Column } from './table.ts';
 
 /** More groups than that have a line each, and only those in trouble are shown in full. */
-export const FULL_COUNT_MAX = 4;
+const FULL_COUNT_MAX = 4;
 /** So many in trouble at the most. */
 const TROUBLED_COUNT_MAX = 3;
 

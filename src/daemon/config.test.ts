@@ -33,7 +33,6 @@ users:
   replication: { password_file: ${secret} }
   probe: { password_env: PROBE_PASSWORD }
 `;
-const WATCH = 'watch: [';
 const ENV = { PROBE_PASSWORD: 'probed' };
 
 let files = 0;
@@ -105,19 +104,6 @@ describe('a good file', () => {
     const text = `${GOOD.replace('  a:', '  d: 10.0.0.4:7432\n  a:').replace('peer: a', 'peer: d')}join: true\n`;
     expect(load(text)).toMatchObject({ isJoining: true, peer: 'd', warnings: [] });
     expect(load(text.replace('join: true', 'join: false')).warnings.join()).toContain('4 peers bear no more');
-  });
-
-  it('may place its group in a formation, and have servers watched, in the order of their names', () => {
-    expect(load(GOOD)).toMatchObject({ node: { formation: 'default' }, watch: [] });
-    const watch = 'watch: [{ name: z, address: "h:1" }, { name: y, address: "h:2", formation: abroad }]\n';
-    const found = load(`${watch}${GOOD.replace('  name: pg1', '  name: pg1\n  formation: home')}`);
-    expect(found).toMatchObject({
-      node: { formation: 'home' },
-      watch: [
-        { server: 'y', host: 'h', port: 2, formation: 'abroad' },
-        { server: 'z', host: 'h', port: 1, formation: 'default' },
-      ],
-    });
   });
 
   it('may limit what a clone reads in a second', () => {
@@ -300,29 +286,6 @@ describe('a wrong file', () => {
     ],
     ['users:', 'clone: { max_rate: 31kB }\nusers:', 'clone.max_rate: "31kB" is given; expected a size'],
     ['users:', 'clone: { max_rate: 1025MB }\nusers:', 'clone.max_rate: "1025MB" is given; expected a size'],
-    [
-      '  name: pg1\n',
-      '  name: pg1\n  formation: Far East\n',
-      'node.formation: "Far East" is given; expected',
-    ],
-    ['users:', 'watch: { name: far }\nusers:', 'watch: a mapping is given; expected a list of servers'],
-    ['users:', 'watch: [{ name: far }]\nusers:', 'watch.0.address: missing; expected host:port'],
-    ['users:', `${WATCH}{ name: pg1, address: "10.0.0.9:5432" }]\nusers:`, '"pg1" is the node of this host'],
-    [
-      'users:',
-      `${WATCH}{ name: x, address: "h:1" }, { name: x, address: "h:2" }]\nusers:`,
-      'watch.1.name: "x" is listed twice',
-    ],
-    [
-      'users:',
-      `${WATCH}{ name: x, address: "h:1" }, { name: y, address: "H:1" }]\nusers:`,
-      'watch.1.address: "H:1" is also the address of x',
-    ],
-    [
-      'users:',
-      `${WATCH}{ name: x, address: "0.0.0.0:1" }]\nusers:`,
-      'an address that the peers can connect to',
-    ],
     ['"[fd00::3]:7432"', '[fd00::3]:7432', 'put an address with brackets in quotes'],
     ['peer: a\n', 'peer: a\npeer: b\n', 'not YAML: Map keys must be unique'],
   ])('with %j turned into %j', (from, to, expected) => {
