@@ -44,7 +44,7 @@ function barOf({ bytes, totalBytes }: LocalProgress): string {
 }
 
 /** `42 %, 1.2 GB of 2.9 GB, 55 MB/s, 31s left`. */
-export function progressText({ bytes, totalBytes, bytesPerSecond, leftMs }: LocalProgress): string {
+function progressText({ bytes, totalBytes, bytesPerSecond, leftMs }: LocalProgress): string {
   const isSized = totalBytes !== undefined && totalBytes > 0;
   return [
     ...(isSized ? [`${Math.min(100, Math.floor((bytes / totalBytes) * 100))} %`] : []),

@@ -141,7 +141,7 @@ function parseInclude(
 }
 
 /** Of a directory PostgreSQL reads those, in the order of their names. */
-export const configNames = (names: readonly string[]): string[] =>
+const configNames = (names: readonly string[]): string[] =>
   names.filter((name) => name.endsWith('.conf') && !name.startsWith('.')).toSorted();
 
 async function unlessAbsent<T>(work: Promise<T>): Promise<T | undefined> {

@@ -31,7 +31,8 @@ beforeAll(async () => {
   hasTools = existsSync(join(binaries.directory, 'psql')) && binaries.has.pgBasebackup;
   if (!hasTools) return;
   hosts = makeHosts(place, binaries.directory);
-  expect(await hosts.ctl('a', 'node', 'create', '--first')).toMatchObject({ exitCode: 0 });
+  const made = await hosts.ctl('a', 'node', 'create', '--first');
+  if (made.exitCode !== 0) throw new Error(made.stderr);
   hosts.start('a');
   hosts.start('c');
   await hosts.waitFor('pg1', 'running');
