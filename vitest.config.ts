@@ -10,6 +10,7 @@ const LONG_FOLDERS = [
   'guard',
   'leave',
   'layouts',
+  'local',
   'rejoin',
   'slots',
   'walks',

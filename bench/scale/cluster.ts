@@ -117,6 +117,7 @@ function planOf(directory: string, peer: string, peerPort: number): HostPlan {
   return {
     peer,
     node: peer,
+    group: 'main',
     directory: join(directory, peer),
     address: '127.0.0.1',
     peerPort,

@@ -30,6 +30,7 @@ export function encodeStatus(status: StatusView): pb.StatusView {
     commitIndex: whole(status.commitIndex),
     appliedIndex: whole(status.appliedIndex),
     incarnation: optionalWhole(status.incarnation),
+    waiting: [...(status.waiting ?? [])],
     peers: status.peers.map((peer) => ({
       ...peer,
       matchIndex: optionalWhole(peer.matchIndex),
@@ -78,6 +79,11 @@ export function decodeStatus(status: pb.StatusView): StatusView {
     warnings: status.warnings,
     ...(status.warningGroups.length === 0 ? {} : { warningGroups: status.warningGroups }),
     ...(status.watched.length === 0 ? {} : { watched: status.watched.map(decodeWatched) }),
+    ...(status.waiting.length === 0
+      ? {}
+      : {
+          waiting: status.waiting.map(({ node, group, peer, hasData }) => ({ node, group, peer, hasData })),
+        }),
   };
 }
 

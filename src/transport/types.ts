@@ -309,6 +309,16 @@ export interface StatusView {
   readonly warningGroups?: readonly string[] | undefined;
   /** Servers that are only watched. */
   readonly watched?: readonly WatchedView[] | undefined;
+  /** Registered in groups that are not created yet; left out where there is none, and in the answer of an older version. */
+  readonly waiting?: readonly WaitingNode[] | undefined;
+}
+
+export interface WaitingNode {
+  readonly node: string;
+  readonly group: string;
+  readonly peer: string;
+  /** It has a database: the group is created on it. */
+  readonly hasData: boolean;
 }
 
 /** A server that is only watched. Figures are as the answering peer sees them. */
