@@ -73,9 +73,12 @@ const settingsChange = fc.record(
 );
 
 /** Of none at all nothing is written. */
-const options = record({ noFailover: fc.boolean(), noSync: fc.boolean(), applyDelayMs: count }).filter(
-  hasOptions,
-);
+const options = fc
+  .record(
+    { noFailover: fc.boolean(), noSync: fc.boolean(), applyDelayMs: count, upstream: node },
+    { requiredKeys: ['noFailover', 'noSync', 'applyDelayMs'], noNullPrototype: true },
+  )
+  .filter(hasOptions);
 
 /** One arbitrary for each kind of command: the compiler asks for one when a kind is added. */
 type OfKind<K extends Command['kind']> = Extract<Command, { readonly kind: K }>;
@@ -108,6 +111,15 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
       noNullPrototype: true,
     },
   ),
+  'fetch-wal': record({ kind: fc.constant('fetch-wal'), group, epoch: anEpoch, node, from: node }),
+  'fetch-failed': record({ kind: fc.constant('fetch-failed'), group, epoch: anEpoch, node, reason: text }),
+  'use-upstream': record({
+    kind: fc.constant('use-upstream'),
+    group,
+    epoch: anEpoch,
+    node,
+    upstream: optional(node),
+  }),
   'describe-peer': record({ kind: fc.constant('describe-peer'), peer, site: optional(name) }),
   'create-group': record({ kind: fc.constant('create-group'), group, primary: node }),
   'group-ready': record({

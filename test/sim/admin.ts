@@ -3,7 +3,7 @@
 import { type NodeId, epoch, timeline } from '../../src/base/ids.ts';
 import { followersAtOnce } from '../../src/cluster/candidate.ts';
 import type { Command, SyncRule } from '../../src/cluster/commands.ts';
-import { CANDIDATES_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from '../../src/cluster/features.ts';
+import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from '../../src/cluster/features.ts';
 import { type GroupState, isHeld } from '../../src/cluster/state.ts';
 import type { Membership, MembershipChange } from '../../src/raft/types.ts';
 import { forgetDisk } from './checks/log-checks.ts';
@@ -144,7 +144,7 @@ function pause(world: World, leader: Host): void {
   });
 }
 
-/** An owner says that a node is never promoted or counted, or takes it back; or where a peer is, and what that is for. */
+/** An owner says that a node is never promoted or counted, or follows another standby, or takes it back; or where a peer is, and what that is for. */
 function place(world: World, leader: Host): void {
   const { random } = world;
   const state = leader.replica?.state;
@@ -152,7 +152,14 @@ function place(world: World, leader: Host): void {
   if (state === undefined || state.featureLevel < CANDIDATES_FEATURE_LEVEL || nodes.length === 0) return;
   const { subjectiveDown: _, options: __, ...node } = random.pick(nodes);
   const sitePolicy = random.pick(['ignore', 'prefer', 'majority'] as const);
-  switch (random.below(4)) {
+  const { featureLevel } = state;
+  switch (random.below(featureLevel >= CASCADE_FEATURE_LEVEL ? 6 : 4)) {
+    case 4:
+    case 5: {
+      const upstream = random.pick(nodes).node;
+      const options = { noFailover: false, noSync: false, applyDelayMs: 0, upstream };
+      return proposeAny(world, leader, { kind: 'register-node', ...node, options });
+    }
     case 0: {
       const options = { noFailover: random.ppm(500_000), noSync: random.ppm(500_000), applyDelayMs: 0 };
       return proposeAny(world, leader, { kind: 'register-node', ...node, options });
@@ -246,9 +253,11 @@ function mischief(world: World, group: GroupState): Command | undefined {
     members,
     acks: members.length === 0 ? 0 : random.between(1, Math.min(2, members.length)),
   };
-  switch (random.below(6)) {
+  switch (random.below(7)) {
     case 0:
       return { kind: 'begin-failover', ...base, cause: { kind: 'down' } };
+    case 6:
+      return streamMischief(world, group, base);
     case 1:
       return { kind: 'begin-failover', ...base, cause: { kind: 'promotion-failed' } };
     case 2:
@@ -272,6 +281,19 @@ function mischief(world: World, group: GroupState): Command | undefined {
       };
     }
   }
+}
+
+/** Whoever is to take WAL from whom, whether that makes sense or not. */
+function streamMischief(
+  { random, groupChecks }: World,
+  { phase }: GroupState,
+  base: Pick<Extract<Command, { kind: 'fetch-wal' }>, 'group' | 'epoch'>,
+): Command {
+  const [node, from] = [random.pick(groupChecks.nodes).name, random.pick(groupChecks.nodes).name];
+  if (phase.kind !== 'fencing') return { kind: 'use-upstream', ...base, node, upstream: from };
+  return random.ppm(200_000)
+    ? { kind: 'fetch-failed', ...base, node, reason: 'somebody said so' }
+    : { kind: 'fetch-wal', ...base, node, from };
 }
 
 /** The only peer that is left is told to go on alone, until it has. */

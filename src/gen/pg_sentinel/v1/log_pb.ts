@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/log.proto.
  */
 export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIr4PCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSABCCQoHY29tbWFuZEoECAEQAlILcHJvcG9zYWxfaWQixAEKCk1lbWJlcnNoaXASDgoGdm90ZXJzGAEgAygJEhAKCGxlYXJuZXJzGAIgAygJEjwKCWFkZHJlc3NlcxgDIAMoCzIpLnBnX3NlbnRpbmVsLnYxLk1lbWJlcnNoaXAuQWRkcmVzc2VzRW50cnkSEwoLaW5jYXJuYXRpb24YBCABKAQSDwoHam9pbmluZxgFIAEoCBowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjkKCFN5bmNSdWxlEg8KB21lbWJlcnMYASADKAkSDAoEYWNrcxgCIAEoDRIOCgZsZWFzZWQYAyABKAgivQIKDUdyb3VwU2V0dGluZ3MSEgoKZHVyYWJpbGl0eRgBIAEoCRIMCgRhY2tzGAIgASgNEhAKCGxlYXNlX21zGAMgASgEEhUKDW1heF9sYWdfYnl0ZXMYBCABKAQSFQoNbWF4X2ZhaWxvdmVycxgFIAEoDRIaChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKAQSHgoRc2xvdF9yZXRlbnRpb25fbXMYKCABKARIAIgBARIfChJtYXhfc2xvdF93YWxfYnl0ZXMYKSABKARIAYgBARITCgtzaXRlX3BvbGljeRgyIAEoCRIQCghmYWlsYmFjaxgzIAEoCRIZChFmYWlsYmFja19hZnRlcl9tcxg0IAEoBEIUChJfc2xvdF9yZXRlbnRpb25fbXNCFQoTX21heF9zbG90X3dhbF9ieXRlcyJRCg5DaGFuZ2VTZXR0aW5ncxINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlIv4DCg5TZXR0aW5nc0NoYW5nZRIXCgpkdXJhYmlsaXR5GAEgASgJSACIAQESEQoEYWNrcxgCIAEoDUgBiAEBEhUKCGxlYXNlX21zGAMgASgESAKIAQESGgoNbWF4X2xhZ19ieXRlcxgEIAEoBEgDiAEBEhoKDW1heF9mYWlsb3ZlcnMYBSABKA1IBIgBARIfChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKARIBYgBARIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgGiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgHiAEBEhgKC3NpdGVfcG9saWN5GDIgASgJSAiIAQESFQoIZmFpbGJhY2sYMyABKAlICYgBARIeChFmYWlsYmFja19hZnRlcl9tcxg0IAEoBEgKiAEBQg0KC19kdXJhYmlsaXR5QgcKBV9hY2tzQgsKCV9sZWFzZV9tc0IQCg5fbWF4X2xhZ19ieXRlc0IQCg5fbWF4X2ZhaWxvdmVyc0IVChNfZmFpbG92ZXJfd2luZG93X21zQhQKEl9zbG90X3JldGVudGlvbl9tc0IVChNfbWF4X3Nsb3Rfd2FsX2J5dGVzQg4KDF9zaXRlX3BvbGljeUILCglfZmFpbGJhY2tCFAoSX2ZhaWxiYWNrX2FmdGVyX21zIrsBCglDb25maWd1cmUSDQoFZ3JvdXAYASABKAkSMAoIc2V0dGluZ3MYAiABKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0NoYW5nZRIzCgpwYXJhbWV0ZXJzGAMgAygLMh8ucGdfc2VudGluZWwudjEuUGFyYW1ldGVyQ2hhbmdlEhoKDW9ubHlfcmV2aXNpb24YBCABKARIAIgBARIKCgJieRgFIAEoCUIQCg5fb25seV9yZXZpc2lvbiJJCgxDb25maWd1cmVIYmESLAoJY29uZmlndXJlGAEgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlEgsKA2hiYRg8IAMoCSI9Cg9QYXJhbWV0ZXJDaGFuZ2USDAoEbmFtZRgBIAEoCRISCgV2YWx1ZRgCIAEoCUgAiAEBQggKBl92YWx1ZSL7AQoMUmVnaXN0ZXJOb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRob3N0GAQgASgJEgwKBHBvcnQYBSABKA0SEwoGbWVtYmVyGAYgASgJSACIAQESHgoRc3lzdGVtX2lkZW50aWZpZXIYByABKAlIAYgBARIQCghwcmlvcml0eRgIIAEoERITCgtub19mYWlsb3ZlchgeIAEoCBIPCgdub19zeW5jGB8gASgIEhYKDmFwcGx5X2RlbGF5X21zGCAgASgEQgkKB19tZW1iZXJCFAoSX3N5c3RlbV9pZGVudGlmaWVyIi0KC0NyZWF0ZUdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkiZwoKR3JvdXBSZWFkeRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZtZW1iZXIYAyABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0iTQoOU3ViamVjdGl2ZURvd24SDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEEhAKCGV2aWRlbmNlGAQgASgJIjkKDFN1YmplY3RpdmVVcBIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQi1QMKDUJlZ2luRmFpbG92ZXISDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjYKBmZvcmNlZBgGIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASHAoPc2NoZWR1bGVkX2F0X21zGAcgASgDSAGIAQESEAoIZmFpbGJhY2sYHiABKAgaBgoERG93bhohCgdQbGFubmVkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvGhYKFEFmdGVyRmFpbGVkUHJvbW90aW9uGiAKBkZvcmNlZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190b0IHCgVjYXVzZUISChBfc2NoZWR1bGVkX2F0X21zInwKCUN1dFJlcG9ydBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBm1lbWJlchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDRIQCghwb3NpdGlvbhgGIAEoBhIPCgdzdG9wcGVkGAcgASgIInQKB1Byb21vdGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSEQoJY2FuZGlkYXRlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEiYKBHJ1bGUYBSABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJcCghQcm9tb3RlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEhIKCnN3aXRjaF9sc24YBSABKAYiTQoPUHJvbW90aW9uRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJIiYKBlJlc3VtZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJXCg9CZWdpblJ1bGVDaGFuZ2USDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSJgoEbmV4dBgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIjoKCkNvbW1pdFJ1bGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGY2hhbmdlGAMgASgEIisKC0Zsb29yUGFzc2VkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEImEKC09wZW5TZXNzaW9uEgwKBHBlZXIYASABKAkSDwoHc2Vzc2lvbhgCIAEoCRINCgVzdG9yZRgDIAEoCRIQCghmZWF0dXJlcxgEIAEoDRISCgpzZWVuX2luZGV4GAUgASgEIiAKD1NldEZlYXR1cmVMZXZlbBINCgVsZXZlbBgBIAEoDSIZCglGZW5jZU5vZGUSDAoEbm9kZRgBIAEoCSIbCgtVbmZlbmNlTm9kZRIMCgRub2RlGAEgASgJIiUKFEFja25vd2xlZGdlRmFpbG92ZXJzEg0KBWdyb3VwGAEgASgJIkEKB05vZGVPZmYSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIKCgJieRgEIAEoCSJJCgtGZW5jZUZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJ8ChJTY2hlZHVsZVN3aXRjaG92ZXISDQoFZ3JvdXAYASABKAkSLwoCYXQYAiABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEhcKCm9ubHlfYXRfbXMYAyABKANIAIgBAUINCgtfb25seV9hdF9tcyI8ChNTY2hlZHVsZWRTd2l0Y2hvdmVyEg0KBWF0X21zGAEgASgDEg8KAnRvGAIgASgJSACIAQFCBQoDX3RvImsKBVBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARITCgttYWludGVuYW5jZRgDIAEoCBIVCgh1bnRpbF9tcxgEIAEoA0gBiAEBQgcKBV9ub2RlQgsKCV91bnRpbF9tcyIqCgxEZXNjcmliZVBlZXISDAoEcGVlchgBIAEoCRIMCgRzaXRlGAIgASgJImMKCEVuZFBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARIaCg1vbmx5X3VudGlsX21zGAMgASgDSAGIAQFCBwoFX25vZGVCEAoOX29ubHlfdW50aWxfbXMiKwoKTWFya0Fic2VudBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiKwoKR2l2ZVVwU2xvdBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiLAoLTWFya1ByZXNlbnQSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIlAKClJlbW92ZU5vZGUSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCRIPCgdsZWF2aW5nGAMgASgJEhQKDGFjY2VwdHNfbG9zcxgEIAEoCCIqCgtSZWFkbWl0Tm9kZRINCgVncm91cBgBIAEoCRIMCgRub2RlGAIgASgJImsKCkFkb3B0R3JvdXASDQoFZ3JvdXAYASABKAkSDwoHcHJpbWFyeRgCIAEoCRIZChFzeXN0ZW1faWRlbnRpZmllchgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRIQCghzdGFuZGJ5cxgFIAMoCSI5CgtOb2RlQWRvcHRlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJYgZwcm90bzM");
+  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxItcQCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSAASLQoJZmV0Y2hfd2FsGFUgASgLMhgucGdfc2VudGluZWwudjEuRmV0Y2hXYWxIABIzCgxmZXRjaF9mYWlsZWQYViABKAsyGy5wZ19zZW50aW5lbC52MS5GZXRjaEZhaWxlZEgAEjMKDHVzZV91cHN0cmVhbRhXIAEoCzIbLnBnX3NlbnRpbmVsLnYxLlVzZVVwc3RyZWFtSABCCQoHY29tbWFuZEoECAEQAlILcHJvcG9zYWxfaWQixAEKCk1lbWJlcnNoaXASDgoGdm90ZXJzGAEgAygJEhAKCGxlYXJuZXJzGAIgAygJEjwKCWFkZHJlc3NlcxgDIAMoCzIpLnBnX3NlbnRpbmVsLnYxLk1lbWJlcnNoaXAuQWRkcmVzc2VzRW50cnkSEwoLaW5jYXJuYXRpb24YBCABKAQSDwoHam9pbmluZxgFIAEoCBowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjkKCFN5bmNSdWxlEg8KB21lbWJlcnMYASADKAkSDAoEYWNrcxgCIAEoDRIOCgZsZWFzZWQYAyABKAgivQIKDUdyb3VwU2V0dGluZ3MSEgoKZHVyYWJpbGl0eRgBIAEoCRIMCgRhY2tzGAIgASgNEhAKCGxlYXNlX21zGAMgASgEEhUKDW1heF9sYWdfYnl0ZXMYBCABKAQSFQoNbWF4X2ZhaWxvdmVycxgFIAEoDRIaChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKAQSHgoRc2xvdF9yZXRlbnRpb25fbXMYKCABKARIAIgBARIfChJtYXhfc2xvdF93YWxfYnl0ZXMYKSABKARIAYgBARITCgtzaXRlX3BvbGljeRgyIAEoCRIQCghmYWlsYmFjaxgzIAEoCRIZChFmYWlsYmFja19hZnRlcl9tcxg0IAEoBEIUChJfc2xvdF9yZXRlbnRpb25fbXNCFQoTX21heF9zbG90X3dhbF9ieXRlcyJRCg5DaGFuZ2VTZXR0aW5ncxINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlIv4DCg5TZXR0aW5nc0NoYW5nZRIXCgpkdXJhYmlsaXR5GAEgASgJSACIAQESEQoEYWNrcxgCIAEoDUgBiAEBEhUKCGxlYXNlX21zGAMgASgESAKIAQESGgoNbWF4X2xhZ19ieXRlcxgEIAEoBEgDiAEBEhoKDW1heF9mYWlsb3ZlcnMYBSABKA1IBIgBARIfChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKARIBYgBARIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgGiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgHiAEBEhgKC3NpdGVfcG9saWN5GDIgASgJSAiIAQESFQoIZmFpbGJhY2sYMyABKAlICYgBARIeChFmYWlsYmFja19hZnRlcl9tcxg0IAEoBEgKiAEBQg0KC19kdXJhYmlsaXR5QgcKBV9hY2tzQgsKCV9sZWFzZV9tc0IQCg5fbWF4X2xhZ19ieXRlc0IQCg5fbWF4X2ZhaWxvdmVyc0IVChNfZmFpbG92ZXJfd2luZG93X21zQhQKEl9zbG90X3JldGVudGlvbl9tc0IVChNfbWF4X3Nsb3Rfd2FsX2J5dGVzQg4KDF9zaXRlX3BvbGljeUILCglfZmFpbGJhY2tCFAoSX2ZhaWxiYWNrX2FmdGVyX21zIrsBCglDb25maWd1cmUSDQoFZ3JvdXAYASABKAkSMAoIc2V0dGluZ3MYAiABKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0NoYW5nZRIzCgpwYXJhbWV0ZXJzGAMgAygLMh8ucGdfc2VudGluZWwudjEuUGFyYW1ldGVyQ2hhbmdlEhoKDW9ubHlfcmV2aXNpb24YBCABKARIAIgBARIKCgJieRgFIAEoCUIQCg5fb25seV9yZXZpc2lvbiJJCgxDb25maWd1cmVIYmESLAoJY29uZmlndXJlGAEgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlEgsKA2hiYRg8IAMoCSI9Cg9QYXJhbWV0ZXJDaGFuZ2USDAoEbmFtZRgBIAEoCRISCgV2YWx1ZRgCIAEoCUgAiAEBQggKBl92YWx1ZSKNAgoMUmVnaXN0ZXJOb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRob3N0GAQgASgJEgwKBHBvcnQYBSABKA0SEwoGbWVtYmVyGAYgASgJSACIAQESHgoRc3lzdGVtX2lkZW50aWZpZXIYByABKAlIAYgBARIQCghwcmlvcml0eRgIIAEoERITCgtub19mYWlsb3ZlchgeIAEoCBIPCgdub19zeW5jGB8gASgIEhYKDmFwcGx5X2RlbGF5X21zGCAgASgEEhAKCHVwc3RyZWFtGHggASgJQgkKB19tZW1iZXJCFAoSX3N5c3RlbV9pZGVudGlmaWVyIi0KC0NyZWF0ZUdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkiZwoKR3JvdXBSZWFkeRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZtZW1iZXIYAyABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0iTQoOU3ViamVjdGl2ZURvd24SDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEEhAKCGV2aWRlbmNlGAQgASgJIjkKDFN1YmplY3RpdmVVcBIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQi1QMKDUJlZ2luRmFpbG92ZXISDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjYKBmZvcmNlZBgGIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASHAoPc2NoZWR1bGVkX2F0X21zGAcgASgDSAGIAQESEAoIZmFpbGJhY2sYHiABKAgaBgoERG93bhohCgdQbGFubmVkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvGhYKFEFmdGVyRmFpbGVkUHJvbW90aW9uGiAKBkZvcmNlZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190b0IHCgVjYXVzZUISChBfc2NoZWR1bGVkX2F0X21zInwKCUN1dFJlcG9ydBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBm1lbWJlchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDRIQCghwb3NpdGlvbhgGIAEoBhIPCgdzdG9wcGVkGAcgASgIInQKB1Byb21vdGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSEQoJY2FuZGlkYXRlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEiYKBHJ1bGUYBSABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJcCghQcm9tb3RlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEhIKCnN3aXRjaF9sc24YBSABKAYiTQoPUHJvbW90aW9uRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJIkQKCEZldGNoV2FsEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDAoEZnJvbRgEIAEoCSJJCgtGZXRjaEZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJdCgtVc2VVcHN0cmVhbRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEhUKCHVwc3RyZWFtGAQgASgJSACIAQFCCwoJX3Vwc3RyZWFtIiYKBlJlc3VtZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJXCg9CZWdpblJ1bGVDaGFuZ2USDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSJgoEbmV4dBgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIjoKCkNvbW1pdFJ1bGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGY2hhbmdlGAMgASgEIisKC0Zsb29yUGFzc2VkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEImEKC09wZW5TZXNzaW9uEgwKBHBlZXIYASABKAkSDwoHc2Vzc2lvbhgCIAEoCRINCgVzdG9yZRgDIAEoCRIQCghmZWF0dXJlcxgEIAEoDRISCgpzZWVuX2luZGV4GAUgASgEIiAKD1NldEZlYXR1cmVMZXZlbBINCgVsZXZlbBgBIAEoDSIZCglGZW5jZU5vZGUSDAoEbm9kZRgBIAEoCSIbCgtVbmZlbmNlTm9kZRIMCgRub2RlGAEgASgJIiUKFEFja25vd2xlZGdlRmFpbG92ZXJzEg0KBWdyb3VwGAEgASgJIkEKB05vZGVPZmYSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIKCgJieRgEIAEoCSJJCgtGZW5jZUZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJ8ChJTY2hlZHVsZVN3aXRjaG92ZXISDQoFZ3JvdXAYASABKAkSLwoCYXQYAiABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEhcKCm9ubHlfYXRfbXMYAyABKANIAIgBAUINCgtfb25seV9hdF9tcyI8ChNTY2hlZHVsZWRTd2l0Y2hvdmVyEg0KBWF0X21zGAEgASgDEg8KAnRvGAIgASgJSACIAQFCBQoDX3RvImsKBVBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARITCgttYWludGVuYW5jZRgDIAEoCBIVCgh1bnRpbF9tcxgEIAEoA0gBiAEBQgcKBV9ub2RlQgsKCV91bnRpbF9tcyIqCgxEZXNjcmliZVBlZXISDAoEcGVlchgBIAEoCRIMCgRzaXRlGAIgASgJImMKCEVuZFBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARIaCg1vbmx5X3VudGlsX21zGAMgASgDSAGIAQFCBwoFX25vZGVCEAoOX29ubHlfdW50aWxfbXMiKwoKTWFya0Fic2VudBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiKwoKR2l2ZVVwU2xvdBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiLAoLTWFya1ByZXNlbnQSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIlAKClJlbW92ZU5vZGUSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCRIPCgdsZWF2aW5nGAMgASgJEhQKDGFjY2VwdHNfbG9zcxgEIAEoCCIqCgtSZWFkbWl0Tm9kZRINCgVncm91cBgBIAEoCRIMCgRub2RlGAIgASgJImsKCkFkb3B0R3JvdXASDQoFZ3JvdXAYASABKAkSDwoHcHJpbWFyeRgCIAEoCRIZChFzeXN0ZW1faWRlbnRpZmllchgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRIQCghzdGFuZGJ5cxgFIAMoCSI5CgtOb2RlQWRvcHRlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJYgZwcm90bzM");
 
 /**
  * The data of an entry of kind `command`.
@@ -287,6 +287,26 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
      */
     value: NodeAdopted;
     case: "nodeAdopted";
+  } | {
+    /**
+     * From feature level 12 on.
+     *
+     * @generated from field: pg_sentinel.v1.FetchWal fetch_wal = 85;
+     */
+    value: FetchWal;
+    case: "fetchWal";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.FetchFailed fetch_failed = 86;
+     */
+    value: FetchFailed;
+    case: "fetchFailed";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.UseUpstream use_upstream = 87;
+     */
+    value: UseUpstream;
+    case: "useUpstream";
   } | { case: undefined; value?: undefined };
 };
 
@@ -708,6 +728,13 @@ export type RegisterNode = Message<"pg_sentinel.v1.RegisterNode"> & {
    * @generated from field: uint64 apply_delay_ms = 32;
    */
   applyDelayMs: bigint;
+
+  /**
+   * From feature level 12 on; before, `apply` passes over it. The standby that it streams from, while that is well.
+   *
+   * @generated from field: string upstream = 120;
+   */
+  upstream: string;
 };
 
 /**
@@ -1128,6 +1155,106 @@ export const PromotionFailedSchema: GenMessage<PromotionFailed> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 18);
 
 /**
+ * A standby that has cut its streams takes what it lacks from another one that has, too, so that it can be promoted.
+ *
+ * @generated from message pg_sentinel.v1.FetchWal
+ */
+export type FetchWal = Message<"pg_sentinel.v1.FetchWal"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: string node = 3;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string from = 4;
+   */
+  from: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.FetchWal.
+ * Use `create(FetchWalSchema)` to create a new message.
+ */
+export const FetchWalSchema: GenMessage<FetchWal> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 19);
+
+/**
+ * @generated from message pg_sentinel.v1.FetchFailed
+ */
+export type FetchFailed = Message<"pg_sentinel.v1.FetchFailed"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: string node = 3;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.FetchFailed.
+ * Use `create(FetchFailedSchema)` to create a new message.
+ */
+export const FetchFailedSchema: GenMessage<FetchFailed> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 20);
+
+/**
+ * A cascading standby streams from the node that its registration names; absent: from the primary.
+ *
+ * @generated from message pg_sentinel.v1.UseUpstream
+ */
+export type UseUpstream = Message<"pg_sentinel.v1.UseUpstream"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: string node = 3;
+   */
+  node: string;
+
+  /**
+   * @generated from field: optional string upstream = 4;
+   */
+  upstream?: string | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.UseUpstream.
+ * Use `create(UseUpstreamSchema)` to create a new message.
+ */
+export const UseUpstreamSchema: GenMessage<UseUpstream> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 21);
+
+/**
  * @generated from message pg_sentinel.v1.Resume
  */
 export type Resume = Message<"pg_sentinel.v1.Resume"> & {
@@ -1147,7 +1274,7 @@ export type Resume = Message<"pg_sentinel.v1.Resume"> & {
  * Use `create(ResumeSchema)` to create a new message.
  */
 export const ResumeSchema: GenMessage<Resume> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 19);
+  messageDesc(file_pg_sentinel_v1_log, 22);
 
 /**
  * @generated from message pg_sentinel.v1.BeginRuleChange
@@ -1174,7 +1301,7 @@ export type BeginRuleChange = Message<"pg_sentinel.v1.BeginRuleChange"> & {
  * Use `create(BeginRuleChangeSchema)` to create a new message.
  */
 export const BeginRuleChangeSchema: GenMessage<BeginRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 20);
+  messageDesc(file_pg_sentinel_v1_log, 23);
 
 /**
  * @generated from message pg_sentinel.v1.CommitRule
@@ -1203,7 +1330,7 @@ export type CommitRule = Message<"pg_sentinel.v1.CommitRule"> & {
  * Use `create(CommitRuleSchema)` to create a new message.
  */
 export const CommitRuleSchema: GenMessage<CommitRule> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 21);
+  messageDesc(file_pg_sentinel_v1_log, 24);
 
 /**
  * @generated from message pg_sentinel.v1.FloorPassed
@@ -1225,7 +1352,7 @@ export type FloorPassed = Message<"pg_sentinel.v1.FloorPassed"> & {
  * Use `create(FloorPassedSchema)` to create a new message.
  */
 export const FloorPassedSchema: GenMessage<FloorPassed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 22);
+  messageDesc(file_pg_sentinel_v1_log, 25);
 
 /**
  * @generated from message pg_sentinel.v1.OpenSession
@@ -1268,7 +1395,7 @@ export type OpenSession = Message<"pg_sentinel.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 23);
+  messageDesc(file_pg_sentinel_v1_log, 26);
 
 /**
  * @generated from message pg_sentinel.v1.SetFeatureLevel
@@ -1285,7 +1412,7 @@ export type SetFeatureLevel = Message<"pg_sentinel.v1.SetFeatureLevel"> & {
  * Use `create(SetFeatureLevelSchema)` to create a new message.
  */
 export const SetFeatureLevelSchema: GenMessage<SetFeatureLevel> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 24);
+  messageDesc(file_pg_sentinel_v1_log, 27);
 
 /**
  * The node's PostgreSQL is stopped and stays so.
@@ -1304,7 +1431,7 @@ export type FenceNode = Message<"pg_sentinel.v1.FenceNode"> & {
  * Use `create(FenceNodeSchema)` to create a new message.
  */
 export const FenceNodeSchema: GenMessage<FenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 25);
+  messageDesc(file_pg_sentinel_v1_log, 28);
 
 /**
  * @generated from message pg_sentinel.v1.UnfenceNode
@@ -1321,7 +1448,7 @@ export type UnfenceNode = Message<"pg_sentinel.v1.UnfenceNode"> & {
  * Use `create(UnfenceNodeSchema)` to create a new message.
  */
 export const UnfenceNodeSchema: GenMessage<UnfenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 26);
+  messageDesc(file_pg_sentinel_v1_log, 29);
 
 /**
  * A person has looked at the failovers so far: the group may fail over by itself again.
@@ -1340,7 +1467,7 @@ export type AcknowledgeFailovers = Message<"pg_sentinel.v1.AcknowledgeFailovers"
  * Use `create(AcknowledgeFailoversSchema)` to create a new message.
  */
 export const AcknowledgeFailoversSchema: GenMessage<AcknowledgeFailovers> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 27);
+  messageDesc(file_pg_sentinel_v1_log, 30);
 
 /**
  * The node's host is off, or its PostgreSQL is stopped and will not come back by itself.
@@ -1376,7 +1503,7 @@ export type NodeOff = Message<"pg_sentinel.v1.NodeOff"> & {
  * Use `create(NodeOffSchema)` to create a new message.
  */
 export const NodeOffSchema: GenMessage<NodeOff> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 28);
+  messageDesc(file_pg_sentinel_v1_log, 31);
 
 /**
  * The fence command could not switch the node off; it is tried again.
@@ -1410,7 +1537,7 @@ export type FenceFailed = Message<"pg_sentinel.v1.FenceFailed"> & {
  * Use `create(FenceFailedSchema)` to create a new message.
  */
 export const FenceFailedSchema: GenMessage<FenceFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 29);
+  messageDesc(file_pg_sentinel_v1_log, 32);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduleSwitchover
@@ -1441,7 +1568,7 @@ export type ScheduleSwitchover = Message<"pg_sentinel.v1.ScheduleSwitchover"> & 
  * Use `create(ScheduleSwitchoverSchema)` to create a new message.
  */
 export const ScheduleSwitchoverSchema: GenMessage<ScheduleSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 30);
+  messageDesc(file_pg_sentinel_v1_log, 33);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduledSwitchover
@@ -1465,7 +1592,7 @@ export type ScheduledSwitchover = Message<"pg_sentinel.v1.ScheduledSwitchover"> 
  * Use `create(ScheduledSwitchoverSchema)` to create a new message.
  */
 export const ScheduledSwitchoverSchema: GenMessage<ScheduledSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 31);
+  messageDesc(file_pg_sentinel_v1_log, 34);
 
 /**
  * The group does not fail over by itself; or, where a node is named, its agent leaves that node's PostgreSQL as it is, and the node is
@@ -1504,7 +1631,7 @@ export type Pause = Message<"pg_sentinel.v1.Pause"> & {
  * Use `create(PauseSchema)` to create a new message.
  */
 export const PauseSchema: GenMessage<Pause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 32);
+  messageDesc(file_pg_sentinel_v1_log, 35);
 
 /**
  * Where the peer is, by its own configuration.
@@ -1530,7 +1657,7 @@ export type DescribePeer = Message<"pg_sentinel.v1.DescribePeer"> & {
  * Use `create(DescribePeerSchema)` to create a new message.
  */
 export const DescribePeerSchema: GenMessage<DescribePeer> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 33);
+  messageDesc(file_pg_sentinel_v1_log, 36);
 
 /**
  * @generated from message pg_sentinel.v1.EndPause
@@ -1559,7 +1686,7 @@ export type EndPause = Message<"pg_sentinel.v1.EndPause"> & {
  * Use `create(EndPauseSchema)` to create a new message.
  */
 export const EndPauseSchema: GenMessage<EndPause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 34);
+  messageDesc(file_pg_sentinel_v1_log, 37);
 
 /**
  * The member does not stream, or its agent is not heard: its replication slots are kept for slot_retention from here on.
@@ -1583,7 +1710,7 @@ export type MarkAbsent = Message<"pg_sentinel.v1.MarkAbsent"> & {
  * Use `create(MarkAbsentSchema)` to create a new message.
  */
 export const MarkAbsentSchema: GenMessage<MarkAbsent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 35);
+  messageDesc(file_pg_sentinel_v1_log, 38);
 
 /**
  * It was absent for longer than that: every node drops its slot.
@@ -1607,7 +1734,7 @@ export type GiveUpSlot = Message<"pg_sentinel.v1.GiveUpSlot"> & {
  * Use `create(GiveUpSlotSchema)` to create a new message.
  */
 export const GiveUpSlotSchema: GenMessage<GiveUpSlot> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 36);
+  messageDesc(file_pg_sentinel_v1_log, 39);
 
 /**
  * It is back: every node keeps a slot for it.
@@ -1631,7 +1758,7 @@ export type MarkPresent = Message<"pg_sentinel.v1.MarkPresent"> & {
  * Use `create(MarkPresentSchema)` to create a new message.
  */
 export const MarkPresentSchema: GenMessage<MarkPresent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 37);
+  messageDesc(file_pg_sentinel_v1_log, 40);
 
 /**
  * The node leaves its group and the log, and is not registered again before it is readmitted. Of one that was removed: more is asked of
@@ -1670,7 +1797,7 @@ export type RemoveNode = Message<"pg_sentinel.v1.RemoveNode"> & {
  * Use `create(RemoveNodeSchema)` to create a new message.
  */
 export const RemoveNodeSchema: GenMessage<RemoveNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 38);
+  messageDesc(file_pg_sentinel_v1_log, 41);
 
 /**
  * The node may be registered again.
@@ -1694,7 +1821,7 @@ export type ReadmitNode = Message<"pg_sentinel.v1.ReadmitNode"> & {
  * Use `create(ReadmitNodeSchema)` to create a new message.
  */
 export const ReadmitNodeSchema: GenMessage<ReadmitNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 39);
+  messageDesc(file_pg_sentinel_v1_log, 42);
 
 /**
  * Creates a group out of servers that run already and that somebody else has made.
@@ -1737,7 +1864,7 @@ export type AdoptGroup = Message<"pg_sentinel.v1.AdoptGroup"> & {
  * Use `create(AdoptGroupSchema)` to create a new message.
  */
 export const AdoptGroupSchema: GenMessage<AdoptGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 40);
+  messageDesc(file_pg_sentinel_v1_log, 43);
 
 /**
  * The server of an adopted node runs with settings of pg-sentinel now.
@@ -1766,5 +1893,5 @@ export type NodeAdopted = Message<"pg_sentinel.v1.NodeAdopted"> & {
  * Use `create(NodeAdoptedSchema)` to create a new message.
  */
 export const NodeAdoptedSchema: GenMessage<NodeAdopted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 41);
+  messageDesc(file_pg_sentinel_v1_log, 44);
 
