@@ -51,7 +51,8 @@ export async function carryOutCut(
   const standing = fetch === undefined && hasReported(context) ? undefined : (known ?? (await again()));
   await raising;
   if (standing === undefined) return;
-  if (fetch?.kind !== 'from' || holdsAllOf(standing, fetch.source)) return report(context, duty, standing, false);
+  if (fetch?.kind !== 'from' || holdsAllOf(standing, fetch.source))
+    return report(context, duty, standing, false);
   const failure = await fetchWal(context, fetch.source, signal).then(
     () => undefined,
     (error: unknown) => (error as Error).message,

@@ -4,7 +4,13 @@ import type { NodeId } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { isCounted } from './apply-slots.ts';
 import { CASCADE_FEATURE_LEVEL } from './features.ts';
-import { type CascadeState, type ClusterState, type GroupState, type NodeState, asideReason } from './state.ts';
+import {
+  type CascadeState,
+  type ClusterState,
+  type GroupState,
+  type NodeState,
+  asideReason,
+} from './state.ts';
 
 /** Further losses change nothing any more. */
 export const LOST_COUNT_MAX = 8;
@@ -20,7 +26,8 @@ export function applyUseUpstream(state: ClusterState, command: CommandOf<'use-up
   if (node === undefined || node.group !== group.id)
     return refuse(`there is no node ${id} in group ${group.id}`);
   const present = cascadeOf(group, id);
-  if (present?.upstream === upstream) return refuse(`${id} streams from ${upstream ?? 'the primary'} already`);
+  if (present?.upstream === upstream)
+    return refuse(`${id} streams from ${upstream ?? 'the primary'} already`);
   const refusal = upstream === undefined ? undefined : useRefusal(state, group, node, upstream);
   if (refusal !== undefined) return refuse(refusal);
   const lostCount = Math.min((present?.lostCount ?? 0) + Number(upstream === undefined), LOST_COUNT_MAX);
@@ -58,7 +65,10 @@ function upstreamObstacle(state: ClusterState, group: GroupState, upstream: Node
   return aside === undefined ? undefined : `${upstream} is ${aside}`;
 }
 
-export function cascadeOf({ cascades }: Pick<GroupState, 'cascades'>, node: NodeId): CascadeState | undefined {
+export function cascadeOf(
+  { cascades }: Pick<GroupState, 'cascades'>,
+  node: NodeId,
+): CascadeState | undefined {
   return cascades.find((each) => each.node === node);
 }
 

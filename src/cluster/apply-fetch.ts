@@ -57,7 +57,8 @@ export function fetchRefusal(
   if (kind !== 'down' && kind !== 'promotion-failed') return `nobody fetches WAL in a ${kind} failover`;
   const { fetches = [] } = phase;
   if (runningFetch(phase) !== undefined) return 'another fetch is under way';
-  if (fetches.some(({ node }) => node === report.node)) return `${report.node} has fetched at this epoch already`;
+  if (fetches.some(({ node }) => node === report.node))
+    return `${report.node} has fetched at this epoch already`;
   if (fetches.some(({ node, isOver }) => node === source.node && !isOver))
     return `${source.node} has not reported since it fetched WAL itself`;
   // What it is asked for may go on growing, and its clients may be told of it.

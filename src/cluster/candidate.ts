@@ -202,9 +202,7 @@ export function firstMembers(
     phase.fetches?.some(({ node, isOver }) => node === id && !isOver) === true;
   const able = phase.reports.filter(
     ({ node }) =>
-      asideReason(group, node) === undefined &&
-      syncBar(state, group, node) === undefined &&
-      !hasMoved(node),
+      asideReason(group, node) === undefined && syncBar(state, group, node) === undefined && !hasMoved(node),
   );
   return followersAtOnce(phase.primary, able, candidate);
 }

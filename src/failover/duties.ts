@@ -216,7 +216,10 @@ function primaryDuty(state: ClusterState, group: GroupState, timeline: Timeline,
     next: group.next,
     floor: group.floor !== undefined && group.rule.acks > 0 ? switchLsn : undefined,
     isPaused: isPaused(group),
-    ...named('elsewhere', cascadesWhere(state, group, () => true)),
+    ...named(
+      'elsewhere',
+      cascadesWhere(state, group, () => true),
+    ),
     ...(isUnprotected(group) ? { isUnprotected: true } : {}),
     ...base,
   };
@@ -245,7 +248,10 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
     },
     branches: group.branches,
     isCounted: isCounted(group, node),
-    ...named('readers', cascadesWhere(state, group, (from) => from === node.node)),
+    ...named(
+      'readers',
+      cascadesWhere(state, group, (from) => from === node.node),
+    ),
     ...(group.toAdopt.includes(node.node) ? { isAdopted: true } : {}),
     ...base,
   };

@@ -43,9 +43,7 @@ export function decideFetch(scene: Scene, candidate: CutReport | undefined): Com
         isWorthIt(report) &&
         fetchRefusal(state, group, phase, report, source) === undefined,
     )
-    .sort(
-      (a, b) => preference(scene, a, b) || comparePositions(b, a) || (a.node < b.node ? -1 : 1),
-    );
+    .sort((a, b) => preference(scene, a, b) || comparePositions(b, a) || (a.node < b.node ? -1 : 1));
   if (best === undefined) return undefined;
   return { kind: 'fetch-wal', group: group.id, epoch: group.epoch, node: best.node, from: source.node };
 }
@@ -85,10 +83,7 @@ function isServing({ view }: Scene, node: NodeId): boolean {
   return freshReport(view, node)?.condition === 'standby';
 }
 
-function watch(
-  { group, view, stopwatch, ...scene }: Scene,
-  { node, from }: WalFetch,
-): Command | 'wait' {
+function watch({ group, view, stopwatch, ...scene }: Scene, { node, from }: WalFetch): Command | 'wait' {
   const fail = (reason: string): Command => {
     // mark: fetch-given-up
     return { kind: 'fetch-failed', group: group.id, epoch: group.epoch, node, reason };

@@ -40,7 +40,13 @@ export function* planCascades(
   for (const node of nodesOfGroup(state, group.id)) {
     const wish = wishOf(scene, node);
     if (wish === undefined) continue;
-    yield { kind: 'use-upstream', group: group.id, epoch: group.epoch, node: node.node, upstream: wish.upstream };
+    yield {
+      kind: 'use-upstream',
+      group: group.id,
+      epoch: group.epoch,
+      node: node.node,
+      upstream: wish.upstream,
+    };
   }
 }
 
@@ -59,7 +65,11 @@ function isToUse({ state, group, view, stopwatch }: Scene, node: NodeState, upst
   if (upstream === group.phase.primary || asideReason(group, upstream) !== undefined) return false;
   const report = freshReport(view, node.node);
   if (report === undefined || !isWell({ group, view }, upstream, UPSTREAM_LAG_BYTES_MAX / 4)) return false;
-  for (let at: NodeState | undefined = state.nodes.get(upstream); at !== undefined; at = upstreamOf(state, group, at.node))
+  for (
+    let at: NodeState | undefined = state.nodes.get(upstream);
+    at !== undefined;
+    at = upstreamOf(state, group, at.node)
+  )
     if (at.node === node.node) return false;
   const { lostCount } = cascadeOf(group, node.node) ?? { lostCount: 0 };
   // One without data takes its clone from there, and that begins at once.

@@ -3,7 +3,11 @@
 import { type NodeId, epoch, timeline } from '../../src/base/ids.ts';
 import { followersAtOnce } from '../../src/cluster/candidate.ts';
 import type { Command, SyncRule } from '../../src/cluster/commands.ts';
-import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from '../../src/cluster/features.ts';
+import {
+  CANDIDATES_FEATURE_LEVEL,
+  CASCADE_FEATURE_LEVEL,
+  PAUSE_FEATURE_LEVEL,
+} from '../../src/cluster/features.ts';
 import { type GroupState, isHeld } from '../../src/cluster/state.ts';
 import type { Membership, MembershipChange } from '../../src/raft/types.ts';
 import { forgetDisk } from './checks/log-checks.ts';

@@ -181,12 +181,17 @@ function carryOutFetch(node: NodeModel, world: Surroundings, duty: DutyOf<'cut'>
     fetching.isOver = true;
   }
   if (!bringToCut(node, world, duty.wasPrimary)) return;
-  if (hasAll())
-    return report(node, world, duty, node.wal.length, false);
+  if (hasAll()) return report(node, world, duty, node.wal.length, false);
   if (fetch.kind === 'given-up') return;
   const { group, epoch } = duty;
   if (fetching?.isOver === true)
-    return world.propose({ kind: 'fetch-failed', group, epoch, node: node.name, reason: 'it came to an end' });
+    return world.propose({
+      kind: 'fetch-failed',
+      group,
+      epoch,
+      node: node.name,
+      reason: 'it came to an end',
+    });
   memo.fetching = { startCount: node.startCount, untilMs: world.nowMs + FETCH_TIMEOUT_MS, isOver: false };
   const former = world.state.groups.get(group)?.phase.primary;
   node.upstream = world.faults.fetchesFromPrimary === true ? former : fetch.source.node;

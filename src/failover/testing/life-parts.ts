@@ -81,7 +81,10 @@ export function count(tally: Tally, command: Command, before: GroupState): void 
   if (command.kind === 'use-upstream' && command.upstream !== undefined) tally.cascades += 1;
   if (command.kind !== 'promote') return;
   const { phase } = before;
-  if (phase.kind === 'fencing' && phase.fetches?.some(({ node, isOver }) => isOver && node === command.candidate))
+  if (
+    phase.kind === 'fencing' &&
+    phase.fetches?.some(({ node, isOver }) => isOver && node === command.candidate)
+  )
     tally.fetched += 1;
   tally.promotions += 1;
   if (before.rule.leased === true) tally.leasedPromotions += 1;
