@@ -42,8 +42,6 @@ export interface AgentFaults {
   /** A cut leaves `synchronous_standby_names` as it is, and a promotion does not wait until a rule is in force. */
   readonly placeholderForgotten?: boolean;
   readonly primaryStartsUnasked?: boolean;
-  /** WAL is fetched from the former primary, under the member's own name. */
-  readonly fetchesFromPrimary?: boolean;
 }
 
 /** What an agent may do to the world around its node. */
@@ -193,9 +191,8 @@ function carryOutFetch(node: NodeModel, world: Surroundings, duty: DutyOf<'cut'>
       reason: 'it came to an end',
     });
   memo.fetching = { startCount: node.startCount, untilMs: world.nowMs + FETCH_TIMEOUT_MS, isOver: false };
-  const former = world.state.groups.get(group)?.phase.primary;
-  node.upstream = world.faults.fetchesFromPrimary === true ? former : fetch.source.node;
-  node.isFetching = world.faults.fetchesFromPrimary !== true;
+  node.upstream = fetch.source.node;
+  node.isFetching = true;
 }
 
 function report(

@@ -121,10 +121,16 @@ test(
 
 test('a clone is taken from the upstream', { timeout: LIMIT_MS }, async () => {
   await loaded.ctl(['failover', '--to', primary.node, '-y']);
-  await waitFor('it to use its upstream again', (group) => group.primary === primary.node && uses(group, far, true));
+  await waitFor(
+    'it to use its upstream again',
+    (group) => group.primary === primary.node && uses(group, far, true),
+  );
   const { member } = nodeOf(await waitFor('it', () => true), far) ?? {};
   const asked = await loaded.ctl(['node', 'reinit', far.node, '-y']);
   expect(asked).toMatchObject({ exitCode: 0 });
-  await waitFor('its clone to stream', (group) => uses(group, far, true) && nodeOf(group, far)?.member !== member);
+  await waitFor(
+    'its clone to stream',
+    (group) => uses(group, far, true) && nodeOf(group, far)?.member !== member,
+  );
   expect(await readFile(far.logFile, 'utf8')).toContain(`"from":"${near.node}","msg":"cloning"`);
 });

@@ -52,28 +52,6 @@ test(
   },
 );
 
-test(
-  'where the fetch fails the better one is promoted, and nothing is lost',
-  { timeout: TEST_MS },
-  async () => {
-    const [preferred, other] = await chosen();
-    await say(preferred, { priority: 300 });
-    const judged = await scene.underLoad(async (load) => {
-      const sender = await walSenderTo(load.primary, preferred);
-      load.stop(sender);
-      await load.moreAcks(50);
-      // It listens, but nobody is let in: as where the network between the two is blocked.
-      const release = load.stop(other.postmasterPid() as number);
-      load.primary.killPostmaster();
-      process.kill(sender, 'SIGKILL');
-      await load.event('fetch-failed', new RegExp(`^${preferred.node} could not fetch`));
-      release();
-      await load.event('promoted', new RegExp(`^${other.node} is primary`));
-    });
-    expect(judged.primaries.at(-1), judged.why).toBe(other.node);
-  },
-);
-
 /** The standbys, in the order of their names. */
 async function chosen(): Promise<readonly [Host, Host]> {
   await scene.cluster.waitUntilHealthy(TEST_MS);

@@ -190,16 +190,4 @@ export const FAILOVER_MUTATIONS: readonly Mutation[] = [
     invariants: LOSS,
     profiles: ['standbys'],
   },
-  {
-    // Stands for src/actions/fetch-wal.ts, which asks the node that the log names, by a name that no rule counts.
-    id: '48-fetch-from-former-primary',
-    title: 'WAL is fetched from the former primary, under the name of the member',
-    file: 'test/sim/postgres/duty-steps.ts',
-    find: 'node.upstream = fetch.source.node;\n  node.isFetching = true;',
-    replace: `node.upstream = primaryOf(pass);
-      node.isFetching = false;`,
-    as: 'statements',
-    invariants: LOSS,
-    profiles: ['standbys'],
-  },
 ];
