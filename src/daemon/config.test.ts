@@ -224,6 +224,11 @@ describe('a wrong file', () => {
     ['  name: pg1', '  name: pg1\n  no_sync: 1', 'node.no_sync: 1 is given; expected true or false'],
     [
       '  name: pg1',
+      '  name: pg1\n  upstream: pg1',
+      'node.upstream: "pg1" is given; expected another node of its group than itself',
+    ],
+    [
+      '  name: pg1',
       '  name: pg1\n  apply_delay: 300h',
       'node.apply_delay: "300h" is given; expected a number with a unit',
     ],

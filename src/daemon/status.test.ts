@@ -1,12 +1,13 @@
 // What `sentinelctl status` says: the log's state, the agents' live word over it, and what a person should look at.
 import { describe, expect, test } from 'vitest';
 import { logIndex, peerId, term } from '../base/ids.ts';
-import { PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
+import { CASCADE_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   ALONE,
   A,
   B,
   C,
+  GROUP,
   type Log,
   MB,
   MC,
@@ -55,6 +56,18 @@ const LEADERLESS: ConsensusStatus = {
   leader: undefined,
   matchIndex: () => undefined,
 };
+
+test('of a cascading standby it is said whether it streams from its upstream', () => {
+  const log = running({ members: [MB], acks: 1 });
+  log.state = { ...log.state, featureLevel: CASCADE_FEATURE_LEVEL };
+  const options = { noFailover: false, noSync: false, applyDelayMs: 0, upstream: B };
+  log.must({ ...registration(C, MC), options });
+  const shown = () => statusOf(log).groups[0]?.nodes.find(({ node }) => node === C);
+  expect(shown()).toMatchObject({ upstream: B, upstreamUsed: false });
+  expect(shown()?.notCounted).toMatch(/cascading standby/);
+  log.must({ kind: 'use-upstream', group: GROUP, epoch: log.epoch, node: C, upstream: B });
+  expect(shown()).toMatchObject({ upstream: B, upstreamUsed: true });
+});
 
 function statusOf(log: Log, seen: SeenNodes = ALL_WELL, more: Partial<StatusOptions> = {}): StatusView {
   const view = viewOf(log, 10_000, seen);
