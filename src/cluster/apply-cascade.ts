@@ -13,7 +13,7 @@ import {
 } from './state.ts';
 
 /** Further losses change nothing any more. */
-export const LOST_COUNT_MAX = 8;
+const LOST_COUNT_MAX = 8;
 
 export function applyUseUpstream(state: ClusterState, command: CommandOf<'use-upstream'>): Applied {
   if (state.featureLevel < CASCADE_FEATURE_LEVEL)

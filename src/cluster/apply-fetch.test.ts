@@ -2,7 +2,6 @@
 import { describe, expect, test } from 'vitest';
 import { epoch, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
-import { duties } from '../failover/duties.ts';
 import type { Command, NodeOptions } from './commands.ts';
 import { CASCADE_FEATURE_LEVEL } from './features.ts';
 import { decodeState, encodeState } from './snapshot-codec.ts';
@@ -42,11 +41,6 @@ test('the one that lacks WAL fetches it, reports anew, and may be promoted', () 
   log.must(fetch(log));
   expect(log.group.phase).toMatchObject({ fetches: [{ node: C, from: B, isOver: false }] });
   expect(decodeState(encodeState(log.state))).toEqual(log.state);
-  expect(duties(log.state, C)).toMatchObject({
-    kind: 'cut',
-    fetch: { kind: 'from', source: { node: B, position: lsn(100n) } },
-  });
-  expect(duties(log.state, B)).not.toHaveProperty('fetch');
   expect(log.commit(at(log).promote(C, 2, ALONE))).toBe('c is fetching WAL from b');
   log.must(at(log).cut(C, 100));
   expect(log.group.phase).toMatchObject({ fetches: [{ node: C, isOver: true }] });
@@ -63,7 +57,6 @@ test('a report from before the fetch does not end it', () => {
 test('one that may have moved is no first member before it has reported anew', () => {
   const log = reported();
   log.must(fetch(log), failed(log));
-  expect(duties(log.state, C)).toMatchObject({ kind: 'cut', fetch: { kind: 'given-up' } });
   expect(log.commit(at(log).promote(B, 2, { members: [MC], acks: 1 }))).toMatch(/c_.* cannot follow/);
   log.must(at(log).cut(C, 95));
   log.must(at(log).promote(B, 2, { members: [MC], acks: 1 }));

@@ -17,6 +17,7 @@ import {
   registration,
   running,
 } from '../cluster/testing/example.ts';
+import { duties } from './duties.ts';
 import { planCascades } from './plan-cascade.ts';
 import { decideFetch, PREFERRED_LAG_BYTES_MAX } from './fetch.ts';
 import { type SeenNodes, viewOf } from './testing/view.ts';
@@ -67,6 +68,11 @@ test('it is waited for, until it takes too long or one of the two is lost', () =
   const log = reported(100, 5);
   log.must({ kind: 'fetch-wal', group: GROUP, epoch: log.epoch, node: C, from: B });
   expect(decided(log)).toBe('wait');
+  expect(duties(log.state, C)).toMatchObject({
+    kind: 'cut',
+    fetch: { kind: 'from', source: { node: B, position: lsn(BigInt(FAR)) } },
+  });
+  expect(duties(log.state, B)).not.toHaveProperty('fetch');
   expect(decided(log, { forMs: 60_000 })).toMatchObject({ kind: 'fetch-failed', node: C });
   expect(decided(log, { forMs: 1500, seen: { c: { condition: 'standby' } } })).toMatchObject({
     kind: 'fetch-failed',
@@ -75,6 +81,16 @@ test('it is waited for, until it takes too long or one of the two is lost', () =
   log.must(at(log).cut(C, FAR));
   expect(decided(log)).toBeUndefined();
   log.must(at(log).promote(C, 2, ALONE));
+});
+
+test('one that is waited for no longer has to say where it stands', () => {
+  const log = reported(100, 5);
+  log.must({ kind: 'fetch-wal', group: GROUP, epoch: log.epoch, node: C, from: B });
+  log.must({ kind: 'fetch-failed', group: GROUP, epoch: log.epoch, node: C, reason: 'no way' });
+  expect(duties(log.state, C)).toMatchObject({ kind: 'cut', fetch: { kind: 'given-up' } });
+  expect(decided(log)).toBeUndefined();
+  log.must(at(log).cut(C, FAR - 50));
+  expect(duties(log.state, C)).not.toHaveProperty('fetch');
 });
 
 /** c has b for its upstream; the rule counts b. */

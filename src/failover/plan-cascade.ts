@@ -18,7 +18,7 @@ import type { Stopwatch } from './decide.ts';
 import { type View, freshReport } from './view.ts';
 
 /** An upstream that is further behind than this is left; one is gone to that is behind by less than a quarter of it. */
-export const UPSTREAM_LAG_BYTES_MAX = 256 << 20;
+const UPSTREAM_LAG_BYTES_MAX = 256 << 20;
 /** A standby that does not stream from an upstream that is well is given so many times longer than one whose upstream is lost. */
 const PATIENCE = 10;
 

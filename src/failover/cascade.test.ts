@@ -1,11 +1,11 @@
 // Cascading standbys in the log: what an upstream may be, and that nobody whom commits wait for leaves the primary.
 import { expect, test } from 'vitest';
 import { nodeId } from '../base/ids.ts';
-import { duties } from '../failover/duties.ts';
-import type { Command, NodeOptions } from './commands.ts';
-import { syncBar } from './eligibility.ts';
-import { CASCADE_FEATURE_LEVEL } from './features.ts';
-import { decodeState, encodeState } from './snapshot-codec.ts';
+import { duties } from './duties.ts';
+import type { Command, NodeOptions } from '../cluster/commands.ts';
+import { syncBar } from '../cluster/eligibility.ts';
+import { CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
+import { decodeState, encodeState } from '../cluster/snapshot-codec.ts';
 import {
   A,
   B,
@@ -19,7 +19,7 @@ import {
   fencing,
   registration,
   running,
-} from './testing/example.ts';
+} from '../cluster/testing/example.ts';
 
 const from = (upstream: NodeOptions['upstream']): NodeOptions => ({
   noFailover: false,
