@@ -4,6 +4,7 @@ import { SummaryReporter } from './test/tooling/summary-reporter.ts';
 /** Dangers, what administrators do, gray failures, the guard and rejoining, each on real PostgreSQL and with real waits. */
 const LONG_FOLDERS = [
   'adopt',
+  'cascade',
   'dangers',
   'expectations',
   'gray',

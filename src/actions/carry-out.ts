@@ -45,6 +45,8 @@ export function keyOf(duty: Duty): string {
       return 'none';
     case 'follow':
       return `follow ${duty.incarnation} ${duty.epoch} ${duty.upstream.node} ${duty.upstream.host} ${duty.upstream.port} ${duty.upstream.timeline}`;
+    case 'cut':
+      return `cut ${duty.incarnation} ${duty.epoch}${fetchKey(duty)}`;
     case 'primary':
       return `primary ${duty.incarnation} ${duty.epoch} ${duty.next?.change ?? ''}`;
     case 'removed':
@@ -52,6 +54,11 @@ export function keyOf(duty: Duty): string {
     default:
       return `${duty.kind} ${duty.incarnation} ${duty.epoch}`;
   }
+}
+
+function fetchKey({ fetch }: Extract<Duty, { readonly kind: 'cut' }>): string {
+  if (fetch === undefined) return '';
+  return fetch.kind === 'given-up' ? ' fetch given up' : ` fetch from ${fetch.source.node}`;
 }
 
 /** What people have set reaches PostgreSQL also where the pass fails, such as one that finds no upstream. Throws what that throws. */

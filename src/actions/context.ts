@@ -42,6 +42,8 @@ export interface AgentTiming {
   readonly queryTimeoutMs: number;
   /** How long a standby that is set up to follow may take until it streams, before another way is tried. */
   readonly streamTimeoutMs: number;
+  /** How long a standby that is to be promoted may take to fetch WAL from another one; less than its leader waits. */
+  readonly fetchTimeoutMs: number;
 }
 
 export const DEFAULT_AGENT_TIMING: AgentTiming = {
@@ -55,6 +57,7 @@ export const DEFAULT_AGENT_TIMING: AgentTiming = {
   rewindTimeoutMs: 3_600_000,
   queryTimeoutMs: 3000,
   streamTimeoutMs: 15_000,
+  fetchTimeoutMs: 5000,
 };
 
 /** How PostgreSQL last ended without our doing. */

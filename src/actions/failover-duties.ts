@@ -15,6 +15,7 @@ import { whileRunning } from '../postgres/while-running.ts';
 import { stopForeign, takeOverForCut } from './adopt-duty.ts';
 import { type AgentContext, type Standing, placeholder, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
+import { fetchWal, holdsAllOf } from './fetch-wal.ts';
 import { keepGuarded } from './guarding.ts';
 import { keepSlots } from './slots.ts';
 
@@ -42,11 +43,27 @@ export async function carryOutCut(
   if (isAdopted) await takeOverForCut(context, signal);
   const raising = context.fence.raise(duty);
   raising.catch(() => undefined);
-  const standing = hasReported(context)
-    ? undefined
-    : await cutOff(context, { wasPrimary: duty.wasPrimary, token: duty, signal, kind: 'cut' });
+  const again = (): Promise<Standing | undefined> =>
+    cutOff(context, { wasPrimary: duty.wasPrimary, token: duty, signal, kind: 'cut' });
+  const { fetch } = duty;
+  // One that was to fetch WAL may be streaming, also where that was before a restart of this process: it is cut off anew, and reports anew.
+  const known = fetch === undefined ? undefined : standingCut(context, duty);
+  const standing = fetch === undefined && hasReported(context) ? undefined : (known ?? (await again()));
   await raising;
-  if (standing !== undefined) await report(context, duty, standing, false);
+  if (standing === undefined) return;
+  if (fetch?.kind !== 'from' || holdsAllOf(standing, fetch.source))
+    return report(context, duty, standing, false);
+  const failure = await fetchWal(context, fetch.source, signal).then(
+    () => undefined,
+    (error: unknown) => (error as Error).message,
+  );
+  signal.throwIfAborted();
+  const fetched = await again();
+  if (fetched === undefined) return;
+  if (holdsAllOf(fetched, fetch.source)) return report(context, duty, fetched, false);
+  const { node } = context.instance.options;
+  const reason = failure ?? `what ${fetch.source.node} sent ends at ${formatLsn(fetched.position)}`;
+  await context.propose({ kind: 'fetch-failed', group: duty.group, epoch: duty.epoch, node, reason });
 }
 
 /** Stops cleanly, so that all WAL is shipped, and reports where it ends. */

@@ -127,7 +127,7 @@ async function settled(
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await lookAfterSlots(context, duty.slots, signal);
   await context.once('passwords', () => keepPasswords(context, duty, signal), KEEP_PASSWORDS_EVERY_MS);
-  await context.once('advance', () => advanceIdleSlots(context, signal), ADVANCE_SLOTS_EVERY_MS);
+  await context.once('advance', () => advanceIdleSlots(context, duty, signal), ADVANCE_SLOTS_EVERY_MS);
   if (streamsOn) await endHaste(context);
   if (streamsOn && duty.isAdopted === true) await confirmAdopted(context, duty);
 }

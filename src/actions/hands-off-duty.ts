@@ -24,6 +24,6 @@ export async function carryOutHandsOff(
   }
   // Its slots would keep all WAL on it for as long as this lasts.
   await lookAfterSlots(context, duty.slots, signal)
-    .then(() => context.once('advance', () => advanceIdleSlots(context, signal), ADVANCE_SLOTS_EVERY_MS))
+    .then(() => context.once('advance', () => advanceIdleSlots(context, {}, signal), ADVANCE_SLOTS_EVERY_MS))
     .catch(() => undefined);
 }

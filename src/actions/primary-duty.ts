@@ -12,7 +12,7 @@ import { lockFor } from './directory-lock.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
-import { lookAfterSlots } from './slots.ts';
+import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 import { endHaste } from './zero-fill.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
@@ -136,6 +136,7 @@ export async function carryOutPrimary(
   if (duty.isUnprotected === true) await confirmAdopted(context, duty);
   await context.once('admit', () => instance.admitClients());
   await lookAfterSlots(context, duty.slots, signal);
+  await advanceElsewhere(context, duty, signal);
   await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
   if (duty.floor === undefined)
     await context.once(`checkpoint ${duty.timeline}`, () => checkpointAside(context));
@@ -145,6 +146,17 @@ export async function carryOutPrimary(
     if (duty.floor === undefined) await endHaste(context);
     else await passFloor(context, duty, duty.floor, signal);
   }
+}
+
+/** Of standbys that stream from another one: they would keep all WAL here. */
+async function advanceElsewhere(
+  context: AgentContext,
+  { elsewhere }: DutyOf<'primary'>,
+  signal: AbortSignal,
+): Promise<void> {
+  if (elsewhere === undefined) return;
+  const advance = (): Promise<void> => advanceIdleSlots(context, { only: elsewhere }, signal);
+  await context.once('advance', advance, ADVANCE_SLOTS_EVERY_MS);
 }
 
 const NO_LEASE = 'it gets no lease: the log cannot be read through a leader, or says otherwise';

@@ -59,22 +59,30 @@ export async function keepSlots(
 
 const KEPT_BYTES_MAX = 64 << 20;
 
-/** On a standby nobody reads the slots: they are moved on with its replay, or they would keep all WAL. */
-export async function advanceIdleSlots(context: AgentContext, signal: AbortSignal): Promise<void> {
+/**
+ * Slots that nobody reads here are moved on with what this node holds, or they would keep all WAL: on a standby all, but for those of
+ * cascading standbys that stream from it (`readers`); on a primary those of the `only` members, which stream from a standby.
+ */
+export async function advanceIdleSlots(
+  context: AgentContext,
+  { readers = [], only }: { readonly readers?: readonly string[]; readonly only?: readonly string[] },
+  signal: AbortSignal,
+): Promise<void> {
   const { session } = context.instance;
-  const [row] = await session.query<{ replay: string | null }>(
-    'select pg_last_wal_replay_lsn()::text as replay',
+  const isIdle = (slot: string): boolean =>
+    isMemberSlot(context, slot) && !readers.includes(slot) && only?.includes(slot) !== false;
+  const [row] = await session.query<{ end: string | null }>(
+    'select (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end)::text as "end"',
     [],
     query(context, signal),
   );
-  if (row === undefined || row.replay === null) return;
+  if (row === undefined || row.end === null) return;
   for (const slot of await listSlots(session, query(context, signal))) {
-    if (!isMemberSlot(context, slot.name) || slot.activePid !== undefined || slot.restartLsn === undefined)
-      continue;
-    if (lagBytes(parseLsn(row.replay), parseLsn(slot.restartLsn)) < KEPT_BYTES_MAX) continue;
+    if (!isIdle(slot.name) || slot.activePid !== undefined || slot.restartLsn === undefined) continue;
+    if (lagBytes(parseLsn(row.end), parseLsn(slot.restartLsn)) < KEPT_BYTES_MAX) continue;
     await session.query(
       'select pg_replication_slot_advance($1, $2::pg_lsn)',
-      [slot.name, row.replay],
+      [slot.name, row.end],
       query(context, signal),
     );
   }

@@ -27,8 +27,13 @@ export async function isAnswering(context: AgentContext, duty: FollowDuty): Prom
   }
 }
 
+/** A node to stream from. */
+interface Sourced {
+  readonly upstream: Pick<FollowDuty['upstream'], 'host' | 'port'>;
+}
+
 /** How this node reaches its upstream, under the given application name. */
-export function sourceOf(context: AgentContext, duty: FollowDuty, applicationName: string): ConnectionSource {
+export function sourceOf(context: AgentContext, duty: Sourced, applicationName: string): ConnectionSource {
   const { name, password, rotation } = context.instance.options.replication;
   const { host, port } = duty.upstream;
   const onWrongPassword = (): void => rotation?.rejected(password);
@@ -38,7 +43,7 @@ export function sourceOf(context: AgentContext, duty: FollowDuty, applicationNam
 const LOGIN_TIMEOUT_MS = 1000;
 
 /** Before a password is written for the walreceiver, which has no other to try. Costs nothing where there is only one. */
-export function findUpstreamPassword(context: AgentContext, duty: FollowDuty): Promise<void> {
+export function findUpstreamPassword(context: AgentContext, duty: Sourced): Promise<void> {
   return findByLogin(context.instance.options.replication, async () => {
     closeReplication(
       await connectReplication(sourceOf(context, duty, 'pg_sentinel_login'), LOGIN_TIMEOUT_MS),

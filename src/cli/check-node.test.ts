@@ -40,6 +40,13 @@ it('a healthy group is OK, node by node', () => {
   ]);
 });
 
+it('a cascading standby is OK, though no commit waits for it', () => {
+  const change: Change = { upstream: 'pg3', upstreamUsed: true, counted: false };
+  expect(check(statusWith('pg2', change), 'pg2').level).toBe('OK');
+  const isPrimary: Change = { upstream: 'pg1', upstreamUsed: false };
+  expect(check(statusWith('pg2', isPrimary), 'pg2').level).toBe('OK');
+});
+
 describe('one thing that is wrong', () => {
   const lost: Change = { role: 'none', state: 'stopped' };
   it.each<[string, string, Change, string, string]>([
@@ -49,6 +56,13 @@ describe('one thing that is wrong', () => {
     ['held for down', 'pg1', { heldDownBy: ['b: refused'] }, 'CRITICAL', 'held for down (b: refused)'],
     ['standby held for down', 'pg2', { heldDownBy: ['b: refused'] }, 'WARNING', 'held for down'],
     ['silent agent', 'pg2', { role: 'none', state: 'unknown' }, 'UNKNOWN', 'its agent does not report'],
+    [
+      'left its upstream',
+      'pg2',
+      { upstream: 'pg3', upstreamUsed: false },
+      'WARNING',
+      'not pg3, its upstream',
+    ],
     ['no guard', 'pg1', { guarded: false }, 'WARNING', 'no guard watches over it'],
     ['its message', 'pg1', { message: 'watchdog: gone' }, 'WARNING', 'watchdog: gone'],
     [

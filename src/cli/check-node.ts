@@ -207,7 +207,10 @@ function* replicationFindings(group: GroupView, node: NodeView): Iterable<Findin
   }
   if (node.state !== 'streaming') return;
   if (node.lagBytes === undefined) yield { level: 'UNKNOWN', text: 'how far it is behind is not known' };
-  const isToCount = group.durability !== 'async' && !isAside(node);
+  if (node.upstream !== undefined && node.upstreamUsed !== true && node.upstream !== group.primary)
+    yield { level: 'WARNING', text: `it follows the primary, not ${node.upstream}, its upstream` };
+  // A cascading standby never does.
+  const isToCount = group.durability !== 'async' && !isAside(node) && node.upstream === undefined;
   if (isToCount && node.counted === false) yield { level: 'WARNING', text: 'it does not count for commits' };
 }
 

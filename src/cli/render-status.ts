@@ -117,10 +117,28 @@ function renderGroup(group: GroupView, options: RenderOptions): string[] {
     if (node.message !== undefined) lines.push(...note(node.message, 'yellow', options));
     for (const bar of new Set([node.notPromoted, node.notCounted]))
       if (bar !== undefined) lines.push(...remark(bar, options));
+    if (node.upstream !== undefined)
+      lines.push(...upstreamLines(node, node.upstream, { ...options, primary: group.primary }));
     const pending = node.pendingRestart ?? [];
     if (pending.length > 0) lines.push(...note(`pending restart: ${pending.join(', ')}`, 'yellow', options));
   }
   return lines;
+}
+
+function upstreamLines(
+  { upstreamUsed }: NodeView,
+  upstream: string,
+  { primary, ...options }: RenderOptions & Pick<GroupView, 'primary'>,
+): string[] {
+  if (upstreamUsed !== true && upstream === primary)
+    return remark(`streams from ${upstream}, its upstream, which is the primary now`, options);
+  return upstreamUsed === true
+    ? remark(`streams from ${upstream}`, options)
+    : note(
+        `follows the primary until ${upstream}, its upstream, has been well for a while`,
+        'yellow',
+        options,
+      );
 }
 
 /** What the phase and the rule mean for whoever writes to the group now. */

@@ -7,6 +7,7 @@
 // A recovery of the log (apply-membership.ts) leads from every phase to fencing with an unknown rule; only a promotion leads out.
 import { type LogIndex, type NodeId, epoch as toEpoch } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
+import { fetchesAfter } from './apply-fetch.ts';
 import { highest } from './apply-nodes.ts';
 import { candidateRefusal, firstMembers } from './candidate.ts';
 import type { CutReport, FailoverCause, SyncRule } from './commands.ts';
@@ -207,7 +208,7 @@ export function applyCutReport(state: ClusterState, command: CommandOf<'cut-repo
   const reports = [...group.phase.reports.filter((known) => known.node !== command.node), report];
   return withGroup(state, {
     ...group,
-    phase: { ...group.phase, reports },
+    phase: { ...group.phase, reports, ...fetchesAfter(group.phase, report) },
     highestTimeline: highest(group.highestTimeline, command.timeline),
   });
 }
@@ -252,6 +253,8 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
     rule: command.rule,
     next: undefined,
     absent: withoutMembers(group.absent, [...command.rule.members, candidate.member]),
+    // Everybody follows the new primary at first.
+    cascades: [],
     floor,
     highestTimeline: command.timeline,
     // Both were stopped, or are: neither runs with foreign settings any more.

@@ -65,6 +65,7 @@ function recovered(group: GroupState, index: LogIndex): GroupState {
     rule: { members: [], acks: 0 },
     next: undefined,
     floor: undefined,
+    cascades: [],
   };
 }
 

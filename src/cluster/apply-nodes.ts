@@ -9,9 +9,10 @@ import {
 } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup, withNode } from './applied.ts';
 import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
-import type { SyncRule } from './commands.ts';
+import { loopRefusal } from './apply-cascade.ts';
+import type { NodeOptions, SyncRule } from './commands.ts';
 import { hasOptions } from './eligibility.ts';
-import { CANDIDATES_FEATURE_LEVEL } from './features.ts';
+import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL } from './features.ts';
 import type { ClusterState, GroupState, NodeState } from './state.ts';
 import { hasUnknownRule, nodesOfGroup } from './state.ts';
 
@@ -24,9 +25,8 @@ export function applyRegisterNode(state: ClusterState, command: CommandOf<'regis
     return refuse(`${command.node} was removed: sentinelctl node register ${command.node} lets it in again`);
   }
   // An older peer knows of no options: until all of them do, they are nobody's.
-  const isTaken =
-    options !== undefined && hasOptions(options) && state.featureLevel >= CANDIDATES_FEATURE_LEVEL;
-  const registration = isTaken ? { ...rest, options } : rest;
+  const taken = options === undefined ? undefined : optionsAt(state.featureLevel, options);
+  const registration = taken === undefined ? rest : { ...rest, options: taken };
   const known = state.nodes.get(command.node);
   if (known !== undefined && known.group !== command.group) {
     return refuse(`node ${command.node} belongs to group ${known.group}, not ${command.group}`);
@@ -42,12 +42,26 @@ export function applyRegisterNode(state: ClusterState, command: CommandOf<'regis
       `address ${command.host}:${command.port} of node ${command.node} is that of node ${sameAddress.node}`,
     );
   }
+  const loop = taken?.upstream === undefined ? undefined : loopRefusal(state, command.node, taken.upstream);
+  if (loop !== undefined) return refuse(loop);
   const group = state.groups.get(command.group);
   if (group !== undefined) {
     const conflict = dataDirectoryConflict(group, known, command);
     if (conflict !== undefined) return refuse(conflict);
   }
-  return withNode(state, command.node, { ...registration, subjectiveDown: known?.subjectiveDown ?? [] });
+  const next = withNode(state, command.node, {
+    ...registration,
+    subjectiveDown: known?.subjectiveDown ?? [],
+  });
+  if (group === undefined || known?.options?.upstream === taken?.upstream) return next;
+  const cascades = group.cascades.filter(({ node }) => node !== command.node);
+  return withGroup(next, { ...group, cascades });
+}
+
+function optionsAt(featureLevel: number, options: NodeOptions): NodeOptions | undefined {
+  const { upstream, ...earlier } = options;
+  const known = featureLevel >= CASCADE_FEATURE_LEVEL && upstream !== undefined ? options : earlier;
+  return featureLevel >= CANDIDATES_FEATURE_LEVEL && hasOptions(known) ? known : undefined;
 }
 
 function dataDirectoryConflict(
@@ -127,6 +141,7 @@ export function newGroup(id: GroupState['id'], index: LogIndex, phase: GroupStat
     failbackAtMs: undefined,
     failbackCount: 0,
     toAdopt: [],
+    cascades: [],
     recentFailovers: [],
     scheduled: undefined,
   };

@@ -3,6 +3,7 @@
 // member that an acknowledged commit may rest on.
 import type { NodeId } from '../base/ids.ts';
 import { type Applied, type CommandOf, refuse, withEntry, withGroup } from './applied.ts';
+import { withoutCascades } from './apply-cascade.ts';
 import { isCounted as isMemberCounted, withoutMembers } from './apply-slots.ts';
 import type { Leaving } from './commands.ts';
 import { mayBeNeeded } from './eligibility.ts';
@@ -85,6 +86,7 @@ const forgetting = (group: GroupState, { node, member }: NodeState): GroupState 
   fenced: group.fenced.filter((other) => other !== node),
   pausedNodes: group.pausedNodes.filter((pause) => pause.node !== node),
   toAdopt: group.toAdopt.filter((other) => other !== node),
+  cascades: withoutCascades(group.cascades, node),
   absent: member === undefined ? group.absent : withoutMembers(group.absent, [member]),
 });
 

@@ -21,6 +21,8 @@ import {
   applySubjectiveDown,
   applySubjectiveUp,
 } from './apply-nodes.ts';
+import { applyUseUpstream } from './apply-cascade.ts';
+import { applyFetchFailed, applyFetchWal } from './apply-fetch.ts';
 import { applyEndPause, applyPause } from './apply-pauses.ts';
 import { applyReadmitNode, applyRemoveNode } from './apply-removal.ts';
 import { applyBeginRuleChange, applyCommitRule, applyFloorPassed } from './apply-rule.ts';
@@ -112,6 +114,12 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applyPromoted(state, command);
     case 'promotion-failed':
       return applyPromotionFailed(state, command);
+    case 'fetch-wal':
+      return applyFetchWal(state, command);
+    case 'fetch-failed':
+      return applyFetchFailed(state, command);
+    case 'use-upstream':
+      return applyUseUpstream(state, command);
     case 'resume':
       return applyResume(state, command);
     case 'begin-rule-change':

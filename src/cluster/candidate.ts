@@ -62,6 +62,9 @@ export function candidateRefusal(
     // mark: candidate-barred
     return `${candidate.node} is ${barred}`;
   }
+  const fetching = phase.fetches?.find(({ node }) => node === candidate.node);
+  if (fetching !== undefined && !fetching.isOver && fetching.failed === undefined)
+    return `${candidate.node} is fetching WAL from ${fetching.from}`;
   if (hasUnknownRule(group)) return refusalWithoutRule(state, group, phase.reports, candidate);
   if (candidate.timeline > phase.timeline)
     return `${candidate.node} is on timeline ${candidate.timeline}, which the log never assigned`;
@@ -131,7 +134,7 @@ function refusalByRule(
  * reported, or, where a floor stands, of the rules before. One that was such a member, and may be no longer, is not passed over: it is the
  * last choice.
  */
-function isPassedOver(state: ClusterState, group: GroupState, { node, member }: CutReport): boolean {
+export function isPassedOver(state: ClusterState, group: GroupState, { node, member }: CutReport): boolean {
   if (promotionBar(state, group, node) === undefined) return false;
   if (mayBeNeeded(group, member)) return false;
   // mark: barred-passed-over
@@ -194,8 +197,12 @@ export function firstMembers(
   phase: Fencing,
   candidate: CutReport,
 ): MemberId[] {
+  // One that has begun to fetch may stand above what it reported before.
+  const hasMoved = (id: NodeId): boolean =>
+    phase.fetches?.some(({ node, isOver }) => node === id && !isOver) === true;
   const able = phase.reports.filter(
-    ({ node }) => asideReason(group, node) === undefined && syncBar(state, group, node) === undefined,
+    ({ node }) =>
+      asideReason(group, node) === undefined && syncBar(state, group, node) === undefined && !hasMoved(node),
   );
   return followersAtOnce(phase.primary, able, candidate);
 }

@@ -73,9 +73,12 @@ const settingsChange = fc.record(
 );
 
 /** Of none at all nothing is written. */
-const options = record({ noFailover: fc.boolean(), noSync: fc.boolean(), applyDelayMs: count }).filter(
-  hasOptions,
-);
+const options = fc
+  .record(
+    { noFailover: fc.boolean(), noSync: fc.boolean(), applyDelayMs: count, upstream: node },
+    { requiredKeys: ['noFailover', 'noSync', 'applyDelayMs'], noNullPrototype: true },
+  )
+  .filter(hasOptions);
 
 const port = fc.integer({ min: 1, max: 65_535 });
 const serverWord: fc.Arbitrary<ServerWord> = fc.oneof(
@@ -118,6 +121,15 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
       noNullPrototype: true,
     },
   ),
+  'fetch-wal': record({ kind: fc.constant('fetch-wal'), group, epoch: anEpoch, node, from: node }),
+  'fetch-failed': record({ kind: fc.constant('fetch-failed'), group, epoch: anEpoch, node, reason: text }),
+  'use-upstream': record({
+    kind: fc.constant('use-upstream'),
+    group,
+    epoch: anEpoch,
+    node,
+    upstream: optional(node),
+  }),
   'describe-peer': record({ kind: fc.constant('describe-peer'), peer, site: optional(name) }),
   'declare-host': record({
     kind: fc.constant('declare-host'),

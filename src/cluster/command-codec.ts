@@ -69,6 +69,19 @@ export function encodeCommand(command: Command): CommandInit {
       const { kind: _, ...value } = command;
       return { case: 'promotionFailed', value: { ...value, epoch: BigInt(command.epoch) } };
     }
+    case 'fetch-wal': {
+      const { kind: _, ...value } = command;
+      return { case: 'fetchWal', value: { ...value, epoch: BigInt(command.epoch) } };
+    }
+    case 'fetch-failed': {
+      const { kind: _, ...value } = command;
+      return { case: 'fetchFailed', value: { ...value, epoch: BigInt(command.epoch) } };
+    }
+    case 'use-upstream': {
+      const { group, node, upstream } = command;
+      const given = upstream === undefined ? {} : { upstream };
+      return { case: 'useUpstream', value: { group, node, epoch: BigInt(command.epoch), ...given } };
+    }
     case 'resume':
       return { case: 'resume', value: { group: command.group, epoch: BigInt(command.epoch) } };
     case 'begin-rule-change':
@@ -228,6 +241,22 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         ...decodeScope(value),
         node: nodeId(value.node),
         reason: value.reason,
+      };
+    case 'fetchWal':
+      return {
+        kind: 'fetch-wal',
+        ...decodeScope(value),
+        node: nodeId(value.node),
+        from: nodeId(value.from),
+      };
+    case 'fetchFailed':
+      return { kind: 'fetch-failed', ...decodeScope(value), node: nodeId(value.node), reason: value.reason };
+    case 'useUpstream':
+      return {
+        kind: 'use-upstream',
+        ...decodeScope(value),
+        node: nodeId(value.node),
+        upstream: value.upstream === undefined ? undefined : nodeId(value.upstream),
       };
     case 'resume':
       return { kind: 'resume', ...decodeScope(value) };

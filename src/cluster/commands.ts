@@ -135,6 +135,8 @@ export interface NodeOptions {
   readonly noSync: boolean;
   /** It replays so much later than its primary wrote (`recovery_min_apply_delay`): it is never promoted either. 0: at once. */
   readonly applyDelayMs: number;
+  /** The standby that it streams from, while that is well: then, and as long as this stands, no commit waits for it. Absent: the primary. */
+  readonly upstream?: NodeId;
 }
 
 /** What a peer's configuration says of its host. */
@@ -224,6 +226,33 @@ export type Command =
       readonly epoch: Epoch;
       readonly node: NodeId;
       readonly reason: string;
+    }
+  /**
+   * A standby that has cut its streams takes what it lacks from another one that has, too, so that it can be promoted: it connects to that
+   * one alone, cuts itself off again, and reports anew (apply-fetch.ts).
+   */
+  | {
+      readonly kind: 'fetch-wal';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+      readonly from: NodeId;
+    }
+  /** It is waited for no longer; the node itself, or the leader, says so. */
+  | {
+      readonly kind: 'fetch-failed';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+      readonly reason: string;
+    }
+  /** A cascading standby streams from the upstream that its owners gave it, or, where that is left out, from the primary. */
+  | {
+      readonly kind: 'use-upstream';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+      readonly upstream: NodeId | undefined;
     }
   /** Gives the group back to its primary with the same rule, nobody having been promoted: a false alarm. */
   | { readonly kind: 'resume'; readonly group: GroupId; readonly epoch: Epoch }

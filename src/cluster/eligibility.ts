@@ -20,8 +20,8 @@ import {
 
 export const NO_OPTIONS: NodeOptions = { noFailover: false, noSync: false, applyDelayMs: 0 };
 
-export const hasOptions = ({ noFailover, noSync, applyDelayMs }: NodeOptions): boolean =>
-  noFailover || noSync || applyDelayMs > 0;
+export const hasOptions = ({ noFailover, noSync, applyDelayMs, upstream }: NodeOptions): boolean =>
+  noFailover || noSync || applyDelayMs > 0 || upstream !== undefined;
 
 /**
  * Why the node is not promoted unless a person forces it by its name; undefined where it may be. Whoever is or was to be the primary may be
@@ -59,7 +59,9 @@ export function isLastChoice(
 
 /** Why no sync rule counts the node, although it may stream; undefined where one may. */
 export function syncBar(state: ClusterState, group: GroupState, node: NodeId): string | undefined {
-  if (state.nodes.get(node)?.options?.noSync === true) return 'never counted for commits (no_sync)';
+  const { noSync, upstream } = state.nodes.get(node)?.options ?? NO_OPTIONS;
+  if (noSync) return 'never counted for commits (no_sync)';
+  if (upstream !== undefined) return `a cascading standby (upstream ${upstream}), never counted for commits`;
   return bar(state, group, node);
 }
 

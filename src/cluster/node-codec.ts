@@ -2,6 +2,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { groupId, memberId, nodeId, peerId } from '../base/ids.ts';
 import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
+import { hasOptions } from './eligibility.ts';
 import type { NodeRegistration } from './commands.ts';
 
 export function encodeRegistration({
@@ -9,8 +10,8 @@ export function encodeRegistration({
   ...rest
 }: NodeRegistration): MessageInitShape<typeof pb.RegisterNodeSchema> {
   if (options === undefined) return rest;
-  const { noFailover, noSync, applyDelayMs } = options;
-  return { ...rest, noFailover, noSync, applyDelayMs: BigInt(applyDelayMs) };
+  const { noFailover, noSync, applyDelayMs, upstream = '' } = options;
+  return { ...rest, noFailover, noSync, applyDelayMs: BigInt(applyDelayMs), upstream };
 }
 
 export function decodeRegistration(value: pb.RegisterNode): NodeRegistration {
@@ -29,6 +30,7 @@ export function decodeRegistration(value: pb.RegisterNode): NodeRegistration {
 
 function decodeOptions(value: pb.RegisterNode): Pick<NodeRegistration, 'options'> {
   const { noFailover, noSync } = value;
-  const applyDelayMs = Number(value.applyDelayMs);
-  return noFailover || noSync || applyDelayMs > 0 ? { options: { noFailover, noSync, applyDelayMs } } : {};
+  const upstream = value.upstream === '' ? {} : { upstream: nodeId(value.upstream) };
+  const options = { noFailover, noSync, applyDelayMs: Number(value.applyDelayMs), ...upstream };
+  return hasOptions(options) ? { options } : {};
 }

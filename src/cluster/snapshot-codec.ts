@@ -21,6 +21,7 @@ import { decodeHost, decodeWord, encodeHost, encodeWord } from './host-codec.ts'
 import { eventListOf, listEvents } from './event-list.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodePause, encodePause } from './pause-codec.ts';
+import { decodeCascade, decodeFetch, decodeStanding, encodeCascade, encodeFetch } from './cascade-codec.ts';
 import { decodeRule, encodeRule } from './rule-codec.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
 import {
@@ -198,6 +199,7 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     ...(group.failbackAtMs === undefined ? {} : { failbackAtMs: BigInt(group.failbackAtMs) }),
     failbackCount: group.failbackCount,
     toAdopt: [...group.toAdopt],
+    upstreams: group.cascades.map(encodeCascade),
   };
 }
 
@@ -232,6 +234,7 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     failbackAtMs: message.failbackAtMs === undefined ? undefined : Number(message.failbackAtMs),
     failbackCount: message.failbackCount,
     toAdopt: message.toAdopt.map(nodeId),
+    cascades: message.upstreams.map(decodeCascade),
   };
 }
 
@@ -259,7 +262,7 @@ function encodePhase({ id, epoch: at, phase }: GroupState): PhaseInit {
       const off = [...phase.off];
       const reinstate = phase.reinstate === undefined ? {} : { reinstate: phase.reinstate };
       const failed = phase.fenceFailed === undefined ? {} : { fenceFailed: phase.fenceFailed };
-      const further = { ...reinstate, ...failed };
+      const further = { ...reinstate, ...failed, fetches: (phase.fetches ?? []).map(encodeFetch) };
       const value = { primary, timeline: on, cause: encodeFencingCause(cause), reports, off, ...further };
       return { case: 'fencing', value };
     }
@@ -291,6 +294,7 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
         off: value.off.map(nodeId),
         reinstate: value.reinstate === undefined ? undefined : nodeId(value.reinstate),
         ...(value.fenceFailed === undefined ? {} : { fenceFailed: value.fenceFailed }),
+        ...(value.fetches.length === 0 ? {} : { fetches: value.fetches.map(decodeFetch) }),
       };
     case 'promoting':
       return {
@@ -357,11 +361,6 @@ function decodeFloor(message: pb.SnapshotFloor, before: Floor | undefined): Floo
     next: message.next && decodeRule('floor', message.next),
     before,
   };
-}
-
-function decodeStanding(message: pb.SnapshotStanding | undefined): Floor['from'] {
-  const { timeline: on, position } = required('a position', message);
-  return { timeline: timeline(on), position: lsn(position) };
 }
 
 function encodeEvent(event: ClusterEvent): Init<typeof pb.SnapshotEventSchema> {

@@ -50,6 +50,27 @@ export interface RemovedNode {
  */
 export type FencingCause = FailoverCause | { readonly kind: 'recovered' };
 
+/** A standby that takes, or took, what it lacks from another one that is cut off as well, at the present epoch. */
+export interface WalFetch {
+  readonly node: NodeId;
+  readonly from: NodeId;
+  /** Where `from` stood, and has stood since. */
+  readonly upTo: { readonly timeline: Timeline; readonly position: Lsn };
+  /** It has cut itself off again and reported: its report says where it stands. Until then it stands there or above. */
+  readonly isOver: boolean;
+  /** Why it is waited for no longer. */
+  readonly failed: string | undefined;
+}
+
+/** What a cascading standby streams from at present. */
+export interface CascadeState {
+  readonly node: NodeId;
+  /** Undefined: the primary. */
+  readonly upstream: NodeId | undefined;
+  /** How often it was turned away from its upstream since the last promotion: it goes back later each time. */
+  readonly lostCount: number;
+}
+
 /**
  * Where a group stands. The table of transitions is in apply.ts and docs/failover.md.
  * `primary` is the node that is, was, or is to be the primary at this epoch.
@@ -71,6 +92,8 @@ export type Phase =
       readonly fenceFailed?: string;
       /** The primary of a switchover on purpose whose target failed: it is to be the primary again, if it can. */
       readonly reinstate: NodeId | undefined;
+      /** In the order in which they began; each node once. Absent: none. */
+      readonly fetches?: readonly WalFetch[];
     }
   | {
       readonly kind: 'promoting';
@@ -186,6 +209,8 @@ export interface GroupState {
   readonly failbackCount: number;
   /** Adopted nodes whose server still runs as somebody else has started it, in the order of their turns; see {@link isUnprotected}. */
   readonly toAdopt: readonly NodeId[];
+  /** Standbys that stream from another one, or have since the last promotion, in the order of their names; see apply-cascade.ts. */
+  readonly cascades: readonly CascadeState[];
 }
 
 /**

@@ -231,6 +231,8 @@ function checkNode(file: ConfigFile, peer: string | undefined, findings: Finding
     if (isLoopback(endpoint.host) && peersElsewhere)
       findings.warning('node.address', `"${text}" cannot be reached from other hosts`);
   }
+  if (node.upstream === node.name)
+    findings.error('node.upstream', wrong('', node.upstream, 'another node of its group than itself'));
   checkDirectories(file, node, findings);
   for (const [name, value] of Object.entries(node.parameters ?? {})) {
     const reason = RESERVED_PARAMETERS.get(name.toLowerCase());

@@ -156,6 +156,9 @@ const node = z
         description:
           'It replays so much later than its primary wrote (recovery_min_apply_delay): a delayed replica, never promoted, and no commit waits for it',
       }),
+      upstream: name(
+        'A standby of the same group that this one streams from while that is well; default: the primary. No commit waits for it',
+      ).optional(),
       parameters: z
         .record(z.string().regex(/^[a-zA-Z_][\w.]*$/, { error: PARAMETER_RULE }), parameterValue, {
           error: 'a mapping of PostgreSQL parameters to values',

@@ -222,6 +222,7 @@ describe('a wrong file', () => {
       'node.no_failover: "never" is given; expected true or false',
     ],
     ['  name: pg1', '  name: pg1\n  no_sync: 1', 'node.no_sync: 1 is given; expected true or false'],
+    ['  name: pg1', '  name: pg1\n  upstream: pg1', 'node.upstream: "pg1" is given; expected another node'],
     [
       '  name: pg1',
       '  name: pg1\n  apply_delay: 300h',

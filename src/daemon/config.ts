@@ -274,6 +274,7 @@ function nodeOf(file: ConfigFile, peer: string): NodeConfig | undefined {
       noFailover: node.no_failover || node.priority === 0,
       noSync: node.no_sync,
       applyDelayMs: Math.round(durationMs(node.apply_delay)),
+      ...(node.upstream === undefined ? {} : { upstream: nodeId(node.upstream) }),
     },
     parameters: Object.fromEntries(
       Object.entries(node.parameters ?? {}).map(([name, value]) => [

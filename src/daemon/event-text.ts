@@ -66,6 +66,14 @@ function eventText(command: Command, name: (member: string) => string): string {
       return `${command.node} is primary on timeline ${command.timeline} from ${formatLsn(command.switchLsn)}`;
     case 'promotion-failed':
       return `promotion of ${command.node} failed: ${command.reason}`;
+    case 'fetch-wal':
+      return `${command.node} is to be promoted and fetches what it lacks from ${command.from}`;
+    case 'fetch-failed':
+      return `${command.node} could not fetch what it lacks: ${command.reason}`;
+    case 'use-upstream':
+      return command.upstream === undefined
+        ? `${command.node} follows the primary: its upstream is not well, or it does not stream from it`
+        : `${command.node} follows ${command.upstream}, its upstream`;
     case 'resume':
       return `false alarm: group ${command.group} goes on with its primary`;
     case 'begin-rule-change':
@@ -131,11 +139,12 @@ function eventText(command: Command, name: (member: string) => string): string {
 
 function optionsText({ options }: CommandOf<'register-node'>): string {
   if (options === undefined) return '';
-  const { noFailover, noSync, applyDelayMs } = options;
+  const { noFailover, noSync, applyDelayMs, upstream } = options;
   const words = [
     ...(noFailover ? ['never promoted'] : []),
     ...(noSync ? ['never counted'] : []),
     ...(applyDelayMs > 0 ? [`delayed by ${formatDuration(applyDelayMs)}`] : []),
+    ...(upstream === undefined ? [] : [`upstream ${upstream}`]),
   ];
   return `; ${words.join(', ')}`;
 }

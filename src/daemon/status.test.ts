@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { logIndex, nodeId, peerId, term, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
-import { FORMATIONS_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
+import { CASCADE_FEATURE_LEVEL, FORMATIONS_FEATURE_LEVEL, PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   ALONE,
   A,
@@ -58,6 +58,18 @@ const LEADERLESS: ConsensusStatus = {
   leader: undefined,
   matchIndex: () => undefined,
 };
+
+test('of a cascading standby it is said whether it streams from its upstream', () => {
+  const log = running({ members: [MB], acks: 1 });
+  log.state = { ...log.state, featureLevel: CASCADE_FEATURE_LEVEL };
+  const options = { noFailover: false, noSync: false, applyDelayMs: 0, upstream: B };
+  log.must({ ...registration(C, MC), options });
+  const shown = () => statusOf(log).groups[0]?.nodes.find(({ node }) => node === C);
+  expect(shown()).toMatchObject({ upstream: B, upstreamUsed: false });
+  expect(shown()?.notCounted).toMatch(/cascading standby/);
+  log.must({ kind: 'use-upstream', group: GROUP, epoch: log.epoch, node: C, upstream: B });
+  expect(shown()).toMatchObject({ upstream: B, upstreamUsed: true });
+});
 
 function statusOf(log: Log, seen: SeenNodes = ALL_WELL, more: Partial<StatusOptions> = {}): StatusView {
   const view = viewOf(log, 10_000, seen);

@@ -3,6 +3,7 @@
 import { formatEndpoint } from './config-address.ts';
 import { formatLsn, lagBytes } from '../base/lsn.ts';
 import { type GroupId, type NodeId, type PeerId, peerId } from '../base/ids.ts';
+import { upstreamOf } from '../cluster/apply-cascade.ts';
 import { promotionBar, syncBar } from '../cluster/eligibility.ts';
 import { formationOf } from '../cluster/hosts.ts';
 import type { AgentReport } from '../cluster/report.ts';
@@ -211,7 +212,19 @@ function nodeView(
     upkeep: report?.upkeep,
     notPromoted: promotionBar(options.state, group, node.node),
     notCounted: group.phase.primary === node.node ? undefined : syncBar(options.state, group, node.node),
+    ...upstreamView(options.state, group, node),
   };
+}
+
+/** Of the primary nothing: it streams from nobody. */
+function upstreamView(
+  state: ClusterState,
+  group: GroupState,
+  { node, options }: NodeState,
+): Pick<NodeView, 'upstream' | 'upstreamUsed'> {
+  const upstream = options?.upstream;
+  if (upstream === undefined || group.phase.primary === node) return {};
+  return { upstream, upstreamUsed: upstreamOf(state, group, node) !== undefined };
 }
 
 function stateText(group: GroupState, node: NodeState, report: AgentReport | undefined): string {

@@ -22,7 +22,7 @@ import { wantedRule } from './rule-plan.ts';
 import type { View } from './view.ts';
 
 /**
- * The best report that may be promoted: the wish of a person, else the one with most WAL, then one that was not to be promoted last, then (where the group's settings ask for it) one in the site of the former
+ * The best report that may be promoted: the wish of a person, else the one with most WAL, then one that was not to be promoted last, then one that follows the primary directly, then (where the group's settings ask for it) one in the site of the former
  * primary, then by priority and name. The former primary is chosen only where
  * nobody else may be; in a leased group, or where a person accepts a loss, also where it is the one that holds the most.
  */
@@ -54,6 +54,8 @@ export function chooseCandidate(
   const isFar = ({ node }: CutReport): number =>
     Number(home !== undefined && siteOfNode(state, node) !== home);
   const isBarred = (report: CutReport): number => Number(isLastChoice(state, group, report));
+  const isCascading = ({ node }: CutReport): number =>
+    Number(state.nodes.get(node)?.options?.upstream !== undefined);
   const isLast = (report: CutReport): number => Number(report.node === phase.primary);
   const mayLose = cause.kind === 'forced' || isLeaseRule;
   // Nothing but the reports says who holds the most: the first one to come is not promoted over another that holds more.
@@ -65,6 +67,7 @@ export function chooseCandidate(
       isBarred(a) - isBarred(b) ||
       isLast(a) - isLast(b) ||
       comparePositions(b, a) ||
+      isCascading(a) - isCascading(b) ||
       isFar(a) - isFar(b) ||
       priority(b) - priority(a) ||
       (a.node < b.node ? -1 : 1),

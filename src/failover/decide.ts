@@ -20,6 +20,8 @@ import { beginFailback } from './failback.ts';
 import { chooseCandidate, hasFollowersToCome, promotion } from './choose.ts';
 import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
 import { decideSlots } from './decide-slots.ts';
+import { decideFetch } from './fetch.ts';
+import { planCascades } from './plan-cascade.ts';
 import { planRule } from './rule-plan.ts';
 import { type View, freshReport } from './view.ts';
 
@@ -55,6 +57,7 @@ export function decide(state: ClusterState, view: View, memory: Memory): Decisio
     const command = decideGroup(state, group, view, stopwatch);
     if (command !== undefined) commands.push(command);
     commands.push(...decideSlots(state, group, view, stopwatch));
+    commands.push(...planCascades(state, group, view, stopwatch));
   }
   commands.push(...concludeServers(state));
   return { commands, memory: kept };
@@ -289,6 +292,8 @@ function decideFencing(
     phase.cause.kind === 'planned' ? stopwatch.elapsedMs(`handed over ${group.id} ${group.epoch}`) : 0;
   const patientMs = phase.cause.kind === 'planned' ? handedOverMs : elapsedMs;
   const candidate = chooseCandidate(state, group, phase, patientMs, view);
+  const fetch = decideFetch({ state, group, phase, view, stopwatch }, candidate);
+  if (fetch !== undefined) return fetch === 'wait' ? undefined : fetch;
   const isLeaseOver = isKnownOff(phase, phase.primary) || elapsedMs >= leaseWaitMs(group);
   const isToCome =
     phase.cause.kind === 'planned' &&

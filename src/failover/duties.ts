@@ -10,6 +10,7 @@ import {
   epoch as toEpoch,
 } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
+import { upstreamOf } from '../cluster/apply-cascade.ts';
 import { isCounted } from '../cluster/apply-removal.ts';
 import { isGivenUp } from '../cluster/apply-slots.ts';
 import type { Leaving, SyncRule } from '../cluster/commands.ts';
@@ -17,6 +18,7 @@ import {
   type ClusterState,
   type GroupState,
   type NodeState,
+  type Phase,
   type RemovedNode,
   type TimelineBranch,
   asideReason,
@@ -39,6 +41,21 @@ export interface Upstream {
    * this very node.
    */
   readonly isReady: boolean;
+}
+
+/** A standby that is cut off takes what it lacks from another one. */
+export type Fetch =
+  | { readonly kind: 'from'; readonly source: FetchSource }
+  /** It is waited for no longer: cut off again, and said where it stands. */
+  | { readonly kind: 'given-up' };
+
+export interface FetchSource {
+  readonly node: NodeId;
+  readonly host: string;
+  readonly port: number;
+  readonly timeline: Timeline;
+  /** Where the source stands, and stays. */
+  readonly position: Lsn;
 }
 
 interface DutyBase {
@@ -82,6 +99,8 @@ export type Duty =
       readonly floor: Lsn | undefined;
       /** Nobody takes over by itself: after a crash it is started at once, and what a person has shut down stays so. */
       readonly isPaused: boolean;
+      /** Cascading standbys that stream from another one at present: nobody moves their slots on here. Absent: none. */
+      readonly elsewhere?: readonly MemberId[];
       /** An adopted server, which goes on with the settings it has until somebody restarts it or switches over. */
       readonly isUnprotected?: true;
     } & DutyBase)
@@ -94,7 +113,7 @@ export type Duty =
    * End every WAL stream, replay what is here, report. `wasPrimary`: it is rarely needed, and its recovery would take the machine's
    * time from the promotion, so it stays stopped for a while first.
    */
-  | ({ readonly kind: 'cut'; readonly wasPrimary: boolean } & DutyBase)
+  | ({ readonly kind: 'cut'; readonly wasPrimary: boolean; readonly fetch?: Fetch } & DutyBase)
   | ({
       readonly kind: 'promote';
       readonly timeline: Timeline;
@@ -105,6 +124,8 @@ export type Duty =
       readonly kind: 'follow';
       readonly upstream: Upstream;
       readonly branches: readonly TimelineBranch[];
+      /** Cascading standbys that stream from this node: their slots are theirs to move on. Absent: none. */
+      readonly readers?: readonly MemberId[];
       /** Whether this node's present member id counts in the rule: then its data directory must not be touched. */
       readonly isCounted: boolean;
       /** An adopted standby, whose turn it is: its server is stopped and started with our settings. */
@@ -138,13 +159,14 @@ export function duties(state: ClusterState, id: NodeId): Duty {
         : { kind: 'none', reason: `waiting for ${phase.primary}, the first primary` };
     case 'running':
       return phase.primary === id
-        ? primaryDuty(group, phase.timeline, base)
+        ? primaryDuty(state, group, phase.timeline, base)
         : followDuty(state, group, node, base);
     case 'fencing': {
       const { kind: cause } = phase.cause;
       // After a recovery every report is needed, and who was the primary is not known.
       if (cause === 'recovered') return { kind: 'cut', wasPrimary: false, ...base };
-      if (cause !== 'planned') return { kind: 'cut', wasPrimary: phase.primary === id, ...base };
+      if (cause !== 'planned')
+        return { kind: 'cut', wasPrimary: phase.primary === id, ...fetchOf(state, phase, id), ...base };
       if (phase.primary === id)
         return { kind: 'hand-over', timeline: phase.timeline, rule: group.rule, ...base };
       const isHandedOver = phase.reports.some((report) => report.node === phase.primary);
@@ -156,6 +178,19 @@ export function duties(state: ClusterState, id: NodeId): Duty {
       if (phase.primary !== id) return followDuty(state, group, node, base);
       return { kind: 'promote', timeline: phase.timeline, rule: group.rule, from: phase.from, ...base };
   }
+}
+
+function fetchOf(
+  state: ClusterState,
+  { fetches = [] }: Extract<Phase, { readonly kind: 'fencing' }>,
+  id: NodeId,
+): { readonly fetch?: Fetch } {
+  const fetch = fetches.find(({ node, isOver }) => node === id && !isOver);
+  const source = fetch && state.nodes.get(fetch.from);
+  if (fetch === undefined) return {};
+  if (fetch.failed !== undefined || source === undefined) return { fetch: { kind: 'given-up' } };
+  const { node, host, port } = source;
+  return { fetch: { kind: 'from', source: { node, host, port, ...fetch.upTo } } };
 }
 
 function removedDuty(state: ClusterState, { node, group, leaving, member, isDoubtful }: RemovedNode): Duty {
@@ -172,7 +207,7 @@ function removedDuty(state: ClusterState, { node, group, leaving, member, isDoub
   };
 }
 
-function primaryDuty(group: GroupState, timeline: Timeline, base: DutyBase): Duty {
+function primaryDuty(state: ClusterState, group: GroupState, timeline: Timeline, base: DutyBase): Duty {
   const switchLsn = group.branches.find((branch) => branch.timeline === timeline)?.switchLsn;
   return {
     kind: 'primary',
@@ -181,6 +216,10 @@ function primaryDuty(group: GroupState, timeline: Timeline, base: DutyBase): Dut
     next: group.next,
     floor: group.floor !== undefined && group.rule.acks > 0 ? switchLsn : undefined,
     isPaused: isPaused(group),
+    ...named(
+      'elsewhere',
+      cascadesWhere(state, group, () => true),
+    ),
     ...(isUnprotected(group) ? { isUnprotected: true } : {}),
     ...base,
   };
@@ -191,14 +230,16 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
   const primary = state.nodes.get(phase.primary);
   if (primary === undefined || phase.kind === 'creating')
     return { kind: 'none', reason: `waiting for ${phase.primary}` };
+  const cascaded = phase.kind === 'promoting' ? undefined : upstreamOf(state, group, node.node);
+  const { node: upstream, host, port } = cascaded ?? primary;
   const before = turnBefore(group, node.node);
   if (before !== undefined) return { kind: 'none', reason: `waiting until ${before} is taken over` };
   return {
     kind: 'follow',
     upstream: {
-      node: primary.node,
-      host: primary.host,
-      port: primary.port,
+      node: upstream,
+      host,
+      port,
       timeline: phase.timeline,
       from: phase.kind === 'promoting' ? phase.from : undefined,
       isReady:
@@ -207,6 +248,10 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
     },
     branches: group.branches,
     isCounted: isCounted(group, node),
+    ...named(
+      'readers',
+      cascadesWhere(state, group, (from) => from === node.node),
+    ),
     ...(group.toAdopt.includes(node.node) ? { isAdopted: true } : {}),
     ...base,
   };
@@ -218,6 +263,21 @@ function turnBefore(group: GroupState, id: NodeId): NodeId | undefined {
   if (!toAdopt.includes(id)) return undefined;
   const first = toAdopt.find((node) => node !== phase.primary && asideReason(group, node) === undefined);
   return first === id ? undefined : first;
+}
+
+const named = <K extends string>(name: K, members: readonly MemberId[]) =>
+  (members.length === 0 ? {} : { [name]: members }) as { readonly [_ in K]?: readonly MemberId[] };
+
+/** Of the standbys that stream from another one, those whose upstream fits. */
+function cascadesWhere(
+  state: ClusterState,
+  group: GroupState,
+  fits: (upstream: NodeId) => boolean,
+): readonly MemberId[] {
+  return group.cascades.flatMap(({ node }) => {
+    const [upstream, member] = [upstreamOf(state, group, node), state.nodes.get(node)?.member];
+    return upstream !== undefined && member !== undefined && fits(upstream.node) ? [member] : [];
+  });
 }
 
 function otherMembers(state: ClusterState, group: GroupState, id: NodeId): MemberId[] {

@@ -41,6 +41,7 @@ describe('a group under faults', () => {
       ] as const) {
         expect(tally[what], what).toBeGreaterThan(20);
       }
+      expect(tally.fetched).toBeGreaterThan(3);
     },
     ALLOWED_MS,
   );
@@ -199,6 +200,16 @@ describe('the model notices when, while owners say which nodes are never promote
     });
     console.log(
       `memberPassedOver: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`,
+    );
+    expect(caught).toBeDefined();
+  }, 300_000);
+});
+
+describe('the model notices when, while a standby fetches WAL before its promotion,', () => {
+  test('it is promoted as if it had it already', () => {
+    const caught = livesUntilCaught({ apply: places.fetchTakenForGranted });
+    console.log(
+      `fetchTakenForGranted: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`,
     );
     expect(caught).toBeDefined();
   }, 300_000);

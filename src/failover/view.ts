@@ -26,6 +26,12 @@ export interface FailoverSettings {
   readonly promotionGraceMs: number;
   /** How long a fencing that finds no candidate lasts before a primary that turned out to be well is given its group back. */
   readonly resumeAfterMs: number;
+  /** How long a standby that is to be promoted may take to fetch what it lacks from another one. */
+  readonly fetchTimeoutMs: number;
+  /** How long the upstream of a cascading standby has to be well until that streams from it; longer each time after it was lost. */
+  readonly upstreamAfterMs: number;
+  /** How long the upstream may be lost, or not be streamed from, until the standby is turned to the primary. */
+  readonly upstreamLostMs: number;
   /** A member that is not heard, or does not stream, for so long is absent in the log. */
   readonly absentAfterMs: number;
 }
@@ -39,6 +45,9 @@ export const DEFAULT_FAILOVER_SETTINGS: FailoverSettings = {
   followersWaitMs: 300,
   promotionGraceMs: 3000,
   resumeAfterMs: 1000,
+  fetchTimeoutMs: 8000,
+  upstreamAfterMs: 5000,
+  upstreamLostMs: 2000,
   absentAfterMs: 10_000,
 };
 

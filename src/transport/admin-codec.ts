@@ -310,6 +310,7 @@ function decodeNode(node: pb.NodeView): NodeView {
     upkeep: node.upkeep && decodeUpkeep(node.upkeep),
     notPromoted: node.notPromoted,
     notCounted: node.notCounted,
+    ...(node.upstream === undefined ? {} : { upstream: node.upstream, upstreamUsed: node.upstreamUsed }),
     ...(node.pendingRestart.length === 0 ? {} : { pendingRestart: node.pendingRestart }),
   };
 }

@@ -414,4 +414,8 @@ export interface NodeView {
   /** Why it is not promoted by itself, and why no commit waits for it; undefined where it may be, and one may. */
   readonly notPromoted?: string | undefined;
   readonly notCounted?: string | undefined;
+  /** Of a cascading standby: the node that its owners have it stream from. */
+  readonly upstream?: string | undefined;
+  /** False: it follows the primary meanwhile. Left out where it has no upstream. */
+  readonly upstreamUsed?: boolean | undefined;
 }

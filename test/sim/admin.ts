@@ -5,6 +5,7 @@ import { followersAtOnce } from '../../src/cluster/candidate.ts';
 import type { Command, NodeRegistration, ServerWord, SyncRule } from '../../src/cluster/commands.ts';
 import {
   CANDIDATES_FEATURE_LEVEL,
+  CASCADE_FEATURE_LEVEL,
   FORMATIONS_FEATURE_LEVEL,
   PAUSE_FEATURE_LEVEL,
 } from '../../src/cluster/features.ts';
@@ -149,7 +150,7 @@ function pause(world: World, leader: Host): void {
   });
 }
 
-/** An owner says that a node is never promoted or counted, or takes it back; or where a peer is, and what that is for. */
+/** An owner says that a node is never promoted or counted, or follows another standby, or takes it back; or where a peer is, and what that is for. */
 function place(world: World, leader: Host): void {
   const { random } = world;
   const state = leader.replica?.state;
@@ -157,11 +158,18 @@ function place(world: World, leader: Host): void {
   if (state === undefined || state.featureLevel < CANDIDATES_FEATURE_LEVEL || nodes.length === 0) return;
   const { subjectiveDown: _, options: __, ...node } = random.pick(nodes);
   const sitePolicy = random.pick(['ignore', 'prefer', 'majority'] as const);
-  switch (random.below(6)) {
+  const { featureLevel } = state;
+  switch (random.below(featureLevel >= CASCADE_FEATURE_LEVEL ? 8 : 6)) {
     case 4:
       return declare(world, leader, node);
     case 5:
       return judgeServer(world, leader);
+    case 6:
+    case 7: {
+      const upstream = random.pick(nodes).node;
+      const options = { noFailover: false, noSync: false, applyDelayMs: 0, upstream };
+      return proposeAny(world, leader, { kind: 'register-node', ...node, options });
+    }
     case 0: {
       const options = { noFailover: random.ppm(500_000), noSync: random.ppm(500_000), applyDelayMs: 0 };
       return proposeAny(world, leader, { kind: 'register-node', ...node, options });
@@ -289,9 +297,11 @@ function mischief(world: World, group: GroupState): Command | undefined {
     members,
     acks: members.length === 0 ? 0 : random.between(1, Math.min(2, members.length)),
   };
-  switch (random.below(6)) {
+  switch (random.below(7)) {
     case 0:
       return { kind: 'begin-failover', ...base, cause: { kind: 'down' } };
+    case 6:
+      return streamMischief(world, group, base);
     case 1:
       return { kind: 'begin-failover', ...base, cause: { kind: 'promotion-failed' } };
     case 2:
@@ -315,6 +325,19 @@ function mischief(world: World, group: GroupState): Command | undefined {
       };
     }
   }
+}
+
+/** Whoever is to take WAL from whom, whether that makes sense or not. */
+function streamMischief(
+  { random, groupChecks }: World,
+  { phase }: GroupState,
+  base: Pick<Extract<Command, { kind: 'fetch-wal' }>, 'group' | 'epoch'>,
+): Command {
+  const [node, from] = [random.pick(groupChecks.nodes).name, random.pick(groupChecks.nodes).name];
+  if (phase.kind !== 'fencing') return { kind: 'use-upstream', ...base, node, upstream: from };
+  return random.ppm(200_000)
+    ? { kind: 'fetch-failed', ...base, node, reason: 'somebody said so' }
+    : { kind: 'fetch-wal', ...base, node, from };
 }
 
 /** The only peer that is left is told to go on alone, until it has. */

@@ -1,5 +1,6 @@
 // One whole life from a seed: a cluster is founded, troubled, and then left in peace, in which everything must come back. The same
 // seed gives the same life, event by event, on any machine.
+import { FEATURES } from '../../src/cluster/features.ts';
 import { logIndex, nodeId, peerId } from '../../src/base/ids.ts';
 import type { Membership } from '../../src/raft/types.ts';
 import { JOINING } from './admin.ts';
@@ -241,7 +242,7 @@ function createHost(
     quarantine: undefined,
     isAmnesiac: false,
     initialMembership,
-    features: profile.mixedVersions ? random.between(1, 3) : 1,
+    features: profile.isUpgraded ? FEATURES : profile.mixedVersions ? random.between(1, 3) : 1,
     replica: undefined,
     storesAhead: { stores: new Map(), left: new Map(), upTo: logIndex(0) },
     leading: undefined,

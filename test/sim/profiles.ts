@@ -49,6 +49,8 @@ export interface Profile {
   readonly mischiefPpm: number;
   readonly recovers: boolean;
   readonly mixedVersions: boolean;
+  /** Every peer understands everything from the start. */
+  readonly isUpgraded: boolean;
   readonly realCodec: boolean;
 }
 
@@ -59,6 +61,7 @@ export const PROFILE_NAMES = [
   'disks',
   'members',
   'failovers',
+  'standbys',
   'recovery',
   'few',
   'coups',
@@ -151,6 +154,24 @@ const FAULTS: Record<ProfileName, readonly FaultName[]> = {
     'heal',
     'heal',
   ],
+  standbys: [
+    'ambush-fetch',
+    'ambush-fetch',
+    'ambush-fetch',
+    'ambush-fetch',
+    'postgres-crash-primary',
+    'postgres-crash-primary',
+    'crash-host',
+    'isolate-primary',
+    'postgres-link-cut',
+    'postgres-link-cut',
+    'postgres-freeze',
+    'postgres-freeze',
+    'crash-process',
+    'standby-data-lost',
+    'heal',
+    'heal',
+  ],
   recovery: [...EVERYDAY, 'postgres-crash-primary', 'crash-host'],
   few: [...EVERYDAY, 'crash-all', 'write-error', 'crash-at-effect'],
   coups: [
@@ -185,7 +206,8 @@ const WEIGHTS: readonly (readonly [ProfileName, number])[] = [
   ['short-reigns', 13],
   ['disks', 14],
   ['members', 15],
-  ['failovers', 16],
+  ['failovers', 13],
+  ['standbys', 3],
   ['recovery', 6],
   ['few', 4],
   ['coups', 3],
@@ -231,10 +253,11 @@ export function drawProfile(random: Random, wanted: ProfileName | undefined): Pr
   const isFew = name === 'few';
   const isAmbushed = name === 'ambushes';
   const isCoups = name === 'coups';
+  const isOfStandbys = name === 'standbys';
   const voters = isFew ? random.pick([1, 1, 2]) : random.pick(VOTERS[name] ?? [3, 3, 3, 4, 5]);
   const spares = name === 'members' || isFew ? random.pick([1, 2]) : isCoups ? 0 : random.pick([0, 0, 1]);
   const hosts = voters + spares;
-  const isGentle = name === 'calm' || name === 'failovers' || isAmbushed;
+  const isGentle = name === 'calm' || name === 'failovers' || isOfStandbys || isAmbushed;
   const isShort = name === 'short-reigns';
   return {
     name,
@@ -280,10 +303,12 @@ export function drawProfile(random: Random, wanted: ProfileName | undefined): Pr
     acksWanted: random.pick(isAmbushed ? [1, 2] : [1, 1, 2]),
     promotionFailsPpm: name === 'failovers' ? 30_000 : 5000,
     adminEveryUs: random.pick([60_000, 120_000]),
-    operationPpm: name === 'members' ? 350_000 : isAmbushed ? 0 : 60_000,
-    mischiefPpm: name === 'failovers' ? 150_000 : 40_000,
+    operationPpm: name === 'members' || isOfStandbys ? 350_000 : isAmbushed ? 0 : 60_000,
+    mischiefPpm: name === 'failovers' || isOfStandbys ? 150_000 : 40_000,
     recovers: name === 'recovery',
-    mixedVersions: random.ppm(250_000),
+    mixedVersions: random.ppm(250_000) && !isOfStandbys,
+    // What standbys do among themselves is new: all levels are raised at once.
+    isUpgraded: isOfStandbys,
     realCodec: random.ppm(15_000),
   };
 }

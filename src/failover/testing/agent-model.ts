@@ -6,7 +6,7 @@ import { lsn } from '../../base/lsn.ts';
 import type { Command } from '../../cluster/commands.ts';
 import { compareFences } from '../../cluster/fence.ts';
 import type { ClusterState } from '../../cluster/state.ts';
-import { type Duty, duties } from '../duties.ts';
+import { type Duty, type Fetch, duties } from '../duties.ts';
 import { holdLease } from './lease-model.ts';
 import { changeRule, sendersOf } from './rule-change-model.ts';
 import {
@@ -94,6 +94,8 @@ export function stepAgent(node: NodeModel, world: Surroundings): void {
     case 'create':
       return;
     case 'cut':
+      if (duty.fetch !== undefined) return carryOutFetch(node, world, duty, duty.fetch);
+      delete node.agent.memo.fetching;
       return carryOutCut(node, world, duty, duty.wasPrimary);
     case 'hand-over':
       return carryOutHandOver(node, world, duty);
@@ -160,6 +162,37 @@ function carryOutCut(
   if (!bringToCut(node, world, wasPrimary)) return;
   const length = world.faults.reportsReplayedOnly ? node.replayed : node.wal.length;
   report(node, world, duty, length, false);
+}
+
+const FETCH_TIMEOUT_MS = 3000;
+
+/** Takes what it lacks from another one, cuts itself off again, and says where it stands. */
+function carryOutFetch(node: NodeModel, world: Surroundings, duty: DutyOf<'cut'>, fetch: Fetch): void {
+  if (localMember(node) === undefined) return;
+  const { memo } = node.agent;
+  const hasAll = (): boolean =>
+    fetch.kind === 'given-up' ||
+    (timelineOf(node.wal) === fetch.source.timeline && position(node) >= fetch.source.position);
+  const { fetching } = memo;
+  if (fetching?.isOver === false && fetching.startCount === node.startCount && node.isUp) {
+    if (!hasAll() && world.nowMs < fetching.untilMs) return;
+    fetching.isOver = true;
+  }
+  if (!bringToCut(node, world, duty.wasPrimary)) return;
+  if (hasAll()) return report(node, world, duty, node.wal.length, false);
+  if (fetch.kind === 'given-up') return;
+  const { group, epoch } = duty;
+  if (fetching?.isOver === true)
+    return world.propose({
+      kind: 'fetch-failed',
+      group,
+      epoch,
+      node: node.name,
+      reason: 'it came to an end',
+    });
+  memo.fetching = { startCount: node.startCount, untilMs: world.nowMs + FETCH_TIMEOUT_MS, isOver: false };
+  node.upstream = fetch.source.node;
+  node.isFetching = true;
 }
 
 function report(
@@ -307,7 +340,7 @@ function carryOutFollow(node: NodeModel, world: Surroundings, duty: DutyOf<'foll
       return rejoin(node, world, duty);
     return startStandby(node);
   }
-  if (node.upstream === duty.upstream.node && canFollowNow(node, world)) {
+  if (node.upstream === duty.upstream.node && !node.isFetching && canFollowNow(node, world)) {
     node.fileNames = NOBODY;
     return;
   }
@@ -327,12 +360,13 @@ function canFollowNow(node: NodeModel, world: Surroundings): boolean {
 function rejoin(node: NodeModel, world: Surroundings, duty: DutyOf<'follow'>): void {
   const source = world.nodes.find((other) => other.name === duty.upstream.node);
   const isForbidden = node.isFit && duty.isCounted;
+  const isOther = world.state.groups.get(duty.group)?.phase.primary !== source?.name;
   if (
     isForbidden ||
     !world.mayRejoin ||
     !duty.upstream.isReady ||
     source === undefined ||
-    !isPrimary(source) ||
+    !(isPrimary(source) || (source.isUp && isOther)) ||
     !world.isLinked(node, source)
   )
     return;

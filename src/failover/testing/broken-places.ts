@@ -17,6 +17,18 @@ export const memberPassedOver: Apply = (state, index, envelope) => {
     : { ...result, state: { ...result.state, groups: state.groups } };
 };
 
+/** Whoever has begun to fetch WAL is taken to hold all that its source does. */
+export const fetchTakenForGranted: Apply = (state, index, envelope) => {
+  const group = state.groups.get(GROUP);
+  if (envelope.command.kind !== 'promote' || group?.phase.kind !== 'fencing')
+    return apply(state, index, envelope);
+  const { phase } = group;
+  const fetchOf = (node: string) => phase.fetches?.find((fetch) => fetch.node === node);
+  const reports = phase.reports.map((report) => ({ ...report, ...fetchOf(report.node)?.upTo }));
+  const granted = { ...group, phase: { ...phase, reports, fetches: [] } };
+  return apply({ ...state, groups: new Map([[GROUP, granted]]) }, index, envelope);
+};
+
 /** As if nodes that may not be promoted had reported to hold nothing. */
 export function withoutBarred(state: ClusterState): ClusterState {
   const group = state.groups.get(GROUP);

@@ -37,6 +37,10 @@ export interface Tally {
   removals: number;
   refused: number;
   passedOver: number;
+  fetches: number;
+  fetched: number;
+  fetchesFailed: number;
+  cascades: number;
 }
 
 export const emptyTally = (): Tally => ({
@@ -59,6 +63,10 @@ export const emptyTally = (): Tally => ({
   removals: 0,
   refused: 0,
   passedOver: 0,
+  fetches: 0,
+  fetched: 0,
+  fetchesFailed: 0,
+  cascades: 0,
 });
 
 /** Notes what a command that was taken amounts to; `before` is the group as it met it. */
@@ -68,7 +76,16 @@ export function count(tally: Tally, command: Command, before: GroupState): void 
   if (command.kind === 'commit-rule') tally.ruleChanges += 1;
   if (command.kind === 'remove-node') tally.removals += 1;
   if (command.kind === 'promotion-failed') tally.failedPromotions += 1;
+  if (command.kind === 'fetch-wal') tally.fetches += 1;
+  if (command.kind === 'fetch-failed') tally.fetchesFailed += 1;
+  if (command.kind === 'use-upstream' && command.upstream !== undefined) tally.cascades += 1;
   if (command.kind !== 'promote') return;
+  const { phase } = before;
+  if (
+    phase.kind === 'fencing' &&
+    phase.fetches?.some(({ node, isOver }) => isOver && node === command.candidate)
+  )
+    tally.fetched += 1;
   tally.promotions += 1;
   if (before.rule.leased === true) tally.leasedPromotions += 1;
   if (before.phase.kind === 'fencing' && before.phase.cause.kind === 'forced') tally.forcedPromotions += 1;
@@ -114,7 +131,8 @@ export function found(options: {
       port: 5432,
       member,
       systemIdentifier: member === undefined ? undefined : '1',
-      priority: 0,
+      // The last one is wanted most, and seldom the one that stands furthest.
+      priority: place,
     });
   });
   options.commit({ kind: 'create-group', group: GROUP, primary: first.name });
@@ -210,7 +228,14 @@ export function mischief(
     acks: subset.length === 0 ? 0 : random.between(1, Math.min(2, subset.length)),
   };
   const share = random.pick([0, 0.8, 1]);
-  switch (random.between(0, 5)) {
+  switch (random.between(0, 6)) {
+    case 6: {
+      const [node, from] = [random.pick(nodes).name, random.pick(nodes).name];
+      if (group.phase.kind !== 'fencing') return { kind: 'use-upstream', ...base, node, upstream: from };
+      return random.chance(0.2)
+        ? { kind: 'fetch-failed', ...base, node, reason: 'somebody said so' }
+        : { kind: 'fetch-wal', ...base, node, from };
+    }
     case 0:
       return {
         kind: 'begin-failover',

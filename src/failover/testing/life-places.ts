@@ -38,7 +38,8 @@ function placing(random: Random, state: ClusterState, group: GroupState): Comman
         noSync: random.chance(0.2),
         applyDelayMs: random.chance(0.2) ? 1000 : 0,
       };
-      return registered(node, options);
+      const upstream = random.chance(0.4) ? { upstream: random.pick([...state.nodes.keys()]) } : {};
+      return registered(node, { ...options, ...upstream });
     }
     case 3:
       return registered(node, undefined);

@@ -182,13 +182,13 @@ function begin(options: LifeOptions) {
   const receive = (node: NodeModel, count: number): void => {
     const upstream = upstreamOf(node);
     if (upstream === undefined) return;
-    connect(node, upstream, now);
+    if (!node.isFetching) connect(node, upstream, now);
     stream(node, upstream, count);
   };
 
   const answer = (node: NodeModel): void => {
     const upstream = upstreamOf(node);
-    if (upstream === undefined) return;
+    if (upstream === undefined || node.isFetching) return;
     connect(node, upstream, now).flush = node.wal.length;
     if (isPrimary(upstream))
       promise.acknowledge(upstream, release(upstream, node.member as NonNullable<typeof node.member>));

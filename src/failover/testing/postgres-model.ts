@@ -29,6 +29,8 @@ export interface AgentModel {
 
 /** What an agent forgets when it restarts. */
 export interface AgentMemo {
+  /** WAL is being fetched by this run of PostgreSQL, or was: then what came of it is to be said. */
+  fetching?: { readonly startCount: number; readonly untilMs: number; isOver: boolean };
   stoppedAtMs?: number;
   change?: {
     readonly index: number;
@@ -52,6 +54,8 @@ export interface NodeModel {
   endedAs: 'standby' | 'primary' | 'clean';
   fileNames: StandbyNames;
   upstream: NodeId | undefined;
+  /** It streams to fetch WAL before a promotion, under a name that no rule counts. */
+  isFetching: boolean;
   /** What `upstream` was before it was taken away: only a broken agent looks at it. */
   formerUpstream: NodeId | undefined;
   fence: FenceToken;
@@ -81,6 +85,7 @@ export function newNode(name: NodeId, peer: PeerId, member: MemberId, wal: reado
     endedAs: 'standby',
     fileNames: NOBODY,
     upstream: undefined,
+    isFetching: false,
     formerUpstream: undefined,
     fence: NO_FENCE,
     isUp: false,
@@ -118,6 +123,7 @@ export function stop(node: NodeModel): void {
 export function cut(node: NodeModel): void {
   node.formerUpstream = node.upstream ?? node.formerUpstream;
   node.upstream = undefined;
+  node.isFetching = false;
 }
 
 /** PostgreSQL compares timeline numbers, not contents: the standby's last record is on the upstream's history. */
@@ -176,7 +182,7 @@ export function canAcknowledge(node: NodeModel, nodes: readonly NodeModel[]): bo
   if (!isPrimary(node)) return false;
   if (node.checkpointerNames.kind === 'alone') return true;
   const live: [MemberId, WalSender][] = nodes
-    .filter((other) => canStream(other, node))
+    .filter((other) => !other.isFetching && canStream(other, node))
     .map((other) => {
       const member = other.member as MemberId;
       return [member, node.senders.get(member) ?? { flush: 0, names: node.fileNames, startedAt: 0 }];

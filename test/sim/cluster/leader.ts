@@ -19,6 +19,9 @@ const FAILOVER_SETTINGS: FailoverSettings = {
   followersWaitMs: 100,
   promotionGraceMs: 500,
   resumeAfterMs: 300,
+  fetchTimeoutMs: 600,
+  upstreamAfterMs: 200,
+  upstreamLostMs: 300,
   // Slots are no part of the simulated PostgreSQL; kept-slots.test.ts and the integration tests have them.
   absentAfterMs: Infinity,
 };

@@ -146,9 +146,9 @@ export function ambushFloor(world: World): boolean {
   return true;
 }
 
-const groupOf = (world: World): GroupState | undefined => newestState(world)?.groups.get(GROUP);
+export const groupOf = (world: World): GroupState | undefined => newestState(world)?.groups.get(GROUP);
 
-function trioOf(world: World): Trio | undefined {
+export function trioOf(world: World): Trio | undefined {
   const group = groupOf(world);
   if (group?.phase.kind !== 'running' || group.next !== undefined || world.lost.size > 0) return undefined;
   const primary = world.nodeHost.get(group.phase.primary);
@@ -173,7 +173,7 @@ function hasReported(world: World, { postgres }: Host): () => boolean {
 }
 
 /** Looks again and again; where it does not come true within `withinUs`, nothing happens. */
-function when(world: World, withinUs: number, isSo: () => boolean, then: () => void): void {
+export function when(world: World, withinUs: number, isSo: () => boolean, then: () => void): void {
   const untilUs = world.timeline.nowUs + withinUs;
   const look = (): void => {
     if (!world.isTroubled || world.timeline.nowUs > untilUs) return;
@@ -183,20 +183,20 @@ function when(world: World, withinUs: number, isSo: () => boolean, then: () => v
   look();
 }
 
-function later(world: World, delayUs: number, work: () => void): void {
+export function later(world: World, delayUs: number, work: () => void): void {
   const ref = (): void => {
     if (world.isTroubled) work();
   };
   after(world, delayUs, { kind: EVENT.faultEnd, host: 0, boot: -1, ref });
 }
 
-function link(world: World, a: Host, b: Host, isOpen: boolean): void {
+export function link(world: World, a: Host, b: Host, isOpen: boolean): void {
   const { blocked } = world.network;
   blocked[a.place * world.hosts.length + b.place] = isOpen ? 0 : 1;
   blocked[b.place * world.hosts.length + a.place] = isOpen ? 0 : 1;
 }
 
-function freeze(world: World, node: Postgres, durationUs: number): void {
+export function freeze(world: World, node: Postgres, durationUs: number): void {
   node.isFrozen = true;
   node.frozenUntilUs = world.timeline.nowUs + durationUs;
   const { startCount } = node;
@@ -205,7 +205,7 @@ function freeze(world: World, node: Postgres, durationUs: number): void {
   });
 }
 
-function stopPostgres(world: World, node: Postgres): void {
+export function stopPostgres(world: World, node: Postgres): void {
   dropReceiver(world, node);
   stop(node);
 }

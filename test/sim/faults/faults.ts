@@ -22,6 +22,7 @@ import {
   nowMsOf,
 } from '../world.ts';
 import { ambushClone, ambushCut, ambushFloor, ambushHalfOpen, ambushRuleChange } from './ambush.ts';
+import { ambushFetch } from './ambush-fetch.ts';
 import { ambushDeafLeader, ambushReigns } from './ambush-reigns.ts';
 import { mayForget, mayLose, mayRemove } from './atlas.ts';
 
@@ -69,6 +70,7 @@ export const FAULT_NAMES = [
   'ambush-clone',
   'ambush-rule-change',
   'ambush-floor',
+  'ambush-fetch',
   'ambush-reigns',
   'ambush-deaf-leader',
 ] as const;
@@ -238,6 +240,7 @@ const FAULTS: Record<FaultName, (world: World) => boolean> = {
   'ambush-clone': ambushClone,
   'ambush-rule-change': ambushRuleChange,
   'ambush-floor': ambushFloor,
+  'ambush-fetch': ambushFetch,
   'ambush-reigns': ambushReigns,
   'ambush-deaf-leader': ambushDeafLeader,
   'walsender-ends'(world) {

@@ -164,4 +164,30 @@ export const FAILOVER_MUTATIONS: readonly Mutation[] = [
     invariants: LOSS,
     profiles: ['ambushes'],
   },
+  {
+    id: '47-fetch-not-awaited',
+    title: 'a candidate that fetches WAL is promoted as if it held that already',
+    file: 'src/cluster/candidate.ts',
+    find: 'comparePositions(report, candidate) > 0 && !isPassedOver(state, group, report)',
+    replace:
+      'phase.fetches?.some(({ node }) => node === candidate.node) !== true && comparePositions(report, candidate) > 0 && !isPassedOver(state, group, report)',
+    also: [
+      {
+        file: 'src/cluster/candidate.ts',
+        find: 'fetching !== undefined && !fetching.isOver && fetching.failed === undefined',
+        replace: 'false',
+      },
+      {
+        file: 'src/failover/decide.ts',
+        find: "fetch === 'wait' ? undefined : fetch",
+        replace: `(() => {
+          if (fetch !== 'wait') return fetch;
+          const taker = phase.reports.find(({ node }) => node === phase.fetches?.at(-1)?.node);
+          return taker && promotion(state, group, phase, taker);
+        })()`,
+      },
+    ],
+    invariants: LOSS,
+    profiles: ['standbys'],
+  },
 ];

@@ -26,6 +26,7 @@ export function createAgent(world: World, host: Host): Agent {
     hasSeenPrimary: false,
     registerAgainUs: 0,
     cutAt: undefined,
+    fetching: undefined,
     change: undefined,
     proposing: new Set(),
     passNumber: 0,

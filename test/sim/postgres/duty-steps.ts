@@ -3,11 +3,11 @@
 // A step returns true where the next one should follow soon.
 import { type MemberId, type Timeline, makeMemberId, timeline } from '../../../src/base/ids.ts';
 import { lsn } from '../../../src/base/lsn.ts';
-import type { Duty } from '../../../src/failover/duties.ts';
+import type { Duty, Fetch } from '../../../src/failover/duties.ts';
 import { checkAcknowledgers, opened } from '../checks/group-checks.ts';
 import { isLinked } from '../world.ts';
 import { type DutyOf, type Pass, confirms, localMember, proposeOnce } from './pass.ts';
-import { type Postgres, SYSTEM_IDENTIFIER, cut, isPrimary, start, stop } from './postgres.ts';
+import { GROUP, type Postgres, SYSTEM_IDENTIFIER, cut, isPrimary, start, stop } from './postgres.ts';
 import { changeRule, passFloor } from './rule-change.ts';
 import { beginStreaming, leaveSender, setNames, wakeStandbys } from './streams.ts';
 import { NOBODY, mayFollow, namesFor, sameNames, timelineOf } from '../../../src/failover/testing/wal.ts';
@@ -22,6 +22,8 @@ export function carryOut(pass: Pass, duty: Exclude<Duty, { kind: 'none' }>): boo
     case 'create':
       return carryOutCreate(pass, duty);
     case 'cut':
+      if (duty.fetch !== undefined) return carryOutFetch(pass, duty, duty.fetch);
+      pass.agent.fetching = undefined;
       return carryOutCut(pass, duty, duty.wasPrimary);
     case 'hand-over':
       return carryOutHandOver(pass, duty);
@@ -92,6 +94,42 @@ function carryOutCut(pass: Pass, duty: DutyOf<'cut' | 'hand-over'>, wasPrimary: 
   agent.cutAt = { incarnation: duty.incarnation, epoch: duty.epoch, startCount: node.startCount };
   report(pass, duty, node.wal.length, false);
   return false;
+}
+
+const FETCH_TIMEOUT_US = 350_000;
+
+/** Takes what it lacks from another one, cuts itself off again, and says where it stands (src/actions/fetch-wal.ts). */
+function carryOutFetch(pass: Pass, duty: DutyOf<'cut'>, fetch: Fetch): boolean {
+  const { node, agent, world } = pass;
+  if (localMember(node) === undefined) return false;
+  const { nowUs } = world.timeline;
+  const hasAll = (length: number): boolean =>
+    fetch.kind === 'given-up' ||
+    (timelineOf(node.wal, length) === fetch.source.timeline && positionOf(length) >= fetch.source.position);
+  const { fetching } = agent;
+  if (fetching?.isOver === false && fetching.startCount === node.startCount && node.isUp) {
+    if (fetch.kind === 'from' && !hasAll(node.wal.length) && nowUs < fetching.untilUs) return true;
+    fetching.isOver = true;
+  }
+  if (!bringToCut(pass, duty, duty.wasPrimary)) return true;
+  agent.cutAt = { incarnation: duty.incarnation, epoch: duty.epoch, startCount: node.startCount };
+  const { length } = node.wal;
+  if (hasAll(length)) {
+    report(pass, duty, length, false);
+    return false;
+  }
+  if (fetch.kind === 'given-up') return false;
+  if (fetching?.isOver === true) {
+    const { group, epoch } = duty;
+    proposeOnce(pass, { kind: 'fetch-failed', group, epoch, node: node.name, reason: 'it came to an end' });
+    return false;
+  }
+  agent.cutAt = undefined;
+  agent.fetching = { startCount: node.startCount, untilUs: nowUs + FETCH_TIMEOUT_US, isOver: false };
+  node.upstream = fetch.source.node;
+  node.isFetching = true;
+  beginStreaming(world, node, 0);
+  return true;
 }
 
 function report(pass: Pass, duty: DutyOf<'cut' | 'hand-over'>, length: number, stopped: boolean): void {
@@ -266,7 +304,7 @@ function carryOutFollow(pass: Pass, duty: DutyOf<'follow'>): boolean {
     startStandby(node);
     return true;
   }
-  if (node.upstream === duty.upstream.node && isGoingWell(pass, duty)) {
+  if (node.upstream === duty.upstream.node && !node.isFetching && isGoingWell(pass, duty)) {
     setNames(world, node, NOBODY);
     return false;
   }
@@ -278,6 +316,7 @@ function carryOutFollow(pass: Pass, duty: DutyOf<'follow'>): boolean {
   if (!mayFollow(node.wal, duty)) return rejoin(pass, duty);
   setNames(world, node, NOBODY);
   node.upstream = duty.upstream.node;
+  node.isFetching = false;
   beginStreaming(world, node, 0);
   return false;
 }
@@ -291,13 +330,16 @@ function isGoingWell({ node, world }: Pass, duty: DutyOf<'follow'>): boolean {
   return mayFollow(node.wal, duty);
 }
 
+const primaryOf = ({ state }: Pass) => state.groups.get(GROUP)?.phase.primary;
+
 /** A rewind or a clone, in two steps: the old data directory is spoilt before the new one is whole. */
 function rejoin(pass: Pass, duty: DutyOf<'follow'>): boolean {
   const { node, world } = pass;
   const source = world.nodeHost.get(duty.upstream.node)?.postgres;
   const isForbidden = node.isFit && duty.isCounted;
   if (isForbidden || !duty.upstream.isReady || source === undefined) return false;
-  if (!isPrimary(source) || source.isFrozen || !isLinked(world, node.place, source.place)) return false;
+  const isPrimaryOrNext = isPrimary(source) || (source.isUp && source.name !== primaryOf(pass));
+  if (!isPrimaryOrNext || source.isFrozen || !isLinked(world, node.place, source.place)) return false;
   if (timelineOf(source.wal) !== duty.upstream.timeline) return false;
   if (node.isFit) {
     stop(node);

@@ -23,6 +23,8 @@ export interface Agent {
   registerAgainUs: number;
   /** A cut of this agent that holds since then: at which epoch, of which run of PostgreSQL. */
   cutAt: { readonly incarnation: number; readonly epoch: number; readonly startCount: number } | undefined;
+  /** WAL is being fetched, by this run of the agent, or was: then what came of it is to be said. */
+  fetching: { readonly startCount: number; readonly untilUs: number; isOver: boolean } | undefined;
   change: RuleChange | undefined;
   readonly proposing: Set<Command['kind']>;
   /** Valid is the latest pass that was scheduled. */
@@ -81,7 +83,7 @@ export function proposeOnce({ world, host, agent }: Pass, command: Command): voi
 }
 
 export function register(pass: Pass): void {
-  const { node } = pass;
+  const { node, host } = pass;
   const member = localMember(node);
   // A refusal stands until something changes: asking again and again would fill the log.
   if (pass.world.timeline.nowUs < pass.agent.registerAgainUs) return;
@@ -95,6 +97,7 @@ export function register(pass: Pass): void {
     port: 5432,
     member,
     systemIdentifier: member === undefined ? undefined : SYSTEM_IDENTIFIER,
-    priority: 0,
+    // So that the one that stands furthest is not always the one that is wanted.
+    priority: host.place % 3,
   });
 }

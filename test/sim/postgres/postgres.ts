@@ -6,6 +6,8 @@ import { groupId } from '../../../src/base/ids.ts';
 import { NOBODY, type StandbyNames, type WalRecord, timelineOf } from '../../../src/failover/testing/wal.ts';
 
 export const GROUP = groupId('main');
+/** What a walsender is called through which WAL is fetched (src/actions/fetch-wal.ts). */
+export const FETCH_NAME = 'fetch_00000000' as MemberId;
 export const SYSTEM_IDENTIFIER = '7000000000000000001';
 
 /** One walsender process, as pg_stat_replication shows it: also long after the other end has gone. */
@@ -23,6 +25,8 @@ export interface WalSender {
 export interface Receiver {
   readonly id: number;
   readonly upstream: NodeId;
+  /** It fetches WAL before a promotion, under a name that no rule counts. */
+  readonly isFetch: boolean;
   sender: number;
   /** The upstream's run that it is connected to. */
   upstreamStart: number;
@@ -47,6 +51,8 @@ export interface Postgres {
   fileNames: StandbyNames;
   /** What `primary_conninfo` and the password file lead to. */
   upstream: NodeId | undefined;
+  /** `primary_conninfo` names it as one that fetches. */
+  isFetching: boolean;
   /** What `upstream` was before it was taken away: only a broken agent looks at it. */
   formerUpstream: NodeId | undefined;
   /** The agent's fence file. */
@@ -80,6 +86,7 @@ export function createPostgres(name: NodeId, peer: PeerId, place: number): Postg
     endedAs: 'standby',
     fileNames: NOBODY,
     upstream: undefined,
+    isFetching: false,
     formerUpstream: undefined,
     fence: { incarnation: 0, epoch: 0 },
     isUp: false,
@@ -132,6 +139,7 @@ function forgetProcesses(node: Postgres): void {
 export function cut(node: Postgres): void {
   node.formerUpstream = node.upstream ?? node.formerUpstream;
   node.upstream = undefined;
+  node.isFetching = false;
   node.receiver = undefined;
 }
 
@@ -181,13 +189,17 @@ export function takeOut(primary: Postgres, position: number): readonly number[] 
   return count === 0 ? [] : primary.waiting.splice(0, count);
 }
 
+/** Whatever leads from `standby` to `upstream` goes by the name that nobody counts. */
+const isFetchOf = ({ upstream: leadsTo, isFetching, receiver }: Postgres, upstream: Postgres): boolean =>
+  (leadsTo !== upstream.name || isFetching) && (receiver?.upstream !== upstream.name || receiver.isFetch);
+
 /** Whether a commit made now could be acknowledged with the streams that are set up, whatever the network does meanwhile. */
 export function canAcknowledge(node: Postgres, nodes: readonly Postgres[]): boolean {
   if (!isPrimary(node)) return false;
   if (node.checkpointerNames.kind === 'alone') return node.isAdmitting;
   const live: WalSender[] = [];
   for (const other of nodes) {
-    if (!canStream(other, node)) continue;
+    if (!canStream(other, node) || isFetchOf(other, node)) continue;
     const member = other.member as MemberId;
     const known = node.senders.find(
       (sender) => sender.member === member && sender.id === other.receiver?.sender,

@@ -4,6 +4,7 @@ import type { MemberId } from '../../../src/base/ids.ts';
 import { acknowledged, checkAcknowledgers } from '../checks/group-checks.ts';
 import { EVENT, type Host, type World, after, isLinked, newestState } from '../world.ts';
 import {
+  FETCH_NAME,
   GROUP,
   type Postgres,
   type Receiver,
@@ -84,6 +85,7 @@ export function beginStreaming(world: World, node: Postgres, delayUs: number): v
   const receiver: Receiver = {
     id: (world.counter += 1),
     upstream: node.upstream,
+    isFetch: node.isFetching,
     sender: 0,
     upstreamStart: 0,
     silentSinceUs: -1,
@@ -117,7 +119,8 @@ export function onConnect(world: World, place: number, receiver: Receiver): void
   }
   receiver.sender = world.counter += 1;
   receiver.upstreamStart = upstream.startCount;
-  connectSender(upstream, node.member as MemberId, receiver.sender, world.timeline.count);
+  const name = receiver.isFetch ? FETCH_NAME : (node.member as MemberId);
+  connectSender(upstream, name, receiver.sender, world.timeline.count);
   scheduleFlow(world, node, 500);
   checkAcknowledgers(world);
 }
@@ -195,6 +198,8 @@ export function onFlow(world: World, place: number): void {
   for (let at = node.wal.length, end = at + count; at < end; at += 1)
     node.wal.push(upstream.wal[at] as (typeof upstream.wal)[number]);
   node.replayed = Math.max(node.replayed, node.wal.length - world.random.below(4));
+  // Whoever streams from this one gets it, too.
+  if (count > 0) wakeStandbys(world, node);
   const ref: Answer = {
     upstreamStart: receiver.upstreamStart,
     sender: receiver.sender,

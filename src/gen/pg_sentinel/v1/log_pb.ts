@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/log.proto.
  */
 export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIqwQCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSAASMwoMZGVjbGFyZV9ob3N0GFogASgLMhsucGdfc2VudGluZWwudjEuRGVjbGFyZUhvc3RIABI3Cg53YXRjaGVkX3NlcnZlchhbIAEoCzIdLnBnX3NlbnRpbmVsLnYxLldhdGNoZWRTZXJ2ZXJIAEIJCgdjb21tYW5kSgQIARACUgtwcm9wb3NhbF9pZCLEAQoKTWVtYmVyc2hpcBIOCgZ2b3RlcnMYASADKAkSEAoIbGVhcm5lcnMYAiADKAkSPAoJYWRkcmVzc2VzGAMgAygLMikucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcC5BZGRyZXNzZXNFbnRyeRITCgtpbmNhcm5hdGlvbhgEIAEoBBIPCgdqb2luaW5nGAUgASgIGjAKDkFkZHJlc3Nlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiOQoIU3luY1J1bGUSDwoHbWVtYmVycxgBIAMoCRIMCgRhY2tzGAIgASgNEg4KBmxlYXNlZBgDIAEoCCK9AgoNR3JvdXBTZXR0aW5ncxISCgpkdXJhYmlsaXR5GAEgASgJEgwKBGFja3MYAiABKA0SEAoIbGVhc2VfbXMYAyABKAQSFQoNbWF4X2xhZ19ieXRlcxgEIAEoBBIVCg1tYXhfZmFpbG92ZXJzGAUgASgNEhoKEmZhaWxvdmVyX3dpbmRvd19tcxgGIAEoBBIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgAiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgBiAEBEhMKC3NpdGVfcG9saWN5GDIgASgJEhAKCGZhaWxiYWNrGDMgASgJEhkKEWZhaWxiYWNrX2FmdGVyX21zGDQgASgEQhQKEl9zbG90X3JldGVudGlvbl9tc0IVChNfbWF4X3Nsb3Rfd2FsX2J5dGVzIlEKDkNoYW5nZVNldHRpbmdzEg0KBWdyb3VwGAEgASgJEjAKCHNldHRpbmdzGAIgASgLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NDaGFuZ2Ui/gMKDlNldHRpbmdzQ2hhbmdlEhcKCmR1cmFiaWxpdHkYASABKAlIAIgBARIRCgRhY2tzGAIgASgNSAGIAQESFQoIbGVhc2VfbXMYAyABKARIAogBARIaCg1tYXhfbGFnX2J5dGVzGAQgASgESAOIAQESGgoNbWF4X2ZhaWxvdmVycxgFIAEoDUgEiAEBEh8KEmZhaWxvdmVyX3dpbmRvd19tcxgGIAEoBEgFiAEBEh4KEXNsb3RfcmV0ZW50aW9uX21zGCggASgESAaIAQESHwoSbWF4X3Nsb3Rfd2FsX2J5dGVzGCkgASgESAeIAQESGAoLc2l0ZV9wb2xpY3kYMiABKAlICIgBARIVCghmYWlsYmFjaxgzIAEoCUgJiAEBEh4KEWZhaWxiYWNrX2FmdGVyX21zGDQgASgESAqIAQFCDQoLX2R1cmFiaWxpdHlCBwoFX2Fja3NCCwoJX2xlYXNlX21zQhAKDl9tYXhfbGFnX2J5dGVzQhAKDl9tYXhfZmFpbG92ZXJzQhUKE19mYWlsb3Zlcl93aW5kb3dfbXNCFAoSX3Nsb3RfcmV0ZW50aW9uX21zQhUKE19tYXhfc2xvdF93YWxfYnl0ZXNCDgoMX3NpdGVfcG9saWN5QgsKCV9mYWlsYmFja0IUChJfZmFpbGJhY2tfYWZ0ZXJfbXMiuwEKCUNvbmZpZ3VyZRINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlEjMKCnBhcmFtZXRlcnMYAyADKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJDaGFuZ2USGgoNb25seV9yZXZpc2lvbhgEIAEoBEgAiAEBEgoKAmJ5GAUgASgJQhAKDl9vbmx5X3JldmlzaW9uIkkKDENvbmZpZ3VyZUhiYRIsCgljb25maWd1cmUYASABKAsyGS5wZ19zZW50aW5lbC52MS5Db25maWd1cmUSCwoDaGJhGDwgAygJIj0KD1BhcmFtZXRlckNoYW5nZRIMCgRuYW1lGAEgASgJEhIKBXZhbHVlGAIgASgJSACIAQFCCAoGX3ZhbHVlIvsBCgxSZWdpc3Rlck5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEgwKBGhvc3QYBCABKAkSDAoEcG9ydBgFIAEoDRITCgZtZW1iZXIYBiABKAlIAIgBARIeChFzeXN0ZW1faWRlbnRpZmllchgHIAEoCUgBiAEBEhAKCHByaW9yaXR5GAggASgREhMKC25vX2ZhaWxvdmVyGB4gASgIEg8KB25vX3N5bmMYHyABKAgSFgoOYXBwbHlfZGVsYXlfbXMYICABKARCCQoHX21lbWJlckIUChJfc3lzdGVtX2lkZW50aWZpZXIiLQoLQ3JlYXRlR3JvdXASDQoFZ3JvdXAYASABKAkSDwoHcHJpbWFyeRgCIAEoCSJnCgpHcm91cFJlYWR5Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEg4KBm1lbWJlchgDIAEoCRIZChFzeXN0ZW1faWRlbnRpZmllchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDSJNCg5TdWJqZWN0aXZlRG93bhIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQSEAoIZXZpZGVuY2UYBCABKAkiOQoMU3ViamVjdGl2ZVVwEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBCLVAwoNQmVnaW5GYWlsb3ZlchINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASNgoGZm9yY2VkGAYgASgLMiQucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Gb3JjZWRIABIcCg9zY2hlZHVsZWRfYXRfbXMYByABKANIAYgBARIQCghmYWlsYmFjaxgeIAEoCBoGCgREb3duGiEKB1BsYW5uZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG8aFgoUQWZ0ZXJGYWlsZWRQcm9tb3Rpb24aIAoGRm9yY2VkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvQgcKBWNhdXNlQhIKEF9zY2hlZHVsZWRfYXRfbXMifAoJQ3V0UmVwb3J0Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGbWVtYmVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNEhAKCHBvc2l0aW9uGAYgASgGEg8KB3N0b3BwZWQYByABKAgidAoHUHJvbW90ZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIRCgljYW5kaWRhdGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SJgoEcnVsZRgFIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIlwKCFByb21vdGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEgoKc3dpdGNoX2xzbhgFIAEoBiJNCg9Qcm9tb3Rpb25GYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkiJgoGUmVzdW1lEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEIlcKD0JlZ2luUnVsZUNoYW5nZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBImCgRuZXh0GAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiOgoKQ29tbWl0UnVsZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZjaGFuZ2UYAyABKAQiKwoLRmxvb3JQYXNzZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiYQoLT3BlblNlc3Npb24SDAoEcGVlchgBIAEoCRIPCgdzZXNzaW9uGAIgASgJEg0KBXN0b3JlGAMgASgJEhAKCGZlYXR1cmVzGAQgASgNEhIKCnNlZW5faW5kZXgYBSABKAQiIAoPU2V0RmVhdHVyZUxldmVsEg0KBWxldmVsGAEgASgNIhkKCUZlbmNlTm9kZRIMCgRub2RlGAEgASgJIhsKC1VuZmVuY2VOb2RlEgwKBG5vZGUYASABKAkiJQoUQWNrbm93bGVkZ2VGYWlsb3ZlcnMSDQoFZ3JvdXAYASABKAkiQQoHTm9kZU9mZhINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEgoKAmJ5GAQgASgJIkkKC0ZlbmNlRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJInwKElNjaGVkdWxlU3dpdGNob3ZlchINCgVncm91cBgBIAEoCRIvCgJhdBgCIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISFwoKb25seV9hdF9tcxgDIAEoA0gAiAEBQg0KC19vbmx5X2F0X21zIjwKE1NjaGVkdWxlZFN3aXRjaG92ZXISDQoFYXRfbXMYASABKAMSDwoCdG8YAiABKAlIAIgBAUIFCgNfdG8iawoFUGF1c2USDQoFZ3JvdXAYASABKAkSEQoEbm9kZRgCIAEoCUgAiAEBEhMKC21haW50ZW5hbmNlGAMgASgIEhUKCHVudGlsX21zGAQgASgDSAGIAQFCBwoFX25vZGVCCwoJX3VudGlsX21zIioKDERlc2NyaWJlUGVlchIMCgRwZWVyGAEgASgJEgwKBHNpdGUYAiABKAkiSgoLRGVjbGFyZUhvc3QSDAoEcGVlchgBIAEoCRItCgRob3N0GAIgASgLMh8ucGdfc2VudGluZWwudjEuSG9zdERlY2xhcmF0aW9uImoKD0hvc3REZWNsYXJhdGlvbhIoCgRydW5zGAEgASgLMhoucGdfc2VudGluZWwudjEuSG9zdGVkTm9kZRItCgV3YXRjaBgCIAMoCzIeLnBnX3NlbnRpbmVsLnYxLldhdGNoZWRBZGRyZXNzIjwKCkhvc3RlZE5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIRCglmb3JtYXRpb24YAyABKAkiTwoOV2F0Y2hlZEFkZHJlc3MSDgoGc2VydmVyGAEgASgJEgwKBGhvc3QYAiABKAkSDAoEcG9ydBgDIAEoDRIRCglmb3JtYXRpb24YBCABKAkikQEKDVdhdGNoZWRTZXJ2ZXISDgoGc2VydmVyGAEgASgJEjEKBmp1ZGdlZBgCIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudEgAEjUKCWNvbmNsdWRlZBgDIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNlcnZlckNvbmNsdXNpb25IAEIGCgRzYWlkIkkKD1NlcnZlckp1ZGdlbWVudBIMCgRwZWVyGAEgASgJEigKBHdvcmQYAiABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkImgKEFNlcnZlckNvbmNsdXNpb24SKAoEd29yZBgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlNlcnZlcldvcmQSKgoGYmVmb3JlGAIgASgLMhoucGdfc2VudGluZWwudjEuU2VydmVyV29yZCJwCgpTZXJ2ZXJXb3JkEhUKCGV2aWRlbmNlGAEgASgJSACIAQESEQoEcm9sZRgCIAEoCUgBiAEBEhUKCHRpbWVsaW5lGAMgASgNSAKIAQFCCwoJX2V2aWRlbmNlQgcKBV9yb2xlQgsKCV90aW1lbGluZSJjCghFbmRQYXVzZRINCgVncm91cBgBIAEoCRIRCgRub2RlGAIgASgJSACIAQESGgoNb25seV91bnRpbF9tcxgDIAEoA0gBiAEBQgcKBV9ub2RlQhAKDl9vbmx5X3VudGlsX21zIisKCk1hcmtBYnNlbnQSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIisKCkdpdmVVcFNsb3QSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIiwKC01hcmtQcmVzZW50Eg0KBWdyb3VwGAEgASgJEg4KBm1lbWJlchgCIAEoCSJQCgpSZW1vdmVOb2RlEg0KBWdyb3VwGAEgASgJEgwKBG5vZGUYAiABKAkSDwoHbGVhdmluZxgDIAEoCRIUCgxhY2NlcHRzX2xvc3MYBCABKAgiKgoLUmVhZG1pdE5vZGUSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCSJrCgpBZG9wdEdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEAoIc3RhbmRieXMYBSADKAkiOQoLTm9kZUFkb3B0ZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCWIGcHJvdG8z");
+  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIsURCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSAASMwoMZGVjbGFyZV9ob3N0GFogASgLMhsucGdfc2VudGluZWwudjEuRGVjbGFyZUhvc3RIABI3Cg53YXRjaGVkX3NlcnZlchhbIAEoCzIdLnBnX3NlbnRpbmVsLnYxLldhdGNoZWRTZXJ2ZXJIABItCglmZXRjaF93YWwYVSABKAsyGC5wZ19zZW50aW5lbC52MS5GZXRjaFdhbEgAEjMKDGZldGNoX2ZhaWxlZBhWIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZldGNoRmFpbGVkSAASMwoMdXNlX3Vwc3RyZWFtGFcgASgLMhsucGdfc2VudGluZWwudjEuVXNlVXBzdHJlYW1IAEIJCgdjb21tYW5kSgQIARACUgtwcm9wb3NhbF9pZCLEAQoKTWVtYmVyc2hpcBIOCgZ2b3RlcnMYASADKAkSEAoIbGVhcm5lcnMYAiADKAkSPAoJYWRkcmVzc2VzGAMgAygLMikucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcC5BZGRyZXNzZXNFbnRyeRITCgtpbmNhcm5hdGlvbhgEIAEoBBIPCgdqb2luaW5nGAUgASgIGjAKDkFkZHJlc3Nlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiOQoIU3luY1J1bGUSDwoHbWVtYmVycxgBIAMoCRIMCgRhY2tzGAIgASgNEg4KBmxlYXNlZBgDIAEoCCK9AgoNR3JvdXBTZXR0aW5ncxISCgpkdXJhYmlsaXR5GAEgASgJEgwKBGFja3MYAiABKA0SEAoIbGVhc2VfbXMYAyABKAQSFQoNbWF4X2xhZ19ieXRlcxgEIAEoBBIVCg1tYXhfZmFpbG92ZXJzGAUgASgNEhoKEmZhaWxvdmVyX3dpbmRvd19tcxgGIAEoBBIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgAiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgBiAEBEhMKC3NpdGVfcG9saWN5GDIgASgJEhAKCGZhaWxiYWNrGDMgASgJEhkKEWZhaWxiYWNrX2FmdGVyX21zGDQgASgEQhQKEl9zbG90X3JldGVudGlvbl9tc0IVChNfbWF4X3Nsb3Rfd2FsX2J5dGVzIlEKDkNoYW5nZVNldHRpbmdzEg0KBWdyb3VwGAEgASgJEjAKCHNldHRpbmdzGAIgASgLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NDaGFuZ2Ui/gMKDlNldHRpbmdzQ2hhbmdlEhcKCmR1cmFiaWxpdHkYASABKAlIAIgBARIRCgRhY2tzGAIgASgNSAGIAQESFQoIbGVhc2VfbXMYAyABKARIAogBARIaCg1tYXhfbGFnX2J5dGVzGAQgASgESAOIAQESGgoNbWF4X2ZhaWxvdmVycxgFIAEoDUgEiAEBEh8KEmZhaWxvdmVyX3dpbmRvd19tcxgGIAEoBEgFiAEBEh4KEXNsb3RfcmV0ZW50aW9uX21zGCggASgESAaIAQESHwoSbWF4X3Nsb3Rfd2FsX2J5dGVzGCkgASgESAeIAQESGAoLc2l0ZV9wb2xpY3kYMiABKAlICIgBARIVCghmYWlsYmFjaxgzIAEoCUgJiAEBEh4KEWZhaWxiYWNrX2FmdGVyX21zGDQgASgESAqIAQFCDQoLX2R1cmFiaWxpdHlCBwoFX2Fja3NCCwoJX2xlYXNlX21zQhAKDl9tYXhfbGFnX2J5dGVzQhAKDl9tYXhfZmFpbG92ZXJzQhUKE19mYWlsb3Zlcl93aW5kb3dfbXNCFAoSX3Nsb3RfcmV0ZW50aW9uX21zQhUKE19tYXhfc2xvdF93YWxfYnl0ZXNCDgoMX3NpdGVfcG9saWN5QgsKCV9mYWlsYmFja0IUChJfZmFpbGJhY2tfYWZ0ZXJfbXMiuwEKCUNvbmZpZ3VyZRINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlEjMKCnBhcmFtZXRlcnMYAyADKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJDaGFuZ2USGgoNb25seV9yZXZpc2lvbhgEIAEoBEgAiAEBEgoKAmJ5GAUgASgJQhAKDl9vbmx5X3JldmlzaW9uIkkKDENvbmZpZ3VyZUhiYRIsCgljb25maWd1cmUYASABKAsyGS5wZ19zZW50aW5lbC52MS5Db25maWd1cmUSCwoDaGJhGDwgAygJIj0KD1BhcmFtZXRlckNoYW5nZRIMCgRuYW1lGAEgASgJEhIKBXZhbHVlGAIgASgJSACIAQFCCAoGX3ZhbHVlIo0CCgxSZWdpc3Rlck5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEgwKBGhvc3QYBCABKAkSDAoEcG9ydBgFIAEoDRITCgZtZW1iZXIYBiABKAlIAIgBARIeChFzeXN0ZW1faWRlbnRpZmllchgHIAEoCUgBiAEBEhAKCHByaW9yaXR5GAggASgREhMKC25vX2ZhaWxvdmVyGB4gASgIEg8KB25vX3N5bmMYHyABKAgSFgoOYXBwbHlfZGVsYXlfbXMYICABKAQSEAoIdXBzdHJlYW0YeCABKAlCCQoHX21lbWJlckIUChJfc3lzdGVtX2lkZW50aWZpZXIiLQoLQ3JlYXRlR3JvdXASDQoFZ3JvdXAYASABKAkSDwoHcHJpbWFyeRgCIAEoCSJnCgpHcm91cFJlYWR5Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEg4KBm1lbWJlchgDIAEoCRIZChFzeXN0ZW1faWRlbnRpZmllchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDSJNCg5TdWJqZWN0aXZlRG93bhIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQSEAoIZXZpZGVuY2UYBCABKAkiOQoMU3ViamVjdGl2ZVVwEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBCLVAwoNQmVnaW5GYWlsb3ZlchINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASNgoGZm9yY2VkGAYgASgLMiQucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Gb3JjZWRIABIcCg9zY2hlZHVsZWRfYXRfbXMYByABKANIAYgBARIQCghmYWlsYmFjaxgeIAEoCBoGCgREb3duGiEKB1BsYW5uZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG8aFgoUQWZ0ZXJGYWlsZWRQcm9tb3Rpb24aIAoGRm9yY2VkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvQgcKBWNhdXNlQhIKEF9zY2hlZHVsZWRfYXRfbXMifAoJQ3V0UmVwb3J0Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGbWVtYmVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNEhAKCHBvc2l0aW9uGAYgASgGEg8KB3N0b3BwZWQYByABKAgidAoHUHJvbW90ZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIRCgljYW5kaWRhdGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SJgoEcnVsZRgFIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIlwKCFByb21vdGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEgoKc3dpdGNoX2xzbhgFIAEoBiJNCg9Qcm9tb3Rpb25GYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkiRAoIRmV0Y2hXYWwSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIMCgRmcm9tGAQgASgJIkkKC0ZldGNoRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJIl0KC1VzZVVwc3RyZWFtEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSFQoIdXBzdHJlYW0YBCABKAlIAIgBAUILCglfdXBzdHJlYW0iJgoGUmVzdW1lEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEIlcKD0JlZ2luUnVsZUNoYW5nZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBImCgRuZXh0GAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiOgoKQ29tbWl0UnVsZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZjaGFuZ2UYAyABKAQiKwoLRmxvb3JQYXNzZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiYQoLT3BlblNlc3Npb24SDAoEcGVlchgBIAEoCRIPCgdzZXNzaW9uGAIgASgJEg0KBXN0b3JlGAMgASgJEhAKCGZlYXR1cmVzGAQgASgNEhIKCnNlZW5faW5kZXgYBSABKAQiIAoPU2V0RmVhdHVyZUxldmVsEg0KBWxldmVsGAEgASgNIhkKCUZlbmNlTm9kZRIMCgRub2RlGAEgASgJIhsKC1VuZmVuY2VOb2RlEgwKBG5vZGUYASABKAkiJQoUQWNrbm93bGVkZ2VGYWlsb3ZlcnMSDQoFZ3JvdXAYASABKAkiQQoHTm9kZU9mZhINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEgoKAmJ5GAQgASgJIkkKC0ZlbmNlRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJInwKElNjaGVkdWxlU3dpdGNob3ZlchINCgVncm91cBgBIAEoCRIvCgJhdBgCIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISFwoKb25seV9hdF9tcxgDIAEoA0gAiAEBQg0KC19vbmx5X2F0X21zIjwKE1NjaGVkdWxlZFN3aXRjaG92ZXISDQoFYXRfbXMYASABKAMSDwoCdG8YAiABKAlIAIgBAUIFCgNfdG8iawoFUGF1c2USDQoFZ3JvdXAYASABKAkSEQoEbm9kZRgCIAEoCUgAiAEBEhMKC21haW50ZW5hbmNlGAMgASgIEhUKCHVudGlsX21zGAQgASgDSAGIAQFCBwoFX25vZGVCCwoJX3VudGlsX21zIioKDERlc2NyaWJlUGVlchIMCgRwZWVyGAEgASgJEgwKBHNpdGUYAiABKAkiSgoLRGVjbGFyZUhvc3QSDAoEcGVlchgBIAEoCRItCgRob3N0GAIgASgLMh8ucGdfc2VudGluZWwudjEuSG9zdERlY2xhcmF0aW9uImoKD0hvc3REZWNsYXJhdGlvbhIoCgRydW5zGAEgASgLMhoucGdfc2VudGluZWwudjEuSG9zdGVkTm9kZRItCgV3YXRjaBgCIAMoCzIeLnBnX3NlbnRpbmVsLnYxLldhdGNoZWRBZGRyZXNzIjwKCkhvc3RlZE5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIRCglmb3JtYXRpb24YAyABKAkiTwoOV2F0Y2hlZEFkZHJlc3MSDgoGc2VydmVyGAEgASgJEgwKBGhvc3QYAiABKAkSDAoEcG9ydBgDIAEoDRIRCglmb3JtYXRpb24YBCABKAkikQEKDVdhdGNoZWRTZXJ2ZXISDgoGc2VydmVyGAEgASgJEjEKBmp1ZGdlZBgCIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudEgAEjUKCWNvbmNsdWRlZBgDIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNlcnZlckNvbmNsdXNpb25IAEIGCgRzYWlkIkkKD1NlcnZlckp1ZGdlbWVudBIMCgRwZWVyGAEgASgJEigKBHdvcmQYAiABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkImgKEFNlcnZlckNvbmNsdXNpb24SKAoEd29yZBgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlNlcnZlcldvcmQSKgoGYmVmb3JlGAIgASgLMhoucGdfc2VudGluZWwudjEuU2VydmVyV29yZCJwCgpTZXJ2ZXJXb3JkEhUKCGV2aWRlbmNlGAEgASgJSACIAQESEQoEcm9sZRgCIAEoCUgBiAEBEhUKCHRpbWVsaW5lGAMgASgNSAKIAQFCCwoJX2V2aWRlbmNlQgcKBV9yb2xlQgsKCV90aW1lbGluZSJjCghFbmRQYXVzZRINCgVncm91cBgBIAEoCRIRCgRub2RlGAIgASgJSACIAQESGgoNb25seV91bnRpbF9tcxgDIAEoA0gBiAEBQgcKBV9ub2RlQhAKDl9vbmx5X3VudGlsX21zIisKCk1hcmtBYnNlbnQSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIisKCkdpdmVVcFNsb3QSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIiwKC01hcmtQcmVzZW50Eg0KBWdyb3VwGAEgASgJEg4KBm1lbWJlchgCIAEoCSJQCgpSZW1vdmVOb2RlEg0KBWdyb3VwGAEgASgJEgwKBG5vZGUYAiABKAkSDwoHbGVhdmluZxgDIAEoCRIUCgxhY2NlcHRzX2xvc3MYBCABKAgiKgoLUmVhZG1pdE5vZGUSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCSJrCgpBZG9wdEdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEAoIc3RhbmRieXMYBSADKAkiOQoLTm9kZUFkb3B0ZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCWIGcHJvdG8z");
 
 /**
  * The data of an entry of kind `command`.
@@ -301,6 +301,26 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
      */
     value: WatchedServer;
     case: "watchedServer";
+  } | {
+    /**
+     * From feature level 12 on.
+     *
+     * @generated from field: pg_sentinel.v1.FetchWal fetch_wal = 85;
+     */
+    value: FetchWal;
+    case: "fetchWal";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.FetchFailed fetch_failed = 86;
+     */
+    value: FetchFailed;
+    case: "fetchFailed";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.UseUpstream use_upstream = 87;
+     */
+    value: UseUpstream;
+    case: "useUpstream";
   } | { case: undefined; value?: undefined };
 };
 
@@ -722,6 +742,13 @@ export type RegisterNode = Message<"pg_sentinel.v1.RegisterNode"> & {
    * @generated from field: uint64 apply_delay_ms = 32;
    */
   applyDelayMs: bigint;
+
+  /**
+   * From feature level 12 on; before, `apply` passes over it. The standby that it streams from, while that is well.
+   *
+   * @generated from field: string upstream = 120;
+   */
+  upstream: string;
 };
 
 /**
@@ -1142,6 +1169,106 @@ export const PromotionFailedSchema: GenMessage<PromotionFailed> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 18);
 
 /**
+ * A standby that has cut its streams takes what it lacks from another one that has, too, so that it can be promoted.
+ *
+ * @generated from message pg_sentinel.v1.FetchWal
+ */
+export type FetchWal = Message<"pg_sentinel.v1.FetchWal"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: string node = 3;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string from = 4;
+   */
+  from: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.FetchWal.
+ * Use `create(FetchWalSchema)` to create a new message.
+ */
+export const FetchWalSchema: GenMessage<FetchWal> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 19);
+
+/**
+ * @generated from message pg_sentinel.v1.FetchFailed
+ */
+export type FetchFailed = Message<"pg_sentinel.v1.FetchFailed"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: string node = 3;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.FetchFailed.
+ * Use `create(FetchFailedSchema)` to create a new message.
+ */
+export const FetchFailedSchema: GenMessage<FetchFailed> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 20);
+
+/**
+ * A cascading standby streams from the node that its registration names; absent: from the primary.
+ *
+ * @generated from message pg_sentinel.v1.UseUpstream
+ */
+export type UseUpstream = Message<"pg_sentinel.v1.UseUpstream"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: string node = 3;
+   */
+  node: string;
+
+  /**
+   * @generated from field: optional string upstream = 4;
+   */
+  upstream?: string | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.UseUpstream.
+ * Use `create(UseUpstreamSchema)` to create a new message.
+ */
+export const UseUpstreamSchema: GenMessage<UseUpstream> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 21);
+
+/**
  * @generated from message pg_sentinel.v1.Resume
  */
 export type Resume = Message<"pg_sentinel.v1.Resume"> & {
@@ -1161,7 +1288,7 @@ export type Resume = Message<"pg_sentinel.v1.Resume"> & {
  * Use `create(ResumeSchema)` to create a new message.
  */
 export const ResumeSchema: GenMessage<Resume> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 19);
+  messageDesc(file_pg_sentinel_v1_log, 22);
 
 /**
  * @generated from message pg_sentinel.v1.BeginRuleChange
@@ -1188,7 +1315,7 @@ export type BeginRuleChange = Message<"pg_sentinel.v1.BeginRuleChange"> & {
  * Use `create(BeginRuleChangeSchema)` to create a new message.
  */
 export const BeginRuleChangeSchema: GenMessage<BeginRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 20);
+  messageDesc(file_pg_sentinel_v1_log, 23);
 
 /**
  * @generated from message pg_sentinel.v1.CommitRule
@@ -1217,7 +1344,7 @@ export type CommitRule = Message<"pg_sentinel.v1.CommitRule"> & {
  * Use `create(CommitRuleSchema)` to create a new message.
  */
 export const CommitRuleSchema: GenMessage<CommitRule> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 21);
+  messageDesc(file_pg_sentinel_v1_log, 24);
 
 /**
  * @generated from message pg_sentinel.v1.FloorPassed
@@ -1239,7 +1366,7 @@ export type FloorPassed = Message<"pg_sentinel.v1.FloorPassed"> & {
  * Use `create(FloorPassedSchema)` to create a new message.
  */
 export const FloorPassedSchema: GenMessage<FloorPassed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 22);
+  messageDesc(file_pg_sentinel_v1_log, 25);
 
 /**
  * @generated from message pg_sentinel.v1.OpenSession
@@ -1282,7 +1409,7 @@ export type OpenSession = Message<"pg_sentinel.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 23);
+  messageDesc(file_pg_sentinel_v1_log, 26);
 
 /**
  * @generated from message pg_sentinel.v1.SetFeatureLevel
@@ -1299,7 +1426,7 @@ export type SetFeatureLevel = Message<"pg_sentinel.v1.SetFeatureLevel"> & {
  * Use `create(SetFeatureLevelSchema)` to create a new message.
  */
 export const SetFeatureLevelSchema: GenMessage<SetFeatureLevel> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 24);
+  messageDesc(file_pg_sentinel_v1_log, 27);
 
 /**
  * The node's PostgreSQL is stopped and stays so.
@@ -1318,7 +1445,7 @@ export type FenceNode = Message<"pg_sentinel.v1.FenceNode"> & {
  * Use `create(FenceNodeSchema)` to create a new message.
  */
 export const FenceNodeSchema: GenMessage<FenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 25);
+  messageDesc(file_pg_sentinel_v1_log, 28);
 
 /**
  * @generated from message pg_sentinel.v1.UnfenceNode
@@ -1335,7 +1462,7 @@ export type UnfenceNode = Message<"pg_sentinel.v1.UnfenceNode"> & {
  * Use `create(UnfenceNodeSchema)` to create a new message.
  */
 export const UnfenceNodeSchema: GenMessage<UnfenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 26);
+  messageDesc(file_pg_sentinel_v1_log, 29);
 
 /**
  * A person has looked at the failovers so far: the group may fail over by itself again.
@@ -1354,7 +1481,7 @@ export type AcknowledgeFailovers = Message<"pg_sentinel.v1.AcknowledgeFailovers"
  * Use `create(AcknowledgeFailoversSchema)` to create a new message.
  */
 export const AcknowledgeFailoversSchema: GenMessage<AcknowledgeFailovers> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 27);
+  messageDesc(file_pg_sentinel_v1_log, 30);
 
 /**
  * The node's host is off, or its PostgreSQL is stopped and will not come back by itself.
@@ -1390,7 +1517,7 @@ export type NodeOff = Message<"pg_sentinel.v1.NodeOff"> & {
  * Use `create(NodeOffSchema)` to create a new message.
  */
 export const NodeOffSchema: GenMessage<NodeOff> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 28);
+  messageDesc(file_pg_sentinel_v1_log, 31);
 
 /**
  * The fence command could not switch the node off; it is tried again.
@@ -1424,7 +1551,7 @@ export type FenceFailed = Message<"pg_sentinel.v1.FenceFailed"> & {
  * Use `create(FenceFailedSchema)` to create a new message.
  */
 export const FenceFailedSchema: GenMessage<FenceFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 29);
+  messageDesc(file_pg_sentinel_v1_log, 32);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduleSwitchover
@@ -1455,7 +1582,7 @@ export type ScheduleSwitchover = Message<"pg_sentinel.v1.ScheduleSwitchover"> & 
  * Use `create(ScheduleSwitchoverSchema)` to create a new message.
  */
 export const ScheduleSwitchoverSchema: GenMessage<ScheduleSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 30);
+  messageDesc(file_pg_sentinel_v1_log, 33);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduledSwitchover
@@ -1479,7 +1606,7 @@ export type ScheduledSwitchover = Message<"pg_sentinel.v1.ScheduledSwitchover"> 
  * Use `create(ScheduledSwitchoverSchema)` to create a new message.
  */
 export const ScheduledSwitchoverSchema: GenMessage<ScheduledSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 31);
+  messageDesc(file_pg_sentinel_v1_log, 34);
 
 /**
  * The group does not fail over by itself; or, where a node is named, its agent leaves that node's PostgreSQL as it is, and the node is
@@ -1518,7 +1645,7 @@ export type Pause = Message<"pg_sentinel.v1.Pause"> & {
  * Use `create(PauseSchema)` to create a new message.
  */
 export const PauseSchema: GenMessage<Pause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 32);
+  messageDesc(file_pg_sentinel_v1_log, 35);
 
 /**
  * Where the peer is, by its own configuration.
@@ -1544,7 +1671,7 @@ export type DescribePeer = Message<"pg_sentinel.v1.DescribePeer"> & {
  * Use `create(DescribePeerSchema)` to create a new message.
  */
 export const DescribePeerSchema: GenMessage<DescribePeer> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 33);
+  messageDesc(file_pg_sentinel_v1_log, 36);
 
 /**
  * What the peer's own configuration says of its host. Takes the place of what it said before.
@@ -1568,7 +1695,7 @@ export type DeclareHost = Message<"pg_sentinel.v1.DeclareHost"> & {
  * Use `create(DeclareHostSchema)` to create a new message.
  */
 export const DeclareHostSchema: GenMessage<DeclareHost> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 34);
+  messageDesc(file_pg_sentinel_v1_log, 37);
 
 /**
  * @generated from message pg_sentinel.v1.HostDeclaration
@@ -1594,7 +1721,7 @@ export type HostDeclaration = Message<"pg_sentinel.v1.HostDeclaration"> & {
  * Use `create(HostDeclarationSchema)` to create a new message.
  */
 export const HostDeclarationSchema: GenMessage<HostDeclaration> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 35);
+  messageDesc(file_pg_sentinel_v1_log, 38);
 
 /**
  * @generated from message pg_sentinel.v1.HostedNode
@@ -1623,7 +1750,7 @@ export type HostedNode = Message<"pg_sentinel.v1.HostedNode"> & {
  * Use `create(HostedNodeSchema)` to create a new message.
  */
 export const HostedNodeSchema: GenMessage<HostedNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 36);
+  messageDesc(file_pg_sentinel_v1_log, 39);
 
 /**
  * @generated from message pg_sentinel.v1.WatchedAddress
@@ -1655,7 +1782,7 @@ export type WatchedAddress = Message<"pg_sentinel.v1.WatchedAddress"> & {
  * Use `create(WatchedAddressSchema)` to create a new message.
  */
 export const WatchedAddressSchema: GenMessage<WatchedAddress> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 37);
+  messageDesc(file_pg_sentinel_v1_log, 40);
 
 /**
  * How a server is that is only watched. Nothing is done to it.
@@ -1691,7 +1818,7 @@ export type WatchedServer = Message<"pg_sentinel.v1.WatchedServer"> & {
  * Use `create(WatchedServerSchema)` to create a new message.
  */
 export const WatchedServerSchema: GenMessage<WatchedServer> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 38);
+  messageDesc(file_pg_sentinel_v1_log, 41);
 
 /**
  * What one peer sees.
@@ -1715,7 +1842,7 @@ export type ServerJudgement = Message<"pg_sentinel.v1.ServerJudgement"> & {
  * Use `create(ServerJudgementSchema)` to create a new message.
  */
 export const ServerJudgementSchema: GenMessage<ServerJudgement> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 39);
+  messageDesc(file_pg_sentinel_v1_log, 42);
 
 /**
  * What a majority of the voters sees.
@@ -1741,7 +1868,7 @@ export type ServerConclusion = Message<"pg_sentinel.v1.ServerConclusion"> & {
  * Use `create(ServerConclusionSchema)` to create a new message.
  */
 export const ServerConclusionSchema: GenMessage<ServerConclusion> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 40);
+  messageDesc(file_pg_sentinel_v1_log, 43);
 
 /**
  * @generated from message pg_sentinel.v1.ServerWord
@@ -1772,7 +1899,7 @@ export type ServerWord = Message<"pg_sentinel.v1.ServerWord"> & {
  * Use `create(ServerWordSchema)` to create a new message.
  */
 export const ServerWordSchema: GenMessage<ServerWord> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 41);
+  messageDesc(file_pg_sentinel_v1_log, 44);
 
 /**
  * @generated from message pg_sentinel.v1.EndPause
@@ -1801,7 +1928,7 @@ export type EndPause = Message<"pg_sentinel.v1.EndPause"> & {
  * Use `create(EndPauseSchema)` to create a new message.
  */
 export const EndPauseSchema: GenMessage<EndPause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 42);
+  messageDesc(file_pg_sentinel_v1_log, 45);
 
 /**
  * The member does not stream, or its agent is not heard: its replication slots are kept for slot_retention from here on.
@@ -1825,7 +1952,7 @@ export type MarkAbsent = Message<"pg_sentinel.v1.MarkAbsent"> & {
  * Use `create(MarkAbsentSchema)` to create a new message.
  */
 export const MarkAbsentSchema: GenMessage<MarkAbsent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 43);
+  messageDesc(file_pg_sentinel_v1_log, 46);
 
 /**
  * It was absent for longer than that: every node drops its slot.
@@ -1849,7 +1976,7 @@ export type GiveUpSlot = Message<"pg_sentinel.v1.GiveUpSlot"> & {
  * Use `create(GiveUpSlotSchema)` to create a new message.
  */
 export const GiveUpSlotSchema: GenMessage<GiveUpSlot> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 44);
+  messageDesc(file_pg_sentinel_v1_log, 47);
 
 /**
  * It is back: every node keeps a slot for it.
@@ -1873,7 +2000,7 @@ export type MarkPresent = Message<"pg_sentinel.v1.MarkPresent"> & {
  * Use `create(MarkPresentSchema)` to create a new message.
  */
 export const MarkPresentSchema: GenMessage<MarkPresent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 45);
+  messageDesc(file_pg_sentinel_v1_log, 48);
 
 /**
  * The node leaves its group and the log, and is not registered again before it is readmitted. Of one that was removed: more is asked of
@@ -1912,7 +2039,7 @@ export type RemoveNode = Message<"pg_sentinel.v1.RemoveNode"> & {
  * Use `create(RemoveNodeSchema)` to create a new message.
  */
 export const RemoveNodeSchema: GenMessage<RemoveNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 46);
+  messageDesc(file_pg_sentinel_v1_log, 49);
 
 /**
  * The node may be registered again.
@@ -1936,7 +2063,7 @@ export type ReadmitNode = Message<"pg_sentinel.v1.ReadmitNode"> & {
  * Use `create(ReadmitNodeSchema)` to create a new message.
  */
 export const ReadmitNodeSchema: GenMessage<ReadmitNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 47);
+  messageDesc(file_pg_sentinel_v1_log, 50);
 
 /**
  * Creates a group out of servers that run already and that somebody else has made.
@@ -1979,7 +2106,7 @@ export type AdoptGroup = Message<"pg_sentinel.v1.AdoptGroup"> & {
  * Use `create(AdoptGroupSchema)` to create a new message.
  */
 export const AdoptGroupSchema: GenMessage<AdoptGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 48);
+  messageDesc(file_pg_sentinel_v1_log, 51);
 
 /**
  * The server of an adopted node runs with settings of pg-sentinel now.
@@ -2008,5 +2135,5 @@ export type NodeAdopted = Message<"pg_sentinel.v1.NodeAdopted"> & {
  * Use `create(NodeAdoptedSchema)` to create a new message.
  */
 export const NodeAdoptedSchema: GenMessage<NodeAdopted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 49);
+  messageDesc(file_pg_sentinel_v1_log, 52);
 

@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/snapshot.proto.
  */
 export const file_pg_sentinel_v1_snapshot: GenFile = /*@__PURE__*/
-  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEiuwMKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50EjAKB3JlbW92ZWQYFCADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlbW92ZWQSMAoHd2F0Y2hlZBhkIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90V2F0Y2hlZCLJAQoMU25hcHNob3RQZWVyEgwKBHBlZXIYASABKAkSDQoFc3RvcmUYAiABKAkSDwoHc2Vzc2lvbhgDIAEoCRIRCglvcGVuZWRfYXQYBCABKAQSDQoFZmxvb3IYBSABKAQSDAoEZG9uZRgGIAMoBBIQCghmZWF0dXJlcxgHIAEoDRIRCgRzaXRlGB4gASgJSACIAQESLQoEaG9zdBhkIAEoCzIfLnBnX3NlbnRpbmVsLnYxLkhvc3REZWNsYXJhdGlvbkIHCgVfc2l0ZSKAAQoPU25hcHNob3RXYXRjaGVkEg4KBnNlcnZlchgBIAEoCRIuCgV3b3JkcxgCIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudBItCgljb25jbHVkZWQYAyABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkInkKDFNuYXBzaG90Tm9kZRIyCgxyZWdpc3RyYXRpb24YASABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGUSNQoPc3ViamVjdGl2ZV9kb3duGAIgAygLMhwucGdfc2VudGluZWwudjEuU25hcHNob3REb3duIoIBCg9TbmFwc2hvdFJlbW92ZWQSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEhMKBm1lbWJlchgEIAEoCUgAiAEBEg8KB2xlYXZpbmcYBSABKAkSEwoLaXNfZG91YnRmdWwYBiABKAhCCQoHX21lbWJlciJMCgxTbmFwc2hvdERvd24SDAoEcGVlchgBIAEoCRINCgVlcG9jaBgCIAEoBBIQCghldmlkZW5jZRgDIAEoCRINCgVpbmRleBgEIAEoBCKjCAoNU25hcHNob3RHcm91cBIKCgJpZBgBIAEoCRINCgVlcG9jaBgCIAEoBBIxCghjcmVhdGluZxgDIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkNyZWF0aW5nUGhhc2VIABIvCgdydW5uaW5nGAQgASgLMhwucGdfc2VudGluZWwudjEuUnVubmluZ1BoYXNlSAASLwoHZmVuY2luZxgFIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZUgAEjMKCXByb21vdGluZxgGIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlByb21vdGluZ1BoYXNlSAASJgoEcnVsZRgHIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEjAKBG5leHQYCCABKAsyIi5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJ1bGVDaGFuZ2USLQoGZmxvb3JzGAkgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RGbG9vchIYChBoaWdoZXN0X3RpbWVsaW5lGAogASgNEjAKCGJyYW5jaGVzGAsgAygLMh4ucGdfc2VudGluZWwudjEuU25hcHNob3RCcmFuY2gSHgoRc3lzdGVtX2lkZW50aWZpZXIYDCABKAlIAYgBARIRCglmYWlsb3ZlcnMYDSABKAQSLwoIc2V0dGluZ3MYDiABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEg4KBmZlbmNlZBgPIAMoCRIYChByZWNlbnRfZmFpbG92ZXJzGBAgAygDEjYKCXNjaGVkdWxlZBgRIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISJQoGcGF1c2VkGBIgASgLMhUucGdfc2VudGluZWwudjEuUGF1c2USKwoMcGF1c2VkX25vZGVzGBMgAygLMhUucGdfc2VudGluZWwudjEuUGF1c2USNQoKcGFyYW1ldGVycxgUIAMoCzIhLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UGFyYW1ldGVyEhkKEXNldHRpbmdzX3JldmlzaW9uGBUgASgEEjgKEHNldHRpbmdzX2hpc3RvcnkYFiADKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlY29yZBIsCgZhYnNlbnQYKCADKAsyHC5wZ19zZW50aW5lbC52MS5BYnNlbnRNZW1iZXISGwoOZmFpbGJhY2tfYXRfbXMYHiABKANIAogBARIWCg5mYWlsYmFja19jb3VudBgfIAEoDRILCgNoYmEYPCADKAkSEAoIdG9fYWRvcHQYRiADKAlCBwoFcGhhc2VCFAoSX3N5c3RlbV9pZGVudGlmaWVyQhEKD19mYWlsYmFja19hdF9tcyJgCgxBYnNlbnRNZW1iZXISDgoGbWVtYmVyGAEgASgJEhAKCHNpbmNlX21zGAIgASgDEhsKDmdpdmVuX3VwX2F0X21zGAMgASgDSACIAQFCEQoPX2dpdmVuX3VwX2F0X21zIjAKEVNuYXBzaG90UGFyYW1ldGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkigQEKDlNldHRpbmdzUmVjb3JkEg0KBWluZGV4GAEgASgEEg0KBWF0X21zGAIgASgDEgoKAmJ5GAMgASgJEjcKC2RpZmZlcmVuY2VzGAQgAygLMiIucGdfc2VudGluZWwudjEuU2V0dGluZ3NEaWZmZXJlbmNlEgwKBG1vcmUYBSABKA0iVQoSU2V0dGluZ3NEaWZmZXJlbmNlEgsKA2tleRgBIAEoCRIRCgRmcm9tGAIgASgJSACIAQESDwoCdG8YAyABKAlIAYgBAUIHCgVfZnJvbUIFCgNfdG8iIAoNQ3JlYXRpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJIjEKDFJ1bm5pbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNIoUECgxGZW5jaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASOwoJcmVjb3ZlcmVkGAYgASgLMiYucGdfc2VudGluZWwudjEuRmVuY2luZ1BoYXNlLlJlY292ZXJlZEgAEjYKBmZvcmNlZBgIIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASKgoHcmVwb3J0cxgHIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkN1dFJlcG9ydBILCgNvZmYYCSADKAkSFgoJcmVpbnN0YXRlGAogASgJSAGIAQESGQoMZmVuY2VfZmFpbGVkGAsgASgJSAKIAQEaCwoJUmVjb3ZlcmVkQgcKBWNhdXNlQgwKCl9yZWluc3RhdGVCDwoNX2ZlbmNlX2ZhaWxlZCKmAQoOUHJvbW90aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIQCghwcmV2aW91cxgDIAEoCRIuCgRmcm9tGAQgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxITCgZmYWlsZWQYBSABKAlIAIgBARIPCgdwbGFubmVkGAYgASgIQgkKB19mYWlsZWQiNgoQU25hcHNob3RTdGFuZGluZxIQCgh0aW1lbGluZRgBIAEoDRIQCghwb3NpdGlvbhgCIAEoBiJMChJTbmFwc2hvdFJ1bGVDaGFuZ2USJgoEcnVsZRgBIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEg4KBmNoYW5nZRgCIAEoBCKhAQoNU25hcHNob3RGbG9vchIQCgh0aW1lbGluZRgBIAEoDRIuCgRmcm9tGAIgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxImCgRydWxlGAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSJgoEbmV4dBgEIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIkYKDlNuYXBzaG90QnJhbmNoEhAKCHRpbWVsaW5lGAEgASgNEg4KBnBhcmVudBgCIAEoDRISCgpzd2l0Y2hfbHNuGAMgASgGImwKDVNuYXBzaG90RXZlbnQSDQoFaW5kZXgYASABKAQSKgoIZW52ZWxvcGUYAiABKAsyGC5wZ19zZW50aW5lbC52MS5FbnZlbG9wZRIUCgdyZWZ1c2VkGAMgASgJSACIAQFCCgoIX3JlZnVzZWRiBnByb3RvMw", [file_pg_sentinel_v1_log]);
+  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEiuwMKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50EjAKB3JlbW92ZWQYFCADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlbW92ZWQSMAoHd2F0Y2hlZBhkIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90V2F0Y2hlZCLJAQoMU25hcHNob3RQZWVyEgwKBHBlZXIYASABKAkSDQoFc3RvcmUYAiABKAkSDwoHc2Vzc2lvbhgDIAEoCRIRCglvcGVuZWRfYXQYBCABKAQSDQoFZmxvb3IYBSABKAQSDAoEZG9uZRgGIAMoBBIQCghmZWF0dXJlcxgHIAEoDRIRCgRzaXRlGB4gASgJSACIAQESLQoEaG9zdBhkIAEoCzIfLnBnX3NlbnRpbmVsLnYxLkhvc3REZWNsYXJhdGlvbkIHCgVfc2l0ZSKAAQoPU25hcHNob3RXYXRjaGVkEg4KBnNlcnZlchgBIAEoCRIuCgV3b3JkcxgCIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudBItCgljb25jbHVkZWQYAyABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkInkKDFNuYXBzaG90Tm9kZRIyCgxyZWdpc3RyYXRpb24YASABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGUSNQoPc3ViamVjdGl2ZV9kb3duGAIgAygLMhwucGdfc2VudGluZWwudjEuU25hcHNob3REb3duIoIBCg9TbmFwc2hvdFJlbW92ZWQSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEhMKBm1lbWJlchgEIAEoCUgAiAEBEg8KB2xlYXZpbmcYBSABKAkSEwoLaXNfZG91YnRmdWwYBiABKAhCCQoHX21lbWJlciJMCgxTbmFwc2hvdERvd24SDAoEcGVlchgBIAEoCRINCgVlcG9jaBgCIAEoBBIQCghldmlkZW5jZRgDIAEoCRINCgVpbmRleBgEIAEoBCLYCAoNU25hcHNob3RHcm91cBIKCgJpZBgBIAEoCRINCgVlcG9jaBgCIAEoBBIxCghjcmVhdGluZxgDIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkNyZWF0aW5nUGhhc2VIABIvCgdydW5uaW5nGAQgASgLMhwucGdfc2VudGluZWwudjEuUnVubmluZ1BoYXNlSAASLwoHZmVuY2luZxgFIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZUgAEjMKCXByb21vdGluZxgGIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlByb21vdGluZ1BoYXNlSAASJgoEcnVsZRgHIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEjAKBG5leHQYCCABKAsyIi5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJ1bGVDaGFuZ2USLQoGZmxvb3JzGAkgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RGbG9vchIYChBoaWdoZXN0X3RpbWVsaW5lGAogASgNEjAKCGJyYW5jaGVzGAsgAygLMh4ucGdfc2VudGluZWwudjEuU25hcHNob3RCcmFuY2gSHgoRc3lzdGVtX2lkZW50aWZpZXIYDCABKAlIAYgBARIRCglmYWlsb3ZlcnMYDSABKAQSLwoIc2V0dGluZ3MYDiABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEg4KBmZlbmNlZBgPIAMoCRIYChByZWNlbnRfZmFpbG92ZXJzGBAgAygDEjYKCXNjaGVkdWxlZBgRIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISJQoGcGF1c2VkGBIgASgLMhUucGdfc2VudGluZWwudjEuUGF1c2USKwoMcGF1c2VkX25vZGVzGBMgAygLMhUucGdfc2VudGluZWwudjEuUGF1c2USNQoKcGFyYW1ldGVycxgUIAMoCzIhLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UGFyYW1ldGVyEhkKEXNldHRpbmdzX3JldmlzaW9uGBUgASgEEjgKEHNldHRpbmdzX2hpc3RvcnkYFiADKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlY29yZBIsCgZhYnNlbnQYKCADKAsyHC5wZ19zZW50aW5lbC52MS5BYnNlbnRNZW1iZXISGwoOZmFpbGJhY2tfYXRfbXMYHiABKANIAogBARIWCg5mYWlsYmFja19jb3VudBgfIAEoDRILCgNoYmEYPCADKAkSEAoIdG9fYWRvcHQYRiADKAkSMwoJdXBzdHJlYW1zGHggAygLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RVcHN0cmVhbUIHCgVwaGFzZUIUChJfc3lzdGVtX2lkZW50aWZpZXJCEQoPX2ZhaWxiYWNrX2F0X21zIlgKEFNuYXBzaG90VXBzdHJlYW0SDAoEbm9kZRgBIAEoCRIVCgh1cHN0cmVhbRgCIAEoCUgAiAEBEhIKCmxvc3RfY291bnQYAyABKA1CCwoJX3Vwc3RyZWFtIo0BCg1TbmFwc2hvdEZldGNoEgwKBG5vZGUYASABKAkSDAoEZnJvbRgCIAEoCRIvCgV1cF90bxgDIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSDwoHaXNfb3ZlchgEIAEoCBITCgZmYWlsZWQYBSABKAlIAIgBAUIJCgdfZmFpbGVkImAKDEFic2VudE1lbWJlchIOCgZtZW1iZXIYASABKAkSEAoIc2luY2VfbXMYAiABKAMSGwoOZ2l2ZW5fdXBfYXRfbXMYAyABKANIAIgBAUIRCg9fZ2l2ZW5fdXBfYXRfbXMiMAoRU25hcHNob3RQYXJhbWV0ZXISDAoEbmFtZRgBIAEoCRINCgV2YWx1ZRgCIAEoCSKBAQoOU2V0dGluZ3NSZWNvcmQSDQoFaW5kZXgYASABKAQSDQoFYXRfbXMYAiABKAMSCgoCYnkYAyABKAkSNwoLZGlmZmVyZW5jZXMYBCADKAsyIi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0RpZmZlcmVuY2USDAoEbW9yZRgFIAEoDSJVChJTZXR0aW5nc0RpZmZlcmVuY2USCwoDa2V5GAEgASgJEhEKBGZyb20YAiABKAlIAIgBARIPCgJ0bxgDIAEoCUgBiAEBQgcKBV9mcm9tQgUKA190byIgCg1DcmVhdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkiMQoMUnVubmluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0itQQKDEZlbmNpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABI7CglyZWNvdmVyZWQYBiABKAsyJi5wZ19zZW50aW5lbC52MS5GZW5jaW5nUGhhc2UuUmVjb3ZlcmVkSAASNgoGZm9yY2VkGAggASgLMiQucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Gb3JjZWRIABIqCgdyZXBvcnRzGAcgAygLMhkucGdfc2VudGluZWwudjEuQ3V0UmVwb3J0EgsKA29mZhgJIAMoCRIWCglyZWluc3RhdGUYCiABKAlIAYgBARIZCgxmZW5jZV9mYWlsZWQYCyABKAlIAogBARIuCgdmZXRjaGVzGHggAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RGZXRjaBoLCglSZWNvdmVyZWRCBwoFY2F1c2VCDAoKX3JlaW5zdGF0ZUIPCg1fZmVuY2VfZmFpbGVkIqYBCg5Qcm9tb3RpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNEhAKCHByZXZpb3VzGAMgASgJEi4KBGZyb20YBCABKAsyIC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFN0YW5kaW5nEhMKBmZhaWxlZBgFIAEoCUgAiAEBEg8KB3BsYW5uZWQYBiABKAhCCQoHX2ZhaWxlZCI2ChBTbmFwc2hvdFN0YW5kaW5nEhAKCHRpbWVsaW5lGAEgASgNEhAKCHBvc2l0aW9uGAIgASgGIkwKElNuYXBzaG90UnVsZUNoYW5nZRImCgRydWxlGAEgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSDgoGY2hhbmdlGAIgASgEIqEBCg1TbmFwc2hvdEZsb29yEhAKCHRpbWVsaW5lGAEgASgNEi4KBGZyb20YAiABKAsyIC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFN0YW5kaW5nEiYKBHJ1bGUYAyABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRImCgRuZXh0GAQgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiRgoOU25hcHNob3RCcmFuY2gSEAoIdGltZWxpbmUYASABKA0SDgoGcGFyZW50GAIgASgNEhIKCnN3aXRjaF9sc24YAyABKAYibAoNU25hcHNob3RFdmVudBINCgVpbmRleBgBIAEoBBIqCghlbnZlbG9wZRgCIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVudmVsb3BlEhQKB3JlZnVzZWQYAyABKAlIAIgBAUIKCghfcmVmdXNlZGIGcHJvdG8z", [file_pg_sentinel_v1_log]);
 
 /**
  * @generated from message pg_sentinel.v1.StateSnapshot
@@ -465,6 +465,13 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
    * @generated from field: repeated string to_adopt = 70;
    */
   toAdopt: string[];
+
+  /**
+   * From feature level 12 on. In the order of the nodes' names.
+   *
+   * @generated from field: repeated pg_sentinel.v1.SnapshotUpstream upstreams = 120;
+   */
+  upstreams: SnapshotUpstream[];
 };
 
 /**
@@ -473,6 +480,82 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
  */
 export const SnapshotGroupSchema: GenMessage<SnapshotGroup> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_snapshot, 6);
+
+/**
+ * What a cascading standby streams from at present.
+ *
+ * @generated from message pg_sentinel.v1.SnapshotUpstream
+ */
+export type SnapshotUpstream = Message<"pg_sentinel.v1.SnapshotUpstream"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * Absent: the primary.
+   *
+   * @generated from field: optional string upstream = 2;
+   */
+  upstream?: string | undefined;
+
+  /**
+   * How often it was turned away from its upstream since the last promotion.
+   *
+   * @generated from field: uint32 lost_count = 3;
+   */
+  lostCount: number;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotUpstream.
+ * Use `create(SnapshotUpstreamSchema)` to create a new message.
+ */
+export const SnapshotUpstreamSchema: GenMessage<SnapshotUpstream> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 7);
+
+/**
+ * A standby that takes, or took, what it lacks from another one, at this epoch.
+ *
+ * @generated from message pg_sentinel.v1.SnapshotFetch
+ */
+export type SnapshotFetch = Message<"pg_sentinel.v1.SnapshotFetch"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string from = 2;
+   */
+  from: string;
+
+  /**
+   * Up to where that one had reported.
+   *
+   * @generated from field: pg_sentinel.v1.SnapshotStanding up_to = 3;
+   */
+  upTo?: SnapshotStanding | undefined;
+
+  /**
+   * It has reported since.
+   *
+   * @generated from field: bool is_over = 4;
+   */
+  isOver: boolean;
+
+  /**
+   * @generated from field: optional string failed = 5;
+   */
+  failed?: string | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotFetch.
+ * Use `create(SnapshotFetchSchema)` to create a new message.
+ */
+export const SnapshotFetchSchema: GenMessage<SnapshotFetch> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 8);
 
 /**
  * A member whose slots are kept for a while only, or no longer. Wall times in milliseconds since 1970.
@@ -501,7 +584,7 @@ export type AbsentMember = Message<"pg_sentinel.v1.AbsentMember"> & {
  * Use `create(AbsentMemberSchema)` to create a new message.
  */
 export const AbsentMemberSchema: GenMessage<AbsentMember> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 7);
+  messageDesc(file_pg_sentinel_v1_snapshot, 9);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotParameter
@@ -523,7 +606,7 @@ export type SnapshotParameter = Message<"pg_sentinel.v1.SnapshotParameter"> & {
  * Use `create(SnapshotParameterSchema)` to create a new message.
  */
 export const SnapshotParameterSchema: GenMessage<SnapshotParameter> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 8);
+  messageDesc(file_pg_sentinel_v1_snapshot, 10);
 
 /**
  * One change of settings or parameters, for people. Values are cut short.
@@ -564,7 +647,7 @@ export type SettingsRecord = Message<"pg_sentinel.v1.SettingsRecord"> & {
  * Use `create(SettingsRecordSchema)` to create a new message.
  */
 export const SettingsRecordSchema: GenMessage<SettingsRecord> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 9);
+  messageDesc(file_pg_sentinel_v1_snapshot, 11);
 
 /**
  * @generated from message pg_sentinel.v1.SettingsDifference
@@ -595,7 +678,7 @@ export type SettingsDifference = Message<"pg_sentinel.v1.SettingsDifference"> & 
  * Use `create(SettingsDifferenceSchema)` to create a new message.
  */
 export const SettingsDifferenceSchema: GenMessage<SettingsDifference> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 10);
+  messageDesc(file_pg_sentinel_v1_snapshot, 12);
 
 /**
  * @generated from message pg_sentinel.v1.CreatingPhase
@@ -612,7 +695,7 @@ export type CreatingPhase = Message<"pg_sentinel.v1.CreatingPhase"> & {
  * Use `create(CreatingPhaseSchema)` to create a new message.
  */
 export const CreatingPhaseSchema: GenMessage<CreatingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 11);
+  messageDesc(file_pg_sentinel_v1_snapshot, 13);
 
 /**
  * @generated from message pg_sentinel.v1.RunningPhase
@@ -634,7 +717,7 @@ export type RunningPhase = Message<"pg_sentinel.v1.RunningPhase"> & {
  * Use `create(RunningPhaseSchema)` to create a new message.
  */
 export const RunningPhaseSchema: GenMessage<RunningPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 12);
+  messageDesc(file_pg_sentinel_v1_snapshot, 14);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase
@@ -714,6 +797,13 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
    * @generated from field: optional string fence_failed = 11;
    */
   fenceFailed?: string | undefined;
+
+  /**
+   * From feature level 12 on. In the order in which they began.
+   *
+   * @generated from field: repeated pg_sentinel.v1.SnapshotFetch fetches = 120;
+   */
+  fetches: SnapshotFetch[];
 };
 
 /**
@@ -721,7 +811,7 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
  * Use `create(FencingPhaseSchema)` to create a new message.
  */
 export const FencingPhaseSchema: GenMessage<FencingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 13);
+  messageDesc(file_pg_sentinel_v1_snapshot, 15);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase.Recovered
@@ -734,7 +824,7 @@ export type FencingPhase_Recovered = Message<"pg_sentinel.v1.FencingPhase.Recove
  * Use `create(FencingPhase_RecoveredSchema)` to create a new message.
  */
 export const FencingPhase_RecoveredSchema: GenMessage<FencingPhase_Recovered> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 13, 0);
+  messageDesc(file_pg_sentinel_v1_snapshot, 15, 0);
 
 /**
  * @generated from message pg_sentinel.v1.PromotingPhase
@@ -778,7 +868,7 @@ export type PromotingPhase = Message<"pg_sentinel.v1.PromotingPhase"> & {
  * Use `create(PromotingPhaseSchema)` to create a new message.
  */
 export const PromotingPhaseSchema: GenMessage<PromotingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 14);
+  messageDesc(file_pg_sentinel_v1_snapshot, 16);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotStanding
@@ -800,7 +890,7 @@ export type SnapshotStanding = Message<"pg_sentinel.v1.SnapshotStanding"> & {
  * Use `create(SnapshotStandingSchema)` to create a new message.
  */
 export const SnapshotStandingSchema: GenMessage<SnapshotStanding> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 15);
+  messageDesc(file_pg_sentinel_v1_snapshot, 17);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotRuleChange
@@ -822,7 +912,7 @@ export type SnapshotRuleChange = Message<"pg_sentinel.v1.SnapshotRuleChange"> & 
  * Use `create(SnapshotRuleChangeSchema)` to create a new message.
  */
 export const SnapshotRuleChangeSchema: GenMessage<SnapshotRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 16);
+  messageDesc(file_pg_sentinel_v1_snapshot, 18);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotFloor
@@ -854,7 +944,7 @@ export type SnapshotFloor = Message<"pg_sentinel.v1.SnapshotFloor"> & {
  * Use `create(SnapshotFloorSchema)` to create a new message.
  */
 export const SnapshotFloorSchema: GenMessage<SnapshotFloor> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 17);
+  messageDesc(file_pg_sentinel_v1_snapshot, 19);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotBranch
@@ -881,7 +971,7 @@ export type SnapshotBranch = Message<"pg_sentinel.v1.SnapshotBranch"> & {
  * Use `create(SnapshotBranchSchema)` to create a new message.
  */
 export const SnapshotBranchSchema: GenMessage<SnapshotBranch> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 18);
+  messageDesc(file_pg_sentinel_v1_snapshot, 20);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotEvent
@@ -910,5 +1000,5 @@ export type SnapshotEvent = Message<"pg_sentinel.v1.SnapshotEvent"> & {
  * Use `create(SnapshotEventSchema)` to create a new message.
  */
 export const SnapshotEventSchema: GenMessage<SnapshotEvent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 19);
+  messageDesc(file_pg_sentinel_v1_snapshot, 21);
 

@@ -1,0 +1,143 @@
+// When the leader has a standby fetch WAL before a promotion, when it waits for that, and when it gives it up.
+import { expect, test } from 'vitest';
+import { lsn } from '../base/lsn.ts';
+import type { CutReport } from '../cluster/commands.ts';
+import { CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
+import {
+  A,
+  ALONE,
+  B,
+  C,
+  GROUP,
+  type Log,
+  MB,
+  MC,
+  at,
+  fencing,
+  registration,
+  running,
+} from '../cluster/testing/example.ts';
+import { duties } from './duties.ts';
+import { planCascades } from './plan-cascade.ts';
+import { decideFetch, PREFERRED_LAG_BYTES_MAX } from './fetch.ts';
+import { type SeenNodes, viewOf } from './testing/view.ts';
+
+const CUT: SeenNodes = { b: { condition: 'standby' }, c: { condition: 'standby' } };
+const FAR = 10 * PREFERRED_LAG_BYTES_MAX;
+
+/** b stands further than c by so many bytes; c has that priority. */
+function reported(lack: number, priority: number, level = CASCADE_FEATURE_LEVEL): Log {
+  const log = fencing();
+  log.state = { ...log.state, featureLevel: level };
+  log.must({ ...registration(C, MC), priority });
+  log.must(at(log).cut(B, FAR), at(log).cut(C, FAR - lack));
+  return log;
+}
+
+function decided(log: Log, options: { seen?: SeenNodes; forMs?: number; isNone?: boolean } = {}) {
+  const { phase } = log.group;
+  if (phase.kind !== 'fencing') throw new Error(phase.kind);
+  const stopwatch = { elapsedMs: () => options.forMs ?? 0, isRunning: () => false };
+  const candidate: CutReport | undefined =
+    options.isNone === true ? undefined : phase.reports.find(({ node }) => node === B);
+  const view = viewOf(log, 1000, options.seen ?? CUT);
+  return decideFetch({ state: log.state, group: log.group, phase, view, stopwatch }, candidate);
+}
+
+test('a preferred node that lacks little fetches it', () => {
+  expect(decided(reported(100, 5))).toMatchObject({ kind: 'fetch-wal', node: C, from: B });
+});
+
+test.each<[string, Log, SeenNodes?]>([
+  ['one of the same priority', reported(100, 0)],
+  ['one that lacks much', reported(PREFERRED_LAG_BYTES_MAX + 1, 5)],
+  ['one that stands as far', reported(0, 5)],
+  ['before every peer understands it', reported(100, 5, CASCADE_FEATURE_LEVEL - 1)],
+  ['while its agent is not heard', reported(100, 5), { b: { condition: 'standby' } }],
+  ['while the other one does not run', reported(100, 5), { ...CUT, b: { condition: 'stopped' } }],
+])('not %s', (_, log, seen = CUT) => expect(decided(log, { seen })).toBeUndefined());
+
+test('however much it is, what only a node holds that is never promoted is fetched', () => {
+  const log = reported(FAR - 1, 0);
+  const options = { noFailover: true, noSync: false, applyDelayMs: 0 };
+  log.must({ ...registration(B, MB), options });
+  expect(decided(log)).toMatchObject({ kind: 'fetch-wal', node: C, from: B });
+});
+
+test('it is waited for, until it takes too long or one of the two is lost', () => {
+  const log = reported(100, 5);
+  log.must({ kind: 'fetch-wal', group: GROUP, epoch: log.epoch, node: C, from: B });
+  expect(decided(log)).toBe('wait');
+  expect(duties(log.state, C)).toMatchObject({
+    kind: 'cut',
+    fetch: { kind: 'from', source: { node: B, position: lsn(BigInt(FAR)) } },
+  });
+  expect(duties(log.state, B)).not.toHaveProperty('fetch');
+  expect(decided(log, { forMs: 60_000 })).toMatchObject({ kind: 'fetch-failed', node: C });
+  expect(decided(log, { forMs: 1500, seen: { c: { condition: 'standby' } } })).toMatchObject({
+    kind: 'fetch-failed',
+    reason: 'b was lost meanwhile',
+  });
+  log.must(at(log).cut(C, FAR));
+  expect(decided(log)).toBeUndefined();
+  log.must(at(log).promote(C, 2, ALONE));
+});
+
+test('one that is waited for no longer has to say where it stands', () => {
+  const log = reported(100, 5);
+  log.must({ kind: 'fetch-wal', group: GROUP, epoch: log.epoch, node: C, from: B });
+  log.must({ kind: 'fetch-failed', group: GROUP, epoch: log.epoch, node: C, reason: 'no way' });
+  expect(duties(log.state, C)).toMatchObject({ kind: 'cut', fetch: { kind: 'given-up' } });
+  expect(decided(log)).toBeUndefined();
+  log.must(at(log).cut(C, FAR - 50));
+  expect(duties(log.state, C)).not.toHaveProperty('fetch');
+});
+
+/** c has b for its upstream; the rule counts b. */
+function cascading(): Log {
+  const log = running({ members: [MB], acks: 1 });
+  log.state = { ...log.state, featureLevel: CASCADE_FEATURE_LEVEL };
+  const options = { noFailover: false, noSync: false, applyDelayMs: 0, upstream: B };
+  log.must({ ...registration(C, MC), options });
+  return log;
+}
+
+const WELL: SeenNodes = {
+  a: { condition: 'primary', streamsTo: [B, C] },
+  b: { condition: 'standby', streamingFrom: A },
+  c: { condition: 'standby', streamingFrom: A },
+};
+
+const planned = (log: Log, forMs: number, seen = WELL) => [
+  ...planCascades(log.state, log.group, viewOf(log, 1000, seen), {
+    elapsedMs: () => forMs,
+    isRunning: () => false,
+  }),
+];
+
+test('a cascading standby goes to its upstream once that was well for a while, and later each time', () => {
+  const log = cascading();
+  expect(planned(log, 4999)).toEqual([]);
+  expect(planned(log, 5000)).toMatchObject([{ kind: 'use-upstream', node: C, upstream: B }]);
+  expect(planned(log, 5000, { ...WELL, b: { condition: 'standby' }, a: { condition: 'primary' } })).toEqual(
+    [],
+  );
+  log.must(...planned(log, 5000));
+  const lost: SeenNodes = { a: { condition: 'primary' }, c: { condition: 'standby' } };
+  expect(planned(log, 1999, lost)).toEqual([]);
+  log.must(...planned(log, 2000, lost));
+  expect(log.group.cascades).toMatchObject([{ node: C, upstream: undefined, lostCount: 1 }]);
+  expect(planned(log, 9999)).toEqual([]);
+  expect(planned(log, 10_000)).toMatchObject([{ upstream: B }]);
+});
+
+test('it leaves an upstream that is far behind, and one that it does not stream from', () => {
+  const log = cascading();
+  log.must(...planned(log, 5000));
+  expect(planned(log, 60_000)).toEqual([]);
+  const far: SeenNodes = { ...WELL, a: { condition: 'primary', streamsTo: [B], position: lsn(2n ** 40n) } };
+  expect(planned(log, 2000, far)).toMatchObject([{ node: C, upstream: undefined }]);
+  const idle: SeenNodes = { ...WELL, c: { condition: 'standby' } };
+  expect(planned(log, 2000, idle)).toEqual([]);
+  expect(planned(log, 20_000, idle)).toMatchObject([{ node: C, upstream: undefined }]);
+});
