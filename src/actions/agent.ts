@@ -9,10 +9,12 @@ import type { GroupState, NodeState } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
 import { finishInterruptedClone } from '../postgres/clone.ts';
 import { readControlData } from '../postgres/control-data.ts';
+import { removeInterruptedInit } from '../postgres/initdb.ts';
 import { createAnnouncements } from './announcements.ts';
 import { carryOut, keyOf, thenLook } from './carry-out.ts';
 import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
 import { type DataDirectory, createInspection, inspectDataDirectory } from './data-directory.ts';
+import { lockDirectory } from './directory-lock.ts';
 import type { FenceFile } from './fence-file.ts';
 import { type GuardSettings, createGuarding } from './guarding.ts';
 import { startLeftoverArchiver } from './leftover-archiver.ts';
@@ -79,9 +81,21 @@ const PAUSE_MS_MIN = 50;
 const RETRY_MS = 500;
 const STARTED_AT_MS = Date.now();
 
+/** After whatever has ended an earlier process. Somebody who works on the directory now does it himself. */
+async function tidyUp({ dataDirectory, lockDirectory: directory }: AgentOptions['instance']): Promise<void> {
+  const lock = await lockDirectory(directory, 'sentineld');
+  if (lock.kind === 'taken') return;
+  try {
+    await finishInterruptedClone(dataDirectory);
+    await removeInterruptedInit(dataDirectory);
+  } finally {
+    lock.release();
+  }
+}
+
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { node, dataDirectory } = options.instance;
-  await finishInterruptedClone(dataDirectory);
+  await tidyUp(options.instance);
   const closing = new AbortController();
   let duty: Duty = { kind: 'none', reason: 'the log has not been read yet' };
   let passing = new AbortController();

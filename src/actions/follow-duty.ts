@@ -18,7 +18,7 @@ import { confirmAdopted, stopForeign, takeOverStandby } from './adopt-duty.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
 import { keepLeftovers } from './leftover-wal.ts';
-import { clone, completeRewind, rejoin } from './rejoin.ts';
+import { NO_DATA, clone, completeRewind, rejoin } from './rejoin.ts';
 import { endHaste } from './zero-fill.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 import {
@@ -39,7 +39,7 @@ export async function carryOutFollow(
   const data = await context.dataDirectory();
   if (data.kind === 'foreign') throw new Error(`cannot make a standby: ${data.reason}`);
   if (data.kind !== 'ready')
-    return clone(context, duty, data.kind === 'absent' ? 'no data directory' : data.reason, signal);
+    return clone(context, duty, data.kind === 'absent' ? NO_DATA : data.reason, signal);
   const expected = context.group()?.systemIdentifier;
   if (expected !== undefined && data.control.systemIdentifier !== expected) {
     throw new Error(

@@ -66,6 +66,7 @@ export function instancePaths(
   adoptedHbaFile: string;
   unarchivedDirectory: string;
   takenFile: string;
+  lockDirectory: string;
 } {
   return {
     fenceFile: join(stateDirectory, `${node}.fence`),
@@ -77,5 +78,6 @@ export function instancePaths(
     adoptedHbaFile: join(stateDirectory, `${node}.adopted-hba`),
     unarchivedDirectory: join(stateDirectory, 'unarchived', node),
     takenFile: join(stateDirectory, 'postgresql', `${node}.taken.json`),
+    lockDirectory: join(stateDirectory, 'local'),
   };
 }

@@ -2,6 +2,7 @@
 import type { NodeId } from '../base/ids.ts';
 import type { Account } from '../postgres/account.ts';
 import type { Binaries } from '../postgres/binaries.ts';
+import type { TablespaceMapping } from '../postgres/clone-room.ts';
 import type { Limits } from '../postgres/effective-parameters.ts';
 import type { LogRotation } from '../postgres/log-rotation.ts';
 import type { OsUser } from '../postgres/os-user.ts';
@@ -28,6 +29,12 @@ export interface InstanceOptions {
   readonly divergedDirectory: string;
   /** Lines of pg_hba.conf that were taken over with an adopted server. */
   readonly adoptedHbaFile: string;
+  /** Of whoever makes or replaces the data directory; see `lockDirectory`. */
+  readonly lockDirectory: string;
+  /** WAL of a data directory that is made here gets a directory of its own within this one; left out: within the data directory. */
+  readonly walDirectory?: string | undefined;
+  /** Where a clone puts tablespaces, by name or by their location on the source. */
+  readonly tablespaces?: TablespaceMapping | undefined;
   /** What a clone may read from its source in a second; left out: as fast as it goes. */
   readonly cloneMaxRateBytes?: number | undefined;
   /** WAL that this node completed as primary and that is not in the archive yet. */

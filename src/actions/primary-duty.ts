@@ -2,12 +2,13 @@
 // was one: PostgreSQL is started as primary only after the log, read through the leader, says that this node still is.
 import type { Duty } from '../failover/duties.ts';
 import { initDataDirectory } from '../postgres/initdb.ts';
-import { writeNewMember } from '../postgres/member.ts';
+import { type Member, writeNewMember } from '../postgres/member.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import { revisionOfAccounts, setUpAccounts } from './accounts-duty.ts';
 import { carryOutUnprotected, confirmAdopted, stopForeign } from './adopt-duty.ts';
 import { type AgentContext, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
+import { lockFor } from './directory-lock.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
@@ -16,7 +17,8 @@ import { endHaste } from './zero-fill.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 
-const INITDB_TIMEOUT_MS = 120_000;
+/** Of initdb. */
+export const INITDB_TIMEOUT_MS = 120_000;
 
 /** First primary of a new group: a new data directory, or the one that is there already. */
 export async function carryOutCreate(
@@ -25,35 +27,9 @@ export async function carryOutCreate(
   signal: AbortSignal,
 ): Promise<void> {
   const { instance, timing } = context;
-  const { binaries, user, dataDirectory, node, superuser } = instance.options;
-  let data = await inspectDataDirectory(dataDirectory, node);
-  if (data.kind === 'unfit' || data.kind === 'foreign')
-    throw new Error(`cannot create the group's first primary: ${data.reason}`);
-  if (data.kind === 'absent') {
-    context.activity('starting', 'initdb');
-    await initDataDirectory({
-      binaries,
-      user,
-      dataDirectory,
-      superuser,
-      timeoutMs: INITDB_TIMEOUT_MS,
-      signal,
-    });
-    data = await inspectDataDirectory(dataDirectory, node);
-  }
-  if (data.kind !== 'ready') throw new Error(`initdb left no usable data directory in ${dataDirectory}`);
-  const { systemIdentifier, state } = data.control;
-  // Opening it without a promotion would end its old primary's timeline in two ways.
-  if (
-    instance.postmaster() === undefined &&
-    (state === 'in archive recovery' || state === 'shut down in recovery')
-  ) {
-    throw new Error(
-      `cannot create the group's first primary: ${dataDirectory} is a standby's (it was ${state}); promote it with pg_ctl promote and stop it, or empty it`,
-    );
-  }
-  const member =
-    data.member ?? (await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner }));
+  const { dataDirectory } = instance.options;
+  const member = await makeFirstData(context, signal);
+  if (member === undefined) return;
   if (instance.postmaster() === undefined) {
     if (!(await context.confirms('create', duty))) return;
     if (!(await context.guarding.prepare(duty, { until: 'watching', signal }))) return;
@@ -71,11 +47,49 @@ export async function carryOutCreate(
     group: duty.group,
     epoch: duty.epoch,
     member: member.memberId,
-    systemIdentifier,
+    systemIdentifier: member.systemIdentifier,
     timeline: role.timeline,
   });
   await context.registerAgain();
   context.activity(undefined, undefined);
+}
+
+/** The data directory, with a member id; undefined while another process works on it. */
+async function makeFirstData(context: AgentContext, signal: AbortSignal): Promise<Member | undefined> {
+  const { instance } = context;
+  const { binaries, user, dataDirectory, node, superuser, walDirectory } = instance.options;
+  const present = await inspectDataDirectory(dataDirectory, node);
+  if (present.kind === 'ready' && present.member !== undefined && instance.postmaster() !== undefined)
+    return present.member;
+  const lock = await lockFor(context, 'sentineld, initdb');
+  if (lock === undefined) return undefined;
+  try {
+    let data = await inspectDataDirectory(dataDirectory, node);
+    if (data.kind === 'unfit' || data.kind === 'foreign')
+      throw new Error(`cannot create the group's first primary: ${data.reason}`);
+    if (data.kind === 'absent') {
+      context.activity('starting', 'initdb');
+      const timeoutMs = INITDB_TIMEOUT_MS;
+      await initDataDirectory({ binaries, user, dataDirectory, superuser, walDirectory, timeoutMs, signal });
+      data = await inspectDataDirectory(dataDirectory, node);
+    }
+    if (data.kind !== 'ready') throw new Error(`initdb left no usable data directory in ${dataDirectory}`);
+    const { systemIdentifier, state } = data.control;
+    // Opening it without a promotion would end its old primary's timeline in two ways.
+    if (
+      instance.postmaster() === undefined &&
+      (state === 'in archive recovery' || state === 'shut down in recovery')
+    ) {
+      throw new Error(
+        `cannot create the group's first primary: ${dataDirectory} is a standby's (it was ${state}); promote it with pg_ctl promote and stop it, or empty it`,
+      );
+    }
+    return (
+      data.member ?? (await writeNewMember({ dataDirectory, node, systemIdentifier, owner: user.owner }))
+    );
+  } finally {
+    lock.release();
+  }
 }
 
 /** Keeps the primary running with the rule of the log, its slots and its roles. One pass; it is called again and again. */

@@ -20,6 +20,8 @@ import { forgetRewound, markRewound, readRewound } from '../postgres/rewound.ts'
 import { readHistory } from '../postgres/timelines.ts';
 import { followUpstream } from '../postgres/upstream.ts';
 import { type AgentContext, placeholder } from './context.ts';
+import { inspectDataDirectory } from './data-directory.ts';
+import { lockFor } from './directory-lock.ts';
 import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
 import { isEnding, oneMore } from './recovery-ends.ts';
 import { type FollowDuty, findUpstreamPassword, isAnswering, sourceOf } from './upstream-source.ts';
@@ -118,6 +120,8 @@ export async function clone(
     context.activity('failed', `cloning from ${from} failed and is tried again later: ${earlier.error}`);
     return;
   }
+  const lock = await lockFor(context, 'sentineld, a clone');
+  if (lock === undefined) return;
   try {
     await cloneNow(context, duty, reason, signal);
     context.notes.failedClone = undefined;
@@ -132,8 +136,13 @@ export async function clone(
       error: (error as Error).message,
     };
     throw error;
+  } finally {
+    lock.release();
   }
 }
+
+/** Why a node is cloned that has none. */
+export const NO_DATA = 'no data directory';
 
 /** Each attempt costs the source a checkpoint and a segment of WAL: one that fails at once must not be repeated all the time. */
 const CLONE_PAUSE_MS = 1000;
@@ -146,7 +155,9 @@ async function cloneNow(
   signal: AbortSignal,
 ): Promise<void> {
   const { instance, timing } = context;
-  const { dataDirectory, passfileDirectory, binaries, user } = instance.options;
+  const { dataDirectory, passfileDirectory, binaries, user, node } = instance.options;
+  // `sentinelctl node clone` may just have made it.
+  if (reason === NO_DATA && (await inspectDataDirectory(dataDirectory, node)).kind !== 'absent') return;
   if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
   context.log('info', 'cloning', { reason, from: duty.upstream.node });
   context.activity('cloning', `cloning from ${duty.upstream.node}: ${reason}`);
@@ -165,6 +176,8 @@ async function cloneNow(
     systemIdentifier: context.group()?.systemIdentifier,
     stallMs: timing.cloneStallMs,
     signal,
+    tablespaces: instance.options.tablespaces,
+    walDirectory: instance.options.walDirectory,
     maxRateBytes: instance.options.cloneMaxRateBytes,
     onProgress(progress) {
       const text = textOf(progress);

@@ -223,6 +223,14 @@ function checkDirectories(file: ConfigFile, node: NonNullable<ConfigFile['node']
       `"${node.socket_directory}" is inside node.data_directory, which a clone replaces; expected one outside`,
     );
   }
+  const { wal_directory: wal, tablespaces } = node;
+  const outside = Object.entries(tablespaces ?? {}).map(([name, path]) => [`tablespaces.${name}`, path]);
+  for (const [key = '', path = ''] of [...(wal === undefined ? [] : [['wal_directory', wal]]), ...outside])
+    if (inside(path))
+      findings.error(
+        `node.${key}`,
+        `"${path}" is inside node.data_directory, which a clone replaces; expected one outside`,
+      );
 }
 
 const HBA_KINDS = ['local', 'host', 'hostssl', 'hostnossl', 'hostgssenc', 'hostnogssenc'];

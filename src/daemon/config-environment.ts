@@ -81,6 +81,12 @@ async function checkNodeHost(node: NodeConfig, findings: Findings): Promise<void
     return;
   }
   await checkDataDirectory(node, user, findings);
+  const outside = [...node.tablespaces].map(([name, path]) => [`node.tablespaces.${name}`, path] as const);
+  const wal = node.walDirectory === undefined ? [] : [['node.wal_directory', node.walDirectory] as const];
+  for (const [key, path] of [...wal, ...outside]) {
+    const trouble = await whyNotUsable(path, await identityOf(user));
+    if (trouble !== undefined) add(findings.problems, key, `"${path}": ${trouble}`);
+  }
   await checkBinaries(node, user, findings);
 }
 

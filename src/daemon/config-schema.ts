@@ -97,6 +97,22 @@ const node = z
         "PostgreSQL's data directory; made by sentineld where it is missing",
         '/var/lib/postgresql/15/shop',
       ),
+      wal_directory: path(
+        'Each data directory that is made here gets a directory of its own for WAL within this one; default: pg_wal in the data directory',
+        '/wal/shop',
+      ).optional(),
+      tablespaces: z
+        .record(
+          z.string().min(1),
+          path('A directory; each clone gets one of its own within it', '/fast/shop'),
+          { error: 'a mapping of tablespaces, by name or by their location on the source, to directories' },
+        )
+        .nullish()
+        .meta({
+          description:
+            'Where clones of this node put tablespaces, by name or by their location on the source; default: where they are there',
+          examples: [{ fast: '/fast/shop' }],
+        }),
       bin_directory: path(
         "Directory of PostgreSQL's programs; found by itself where left out",
         '/usr/lib/postgresql/15/bin',

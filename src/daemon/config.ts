@@ -53,6 +53,9 @@ export interface NodeConfig {
   readonly host: string;
   readonly port: number;
   readonly dataDirectory: string;
+  readonly walDirectory: string | undefined;
+  /** Where clones put tablespaces, by name or by their location on the source. */
+  readonly tablespaces: ReadonlyMap<string, string>;
   readonly binDirectory: string | undefined;
   readonly osUser: string | undefined;
   readonly socketDirectory: string;
@@ -253,6 +256,8 @@ function nodeOf(file: ConfigFile, peer: string): NodeConfig | undefined {
     group: groupId(node.group),
     ...address,
     dataDirectory: node.data_directory,
+    walDirectory: node.wal_directory,
+    tablespaces: new Map(Object.entries(node.tablespaces ?? {})),
     binDirectory: node.bin_directory,
     osUser: node.os_user,
     socketDirectory: node.socket_directory ?? `${file.state_directory}/socket`,

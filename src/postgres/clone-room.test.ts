@@ -10,7 +10,7 @@ const dataDirectory = join(tmpdir(), 'missing', 'data');
 const target = join(tmpdir(), 'also-missing', 'space');
 
 test('a small source has room, whether its directories are there yet or not', async () => {
-  const tablespaces = [{ location: '/space', target, bytes: 1 }];
+  const tablespaces = [{ name: 'space', location: '/space', target, bytes: 1 }];
   await checkRoom(dataDirectory, { dataBytes: 1, walBytes: 1, tablespaces });
 });
 
@@ -31,7 +31,11 @@ test.each([
   ['databases', { dataBytes: EXBIBYTE, walBytes: 0, tablespaces: [] }],
   [
     'a tablespace',
-    { dataBytes: 0, walBytes: 0, tablespaces: [{ location: '/space', target, bytes: EXBIBYTE }] },
+    {
+      dataBytes: 0,
+      walBytes: 0,
+      tablespaces: [{ name: 'space', location: '/space', target, bytes: EXBIBYTE }],
+    },
   ],
 ])('too little room for %s is said with figures and a way out', async (_, size) => {
   await expect(checkRoom(dataDirectory, size)).rejects.toThrow(

@@ -9,7 +9,11 @@ import { giveTo, makeDirectory, type OsUser } from './os-user.ts';
 import { runningDirectories } from './processes.ts';
 import { closeSource, connectSource } from './source-connection.ts';
 
+/** Where tablespaces are to go on this host, by name or by their location on the source. */
+export type TablespaceMapping = ReadonlyMap<string, string>;
+
 export interface Tablespace {
+  readonly name: string;
   /** Absolute, on the source. */
   readonly location: string;
   /** Where it goes on this host. */
@@ -28,19 +32,22 @@ const ASK_TIMEOUT_MS = 30_000;
 
 const SIZES = `
   select coalesce(sum(pg_tablespace_size(oid)) filter (where pg_tablespace_location(oid) = ''), 0)::text as data,
-    coalesce(json_agg(json_build_object('location', pg_tablespace_location(oid), 'bytes', pg_tablespace_size(oid)::text))
+    coalesce(json_agg(json_build_object('name', spcname, 'location', pg_tablespace_location(oid), 'bytes', pg_tablespace_size(oid)::text))
       filter (where pg_tablespace_location(oid) like '/%'), '[]') as tablespaces,
     (select coalesce(sum(size), 0) from pg_ls_waldir())::text as wal
   from pg_tablespace`;
 
 /** What the source would send. Throws when it does not answer, or its replication user may not ask. */
-export async function readSourceSize(source: Upstream): Promise<SourceSize> {
+export async function readSourceSize(
+  source: Upstream,
+  mapping: TablespaceMapping = new Map(),
+): Promise<SourceSize> {
   const client = await connectSource(source, ASK_TIMEOUT_MS);
   try {
     const { rows } = await client.query<{
       data: string;
       wal: string;
-      tablespaces: { location: string; bytes: string }[];
+      tablespaces: { name: string; location: string; bytes: string }[];
     }>(SIZES);
     const [row] = rows;
     if (row === undefined) throw new Error(`${source.host}:${source.port} did not say how large it is`);
@@ -48,10 +55,11 @@ export async function readSourceSize(source: Upstream): Promise<SourceSize> {
       dataBytes: Number(row.data),
       walBytes: Number(row.wal),
       tablespaces: await Promise.all(
-        row.tablespaces.map(async ({ location, bytes }) => ({
+        row.tablespaces.map(async ({ name, location, bytes }) => ({
+          name,
           location,
           bytes: Number(bytes),
-          target: await targetOf(location),
+          target: await targetOf(name, location, mapping),
         })),
       ),
     };
@@ -62,15 +70,22 @@ export async function readSourceSize(source: Upstream): Promise<SourceSize> {
 
 const OWN_DIRECTORY = /[./]pg_sentinel-[0-9a-f]{8}$/;
 
+const ownName = (): string => `pg_sentinel-${randomBytes(4).toString('hex')}`;
+
+/** A new directory within one that a person has named: each copy has its own there, beside that of the copy which it replaces. */
+export const ownWithin = (directory: string): string => join(directory, ownName());
+
 /**
- * Beside what is at that path already, or within it where that is a file system of its own. Of two nodes on one host, or of a clone and the directory
+ * Where it is mapped, within that directory; else beside what is at that path already, or within it where that is a file system of its own. Of two nodes on one host, or of a clone and the directory
  * it replaces, none may write into the other's; and pg_rewind empties what lies within a tablespace and is not its source's. What is there and
  * empty is left alone as well: the other node may be about to fill it, and what a failed clone has to remove could not be told from that.
  */
-async function targetOf(location: string): Promise<string> {
+async function targetOf(name: string, location: string, mapping: TablespaceMapping): Promise<string> {
   const base = location.replace(OWN_DIRECTORY, '');
+  const mapped = mapping.get(name) ?? mapping.get(location) ?? mapping.get(base);
+  if (mapped !== undefined) return ownWithin(mapped);
   if ((await lstat(base).catch(() => undefined)) === undefined) return base;
-  const own = `pg_sentinel-${randomBytes(4).toString('hex')}`;
+  const own = ownName();
   return (await canStandBeside(base)) ? `${base}.${own}` : join(base, own);
 }
 
@@ -107,9 +122,14 @@ export class NoRoomError extends Error {
 }
 
 /** Throws {@link NoRoomError} unless every file system holds what is to come to it and 5 % more. */
-export async function checkRoom(dataDirectory: string, size: SourceSize): Promise<void> {
+export async function checkRoom(
+  dataDirectory: string,
+  size: SourceSize,
+  walDirectory = dirname(dataDirectory),
+): Promise<void> {
   const parts = [
-    { path: dirname(dataDirectory), bytes: size.dataBytes + walMeanwhile(size) },
+    { path: dirname(dataDirectory), bytes: size.dataBytes },
+    { path: walDirectory, bytes: walMeanwhile(size) },
     ...size.tablespaces.map(({ target, bytes }) => ({ path: target, bytes })),
   ];
   const needs = new Map<number, { path: string; bytes: number }>();
@@ -169,7 +189,10 @@ export async function removeWithTablespaces(directory: string, keepers: readonly
   const users = [...keepers, ...runningDirectories()];
   const kept = new Set((await Promise.all(users.map(tablespaceTargets))).flat().map(realPath));
   const wal = await walTarget(directory);
-  if (wal !== undefined && !(await Promise.all(users.map(walTarget))).includes(wal)) await emptyOfWal(wal);
+  if (wal !== undefined && !(await Promise.all(users.map(walTarget))).includes(wal)) {
+    if (OWN_DIRECTORY.test(wal)) await rm(wal, { recursive: true, force: true });
+    else await emptyOfWal(wal);
+  }
   for (const target of await tablespaceTargets(directory)) {
     if (kept.has(realPath(target))) continue;
     if (OWN_DIRECTORY.test(target)) await rm(target, { recursive: true, force: true });

@@ -2,19 +2,22 @@
 // verified and flushed. The old directory stays until that was seen to work. The clone always holds standby.signal and never a member
 // file, so it can start neither as a primary nor as the member it was copied from.
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, realpath, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, realpath, rm, stat, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { runBaseBackup } from './base-backup.ts';
 import { dataVersion, type Binaries } from './binaries.ts';
+import { beginParts, copyOfPartsFile, endParts, makeParts, partsFile, removeParts } from './clone-parts.ts';
 import {
   checkFree,
   checkRoom,
   NoRoomError,
   emptyTablespace,
-  makeNewDirectory,
+  ownWithin,
   readSourceSize,
   removeWithTablespaces,
+  type SourceSize,
   type Tablespace,
+  type TablespaceMapping,
 } from './clone-room.ts';
 import type { CloneProgress } from './clone-progress.ts';
 import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
@@ -22,7 +25,7 @@ import { readControlData } from './control-data.ts';
 import { fsyncDirectory, fsyncTree, removeFileDurably, writeFileDurably } from './durable-files.ts';
 import { MEMBER_FILE } from './member.ts';
 import { giveTo, makeDirectory, runProgram, type OsUser } from './os-user.ts';
-import { allGone } from './processes.ts';
+import { allGone, endProgramsOn } from './processes.ts';
 import {
   discardedGone,
   discardInterrupted,
@@ -51,6 +54,10 @@ export interface CloneOptions {
   readonly systemIdentifier: string | undefined;
   /** `protocol` where there is no pg_basebackup. */
   readonly method?: 'pg_basebackup' | 'protocol';
+  /** Tablespaces that are not in it go where they are on the source. */
+  readonly tablespaces?: TablespaceMapping | undefined;
+  /** WAL gets a directory of its own within this one; left out: within the data directory. */
+  readonly walDirectory?: string | undefined;
   /** The source sends no more than this in a second; WAL, which comes beside it, is not counted by pg_basebackup. */
   readonly maxRateBytes?: number | undefined;
   readonly onProgress?: (progress: CloneProgress) => void;
@@ -75,32 +82,29 @@ export async function cloneStandby(
   await discardedGone(options);
   await finishInterruptedClone(dataDirectory);
   await checkPlace(dataDirectory);
-  const size = await readSourceSize(options.source).catch((error: unknown) => {
-    options.onNote?.(
-      `the size of the source is not known before the copy begins: ${(error as Error).message}`,
-    );
-    return undefined;
-  });
+  const size = await findSize(options);
   options.signal?.throwIfAborted();
   if (size !== undefined)
-    await checkRoom(dataDirectory, size).catch(async (error: unknown) => {
+    await checkRoom(dataDirectory, size, options.walDirectory).catch(async (error: unknown) => {
       if (!(error instanceof NoRoomError) || !(await discardInterrupted(options))) throw error;
-      await checkRoom(dataDirectory, size);
+      await checkRoom(dataDirectory, size, options.walDirectory);
     });
   // A name of its own: the pg_basebackup of a sentineld that was killed may still be writing to an earlier one.
   const fresh = `${dataDirectory}.clone-${randomBytes(4).toString('hex')}`;
-  await makeDirectory(user, fresh);
   const method = options.method ?? (options.binaries.has.pgBasebackup ? 'pg_basebackup' : 'protocol');
   const tablespaces = size?.tablespaces ?? [];
-  const made: string[] = [];
+  const wal = options.walDirectory === undefined ? undefined : ownWithin(options.walDirectory);
+  const places: Places = { fresh, tablespaces, wal };
   let isWhole = false;
+  await beginParts(fresh);
   try {
-    for (const { target } of tablespaces) {
-      await makeNewDirectory(user, target);
-      made.push(target);
-    }
-    if (method === 'pg_basebackup') await copyByProgram(options, fresh, tablespaces);
-    else await copyByProtocol(options, fresh, tablespaces);
+    await makeDirectory(user, fresh);
+    await makeParts(user, fresh, [
+      ...tablespaces.map(({ target }) => target),
+      ...(wal === undefined ? [] : [wal]),
+    ]);
+    if (method === 'pg_basebackup') await copyByProgram(options, places);
+    else await copyByProtocol(options, places);
     const systemIdentifier = await verify(options, fresh);
     await removeFileDurably(join(fresh, MEMBER_FILE));
     await writeStandbySignal(fresh, user.owner);
@@ -108,6 +112,8 @@ export async function cloneStandby(
     await fsyncTree(fresh, options.signal);
     for (const name of await readdir(join(fresh, 'pg_tblspc')))
       await fsyncTree(await realpath(join(fresh, 'pg_tblspc', name)), options.signal);
+    if (wal !== undefined) await fsyncTree(wal, options.signal);
+    await endParts(fresh);
     isWhole = true;
     await rm(join(fresh, MARKER), { force: true });
     await fsyncDirectory(fresh);
@@ -120,33 +126,69 @@ export async function cloneStandby(
     );
     return { systemIdentifier, method };
   } catch (error) {
-    if (!isWhole) {
-      await removeWithTablespaces(fresh, [dataDirectory, replacedDirectory(dataDirectory)]);
-      for (const target of made) await rm(target, { recursive: true, force: true });
-    }
+    if (!isWhole) await removeHalf(dataDirectory, fresh);
     throw error;
   }
 }
 
-/** Completes what a clone interrupted between its renames left, and removes half copies. Before anything else uses the directory. */
+/** Where the parts of a copy go. */
+interface Places {
+  readonly fresh: string;
+  readonly tablespaces: readonly Tablespace[];
+  readonly wal: string | undefined;
+}
+
+/** Undefined where it is not known and need not be. */
+async function findSize(options: CloneOptions): Promise<SourceSize | undefined> {
+  try {
+    return await readSourceSize(options.source, options.tablespaces);
+  } catch (error) {
+    const { message } = error as Error;
+    if ((options.tablespaces?.size ?? 0) > 0)
+      throw new Error(`cannot clone: the source does not say which tablespaces it has (${message})`, {
+        cause: error,
+      });
+    options.onNote?.(`the size of the source is not known before the copy begins: ${message}`);
+    return undefined;
+  }
+}
+
+/** The copy in `fresh` never became whole: it and all that was made for it are removed. */
+async function removeHalf(dataDirectory: string, fresh: string): Promise<void> {
+  await removeWithTablespaces(fresh, [dataDirectory, replacedDirectory(dataDirectory)]);
+  await removeParts(fresh);
+}
+
+/**
+ * Completes what a clone interrupted between its renames left, and removes half copies, whose program may still be at work. Before
+ * anything else uses the directory.
+ */
 export async function finishInterruptedClone(dataDirectory: string): Promise<void> {
-  const parent = dirname(dataDirectory);
   const old = replacedDirectory(dataDirectory);
-  const names = await readdir(parent).catch(() => []);
-  const copies = names.filter(
-    (name) =>
-      /^\.clone-[0-9a-f]{8}$/.test(name.slice(basename(dataDirectory).length)) &&
-      name.startsWith(basename(dataDirectory)),
-  );
-  for (const fresh of copies.map((name) => join(parent, name))) {
-    const isWhole = (await exists(join(fresh, 'standby.signal'))) && !(await exists(join(fresh, MARKER)));
-    if (isWhole && (await exists(old)) && !(await exists(dataDirectory)))
-      await moveDirectory(fresh, dataDirectory);
-    else await removeWithTablespaces(fresh, [dataDirectory, old]);
+  for (const fresh of await copiesBeside(dataDirectory)) {
+    const isBegun = (await exists(partsFile(fresh))) || (await exists(join(fresh, MARKER)));
+    const isWhole = !isBegun && (await exists(join(fresh, 'standby.signal')));
+    if (isWhole && !(await exists(dataDirectory))) await moveDirectory(fresh, dataDirectory);
+    else {
+      await endProgramsOn(fresh);
+      await removeHalf(dataDirectory, fresh);
+    }
   }
   if (!(await exists(old)) || (await exists(dataDirectory))) return;
   // No clone has come into its place.
   await moveDirectory(old, dataDirectory);
+}
+
+/** Paths of the copies that an earlier clone has left, also of one whose directory was not made yet. */
+export async function copiesBeside(dataDirectory: string): Promise<readonly string[]> {
+  const parent = dirname(dataDirectory);
+  const isCopy = (name: string): boolean =>
+    name.startsWith(basename(dataDirectory)) &&
+    /^\.clone-[0-9a-f]{8}$/.test(name.slice(basename(dataDirectory).length));
+  const names = await readdir(parent).catch(() => []);
+  return [...new Set(names.map((name) => copyOfPartsFile(name) ?? name).filter(isCopy))].map((name) =>
+    join(parent, name),
+  );
 }
 
 async function checkPlace(dataDirectory: string): Promise<void> {
@@ -167,11 +209,7 @@ async function checkPlace(dataDirectory: string): Promise<void> {
   }
 }
 
-async function copyByProgram(
-  options: CloneOptions,
-  fresh: string,
-  tablespaces: readonly Tablespace[],
-): Promise<void> {
+async function copyByProgram(options: CloneOptions, { fresh, tablespaces, wal }: Places): Promise<void> {
   const { user, source } = options;
   const passfile = join(options.passfileDirectory, 'clone.pass');
   await writeFileDurably({
@@ -210,6 +248,7 @@ async function copyByProgram(
         '--no-password',
         '--progress',
         '--no-sync',
+        ...(wal === undefined ? [] : [`--waldir=${wal}`]),
         ...(options.maxRateBytes === undefined ? [] : [`--max-rate=${kilobytes(options.maxRateBytes)}k`]),
         ...tablespaces
           .filter(({ location, target }) => target !== location)
@@ -247,13 +286,10 @@ const mapped = (path: string): string => path.replaceAll('=', '\\=');
 const sum = (tablespaces: readonly Tablespace[]): number =>
   tablespaces.reduce((total, { bytes }) => total + bytes, 0);
 
-async function copyByProtocol(
-  options: CloneOptions,
-  fresh: string,
-  tablespaces: readonly Tablespace[],
-): Promise<void> {
+async function copyByProtocol(options: CloneOptions, { fresh, tablespaces, wal }: Places): Promise<void> {
   const { source, user } = options;
   await writeMarker(options, fresh);
+  if (wal !== undefined) await symlink(wal, join(fresh, 'pg_wal'));
   const target = {
     host: source.hostAddress ?? source.host,
     port: source.port,

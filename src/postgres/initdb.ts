@@ -1,16 +1,21 @@
 // Makes a new, empty data directory. Never touches a directory that holds anything.
 import { randomBytes } from 'node:crypto';
-import { readdir, rename, rm, rmdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readdir, rename, rmdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { Binaries } from './binaries.ts';
+import { beginParts, copyOfPartsFile, endParts, makeParts, removeParts } from './clone-parts.ts';
+import { ownWithin, removeWithTablespaces } from './clone-room.ts';
 import { fsyncDirectory } from './durable-files.ts';
 import { makeDirectory, runProgram, type OsUser } from './os-user.ts';
+import { endProgramsOn } from './processes.ts';
 
 export interface InitOptions {
   readonly binaries: Binaries;
   readonly user: OsUser;
   readonly dataDirectory: string;
   readonly superuser: string;
+  /** WAL gets a directory of its own within this one; left out: within the data directory. */
+  readonly walDirectory?: string | undefined;
   /** `C` sorts by bytes and can never change under an index. */
   readonly locale?: string;
   readonly timeoutMs: number;
@@ -29,28 +34,62 @@ export async function initDataDirectory(options: InitOptions): Promise<void> {
       `cannot initialise ${dataDirectory}: it holds ${present.length} files (${present.slice(0, 3).join(', ')}); empty it or clone`,
     );
   }
+  await removeInterruptedInit(dataDirectory);
   // Beside it, then renamed: an initdb that was interrupted must not look like a data directory.
   const fresh = `${dataDirectory}.init-${randomBytes(4).toString('hex')}`;
-  await makeDirectory(user, fresh);
+  const wal = options.walDirectory === undefined ? undefined : ownWithin(options.walDirectory);
+  let isInPlace = false;
+  await beginParts(fresh);
   try {
-    await runInitdb(options, fresh);
+    await makeDirectory(user, fresh);
+    await makeParts(user, fresh, wal === undefined ? [] : [wal]);
+    await runInitdb(options, fresh, wal);
+    // From now on its WAL is found by the link in it, wherever it is moved.
+    await endParts(fresh);
     await rmdir(dataDirectory).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     });
     await rename(fresh, dataDirectory);
+    isInPlace = true;
     await fsyncDirectory(dirname(dataDirectory));
   } finally {
-    await rm(fresh, { recursive: true, force: true });
+    if (!isInPlace) await removeHalf(dataDirectory, fresh);
   }
 }
 
-async function runInitdb(options: InitOptions, fresh: string): Promise<void> {
+/** Removes what an initdb has left that was killed, or whose caller was; it may still be at work. */
+export async function removeInterruptedInit(dataDirectory: string): Promise<void> {
+  for (const fresh of await initsBeside(dataDirectory)) {
+    await endProgramsOn(fresh);
+    await removeHalf(dataDirectory, fresh);
+  }
+}
+
+/** Paths of the directories that an earlier initdb has left, also of one that was not made yet. */
+export async function initsBeside(dataDirectory: string): Promise<readonly string[]> {
+  const parent = dirname(dataDirectory);
+  const isInit = (name: string): boolean =>
+    name.startsWith(basename(dataDirectory)) &&
+    /^\.init-[0-9a-f]{8}$/.test(name.slice(basename(dataDirectory).length));
+  const names = await readdir(parent).catch(() => []);
+  return [...new Set(names.map((name) => copyOfPartsFile(name) ?? name).filter(isInit))].map((name) =>
+    join(parent, name),
+  );
+}
+
+async function removeHalf(dataDirectory: string, fresh: string): Promise<void> {
+  await removeWithTablespaces(fresh, [dataDirectory]);
+  await removeParts(fresh);
+}
+
+async function runInitdb(options: InitOptions, fresh: string, wal: string | undefined): Promise<void> {
   const { binaries, user } = options;
   const result = await runProgram({
     user,
     program: join(binaries.directory, 'initdb'),
     arguments: [
       `--pgdata=${fresh}`,
+      ...(wal === undefined ? [] : [`--waldir=${wal}`]),
       `--username=${options.superuser}`,
       '--encoding=UTF8',
       `--locale=${options.locale ?? 'C'}`,

@@ -3,6 +3,7 @@
 // each takes microseconds, and a signal must not go to a process that changed meanwhile.
 import { readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { delay } from '../base/clock.ts';
 
 /** What `postmaster.pid` says (src/include/utils/pidfile.h). */
 export interface PostmasterFile {
@@ -161,6 +162,28 @@ export function killRemaining(dataDirectory: string): number[] {
   const pids = instanceProcesses(dataDirectory);
   for (const pid of pids) signalProcess(pid, 'SIGKILL');
   return pids;
+}
+
+const COPYING = ['pg_basebackup', 'initdb'];
+const ENDED_WITHIN_MS = 5000;
+
+/**
+ * Ends the programs that fill `directory`: whoever started them was killed, and nobody looks after them any more. Throws where one does
+ * not end.
+ */
+export async function endProgramsOn(directory: string): Promise<void> {
+  const argument = `--pgdata=${directory}`;
+  const isAtWork = (pid: number): boolean =>
+    (readQuietly(`/proc/${pid}/cmdline`) ?? '').split('\0').includes(argument) &&
+    COPYING.includes(basename(linkQuietly(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '') ?? '')) &&
+    isAlive(pid);
+  const deadlineMs = performance.now() + ENDED_WITHIN_MS;
+  for (let pids = allPids().filter(isAtWork); pids.length > 0; pids = pids.filter(isAtWork)) {
+    for (const pid of pids) signalProcess(pid, 'SIGKILL');
+    if (performance.now() > deadlineMs)
+      throw new Error(`processes ${pids.join(', ')}, which write to ${directory}, do not end`);
+    await delay(5);
+  }
 }
 
 /** Sends a signal; false where the process no longer exists. Throws where it may not be sent. */

@@ -72,6 +72,7 @@ export function fakeContext(options: {
     dataDirectory,
     socketDirectory: `${dataDirectory}.socket`,
     passfileDirectory: `${dataDirectory}.passfile`,
+    lockDirectory: `${dataDirectory}.local`,
     logFile: `${dataDirectory}.log`,
     divergedDirectory: `${dataDirectory}.diverged`,
     adoptedHbaFile: `${dataDirectory}.adopted-hba`,
