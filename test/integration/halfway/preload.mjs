@@ -33,8 +33,8 @@ let id;
 let last;
 const counts = new Map();
 
-/** The step is about to be done, or was: `name` says which. */
-function reached(name) {
+/** The step is about to be done, or was: `name` says which. `lastly` is done before this process ends. */
+function reached(name, lastly = () => undefined) {
   if (name === undefined) return;
   let orders;
   try {
@@ -56,6 +56,7 @@ function reached(name) {
   appendFileSync(at('steps'), `${id} ${step}\n`);
   if (orders.step !== step || existsSync(at('halted'))) return;
   if (orders.whole) killOthers();
+  else lastly();
   // The test ends what is left of it as soon as it reads this.
   writeFileSync(at('halted'), id);
   kill(process.pid, 'SIGKILL');
@@ -130,6 +131,8 @@ const CHANGES = {
   open: (path, flags) => (isWriting(flags) && !isTemporary(path) ? step('write', path) : undefined),
 };
 
+/** They write to a data directory and end by themselves. */
+const PROGRAMS = ['initdb', 'pg_basebackup', 'pg_rewind'];
 /** They only read. */
 const READERS = ['pg_controldata', 'pg_waldump', 'getent'];
 /** A program of its own that replaces a file of PostgreSQL's (server-files.ts): its name is the file's. */
@@ -179,7 +182,9 @@ function watch() {
     if (name === undefined) return spawn(program, args, ...rest);
     reached(`start ${name}`);
     const child = spawn(program, args, ...rest);
-    reached(`started ${name}`);
+    // It goes on without us: it is held where it is, so that it is still there when the next sentineld comes.
+    const hold = () => PROGRAMS.includes(name) && child.pid !== undefined && kill(-child.pid, 'SIGSTOP');
+    reached(`started ${name}`, hold);
     child.once('exit', () => reached(`ended ${name}`));
     return child;
   };

@@ -64,7 +64,7 @@ const MAY_COME = [
 /** Below these is what PostgreSQL or the Raft log keeps: not listed, with the one exception of `pg_wal`'s histories. */
 const CLOSED = /^(state\/raft|state\/socket|s|pgdata\/(?!pg_wal$)[^/]+)$/;
 
-const KEPT = /TIMELINE\.history$|^state\/(diverged|guard)\/|^pgdata\/base/;
+const KEPT = /TIMELINE\.history$|^state\/(diverged|guard|local)\/|^pgdata\/base/;
 
 /** Every file of the host that may be ours, without what differs from run to run. */
 function filesOf(host: Host): string[] {
