@@ -3,50 +3,17 @@ import { rm } from 'node:fs/promises';
 import { expect } from 'vitest';
 import { runSentinelctl } from '../raft/load.ts';
 import { LIMIT_MS, type Scene } from './scene.ts';
+import { CLONE } from './steps.ts';
 import { type Operation, type Steps, testTables } from './table.ts';
-
-/** Its data directory is not there. */
-const FIRST: Steps = {
-  'link state/local/N.pid #2': 'alone',
-  'remove state/local/N.sock #2': 'alone',
-  'propose register-node': 'sometimes',
-  'write pgdata.clone-*.parts': 'alone',
-  'make pgdata.clone-*': 'alone',
-  'write pgdata.clone-*.parts #2': 'alone',
-  'write state/passfile/clone.pass': 'alone',
-  'start pg_basebackup': 'alone',
-  'started pg_basebackup': 'both',
-  'ended pg_basebackup': 'alone',
-  'write pgdata.clone-*/pg_sentinel_clone_incomplete': 'alone',
-  'remove state/passfile/clone.pass': 'alone',
-  'remove pgdata.clone-*/pg_sentinel_member.json': 'alone',
-  'write pgdata.clone-*/standby.signal': 'alone',
-  'write pgdata.clone-*/pg_sentinel_member.json': 'whole',
-  'remove pgdata.clone-*.parts': 'both',
-  'remove pgdata.clone-*/pg_sentinel_clone_incomplete': 'alone',
-  'rename pgdata.clone-* to pgdata': 'both',
-  'write pgdata/pg_sentinel.conf': 'alone',
-  'propose register-node #2': 'alone',
-  'applied register-node #2': 'alone',
-  'write state/passfile/upstream-*.pass': 'alone',
-  'write pgdata/postgresql.auto.conf': 'alone',
-  'write pgdata/pg_sentinel.conf #2': 'whole',
-  'remove state/passfile/upstream-*.pass': 'alone',
-  'write pgdata/standby.signal': 'alone',
-  'start postgres': 'alone',
-  'started postgres': 'both',
-  'SIGHUP to postgres': 'sometimes',
-  'sql pg_create_physical_replication_slot': 'alone',
-};
 
 /** `sentinelctl node reinit`. The copy itself is as in the table above, or in rejoin.test.ts, "cloned". */
 const REINIT: Steps = {
-  'propose pause': 'both',
+  'propose pause': 'alone',
   'applied pause': 'alone',
   'SIGINT to postgres': 'alone',
   'ended postgres': 'alone',
-  'write pgdata/pg_sentinel_reinit': 'both',
-  'propose end-pause': 'both',
+  'write pgdata/pg_sentinel_reinit': 'alone',
+  'propose end-pause': 'whole',
   'applied end-pause': 'alone',
   'make pgdata.clone-*': 'alone',
   'started pg_basebackup': 'alone',
@@ -90,6 +57,6 @@ async function reinit({ cluster, roles }: Scene): Promise<Operation> {
 }
 
 testTables('clone', [
-  { name: 'first', steps: FIRST, prepare: first },
-  { name: 'reinit', steps: REINIT, known: FIRST, prepare: reinit },
+  { name: 'first', steps: CLONE, prepare: first },
+  { name: 'reinit', steps: REINIT, known: CLONE, prepare: reinit },
 ]);

@@ -8,17 +8,17 @@ import { type Operation, type Steps, testTables } from './table.ts';
 
 /** Its sentineld stops PostgreSQL and has it follow. */
 const OLD_PRIMARY: Steps = {
-  'write state/NODE.fence': 'both',
-  'sql checkpoint': 'both',
+  'write state/NODE.fence': 'alone',
+  'sql checkpoint': 'alone',
   'SIGINT to postgres': 'both',
   'ended postgres': 'both',
-  'propose cut-report': 'both',
+  'propose cut-report': 'whole',
   'applied cut-report': 'whole',
   'remove state/guard/instructions.json': 'alone',
   'ended the guard': 'sometimes',
   'write pgdata/pg_sentinel.conf': 'alone',
   'write pgdata/standby.signal': 'alone',
-  'start postgres': 'both',
+  'start postgres': 'alone',
   'started postgres': 'alone',
   'write pgdata/pg_sentinel.conf #2': 'alone',
   'SIGHUP to postgres': 'alone',
@@ -31,10 +31,10 @@ const OLD_PRIMARY: Steps = {
 /** Its sentineld promotes it. */
 const TARGET: Steps = {
   'write state/NODE.fence': 'alone',
-  'remove state/passfile/upstream-*.pass': 'both',
+  'remove state/passfile/upstream-*.pass': 'alone',
   'write pgdata/pg_sentinel.conf': 'alone',
   'SIGHUP to postgres': 'whole',
-  'propose cut-report': 'both',
+  'propose cut-report': 'whole',
   'applied cut-report': 'whole',
   'write state/guard/instructions.json': 'alone',
   'start the guard': 'alone',
@@ -43,10 +43,10 @@ const TARGET: Steps = {
   'SIGHUP to postgres #2': 'alone',
   'sql pg_wal_replay_resume': 'alone',
   'write pgdata/promote.pg_sentinel': 'alone',
-  'rename pgdata/promote.pg_sentinel to pgdata/promote': 'both',
+  'rename pgdata/promote.pg_sentinel to pgdata/promote': 'alone',
   'SIGUSR1 to postgres': 'both',
   'propose promoted': 'both',
-  'applied promoted': 'both',
+  'applied promoted': 'alone',
   'SIGHUP to postgres #3': 'alone',
   'propose floor-passed': 'alone',
   'applied floor-passed': 'alone',
@@ -61,7 +61,7 @@ const TARGET: Steps = {
 
 /** Beside the leader of the log, which decides; its own node is the other standby. */
 const LEADER: Steps = {
-  'propose begin-failover': 'both',
+  'propose begin-failover': 'whole',
   'applied begin-failover': 'alone',
   'write state/NODE.fence': 'whole',
   'remove state/passfile/upstream-*.pass': 'alone',
@@ -70,12 +70,12 @@ const LEADER: Steps = {
   'propose cut-report': 'alone',
   'applied cut-report': 'sometimes',
   'propose promote': 'both',
-  'applied promote': 'both',
+  'applied promote': 'alone',
   'write state/passfile/upstream-*.pass': 'alone',
   'write pgdata/postgresql.auto.conf': 'whole',
   'write pgdata/pg_sentinel.conf #2': 'alone',
   'SIGHUP to postgres #2': 'alone',
-  'propose begin-rule-change': 'both',
+  'propose begin-rule-change': 'alone',
   'applied begin-rule-change': 'alone',
 };
 
