@@ -1,5 +1,8 @@
 // What a command of sentinelctl works with: the admin service of some peer, the terminal, and the way to stop. All of it
 // is passed in, so that commands are tested without a network or a terminal.
+import type { CloneRequest } from '../local/clone-node.ts';
+import type { CreateRequest } from '../local/create-node.ts';
+import type { LocalOutcome } from '../local/request.ts';
 import { AdminError, type AdminClient } from '../transport/admin-client.ts';
 import { CliError, EXIT, type ExitCode } from './exit-codes.ts';
 import { coloured, plain, wantsColour, type Paint } from './paint.ts';
@@ -25,6 +28,12 @@ export interface Edited {
   discard(): void;
 }
 
+/** Both reject with a `LocalError` where it is refused. */
+export interface LocalWork {
+  createNode(request: CreateRequest): Promise<LocalOutcome>;
+  cloneNode(request: CloneRequest): Promise<LocalOutcome>;
+}
+
 export interface Context {
   readonly stdout: Output;
   readonly stderr: Output;
@@ -40,6 +49,8 @@ export interface Context {
     readonly addresses: readonly string[];
     readonly timeoutMs: number;
   }) => Promise<Admin>;
+  /** What is done on this host itself; loaded where it is asked for. */
+  readonly local: () => Promise<LocalWork>;
   /** Commands that end without an error of their own set it: `status --exit-code`. */
   readonly setExitCode: (code: ExitCode | 2) => void;
 }

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { Context } from './context.ts';
 import { addNodeActionCommands } from './node-actions.ts';
 import { addNodeCheckCommand } from './node-check.ts';
+import { addNodeLocalCommands } from './node-local.ts';
 import { addNodeMembershipCommands } from './node-membership.ts';
 
 const HELP = `
@@ -22,4 +23,5 @@ export function addNodeCommand(program: Command, context: Context): void {
   addNodeCheckCommand(node, context);
   addNodeActionCommands(node, context);
   addNodeMembershipCommands(node, context);
+  addNodeLocalCommands(node, context);
 }

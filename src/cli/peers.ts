@@ -33,7 +33,8 @@ export function findPeers(
   );
 }
 
-function parseList(text: string, source: string): string[] {
+/** {@link CliError} where it is no list of addresses; `source`: where it was given. */
+export function parseList(text: string, source: string): string[] {
   const addresses = text
     .split(',')
     .map((part) => part.trim())

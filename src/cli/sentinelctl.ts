@@ -78,6 +78,10 @@ process.exitCode = await runProgram(
     env: process.env,
     signal: stop.signal,
     connect: connectAdmin,
+    local: async () => ({
+      ...(await import('../local/create-node.ts')),
+      ...(await import('../local/clone-node.ts')),
+    }),
     setExitCode: () => undefined,
   },
   packageVersion(),

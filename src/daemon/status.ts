@@ -61,7 +61,22 @@ export function buildStatus(options: StatusOptions): StatusView {
     peers: peerViews(options),
     groups: [...state.groups.values()].map((group) => groupView(options, group)),
     warnings: [...warnings(options)],
+    ...waitingNodes(state),
   };
+}
+
+/** In the order of their names. */
+function waitingNodes(state: ClusterState): Pick<StatusView, 'waiting'> {
+  const waiting = [...state.nodes.values()]
+    .filter(({ group }) => !state.groups.has(group))
+    .map(({ node, group, peer, systemIdentifier }) => ({
+      node,
+      group,
+      peer,
+      hasData: systemIdentifier !== undefined,
+    }))
+    .toSorted((a, b) => (a.node < b.node ? -1 : 1));
+  return waiting.length === 0 ? {} : { waiting };
 }
 
 /** In the order of their names. A peer that no membership names shows itself alone. */

@@ -80,9 +80,13 @@ export const ownWithin = (directory: string): string => join(directory, ownName(
  * it replaces, none may write into the other's; and pg_rewind empties what lies within a tablespace and is not its source's. What is there and
  * empty is left alone as well: the other node may be about to fill it, and what a failed clone has to remove could not be told from that.
  */
+/** Whether a key of a {@link TablespaceMapping} means that one. */
+export const isMappedBy = (key: string, { name, location }: Pick<Tablespace, 'name' | 'location'>): boolean =>
+  [name, location, location.replace(OWN_DIRECTORY, '')].includes(key);
+
 async function targetOf(name: string, location: string, mapping: TablespaceMapping): Promise<string> {
   const base = location.replace(OWN_DIRECTORY, '');
-  const mapped = mapping.get(name) ?? mapping.get(location) ?? mapping.get(base);
+  const mapped = [...mapping].find(([key]) => isMappedBy(key, { name, location }))?.[1];
   if (mapped !== undefined) return ownWithin(mapped);
   if ((await lstat(base).catch(() => undefined)) === undefined) return base;
   const own = ownName();

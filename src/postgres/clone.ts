@@ -180,7 +180,7 @@ export async function finishInterruptedClone(dataDirectory: string): Promise<voi
 }
 
 /** Paths of the copies that an earlier clone has left, also of one whose directory was not made yet. */
-export async function copiesBeside(dataDirectory: string): Promise<readonly string[]> {
+async function copiesBeside(dataDirectory: string): Promise<readonly string[]> {
   const parent = dirname(dataDirectory);
   const isCopy = (name: string): boolean =>
     name.startsWith(basename(dataDirectory)) &&

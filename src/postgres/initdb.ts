@@ -66,7 +66,7 @@ export async function removeInterruptedInit(dataDirectory: string): Promise<void
 }
 
 /** Paths of the directories that an earlier initdb has left, also of one that was not made yet. */
-export async function initsBeside(dataDirectory: string): Promise<readonly string[]> {
+async function initsBeside(dataDirectory: string): Promise<readonly string[]> {
   const parent = dirname(dataDirectory);
   const isInit = (name: string): boolean =>
     name.startsWith(basename(dataDirectory)) &&

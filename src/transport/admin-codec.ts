@@ -29,6 +29,7 @@ export function encodeStatus(status: StatusView): pb.StatusView {
     commitIndex: whole(status.commitIndex),
     appliedIndex: whole(status.appliedIndex),
     incarnation: optionalWhole(status.incarnation),
+    waiting: [...(status.waiting ?? [])],
     peers: status.peers.map((peer) => ({
       ...peer,
       matchIndex: optionalWhole(peer.matchIndex),
@@ -68,6 +69,11 @@ export function decodeStatus(status: pb.StatusView): StatusView {
     peers: status.peers.map(decodePeer),
     groups: status.groups.map(decodeGroup),
     warnings: status.warnings,
+    ...(status.waiting.length === 0
+      ? {}
+      : {
+          waiting: status.waiting.map(({ node, group, peer, hasData }) => ({ node, group, peer, hasData })),
+        }),
   };
 }
 

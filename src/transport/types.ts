@@ -304,6 +304,16 @@ export interface StatusView {
   readonly groups: readonly GroupView[];
   /** Things a person should look at, one sentence each. */
   readonly warnings: readonly string[];
+  /** Registered in groups that are not created yet; left out where there is none, and in the answer of an older version. */
+  readonly waiting?: readonly WaitingNode[] | undefined;
+}
+
+export interface WaitingNode {
+  readonly node: string;
+  readonly group: string;
+  readonly peer: string;
+  /** It has a database: the group is created on it. */
+  readonly hasData: boolean;
 }
 
 export interface PeerView {

@@ -7,7 +7,7 @@ export const PURE_FOLDERS = ['src/raft', 'src/cluster', 'src/failover'];
 
 const CORE = ['src/base', ...PURE_FOLDERS];
 const SHELL = ['src/storage', 'src/transport', 'src/postgres', 'src/health', 'src/guard', 'src/actions'];
-const SRC = [...CORE, ...SHELL, 'src/gen', 'src/daemon', 'src/cli'];
+const SRC = [...CORE, ...SHELL, 'src/gen', 'src/daemon', 'src/local', 'src/cli'];
 
 /**
  * The folder, then the folders it may import besides itself. `packages` says which npm packages: all, none, or these;
@@ -28,7 +28,9 @@ export const LAYERS = {
   'src/guard': { folders: ['src/base', 'src/postgres'], packages: [], builtins: true },
   'src/actions': { folders: [...CORE, 'src/postgres', 'src/guard'], packages: 'all', builtins: true },
   'src/daemon': { folders: [...CORE, ...SHELL, 'src/gen'], packages: 'all', builtins: true },
-  'src/cli': { folders: [...CORE, 'src/transport', 'src/gen'], packages: 'all', builtins: true },
+  // What sentinelctl does on the host itself, beside a sentineld or without one.
+  'src/local': { folders: [...CORE, ...SHELL, 'src/daemon'], packages: 'all', builtins: true },
+  'src/cli': { folders: [...CORE, 'src/transport', 'src/local', 'src/gen'], packages: 'all', builtins: true },
   harness: { folders: SRC, packages: 'all', builtins: true },
   demo: { folders: [...SRC, 'harness'], packages: 'all', builtins: true },
   bench: { folders: [...SRC, 'harness'], packages: 'all', builtins: true },

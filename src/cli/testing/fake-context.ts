@@ -106,6 +106,7 @@ export async function run(
     env: { PG_SENTINEL_PEERS: '10.0.0.1:7432' },
     signal: new AbortController().signal,
     connect: () => (admin instanceof Error ? Promise.reject(admin) : Promise.resolve(admin)),
+    local: () => Promise.reject(new Error('nothing is done on this host')),
     setExitCode: () => undefined,
     ...options.context,
   };
