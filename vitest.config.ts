@@ -26,6 +26,9 @@ export const LONG_TESTS = [
   ...LONG_FILES.map((name) => `test/integration/${name}.test.ts`),
 ];
 
+/** Every operation broken off at each of its steps: `npm run test:halfway` (vitest.halfway.config.ts). */
+export const HALFWAY_TESTS = 'test/integration/halfway/*.test.ts';
+
 // Unit tests sit beside the code; tests with real processes are below test/integration. Time limits only catch
 // hangs: no test asserts a speed. Those that take minutes are run by `npm run test:long` (vitest.long.config.ts).
 export default defineConfig({
@@ -37,7 +40,14 @@ export default defineConfig({
       'demo/**/*.test.ts',
       'test/**/*.test.ts',
     ],
-    exclude: [...LONG_TESTS, 'test/chaos/scenarios/**', 'test/fixtures/**', 'node_modules/**', 'dist/**'],
+    exclude: [
+      ...LONG_TESTS,
+      HALFWAY_TESTS,
+      'test/chaos/scenarios/**',
+      'test/fixtures/**',
+      'node_modules/**',
+      'dist/**',
+    ],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 2,

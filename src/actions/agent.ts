@@ -19,6 +19,7 @@ import type { FenceFile } from './fence-file.ts';
 import { type GuardSettings, createGuarding } from './guarding.ts';
 import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, openInstance } from './instance.ts';
+import { endInterruptedRejoin } from './interrupted-rejoin.ts';
 import type { InstanceOptions } from './instance-options.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { createRegistering, isDelayed, memberOf } from './registering.ts';
@@ -82,10 +83,12 @@ const RETRY_MS = 500;
 const STARTED_AT_MS = Date.now();
 
 /** After whatever has ended an earlier process. Somebody who works on the directory now does it himself. */
-async function tidyUp({ dataDirectory, lockDirectory: directory }: AgentOptions['instance']): Promise<void> {
+async function tidyUp(instance: AgentOptions['instance']): Promise<void> {
+  const { dataDirectory, lockDirectory: directory } = instance;
   const lock = await lockDirectory(directory, 'sentineld');
   if (lock.kind === 'taken') return;
   try {
+    await endInterruptedRejoin(instance);
     await finishInterruptedClone(dataDirectory);
     await removeInterruptedInit(dataDirectory);
   } finally {

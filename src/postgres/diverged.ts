@@ -2,7 +2,7 @@
 // one JSON line for each row, in a file for people (docs/rejoin.md). Must never hold a rejoin up for ever: what cannot be decoded is
 // saved as raw WAL segments, and what cannot be saved is said.
 import { randomBytes } from 'node:crypto';
-import { readFile, rm } from 'node:fs/promises';
+import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Epoch, NodeId } from '../base/ids.ts';
 import { formatLsn, type Lsn, parseLsn } from '../base/lsn.ts';
@@ -101,7 +101,7 @@ async function decode(options: DivergedOptions): Promise<DivergedOutcome> {
   if (!scan.transactions.some((each) => each.end === 'prepared' || each.changes.length > 0))
     return nothingIn(scan);
   await makeDirectory(user, directory);
-  const workDirectory = join(directory, `work-${randomBytes(4).toString('hex')}`);
+  const workDirectory = join(directory, `${WORK}${randomBytes(4).toString('hex')}`);
   await makeDirectory(user, workDirectory);
   try {
     // What single-user PostgreSQL itself writes comes after this.
@@ -139,6 +139,14 @@ async function decode(options: DivergedOptions): Promise<DivergedOutcome> {
   } finally {
     await rm(workDirectory, { recursive: true, force: true });
   }
+}
+
+const WORK = 'work-';
+
+/** What a process that was killed while it saved has left. */
+export async function removeWorkDirectories(directory: string): Promise<void> {
+  for (const name of await readdir(directory).catch(() => []))
+    if (name.startsWith(WORK)) await rm(join(directory, name), { recursive: true, force: true });
 }
 
 /** Throws where WAL is missing in which there may have been something: what is left of it is to be saved as it is. */

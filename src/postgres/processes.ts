@@ -171,17 +171,34 @@ const ENDED_WITHIN_MS = 5000;
  * Ends the programs that fill `directory`: whoever started them was killed, and nobody looks after them any more. Throws where one does
  * not end.
  */
-export async function endProgramsOn(directory: string): Promise<void> {
-  const argument = `--pgdata=${directory}`;
+export function endProgramsOn(directory: string): Promise<void> {
+  return endPrograms({
+    names: COPYING,
+    isMeant: (args) => args.includes(`--pgdata=${directory}`),
+    what: `write to ${directory}`,
+  });
+}
+
+/** SIGKILL to the programs of those names whose arguments are meant, with what they have started. Throws where one does not end. */
+export async function endPrograms(options: {
+  readonly names: readonly string[];
+  readonly isMeant: (args: readonly string[]) => boolean;
+  /** What they do, for the message. */
+  readonly what: string;
+}): Promise<void> {
   const isAtWork = (pid: number): boolean =>
-    (readQuietly(`/proc/${pid}/cmdline`) ?? '').split('\0').includes(argument) &&
-    COPYING.includes(basename(linkQuietly(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '') ?? '')) &&
+    options.isMeant((readQuietly(`/proc/${pid}/cmdline`) ?? '').split('\0')) &&
+    options.names.includes(basename(linkQuietly(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '') ?? '')) &&
     isAlive(pid);
   const deadlineMs = performance.now() + ENDED_WITHIN_MS;
   for (let pids = allPids().filter(isAtWork); pids.length > 0; pids = pids.filter(isAtWork)) {
-    for (const pid of pids) signalProcess(pid, 'SIGKILL');
+    for (const pid of pids) {
+      // We start each as the first of a process group.
+      signalProcess(-pid, 'SIGKILL');
+      signalProcess(pid, 'SIGKILL');
+    }
     if (performance.now() > deadlineMs)
-      throw new Error(`processes ${pids.join(', ')}, which write to ${directory}, do not end`);
+      throw new Error(`processes ${pids.join(', ')}, which ${options.what}, do not end`);
     await delay(5);
   }
 }

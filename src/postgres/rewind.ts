@@ -12,7 +12,7 @@ import { removeMember } from './member.ts';
 import { runProgram, type OsUser } from './os-user.ts';
 import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
 import { checkRewindRoom, checkRewindTablespaces } from './rewind-room.ts';
-import { allGone } from './processes.ts';
+import { allGone, endPrograms } from './processes.ts';
 import { closeSource, connectSource } from './source-connection.ts';
 import { writeStandbySignal } from './upstream.ts';
 
@@ -65,7 +65,7 @@ export async function rewindPostgres(options: {
   await removeMember(dataDirectory);
   const marker = rewindMarker(dataDirectory);
   await writeFileDurably({ path: marker, content: '', mode: 0o600, owner: user.owner });
-  const passfile = join(options.passfileDirectory, 'rewind.pass');
+  const passfile = passfileIn(options.passfileDirectory);
   await writeFileDurably({
     path: passfile,
     content: renderPassfile(source.user, source.password),
@@ -77,7 +77,7 @@ export async function rewindPostgres(options: {
       user,
       program: join(binaries.directory, 'pg_rewind'),
       arguments: [
-        `--target-pgdata=${dataDirectory}`,
+        targetArgument(dataDirectory),
         `--source-server=${renderConninfo({ ...upstreamKeywords(source, passfile), dbname: 'postgres' })}`,
       ],
       cwd: dataDirectory,
@@ -100,6 +100,27 @@ export async function rewindPostgres(options: {
   } finally {
     await rm(passfile, { force: true });
   }
+}
+
+const passfileIn = (directory: string): string => join(directory, 'rewind.pass');
+const targetArgument = (dataDirectory: string): string => `--target-pgdata=${dataDirectory}`;
+
+/**
+ * Ends a pg_rewind that an earlier process has started here and was killed: it writes by the path, and so into the clone that takes the
+ * directory's place. Throws where it does not end.
+ */
+export function endInterruptedRewind(options: {
+  readonly dataDirectory: string;
+  readonly passfileDirectory: string;
+}): Promise<void> {
+  const passfile = passfileIn(options.passfileDirectory);
+  return endPrograms({
+    names: ['pg_rewind'],
+    // A person's own does not log in by our passfile.
+    isMeant: (args) =>
+      args.includes(targetArgument(options.dataDirectory)) && args.some((each) => each.includes(passfile)),
+    what: `rewind ${options.dataDirectory}`,
+  });
 }
 
 /** False where it was stopped cleanly. A standby that was not has to be started and stopped once by the caller. */

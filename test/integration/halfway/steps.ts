@@ -1,0 +1,36 @@
+// Steps that several operations have in common.
+import type { Steps } from './table.ts';
+
+/** A clone where there is no data directory, from the start of sentineld until it streams. */
+export const CLONE: Steps = {
+  'link state/local/N.pid #2': 'alone',
+  'remove state/local/N.sock #2': 'alone',
+  'propose register-node': 'sometimes',
+  'write pgdata.clone-*.parts': 'alone',
+  'make pgdata.clone-*': 'alone',
+  'write pgdata.clone-*.parts #2': 'alone',
+  'write state/passfile/clone.pass': 'alone',
+  'start pg_basebackup': 'alone',
+  'started pg_basebackup': 'alone',
+  'ended pg_basebackup': 'alone',
+  'write pgdata.clone-*/pg_sentinel_clone_incomplete': 'alone',
+  'remove state/passfile/clone.pass': 'alone',
+  'remove pgdata.clone-*/pg_sentinel_member.json': 'alone',
+  'write pgdata.clone-*/standby.signal': 'alone',
+  'write pgdata.clone-*/pg_sentinel_member.json': 'whole',
+  'remove pgdata.clone-*.parts': 'alone',
+  'remove pgdata.clone-*/pg_sentinel_clone_incomplete': 'alone',
+  'rename pgdata.clone-* to pgdata': 'both',
+  'write pgdata/pg_sentinel.conf': 'alone',
+  'propose register-node #2': 'alone',
+  'applied register-node #2': 'alone',
+  'write state/passfile/upstream-*.pass': 'alone',
+  'write pgdata/postgresql.auto.conf': 'alone',
+  'write pgdata/pg_sentinel.conf #2': 'whole',
+  'remove state/passfile/upstream-*.pass': 'alone',
+  'write pgdata/standby.signal': 'alone',
+  'start postgres': 'alone',
+  'started postgres': 'alone',
+  'SIGHUP to postgres': 'sometimes',
+  'sql pg_create_physical_replication_slot': 'alone',
+};
