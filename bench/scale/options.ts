@@ -19,7 +19,7 @@ export interface BenchOptions {
   readonly profileDirectory: string | undefined;
 }
 
-export const NODE_COUNT_MAX = 3000;
+const NODE_COUNT_MAX = 3000;
 
 export const USAGE = `usage: npm run bench:scale -- [options]
 

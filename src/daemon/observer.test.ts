@@ -194,7 +194,7 @@ describe('what the health checks are to watch', () => {
   });
 });
 
-test('a judgement is a look at its own node, not at all of them', async () => {
+test('a judgement is a look at its own node, not at all of them', () => {
   const log = running();
   let lookCount = 0;
   const observer = createObserver({

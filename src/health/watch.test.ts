@@ -1,8 +1,8 @@
 // That an observer of many nodes says what concerns it as a whole once. What it judges is tested in evidence.test.ts and tilt.test.ts.
+import { type AddressInfo, createServer } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { systemClock, until } from '../base/clock.ts';
 import { epoch, nodeId, peerId } from '../base/ids.ts';
-import { freePort } from '../transport/testing/free-ports.ts';
 import { DEFAULT_HEALTH_SETTINGS } from './settings.ts';
 import { startHealth, type Health, type Target } from './watch.ts';
 
@@ -10,7 +10,7 @@ let health: Health | undefined;
 afterEach(() => health?.close());
 
 test('an observer that abstains, and judges again, says so once, not for each node', async () => {
-  const port = await freePort();
+  const port = await closedPort();
   const lines: string[] = [];
   const note = (_: object, message: string): void => void lines.push(message);
   const judged = new Map<string, string>();
@@ -44,3 +44,14 @@ test('an observer that abstains, and judges again, says so once, not for each no
   expect(lines.filter((line) => / down: /.test(line))).toHaveLength(3);
   expect(lines.filter((line) => /^n\d.*(abstain|not answered yet)/.test(line))).toEqual([]);
 });
+
+/** A port that somebody listened on a moment ago. */
+function closedPort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer().once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}
