@@ -118,6 +118,7 @@ function livesUntilCaught(broken: {
   readonly heals?: boolean;
   readonly removes?: boolean;
   readonly isSteered?: boolean;
+  readonly recounts?: boolean;
   readonly isPlaced?: boolean;
   readonly leaderSees?: NonNullable<LifeOptions['leaderSees']>;
 }): { readonly lives: number; readonly how: string } | undefined {
@@ -225,11 +226,20 @@ describe('the model notices when, while nodes are taken out,', () => {
   }, 300_000);
 });
 
+describe('the model notices when, while people change the number of acknowledgements,', () => {
+  test('a walsender is taken to count to the new one', () => {
+    const caught = livesUntilCaught({ faults: { countUnverified: true }, recounts: true, steps: 4000 });
+    console.log(
+      `countUnverified: ${caught === undefined ? 'NOT CAUGHT' : `life ${caught.lives}: ${caught.how}`}`,
+    );
+    expect(caught).toBeDefined();
+  }, 300_000);
+});
+
 describe('the model notices when, while people change durability and accept losses,', () => {
   const broken: readonly (readonly [string, Parameters<typeof livesUntilCaught>[0]])[] = [
     ['proofNotAsked', { apply: durability.proofNotAsked }],
     ['leaseNotWaitedFor', { leaderSees: durability.withoutLeases }],
-    ['countUnverified', { faults: { countUnverified: true } }],
   ];
 
   test.each(broken)(

@@ -25,6 +25,8 @@ export interface LifeOptions {
   readonly recovers?: boolean;
   /** Whether people change durability, fence nodes and accept losses. */
   readonly isSteered?: boolean;
+  /** Whether people change, again and again, how many standbys have to hold a commit. */
+  readonly recounts?: boolean;
   /** Whether owners say which nodes are never promoted or counted, where peers are, and where the primary should be. */
   readonly isPlaced?: boolean;
   /** Whether people take nodes out of the group and let them in again. */

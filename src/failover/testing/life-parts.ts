@@ -109,6 +109,8 @@ export function found(options: {
   readonly nodes: readonly NodeModel[];
   readonly commit: (command: Command) => void;
   readonly states: readonly ClusterState[];
+  /** Whether all are wanted alike: then nobody fetches WAL that another has, unless it must. */
+  readonly isEven: boolean;
 }): void {
   const [first] = options.nodes;
   if (first === undefined) throw new Error('no node');
@@ -131,8 +133,8 @@ export function found(options: {
       port: 5432,
       member,
       systemIdentifier: member === undefined ? undefined : '1',
-      // The last one is wanted most, and seldom the one that stands furthest.
-      priority: place,
+      // Else the last one is wanted most, and seldom the one that stands furthest.
+      priority: options.isEven ? 0 : place,
     });
   });
   options.commit({ kind: 'create-group', group: GROUP, primary: first.name });

@@ -5,13 +5,13 @@ import type { View } from '../view.ts';
 import type { LifeOptions } from './life-options.ts';
 import type { Tally } from './life-parts.ts';
 import { barring, wish } from './life-places.ts';
-import { removal, switchedOff } from './life-settings.ts';
+import { recount, removal, switchedOff } from './life-settings.ts';
 import type { NodeModel } from './postgres-model.ts';
 import type { Random } from './random.ts';
 
 /** With the weight of each; nothing where nobody asks for anything, so that other lives are as they were. */
 export function asked(life: {
-  readonly options: Pick<LifeOptions, 'removes' | 'isPlaced' | 'isSteered'>;
+  readonly options: Pick<LifeOptions, 'recounts' | 'removes' | 'isPlaced' | 'isSteered'>;
   readonly random: Random;
   readonly nodes: readonly NodeModel[];
   readonly tally: Tally;
@@ -22,6 +22,7 @@ export function asked(life: {
 }): readonly (readonly [number, () => void])[] {
   const { options, random, nodes, tally, state, group, view, propose } = life;
   const events: (readonly [number, () => void])[] = [];
+  if (options.recounts === true) events.push([6, () => propose('person', recount(random, group()))]);
   if (options.removes === true) events.push([2, () => propose('person', removal(random, group(), nodes))]);
   if (options.isPlaced === true) events.push([6, () => propose('owner', barring(random, state(), group()))]);
   if (options.isSteered === true || options.isPlaced === true) {

@@ -69,6 +69,11 @@ export function request(random: Random, group: GroupState, nodes: readonly NodeM
   }
 }
 
+/** As many standbys as before have to hold a commit, or one more, or one fewer. */
+export function recount(random: Random, group: GroupState): Command {
+  return { kind: 'change-settings', group: group.id, settings: { acks: random.between(1, 2) } };
+}
+
 /** A node is taken out, or let in again. */
 export function removal(random: Random, group: GroupState, nodes: readonly NodeModel[]): Command {
   const node = random.pick(nodes).name;

@@ -390,7 +390,8 @@ function begin(options: LifeOptions) {
     return `${textOf(rest)}; ${nodes.map(describeNode).join('; ')}`;
   };
 
-  found({ names, nodes, commit: (command) => commit(envelopeOf(command)), states });
+  const isEven = options.isSteered === true;
+  found({ names, nodes, commit: (command) => commit(envelopeOf(command)), states, isEven });
   foundAt = states.length - 1;
   return { random, nodes, states, tally, step, settle };
 }
