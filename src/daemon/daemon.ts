@@ -13,6 +13,7 @@ import { majority } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { ClusterEvent, ClusterState } from '../cluster/state.ts';
 import { DEFAULT_FAILOVER_SETTINGS, type FailoverSettings, type View } from '../failover/view.ts';
+import type { Credentials } from '../health/session.ts';
 import { startHealth } from '../health/watch.ts';
 import { DEFAULT_RAFT_SETTINGS, type RaftSettings } from '../raft/types.ts';
 import { openLogStore } from '../storage/log-store.ts';
@@ -170,19 +171,18 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   tellSite({ self, site, replica, signal: closing.signal });
   declareHost({ self, host: declarationOf(config), replica, signal: closing.signal });
   const observer = createObserver({ self, state: () => replica.state, propose: replica.propose });
-  const probing = {
-    ...{ self, settings: config.timing, clock: systemClock, log },
-    credentials: {
-      user: config.users.probe.name,
-      get password() {
-        return accounts.probe.password;
-      },
-      onWrongPassword: (password: string) => accounts.probe.rotation?.rejected(password),
-      database: 'postgres',
+  const probing = { self, settings: config.timing, clock: systemClock, log };
+  const credentials = (onWrongPassword?: (password: string) => void): Credentials => ({
+    user: config.users.probe.name,
+    get password() {
+      return accounts.probe.password;
     },
-  };
+    onWrongPassword,
+    database: 'postgres',
+  });
   const health = startHealth({
     ...probing,
+    credentials: credentials((password) => accounts.probe.rotation?.rejected(password)),
     onJudgement: (node, _epoch, judgement) => {
       log.debug({ node, ...judgement }, 'judgement');
       observer.judged(node, verdictOf(judgement));
@@ -190,6 +190,8 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   const servers = startServerWatch({
     ...probing,
+    // A server of somebody else that refuses the password says nothing of which one our own nodes take by now.
+    credentials: credentials(),
     via: config.via,
     state: () => replica.state,
     propose: replica.propose,
