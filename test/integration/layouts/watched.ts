@@ -3,6 +3,7 @@ import { appendFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GROUP, SUPERUSER } from '../../../harness/cluster-config.ts';
 import type { LocalCluster } from '../../../harness/local-cluster.ts';
+import { until } from '../../../src/base/clock.ts';
 import { findOsUser, giveTo, makeDirectory, runProgram } from '../../../src/postgres/os-user.ts';
 import { findPostmaster, signalProcess } from '../../../src/postgres/processes.ts';
 import { freePort } from '../../../src/transport/testing/free-ports.ts';
@@ -42,8 +43,16 @@ export async function makeForeignServer(cluster: LocalCluster): Promise<ForeignS
   await appendFile(join(directory, 'postgresql.conf'), lines.join(''));
   return {
     port,
-    start: async () =>
-      void (await run('pg_ctl', ['start', '-w', '-D', directory, '-l', join(directory, 'log')])),
+    // What a killed postmaster leaves behind holds its shared memory for a moment yet.
+    start: async () => {
+      const start = ['start', '-w', '-D', directory, '-l', join(directory, 'log')];
+      await until({ what: 'the foreign server to start', timeoutMs: 60_000, everyMs: 200 }, () =>
+        run('pg_ctl', start).then(
+          () => true,
+          () => undefined,
+        ),
+      );
+    },
     kill() {
       const pid = findPostmaster(directory)?.pid;
       if (pid === undefined) throw new Error(`the foreign server of ${GROUP} does not run`);
