@@ -8,6 +8,12 @@ import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
 import type { Command, CutReport, Evidence, Leaving, OffWitness, ScheduledSwitchover } from './commands.ts';
 import { decodeAdoptGroup, decodeNodeAdopted, encodeAdoptGroup } from './adoption-codec.ts';
 import { decodeCause, encodeCause } from './cause-codec.ts';
+import {
+  decodeSlotChanges,
+  decodeStanding,
+  encodeSlotChanges,
+  encodeStanding,
+} from './logical-slot-codec.ts';
 import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodePause, encodePause } from './pause-codec.ts';
@@ -88,6 +94,11 @@ export function encodeCommand(command: Command): CommandInit {
       };
     case 'configure': {
       const value = { group: command.group, ...encodeConfigure(command) };
+      if (command.logicalSlots !== undefined)
+        return {
+          case: 'configureLogicalSlots',
+          value: { configure: value, ...encodeSlotChanges(command.logicalSlots, command.hba) },
+        };
       return command.hba === undefined
         ? { case: 'configure', value }
         : { case: 'configureHba', value: { configure: value, hba: [...command.hba] } };
@@ -146,6 +157,8 @@ export function encodeCommand(command: Command): CommandInit {
       return { case: 'giveUpSlot', value: { group: command.group, member: command.member } };
     case 'mark-present':
       return { case: 'markPresent', value: { group: command.group, member: command.member } };
+    case 'logical-slot':
+      return { case: 'logicalSlotStanding', value: encodeStanding(command) };
     case 'set-feature-level':
       return { case: 'setFeatureLevel', value: { level: command.level } };
     case 'describe-peer':
@@ -247,6 +260,18 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       const { group } = configure;
       return { kind: 'configure', group: groupId(group), ...decodeConfigure(configure), hba: value.hba };
     }
+    case 'configureLogicalSlots': {
+      const configure = required('configure', value.configure);
+      const { group } = configure;
+      return {
+        kind: 'configure',
+        group: groupId(group),
+        ...decodeConfigure(configure),
+        ...decodeSlotChanges(value),
+      };
+    }
+    case 'logicalSlotStanding':
+      return decodeStanding(value);
     case 'fenceNode':
       return { kind: 'fence-node', node: nodeId(value.node) };
     case 'unfenceNode':

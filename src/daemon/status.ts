@@ -19,6 +19,7 @@ import type { GroupView, NodeView, PeerView, StatusView } from '../transport/typ
 import type { ConsensusStatus } from './consensus.ts';
 import { nodeOfMember, ruleText } from './event-text.ts';
 import { groupNotices } from './group-notices.ts';
+import { logicalSlotNotes } from './logical-slot-notes.ts';
 import type { ReceivedReport } from './leader.ts';
 import { peerList, roleOf } from './peer-list.ts';
 
@@ -223,6 +224,11 @@ function* warnings(options: StatusOptions): Iterable<string> {
         yield `group ${group.id} could not fail over now: ${obstacle}`;
     }
     yield* groupNotices(options, group);
+    for (const slot of group.logicalSlots) {
+      const reportOf = (node: NodeId): AgentReport | undefined => liveReport(options, node);
+      for (const problem of logicalSlotNotes({ slot, group, nodes, reportOf }).problems)
+        yield `logical slot ${slot.name}: ${problem}`;
+    }
     const primary = liveReport(options, group.phase.primary);
     for (const node of nodes) {
       const report = liveReport(options, node.node);

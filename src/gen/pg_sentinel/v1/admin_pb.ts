@@ -7,7 +7,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { GroupSettings, ParameterChange, ScheduledSwitchover, SettingsChange } from "./log_pb.ts";
+import type { GroupSettings, HbaRules, LogicalSlotChange, LogicalSlotWanted, ParameterChange, ScheduledSwitchover, SettingsChange } from "./log_pb.ts";
 import { file_pg_sentinel_v1_log } from "./log_pb.ts";
 import type { Upkeep } from "./report_pb.ts";
 import { file_pg_sentinel_v1_report } from "./report_pb.ts";
@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/admin.proto.
  */
 export const file_pg_sentinel_v1_admin: GenFile = /*@__PURE__*/
-  fileDesc("ChpwZ19zZW50aW5lbC92MS9hZG1pbi5wcm90bxIOcGdfc2VudGluZWwudjEiDwoNU3RhdHVzUmVxdWVzdCI8Cg5TdGF0dXNSZXNwb25zZRIqCgZzdGF0dXMYASABKAsyGi5wZ19zZW50aW5lbC52MS5TdGF0dXNWaWV3Ig4KDFdhdGNoUmVxdWVzdCI7Cg1XYXRjaFJlc3BvbnNlEioKBnN0YXR1cxgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1ZpZXcijgEKD0ZhaWxvdmVyUmVxdWVzdBISCgVncm91cBgBIAEoCUgAiAEBEg8KAnRvGAIgASgJSAGIAQESDwoHZHJ5X3J1bhgDIAEoCBIYChBhY2NlcHRfZGF0YV9sb3NzGAQgASgIEhoKEm9sZF9wcmltYXJ5X2lzX29mZhgFIAEoCEIICgZfZ3JvdXBCBQoDX3RvItYDChBGYWlsb3ZlclJlc3BvbnNlEjUKBGRvbmUYASABKAsyJS5wZ19zZW50aW5lbC52MS5GYWlsb3ZlclJlc3BvbnNlLkRvbmVIABI7CgdyZWZ1c2VkGAIgASgLMigucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZS5SZWZ1c2VkSAASOwoHcGxhbm5lZBgDIAEoCzIoLnBnX3NlbnRpbmVsLnYxLkZhaWxvdmVyUmVzcG9uc2UuUGxhbm5lZEgAGpkBCgdQbGFubmVkEg0KBWdyb3VwGAEgASgJEgwKBGZyb20YAiABKAkSDwoCdG8YAyABKAlIAIgBARINCgVzdGVwcxgEIAMoCRIVCghvYnN0YWNsZRgFIAEoCUgBiAEBEhcKCmxvc3NfYnl0ZXMYBiABKARIAogBAUIFCgNfdG9CCwoJX29ic3RhY2xlQg0KC19sb3NzX2J5dGVzGk8KBERvbmUSDQoFZ3JvdXAYASABKAkSDAoEZnJvbRgCIAEoCRIKCgJ0bxgDIAEoCRINCgVlcG9jaBgEIAEoBBIPCgd0b29rX21zGAUgASgEGhkKB1JlZnVzZWQSDgoGcmVhc29uGAEgASgJQgkKB291dGNvbWUizxEKDFN0ZWVyUmVxdWVzdBIzCgVmZW5jZRgBIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5GZW5jZUgAEjcKB3VuZmVuY2UYAiABKAsyJC5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuVW5mZW5jZUgAEj8KC2Fja25vd2xlZGdlGAMgASgLMigucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LkFja25vd2xlZGdlSAASOQoIc2NoZWR1bGUYBCABKAsyJS5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuU2NoZWR1bGVIABI5CghzZXR0aW5ncxgFIAEoCzIlLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5TZXR0aW5nc0gAEjUKBXBhdXNlGAYgASgLMiQucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LlBhdXNpbmdIABI3CgZyZXN1bWUYByABKAsyJS5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuUmVzdW1pbmdIABI/CgttYWludGVuYW5jZRgIIAEoCzIoLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5NYWludGVuYW5jZUgAEj4KC25vZGVfYWN0aW9uGAkgASgLMicucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0Lk5vZGVBY3Rpb25IABI9Cgljb25maWd1cmUYCiABKAsyKC5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuQ29uZmlndXJpbmdIABJECg1jb25maWd1cmVfaGJhGDIgASgLMisucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LkNvbmZpZ3VyaW5nSGJhSAASSAoPY29uZmlndXJlX2xhdGVyGDMgASgLMi0ucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LkNvbmZpZ3VyaW5nTGF0ZXJIABI2CgVhZG9wdBg8IAEoCzIlLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5BZG9wdGluZ0gAGjkKCEFkb3B0aW5nEhIKBWdyb3VwGAEgASgJSACIAQESDwoHZHJ5X3J1bhgCIAEoCEIICgZfZ3JvdXAaFQoFRmVuY2USDAoEbm9kZRgBIAEoCRoXCgdVbmZlbmNlEgwKBG5vZGUYASABKAkaKwoLQWNrbm93bGVkZ2USEgoFZ3JvdXAYASABKAlIAIgBAUIICgZfZ3JvdXAaWQoIU2NoZWR1bGUSEgoFZ3JvdXAYASABKAlIAIgBARIvCgJhdBgCIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXJCCAoGX2dyb3VwGuMCCghTZXR0aW5ncxISCgVncm91cBgBIAEoCUgAiAEBEhcKCmR1cmFiaWxpdHkYAiABKAlIAYgBARIRCgRhY2tzGAMgASgNSAKIAQESFQoIbGVhc2VfbXMYBCABKARIA4gBARIaCg1tYXhfbGFnX2J5dGVzGAUgASgESASIAQESGgoNbWF4X2ZhaWxvdmVycxgGIAEoDUgFiAEBEh8KEmZhaWxvdmVyX3dpbmRvd19tcxgHIAEoBEgGiAEBEgoKAmJ5GAggASgJQggKBl9ncm91cEINCgtfZHVyYWJpbGl0eUIHCgVfYWNrc0ILCglfbGVhc2VfbXNCEAoOX21heF9sYWdfYnl0ZXNCEAoOX21heF9mYWlsb3ZlcnNCFQoTX2ZhaWxvdmVyX3dpbmRvd19tc0oECCgQKUoECCkQKlIRc2xvdF9yZXRlbnRpb25fbXNSEm1heF9zbG90X3dhbF9ieXRlcxrMAQoLQ29uZmlndXJpbmcSEgoFZ3JvdXAYASABKAlIAIgBARIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlEjMKCnBhcmFtZXRlcnMYAyADKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJDaGFuZ2USGgoNb25seV9yZXZpc2lvbhgEIAEoBEgBiAEBEgoKAmJ5GAUgASgJQggKBl9ncm91cEIQCg5fb25seV9yZXZpc2lvbhpcCg5Db25maWd1cmluZ0hiYRI9Cgtjb25maWd1cmluZxgBIAEoCzIoLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5Db25maWd1cmluZxILCgNoYmEYPCADKAkaaAoQQ29uZmlndXJpbmdMYXRlchI9Cgtjb25maWd1cmluZxgBIAEoCzIoLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5Db25maWd1cmluZxIVCg1mZWF0dXJlX2xldmVsGAIgASgNGnQKB1BhdXNpbmcSEgoFZ3JvdXAYASABKAlIAIgBARIRCgRub2RlGAIgASgJSAGIAQESEwoGZm9yX21zGAMgASgESAKIAQESDwoHZHJ5X3J1bhgEIAEoCEIICgZfZ3JvdXBCBwoFX25vZGVCCQoHX2Zvcl9tcxpVCghSZXN1bWluZxISCgVncm91cBgBIAEoCUgAiAEBEhEKBG5vZGUYAiABKAlIAYgBARIPCgdkcnlfcnVuGAMgASgIQggKBl9ncm91cEIHCgVfbm9kZRp0CgpOb2RlQWN0aW9uEgwKBG5vZGUYASABKAkSDgoGYWN0aW9uGAIgASgJEhAKCGluX3BsYWNlGAMgASgIEg8KB2RyeV9ydW4YBCABKAgSDwoHZGVzdHJveRgFIAEoCBIUCgxhY2NlcHRzX2xvc3MYBiABKAgaZAoLTWFpbnRlbmFuY2USDAoEbm9kZRgBIAEoCRIPCgJ0bxgCIAEoCUgAiAEBEhMKBmZvcl9tcxgDIAEoBEgBiAEBEg8KB2RyeV9ydW4YBCABKAhCBQoDX3RvQgkKB19mb3JfbXNCCQoHcmVxdWVzdCIvCg9TZXR0aW5nc1JlcXVlc3QSEgoFZ3JvdXAYASABKAlIAIgBAUIICgZfZ3JvdXAiXgoQU2V0dGluZ3NSZXNwb25zZRIsCgR2aWV3GAEgASgLMhwucGdfc2VudGluZWwudjEuU2V0dGluZ3NWaWV3SAASEQoHcmVmdXNlZBgCIAEoCUgAQgkKB291dGNvbWUiggIKDFNldHRpbmdzVmlldxINCgVncm91cBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIvCghzZXR0aW5ncxgDIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkdyb3VwU2V0dGluZ3MSMQoKcGFyYW1ldGVycxgEIAMoCzIdLnBnX3NlbnRpbmVsLnYxLlBhcmFtZXRlclZpZXcSLwoHaGlzdG9yeRgFIAMoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzUmVjb3JkEgsKA2hiYRg8IAMoCRIvCgtoYmFfcGVuZGluZxg9IAMoCzIaLnBnX3NlbnRpbmVsLnYxLkhiYVBlbmRpbmciKgoKSGJhUGVuZGluZxIMCgRub2RlGAEgASgJEg4KBnJlYXNvbhgCIAEoCSJYCg1QYXJhbWV0ZXJWaWV3EgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkSFwoPcGVuZGluZ19yZXN0YXJ0GAMgAygJEhEKCW92ZXJyaWRlcxgEIAMoCSKlAgoNU3RlZXJSZXNwb25zZRIyCgRkb25lGAEgASgLMiIucGdfc2VudGluZWwudjEuU3RlZXJSZXNwb25zZS5Eb25lSAASOAoHcmVmdXNlZBgCIAEoCzIlLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVzcG9uc2UuUmVmdXNlZEgAEjwKCWVsc2V3aGVyZRgDIAEoCzInLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVzcG9uc2UuRWxzZXdoZXJlSAAaKgoJRWxzZXdoZXJlEgwKBHBlZXIYASABKAkSDwoHYWRkcmVzcxgCIAEoCRoWCgREb25lEg4KBmRldGFpbBgBIAEoCRoZCgdSZWZ1c2VkEg4KBnJlYXNvbhgBIAEoCUIJCgdvdXRjb21lIjwKDUV2ZW50c1JlcXVlc3QSEgoFZ3JvdXAYASABKAlIAIgBARINCgVsaW1pdBgCIAEoDUIICgZfZ3JvdXAiOwoORXZlbnRzUmVzcG9uc2USKQoGZXZlbnRzGAEgAygLMhkucGdfc2VudGluZWwudjEuRXZlbnRWaWV3IhEKD1BlZXJMaXN0UmVxdWVzdCKdAQoQUGVlckxpc3RSZXNwb25zZRIPCgdjbHVzdGVyGAEgASgJEhMKC2luY2FybmF0aW9uGAIgASgEEhUKDWZlYXR1cmVfbGV2ZWwYAyABKA0SEwoGbGVhZGVyGAQgASgJSACIAQESLAoFcGVlcnMYBSADKAsyHS5wZ19zZW50aW5lbC52MS5QZWVyTGlzdEVudHJ5QgkKB19sZWFkZXIipwIKDVBlZXJMaXN0RW50cnkSDAoEcGVlchgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEgwKBGtpbmQYAyABKAkSDAoEcm9sZRgEIAEoCRIRCglyZWFjaGFibGUYBSABKAgSGAoLbWF0Y2hfaW5kZXgYBiABKARIAIgBARIYCgtsYWdfZW50cmllcxgHIAEoBEgBiAEBEhsKDnNuYXBzaG90X2luZGV4GAggASgESAKIAQESFQoIZmVhdHVyZXMYCSABKA1IA4gBARIUCgdzZXNzaW9uGAogASgJSASIAQFCDgoMX21hdGNoX2luZGV4Qg4KDF9sYWdfZW50cmllc0IRCg9fc25hcHNob3RfaW5kZXhCCwoJX2ZlYXR1cmVzQgoKCF9zZXNzaW9uItkCChFQZWVyQ2hhbmdlT3V0Y29tZRI2CgRkb25lGAEgASgLMiYucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUuRG9uZUgAEjwKB3JlZnVzZWQYAiABKAsyKS5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZS5SZWZ1c2VkSAASQQoKbm90X2xlYWRlchgDIAEoCzIrLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lLk5vdExlYWRlckgAGhYKBERvbmUSDgoGZGV0YWlsGAEgASgJGhkKB1JlZnVzZWQSDgoGcmVhc29uGAEgASgJGk0KCU5vdExlYWRlchITCgZsZWFkZXIYASABKAlIAIgBARIUCgdhZGRyZXNzGAIgASgJSAGIAQFCCQoHX2xlYWRlckIKCghfYWRkcmVzc0IJCgdvdXRjb21lIkUKDlBlZXJBZGRSZXF1ZXN0EgwKBHBlZXIYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIUCgxsZWFybmVyX29ubHkYAyABKAgiRQoPUGVlckFkZFJlc3BvbnNlEjIKB291dGNvbWUYASABKAsyIS5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZSIiChJQZWVyUHJvbW90ZVJlcXVlc3QSDAoEcGVlchgBIAEoCSJJChNQZWVyUHJvbW90ZVJlc3BvbnNlEjIKB291dGNvbWUYASABKAsyIS5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZSIhChFQZWVyUmVtb3ZlUmVxdWVzdBIMCgRwZWVyGAEgASgJIkgKElBlZXJSZW1vdmVSZXNwb25zZRIyCgdvdXRjb21lGAEgASgLMiEucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUiMAoPUGVlck1vdmVSZXF1ZXN0EgwKBHBlZXIYASABKAkSDwoHYWRkcmVzcxgCIAEoCSJGChBQZWVyTW92ZVJlc3BvbnNlEjIKB291dGNvbWUYASABKAsyIS5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZSIhChNQZWVyVHJhbnNmZXJSZXF1ZXN0EgoKAnRvGAEgASgJIkoKFFBlZXJUcmFuc2ZlclJlc3BvbnNlEjIKB291dGNvbWUYASABKAsyIS5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZSIlChJQZWVyUmVjb3ZlclJlcXVlc3QSDwoHY29uZmlybRgBIAMoCSJJChNQZWVyUmVjb3ZlclJlc3BvbnNlEjIKB291dGNvbWUYASABKAsyIS5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZSKFAQoJRXZlbnRWaWV3Eg0KBWluZGV4GAEgASgEEg0KBWF0X21zGAIgASgDEhIKBWdyb3VwGAMgASgJSACIAQESDAoEa2luZBgEIAEoCRIMCgR0ZXh0GAUgASgJEhQKB3JlZnVzZWQYBiABKAlIAYgBAUIICgZfZ3JvdXBCCgoIX3JlZnVzZWQirAIKClN0YXR1c1ZpZXcSDwoHY2x1c3RlchgBIAEoCRITCgthbnN3ZXJlZF9ieRgCIAEoCRINCgVhdF9tcxgDIAEoAxITCgZsZWFkZXIYBCABKAlIAIgBARIMCgR0ZXJtGAUgASgEEhQKDGNvbW1pdF9pbmRleBgGIAEoBBIVCg1hcHBsaWVkX2luZGV4GAcgASgEEicKBXBlZXJzGAggAygLMhgucGdfc2VudGluZWwudjEuUGVlclZpZXcSKQoGZ3JvdXBzGAkgAygLMhkucGdfc2VudGluZWwudjEuR3JvdXBWaWV3EhAKCHdhcm5pbmdzGAogAygJEhgKC2luY2FybmF0aW9uGAsgASgESAGIAQFCCQoHX2xlYWRlckIOCgxfaW5jYXJuYXRpb24iuAIKCFBlZXJWaWV3EgwKBHBlZXIYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIMCgRyb2xlGAMgASgJEhEKCXJlYWNoYWJsZRgEIAEoCBIYCgttYXRjaF9pbmRleBgFIAEoBEgAiAEBEhEKBGtpbmQYBiABKAlIAYgBARIYCgtpbmNhcm5hdGlvbhgHIAEoBEgCiAEBEhUKCGZlYXR1cmVzGAggASgNSAOIAQESGwoOc25hcHNob3RfaW5kZXgYCSABKARIBIgBARIYCgtsYWdfZW50cmllcxgKIAEoBEgFiAEBQg4KDF9tYXRjaF9pbmRleEIHCgVfa2luZEIOCgxfaW5jYXJuYXRpb25CCwoJX2ZlYXR1cmVzQhEKD19zbmFwc2hvdF9pbmRleEIOCgxfbGFnX2VudHJpZXMi4wIKCUdyb3VwVmlldxINCgVncm91cBgBIAEoCRINCgVwaGFzZRgCIAEoCRINCgVlcG9jaBgDIAEoBBIUCgdwcmltYXJ5GAQgASgJSACIAQESEgoKZHVyYWJpbGl0eRgFIAEoCRIMCgRydWxlGAYgASgJEhgKC3J1bGVfY2hhbmdlGAcgASgJSAGIAQESJwoFbm9kZXMYCCADKAsyGC5wZ19zZW50aW5lbC52MS5Ob2RlVmlldxIvCghzZXR0aW5ncxgJIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkdyb3VwU2V0dGluZ3MSNgoJc2NoZWR1bGVkGAogASgLMiMucGdfc2VudGluZWwudjEuU2NoZWR1bGVkU3dpdGNob3ZlchIpCgZwYXVzZWQYCyABKAsyGS5wZ19zZW50aW5lbC52MS5QYXVzZVZpZXdCCgoIX3ByaW1hcnlCDgoMX3J1bGVfY2hhbmdlItIECghOb2RlVmlldxIMCgRub2RlGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRyb2xlGAQgASgJEg0KBXN0YXRlGAUgASgJEhUKCHRpbWVsaW5lGAYgASgNSACIAQESEAoDbHNuGAcgASgJSAGIAQESFgoJbGFnX2J5dGVzGAggASgDSAKIAQESEQoEc3luYxgJIAEoCUgDiAEBEhMKBm1lbWJlchgKIAEoCUgEiAEBEhQKDGhlbGRfZG93bl9ieRgLIAMoCRIUCgdtZXNzYWdlGAwgASgJSAWIAQESKQoGcGF1c2VkGA0gASgLMhkucGdfc2VudGluZWwudjEuUGF1c2VWaWV3EhMKBmZlbmNlZBgOIAEoCEgGiAEBEhQKB2NvdW50ZWQYDyABKAhIB4gBARIUCgdndWFyZGVkGBAgASgISAiIAQESJgoGdXBrZWVwGBEgASgLMhYucGdfc2VudGluZWwudjEuVXBrZWVwEhcKD3BlbmRpbmdfcmVzdGFydBgSIAMoCRIZCgxub3RfcHJvbW90ZWQYHiABKAlICYgBARIYCgtub3RfY291bnRlZBgfIAEoCUgKiAEBQgsKCV90aW1lbGluZUIGCgRfbHNuQgwKCl9sYWdfYnl0ZXNCBwoFX3N5bmNCCQoHX21lbWJlckIKCghfbWVzc2FnZUIJCgdfZmVuY2VkQgoKCF9jb3VudGVkQgoKCF9ndWFyZGVkQg8KDV9ub3RfcHJvbW90ZWRCDgoMX25vdF9jb3VudGVkIkQKCVBhdXNlVmlldxIVCgh1bnRpbF9tcxgBIAEoA0gAiAEBEhMKC21haW50ZW5hbmNlGAIgASgIQgsKCV91bnRpbF9tczKWCAoMQWRtaW5TZXJ2aWNlEkcKBlN0YXR1cxIdLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1JlcXVlc3QaHi5wZ19zZW50aW5lbC52MS5TdGF0dXNSZXNwb25zZRJGCgVXYXRjaBIcLnBnX3NlbnRpbmVsLnYxLldhdGNoUmVxdWVzdBodLnBnX3NlbnRpbmVsLnYxLldhdGNoUmVzcG9uc2UwARJNCghGYWlsb3ZlchIfLnBnX3NlbnRpbmVsLnYxLkZhaWxvdmVyUmVxdWVzdBogLnBnX3NlbnRpbmVsLnYxLkZhaWxvdmVyUmVzcG9uc2USRAoFU3RlZXISHC5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QaHS5wZ19zZW50aW5lbC52MS5TdGVlclJlc3BvbnNlEk0KCFNldHRpbmdzEh8ucGdfc2VudGluZWwudjEuU2V0dGluZ3NSZXF1ZXN0GiAucGdfc2VudGluZWwudjEuU2V0dGluZ3NSZXNwb25zZRJHCgZFdmVudHMSHS5wZ19zZW50aW5lbC52MS5FdmVudHNSZXF1ZXN0Gh4ucGdfc2VudGluZWwudjEuRXZlbnRzUmVzcG9uc2USTQoIUGVlckxpc3QSHy5wZ19zZW50aW5lbC52MS5QZWVyTGlzdFJlcXVlc3QaIC5wZ19zZW50aW5lbC52MS5QZWVyTGlzdFJlc3BvbnNlEkoKB1BlZXJBZGQSHi5wZ19zZW50aW5lbC52MS5QZWVyQWRkUmVxdWVzdBofLnBnX3NlbnRpbmVsLnYxLlBlZXJBZGRSZXNwb25zZRJWCgtQZWVyUHJvbW90ZRIiLnBnX3NlbnRpbmVsLnYxLlBlZXJQcm9tb3RlUmVxdWVzdBojLnBnX3NlbnRpbmVsLnYxLlBlZXJQcm9tb3RlUmVzcG9uc2USUwoKUGVlclJlbW92ZRIhLnBnX3NlbnRpbmVsLnYxLlBlZXJSZW1vdmVSZXF1ZXN0GiIucGdfc2VudGluZWwudjEuUGVlclJlbW92ZVJlc3BvbnNlEk0KCFBlZXJNb3ZlEh8ucGdfc2VudGluZWwudjEuUGVlck1vdmVSZXF1ZXN0GiAucGdfc2VudGluZWwudjEuUGVlck1vdmVSZXNwb25zZRJZCgxQZWVyVHJhbnNmZXISIy5wZ19zZW50aW5lbC52MS5QZWVyVHJhbnNmZXJSZXF1ZXN0GiQucGdfc2VudGluZWwudjEuUGVlclRyYW5zZmVyUmVzcG9uc2USVgoLUGVlclJlY292ZXISIi5wZ19zZW50aW5lbC52MS5QZWVyUmVjb3ZlclJlcXVlc3QaIy5wZ19zZW50aW5lbC52MS5QZWVyUmVjb3ZlclJlc3BvbnNlYgZwcm90bzM", [file_pg_sentinel_v1_log, file_pg_sentinel_v1_report, file_pg_sentinel_v1_snapshot]);
+  fileDesc("ChpwZ19zZW50aW5lbC92MS9hZG1pbi5wcm90bxIOcGdfc2VudGluZWwudjEiDwoNU3RhdHVzUmVxdWVzdCI8Cg5TdGF0dXNSZXNwb25zZRIqCgZzdGF0dXMYASABKAsyGi5wZ19zZW50aW5lbC52MS5TdGF0dXNWaWV3Ig4KDFdhdGNoUmVxdWVzdCI7Cg1XYXRjaFJlc3BvbnNlEioKBnN0YXR1cxgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1ZpZXcijgEKD0ZhaWxvdmVyUmVxdWVzdBISCgVncm91cBgBIAEoCUgAiAEBEg8KAnRvGAIgASgJSAGIAQESDwoHZHJ5X3J1bhgDIAEoCBIYChBhY2NlcHRfZGF0YV9sb3NzGAQgASgIEhoKEm9sZF9wcmltYXJ5X2lzX29mZhgFIAEoCEIICgZfZ3JvdXBCBQoDX3RvItYDChBGYWlsb3ZlclJlc3BvbnNlEjUKBGRvbmUYASABKAsyJS5wZ19zZW50aW5lbC52MS5GYWlsb3ZlclJlc3BvbnNlLkRvbmVIABI7CgdyZWZ1c2VkGAIgASgLMigucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZS5SZWZ1c2VkSAASOwoHcGxhbm5lZBgDIAEoCzIoLnBnX3NlbnRpbmVsLnYxLkZhaWxvdmVyUmVzcG9uc2UuUGxhbm5lZEgAGpkBCgdQbGFubmVkEg0KBWdyb3VwGAEgASgJEgwKBGZyb20YAiABKAkSDwoCdG8YAyABKAlIAIgBARINCgVzdGVwcxgEIAMoCRIVCghvYnN0YWNsZRgFIAEoCUgBiAEBEhcKCmxvc3NfYnl0ZXMYBiABKARIAogBAUIFCgNfdG9CCwoJX29ic3RhY2xlQg0KC19sb3NzX2J5dGVzGk8KBERvbmUSDQoFZ3JvdXAYASABKAkSDAoEZnJvbRgCIAEoCRIKCgJ0bxgDIAEoCRINCgVlcG9jaBgEIAEoBBIPCgd0b29rX21zGAUgASgEGhkKB1JlZnVzZWQSDgoGcmVhc29uGAEgASgJQgkKB291dGNvbWUi6xMKDFN0ZWVyUmVxdWVzdBIzCgVmZW5jZRgBIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5GZW5jZUgAEjcKB3VuZmVuY2UYAiABKAsyJC5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuVW5mZW5jZUgAEj8KC2Fja25vd2xlZGdlGAMgASgLMigucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LkFja25vd2xlZGdlSAASOQoIc2NoZWR1bGUYBCABKAsyJS5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuU2NoZWR1bGVIABI5CghzZXR0aW5ncxgFIAEoCzIlLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5TZXR0aW5nc0gAEjUKBXBhdXNlGAYgASgLMiQucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LlBhdXNpbmdIABI3CgZyZXN1bWUYByABKAsyJS5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuUmVzdW1pbmdIABI/CgttYWludGVuYW5jZRgIIAEoCzIoLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5NYWludGVuYW5jZUgAEj4KC25vZGVfYWN0aW9uGAkgASgLMicucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0Lk5vZGVBY3Rpb25IABI9Cgljb25maWd1cmUYCiABKAsyKC5wZ19zZW50aW5lbC52MS5TdGVlclJlcXVlc3QuQ29uZmlndXJpbmdIABJECg1jb25maWd1cmVfaGJhGDIgASgLMisucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LkNvbmZpZ3VyaW5nSGJhSAASSAoPY29uZmlndXJlX2xhdGVyGDMgASgLMi0ucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LkNvbmZpZ3VyaW5nTGF0ZXJIABI2CgVhZG9wdBg8IAEoCzIlLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5BZG9wdGluZ0gAElgKF2NvbmZpZ3VyZV9sb2dpY2FsX3Nsb3RzGIwBIAEoCzI0LnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5Db25maWd1cmluZ0xvZ2ljYWxTbG90c0gAGjkKCEFkb3B0aW5nEhIKBWdyb3VwGAEgASgJSACIAQESDwoHZHJ5X3J1bhgCIAEoCEIICgZfZ3JvdXAaFQoFRmVuY2USDAoEbm9kZRgBIAEoCRoXCgdVbmZlbmNlEgwKBG5vZGUYASABKAkaKwoLQWNrbm93bGVkZ2USEgoFZ3JvdXAYASABKAlIAIgBAUIICgZfZ3JvdXAaWQoIU2NoZWR1bGUSEgoFZ3JvdXAYASABKAlIAIgBARIvCgJhdBgCIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXJCCAoGX2dyb3VwGuMCCghTZXR0aW5ncxISCgVncm91cBgBIAEoCUgAiAEBEhcKCmR1cmFiaWxpdHkYAiABKAlIAYgBARIRCgRhY2tzGAMgASgNSAKIAQESFQoIbGVhc2VfbXMYBCABKARIA4gBARIaCg1tYXhfbGFnX2J5dGVzGAUgASgESASIAQESGgoNbWF4X2ZhaWxvdmVycxgGIAEoDUgFiAEBEh8KEmZhaWxvdmVyX3dpbmRvd19tcxgHIAEoBEgGiAEBEgoKAmJ5GAggASgJQggKBl9ncm91cEINCgtfZHVyYWJpbGl0eUIHCgVfYWNrc0ILCglfbGVhc2VfbXNCEAoOX21heF9sYWdfYnl0ZXNCEAoOX21heF9mYWlsb3ZlcnNCFQoTX2ZhaWxvdmVyX3dpbmRvd19tc0oECCgQKUoECCkQKlIRc2xvdF9yZXRlbnRpb25fbXNSEm1heF9zbG90X3dhbF9ieXRlcxrMAQoLQ29uZmlndXJpbmcSEgoFZ3JvdXAYASABKAlIAIgBARIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlEjMKCnBhcmFtZXRlcnMYAyADKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJDaGFuZ2USGgoNb25seV9yZXZpc2lvbhgEIAEoBEgBiAEBEgoKAmJ5GAUgASgJQggKBl9ncm91cEIQCg5fb25seV9yZXZpc2lvbhpcCg5Db25maWd1cmluZ0hiYRI9Cgtjb25maWd1cmluZxgBIAEoCzIoLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdC5Db25maWd1cmluZxILCgNoYmEYPCADKAkavwEKF0NvbmZpZ3VyaW5nTG9naWNhbFNsb3RzEj0KC2NvbmZpZ3VyaW5nGAEgASgLMigucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LkNvbmZpZ3VyaW5nEioKA2hiYRgCIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkhiYVJ1bGVzSACIAQESMQoFc2xvdHMYjAEgAygLMiEucGdfc2VudGluZWwudjEuTG9naWNhbFNsb3RDaGFuZ2VCBgoEX2hiYRpoChBDb25maWd1cmluZ0xhdGVyEj0KC2NvbmZpZ3VyaW5nGAEgASgLMigucGdfc2VudGluZWwudjEuU3RlZXJSZXF1ZXN0LkNvbmZpZ3VyaW5nEhUKDWZlYXR1cmVfbGV2ZWwYAiABKA0adAoHUGF1c2luZxISCgVncm91cBgBIAEoCUgAiAEBEhEKBG5vZGUYAiABKAlIAYgBARITCgZmb3JfbXMYAyABKARIAogBARIPCgdkcnlfcnVuGAQgASgIQggKBl9ncm91cEIHCgVfbm9kZUIJCgdfZm9yX21zGlUKCFJlc3VtaW5nEhIKBWdyb3VwGAEgASgJSACIAQESEQoEbm9kZRgCIAEoCUgBiAEBEg8KB2RyeV9ydW4YAyABKAhCCAoGX2dyb3VwQgcKBV9ub2RlGnQKCk5vZGVBY3Rpb24SDAoEbm9kZRgBIAEoCRIOCgZhY3Rpb24YAiABKAkSEAoIaW5fcGxhY2UYAyABKAgSDwoHZHJ5X3J1bhgEIAEoCBIPCgdkZXN0cm95GAUgASgIEhQKDGFjY2VwdHNfbG9zcxgGIAEoCBpkCgtNYWludGVuYW5jZRIMCgRub2RlGAEgASgJEg8KAnRvGAIgASgJSACIAQESEwoGZm9yX21zGAMgASgESAGIAQESDwoHZHJ5X3J1bhgEIAEoCEIFCgNfdG9CCQoHX2Zvcl9tc0IJCgdyZXF1ZXN0Ii8KD1NldHRpbmdzUmVxdWVzdBISCgVncm91cBgBIAEoCUgAiAEBQggKBl9ncm91cCJeChBTZXR0aW5nc1Jlc3BvbnNlEiwKBHZpZXcYASABKAsyHC5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1ZpZXdIABIRCgdyZWZ1c2VkGAIgASgJSABCCQoHb3V0Y29tZSK7AgoMU2V0dGluZ3NWaWV3Eg0KBWdyb3VwGAEgASgJEhAKCHJldmlzaW9uGAIgASgEEi8KCHNldHRpbmdzGAMgASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncxIxCgpwYXJhbWV0ZXJzGAQgAygLMh0ucGdfc2VudGluZWwudjEuUGFyYW1ldGVyVmlldxIvCgdoaXN0b3J5GAUgAygLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NSZWNvcmQSCwoDaGJhGDwgAygJEi8KC2hiYV9wZW5kaW5nGD0gAygLMhoucGdfc2VudGluZWwudjEuSGJhUGVuZGluZxI3Cg1sb2dpY2FsX3Nsb3RzGIwBIAMoCzIfLnBnX3NlbnRpbmVsLnYxLkxvZ2ljYWxTbG90VmlldyJzCg9Mb2dpY2FsU2xvdFZpZXcSDAoEbmFtZRgBIAEoCRIxCgZ3YW50ZWQYAiABKAsyIS5wZ19zZW50aW5lbC52MS5Mb2dpY2FsU2xvdFdhbnRlZBIQCghzdGFuZGluZxgDIAEoCRINCgVub3RlcxgEIAMoCSIqCgpIYmFQZW5kaW5nEgwKBG5vZGUYASABKAkSDgoGcmVhc29uGAIgASgJIlgKDVBhcmFtZXRlclZpZXcSDAoEbmFtZRgBIAEoCRINCgV2YWx1ZRgCIAEoCRIXCg9wZW5kaW5nX3Jlc3RhcnQYAyADKAkSEQoJb3ZlcnJpZGVzGAQgAygJIqUCCg1TdGVlclJlc3BvbnNlEjIKBGRvbmUYASABKAsyIi5wZ19zZW50aW5lbC52MS5TdGVlclJlc3BvbnNlLkRvbmVIABI4CgdyZWZ1c2VkGAIgASgLMiUucGdfc2VudGluZWwudjEuU3RlZXJSZXNwb25zZS5SZWZ1c2VkSAASPAoJZWxzZXdoZXJlGAMgASgLMicucGdfc2VudGluZWwudjEuU3RlZXJSZXNwb25zZS5FbHNld2hlcmVIABoqCglFbHNld2hlcmUSDAoEcGVlchgBIAEoCRIPCgdhZGRyZXNzGAIgASgJGhYKBERvbmUSDgoGZGV0YWlsGAEgASgJGhkKB1JlZnVzZWQSDgoGcmVhc29uGAEgASgJQgkKB291dGNvbWUiPAoNRXZlbnRzUmVxdWVzdBISCgVncm91cBgBIAEoCUgAiAEBEg0KBWxpbWl0GAIgASgNQggKBl9ncm91cCI7Cg5FdmVudHNSZXNwb25zZRIpCgZldmVudHMYASADKAsyGS5wZ19zZW50aW5lbC52MS5FdmVudFZpZXciEQoPUGVlckxpc3RSZXF1ZXN0Ip0BChBQZWVyTGlzdFJlc3BvbnNlEg8KB2NsdXN0ZXIYASABKAkSEwoLaW5jYXJuYXRpb24YAiABKAQSFQoNZmVhdHVyZV9sZXZlbBgDIAEoDRITCgZsZWFkZXIYBCABKAlIAIgBARIsCgVwZWVycxgFIAMoCzIdLnBnX3NlbnRpbmVsLnYxLlBlZXJMaXN0RW50cnlCCQoHX2xlYWRlciKnAgoNUGVlckxpc3RFbnRyeRIMCgRwZWVyGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEa2luZBgDIAEoCRIMCgRyb2xlGAQgASgJEhEKCXJlYWNoYWJsZRgFIAEoCBIYCgttYXRjaF9pbmRleBgGIAEoBEgAiAEBEhgKC2xhZ19lbnRyaWVzGAcgASgESAGIAQESGwoOc25hcHNob3RfaW5kZXgYCCABKARIAogBARIVCghmZWF0dXJlcxgJIAEoDUgDiAEBEhQKB3Nlc3Npb24YCiABKAlIBIgBAUIOCgxfbWF0Y2hfaW5kZXhCDgoMX2xhZ19lbnRyaWVzQhEKD19zbmFwc2hvdF9pbmRleEILCglfZmVhdHVyZXNCCgoIX3Nlc3Npb24i2QIKEVBlZXJDaGFuZ2VPdXRjb21lEjYKBGRvbmUYASABKAsyJi5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZS5Eb25lSAASPAoHcmVmdXNlZBgCIAEoCzIpLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lLlJlZnVzZWRIABJBCgpub3RfbGVhZGVyGAMgASgLMisucGdfc2VudGluZWwudjEuUGVlckNoYW5nZU91dGNvbWUuTm90TGVhZGVySAAaFgoERG9uZRIOCgZkZXRhaWwYASABKAkaGQoHUmVmdXNlZBIOCgZyZWFzb24YASABKAkaTQoJTm90TGVhZGVyEhMKBmxlYWRlchgBIAEoCUgAiAEBEhQKB2FkZHJlc3MYAiABKAlIAYgBAUIJCgdfbGVhZGVyQgoKCF9hZGRyZXNzQgkKB291dGNvbWUiRQoOUGVlckFkZFJlcXVlc3QSDAoEcGVlchgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEhQKDGxlYXJuZXJfb25seRgDIAEoCCJFCg9QZWVyQWRkUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIiIKElBlZXJQcm9tb3RlUmVxdWVzdBIMCgRwZWVyGAEgASgJIkkKE1BlZXJQcm9tb3RlUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIiEKEVBlZXJSZW1vdmVSZXF1ZXN0EgwKBHBlZXIYASABKAkiSAoSUGVlclJlbW92ZVJlc3BvbnNlEjIKB291dGNvbWUYASABKAsyIS5wZ19zZW50aW5lbC52MS5QZWVyQ2hhbmdlT3V0Y29tZSIwCg9QZWVyTW92ZVJlcXVlc3QSDAoEcGVlchgBIAEoCRIPCgdhZGRyZXNzGAIgASgJIkYKEFBlZXJNb3ZlUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIiEKE1BlZXJUcmFuc2ZlclJlcXVlc3QSCgoCdG8YASABKAkiSgoUUGVlclRyYW5zZmVyUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIiUKElBlZXJSZWNvdmVyUmVxdWVzdBIPCgdjb25maXJtGAEgAygJIkkKE1BlZXJSZWNvdmVyUmVzcG9uc2USMgoHb3V0Y29tZRgBIAEoCzIhLnBnX3NlbnRpbmVsLnYxLlBlZXJDaGFuZ2VPdXRjb21lIoUBCglFdmVudFZpZXcSDQoFaW5kZXgYASABKAQSDQoFYXRfbXMYAiABKAMSEgoFZ3JvdXAYAyABKAlIAIgBARIMCgRraW5kGAQgASgJEgwKBHRleHQYBSABKAkSFAoHcmVmdXNlZBgGIAEoCUgBiAEBQggKBl9ncm91cEIKCghfcmVmdXNlZCKsAgoKU3RhdHVzVmlldxIPCgdjbHVzdGVyGAEgASgJEhMKC2Fuc3dlcmVkX2J5GAIgASgJEg0KBWF0X21zGAMgASgDEhMKBmxlYWRlchgEIAEoCUgAiAEBEgwKBHRlcm0YBSABKAQSFAoMY29tbWl0X2luZGV4GAYgASgEEhUKDWFwcGxpZWRfaW5kZXgYByABKAQSJwoFcGVlcnMYCCADKAsyGC5wZ19zZW50aW5lbC52MS5QZWVyVmlldxIpCgZncm91cHMYCSADKAsyGS5wZ19zZW50aW5lbC52MS5Hcm91cFZpZXcSEAoId2FybmluZ3MYCiADKAkSGAoLaW5jYXJuYXRpb24YCyABKARIAYgBAUIJCgdfbGVhZGVyQg4KDF9pbmNhcm5hdGlvbiK4AgoIUGVlclZpZXcSDAoEcGVlchgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEgwKBHJvbGUYAyABKAkSEQoJcmVhY2hhYmxlGAQgASgIEhgKC21hdGNoX2luZGV4GAUgASgESACIAQESEQoEa2luZBgGIAEoCUgBiAEBEhgKC2luY2FybmF0aW9uGAcgASgESAKIAQESFQoIZmVhdHVyZXMYCCABKA1IA4gBARIbCg5zbmFwc2hvdF9pbmRleBgJIAEoBEgEiAEBEhgKC2xhZ19lbnRyaWVzGAogASgESAWIAQFCDgoMX21hdGNoX2luZGV4QgcKBV9raW5kQg4KDF9pbmNhcm5hdGlvbkILCglfZmVhdHVyZXNCEQoPX3NuYXBzaG90X2luZGV4Qg4KDF9sYWdfZW50cmllcyLjAgoJR3JvdXBWaWV3Eg0KBWdyb3VwGAEgASgJEg0KBXBoYXNlGAIgASgJEg0KBWVwb2NoGAMgASgEEhQKB3ByaW1hcnkYBCABKAlIAIgBARISCgpkdXJhYmlsaXR5GAUgASgJEgwKBHJ1bGUYBiABKAkSGAoLcnVsZV9jaGFuZ2UYByABKAlIAYgBARInCgVub2RlcxgIIAMoCzIYLnBnX3NlbnRpbmVsLnYxLk5vZGVWaWV3Ei8KCHNldHRpbmdzGAkgASgLMh0ucGdfc2VudGluZWwudjEuR3JvdXBTZXR0aW5ncxI2CglzY2hlZHVsZWQYCiABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEikKBnBhdXNlZBgLIAEoCzIZLnBnX3NlbnRpbmVsLnYxLlBhdXNlVmlld0IKCghfcHJpbWFyeUIOCgxfcnVsZV9jaGFuZ2Ui0gQKCE5vZGVWaWV3EgwKBG5vZGUYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIMCgRwZWVyGAMgASgJEgwKBHJvbGUYBCABKAkSDQoFc3RhdGUYBSABKAkSFQoIdGltZWxpbmUYBiABKA1IAIgBARIQCgNsc24YByABKAlIAYgBARIWCglsYWdfYnl0ZXMYCCABKANIAogBARIRCgRzeW5jGAkgASgJSAOIAQESEwoGbWVtYmVyGAogASgJSASIAQESFAoMaGVsZF9kb3duX2J5GAsgAygJEhQKB21lc3NhZ2UYDCABKAlIBYgBARIpCgZwYXVzZWQYDSABKAsyGS5wZ19zZW50aW5lbC52MS5QYXVzZVZpZXcSEwoGZmVuY2VkGA4gASgISAaIAQESFAoHY291bnRlZBgPIAEoCEgHiAEBEhQKB2d1YXJkZWQYECABKAhICIgBARImCgZ1cGtlZXAYESABKAsyFi5wZ19zZW50aW5lbC52MS5VcGtlZXASFwoPcGVuZGluZ19yZXN0YXJ0GBIgAygJEhkKDG5vdF9wcm9tb3RlZBgeIAEoCUgJiAEBEhgKC25vdF9jb3VudGVkGB8gASgJSAqIAQFCCwoJX3RpbWVsaW5lQgYKBF9sc25CDAoKX2xhZ19ieXRlc0IHCgVfc3luY0IJCgdfbWVtYmVyQgoKCF9tZXNzYWdlQgkKB19mZW5jZWRCCgoIX2NvdW50ZWRCCgoIX2d1YXJkZWRCDwoNX25vdF9wcm9tb3RlZEIOCgxfbm90X2NvdW50ZWQiRAoJUGF1c2VWaWV3EhUKCHVudGlsX21zGAEgASgDSACIAQESEwoLbWFpbnRlbmFuY2UYAiABKAhCCwoJX3VudGlsX21zMpYICgxBZG1pblNlcnZpY2USRwoGU3RhdHVzEh0ucGdfc2VudGluZWwudjEuU3RhdHVzUmVxdWVzdBoeLnBnX3NlbnRpbmVsLnYxLlN0YXR1c1Jlc3BvbnNlEkYKBVdhdGNoEhwucGdfc2VudGluZWwudjEuV2F0Y2hSZXF1ZXN0Gh0ucGdfc2VudGluZWwudjEuV2F0Y2hSZXNwb25zZTABEk0KCEZhaWxvdmVyEh8ucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXF1ZXN0GiAucGdfc2VudGluZWwudjEuRmFpbG92ZXJSZXNwb25zZRJECgVTdGVlchIcLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVxdWVzdBodLnBnX3NlbnRpbmVsLnYxLlN0ZWVyUmVzcG9uc2USTQoIU2V0dGluZ3MSHy5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlcXVlc3QaIC5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1Jlc3BvbnNlEkcKBkV2ZW50cxIdLnBnX3NlbnRpbmVsLnYxLkV2ZW50c1JlcXVlc3QaHi5wZ19zZW50aW5lbC52MS5FdmVudHNSZXNwb25zZRJNCghQZWVyTGlzdBIfLnBnX3NlbnRpbmVsLnYxLlBlZXJMaXN0UmVxdWVzdBogLnBnX3NlbnRpbmVsLnYxLlBlZXJMaXN0UmVzcG9uc2USSgoHUGVlckFkZBIeLnBnX3NlbnRpbmVsLnYxLlBlZXJBZGRSZXF1ZXN0Gh8ucGdfc2VudGluZWwudjEuUGVlckFkZFJlc3BvbnNlElYKC1BlZXJQcm9tb3RlEiIucGdfc2VudGluZWwudjEuUGVlclByb21vdGVSZXF1ZXN0GiMucGdfc2VudGluZWwudjEuUGVlclByb21vdGVSZXNwb25zZRJTCgpQZWVyUmVtb3ZlEiEucGdfc2VudGluZWwudjEuUGVlclJlbW92ZVJlcXVlc3QaIi5wZ19zZW50aW5lbC52MS5QZWVyUmVtb3ZlUmVzcG9uc2USTQoIUGVlck1vdmUSHy5wZ19zZW50aW5lbC52MS5QZWVyTW92ZVJlcXVlc3QaIC5wZ19zZW50aW5lbC52MS5QZWVyTW92ZVJlc3BvbnNlElkKDFBlZXJUcmFuc2ZlchIjLnBnX3NlbnRpbmVsLnYxLlBlZXJUcmFuc2ZlclJlcXVlc3QaJC5wZ19zZW50aW5lbC52MS5QZWVyVHJhbnNmZXJSZXNwb25zZRJWCgtQZWVyUmVjb3ZlchIiLnBnX3NlbnRpbmVsLnYxLlBlZXJSZWNvdmVyUmVxdWVzdBojLnBnX3NlbnRpbmVsLnYxLlBlZXJSZWNvdmVyUmVzcG9uc2ViBnByb3RvMw", [file_pg_sentinel_v1_log, file_pg_sentinel_v1_report, file_pg_sentinel_v1_snapshot]);
 
 /**
  * @generated from message pg_sentinel.v1.StatusRequest
@@ -358,6 +358,14 @@ export type SteerRequest = Message<"pg_sentinel.v1.SteerRequest"> & {
      */
     value: SteerRequest_Adopting;
     case: "adopt";
+  } | {
+    /**
+     * From feature level 14 on.
+     *
+     * @generated from field: pg_sentinel.v1.SteerRequest.ConfiguringLogicalSlots configure_logical_slots = 140;
+     */
+    value: SteerRequest_ConfiguringLogicalSlots;
+    case: "configureLogicalSlots";
   } | { case: undefined; value?: undefined };
 };
 
@@ -597,6 +605,35 @@ export const SteerRequest_ConfiguringHbaSchema: GenMessage<SteerRequest_Configur
   messageDesc(file_pg_sentinel_v1_admin, 6, 7);
 
 /**
+ * As Configuring, with logical replication slots, and rules for pg_hba.conf where those change too.
+ *
+ * @generated from message pg_sentinel.v1.SteerRequest.ConfiguringLogicalSlots
+ */
+export type SteerRequest_ConfiguringLogicalSlots = Message<"pg_sentinel.v1.SteerRequest.ConfiguringLogicalSlots"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.SteerRequest.Configuring configuring = 1;
+   */
+  configuring?: SteerRequest_Configuring | undefined;
+
+  /**
+   * @generated from field: optional pg_sentinel.v1.HbaRules hba = 2;
+   */
+  hba?: HbaRules | undefined;
+
+  /**
+   * @generated from field: repeated pg_sentinel.v1.LogicalSlotChange slots = 140;
+   */
+  slots: LogicalSlotChange[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SteerRequest.ConfiguringLogicalSlots.
+ * Use `create(SteerRequest_ConfiguringLogicalSlotsSchema)` to create a new message.
+ */
+export const SteerRequest_ConfiguringLogicalSlotsSchema: GenMessage<SteerRequest_ConfiguringLogicalSlots> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 6, 8);
+
+/**
  * As Configuring, with settings that came after it. An older peer must not do a part of it.
  *
  * @generated from message pg_sentinel.v1.SteerRequest.ConfiguringLater
@@ -620,7 +657,7 @@ export type SteerRequest_ConfiguringLater = Message<"pg_sentinel.v1.SteerRequest
  * Use `create(SteerRequest_ConfiguringLaterSchema)` to create a new message.
  */
 export const SteerRequest_ConfiguringLaterSchema: GenMessage<SteerRequest_ConfiguringLater> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 8);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 9);
 
 /**
  * The group, or one node of it.
@@ -656,7 +693,7 @@ export type SteerRequest_Pausing = Message<"pg_sentinel.v1.SteerRequest.Pausing"
  * Use `create(SteerRequest_PausingSchema)` to create a new message.
  */
 export const SteerRequest_PausingSchema: GenMessage<SteerRequest_Pausing> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 9);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 10);
 
 /**
  * Ends the pause of the group, or the pause or maintenance of a node.
@@ -685,7 +722,7 @@ export type SteerRequest_Resuming = Message<"pg_sentinel.v1.SteerRequest.Resumin
  * Use `create(SteerRequest_ResumingSchema)` to create a new message.
  */
 export const SteerRequest_ResumingSchema: GenMessage<SteerRequest_Resuming> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 10);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 11);
 
 /**
  * Of the peer whose agent looks after the node; any other answers where to ask.
@@ -737,7 +774,7 @@ export type SteerRequest_NodeAction = Message<"pg_sentinel.v1.SteerRequest.NodeA
  * Use `create(SteerRequest_NodeActionSchema)` to create a new message.
  */
 export const SteerRequest_NodeActionSchema: GenMessage<SteerRequest_NodeAction> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 11);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 12);
 
 /**
  * A primary is switched over first.
@@ -771,7 +808,7 @@ export type SteerRequest_Maintenance = Message<"pg_sentinel.v1.SteerRequest.Main
  * Use `create(SteerRequest_MaintenanceSchema)` to create a new message.
  */
 export const SteerRequest_MaintenanceSchema: GenMessage<SteerRequest_Maintenance> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 6, 12);
+  messageDesc(file_pg_sentinel_v1_admin, 6, 13);
 
 /**
  * @generated from message pg_sentinel.v1.SettingsRequest
@@ -869,6 +906,13 @@ export type SettingsView = Message<"pg_sentinel.v1.SettingsView"> & {
    * @generated from field: repeated pg_sentinel.v1.HbaPending hba_pending = 61;
    */
   hbaPending: HbaPending[];
+
+  /**
+   * In the order of their names.
+   *
+   * @generated from field: repeated pg_sentinel.v1.LogicalSlotView logical_slots = 140;
+   */
+  logicalSlots: LogicalSlotView[];
 };
 
 /**
@@ -877,6 +921,44 @@ export type SettingsView = Message<"pg_sentinel.v1.SettingsView"> & {
  */
 export const SettingsViewSchema: GenMessage<SettingsView> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_admin, 9);
+
+/**
+ * A logical replication slot, and how it stands on the nodes.
+ *
+ * @generated from message pg_sentinel.v1.LogicalSlotView
+ */
+export type LogicalSlotView = Message<"pg_sentinel.v1.LogicalSlotView"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: pg_sentinel.v1.LogicalSlotWanted wanted = 2;
+   */
+  wanted?: LogicalSlotWanted | undefined;
+
+  /**
+   * wanted, made, lost or unset.
+   *
+   * @generated from field: string standing = 3;
+   */
+  standing: string;
+
+  /**
+   * For people: what is to know of it, one sentence each.
+   *
+   * @generated from field: repeated string notes = 4;
+   */
+  notes: string[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlotView.
+ * Use `create(LogicalSlotViewSchema)` to create a new message.
+ */
+export const LogicalSlotViewSchema: GenMessage<LogicalSlotView> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_admin, 10);
 
 /**
  * A node on which the rules for pg_hba.conf are not in force, or not known to be.
@@ -900,7 +982,7 @@ export type HbaPending = Message<"pg_sentinel.v1.HbaPending"> & {
  * Use `create(HbaPendingSchema)` to create a new message.
  */
 export const HbaPendingSchema: GenMessage<HbaPending> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 10);
+  messageDesc(file_pg_sentinel_v1_admin, 11);
 
 /**
  * A parameter of PostgreSQL, for every server of the group.
@@ -938,7 +1020,7 @@ export type ParameterView = Message<"pg_sentinel.v1.ParameterView"> & {
  * Use `create(ParameterViewSchema)` to create a new message.
  */
 export const ParameterViewSchema: GenMessage<ParameterView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 11);
+  messageDesc(file_pg_sentinel_v1_admin, 12);
 
 /**
  * @generated from message pg_sentinel.v1.SteerResponse
@@ -973,7 +1055,7 @@ export type SteerResponse = Message<"pg_sentinel.v1.SteerResponse"> & {
  * Use `create(SteerResponseSchema)` to create a new message.
  */
 export const SteerResponseSchema: GenMessage<SteerResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 12);
+  messageDesc(file_pg_sentinel_v1_admin, 13);
 
 /**
  * Another peer has to be asked.
@@ -999,7 +1081,7 @@ export type SteerResponse_Elsewhere = Message<"pg_sentinel.v1.SteerResponse.Else
  * Use `create(SteerResponse_ElsewhereSchema)` to create a new message.
  */
 export const SteerResponse_ElsewhereSchema: GenMessage<SteerResponse_Elsewhere> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 12, 0);
+  messageDesc(file_pg_sentinel_v1_admin, 13, 0);
 
 /**
  * @generated from message pg_sentinel.v1.SteerResponse.Done
@@ -1016,7 +1098,7 @@ export type SteerResponse_Done = Message<"pg_sentinel.v1.SteerResponse.Done"> & 
  * Use `create(SteerResponse_DoneSchema)` to create a new message.
  */
 export const SteerResponse_DoneSchema: GenMessage<SteerResponse_Done> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 12, 1);
+  messageDesc(file_pg_sentinel_v1_admin, 13, 1);
 
 /**
  * @generated from message pg_sentinel.v1.SteerResponse.Refused
@@ -1033,7 +1115,7 @@ export type SteerResponse_Refused = Message<"pg_sentinel.v1.SteerResponse.Refuse
  * Use `create(SteerResponse_RefusedSchema)` to create a new message.
  */
 export const SteerResponse_RefusedSchema: GenMessage<SteerResponse_Refused> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 12, 2);
+  messageDesc(file_pg_sentinel_v1_admin, 13, 2);
 
 /**
  * @generated from message pg_sentinel.v1.EventsRequest
@@ -1055,7 +1137,7 @@ export type EventsRequest = Message<"pg_sentinel.v1.EventsRequest"> & {
  * Use `create(EventsRequestSchema)` to create a new message.
  */
 export const EventsRequestSchema: GenMessage<EventsRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 13);
+  messageDesc(file_pg_sentinel_v1_admin, 14);
 
 /**
  * @generated from message pg_sentinel.v1.EventsResponse
@@ -1072,7 +1154,7 @@ export type EventsResponse = Message<"pg_sentinel.v1.EventsResponse"> & {
  * Use `create(EventsResponseSchema)` to create a new message.
  */
 export const EventsResponseSchema: GenMessage<EventsResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 14);
+  messageDesc(file_pg_sentinel_v1_admin, 15);
 
 /**
  * @generated from message pg_sentinel.v1.PeerListRequest
@@ -1085,7 +1167,7 @@ export type PeerListRequest = Message<"pg_sentinel.v1.PeerListRequest"> & {
  * Use `create(PeerListRequestSchema)` to create a new message.
  */
 export const PeerListRequestSchema: GenMessage<PeerListRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 15);
+  messageDesc(file_pg_sentinel_v1_admin, 16);
 
 /**
  * @generated from message pg_sentinel.v1.PeerListResponse
@@ -1122,7 +1204,7 @@ export type PeerListResponse = Message<"pg_sentinel.v1.PeerListResponse"> & {
  * Use `create(PeerListResponseSchema)` to create a new message.
  */
 export const PeerListResponseSchema: GenMessage<PeerListResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 16);
+  messageDesc(file_pg_sentinel_v1_admin, 17);
 
 /**
  * @generated from message pg_sentinel.v1.PeerListEntry
@@ -1188,7 +1270,7 @@ export type PeerListEntry = Message<"pg_sentinel.v1.PeerListEntry"> & {
  * Use `create(PeerListEntrySchema)` to create a new message.
  */
 export const PeerListEntrySchema: GenMessage<PeerListEntry> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 17);
+  messageDesc(file_pg_sentinel_v1_admin, 18);
 
 /**
  * @generated from message pg_sentinel.v1.PeerChangeOutcome
@@ -1223,7 +1305,7 @@ export type PeerChangeOutcome = Message<"pg_sentinel.v1.PeerChangeOutcome"> & {
  * Use `create(PeerChangeOutcomeSchema)` to create a new message.
  */
 export const PeerChangeOutcomeSchema: GenMessage<PeerChangeOutcome> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 18);
+  messageDesc(file_pg_sentinel_v1_admin, 19);
 
 /**
  * @generated from message pg_sentinel.v1.PeerChangeOutcome.Done
@@ -1240,7 +1322,7 @@ export type PeerChangeOutcome_Done = Message<"pg_sentinel.v1.PeerChangeOutcome.D
  * Use `create(PeerChangeOutcome_DoneSchema)` to create a new message.
  */
 export const PeerChangeOutcome_DoneSchema: GenMessage<PeerChangeOutcome_Done> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 18, 0);
+  messageDesc(file_pg_sentinel_v1_admin, 19, 0);
 
 /**
  * @generated from message pg_sentinel.v1.PeerChangeOutcome.Refused
@@ -1257,7 +1339,7 @@ export type PeerChangeOutcome_Refused = Message<"pg_sentinel.v1.PeerChangeOutcom
  * Use `create(PeerChangeOutcome_RefusedSchema)` to create a new message.
  */
 export const PeerChangeOutcome_RefusedSchema: GenMessage<PeerChangeOutcome_Refused> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 18, 1);
+  messageDesc(file_pg_sentinel_v1_admin, 19, 1);
 
 /**
  * Both absent where no leader is known.
@@ -1281,7 +1363,7 @@ export type PeerChangeOutcome_NotLeader = Message<"pg_sentinel.v1.PeerChangeOutc
  * Use `create(PeerChangeOutcome_NotLeaderSchema)` to create a new message.
  */
 export const PeerChangeOutcome_NotLeaderSchema: GenMessage<PeerChangeOutcome_NotLeader> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 18, 2);
+  messageDesc(file_pg_sentinel_v1_admin, 19, 2);
 
 /**
  * @generated from message pg_sentinel.v1.PeerAddRequest
@@ -1312,7 +1394,7 @@ export type PeerAddRequest = Message<"pg_sentinel.v1.PeerAddRequest"> & {
  * Use `create(PeerAddRequestSchema)` to create a new message.
  */
 export const PeerAddRequestSchema: GenMessage<PeerAddRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 19);
+  messageDesc(file_pg_sentinel_v1_admin, 20);
 
 /**
  * @generated from message pg_sentinel.v1.PeerAddResponse
@@ -1329,7 +1411,7 @@ export type PeerAddResponse = Message<"pg_sentinel.v1.PeerAddResponse"> & {
  * Use `create(PeerAddResponseSchema)` to create a new message.
  */
 export const PeerAddResponseSchema: GenMessage<PeerAddResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 20);
+  messageDesc(file_pg_sentinel_v1_admin, 21);
 
 /**
  * @generated from message pg_sentinel.v1.PeerPromoteRequest
@@ -1346,7 +1428,7 @@ export type PeerPromoteRequest = Message<"pg_sentinel.v1.PeerPromoteRequest"> & 
  * Use `create(PeerPromoteRequestSchema)` to create a new message.
  */
 export const PeerPromoteRequestSchema: GenMessage<PeerPromoteRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 21);
+  messageDesc(file_pg_sentinel_v1_admin, 22);
 
 /**
  * @generated from message pg_sentinel.v1.PeerPromoteResponse
@@ -1363,7 +1445,7 @@ export type PeerPromoteResponse = Message<"pg_sentinel.v1.PeerPromoteResponse"> 
  * Use `create(PeerPromoteResponseSchema)` to create a new message.
  */
 export const PeerPromoteResponseSchema: GenMessage<PeerPromoteResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 22);
+  messageDesc(file_pg_sentinel_v1_admin, 23);
 
 /**
  * @generated from message pg_sentinel.v1.PeerRemoveRequest
@@ -1380,7 +1462,7 @@ export type PeerRemoveRequest = Message<"pg_sentinel.v1.PeerRemoveRequest"> & {
  * Use `create(PeerRemoveRequestSchema)` to create a new message.
  */
 export const PeerRemoveRequestSchema: GenMessage<PeerRemoveRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 23);
+  messageDesc(file_pg_sentinel_v1_admin, 24);
 
 /**
  * @generated from message pg_sentinel.v1.PeerRemoveResponse
@@ -1397,7 +1479,7 @@ export type PeerRemoveResponse = Message<"pg_sentinel.v1.PeerRemoveResponse"> & 
  * Use `create(PeerRemoveResponseSchema)` to create a new message.
  */
 export const PeerRemoveResponseSchema: GenMessage<PeerRemoveResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 24);
+  messageDesc(file_pg_sentinel_v1_admin, 25);
 
 /**
  * @generated from message pg_sentinel.v1.PeerMoveRequest
@@ -1421,7 +1503,7 @@ export type PeerMoveRequest = Message<"pg_sentinel.v1.PeerMoveRequest"> & {
  * Use `create(PeerMoveRequestSchema)` to create a new message.
  */
 export const PeerMoveRequestSchema: GenMessage<PeerMoveRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 25);
+  messageDesc(file_pg_sentinel_v1_admin, 26);
 
 /**
  * @generated from message pg_sentinel.v1.PeerMoveResponse
@@ -1438,7 +1520,7 @@ export type PeerMoveResponse = Message<"pg_sentinel.v1.PeerMoveResponse"> & {
  * Use `create(PeerMoveResponseSchema)` to create a new message.
  */
 export const PeerMoveResponseSchema: GenMessage<PeerMoveResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 26);
+  messageDesc(file_pg_sentinel_v1_admin, 27);
 
 /**
  * @generated from message pg_sentinel.v1.PeerTransferRequest
@@ -1455,7 +1537,7 @@ export type PeerTransferRequest = Message<"pg_sentinel.v1.PeerTransferRequest"> 
  * Use `create(PeerTransferRequestSchema)` to create a new message.
  */
 export const PeerTransferRequestSchema: GenMessage<PeerTransferRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 27);
+  messageDesc(file_pg_sentinel_v1_admin, 28);
 
 /**
  * @generated from message pg_sentinel.v1.PeerTransferResponse
@@ -1472,7 +1554,7 @@ export type PeerTransferResponse = Message<"pg_sentinel.v1.PeerTransferResponse"
  * Use `create(PeerTransferResponseSchema)` to create a new message.
  */
 export const PeerTransferResponseSchema: GenMessage<PeerTransferResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 28);
+  messageDesc(file_pg_sentinel_v1_admin, 29);
 
 /**
  * @generated from message pg_sentinel.v1.PeerRecoverRequest
@@ -1491,7 +1573,7 @@ export type PeerRecoverRequest = Message<"pg_sentinel.v1.PeerRecoverRequest"> & 
  * Use `create(PeerRecoverRequestSchema)` to create a new message.
  */
 export const PeerRecoverRequestSchema: GenMessage<PeerRecoverRequest> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 29);
+  messageDesc(file_pg_sentinel_v1_admin, 30);
 
 /**
  * @generated from message pg_sentinel.v1.PeerRecoverResponse
@@ -1508,7 +1590,7 @@ export type PeerRecoverResponse = Message<"pg_sentinel.v1.PeerRecoverResponse"> 
  * Use `create(PeerRecoverResponseSchema)` to create a new message.
  */
 export const PeerRecoverResponseSchema: GenMessage<PeerRecoverResponse> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 30);
+  messageDesc(file_pg_sentinel_v1_admin, 31);
 
 /**
  * @generated from message pg_sentinel.v1.EventView
@@ -1550,7 +1632,7 @@ export type EventView = Message<"pg_sentinel.v1.EventView"> & {
  * Use `create(EventViewSchema)` to create a new message.
  */
 export const EventViewSchema: GenMessage<EventView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 31);
+  messageDesc(file_pg_sentinel_v1_admin, 32);
 
 /**
  * @generated from message pg_sentinel.v1.StatusView
@@ -1619,7 +1701,7 @@ export type StatusView = Message<"pg_sentinel.v1.StatusView"> & {
  * Use `create(StatusViewSchema)` to create a new message.
  */
 export const StatusViewSchema: GenMessage<StatusView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 32);
+  messageDesc(file_pg_sentinel_v1_admin, 33);
 
 /**
  * @generated from message pg_sentinel.v1.PeerView
@@ -1685,7 +1767,7 @@ export type PeerView = Message<"pg_sentinel.v1.PeerView"> & {
  * Use `create(PeerViewSchema)` to create a new message.
  */
 export const PeerViewSchema: GenMessage<PeerView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 33);
+  messageDesc(file_pg_sentinel_v1_admin, 34);
 
 /**
  * @generated from message pg_sentinel.v1.GroupView
@@ -1752,7 +1834,7 @@ export type GroupView = Message<"pg_sentinel.v1.GroupView"> & {
  * Use `create(GroupViewSchema)` to create a new message.
  */
 export const GroupViewSchema: GenMessage<GroupView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 34);
+  messageDesc(file_pg_sentinel_v1_admin, 35);
 
 /**
  * @generated from message pg_sentinel.v1.NodeView
@@ -1874,7 +1956,7 @@ export type NodeView = Message<"pg_sentinel.v1.NodeView"> & {
  * Use `create(NodeViewSchema)` to create a new message.
  */
 export const NodeViewSchema: GenMessage<NodeView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 35);
+  messageDesc(file_pg_sentinel_v1_admin, 36);
 
 /**
  * Of a group: it does not fail over by itself. Of a node: its agent leaves its PostgreSQL as it is.
@@ -1902,7 +1984,7 @@ export type PauseView = Message<"pg_sentinel.v1.PauseView"> & {
  * Use `create(PauseViewSchema)` to create a new message.
  */
 export const PauseViewSchema: GenMessage<PauseView> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_admin, 36);
+  messageDesc(file_pg_sentinel_v1_admin, 37);
 
 /**
  * @generated from service pg_sentinel.v1.AdminService

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/log.proto.
  */
 export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIr4PCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSABCCQoHY29tbWFuZEoECAEQAlILcHJvcG9zYWxfaWQixAEKCk1lbWJlcnNoaXASDgoGdm90ZXJzGAEgAygJEhAKCGxlYXJuZXJzGAIgAygJEjwKCWFkZHJlc3NlcxgDIAMoCzIpLnBnX3NlbnRpbmVsLnYxLk1lbWJlcnNoaXAuQWRkcmVzc2VzRW50cnkSEwoLaW5jYXJuYXRpb24YBCABKAQSDwoHam9pbmluZxgFIAEoCBowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjkKCFN5bmNSdWxlEg8KB21lbWJlcnMYASADKAkSDAoEYWNrcxgCIAEoDRIOCgZsZWFzZWQYAyABKAgivQIKDUdyb3VwU2V0dGluZ3MSEgoKZHVyYWJpbGl0eRgBIAEoCRIMCgRhY2tzGAIgASgNEhAKCGxlYXNlX21zGAMgASgEEhUKDW1heF9sYWdfYnl0ZXMYBCABKAQSFQoNbWF4X2ZhaWxvdmVycxgFIAEoDRIaChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKAQSHgoRc2xvdF9yZXRlbnRpb25fbXMYKCABKARIAIgBARIfChJtYXhfc2xvdF93YWxfYnl0ZXMYKSABKARIAYgBARITCgtzaXRlX3BvbGljeRgyIAEoCRIQCghmYWlsYmFjaxgzIAEoCRIZChFmYWlsYmFja19hZnRlcl9tcxg0IAEoBEIUChJfc2xvdF9yZXRlbnRpb25fbXNCFQoTX21heF9zbG90X3dhbF9ieXRlcyJRCg5DaGFuZ2VTZXR0aW5ncxINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlIv4DCg5TZXR0aW5nc0NoYW5nZRIXCgpkdXJhYmlsaXR5GAEgASgJSACIAQESEQoEYWNrcxgCIAEoDUgBiAEBEhUKCGxlYXNlX21zGAMgASgESAKIAQESGgoNbWF4X2xhZ19ieXRlcxgEIAEoBEgDiAEBEhoKDW1heF9mYWlsb3ZlcnMYBSABKA1IBIgBARIfChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKARIBYgBARIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgGiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgHiAEBEhgKC3NpdGVfcG9saWN5GDIgASgJSAiIAQESFQoIZmFpbGJhY2sYMyABKAlICYgBARIeChFmYWlsYmFja19hZnRlcl9tcxg0IAEoBEgKiAEBQg0KC19kdXJhYmlsaXR5QgcKBV9hY2tzQgsKCV9sZWFzZV9tc0IQCg5fbWF4X2xhZ19ieXRlc0IQCg5fbWF4X2ZhaWxvdmVyc0IVChNfZmFpbG92ZXJfd2luZG93X21zQhQKEl9zbG90X3JldGVudGlvbl9tc0IVChNfbWF4X3Nsb3Rfd2FsX2J5dGVzQg4KDF9zaXRlX3BvbGljeUILCglfZmFpbGJhY2tCFAoSX2ZhaWxiYWNrX2FmdGVyX21zIrsBCglDb25maWd1cmUSDQoFZ3JvdXAYASABKAkSMAoIc2V0dGluZ3MYAiABKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0NoYW5nZRIzCgpwYXJhbWV0ZXJzGAMgAygLMh8ucGdfc2VudGluZWwudjEuUGFyYW1ldGVyQ2hhbmdlEhoKDW9ubHlfcmV2aXNpb24YBCABKARIAIgBARIKCgJieRgFIAEoCUIQCg5fb25seV9yZXZpc2lvbiJJCgxDb25maWd1cmVIYmESLAoJY29uZmlndXJlGAEgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlEgsKA2hiYRg8IAMoCSI9Cg9QYXJhbWV0ZXJDaGFuZ2USDAoEbmFtZRgBIAEoCRISCgV2YWx1ZRgCIAEoCUgAiAEBQggKBl92YWx1ZSL7AQoMUmVnaXN0ZXJOb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRob3N0GAQgASgJEgwKBHBvcnQYBSABKA0SEwoGbWVtYmVyGAYgASgJSACIAQESHgoRc3lzdGVtX2lkZW50aWZpZXIYByABKAlIAYgBARIQCghwcmlvcml0eRgIIAEoERITCgtub19mYWlsb3ZlchgeIAEoCBIPCgdub19zeW5jGB8gASgIEhYKDmFwcGx5X2RlbGF5X21zGCAgASgEQgkKB19tZW1iZXJCFAoSX3N5c3RlbV9pZGVudGlmaWVyIi0KC0NyZWF0ZUdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkiZwoKR3JvdXBSZWFkeRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZtZW1iZXIYAyABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0iTQoOU3ViamVjdGl2ZURvd24SDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEEhAKCGV2aWRlbmNlGAQgASgJIjkKDFN1YmplY3RpdmVVcBIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQi1QMKDUJlZ2luRmFpbG92ZXISDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjYKBmZvcmNlZBgGIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASHAoPc2NoZWR1bGVkX2F0X21zGAcgASgDSAGIAQESEAoIZmFpbGJhY2sYHiABKAgaBgoERG93bhohCgdQbGFubmVkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvGhYKFEFmdGVyRmFpbGVkUHJvbW90aW9uGiAKBkZvcmNlZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190b0IHCgVjYXVzZUISChBfc2NoZWR1bGVkX2F0X21zInwKCUN1dFJlcG9ydBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBm1lbWJlchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDRIQCghwb3NpdGlvbhgGIAEoBhIPCgdzdG9wcGVkGAcgASgIInQKB1Byb21vdGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSEQoJY2FuZGlkYXRlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEiYKBHJ1bGUYBSABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJcCghQcm9tb3RlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEhIKCnN3aXRjaF9sc24YBSABKAYiTQoPUHJvbW90aW9uRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJIiYKBlJlc3VtZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJXCg9CZWdpblJ1bGVDaGFuZ2USDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSJgoEbmV4dBgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIjoKCkNvbW1pdFJ1bGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGY2hhbmdlGAMgASgEIisKC0Zsb29yUGFzc2VkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEImEKC09wZW5TZXNzaW9uEgwKBHBlZXIYASABKAkSDwoHc2Vzc2lvbhgCIAEoCRINCgVzdG9yZRgDIAEoCRIQCghmZWF0dXJlcxgEIAEoDRISCgpzZWVuX2luZGV4GAUgASgEIiAKD1NldEZlYXR1cmVMZXZlbBINCgVsZXZlbBgBIAEoDSIZCglGZW5jZU5vZGUSDAoEbm9kZRgBIAEoCSIbCgtVbmZlbmNlTm9kZRIMCgRub2RlGAEgASgJIiUKFEFja25vd2xlZGdlRmFpbG92ZXJzEg0KBWdyb3VwGAEgASgJIkEKB05vZGVPZmYSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIKCgJieRgEIAEoCSJJCgtGZW5jZUZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJ8ChJTY2hlZHVsZVN3aXRjaG92ZXISDQoFZ3JvdXAYASABKAkSLwoCYXQYAiABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEhcKCm9ubHlfYXRfbXMYAyABKANIAIgBAUINCgtfb25seV9hdF9tcyI8ChNTY2hlZHVsZWRTd2l0Y2hvdmVyEg0KBWF0X21zGAEgASgDEg8KAnRvGAIgASgJSACIAQFCBQoDX3RvImsKBVBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARITCgttYWludGVuYW5jZRgDIAEoCBIVCgh1bnRpbF9tcxgEIAEoA0gBiAEBQgcKBV9ub2RlQgsKCV91bnRpbF9tcyIqCgxEZXNjcmliZVBlZXISDAoEcGVlchgBIAEoCRIMCgRzaXRlGAIgASgJImMKCEVuZFBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARIaCg1vbmx5X3VudGlsX21zGAMgASgDSAGIAQFCBwoFX25vZGVCEAoOX29ubHlfdW50aWxfbXMiKwoKTWFya0Fic2VudBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiKwoKR2l2ZVVwU2xvdBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiLAoLTWFya1ByZXNlbnQSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIlAKClJlbW92ZU5vZGUSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCRIPCgdsZWF2aW5nGAMgASgJEhQKDGFjY2VwdHNfbG9zcxgEIAEoCCIqCgtSZWFkbWl0Tm9kZRINCgVncm91cBgBIAEoCRIMCgRub2RlGAIgASgJImsKCkFkb3B0R3JvdXASDQoFZ3JvdXAYASABKAkSDwoHcHJpbWFyeRgCIAEoCRIZChFzeXN0ZW1faWRlbnRpZmllchgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRIQCghzdGFuZGJ5cxgFIAMoCSI5CgtOb2RlQWRvcHRlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJYgZwcm90bzM");
+  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxItAQCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSAASSQoXY29uZmlndXJlX2xvZ2ljYWxfc2xvdHMYjAEgASgLMiUucGdfc2VudGluZWwudjEuQ29uZmlndXJlTG9naWNhbFNsb3RzSAASRQoVbG9naWNhbF9zbG90X3N0YW5kaW5nGI0BIAEoCzIjLnBnX3NlbnRpbmVsLnYxLkxvZ2ljYWxTbG90U3RhbmRpbmdIAEIJCgdjb21tYW5kSgQIARACUgtwcm9wb3NhbF9pZCLEAQoKTWVtYmVyc2hpcBIOCgZ2b3RlcnMYASADKAkSEAoIbGVhcm5lcnMYAiADKAkSPAoJYWRkcmVzc2VzGAMgAygLMikucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcC5BZGRyZXNzZXNFbnRyeRITCgtpbmNhcm5hdGlvbhgEIAEoBBIPCgdqb2luaW5nGAUgASgIGjAKDkFkZHJlc3Nlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiOQoIU3luY1J1bGUSDwoHbWVtYmVycxgBIAMoCRIMCgRhY2tzGAIgASgNEg4KBmxlYXNlZBgDIAEoCCK9AgoNR3JvdXBTZXR0aW5ncxISCgpkdXJhYmlsaXR5GAEgASgJEgwKBGFja3MYAiABKA0SEAoIbGVhc2VfbXMYAyABKAQSFQoNbWF4X2xhZ19ieXRlcxgEIAEoBBIVCg1tYXhfZmFpbG92ZXJzGAUgASgNEhoKEmZhaWxvdmVyX3dpbmRvd19tcxgGIAEoBBIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgAiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgBiAEBEhMKC3NpdGVfcG9saWN5GDIgASgJEhAKCGZhaWxiYWNrGDMgASgJEhkKEWZhaWxiYWNrX2FmdGVyX21zGDQgASgEQhQKEl9zbG90X3JldGVudGlvbl9tc0IVChNfbWF4X3Nsb3Rfd2FsX2J5dGVzIlEKDkNoYW5nZVNldHRpbmdzEg0KBWdyb3VwGAEgASgJEjAKCHNldHRpbmdzGAIgASgLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NDaGFuZ2Ui/gMKDlNldHRpbmdzQ2hhbmdlEhcKCmR1cmFiaWxpdHkYASABKAlIAIgBARIRCgRhY2tzGAIgASgNSAGIAQESFQoIbGVhc2VfbXMYAyABKARIAogBARIaCg1tYXhfbGFnX2J5dGVzGAQgASgESAOIAQESGgoNbWF4X2ZhaWxvdmVycxgFIAEoDUgEiAEBEh8KEmZhaWxvdmVyX3dpbmRvd19tcxgGIAEoBEgFiAEBEh4KEXNsb3RfcmV0ZW50aW9uX21zGCggASgESAaIAQESHwoSbWF4X3Nsb3Rfd2FsX2J5dGVzGCkgASgESAeIAQESGAoLc2l0ZV9wb2xpY3kYMiABKAlICIgBARIVCghmYWlsYmFjaxgzIAEoCUgJiAEBEh4KEWZhaWxiYWNrX2FmdGVyX21zGDQgASgESAqIAQFCDQoLX2R1cmFiaWxpdHlCBwoFX2Fja3NCCwoJX2xlYXNlX21zQhAKDl9tYXhfbGFnX2J5dGVzQhAKDl9tYXhfZmFpbG92ZXJzQhUKE19mYWlsb3Zlcl93aW5kb3dfbXNCFAoSX3Nsb3RfcmV0ZW50aW9uX21zQhUKE19tYXhfc2xvdF93YWxfYnl0ZXNCDgoMX3NpdGVfcG9saWN5QgsKCV9mYWlsYmFja0IUChJfZmFpbGJhY2tfYWZ0ZXJfbXMiuwEKCUNvbmZpZ3VyZRINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlEjMKCnBhcmFtZXRlcnMYAyADKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJDaGFuZ2USGgoNb25seV9yZXZpc2lvbhgEIAEoBEgAiAEBEgoKAmJ5GAUgASgJQhAKDl9vbmx5X3JldmlzaW9uIkkKDENvbmZpZ3VyZUhiYRIsCgljb25maWd1cmUYASABKAsyGS5wZ19zZW50aW5lbC52MS5Db25maWd1cmUSCwoDaGJhGDwgAygJIqwBChVDb25maWd1cmVMb2dpY2FsU2xvdHMSLAoJY29uZmlndXJlGAEgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlEioKA2hiYRgCIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkhiYVJ1bGVzSACIAQESMQoFc2xvdHMYjAEgAygLMiEucGdfc2VudGluZWwudjEuTG9naWNhbFNsb3RDaGFuZ2VCBgoEX2hiYSIZCghIYmFSdWxlcxINCgVydWxlcxgBIAMoCSJkChFMb2dpY2FsU2xvdENoYW5nZRIMCgRuYW1lGAEgASgJEjYKBndhbnRlZBgCIAEoCzIhLnBnX3NlbnRpbmVsLnYxLkxvZ2ljYWxTbG90V2FudGVkSACIAQFCCQoHX3dhbnRlZCJIChFMb2dpY2FsU2xvdFdhbnRlZBIQCghkYXRhYmFzZRgBIAEoCRIOCgZwbHVnaW4YAiABKAkSEQoJdHdvX3BoYXNlGAMgASgIIoABChNMb2dpY2FsU2xvdFN0YW5kaW5nEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDAoEbmFtZRgEIAEoCRIOCgZzZXRfYXQYBSABKAQSDwoHb3V0Y29tZRgGIAEoCRIOCgZyZWFzb24YByABKAkiPQoPUGFyYW1ldGVyQ2hhbmdlEgwKBG5hbWUYASABKAkSEgoFdmFsdWUYAiABKAlIAIgBAUIICgZfdmFsdWUi+wEKDFJlZ2lzdGVyTm9kZRIMCgRub2RlGAEgASgJEg0KBWdyb3VwGAIgASgJEgwKBHBlZXIYAyABKAkSDAoEaG9zdBgEIAEoCRIMCgRwb3J0GAUgASgNEhMKBm1lbWJlchgGIAEoCUgAiAEBEh4KEXN5c3RlbV9pZGVudGlmaWVyGAcgASgJSAGIAQESEAoIcHJpb3JpdHkYCCABKBESEwoLbm9fZmFpbG92ZXIYHiABKAgSDwoHbm9fc3luYxgfIAEoCBIWCg5hcHBseV9kZWxheV9tcxggIAEoBEIJCgdfbWVtYmVyQhQKEl9zeXN0ZW1faWRlbnRpZmllciItCgtDcmVhdGVHcm91cBINCgVncm91cBgBIAEoCRIPCgdwcmltYXJ5GAIgASgJImcKCkdyb3VwUmVhZHkSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGbWVtYmVyGAMgASgJEhkKEXN5c3RlbV9pZGVudGlmaWVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNIk0KDlN1YmplY3RpdmVEb3duEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBBIQCghldmlkZW5jZRgEIAEoCSI5CgxTdWJqZWN0aXZlVXASDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEItUDCg1CZWdpbkZhaWxvdmVyEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABI2CgZmb3JjZWQYBiABKAsyJC5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkZvcmNlZEgAEhwKD3NjaGVkdWxlZF9hdF9tcxgHIAEoA0gBiAEBEhAKCGZhaWxiYWNrGB4gASgIGgYKBERvd24aIQoHUGxhbm5lZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190bxoWChRBZnRlckZhaWxlZFByb21vdGlvbhogCgZGb3JjZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG9CBwoFY2F1c2VCEgoQX3NjaGVkdWxlZF9hdF9tcyJ8CglDdXRSZXBvcnQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZtZW1iZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0SEAoIcG9zaXRpb24YBiABKAYSDwoHc3RvcHBlZBgHIAEoCCJ0CgdQcm9tb3RlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEhEKCWNhbmRpZGF0ZRgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRImCgRydWxlGAUgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiXAoIUHJvbW90ZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRISCgpzd2l0Y2hfbHNuGAUgASgGIk0KD1Byb21vdGlvbkZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSImCgZSZXN1bWUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiVwoPQmVnaW5SdWxlQ2hhbmdlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEiYKBG5leHQYAyABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSI6CgpDb21taXRSdWxlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEg4KBmNoYW5nZRgDIAEoBCIrCgtGbG9vclBhc3NlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJhCgtPcGVuU2Vzc2lvbhIMCgRwZWVyGAEgASgJEg8KB3Nlc3Npb24YAiABKAkSDQoFc3RvcmUYAyABKAkSEAoIZmVhdHVyZXMYBCABKA0SEgoKc2Vlbl9pbmRleBgFIAEoBCIgCg9TZXRGZWF0dXJlTGV2ZWwSDQoFbGV2ZWwYASABKA0iGQoJRmVuY2VOb2RlEgwKBG5vZGUYASABKAkiGwoLVW5mZW5jZU5vZGUSDAoEbm9kZRgBIAEoCSIlChRBY2tub3dsZWRnZUZhaWxvdmVycxINCgVncm91cBgBIAEoCSJBCgdOb2RlT2ZmEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSCgoCYnkYBCABKAkiSQoLRmVuY2VGYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkifAoSU2NoZWR1bGVTd2l0Y2hvdmVyEg0KBWdyb3VwGAEgASgJEi8KAmF0GAIgASgLMiMucGdfc2VudGluZWwudjEuU2NoZWR1bGVkU3dpdGNob3ZlchIXCgpvbmx5X2F0X21zGAMgASgDSACIAQFCDQoLX29ubHlfYXRfbXMiPAoTU2NoZWR1bGVkU3dpdGNob3ZlchINCgVhdF9tcxgBIAEoAxIPCgJ0bxgCIAEoCUgAiAEBQgUKA190byJrCgVQYXVzZRINCgVncm91cBgBIAEoCRIRCgRub2RlGAIgASgJSACIAQESEwoLbWFpbnRlbmFuY2UYAyABKAgSFQoIdW50aWxfbXMYBCABKANIAYgBAUIHCgVfbm9kZUILCglfdW50aWxfbXMiKgoMRGVzY3JpYmVQZWVyEgwKBHBlZXIYASABKAkSDAoEc2l0ZRgCIAEoCSJjCghFbmRQYXVzZRINCgVncm91cBgBIAEoCRIRCgRub2RlGAIgASgJSACIAQESGgoNb25seV91bnRpbF9tcxgDIAEoA0gBiAEBQgcKBV9ub2RlQhAKDl9vbmx5X3VudGlsX21zIisKCk1hcmtBYnNlbnQSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIisKCkdpdmVVcFNsb3QSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIiwKC01hcmtQcmVzZW50Eg0KBWdyb3VwGAEgASgJEg4KBm1lbWJlchgCIAEoCSJQCgpSZW1vdmVOb2RlEg0KBWdyb3VwGAEgASgJEgwKBG5vZGUYAiABKAkSDwoHbGVhdmluZxgDIAEoCRIUCgxhY2NlcHRzX2xvc3MYBCABKAgiKgoLUmVhZG1pdE5vZGUSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCSJrCgpBZG9wdEdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEAoIc3RhbmRieXMYBSADKAkiOQoLTm9kZUFkb3B0ZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCWIGcHJvdG8z");
 
 /**
  * The data of an entry of kind `command`.
@@ -287,6 +287,20 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
      */
     value: NodeAdopted;
     case: "nodeAdopted";
+  } | {
+    /**
+     * From feature level 14 on.
+     *
+     * @generated from field: pg_sentinel.v1.ConfigureLogicalSlots configure_logical_slots = 140;
+     */
+    value: ConfigureLogicalSlots;
+    case: "configureLogicalSlots";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.LogicalSlotStanding logical_slot_standing = 141;
+     */
+    value: LogicalSlotStanding;
+    case: "logicalSlotStanding";
   } | { case: undefined; value?: undefined };
 };
 
@@ -619,6 +633,160 @@ export const ConfigureHbaSchema: GenMessage<ConfigureHba> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 7);
 
 /**
+ * As Configure, with logical replication slots, and rules for pg_hba.conf where those change too.
+ *
+ * @generated from message pg_sentinel.v1.ConfigureLogicalSlots
+ */
+export type ConfigureLogicalSlots = Message<"pg_sentinel.v1.ConfigureLogicalSlots"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.Configure configure = 1;
+   */
+  configure?: Configure | undefined;
+
+  /**
+   * @generated from field: optional pg_sentinel.v1.HbaRules hba = 2;
+   */
+  hba?: HbaRules | undefined;
+
+  /**
+   * In the order of their names, each once.
+   *
+   * @generated from field: repeated pg_sentinel.v1.LogicalSlotChange slots = 140;
+   */
+  slots: LogicalSlotChange[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ConfigureLogicalSlots.
+ * Use `create(ConfigureLogicalSlotsSchema)` to create a new message.
+ */
+export const ConfigureLogicalSlotsSchema: GenMessage<ConfigureLogicalSlots> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 8);
+
+/**
+ * @generated from message pg_sentinel.v1.HbaRules
+ */
+export type HbaRules = Message<"pg_sentinel.v1.HbaRules"> & {
+  /**
+   * @generated from field: repeated string rules = 1;
+   */
+  rules: string[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.HbaRules.
+ * Use `create(HbaRulesSchema)` to create a new message.
+ */
+export const HbaRulesSchema: GenMessage<HbaRules> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 9);
+
+/**
+ * @generated from message pg_sentinel.v1.LogicalSlotChange
+ */
+export type LogicalSlotChange = Message<"pg_sentinel.v1.LogicalSlotChange"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Absent: it is dropped.
+   *
+   * @generated from field: optional pg_sentinel.v1.LogicalSlotWanted wanted = 2;
+   */
+  wanted?: LogicalSlotWanted | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlotChange.
+ * Use `create(LogicalSlotChangeSchema)` to create a new message.
+ */
+export const LogicalSlotChangeSchema: GenMessage<LogicalSlotChange> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 10);
+
+/**
+ * @generated from message pg_sentinel.v1.LogicalSlotWanted
+ */
+export type LogicalSlotWanted = Message<"pg_sentinel.v1.LogicalSlotWanted"> & {
+  /**
+   * @generated from field: string database = 1;
+   */
+  database: string;
+
+  /**
+   * @generated from field: string plugin = 2;
+   */
+  plugin: string;
+
+  /**
+   * @generated from field: bool two_phase = 3;
+   */
+  twoPhase: boolean;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlotWanted.
+ * Use `create(LogicalSlotWantedSchema)` to create a new message.
+ */
+export const LogicalSlotWantedSchema: GenMessage<LogicalSlotWanted> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 11);
+
+/**
+ * What the primary's agent finds, or has done, of a logical slot.
+ *
+ * @generated from message pg_sentinel.v1.LogicalSlotStanding
+ */
+export type LogicalSlotStanding = Message<"pg_sentinel.v1.LogicalSlotStanding"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: string node = 3;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string name = 4;
+   */
+  name: string;
+
+  /**
+   * Index of the entry that asked for the slot.
+   *
+   * @generated from field: uint64 set_at = 5;
+   */
+  setAt: bigint;
+
+  /**
+   * made, found, lost or gone.
+   *
+   * @generated from field: string outcome = 6;
+   */
+  outcome: string;
+
+  /**
+   * Of one that is lost, for people.
+   *
+   * @generated from field: string reason = 7;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlotStanding.
+ * Use `create(LogicalSlotStandingSchema)` to create a new message.
+ */
+export const LogicalSlotStandingSchema: GenMessage<LogicalSlotStanding> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 12);
+
+/**
  * @generated from message pg_sentinel.v1.ParameterChange
  */
 export type ParameterChange = Message<"pg_sentinel.v1.ParameterChange"> & {
@@ -642,7 +810,7 @@ export type ParameterChange = Message<"pg_sentinel.v1.ParameterChange"> & {
  * Use `create(ParameterChangeSchema)` to create a new message.
  */
 export const ParameterChangeSchema: GenMessage<ParameterChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 8);
+  messageDesc(file_pg_sentinel_v1_log, 13);
 
 /**
  * @generated from message pg_sentinel.v1.RegisterNode
@@ -715,7 +883,7 @@ export type RegisterNode = Message<"pg_sentinel.v1.RegisterNode"> & {
  * Use `create(RegisterNodeSchema)` to create a new message.
  */
 export const RegisterNodeSchema: GenMessage<RegisterNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 9);
+  messageDesc(file_pg_sentinel_v1_log, 14);
 
 /**
  * @generated from message pg_sentinel.v1.CreateGroup
@@ -737,7 +905,7 @@ export type CreateGroup = Message<"pg_sentinel.v1.CreateGroup"> & {
  * Use `create(CreateGroupSchema)` to create a new message.
  */
 export const CreateGroupSchema: GenMessage<CreateGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 10);
+  messageDesc(file_pg_sentinel_v1_log, 15);
 
 /**
  * @generated from message pg_sentinel.v1.GroupReady
@@ -774,7 +942,7 @@ export type GroupReady = Message<"pg_sentinel.v1.GroupReady"> & {
  * Use `create(GroupReadySchema)` to create a new message.
  */
 export const GroupReadySchema: GenMessage<GroupReady> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 11);
+  messageDesc(file_pg_sentinel_v1_log, 16);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveDown
@@ -808,7 +976,7 @@ export type SubjectiveDown = Message<"pg_sentinel.v1.SubjectiveDown"> & {
  * Use `create(SubjectiveDownSchema)` to create a new message.
  */
 export const SubjectiveDownSchema: GenMessage<SubjectiveDown> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 12);
+  messageDesc(file_pg_sentinel_v1_log, 17);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveUp
@@ -835,7 +1003,7 @@ export type SubjectiveUp = Message<"pg_sentinel.v1.SubjectiveUp"> & {
  * Use `create(SubjectiveUpSchema)` to create a new message.
  */
 export const SubjectiveUpSchema: GenMessage<SubjectiveUp> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 13);
+  messageDesc(file_pg_sentinel_v1_log, 18);
 
 /**
  * @generated from message pg_sentinel.v1.BeginFailover
@@ -902,7 +1070,7 @@ export type BeginFailover = Message<"pg_sentinel.v1.BeginFailover"> & {
  * Use `create(BeginFailoverSchema)` to create a new message.
  */
 export const BeginFailoverSchema: GenMessage<BeginFailover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14);
+  messageDesc(file_pg_sentinel_v1_log, 19);
 
 /**
  * A quorum of standing subjective-down entries.
@@ -917,7 +1085,7 @@ export type BeginFailover_Down = Message<"pg_sentinel.v1.BeginFailover.Down"> & 
  * Use `create(BeginFailover_DownSchema)` to create a new message.
  */
 export const BeginFailover_DownSchema: GenMessage<BeginFailover_Down> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14, 0);
+  messageDesc(file_pg_sentinel_v1_log, 19, 0);
 
 /**
  * A person asked for it.
@@ -936,7 +1104,7 @@ export type BeginFailover_Planned = Message<"pg_sentinel.v1.BeginFailover.Planne
  * Use `create(BeginFailover_PlannedSchema)` to create a new message.
  */
 export const BeginFailover_PlannedSchema: GenMessage<BeginFailover_Planned> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14, 1);
+  messageDesc(file_pg_sentinel_v1_log, 19, 1);
 
 /**
  * The promotion of this epoch was reported as failed by its own agent.
@@ -951,7 +1119,7 @@ export type BeginFailover_AfterFailedPromotion = Message<"pg_sentinel.v1.BeginFa
  * Use `create(BeginFailover_AfterFailedPromotionSchema)` to create a new message.
  */
 export const BeginFailover_AfterFailedPromotionSchema: GenMessage<BeginFailover_AfterFailedPromotion> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14, 2);
+  messageDesc(file_pg_sentinel_v1_log, 19, 2);
 
 /**
  * A person accepts that acknowledged writes may be lost.
@@ -970,7 +1138,7 @@ export type BeginFailover_Forced = Message<"pg_sentinel.v1.BeginFailover.Forced"
  * Use `create(BeginFailover_ForcedSchema)` to create a new message.
  */
 export const BeginFailover_ForcedSchema: GenMessage<BeginFailover_Forced> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14, 3);
+  messageDesc(file_pg_sentinel_v1_log, 19, 3);
 
 /**
  * @generated from message pg_sentinel.v1.CutReport
@@ -1019,7 +1187,7 @@ export type CutReport = Message<"pg_sentinel.v1.CutReport"> & {
  * Use `create(CutReportSchema)` to create a new message.
  */
 export const CutReportSchema: GenMessage<CutReport> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 15);
+  messageDesc(file_pg_sentinel_v1_log, 20);
 
 /**
  * @generated from message pg_sentinel.v1.Promote
@@ -1056,7 +1224,7 @@ export type Promote = Message<"pg_sentinel.v1.Promote"> & {
  * Use `create(PromoteSchema)` to create a new message.
  */
 export const PromoteSchema: GenMessage<Promote> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 16);
+  messageDesc(file_pg_sentinel_v1_log, 21);
 
 /**
  * @generated from message pg_sentinel.v1.Promoted
@@ -1093,7 +1261,7 @@ export type Promoted = Message<"pg_sentinel.v1.Promoted"> & {
  * Use `create(PromotedSchema)` to create a new message.
  */
 export const PromotedSchema: GenMessage<Promoted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 17);
+  messageDesc(file_pg_sentinel_v1_log, 22);
 
 /**
  * @generated from message pg_sentinel.v1.PromotionFailed
@@ -1125,7 +1293,7 @@ export type PromotionFailed = Message<"pg_sentinel.v1.PromotionFailed"> & {
  * Use `create(PromotionFailedSchema)` to create a new message.
  */
 export const PromotionFailedSchema: GenMessage<PromotionFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 18);
+  messageDesc(file_pg_sentinel_v1_log, 23);
 
 /**
  * @generated from message pg_sentinel.v1.Resume
@@ -1147,7 +1315,7 @@ export type Resume = Message<"pg_sentinel.v1.Resume"> & {
  * Use `create(ResumeSchema)` to create a new message.
  */
 export const ResumeSchema: GenMessage<Resume> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 19);
+  messageDesc(file_pg_sentinel_v1_log, 24);
 
 /**
  * @generated from message pg_sentinel.v1.BeginRuleChange
@@ -1174,7 +1342,7 @@ export type BeginRuleChange = Message<"pg_sentinel.v1.BeginRuleChange"> & {
  * Use `create(BeginRuleChangeSchema)` to create a new message.
  */
 export const BeginRuleChangeSchema: GenMessage<BeginRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 20);
+  messageDesc(file_pg_sentinel_v1_log, 25);
 
 /**
  * @generated from message pg_sentinel.v1.CommitRule
@@ -1203,7 +1371,7 @@ export type CommitRule = Message<"pg_sentinel.v1.CommitRule"> & {
  * Use `create(CommitRuleSchema)` to create a new message.
  */
 export const CommitRuleSchema: GenMessage<CommitRule> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 21);
+  messageDesc(file_pg_sentinel_v1_log, 26);
 
 /**
  * @generated from message pg_sentinel.v1.FloorPassed
@@ -1225,7 +1393,7 @@ export type FloorPassed = Message<"pg_sentinel.v1.FloorPassed"> & {
  * Use `create(FloorPassedSchema)` to create a new message.
  */
 export const FloorPassedSchema: GenMessage<FloorPassed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 22);
+  messageDesc(file_pg_sentinel_v1_log, 27);
 
 /**
  * @generated from message pg_sentinel.v1.OpenSession
@@ -1268,7 +1436,7 @@ export type OpenSession = Message<"pg_sentinel.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 23);
+  messageDesc(file_pg_sentinel_v1_log, 28);
 
 /**
  * @generated from message pg_sentinel.v1.SetFeatureLevel
@@ -1285,7 +1453,7 @@ export type SetFeatureLevel = Message<"pg_sentinel.v1.SetFeatureLevel"> & {
  * Use `create(SetFeatureLevelSchema)` to create a new message.
  */
 export const SetFeatureLevelSchema: GenMessage<SetFeatureLevel> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 24);
+  messageDesc(file_pg_sentinel_v1_log, 29);
 
 /**
  * The node's PostgreSQL is stopped and stays so.
@@ -1304,7 +1472,7 @@ export type FenceNode = Message<"pg_sentinel.v1.FenceNode"> & {
  * Use `create(FenceNodeSchema)` to create a new message.
  */
 export const FenceNodeSchema: GenMessage<FenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 25);
+  messageDesc(file_pg_sentinel_v1_log, 30);
 
 /**
  * @generated from message pg_sentinel.v1.UnfenceNode
@@ -1321,7 +1489,7 @@ export type UnfenceNode = Message<"pg_sentinel.v1.UnfenceNode"> & {
  * Use `create(UnfenceNodeSchema)` to create a new message.
  */
 export const UnfenceNodeSchema: GenMessage<UnfenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 26);
+  messageDesc(file_pg_sentinel_v1_log, 31);
 
 /**
  * A person has looked at the failovers so far: the group may fail over by itself again.
@@ -1340,7 +1508,7 @@ export type AcknowledgeFailovers = Message<"pg_sentinel.v1.AcknowledgeFailovers"
  * Use `create(AcknowledgeFailoversSchema)` to create a new message.
  */
 export const AcknowledgeFailoversSchema: GenMessage<AcknowledgeFailovers> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 27);
+  messageDesc(file_pg_sentinel_v1_log, 32);
 
 /**
  * The node's host is off, or its PostgreSQL is stopped and will not come back by itself.
@@ -1376,7 +1544,7 @@ export type NodeOff = Message<"pg_sentinel.v1.NodeOff"> & {
  * Use `create(NodeOffSchema)` to create a new message.
  */
 export const NodeOffSchema: GenMessage<NodeOff> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 28);
+  messageDesc(file_pg_sentinel_v1_log, 33);
 
 /**
  * The fence command could not switch the node off; it is tried again.
@@ -1410,7 +1578,7 @@ export type FenceFailed = Message<"pg_sentinel.v1.FenceFailed"> & {
  * Use `create(FenceFailedSchema)` to create a new message.
  */
 export const FenceFailedSchema: GenMessage<FenceFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 29);
+  messageDesc(file_pg_sentinel_v1_log, 34);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduleSwitchover
@@ -1441,7 +1609,7 @@ export type ScheduleSwitchover = Message<"pg_sentinel.v1.ScheduleSwitchover"> & 
  * Use `create(ScheduleSwitchoverSchema)` to create a new message.
  */
 export const ScheduleSwitchoverSchema: GenMessage<ScheduleSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 30);
+  messageDesc(file_pg_sentinel_v1_log, 35);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduledSwitchover
@@ -1465,7 +1633,7 @@ export type ScheduledSwitchover = Message<"pg_sentinel.v1.ScheduledSwitchover"> 
  * Use `create(ScheduledSwitchoverSchema)` to create a new message.
  */
 export const ScheduledSwitchoverSchema: GenMessage<ScheduledSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 31);
+  messageDesc(file_pg_sentinel_v1_log, 36);
 
 /**
  * The group does not fail over by itself; or, where a node is named, its agent leaves that node's PostgreSQL as it is, and the node is
@@ -1504,7 +1672,7 @@ export type Pause = Message<"pg_sentinel.v1.Pause"> & {
  * Use `create(PauseSchema)` to create a new message.
  */
 export const PauseSchema: GenMessage<Pause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 32);
+  messageDesc(file_pg_sentinel_v1_log, 37);
 
 /**
  * Where the peer is, by its own configuration.
@@ -1530,7 +1698,7 @@ export type DescribePeer = Message<"pg_sentinel.v1.DescribePeer"> & {
  * Use `create(DescribePeerSchema)` to create a new message.
  */
 export const DescribePeerSchema: GenMessage<DescribePeer> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 33);
+  messageDesc(file_pg_sentinel_v1_log, 38);
 
 /**
  * @generated from message pg_sentinel.v1.EndPause
@@ -1559,7 +1727,7 @@ export type EndPause = Message<"pg_sentinel.v1.EndPause"> & {
  * Use `create(EndPauseSchema)` to create a new message.
  */
 export const EndPauseSchema: GenMessage<EndPause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 34);
+  messageDesc(file_pg_sentinel_v1_log, 39);
 
 /**
  * The member does not stream, or its agent is not heard: its replication slots are kept for slot_retention from here on.
@@ -1583,7 +1751,7 @@ export type MarkAbsent = Message<"pg_sentinel.v1.MarkAbsent"> & {
  * Use `create(MarkAbsentSchema)` to create a new message.
  */
 export const MarkAbsentSchema: GenMessage<MarkAbsent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 35);
+  messageDesc(file_pg_sentinel_v1_log, 40);
 
 /**
  * It was absent for longer than that: every node drops its slot.
@@ -1607,7 +1775,7 @@ export type GiveUpSlot = Message<"pg_sentinel.v1.GiveUpSlot"> & {
  * Use `create(GiveUpSlotSchema)` to create a new message.
  */
 export const GiveUpSlotSchema: GenMessage<GiveUpSlot> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 36);
+  messageDesc(file_pg_sentinel_v1_log, 41);
 
 /**
  * It is back: every node keeps a slot for it.
@@ -1631,7 +1799,7 @@ export type MarkPresent = Message<"pg_sentinel.v1.MarkPresent"> & {
  * Use `create(MarkPresentSchema)` to create a new message.
  */
 export const MarkPresentSchema: GenMessage<MarkPresent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 37);
+  messageDesc(file_pg_sentinel_v1_log, 42);
 
 /**
  * The node leaves its group and the log, and is not registered again before it is readmitted. Of one that was removed: more is asked of
@@ -1670,7 +1838,7 @@ export type RemoveNode = Message<"pg_sentinel.v1.RemoveNode"> & {
  * Use `create(RemoveNodeSchema)` to create a new message.
  */
 export const RemoveNodeSchema: GenMessage<RemoveNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 38);
+  messageDesc(file_pg_sentinel_v1_log, 43);
 
 /**
  * The node may be registered again.
@@ -1694,7 +1862,7 @@ export type ReadmitNode = Message<"pg_sentinel.v1.ReadmitNode"> & {
  * Use `create(ReadmitNodeSchema)` to create a new message.
  */
 export const ReadmitNodeSchema: GenMessage<ReadmitNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 39);
+  messageDesc(file_pg_sentinel_v1_log, 44);
 
 /**
  * Creates a group out of servers that run already and that somebody else has made.
@@ -1737,7 +1905,7 @@ export type AdoptGroup = Message<"pg_sentinel.v1.AdoptGroup"> & {
  * Use `create(AdoptGroupSchema)` to create a new message.
  */
 export const AdoptGroupSchema: GenMessage<AdoptGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 40);
+  messageDesc(file_pg_sentinel_v1_log, 45);
 
 /**
  * The server of an adopted node runs with settings of pg-sentinel now.
@@ -1766,5 +1934,5 @@ export type NodeAdopted = Message<"pg_sentinel.v1.NodeAdopted"> & {
  * Use `create(NodeAdoptedSchema)` to create a new message.
  */
 export const NodeAdoptedSchema: GenMessage<NodeAdopted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 41);
+  messageDesc(file_pg_sentinel_v1_log, 46);
 
