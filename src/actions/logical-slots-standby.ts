@@ -150,7 +150,7 @@ async function advance(
   } catch (error) {
     signal.throwIfAborted();
     const { message, code } = error as Error & { readonly code?: string };
-    if (code === WAL_GONE) return dropLost(round, local, `its copy cannot be moved on: ${message}`);
+    if (code === WAL_GONE) return await dropLost(round, local, `its copy cannot be moved on: ${message}`);
     return `its copy cannot be moved on: ${message}`;
   } finally {
     signal.removeEventListener('abort', abort);

@@ -168,6 +168,12 @@ describe('get', () => {
       pendingRestart: { max_connections: ['pg1', 'pg2'] },
       hba: [RULE],
       hbaPending: { pg2: 'it does not report' },
+      logicalSlots: {
+        cdc: {
+          ...{ database: 'app', plugin: 'pgoutput', isTwoPhase: true, standing: 'made' },
+          notes: ['on pg1; a failover to pg2 keeps it'],
+        },
+      },
     });
   });
 

@@ -8,12 +8,7 @@ import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
 import type { Command, CutReport, Evidence, Leaving, OffWitness, ScheduledSwitchover } from './commands.ts';
 import { decodeAdoptGroup, decodeNodeAdopted, encodeAdoptGroup } from './adoption-codec.ts';
 import { decodeCause, encodeCause } from './cause-codec.ts';
-import {
-  decodeSlotChanges,
-  decodeStanding,
-  encodeSlotChanges,
-  encodeStanding,
-} from './logical-slot-codec.ts';
+import { decodeSlotChanges, decodeStanding, encodeSlotChanges, encodeStanding } from './slots-codec.ts';
 import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodePause, encodePause } from './pause-codec.ts';

@@ -34,7 +34,8 @@ export function logicalSlotNameProblem(name: string): string | undefined {
     return `${shown} is not the name of a replication slot: expected 1 to 63 lower-case letters, digits and _`;
   if (/_[0-9a-f]{8}$/.test(name))
     return `${shown} cannot name a logical slot: names that end in _ and eight hexadecimal digits are for the physical slots of members`;
-  if (/^pg_/.test(name)) return `${shown} cannot name a logical slot: names that begin with pg_ are reserved`;
+  if (name.startsWith('pg_'))
+    return `${shown} cannot name a logical slot: names that begin with pg_ are reserved`;
   return undefined;
 }
 

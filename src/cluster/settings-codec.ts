@@ -7,7 +7,7 @@ import type { CommandOf } from './applied.ts';
 import { DEFAULT_GROUP_SETTINGS, isFailback, isSitePolicy } from './apply-settings.ts';
 import type { Durability, Failback, GroupSettings, SitePolicy } from './commands.ts';
 import { LogFormatError, NEWER, required } from './log-format.ts';
-import { decodeSlot, encodeSlot } from './logical-slot-codec.ts';
+import { decodeSlot, encodeSlot } from './slots-codec.ts';
 import type { AbsentMember, GroupState, SettingsRecord } from './state.ts';
 
 const DURABILITY: Record<Durability, true> = { quorum: true, strict: true, async: true };

@@ -59,7 +59,8 @@ export async function findLogicalSlots(
       'lost', coalesce(wal_status = 'lost', false) or ${isConflicting} or ${isInvalid},
       'failover', ${failover}, 'synced', ${synced}) order by slot_name), '[]'::json)) as found
     from pg_catalog.pg_replication_slots`);
-  const { wal_level: walLevel, slots } = row?.found as {
+  if (row === undefined) throw new Error('PostgreSQL returned no row');
+  const { wal_level: walLevel, slots } = row.found as {
     readonly wal_level: string;
     readonly slots: readonly RawSlot[];
   };

@@ -2,7 +2,7 @@
 import { create } from '@bufbuild/protobuf';
 import { unreachable } from '../base/assert.ts';
 import { logIndex } from '../base/ids.ts';
-import { decodeSlotStanding, decodeWanted, encodeWanted } from '../cluster/logical-slot-codec.ts';
+import { decodeSlotStanding, decodeWanted, encodeWanted } from '../cluster/slots-codec.ts';
 import { decodeRecord, decodeSettings, encodeRecord, encodeSettings } from '../cluster/settings-codec.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
 import type { SettingsOutcome, SettingsView } from './types.ts';

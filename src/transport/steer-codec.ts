@@ -6,7 +6,7 @@ import { isName, NAME_RULE, type NodeId, nodeId } from '../base/ids.ts';
 import { settingsLevel } from '../cluster/apply-settings.ts';
 import type { Durability, GroupSettings } from '../cluster/commands.ts';
 import { FEATURES, PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
-import { decodeSlotChanges, encodeSlotChanges } from '../cluster/logical-slot-codec.ts';
+import { decodeSlotChanges, encodeSlotChanges } from '../cluster/slots-codec.ts';
 import { decodeConfigure, encodeConfigure } from '../cluster/settings-codec.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
 import { NODE_ACTIONS, type SteerOutcome, type SteerRequest } from './types.ts';

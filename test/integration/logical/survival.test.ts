@@ -95,7 +95,7 @@ describe.each(VERSIONS)('logical slots on PostgreSQL %i', (version) => {
       );
       expect(await ctl('status')).toMatch(/logical slot cdc: not made on pg\d yet: it needs wal_level/);
       for (const { node } of await standbys()) await ctl('node', 'restart', node);
-      await ctl('failover');
+      await ctl('failover', '-y');
       await healthy();
       await eventually('the slot', async () => (await slots())['cdc']?.standing === 'made');
       expect(await ctl('events')).toMatch(/logical slot cdc of group main was made on pg/);
