@@ -115,18 +115,22 @@ export async function readSlotFiles(
     const state = await readState(client, name);
     const snapshot = snapshotOf(state);
     const { rows } = await client.query<{ content: Buffer | null }>(
-      "select pg_read_binary_file('pg_logical/snapshots/' || $1, 0, 100000000, true) as content",
-      [snapshot],
+      "select pg_read_binary_file('pg_logical/snapshots/' || $1, 0, $2, true) as content",
+      [snapshot, SNAPSHOT_BYTES_MAX],
     );
     // The slot may have moved on in between, and that file be gone with it.
     const isSame = snapshotOf(await readState(client, name)) === snapshot;
     const content = rows[0]?.content ?? undefined;
+    if (content !== undefined && content.length >= SNAPSHOT_BYTES_MAX)
+      throw new Error('what it begins to read with is too large to be copied');
     if (isSame) return { state, snapshot: content && { name: snapshot, content } };
     if (tries >= READ_COUNT_MAX) throw new Error('its reader moves it on too often to copy it');
   }
 }
 
 const READ_COUNT_MAX = 5;
+/** PostgreSQL sets as much memory aside; such a file has a few bytes for each transaction that runs. */
+const SNAPSHOT_BYTES_MAX = 16 * 2 ** 20;
 
 async function readState(client: pg.Client, name: string): Promise<Buffer> {
   const { rows } = await client.query<{ state: Buffer }>(
