@@ -2,7 +2,17 @@ import { defineConfig } from 'vitest/config';
 import { SummaryReporter } from './test/tooling/summary-reporter.ts';
 
 /** Dangers, what administrators do, gray failures, the guard and rejoining, each on real PostgreSQL and with real waits. */
-const LONG_FOLDERS = ['adopt', 'dangers', 'expectations', 'gray', 'guard', 'logical', 'rejoin', 'slots', 'walks'];
+const LONG_FOLDERS = [
+  'adopt',
+  'dangers',
+  'expectations',
+  'gray',
+  'guard',
+  'logical',
+  'rejoin',
+  'slots',
+  'walks',
+];
 const LONG_FILES = [
   ...['candidates', 'hba', 'membership', 'node', 'passwords', 'settings'].map((name) => `commands/${name}`),
   'health/answers',

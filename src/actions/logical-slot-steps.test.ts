@@ -36,6 +36,16 @@ describe('a slot that is wanted', () => {
     });
   });
 
+  it('with two_phase is not made by a version that could not keep it', () => {
+    const wanted = { standing: 'wanted', isTwoPhase: true } as const;
+    expect(step(wanted, undefined, { majorVersion: 17 })).toMatchObject({
+      ...{ kind: 'stay', isReady: false },
+      note: expect.stringMatching(/PostgreSQL 17 does not keep .* two_phase/) as unknown,
+    });
+    for (const majorVersion of [16, 18])
+      expect(step(wanted, undefined, { majorVersion })).toEqual({ kind: 'create' });
+  });
+
   it('that is there is ours only if this agent was about to make it', () => {
     expect(step({ standing: 'wanted' }, {}, { known: 'own' })).toMatchObject({
       kind: 'say',

@@ -1,7 +1,7 @@
 // What is to be done about one logical slot, by what the log says and what is found. Pure. Must never have a slot made that was there once: it would
 // begin at a later position, and its consumer would lack changes without knowing.
 import type { CommandOf } from '../cluster/applied.ts';
-import { logicalSlotText } from '../cluster/logical-slots.ts';
+import { logicalSlotText, logicalSlotVersionProblem } from '../cluster/logical-slots.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
 import type { KnownStanding } from './logical-slot-memory.ts';
@@ -43,7 +43,9 @@ export function primaryStep(facts: PrimaryFacts): PrimaryStep {
   }
 }
 
-function wantedStep({ slot, found, known, walLevel, node }: PrimaryFacts): PrimaryStep {
+function wantedStep({ slot, found, known, walLevel, majorVersion, node }: PrimaryFacts): PrimaryStep {
+  const problem = logicalSlotVersionProblem(slot, majorVersion);
+  if (problem !== undefined) return stay(false, `${problem}; unset it, and set it again`);
   if (found === undefined)
     return walLevel === 'logical' ? { kind: 'create' } : stay(false, restartNote(node, true));
   if (!isSame(found, slot)) return stay(false, `${foreignText(found)}; drop that, or unset this one`);

@@ -73,6 +73,17 @@ export function logicalSlotsProblem(
     : undefined;
 }
 
+/** Why a server of that version could not make such a slot and keep it over a failover, or undefined. */
+export function logicalSlotVersionProblem(
+  { isTwoPhase }: LogicalSlotWanted,
+  majorVersion: number,
+): string | undefined {
+  // 17 does not tell standbys from where on prepared transactions are decoded: those before would be passed over (fixed in 18).
+  return isTwoPhase && majorVersion === 17
+    ? 'PostgreSQL 17 does not keep a slot with two_phase over a failover (other versions do): leave :two_phase out'
+    : undefined;
+}
+
 /** The slots after the changes, in the order of their names. One that is taken out stays until the primary's agent has dropped it. */
 export function changedLogicalSlots(
   present: readonly LogicalSlot[],

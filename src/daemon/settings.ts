@@ -7,7 +7,11 @@ import {
   LOGICAL_SLOTS_FEATURE_LEVEL,
   PARAMETERS_FEATURE_LEVEL,
 } from '../cluster/features.ts';
-import { logicalSlotsProblem } from '../cluster/logical-slots.ts';
+import {
+  LOGICAL_SLOT_PREFIX,
+  logicalSlotVersionProblem,
+  logicalSlotsProblem,
+} from '../cluster/logical-slots.ts';
 import { PARAMETER_PREFIX, changedParameters, hbaProblem, parametersProblem } from '../cluster/parameters.ts';
 import type { NodeId } from '../base/ids.ts';
 import type { AgentReport } from '../cluster/report.ts';
@@ -49,6 +53,8 @@ export async function changeSettings(
     return refused('not every peer understands rules for pg_hba.conf yet: upgrade all of them first');
   if (logicalSlots !== undefined && options.state().featureLevel < LOGICAL_SLOTS_FEATURE_LEVEL)
     return refused('not every peer understands logical slots yet: upgrade all of them first');
+  const unkept = versionProblem(options, group, request);
+  if (unkept !== undefined) return refused(unkept);
   const isSimple = parameters.length === 0 && onlyRevision === undefined;
   const isOld = options.state().featureLevel < PARAMETERS_FEATURE_LEVEL;
   if (isOld && !isSimple) return refused('not every peer understands this yet: upgrade all of them first');
@@ -81,6 +87,20 @@ function reservedProblem(parameters: readonly ParameterChange[]): string | undef
     const reason = RESERVED_PARAMETERS.get(name);
     if (reason !== undefined && value !== undefined)
       return `${PARAMETER_PREFIX}${name} cannot be set: pg-sentinel sets ${name} itself (${reason})`;
+  }
+  return undefined;
+}
+
+/** By the version of the primary, where its agent reports; else that agent says so later. */
+function versionProblem(
+  { view }: SteerOptions,
+  group: GroupState,
+  { logicalSlots = [] }: SettingsRequest,
+): string | undefined {
+  const version = Number.parseInt(freshReport(view(), group.phase.primary)?.serverVersion ?? '', 10);
+  for (const { name, wanted } of logicalSlots) {
+    const problem = wanted && logicalSlotVersionProblem(wanted, version);
+    if (problem !== undefined) return `${LOGICAL_SLOT_PREFIX}${name}: ${problem}`;
   }
   return undefined;
 }

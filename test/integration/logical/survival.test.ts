@@ -188,4 +188,53 @@ describe.each(VERSIONS)('logical slots on PostgreSQL %i', (version) => {
       await primarySql("select pg_drop_replication_slot('theirs')");
     },
   );
+
+  test(
+    'one whose consumer is away for too long is warned of, and lost beyond max_slot_wal',
+    { timeout: LIMIT_MS },
+    async () => {
+      const primary = await loaded.cluster.primary();
+      await ctl('settings', 'set', 'max_slot_wal=256MB', 'logical_slots.idle=postgres:test_decoding');
+      await eventually('the slot', async () => (await slots())['idle']?.standing === 'made');
+      await eventually('the limit', async () => {
+        const [row] = await sql(primary, "select current_setting('max_slot_wal_keep_size') as value");
+        return (row as { value: string }).value === '256MB';
+      });
+      await writeSegments(primary, 14);
+      await eventually('a warning', async () =>
+        (await loaded.ctl(['node', 'check', primary.node])).stdout.includes('replication slot idle keeps'),
+      );
+      expect((await slots())['idle']?.standing).toBe('made');
+      await writeSegments(primary, 5);
+      await sql(primary, 'checkpoint');
+      await eventually('the loss', async () => (await slots())['idle']?.standing === 'lost');
+      const { warnings } = JSON.parse(await ctl('status', '-o', 'json')) as { warnings: string[] };
+      expect(warnings).toContainEqual(
+        expect.stringMatching(/logical slot idle: lost: on pg\d it was invalidated/),
+      );
+      expect(await ctl('events')).toMatch(/logical slot idle of group main is lost/);
+      await ctl('settings', 'unset', 'logical_slots.idle');
+      await eventually('it to be gone', async () => (await slots())['idle'] === undefined);
+      expect(await sql(primary, "select 1 from pg_replication_slots where slot_name = 'idle'")).toEqual([]);
+      await healthy();
+    },
+  );
+
+  test.runIf(version === 17)('two_phase is refused where PostgreSQL cannot keep it', async () => {
+    expect(
+      await loaded.ctl(['settings', 'set', 'logical_slots.tp=postgres:pgoutput:two_phase']),
+    ).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringMatching(
+        /logical_slots\.tp: PostgreSQL 17 does not keep a slot with two_phase/,
+      ) as unknown,
+    });
+    expect(await slots()).toEqual({});
+  });
 });
+
+/** Of 16 MB each. */
+async function writeSegments(host: Host, count: number): Promise<void> {
+  for (let done = 0; done < count; done += 1)
+    await sql(host, "select pg_logical_emit_message(true, 'test', 'x'), pg_switch_wal()");
+}
