@@ -14,10 +14,8 @@ const LEVELS: readonly string[] = [
   'removed nodes', // 8
   'adopted groups', // 9
   'formations, declared hosts, watched servers', // 10
-  'groups that begin with a restored data directory', // 11
-  'upstreams of cascading standbys, WAL fetched from another standby', // 12
-  'scheduled restarts', // 13
-  'logical slots', // 14
+  'upstreams of cascading standbys, WAL fetched from another standby', // 11
+  'logical slots', // 12
 ];
 
 /** The highest level this version understands. */
@@ -33,10 +31,8 @@ export const HBA_FEATURE_LEVEL = 7;
 export const REMOVAL_FEATURE_LEVEL = 8;
 export const ADOPTION_FEATURE_LEVEL = 9;
 export const FORMATIONS_FEATURE_LEVEL = 10;
-export const RESTORE_FEATURE_LEVEL = 11;
-export const CASCADE_FEATURE_LEVEL = 12;
-export const SCHEDULED_RESTART_FEATURE_LEVEL = 13;
-export const LOGICAL_SLOTS_FEATURE_LEVEL = 14;
+export const CASCADE_FEATURE_LEVEL = 11;
+export const LOGICAL_SLOTS_FEATURE_LEVEL = 12;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

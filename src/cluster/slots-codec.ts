@@ -18,7 +18,7 @@ export function decodeWanted({ database, plugin, twoPhase }: pb.LogicalSlotWante
   return { database, plugin, isTwoPhase: twoPhase };
 }
 
-/** The part of a change of settings that came with feature level 14. */
+/** The part of a change of settings that came with feature level 12. */
 export function encodeSlotChanges(
   slots: readonly LogicalSlotChange[],
   hba: readonly string[] | undefined,

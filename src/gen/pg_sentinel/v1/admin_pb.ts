@@ -360,7 +360,7 @@ export type SteerRequest = Message<"pg_sentinel.v1.SteerRequest"> & {
     case: "adopt";
   } | {
     /**
-     * From feature level 14 on.
+     * From feature level 12 on.
      *
      * @generated from field: pg_sentinel.v1.SteerRequest.ConfiguringLogicalSlots configure_logical_slots = 140;
      */

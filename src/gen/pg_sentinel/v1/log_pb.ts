@@ -303,7 +303,7 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
     case: "watchedServer";
   } | {
     /**
-     * From feature level 12 on.
+     * From feature level 11 on.
      *
      * @generated from field: pg_sentinel.v1.FetchWal fetch_wal = 85;
      */
@@ -323,7 +323,7 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
     case: "useUpstream";
   } | {
     /**
-     * From feature level 14 on.
+     * From feature level 12 on.
      *
      * @generated from field: pg_sentinel.v1.ConfigureLogicalSlots configure_logical_slots = 140;
      */
@@ -912,7 +912,7 @@ export type RegisterNode = Message<"pg_sentinel.v1.RegisterNode"> & {
   applyDelayMs: bigint;
 
   /**
-   * From feature level 12 on; before, `apply` passes over it. The standby that it streams from, while that is well.
+   * From feature level 11 on; before, `apply` passes over it. The standby that it streams from, while that is well.
    *
    * @generated from field: string upstream = 120;
    */

@@ -119,7 +119,7 @@ export type AgentReport = Message<"pg_sentinel.v1.AgentReport"> & {
   found?: FoundServer | undefined;
 
   /**
-   * From feature level 14 on.
+   * From feature level 12 on.
    *
    * @generated from field: repeated pg_sentinel.v1.LogicalSlotReport logical_slots = 140;
    */

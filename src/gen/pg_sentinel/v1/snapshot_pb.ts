@@ -467,14 +467,14 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
   toAdopt: string[];
 
   /**
-   * From feature level 12 on. In the order of the nodes' names.
+   * From feature level 11 on. In the order of the nodes' names.
    *
    * @generated from field: repeated pg_sentinel.v1.SnapshotUpstream upstreams = 120;
    */
   upstreams: SnapshotUpstream[];
 
   /**
-   * From feature level 14 on. In the order of their names.
+   * From feature level 12 on. In the order of their names.
    *
    * @generated from field: repeated pg_sentinel.v1.LogicalSlot logical_slots = 140;
    */
@@ -858,7 +858,7 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
   fenceFailed?: string | undefined;
 
   /**
-   * From feature level 12 on. In the order in which they began.
+   * From feature level 11 on. In the order in which they began.
    *
    * @generated from field: repeated pg_sentinel.v1.SnapshotFetch fetches = 120;
    */
