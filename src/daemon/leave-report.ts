@@ -46,6 +46,8 @@ export interface Report {
   /** Name and address of the group's primary, as far as it is known. */
   readonly primary: string | undefined;
   readonly upstream: { readonly host: string; readonly port: number } | undefined;
+  /** Of the decision, for a person. */
+  readonly note: string | undefined;
   /** Of what is kept in the state directory for a person: writes and WAL that nobody else has. */
   readonly keepsakes: readonly string[];
   readonly isRoot: boolean;
@@ -64,6 +66,7 @@ export function reportOf(report: Report, what: 'planned' | 'done'): string[] {
     ...(server === undefined
       ? ['  there is no PostgreSQL to give back here']
       : (what === 'done' ? changes(server) : plans(server)).map((line) => `  ${line}`)),
+    ...(report.note === undefined ? [] : [`  ${report.note}`]),
     'left to do:',
     ...steps.flatMap(([text, ...commands], at) => [
       `  ${at + 1}. ${text}`,

@@ -17,7 +17,7 @@ import { findPostmaster } from '../postgres/processes.ts';
 import { hasStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 import type { Config, NodeConfig } from './config.ts';
-import { type Leave, isSoleMember, mayLeave } from './leave-check.ts';
+import { type Leave, mayLeave } from './leave-check.ts';
 import { LEFT_FILE, type OwnLog, askOthers, openOwnLog } from './leave-log.ts';
 import { type Report, type Server, reportOf } from './leave-report.ts';
 import { askServer, fittingSocket, freeTheirHba, ourSlots, waitForReload } from './leave-server.ts';
@@ -44,7 +44,7 @@ export async function leave(options: LeaveOptions): Promise<void> {
     const upstream = [...(log.state?.nodes.values() ?? [])].find(({ node }) => node === decision.primary);
     const report: Report = {
       ...{ config, server, upstream, primary: decision.primary },
-      keepsakes: await keepsakesOf(config),
+      ...{ note: decision.note, keepsakes: await keepsakesOf(config) },
       isRoot: process.getuid?.() === 0,
     };
     if (options.isDryRun) {
@@ -76,9 +76,9 @@ async function decide({ config, areOthersGone }: LeaveOptions, log: OwnLog): Pro
       `a rewind of ${directory} was interrupted: its files do not fit together, and no PostgreSQL can run on it. Let sentineld clone it, or remove it (with ${directory}.rewinding); nothing was changed`,
     );
   const verdict = mayLeave({
-    ...{ self, state: log.state, areOthersGone },
+    ...{ self, state: log.state, last: log.last, problem: log.problem, areOthersGone },
     node: node && { name: node.name, group: node.group },
-    others: isSoleMember(log.state, self) ? [] : await askOthers(config, log.state),
+    others: await askOthers(config, log.state),
     data: await dataOf(directory),
   });
   if (verdict.kind === 'refused')
