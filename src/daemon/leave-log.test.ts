@@ -8,7 +8,7 @@ import { askOther } from './leave-log.ts';
 
 const open = new Set<{ close(): unknown }>();
 afterEach(async () => {
-  await Promise.all([...open].map(async (closable) => closable.close()));
+  for (const closable of open) await closable.close();
   open.clear();
 });
 
