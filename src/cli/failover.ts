@@ -9,7 +9,7 @@ import type {
   NodeView,
   StatusView,
 } from '../transport/types.ts';
-import { messageOf, paintFor, withAdmin, type Context } from './context.ts';
+import { type Admin, messageOf, paintFor, withAdmin, type Context } from './context.ts';
 import { renderDocument } from './document.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import { formatBytes, wrap } from './format.ts';
@@ -77,7 +77,7 @@ export async function failOver(
   const outcome = await withAdmin(context, options, async (admin) => {
     const group = chooseGroup(await admin.status(), groupName, options.to);
     targetOf(group, options.to);
-    if (isPrimaryAlready(group, options)) {
+    if (await isPrimaryAlready(admin, group, options)) {
       const { primary: node = '', epoch } = group;
       return { kind: 'done', group: group.group, from: node, to: node, epoch, tookMs: 0 } as const;
     }
@@ -180,9 +180,20 @@ function targetOf(group: GroupView, to: string | undefined): NodeView | undefine
   throw new CliError(EXIT.failed, `there is no node "${to}" in group ${group.group}; there are: ${names}`);
 }
 
-/** A script that is run again has nothing left to do. Not so while it is being failed over, nor for who wants to lose writes. */
-function isPrimaryAlready(group: GroupView, { to, acceptDataLoss }: FailoverOptions): boolean {
-  return to !== undefined && to === group.primary && group.phase === 'running' && acceptDataLoss !== true;
+/**
+ * A script that is run again has nothing left to do. Not so while it is being failed over, nor for who wants to lose writes. A status may be old: a
+ * plan is made only after the log was read through its leader.
+ */
+async function isPrimaryAlready(
+  admin: Pick<Admin, 'failover'>,
+  { group, primary, phase }: GroupView,
+  { to, acceptDataLoss }: FailoverOptions,
+): Promise<boolean> {
+  if (to === undefined || to !== primary || phase !== 'running' || acceptDataLoss === true) return false;
+  const planned = await admin.failover({ group, to: nodeId(to), dryRun: true });
+  return (
+    planned.kind === 'planned' && planned.from === to && planned.obstacle === `${to} is the primary already`
+  );
 }
 
 /** What will happen, from what is known now: lines as start and text. */

@@ -29,7 +29,7 @@ guard is there, that a standby streams, how far it is behind and whether it
 counts for commits, room on the disks of the data directory and pg_wal, WAL that
 slots keep, archiving, settings that need a restart, and whether it is fenced,
 paused or in maintenance. What its agent does not report is UNKNOWN; where that is
-all, it is waited for up to twelve seconds. Of a server that is only watched:
+all, it is waited for up to five seconds. Of a server that is only watched:
 whether it is up, by a majority, and what it has to replay.
 
 Examples:
@@ -37,8 +37,8 @@ Examples:
   sentinelctl node check pg2 --warning-lag 16MB --critical-lag 256MB
   sentinelctl node check --json`;
 
-/** An agent looks every ten seconds, and reports every second. */
-const REPORT_MS_MAX = 12_000;
+/** Below the time that such programs give a plugin: ten seconds as a rule. */
+const REPORT_MS_MAX = 5000;
 const REPORT_POLL_MS = 200;
 
 interface CheckOptions extends CommonOptions {

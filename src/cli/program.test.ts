@@ -195,13 +195,33 @@ describe('failover', () => {
     expect(admin.asked.filter((request) => request !== 'closed')).toEqual([]);
   });
 
+  const planTo = (from: string, obstacle: string | undefined): Admin['failover'] => {
+    const plan = {
+      kind: 'planned',
+      group: 'main',
+      from,
+      to: 'pg1',
+      steps: [],
+      lossBytes: undefined,
+    } as const;
+    return ({ dryRun }) =>
+      Promise.resolve(dryRun === true ? { ...plan, obstacle } : { kind: 'refused', reason: 'asked' });
+  };
+
   it.each([['-y'], ['--dry-run']])('to the primary itself there is nothing to do: %s', async (option) => {
-    const admin = fakeAdmin();
+    const admin = fakeAdmin({ failover: planTo('pg1', 'pg1 is the primary already') });
     expect(await run(['failover', '--to', 'pg1', option], { admin })).toEqual({
       stdout: 'done: pg1 is the primary of main already; nothing was changed\n',
       ...{ stderr: '', exitCode: 0 },
     });
-    expect(admin.asked).toEqual(['closed']);
+  });
+
+  it('that it is the primary already is not believed of a peer that knows no better', async () => {
+    const admin = fakeAdmin({ failover: planTo('pg2', undefined) });
+    expect(await run(['failover', '--to', 'pg1', '-y'], { admin })).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining('refused: asked') as unknown,
+    });
   });
 
   it('exits with 1 where the outcome stays open', async () => {

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { emptyState } from '../cluster/apply.ts';
 import { peerId, type PeerId } from '../base/ids.ts';
 import type { ClusterState } from '../cluster/state.ts';
-import { type Leaving, type Other, mayLeave } from './leave-check.ts';
+import { type Answer, type Leaving, type Other, mayLeave } from './leave-check.ts';
 
 const stateOf = (
   voters: readonly string[],
@@ -25,21 +25,26 @@ const other = (
   members?: readonly string[],
   primary?: string,
   nodes: readonly string[] = [],
+  change: Partial<Answer> = {},
 ): Other => ({
   peer,
   address: `${peer}:7432`,
-  answer:
+  said:
     members === undefined
-      ? undefined
+      ? { kind: 'silent' }
       : {
+          ...{ kind: 'answer', isVouched: true, incarnation: 1, term: 5, appliedIndex: 100 },
           members,
           groups: nodes.length === 0 && primary === undefined ? [] : [{ group: 'main', primary, nodes }],
+          ...change,
         },
 });
 const leaving = (change: Partial<Leaving>): Leaving => ({
   self: 'a',
   node: { name: 'pg1', group: 'main' },
   state: stateOf(['a', 'b', 'c'], 'pg1'),
+  last: { index: 100, term: 5 },
+  problem: undefined,
   others: [],
   data: { role: 'primary', isRunning: true },
   areOthersGone: false,
@@ -63,19 +68,47 @@ describe('by its own log', () => {
       );
   });
 
-  test('one that was removed leaves as a standby, also where nobody answers', () => {
+  test('the last member asks those of its configuration all the same', () => {
+    const alone = leaving({ state: stateOf(['a'], 'pg1') });
+    // Removed, and still running: what it says is old.
+    const old = other('b', ['a', 'b'], 'pg1', ['pg1', 'pg2'], { isVouched: false, appliedIndex: 50 });
+    expect(mayLeave({ ...alone, others: [old, other('c')] })).toMatchObject({ kind: 'may', role: 'primary' });
+    for (const isVouched of [true, false]) {
+      const recovered = other('b', ['b'], 'pg1', ['pg1', 'pg2'], { incarnation: 2, isVouched });
+      expect(mayLeave({ ...alone, others: [recovered] })).toMatchObject(
+        refused(isVouched ? /would promote another one/ : /no answer that a Raft leader confirms: b at/),
+      );
+    }
+    const busy: Other = { peer: 'b', address: 'b:7432', said: { kind: 'unclear', reason: 'no answer' } };
+    expect(mayLeave({ ...alone, others: [busy] })).toMatchObject(refused(/cannot be asked .*\(no answer\)/));
+  });
+
+  test('that it was removed may be an entry that was never committed: nobody else confirms it, so a person has to', () => {
     const removed = leaving({
       state: stateOf(['b', 'c'], 'pg2'),
       others: [other('b'), other('c')],
       data: STANDBY,
     });
-    expect(mayLeave(removed)).toMatchObject({ kind: 'may', role: 'standby', primary: 'pg2' });
-    expect(mayLeave({ ...removed, data: { role: 'primary', isRunning: false } })).toMatchObject({
-      role: 'standby',
+    expect(mayLeave(removed)).toMatchObject(refused(/none of the other peers answers.*--others-are-gone/));
+    const gone = { ...removed, areOthersGone: true };
+    expect(mayLeave(gone)).toMatchObject({ kind: 'may', role: 'standby', primary: 'pg2' });
+  });
+
+  test('a former primary is not handed out as one, whatever a person says', () => {
+    const former = leaving({ state: stateOf(['a', 'b'], 'pg2'), others: [other('b')], areOthersGone: true });
+    const stopped: Leaving = { ...former, data: { role: 'primary', isRunning: false } };
+    expect(mayLeave(stopped)).toEqual({
+      ...{ kind: 'may', role: 'standby', primary: 'pg2' },
+      note: 'pg2 is the primary of group main by the log: writes of pg2 are missing here, so it is left as a standby',
     });
-    expect(mayLeave({ ...removed, data: { role: 'primary', isRunning: true } })).toMatchObject(
-      refused(/runs as a primary here, and pg2 is the primary/),
-    );
+    expect(mayLeave(former)).toMatchObject(refused(/runs as a primary here, and pg2 .* are missing here/));
+  });
+
+  test('a log that cannot be read is not one that says nothing', () => {
+    const damaged = leaving({ state: undefined, last: undefined, problem: 'damaged' });
+    expect(mayLeave(damaged)).toMatchObject(refused(/who else takes part is not known.*--others-are-gone/));
+    expect(mayLeave({ ...damaged, areOthersGone: true })).toMatchObject({ kind: 'may' });
+    expect(mayLeave({ ...damaged, problem: undefined })).toMatchObject({ kind: 'may' });
   });
 });
 
@@ -106,17 +139,53 @@ describe('by what others say', () => {
 
   test('one answer that counts on it is enough, in whatever order they come', () => {
     const good = other('b', ['b', 'c'], 'pg2', ['pg2']);
-    const old = other('c', ['a', 'b', 'c'], 'pg2', ['pg2']);
+    const bad = other('c', ['a', 'b', 'c'], 'pg2', ['pg2']);
     for (const others of [
-      [good, old],
-      [old, good],
+      [good, bad],
+      [bad, good],
     ])
       expect(mayLeave(leaving({ others, data: STANDBY }))).toMatchObject(refused(/peer c counts on peer a/));
   });
 
-  test('a peer that answers, but not this, is not taken for silent', () => {
-    const unclear: Other = { peer: 'b', address: 'b:7432', answer: { members: undefined, groups: [] } };
-    expect(mayLeave(leaving({ others: [unclear] }))).toMatchObject(refused(/try again in a moment/));
+  test.each<[string, Partial<Answer>]>([
+    ['of a peer that no leader confirms', { isVouched: false }],
+    ['of a peer that has not joined', { members: [] }],
+    ['of a peer that is no member itself', { members: ['c'] }],
+    ['of an earlier incarnation', { incarnation: 0 }],
+    ['from before an end of our log', { appliedIndex: 99 }],
+    ['of an earlier term', { term: 4, appliedIndex: 1000 }],
+  ])('an answer %s lets nobody go', (_, change) => {
+    const stale = other('b', ['b', 'c'], 'pg2', ['pg2'], change);
+    const asked = leaving({ others: [stale, other('c')], data: STANDBY });
+    expect(mayLeave(asked)).toMatchObject(refused(/no answer that a Raft leader confirms: b at b:7432/));
+    expect(mayLeave({ ...asked, areOthersGone: true })).toMatchObject(refused(/not gone: b at b:7432/));
+    const current = other('c', ['b', 'c'], 'pg2', ['pg2']);
+    expect(mayLeave({ ...asked, others: [stale, current] })).toMatchObject({ kind: 'may' });
+  });
+
+  test('a later term, or incarnation, need not have what was never committed', () => {
+    for (const change of [
+      { term: 6, appliedIndex: 90 },
+      { incarnation: 2, term: 1, appliedIndex: 90 },
+    ])
+      expect(
+        mayLeave(leaving({ others: [other('b', ['b'], 'pg2', ['pg2'], change)], data: STANDBY })),
+      ).toMatchObject({ kind: 'may', role: 'standby', primary: 'pg2' });
+  });
+
+  test('two parts that went on apart: the later one is asked, unless it cannot confirm what it says', () => {
+    const before = other('b', ['b', 'c'], 'pg2', ['pg2']);
+    const after = (isVouched: boolean): Other =>
+      other('c', ['a', 'c'], 'pg1', ['pg1', 'pg3'], { incarnation: 2, isVouched });
+    const two = leaving({ others: [before, after(true)], data: STANDBY });
+    expect(mayLeave(two)).toMatchObject(refused(/peer c would promote another/));
+    expect(mayLeave({ ...two, others: [before, after(false)] })).toMatchObject(refused(/confirms: c at/));
+  });
+
+  test('a peer that is there, but cannot be asked, is not taken for silent', () => {
+    const unclear: Other = { peer: 'b', address: 'b:7432', said: { kind: 'unclear', reason: 'busy' } };
+    const good = other('c', ['b', 'c'], 'pg2', ['pg2']);
+    expect(mayLeave(leaving({ others: [good, unclear] }))).toMatchObject(refused(/b:7432 .*try again/));
     expect(mayLeave(leaving({ others: [unclear], areOthersGone: true }))).toMatchObject(refused(/not gone/));
   });
 

@@ -4,6 +4,7 @@ import type { Binaries } from '../postgres/binaries.ts';
 import type { OsUser } from '../postgres/os-user.ts';
 import type { PostmasterFile } from '../postgres/processes.ts';
 import type { Config, NodeConfig } from './config.ts';
+import type { StateFiles } from './leave-files.ts';
 
 /** What a server that runs has said of itself. */
 export interface Asked {
@@ -46,8 +47,12 @@ export interface Report {
   /** Name and address of the group's primary, as far as it is known. */
   readonly primary: string | undefined;
   readonly upstream: { readonly host: string; readonly port: number } | undefined;
+  /** Of the decision, for a person. */
+  readonly note: string | undefined;
   /** Of what is kept in the state directory for a person: writes and WAL that nobody else has. */
   readonly keepsakes: readonly string[];
+  /** Of the state directory. */
+  readonly files: StateFiles;
   readonly isRoot: boolean;
 }
 
@@ -64,6 +69,7 @@ export function reportOf(report: Report, what: 'planned' | 'done'): string[] {
     ...(server === undefined
       ? ['  there is no PostgreSQL to give back here']
       : (what === 'done' ? changes(server) : plans(server)).map((line) => `  ${line}`)),
+    ...(report.note === undefined ? [] : [`  ${report.note}`]),
     'left to do:',
     ...steps.flatMap(([text, ...commands], at) => [
       `  ${at + 1}. ${text}`,
@@ -175,16 +181,23 @@ function followStep(server: Server, report: Report): Step[] {
   ];
 }
 
-function filesStep({ config, server, keepsakes }: Report): Step {
+function filesStep({ config, server, keepsakes, files }: Report): Step {
   const { replication, probe } = config.users;
   const secrets = [replication?.file, probe.file].flatMap((path) => path ?? []);
-  const paths = [config.stateDirectory, config.path, ...secrets].map(quoted);
+  const paths = [...files.paths, config.path, ...secrets].map(quoted);
+  const needed =
+    files.needed.length === 0
+      ? ''
+      : ` (not all of ${config.stateDirectory}: PostgreSQL needs ${files.needed.join(' and ')} in there)`;
   const keep =
     keepsakes.length === 0
       ? ''
       : ` (look at ${keepsakes.join(' and ')} before: writes and WAL that nobody else may have)`;
   const after = server?.postmaster === undefined || server.isForeign ? '' : ', once PostgreSQL was restarted';
-  return [`remove the files of pg-sentinel${after}${keep}`, `rm -r ${[...new Set(paths)].join(' ')}`];
+  return [
+    `remove the files of pg-sentinel${after}${keep}${needed}`,
+    `rm -r ${[...new Set(paths)].join(' ')}`,
+  ];
 }
 
 /** For a shell. */

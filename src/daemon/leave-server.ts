@@ -1,10 +1,11 @@
 // The PostgreSQL that is given back by `sentineld --leave`, as far as it can be asked, and what depends on how it was built. Each question has a
 // deadline; none of them has to be answered.
-import { lstat, readFile, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { socketOf } from '../actions/foreign.ts';
 import { until } from '../base/clock.ts';
-import { writeFileDurably } from '../postgres/durable-files.ts';
+import { type NodeId, slotPrefix } from '../base/ids.ts';
+import { readOwnFile, writeFileDurably } from '../postgres/durable-files.ts';
 import { takenOverFrom, withoutOurs } from '../postgres/foreign-server.ts';
 import { autoConfWith } from '../postgres/give-back.ts';
 import { runProgram, type OsUser } from '../postgres/os-user.ts';
@@ -19,18 +20,29 @@ const ASK_TIMEOUT_MS = 5000;
 const RELOAD_TIMEOUT_MS = 10_000;
 const PROGRAM_TIMEOUT_MS = 10_000;
 
-/** A member's: `pg2_0a1b2c3d`. */
-const SLOT = /^[a-z][a-z0-9_]*_[0-9a-f]{8}$/;
+/** Those of members of these nodes, such as `pg2_0a1b2c3d`: people's own may look alike, but for the name. */
+export function slotsOfMembers(names: readonly string[], nodes: Iterable<NodeId>): string[] {
+  const prefixes = new Set([...nodes].map((node) => slotPrefix(node)));
+  return names.filter((name) => {
+    const [, prefix] = /^(.+)_[0-9a-f]{8}$/.exec(name) ?? [];
+    return prefix !== undefined && prefixes.has(prefix);
+  });
+}
 
 /** Through its own socket, as the user it runs as: that one is let in before and after. Undefined where it does not run, or does not answer. */
-export async function askServer(config: Config, node: NodeConfig, user: OsUser): Promise<Asked | undefined> {
+export async function askServer(
+  config: Config,
+  node: NodeConfig,
+  user: OsUser,
+  nodes: readonly NodeId[],
+): Promise<Asked | undefined> {
   if (findPostmaster(node.dataDirectory) === undefined) return undefined;
   return withSession(config, node, user, async (session) => {
     const { replication, probe } = config.users;
     const [row] = await session.query<Asked>(QUESTION, [[replication?.name ?? '', probe.name]], {
       timeoutMs: ASK_TIMEOUT_MS,
     });
-    return row === undefined ? undefined : { ...row, slots: row.slots.filter((name) => SLOT.test(name)) };
+    return row === undefined ? undefined : { ...row, slots: slotsOfMembers(row.slots, nodes) };
   }).catch(() => undefined);
 }
 
@@ -57,9 +69,9 @@ async function withSession<T>(
 }
 
 /** Slots of members in a data directory whose server cannot be asked. */
-export async function ourSlots(dataDirectory: string): Promise<string[]> {
+export async function ourSlots(dataDirectory: string, nodes: readonly NodeId[]): Promise<string[]> {
   const names = await readdir(join(dataDirectory, 'pg_replslot')).catch(() => []);
-  return names.filter((name) => SLOT.test(name)).toSorted();
+  return slotsOfMembers(names, nodes).toSorted();
 }
 
 /** Until its commits wait for nobody any more, by what it says itself; else what to look at. */
@@ -98,7 +110,7 @@ export async function fittingSocket({ binaries, user }: Server, dataDirectory: s
   const isWritable = await run('/bin/sh', ['-c', '[ -d "$1" ] && [ -w "$1" ]', 'sh', directory]);
   if (isWritable.exitCode === 0) return [];
   const path = join(dataDirectory, 'postgresql.auto.conf');
-  const present = await readFile(path, 'utf8').catch(() => '');
+  const present = (await readOwnFile(path, user.owner)) ?? '';
   const content = autoConfWith(present, new Map([['unix_socket_directories', '/tmp']]));
   if (content !== present) await writeFileDurably({ path, content, mode: 0o600, owner: user.owner });
   return [
@@ -115,17 +127,14 @@ export async function freeTheirHba(
   running: string | undefined,
   user: OsUser,
 ): Promise<string[]> {
-  const conf = await readFile(join(dataDirectory, 'postgresql.conf'), 'utf8').catch(() => '');
+  const conf = (await readOwnFile(join(dataDirectory, 'postgresql.conf'), user.owner)) ?? '';
   const former = takenOverFrom(conf);
-  const named = former === undefined ? undefined : await hbaNamedIn(former);
+  const named = former === undefined ? undefined : await hbaNamedIn(former, user);
   const paths = new Set([running, named].flatMap((path) => path ?? []));
   const changed: string[] = [];
   for (const path of paths) {
-    const isFile = await lstat(path)
-      .then((found) => found.isFile())
-      .catch(() => false);
-    if (!isFile) continue;
-    const present = await readFile(path, 'utf8').catch(() => '');
+    // His alone; what he may not write is not ours to change.
+    const present = (await readOwnFile(path, user.owner).catch(() => undefined)) ?? '';
     const content = withoutOurs(present);
     if (content === present) continue;
     await writeAsUser(user, path, content);
@@ -134,11 +143,8 @@ export async function freeTheirHba(
   return changed;
 }
 
-async function hbaNamedIn(configFile: string): Promise<string | undefined> {
-  const isFile = await lstat(configFile)
-    .then((found) => found.isFile())
-    .catch(() => false);
-  if (!isFile) return undefined;
-  const text = await readFile(configFile, 'utf8').catch(() => '');
+async function hbaNamedIn(configFile: string, user: OsUser): Promise<string | undefined> {
+  const text = await readOwnFile(configFile, user.owner).catch(() => undefined);
+  if (text === undefined) return undefined;
   return parseSettings(text).get('hba_file') ?? join(dirname(configFile), 'pg_hba.conf');
 }

@@ -2,22 +2,24 @@
 // down: from then on no sentineld starts here, and a run that was broken off is completed by the next. Must never touch data, nor stop or
 // start PostgreSQL.
 import { existsSync } from 'node:fs';
-import { readFile, readdir, rm } from 'node:fs/promises';
+import { readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isForeignServer } from '../actions/foreign.ts';
 import { instancePaths } from '../actions/instance-files.ts';
+import { type NodeId, isName, nodeId } from '../base/ids.ts';
 import { openGuardKeeper } from '../guard/keeper.ts';
 import { findBinaries } from '../postgres/binaries.ts';
 import { writeFileDurably } from '../postgres/durable-files.ts';
 import { giveBackFiles, holdsOurs } from '../postgres/give-back.ts';
 import { reloadPostgres } from '../postgres/lifecycle.ts';
-import { findOsUser } from '../postgres/os-user.ts';
+import { findOsUser, parsePasswd } from '../postgres/os-user.ts';
 import { findPostmaster } from '../postgres/processes.ts';
 import { hasStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 import type { Config, NodeConfig } from './config.ts';
-import { type Leave, isSoleMember, mayLeave } from './leave-check.ts';
+import { type Leave, mayLeave } from './leave-check.ts';
+import { removableFiles } from './leave-files.ts';
 import { LEFT_FILE, type OwnLog, askOthers, openOwnLog } from './leave-log.ts';
 import { type Report, type Server, reportOf } from './leave-report.ts';
 import { askServer, fittingSocket, freeTheirHba, ourSlots, waitForReload } from './leave-server.ts';
@@ -36,15 +38,17 @@ type May = Extract<Leave, { readonly kind: 'may' }>;
 /** Throws where this host must not leave, with the reason and what to do; nothing was changed then. */
 export async function leave(options: LeaveOptions): Promise<void> {
   const { config, print } = options;
+  await checkUser(config);
   const log = await openOwnLog(config);
   try {
     const decision = await decide(options, log);
     const { node } = config;
-    const server = node === undefined ? undefined : await lookAt(config, node, decision);
+    const server = node === undefined ? undefined : await lookAt(config, node, decision, log);
     const upstream = [...(log.state?.nodes.values() ?? [])].find(({ node }) => node === decision.primary);
     const report: Report = {
       ...{ config, server, upstream, primary: decision.primary },
-      keepsakes: await keepsakesOf(config),
+      ...{ note: decision.note, keepsakes: await keepsakesOf(config) },
+      files: await removableFiles(config, server?.binaries.directory),
       isRoot: process.getuid?.() === 0,
     };
     if (options.isDryRun) {
@@ -58,6 +62,18 @@ export async function leave(options: LeaveOptions): Promise<void> {
   } finally {
     await log.close();
   }
+}
+
+/** Opening the log writes to it, also where nothing else is changed: files of another user in there would keep sentineld from starting. */
+async function checkUser({ stateDirectory }: Config): Promise<void> {
+  const owner = await stat(stateDirectory).catch(() => undefined);
+  const own = process.geteuid?.();
+  if (owner === undefined || own === undefined || owner.uid === own) return;
+  const entries = parsePasswd(await readFile('/etc/passwd', 'utf8').catch(() => ''));
+  const name = [...entries.values()].find(({ uid }) => uid === owner.uid)?.name ?? `the user ${owner.uid}`;
+  throw new Error(
+    `the state directory ${stateDirectory} belongs to ${name}: run this as ${name}, as sentineld was; nothing was changed`,
+  );
 }
 
 /** As it was decided before, where an earlier run was broken off, or is repeated: nothing of the cluster has run here since. */
@@ -76,9 +92,9 @@ async function decide({ config, areOthersGone }: LeaveOptions, log: OwnLog): Pro
       `a rewind of ${directory} was interrupted: its files do not fit together, and no PostgreSQL can run on it. Let sentineld clone it, or remove it (with ${directory}.rewinding); nothing was changed`,
     );
   const verdict = mayLeave({
-    ...{ self, state: log.state, areOthersGone },
+    ...{ self, state: log.state, last: log.last, problem: log.problem, areOthersGone },
     node: node && { name: node.name, group: node.group },
-    others: isSoleMember(log.state, self) ? [] : await askOthers(config, log.state),
+    others: await askOthers(config, log.state),
     data: await dataOf(directory),
   });
   if (verdict.kind === 'refused')
@@ -111,7 +127,12 @@ async function writeDecision(config: Config, { role, primary }: May): Promise<vo
   await writeFileDurably({ path: decisionPath(config), content, mode: 0o600, owner: undefined });
 }
 
-async function lookAt(config: Config, node: NodeConfig, { role }: May): Promise<Server | undefined> {
+async function lookAt(
+  config: Config,
+  node: NodeConfig,
+  { role }: May,
+  log: OwnLog,
+): Promise<Server | undefined> {
   if (!existsSync(join(node.dataDirectory, 'PG_VERSION'))) return undefined;
   const user = await findOsUser({ configured: node.osUser });
   const { dataDirectory } = node;
@@ -119,16 +140,25 @@ async function lookAt(config: Config, node: NodeConfig, { role }: May): Promise<
     ...{ user, binDirectory: node.binDirectory, dataDirectory },
     privateDirectory: join(config.stateDirectory, 'postgresql'),
   });
-  const asked = await askServer(config, node, user);
+  const nodes = knownNodes(config, log);
+  const asked = await askServer(config, node, user, nodes);
   const postmaster = findPostmaster(dataDirectory);
   return {
-    ...{ node, user, binaries, asked, postmaster, isOurs: await holdsOurs(dataDirectory) },
+    ...{ node, user, binaries, asked, postmaster, isOurs: await holdsOurs(dataDirectory, user.owner) },
     isForeign: isForeignServer(postmaster, node),
-    slots: asked === undefined ? await ourSlots(dataDirectory) : asked.slots,
+    slots: asked === undefined ? await ourSlots(dataDirectory, nodes) : asked.slots,
     isStandby: role === 'standby',
     ...{ kept: new Map<string, string>(), theirHba: [], notes: [] },
   };
 }
+
+/** Nodes whose members may have had slots here: of the log, those that were taken out too, and, where it has none, named as their peers. */
+function knownNodes({ peers }: Config, { state }: OwnLog): NodeId[] {
+  const removed = [...(state?.removed.values() ?? [])].map(({ node }) => node);
+  return [...(state?.nodes.keys() ?? []), ...removed, ...peers.flatMap(({ peer }) => asNode(peer))];
+}
+
+const asNode = (name: string): NodeId[] => (isName(name) ? [nodeId(name)] : []);
 
 async function giveBack(config: Config, node: NodeConfig, server: Server, { role }: May): Promise<Server> {
   const { user } = server;

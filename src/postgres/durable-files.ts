@@ -37,6 +37,31 @@ export async function writeFileDurably(options: {
   await fsyncDirectory(dirname(options.path));
 }
 
+/**
+ * The text of a regular file in a directory that belongs to somebody else. Undefined where there is none. Throws for anything but a regular file of
+ * `owner`'s (undefined: of whomever): by a link or a pipe of his, root would hand out what he may not read, or wait for ever.
+ */
+export async function readOwnFile(path: string, owner: Owner | undefined): Promise<string | undefined> {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    if (error.code === 'ELOOP') throw new Error(`${path} is a symbolic link: it is neither read nor written`);
+    throw error;
+  });
+  if (file === undefined) return undefined;
+  try {
+    const found = await file.stat();
+    if (!found.isFile()) throw new Error(`${path} is no regular file: it is neither read nor written`);
+    if (owner !== undefined && found.uid !== owner.uid)
+      throw new Error(
+        `${path} belongs to user ${found.uid}, not to ${owner.uid}: it is neither read nor written`,
+      );
+    return await file.readFile('utf8');
+  } finally {
+    await file.close();
+  }
+}
+
 /** Removes `path`, if it is there, so that it stays away after a loss of power. */
 export async function removeFileDurably(path: string): Promise<void> {
   await rm(path, { force: true });

@@ -1,8 +1,7 @@
 // The configuration of a data directory that is given back to its administrator: what is pg-sentinel's goes, what PostgreSQL needs to run as it
 // did stays. Pure but for {@link giveBackFiles}, whose every step may be run again after it was broken off. Must never touch data.
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { removeFileDurably, writeFileDurably, type Owner } from './durable-files.ts';
+import { readOwnFile, removeFileDurably, writeFileDurably, type Owner } from './durable-files.ts';
 import { withoutOurs } from './foreign-server.ts';
 import { type HbaOptions, ourHbaLines } from './hba.ts';
 import { MEMBER_FILE } from './member.ts';
@@ -104,9 +103,10 @@ const OUR_FILES = [MEMBER_FILE, REWOUND_MARKER, REINIT_MARKER, SETTINGS_FILE].fl
   name,
 ]);
 
-/** Whether anything in there is ours. */
-export async function holdsOurs(dataDirectory: string): Promise<boolean> {
-  const read = (name: string): Promise<string> => readFile(join(dataDirectory, name), 'utf8').catch(() => '');
+/** Whether anything in there is ours. Files that cannot be read, or are not the owner's, are none of ours. */
+export async function holdsOurs(dataDirectory: string, owner?: Owner): Promise<boolean> {
+  const read = async (name: string): Promise<string> =>
+    (await readOwnFile(join(dataDirectory, name), owner).catch(() => undefined)) ?? '';
   const [hba, conf] = [await read('pg_hba.conf'), await read('postgresql.conf')];
   if (isWrittenByUs(hba) || withoutOurs(hba) !== hba || withoutInclude(conf) !== conf) return true;
   const found = await Promise.all(OUR_FILES.map((name) => read(name).then((text) => text !== '')));
@@ -115,7 +115,7 @@ export async function holdsOurs(dataDirectory: string): Promise<boolean> {
 
 /**
  * Takes what is ours out of the directory, durably; does not reload. pg_sentinel.conf goes last: what stays in force is read from there, however
- * often this is begun.
+ * often this is begun. Throws for a file that is not a regular one of the owner's.
  */
 export async function giveBackFiles(options: {
   readonly dataDirectory: string;
@@ -123,16 +123,18 @@ export async function giveBackFiles(options: {
   readonly access: GivenAccess;
 }): Promise<{ readonly kept: ReadonlyMap<string, string> }> {
   const { dataDirectory, owner, access } = options;
+  const read = async (name: string): Promise<string> =>
+    (await readOwnFile(join(dataDirectory, name), owner)) ?? '';
   const change = async (name: string, changed: (present: string) => string): Promise<void> => {
     const path = join(dataDirectory, name);
-    const present = await readFile(path, 'utf8').catch(absentAsEmpty);
+    const present = await read(name);
     const content = changed(present);
     if (content !== present) await writeFileDurably({ path, content, mode: 0o600, owner });
   };
-  const ours = await readFile(join(dataDirectory, SETTINGS_FILE), 'utf8').catch(absentAsEmpty);
+  const ours = await read(SETTINGS_FILE);
   const kept = keptOnLeaving(parseSettings(ours));
   await change('postgresql.auto.conf', (present) => autoConfWith(present, kept));
-  const hba = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(absentAsEmpty);
+  const hba = await read('pg_hba.conf');
   // What the rules will name has to be there first.
   if (isWrittenByUs(hba))
     await change('pg_ident.conf', (present) => identGivenBack(present, access.osUser, access.hba.superuser));
@@ -140,9 +142,4 @@ export async function giveBackFiles(options: {
   await change('postgresql.conf', withoutInclude);
   for (const name of OUR_FILES) await removeFileDurably(join(dataDirectory, name));
   return { kept };
-}
-
-function absentAsEmpty(error: unknown): string {
-  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-  throw error;
 }

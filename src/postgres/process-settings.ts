@@ -1,6 +1,8 @@
 // What the host may do to a PostgreSQL that we start: when its memory runs out, and when a process of it crashes. Huge pages and all other
 // limits are the host's own. Must never keep PostgreSQL from starting: what we may not set stays as it was.
+import { spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
+import type { Owner } from './durable-files.ts';
 import { spawnIds, type OsUser } from './os-user.ts';
 
 export interface ProcessSettings {
@@ -37,8 +39,25 @@ export interface StartCommand {
   readonly ids: ReturnType<typeof spawnIds>;
 }
 
-/** Of util-linux; not part of every system. */
+/** Of util-linux; not part of every system. That of busybox may not know --init-groups. */
 const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'];
+const TRIAL_MS = 5000;
+const trials = new Map<string, boolean>();
+
+const setprivOptions = ({ uid, gid }: Owner): string[] => [
+  ...[`--reuid=${uid}`, `--regid=${gid}`, '--init-groups', '--'],
+];
+
+/** Whether that program changes to that user with all of his groups; tried once for each. */
+function canChangeTo(setpriv: string, owner: Owner): boolean {
+  const key = `${setpriv} ${owner.uid} ${owner.gid}`;
+  const known = trials.get(key);
+  if (known !== undefined) return known;
+  const options = { stdio: 'ignore', timeout: TRIAL_MS, cwd: '/' } as const;
+  const works = spawnSync(setpriv, [...setprivOptions(owner), 'true'], options).status === 0;
+  trials.set(key, works);
+  return works;
+}
 
 /**
  * The same command as that user with all of his groups: a change of user by `spawn` drops them, and Debian's key for TLS, which its clusters name, is
@@ -48,11 +67,12 @@ export function commandOfUser(
   command: Pick<StartCommand, 'program' | 'arguments'>,
   user: OsUser,
   setpriv = SETPRIV.find((path) => existsSync(path)),
+  works = canChangeTo,
 ): StartCommand {
-  if (user.owner === undefined || setpriv === undefined || setpriv === '')
+  const { owner } = user;
+  if (owner === undefined || setpriv === undefined || setpriv === '' || !works(setpriv, owner))
     return { ...command, ids: spawnIds(user) };
-  const { uid, gid } = user.owner;
-  const options = [`--reuid=${uid}`, `--regid=${gid}`, '--init-groups', '--'];
+  const options = setprivOptions(owner);
   return { program: setpriv, arguments: [...options, command.program, ...command.arguments], ids: {} };
 }
 
