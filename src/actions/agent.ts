@@ -82,12 +82,14 @@ const RETRY_MS = 500;
 const STARTED_AT_MS = Date.now();
 
 /** After whatever has ended an earlier process. Somebody who works on the directory now does it himself. */
-async function tidyUp({ dataDirectory, lockDirectory: directory }: AgentOptions['instance']): Promise<void> {
+async function tidyUp({ instance, log }: AgentOptions): Promise<void> {
+  const { dataDirectory, user, lockDirectory: directory } = instance;
+  const tidy = { dataDirectory, user, onNote: (message: string) => log('warn', message) };
   const lock = await lockDirectory(directory, 'sentineld');
   if (lock.kind === 'taken') return;
   try {
-    await finishInterruptedClone(dataDirectory);
-    await removeInterruptedInit(dataDirectory);
+    await finishInterruptedClone(tidy);
+    await removeInterruptedInit(tidy);
   } finally {
     lock.release();
   }
@@ -95,7 +97,7 @@ async function tidyUp({ dataDirectory, lockDirectory: directory }: AgentOptions[
 
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { node, dataDirectory } = options.instance;
-  await tidyUp(options.instance);
+  await tidyUp(options);
   const closing = new AbortController();
   let duty: Duty = { kind: 'none', reason: 'the log has not been read yet' };
   let passing = new AbortController();
