@@ -84,14 +84,15 @@ const RETRY_MS = 500;
 const STARTED_AT_MS = Date.now();
 
 /** After whatever has ended an earlier process. Somebody who works on the directory now does it himself. */
-async function tidyUp(instance: AgentOptions['instance']): Promise<void> {
-  const { dataDirectory, lockDirectory: directory } = instance;
+async function tidyUp({ instance, log }: AgentOptions): Promise<void> {
+  const { dataDirectory, user, lockDirectory: directory } = instance;
+  const tidy = { dataDirectory, user, onNote: (message: string) => log('warn', message) };
   const lock = await lockDirectory(directory, 'sentineld');
   if (lock.kind === 'taken') return;
   try {
     await endInterruptedRejoin(instance);
-    await finishInterruptedClone(dataDirectory);
-    await removeInterruptedInit(dataDirectory);
+    await finishInterruptedClone(tidy);
+    await removeInterruptedInit(tidy);
   } finally {
     lock.release();
   }
@@ -99,7 +100,7 @@ async function tidyUp(instance: AgentOptions['instance']): Promise<void> {
 
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { node, dataDirectory } = options.instance;
-  await tidyUp(options.instance);
+  await tidyUp(options);
   const closing = new AbortController();
   let duty: Duty = { kind: 'none', reason: 'the log has not been read yet' };
   let passing = new AbortController();

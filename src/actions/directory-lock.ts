@@ -1,8 +1,7 @@
 // Only one process at a time makes or replaces the data directory of a node: sentineld's agent, or `sentinelctl node create` and `clone` on the
 // host itself. Held by the socket of a living process (see seat.ts): the kernel lets go of it with its process, however that ends.
-import { mkdir, chown, readdir, stat } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { dirname, join } from 'node:path';
 import { settledWithin } from '../base/clock.ts';
 import { connectSeat, highestSeat, takeSeat } from '../guard/seat.ts';
 import type { AgentContext } from './context.ts';
@@ -16,7 +15,6 @@ const ASK_TIMEOUT_MS = 1000;
 
 /** `directory` is made where it is missing; its parent is there. `what`: who holds it, for others to read. */
 export async function lockDirectory(directory: string, what: string): Promise<DirectoryLock> {
-  const owner = await stat(dirname(directory));
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
@@ -33,10 +31,6 @@ export async function lockDirectory(directory: string, what: string): Promise<Di
     release();
     return { kind: 'taken', by: (await holderOf(directory)) ?? 'another process' };
   }
-  // What root has made must not keep a sentineld out that is an ordinary user.
-  if (process.getuid?.() === 0)
-    for (const path of [directory, ...(await readdir(directory)).map((name) => join(directory, name))])
-      await chown(path, owner.uid, owner.gid);
   return { kind: 'held', release };
 }
 

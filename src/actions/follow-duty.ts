@@ -142,7 +142,8 @@ async function discard(context: AgentContext): Promise<void> {
       error: (error as Error).message,
     });
   try {
-    const { removal } = await discardReplaced(context.instance.options.dataDirectory);
+    const { dataDirectory, user } = context.instance.options;
+    const { removal } = await discardReplaced(dataDirectory, user);
     removal.catch(failed);
   } catch (error) {
     failed(error);

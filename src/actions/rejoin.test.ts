@@ -12,6 +12,7 @@ import { connectReplication, identifySystem } from '../postgres/replication-conn
 import { TakenPlaceError } from '../postgres/rewind-room.ts';
 import { rewindPostgres } from '../postgres/rewind.ts';
 import { markRewound } from '../postgres/rewound.ts';
+import { holderOf, lockDirectory } from './directory-lock.ts';
 import { clone, completeRewind, rejoin } from './rejoin.ts';
 import { type FakeContext, fakeContext, FOLLOW, STANDBY } from './testing/context.ts';
 import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from './testing/control-file.ts';
@@ -55,6 +56,25 @@ test('a standby whose stop was cut short cannot be rewound, and is cloned', asyn
   const rejoining = rejoin(context, FOLLOW, 'beyond', new AbortController().signal);
   await expect(rejoining).rejects.toThrow(/ENOENT/);
   expect(conditions).toEqual(['rewinding', 'cloning']);
+});
+
+test('nobody else makes or replaces the directory while it is rewound; nor is it rewound while somebody does', async () => {
+  await writeControl(dataDirectory, IN_ARCHIVE_RECOVERY);
+  const { lockDirectory: lock } = context.instance.options;
+  const { signal } = new AbortController();
+  let holder: string | undefined;
+  vi.mocked(rewindPostgres).mockImplementationOnce(async () => {
+    holder = await holderOf(lock);
+    throw new NoRoomError('full');
+  });
+  await expect(rejoin(context, FOLLOW, 'beyond', signal)).rejects.toThrow('full');
+  expect(holder).toMatch(/^sentineld, a rewind, process/);
+  delete context.notes.noRoom;
+  const taken = await lockDirectory(lock, 'somebody');
+  conditions = [];
+  await rejoin(context, FOLLOW, 'beyond', signal);
+  expect(conditions).toEqual([undefined]);
+  if (taken.kind === 'held') taken.release();
 });
 
 test('a directory that goes its own way is no member from the moment on that its writes are saved', async () => {

@@ -34,8 +34,7 @@ export async function rejoin(
   reason: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const { instance, timing } = context;
-  const { dataDirectory, passfileDirectory, binaries, user } = instance.options;
+  const { binaries } = context.instance.options;
   if (duty.isCounted || !duty.upstream.isReady) {
     context.activity('stopped', `must be rewound (${reason}); waiting until ${awaited(context, duty)}`);
     return;
@@ -46,6 +45,30 @@ export async function rejoin(
     context.activity('failed', noRoom.error);
     return;
   }
+  await locked(context, 'sentineld, a rewind', () => rewind(context, duty, reason, signal));
+}
+
+/** Nobody else makes or replaces the directory meanwhile; somebody who does is waited for, pass by pass. */
+async function locked(context: AgentContext, what: string, work: () => Promise<void>): Promise<void> {
+  const lock = await lockFor(context, what);
+  if (lock === undefined) return;
+  try {
+    await work();
+  } finally {
+    lock.release();
+  }
+}
+
+/** Below the lock. */
+async function rewind(
+  context: AgentContext,
+  duty: FollowDuty,
+  reason: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { instance, timing } = context;
+  const { dataDirectory, passfileDirectory, binaries, user } = instance.options;
+  const { noRoom } = context.notes;
   if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
   context.log('info', 'rewinding', { reason, from: duty.upstream.node });
   context.activity('rewinding', `pg_rewind from ${duty.upstream.node}: ${reason}`);
@@ -74,7 +97,7 @@ export async function rejoin(
       context.notes.noRoom = { untilMs: performance.now() + NO_ROOM_PAUSE_MS, error: error.message };
       if (noRoom === undefined) throw error;
       // The source may keep WAL for another node for ever; a clone brings only what comes meanwhile, and is refused where that finds no room either.
-      return clone(context, duty, `there is still no room for a rewind: ${error.message}`, signal);
+      return cloneBelowLock(context, duty, `there is still no room for a rewind: ${error.message}`, signal);
     }
     // Its stop took too long and was cut short: it counts no more, and trying again would find the same.
     const isHopeless =
@@ -82,7 +105,7 @@ export async function rejoin(
       error instanceof TakenPlaceError ||
       (await isRewindInterrupted(dataDirectory));
     if (!isHopeless) throw error;
-    await clone(context, duty, `pg_rewind failed: ${(error as Error).message}`, signal);
+    await cloneBelowLock(context, duty, `pg_rewind failed: ${(error as Error).message}`, signal);
     return;
   }
   delete context.notes.noRoom;
@@ -111,18 +134,31 @@ export async function clone(
   reason: string,
   signal: AbortSignal,
 ): Promise<void> {
-  if (duty.isCounted || !duty.upstream.isReady) {
+  if (mustCloneWait(context, duty, reason)) return;
+  await locked(context, 'sentineld, a clone', () => cloneBelowLock(context, duty, reason, signal));
+}
+
+/** `true` where a clone may not be made yet, which is said. */
+function mustCloneWait(context: AgentContext, duty: FollowDuty, reason: string): boolean {
+  const { failedClone } = context.notes;
+  const from = duty.upstream.node;
+  if (duty.isCounted || !duty.upstream.isReady)
     context.activity('absent', `must be cloned (${reason}); waiting until ${awaited(context, duty)}`);
-    return;
-  }
+  else if (failedClone?.from === from && performance.now() < failedClone.untilMs)
+    context.activity('failed', `cloning from ${from} failed and is tried again later: ${failedClone.error}`);
+  else return false;
+  return true;
+}
+
+async function cloneBelowLock(
+  context: AgentContext,
+  duty: FollowDuty,
+  reason: string,
+  signal: AbortSignal,
+): Promise<void> {
+  if (mustCloneWait(context, duty, reason)) return;
   const { node: from } = duty.upstream;
   const earlier = context.notes.failedClone?.from === from ? context.notes.failedClone : undefined;
-  if (earlier !== undefined && performance.now() < earlier.untilMs) {
-    context.activity('failed', `cloning from ${from} failed and is tried again later: ${earlier.error}`);
-    return;
-  }
-  const lock = await lockFor(context, 'sentineld, a clone');
-  if (lock === undefined) return;
   try {
     await cloneNow(context, duty, reason, signal);
     context.notes.failedClone = undefined;
@@ -137,8 +173,6 @@ export async function clone(
       error: (error as Error).message,
     };
     throw error;
-  } finally {
-    lock.release();
   }
 }
 
@@ -292,7 +326,7 @@ export async function completeRewind(
     await clone(context, duty, `its rewind to timeline ${source} was not completed`, signal);
     return true;
   }
-  await streamRewound(context, duty, signal);
+  await locked(context, 'sentineld, a rewind', () => streamRewound(context, duty, signal));
   return true;
 }
 
@@ -314,7 +348,12 @@ async function streamRewound(context: AgentContext, duty: FollowDuty, signal: Ab
     if (isEnding(seen.ends, timing.startTimeoutMs) && (await isAnswering(context, duty))) {
       // A clone may be impossible, for want of room; then it is worth another start.
       notes.completing = { ...seen, ends: undefined };
-      return clone(context, duty, 'rewound, its recovery ends before its time, again and again', signal);
+      return cloneBelowLock(
+        context,
+        duty,
+        'rewound, its recovery ends before its time, again and again',
+        signal,
+      );
     }
   }
   // Each change of the upstream ends the walreceiver: it is made once.
@@ -351,7 +390,12 @@ async function streamRewound(context: AgentContext, duty: FollowDuty, signal: Ab
   notes.completing = { ...seen, progress: further ?? progress, stillCount: count };
   if (count * timing.streamTimeoutMs < timing.startTimeoutMs) return;
   if (await isAnswering(context, duty))
-    await clone(context, duty, `rewound, it does not stream from ${node}, though that answers`, signal);
+    await cloneBelowLock(
+      context,
+      duty,
+      `rewound, it does not stream from ${node}, though that answers`,
+      signal,
+    );
   else notes.completing = { ...notes.completing, stillCount: 0 };
 }
 

@@ -216,7 +216,7 @@ describe('destroy', () => {
     const changed = new AbortController();
     const { carryOut } = example({ onLog: () => changed.abort(new Error('the duty has changed')) });
     await expect(carryOut('destroy', { signal: changed.signal })).rejects.toThrow('the duty has changed');
-    await removeDiscarded(dataDirectory);
+    await removeDiscarded(dataDirectory, { name: 'me', uid: 0, gid: 0, owner: undefined });
     expect(await readdir(directory)).toEqual([]);
   });
 

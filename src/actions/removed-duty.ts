@@ -86,7 +86,7 @@ async function destroy(
     context.log('warn', 'the data directory is removed: a person asked for it', { dataDirectory });
   }
   // An earlier pass may have been broken off; this one may take minutes.
-  await removeDiscarded(dataDirectory, signal);
+  await removeDiscarded(dataDirectory, context.instance.options.user, signal);
   if (await exists(dataDirectory)) return { text: `${dataDirectory} is there again`, isGone: false };
   return { text: 'its data directory was removed', isGone: true };
 }

@@ -91,12 +91,12 @@ async function clone(request: CloneRequest, host: LocalHost, data: DataDirectory
     throw refusal(
       `${dataDirectory} holds a database that pg-sentinel has not made for ${node.name}: move it away, or empty it`,
     );
-  const group = await askForGroup(request, host);
-  const own = group.nodes.find((each) => each.node === node.name);
-  if (data.kind === 'unfit' && own?.counted === true)
+  // What it wrote and the group lacks is saved by sentineld alone, which also knows when it may be touched.
+  if (data.kind === 'unfit')
     throw refusal(
-      `${node.name} still counts in the sync rule of group ${group.group}: run this again once it does not`,
+      `${dataDirectory} is that of ${node.name}, to be replaced by a clone (${data.reason}): start sentineld on this host, which saves what only this directory holds and then clones by itself`,
     );
+  const group = await askForGroup(request, host);
   const plan = await makePlan(request, host, group);
   const binaries = await findPrograms(request, host);
   if (binaries !== undefined && binaries.version !== plan.source.version)
@@ -157,7 +157,7 @@ async function makePlan(request: CloneRequest, host: LocalHost, group: GroupView
     throw refusal((error as Error).message);
   });
   const external = await findExternalConfig(source, request.externalConfig);
-  const externalSteps = external === undefined ? [] : await externalPlan(external);
+  const externalSteps = external === undefined ? [] : await externalPlan(external, host.user);
   return { source, size, tablespaces, walDirectory, maxRateBytes, external, externalSteps };
 }
 

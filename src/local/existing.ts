@@ -1,13 +1,8 @@
 // A data directory that somebody else has made and PostgreSQL has left cleanly becomes the first one of a group: whether it may, and what of
 // its configuration is taken along. Never touches its data.
-import { readFile, readdir, realpath, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import {
-  type ConfigTree,
-  localConfigReader,
-  readConfigTree,
-  settingsOfTree,
-} from '../postgres/config-files.ts';
+import { type ConfigTree, readConfigTree, settingsOfTree } from '../postgres/config-files.ts';
 import { type ControlData } from '../postgres/control-data.ts';
 import { writeFileDurably } from '../postgres/durable-files.ts';
 import {
@@ -22,6 +17,7 @@ import { MEMBER_FILE, readMemberFile } from '../postgres/member.ts';
 import { startOfOs } from '../postgres/os-start.ts';
 import { allGone } from '../postgres/processes.ts';
 import { SETTINGS_FILE, readSettings } from '../postgres/settings.ts';
+import { configReaderOf, readAsUser, realPathAsUser, replaceFileAsUser } from '../postgres/user-files.ts';
 import type { LocalHost } from './host.ts';
 
 /** Why it cannot become the first one; each a sentence without its end. */
@@ -49,14 +45,14 @@ export async function* whyNotTaken(host: LocalHost, control: ControlData): Async
   const managers = otherManagers(commandLines());
   if (managers.length > 0)
     yield `${managers.join(', ')} runs on this host and would act on it: stop it first`;
-  const files = await configurationOf(dataDirectory);
+  const files = await configurationOf(host);
   const byOs = startOfOs({ configFile: files.configFile, unit: undefined });
   if (byOs !== undefined) yield byOs;
   const { missing, unreadable } = files.tree;
   for (const path of missing.filter((each) => each !== join(dataDirectory, 'postgresql.conf')))
     yield `its configuration is not complete: there is no ${path}`;
   for (const [path, reason] of unreadable) yield `its configuration cannot be read, ${path}: ${reason}`;
-  const { problem } = await hbaOf(files.hbaFile);
+  const { problem } = await hbaOf(host, files.hbaFile);
   if (problem !== undefined) yield problem;
 }
 
@@ -87,9 +83,11 @@ interface ConfigurationFiles {
 
 /**
  * Those that its server was started with last, by its postmaster.opts, or those of Debian's cluster of that name; else its own.
+ * PostgreSQL's user names them: they are read with his rights.
  */
-async function configurationOf(dataDirectory: string): Promise<ConfigurationFiles> {
-  const options = await readFile(join(dataDirectory, 'postmaster.opts'), 'utf8').catch(() => '');
+async function configurationOf({ node, user }: LocalHost): Promise<ConfigurationFiles> {
+  const { dataDirectory } = node;
+  const options = (await readAsUser(user, join(dataDirectory, 'postmaster.opts'))) ?? '';
   const given = settingsOfCommandLine(options).get('config_file');
   const inside = join(dataDirectory, 'postgresql.conf');
   const debian = join(
@@ -98,12 +96,12 @@ async function configurationOf(dataDirectory: string): Promise<ConfigurationFile
     basename(dataDirectory),
     'postgresql.conf',
   );
-  const isThere = async (path: string): Promise<boolean> =>
-    (await stat(path).catch(() => undefined)) !== undefined;
+  const isThere = async (path: string): Promise<boolean> => (await realPathAsUser(user, path)) !== undefined;
   let configFile = inside;
-  if (given !== undefined && (await isThere(given))) configFile = await realpath(given);
+  const started = given === undefined ? undefined : await realPathAsUser(user, given);
+  if (started !== undefined) configFile = started;
   else if (!(await isThere(inside)) && (await isThere(debian))) configFile = debian;
-  const tree = await readConfigTree(localConfigReader, configFile);
+  const tree = await readConfigTree(configReaderOf(user), configFile);
   const settings = new Map(settingsOfTree(tree).map(({ name, value }) => [name, value]));
   const placed = (name: string, fallback: string): string =>
     resolve(dataDirectory, settings.get(name) ?? fallback);
@@ -116,10 +114,11 @@ async function configurationOf(dataDirectory: string): Promise<ConfigurationFile
 }
 
 /** What is taken along, each a part of a sentence; for a plan. */
-export async function takenAlong({ node, paths }: LocalHost): Promise<string[]> {
-  const { configFile, hbaFile, identFile } = await configurationOf(node.dataDirectory);
+export async function takenAlong(host: LocalHost): Promise<string[]> {
+  const { node, paths } = host;
+  const { configFile, hbaFile, identFile } = await configurationOf(host);
   const outside = (path: string): boolean => dirname(path) !== node.dataDirectory;
-  const { kept } = await hbaOf(hbaFile);
+  const { kept } = await hbaOf(host, hbaFile);
   return [
     ...(outside(configFile) ? [`the settings of ${configFile} are written to its postgresql.conf`] : []),
     ...(outside(identFile) ? [`${identFile} is copied to its pg_ident.conf`] : []),
@@ -128,37 +127,32 @@ export async function takenAlong({ node, paths }: LocalHost): Promise<string[]> 
 }
 
 /** Writes what is taken along; may be repeated. */
-export async function takeAlong({ node, paths, user }: LocalHost): Promise<void> {
+export async function takeAlong(host: LocalHost): Promise<void> {
+  const { node, paths, user } = host;
   const { dataDirectory } = node;
-  const { configFile, hbaFile, identFile, tree } = await configurationOf(dataDirectory);
-  const { kept } = await hbaOf(hbaFile);
-  const write = (path: string, content: string, owner: typeof user.owner): Promise<void> =>
-    writeFileDurably({ path, content, mode: 0o600, owner });
+  const { configFile, hbaFile, identFile, tree } = await configurationOf(host);
+  const { kept } = await hbaOf(host, hbaFile);
   if (kept.length > 0) {
     const lines = ['# Taken over with a data directory; may be edited.', ...kept, ''];
-    await write(paths.adoptedHbaFile, lines.join('\n'), await stateOwner(paths.adoptedHbaFile));
+    await writeAdoptedHba(paths.adoptedHbaFile, lines);
   }
   const identPath = join(dataDirectory, 'pg_ident.conf');
   if (identFile !== identPath) {
-    const ident = await readFile(identFile, 'utf8').catch(() => '');
-    await write(identPath, ident, user.owner);
+    await replaceFileAsUser(user, identPath, (await readAsUser(user, identFile)) ?? '');
   }
   const path = join(dataDirectory, 'postgresql.conf');
   if (configFile === path) return;
   const settings = settingsOfTree(tree);
   const content = takenOverConfiguration({ settings, configFile, isInside: false, present: '' });
-  if (content !== undefined) await write(path, content, user.owner);
+  if (content !== undefined) await replaceFileAsUser(user, path, content);
 }
 
 /** None where pg-sentinel has written the file. */
-async function hbaOf(path: string): Promise<Pick<HbaLines, 'kept' | 'problem'>> {
-  const text = await readFile(path, 'utf8').catch(() => '');
+async function hbaOf({ user }: LocalHost, path: string): Promise<Pick<HbaLines, 'kept' | 'problem'>> {
+  const text = (await readAsUser(user, path)) ?? '';
   return text.startsWith('# Written by pg-sentinel') ? { kept: [], problem: undefined } : hbaLines(text);
 }
 
-/** Whoever the state directory belongs to: sentineld may be an ordinary user. */
-async function stateOwner(path: string): Promise<LocalHost['user']['owner']> {
-  if (process.getuid?.() !== 0) return undefined;
-  const { uid, gid } = await stat(dirname(path));
-  return { uid, gid };
-}
+/** Read by sentineld, as which this process runs: it is its own, as in an adoption. */
+export const writeAdoptedHba = (path: string, lines: readonly string[]): Promise<void> =>
+  writeFileDurably({ path, content: lines.join('\n'), mode: 0o600, owner: undefined });

@@ -1,8 +1,8 @@
 // Configuration files of a clone's source that lie outside of its data directory, so that no base backup brings them: which they are, and
 // copies of them, at the same path on this host or in the clone. Debian keeps a whole configuration in /etc/postgresql; elsewhere
 // it is what postgresql.conf includes. Never replaces a file of this host by another one.
-import { lstat, readFile, readdir } from 'node:fs/promises';
-import { basename, dirname, isAbsolute, join, relative } from 'node:path';
+import { lstat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, normalize, relative } from 'node:path';
 import {
   type ConfigFileText,
   type ConfigReader,
@@ -11,10 +11,17 @@ import {
   readConfigTree,
   withIncludes,
 } from '../postgres/config-files.ts';
-import { writeFileDurably } from '../postgres/durable-files.ts';
 import { hbaLines } from '../postgres/foreign-server.ts';
-import { type OsUser, makeDirectory } from '../postgres/os-user.ts';
+import type { OsUser } from '../postgres/os-user.ts';
 import { closeSource, connectSource } from '../postgres/source-connection.ts';
+import {
+  checkMayMake,
+  configReaderOf,
+  makeFileAsUser,
+  readAsUser,
+  replaceFileAsUser,
+} from '../postgres/user-files.ts';
+import { writeAdoptedHba } from './existing.ts';
 import type { CloneSource } from './source.ts';
 import { LocalError, refusal } from './request.ts';
 
@@ -128,20 +135,36 @@ function sourceReader(
   };
 }
 
-/** What is done with them, each a part of a sentence; for a plan. Throws {@link LocalError} where something else is at such a path. */
-export async function externalPlan(external: ExternalConfig): Promise<string[]> {
+/** What is done with them, each a part of a sentence; for a plan. Throws {@link LocalError} where something else is at such a path, or `user` may not write there. */
+export async function externalPlan(external: ExternalConfig, user: OsUser): Promise<string[]> {
   if (external.kind === 'data-directory') {
     const names = external.files.map(({ path }) => path).join(', ');
     return external.files.length === 0 ? [] : [`${names} are copied into it`];
   }
   const steps: string[] = [];
   for (const { path, text } of external.files) {
-    const present = await readFile(path, 'utf8').catch((error: unknown) => {
+    // The source says where: what is no configuration by its name has no business here.
+    if (!isAbsolute(path) || normalize(path) !== path || !/^[^\p{Cc}]+\.conf$/u.test(path))
+      throw refusal(
+        `${JSON.stringify(path)} of the source is not copied to that path, for its name does not end in .conf: give --copy-external-config=data-directory`,
+      );
+    const found = await lstat(path).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw refusal(`${path} cannot be looked at: ${(error as Error).message}`);
     });
-    if (present === undefined) steps.push(`${path} is copied`);
-    else if (present !== text)
+    if (found === undefined) {
+      await checkMayMake(user, path).catch((error: unknown) => {
+        throw refusal(
+          `${path} cannot be made (${(error as Error).message}): give its directory to ${user.name}, or give --copy-external-config=data-directory`,
+        );
+      });
+      steps.push(`${path} is copied`);
+      continue;
+    }
+    const present = await readAsUser(user, path).catch((error: unknown) => {
+      throw refusal(`${path} cannot be looked at: ${(error as Error).message}`);
+    });
+    if (present !== text)
       throw new LocalError(
         'refused',
         `${path} on this host is another one than that of the source: move it away, or give --copy-external-config=data-directory`,
@@ -159,18 +182,13 @@ export async function copyExternalConfig(options: {
   readonly adoptedHbaFile: string;
 }): Promise<void> {
   const { external, user } = options;
-  const write = (path: string, content: string): Promise<void> =>
-    writeFileDurably({ path, content, mode: 0o600, owner: user.owner });
   if (external.kind === 'same-path') {
-    await externalPlan(external);
-    for (const { path, text } of external.files) {
-      if ((await lstat(dirname(path)).catch(() => undefined)) === undefined)
-        await makeDirectory(user, dirname(path), 0o755);
-      await write(path, text);
-    }
+    await externalPlan(external, user);
+    for (const { path, text } of external.files)
+      if ((await lstat(path).catch(() => undefined)) === undefined) await makeFileAsUser(user, path, text);
     return;
   }
-  await copyInto(options, write);
+  await copyInto(options, (path, content) => replaceFileAsUser(user, path, content));
 }
 
 async function copyInto(
@@ -184,12 +202,11 @@ async function copyInto(
     [identFile, 'pg_ident.conf'],
     [configFile, 'postgresql.conf'],
   ]);
-  if (moved.size > 0) await makeDirectory(user, join(directory, FOLDER));
   for (const { path, text } of files) {
     if (path === hbaFile) {
       const { kept, problem } = hbaLines(text);
       if (problem !== undefined) throw refusal(problem);
-      await write(adoptedHbaFile, ['# Taken over with a clone; may be edited.', ...kept, ''].join('\n'));
+      await writeAdoptedHba(adoptedHbaFile, ['# Taken over with a clone; may be edited.', ...kept, '']);
       continue;
     }
     const name = inClone.get(path);
@@ -198,26 +215,19 @@ async function copyInto(
     if (name === 'postgresql.conf' && (await lstat(own).catch(() => undefined)) !== undefined) continue;
     const to = name ?? moved.get(path);
     if (to === undefined) continue;
-    await makeDirectory(user, dirname(join(directory, to)));
     await write(join(directory, to), withIncludes(text, path, relativeTo(to, place)));
   }
-  await leadInto(directory, external, place, write);
+  await leadInto(directory, { external, user }, place, write);
 }
 
 /** Those of the clone's own files that include one from elsewhere include the copy. */
 async function leadInto(
   directory: string,
-  { dataDirectory }: ExternalConfig,
+  { external: { dataDirectory }, user }: { readonly external: ExternalConfig; readonly user: OsUser },
   place: (path: string) => string | undefined,
   write: (path: string, content: string) => Promise<void>,
 ): Promise<void> {
-  const tree = await readConfigTree(
-    {
-      read: (path) => readFile(path, 'utf8').catch(() => undefined),
-      list: (path) => readdir(path).catch(() => undefined),
-    },
-    join(directory, 'postgresql.conf'),
-  );
+  const tree = await readConfigTree(configReaderOf(user), join(directory, 'postgresql.conf'));
   for (const { path, text } of tree.files) {
     if (!isWithin(path, directory) || isWithin(path, join(directory, FOLDER))) continue;
     const there = join(dataDirectory, relative(directory, path));

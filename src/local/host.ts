@@ -1,6 +1,6 @@
 // This host as its configuration describes it: the node, PostgreSQL's user and programs, the directories of the agent. Makes those that
 // are missing, and keeps everybody else out of the data directory while it is worked on; a dry run changes nothing.
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { holderOf, lockDirectory } from '../actions/directory-lock.ts';
 import { instancePaths } from '../actions/instance-files.ts';
@@ -10,7 +10,7 @@ import { type Config, type NodeConfig, loadConfig } from '../daemon/config.ts';
 import { type Binaries, findBinaries } from '../postgres/binaries.ts';
 import { finishInterruptedClone } from '../postgres/clone.ts';
 import { removeInterruptedInit } from '../postgres/initdb.ts';
-import { type OsUser, findOsUser, makeDirectory } from '../postgres/os-user.ts';
+import { type OsUser, findOsUser, makeDirectory, parsePasswd } from '../postgres/os-user.ts';
 import { type DataDirectory, inspectDataDirectory } from '../actions/data-directory.ts';
 import { LocalError, type LocalRequest, refusal } from './request.ts';
 
@@ -40,8 +40,23 @@ export async function openHost(request: LocalRequest): Promise<LocalHost> {
     if (error instanceof ConfigError) throw refusal(error.message);
     throw error;
   }
+  await checkOwner(config.stateDirectory);
   const user = await findOsUser({ configured: node.osUser });
   return { config, node, user, paths: instancePaths(config.stateDirectory, node.name) };
+}
+
+/**
+ * Throws where root would work in a directory of another user, who could lead it elsewhere by links, and whose sentineld could not use what root
+ * makes in it.
+ */
+export async function checkOwner(stateDirectory: string, uid = process.getuid?.()): Promise<void> {
+  const found = await stat(stateDirectory).catch(() => undefined);
+  if (uid !== 0 || found === undefined || found.uid === 0) return;
+  const users = parsePasswd(await readFile('/etc/passwd', 'utf8').catch(() => ''));
+  const name = [...users.values()].find((each) => each.uid === found.uid)?.name ?? `#${found.uid}`;
+  throw refusal(
+    `the state directory ${stateDirectory} belongs to ${name}, as whom sentineld runs: run this as ${name} too, not as root (sudo -u ${name} sentinelctl ...)`,
+  );
 }
 
 /**
@@ -68,8 +83,9 @@ export async function alone<R extends LocalRequest, T>(
   const lock = await lockDirectory(directory, what);
   if (lock.kind === 'taken') throw taken(lock.by);
   try {
-    await finishInterruptedClone(dataDirectory);
-    await removeInterruptedInit(dataDirectory);
+    const tidy = { dataDirectory, user: host.user, onNote: request.note };
+    await finishInterruptedClone(tidy);
+    await removeInterruptedInit(tidy);
     return await work(request, await inspectDataDirectory(dataDirectory, name));
   } finally {
     lock.release();
@@ -80,7 +96,7 @@ async function makeDirectories({ note }: LocalRequest, { config, user, paths }: 
   const { stateDirectory } = config;
   if ((await stat(stateDirectory).catch(() => undefined)) === undefined && process.getuid?.() === 0)
     note(
-      `${stateDirectory} is made, and belongs to root: where sentineld is another user, give it to that one`,
+      `${stateDirectory} is made, and belongs to root: where sentineld is another user, give it to that one with all that is in it`,
     );
   await mkdir(stateDirectory, { recursive: true, mode: 0o755 });
   await makeDirectory(user, paths.passfileDirectory);

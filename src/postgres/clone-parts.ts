@@ -1,13 +1,18 @@
 // What a copy that is not whole yet consists of beside its own directory: new directories for tablespaces and for WAL. A file beside it
 // says so from before the first of them is made until all is whole, so that whatever ends the process in between, the next one finds
 // all that is ours, and nothing that is not. While that file is there the copy is not whole, whatever is in it.
-import { readFile, rm, rmdir } from 'node:fs/promises';
-import { makeNewDirectory } from './clone-room.ts';
+//
+// PostgreSQL's user may write to the directory that this file lies in, so it may be forged: what it names is removed with his rights only, and looks
+// as what is made here.
+import { constants, open } from 'node:fs/promises';
+import { isAbsolute, normalize } from 'node:path';
+import { OF_TABLESPACE, OWN_DIRECTORY, makeNewDirectory } from './clone-room.ts';
 import { removeFileDurably, writeFileDurably } from './durable-files.ts';
 import type { OsUser } from './os-user.ts';
+import { removeAsUser, removeEmptyAsUser, removeWithinAsUser } from './user-files.ts';
 
 /** `next` may be made already, or may still be missing; it is empty then. */
-interface Parts {
+export interface Parts {
   readonly made: readonly string[];
   readonly next?: string;
 }
@@ -43,11 +48,16 @@ export async function makeParts(user: OsUser, copy: string, paths: readonly stri
 /** The copy is whole: what belongs to it is found by its links from now on. */
 export const endParts = (copy: string): Promise<void> => removeFileDurably(partsFile(copy));
 
-/** Removes what was made for a copy that never became whole. */
-export async function removeParts(copy: string): Promise<void> {
-  const { made, next } = await readParts(copy);
-  for (const path of made) await rm(path, { recursive: true, force: true, maxRetries: 5 });
-  if (next !== undefined) await rmdir(next).catch(() => undefined);
+/** Removes what was made for a copy that never became whole, and then what says so. */
+export async function removeParts(user: OsUser, copy: string, { made, next }: Parts): Promise<void> {
+  for (const path of made) {
+    if (OWN_DIRECTORY.test(path)) await removeAsUser(user, path);
+    else {
+      await removeWithinAsUser(user, path, OF_TABLESPACE);
+      await removeEmptyAsUser(user, path);
+    }
+  }
+  if (next !== undefined) await removeEmptyAsUser(user, next);
   await removeFileDurably(partsFile(copy));
 }
 
@@ -59,10 +69,37 @@ const writeParts = (copy: string, parts: Parts): Promise<void> =>
     owner: undefined,
   });
 
-async function readParts(copy: string): Promise<Parts> {
-  const text = await readFile(partsFile(copy), 'utf8').catch((error: unknown) => {
+const BYTES_MAX = 1 << 20;
+
+/** None where there is no such file. Throws, at once, for what cannot be such a file, or names what is never made for a copy. */
+export async function readParts(copy: string): Promise<Parts> {
+  const path = partsFile(copy);
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   });
-  return text === undefined ? { made: [] } : (JSON.parse(text) as Parts);
+  if (file === undefined) return { made: [] };
+  try {
+    const found = await file.stat();
+    if (!found.isFile() || found.size > BYTES_MAX) throw new Error(`${path} is no list of ours`);
+    return parse(path, (await file.read({ buffer: Buffer.alloc(found.size) })).buffer.toString('utf8'));
+  } finally {
+    await file.close();
+  }
+}
+
+function parse(path: string, text: string): Parts {
+  const isPath = (value: unknown): value is string =>
+    typeof value === 'string' && isAbsolute(value) && normalize(value) === value && !value.includes('\0');
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`${path} is no list of ours: ${(error as Error).message}`, { cause: error });
+  }
+  const { made, next } = (parsed ?? {}) as { readonly made?: unknown; readonly next?: unknown };
+  if (!Array.isArray(made) || !made.every(isPath) || (next !== undefined && !isPath(next)))
+    throw new Error(`${path} is no list of ours: expected absolute paths`);
+  return { made, ...(next === undefined ? {} : { next }) };
 }

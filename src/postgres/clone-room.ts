@@ -2,12 +2,13 @@
 // the source; where there is something on this host already (such as the data directory that the clone is to replace) to a new directory beside it.
 import { randomBytes } from 'node:crypto';
 import { realpathSync } from 'node:fs';
-import { access, constants, lstat, mkdir, readdir, readlink, rm, stat, statfs } from 'node:fs/promises';
+import { access, constants, lchown, lstat, mkdir, readdir, readlink, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Upstream } from './conninfo.ts';
-import { giveTo, makeDirectory, type OsUser } from './os-user.ts';
+import { makeDirectory, type OsUser } from './os-user.ts';
 import { runningDirectories } from './processes.ts';
 import { closeSource, connectSource } from './source-connection.ts';
+import { removeAsUser, removeWithinAsUser } from './user-files.ts';
 
 /** Where tablespaces are to go on this host, by name or by their location on the source. */
 export type TablespaceMapping = ReadonlyMap<string, string>;
@@ -68,7 +69,8 @@ export async function readSourceSize(
   }
 }
 
-const OWN_DIRECTORY = /[./]pg_sentinel-[0-9a-f]{8}$/;
+/** The name of a directory that was made for one copy. */
+export const OWN_DIRECTORY = /[./]pg_sentinel-[0-9a-f]{8}$/;
 
 const ownName = (): string => `pg_sentinel-${randomBytes(4).toString('hex')}`;
 
@@ -98,7 +100,8 @@ export async function makeNewDirectory(user: OsUser, path: string): Promise<void
   const parent = dirname(path);
   if ((await stat(parent).catch(() => undefined)) === undefined) await makeDirectory(user, parent);
   await mkdir(path, { mode: 0o700 });
-  await giveTo(user, path);
+  // What somebody may have put in its place meanwhile is not followed.
+  if (user.owner !== undefined) await lchown(path, user.uid, user.gid);
 }
 
 /** The directory of a tablespace, which has to be free. */
@@ -187,22 +190,26 @@ export const mib = (bytes: number): number => Math.ceil(bytes / 1024 / 1024);
 /**
  * Removes a data directory with what lies in its tablespaces, and its WAL where that lies elsewhere, but for those that one of `keepers`, or a PostgreSQL that runs on this host, uses as
  * well: pg_rewind gives a directory its source's links, which lead to the source's own data where that is on the same host. Only for a directory that is no
- * database of anybody's any more.
+ * database of anybody's any more. With the rights of `user`, whose links those are.
  */
-export async function removeWithTablespaces(directory: string, keepers: readonly string[]): Promise<void> {
+export async function removeWithTablespaces(
+  user: OsUser,
+  directory: string,
+  keepers: readonly string[],
+): Promise<void> {
   const users = [...keepers, ...runningDirectories()];
   const kept = new Set((await Promise.all(users.map(tablespaceTargets))).flat().map(realPath));
   const wal = await walTarget(directory);
   if (wal !== undefined && !(await Promise.all(users.map(walTarget))).includes(wal)) {
-    if (OWN_DIRECTORY.test(wal)) await rm(wal, { recursive: true, force: true });
-    else await emptyOfWal(wal);
+    if (OWN_DIRECTORY.test(wal)) await removeAsUser(user, wal);
+    else await removeWithinAsUser(user, wal, OF_WAL);
   }
   for (const target of await tablespaceTargets(directory)) {
     if (kept.has(realPath(target))) continue;
-    if (OWN_DIRECTORY.test(target)) await rm(target, { recursive: true, force: true });
-    else await emptyOfTablespaces(target);
+    if (OWN_DIRECTORY.test(target)) await removeAsUser(user, target);
+    else await removeWithinAsUser(user, target, OF_TABLESPACE);
   }
-  await rm(directory, { recursive: true, force: true, maxRetries: 5 });
+  await removeAsUser(user, directory);
 }
 
 function realPath(path: string): string {
@@ -213,11 +220,8 @@ function realPath(path: string): string {
   }
 }
 
-/** Removes what PostgreSQL of any version keeps in a tablespace; the directory, which somebody else has made, stays. */
-async function emptyOfTablespaces(directory: string): Promise<void> {
-  for (const name of await readdir(directory).catch(() => []))
-    if (/^PG_\d+_\d+$/.test(name)) await rm(join(directory, name), { recursive: true, force: true });
-}
+/** What PostgreSQL of any version keeps in a tablespace. */
+export const OF_TABLESPACE = /^PG_\d+_\d+$/;
 
 /** Where its WAL is, in case that is not in the data directory itself. */
 async function walTarget(directory: string): Promise<string | undefined> {
@@ -229,12 +233,6 @@ async function walTarget(directory: string): Promise<string | undefined> {
 /** Segments, histories of timelines, labels of backups, and PostgreSQL's own directories. */
 const OF_WAL =
   /^([0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history|xlogtemp\.\d+|archive_status|summaries)$/;
-
-/** The directory, which somebody else has made, stays, and so does whatever else is in it. */
-async function emptyOfWal(directory: string): Promise<void> {
-  for (const name of await readdir(directory).catch(() => []))
-    if (OF_WAL.test(name)) await rm(join(directory, name), { recursive: true, force: true });
-}
 
 async function tablespaceTargets(directory: string): Promise<string[]> {
   const links = join(directory, 'pg_tblspc');

@@ -8,6 +8,7 @@ import { cloneStandby, finishInterruptedClone, type CloneOptions } from './clone
 import { discardInterrupted, discardReplaced, moveDirectory, takePlace } from './replaced.ts';
 import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
 
+const user = { name: 'me', uid: 0, gid: 0, owner: undefined };
 let folder: string;
 let dataDirectory: string;
 beforeEach(async () => {
@@ -27,7 +28,7 @@ async function makeOld(name: string): Promise<void> {
 
 test('the directory that was replaced is moved away at once and removed in the background', async () => {
   await makeOld('data.pg_sentinel_replaced');
-  const { removal } = await discardReplaced(dataDirectory);
+  const { removal } = await discardReplaced(dataDirectory, user);
   expect(existsSync(`${dataDirectory}.pg_sentinel_replaced`)).toBe(false);
   expect(readdirSync(folder).filter((name) => name.includes('_discarded-'))).toHaveLength(1);
   await removal;
@@ -39,7 +40,7 @@ test('the directory that was replaced is moved away at once and removed in the b
 test('what an earlier sentineld had begun to remove is removed, by the next clone at the latest', async () => {
   await makeOld('data.pg_sentinel_discarded-00000001');
   await (
-    await discardReplaced(dataDirectory)
+    await discardReplaced(dataDirectory, user)
   ).removal;
   expect(await readdir(folder)).toEqual(['data', 'space']);
   await makeOld('data.pg_sentinel_discarded-00000002');
@@ -53,10 +54,10 @@ test('what an earlier sentineld had begun to remove is removed, by the next clon
 
 test('what an interrupted rewind left is removed for room, with its tablespaces and its marker; a fit one stays', async () => {
   await makeOld('data');
-  expect(await discardInterrupted({ dataDirectory })).toBe(false);
+  expect(await discardInterrupted({ dataDirectory, user })).toBe(false);
   expect(await readFile(join(dataDirectory, 'PG_VERSION'), 'utf8')).toBe('15\n');
   await writeFile(rewindMarker(dataDirectory), '');
-  expect(await discardInterrupted({ dataDirectory })).toBe(true);
+  expect(await discardInterrupted({ dataDirectory, user })).toBe(true);
   expect(await readdir(folder)).toEqual(['space']);
   expect(await readdir(join(folder, 'space'))).toEqual([]);
 });
@@ -64,9 +65,9 @@ test('what an interrupted rewind left is removed for room, with its tablespaces 
 test('what a clone of doubtful use has replaced is removed for room only where its own rewind was interrupted', async () => {
   const old = `${dataDirectory}.pg_sentinel_replaced`;
   await mkdir(old);
-  expect(await discardInterrupted({ dataDirectory })).toBe(false);
+  expect(await discardInterrupted({ dataDirectory, user })).toBe(false);
   await writeFile(rewindMarker(old), '');
-  expect(await discardInterrupted({ dataDirectory })).toBe(true);
+  expect(await discardInterrupted({ dataDirectory, user })).toBe(true);
   expect(await readdir(folder)).toEqual(['data']);
 });
 
@@ -84,7 +85,7 @@ describe('whatever a crash interrupts', () => {
     await writeFile(rewindMarker(dataDirectory), '');
     await moveDirectory(dataDirectory, old());
     await writeFile(rewindMarker(dataDirectory), '');
-    await finishInterruptedClone(dataDirectory);
+    await finishInterruptedClone({ dataDirectory, user });
     expect(await readdir(dataDirectory)).toEqual(['standby.signal']);
     expect(await isRewindInterrupted(dataDirectory)).toBe(false);
     expect(await isRewindInterrupted(old())).toBe(true);
@@ -94,7 +95,7 @@ describe('whatever a crash interrupts', () => {
     // Between the move of what had to make room and the removal of its marker.
     await rename(dataDirectory, old());
     await writeFile(rewindMarker(dataDirectory), '');
-    await finishInterruptedClone(dataDirectory);
+    await finishInterruptedClone({ dataDirectory, user });
     expect(await readdir(dataDirectory)).toEqual(['PG_VERSION']);
     expect(await isRewindInterrupted(dataDirectory)).toBe(false);
   });
@@ -102,7 +103,7 @@ describe('whatever a crash interrupts', () => {
   test('one that is unfit keeps its marker when it comes back', async () => {
     await rename(dataDirectory, old());
     await writeFile(rewindMarker(old()), '');
-    await finishInterruptedClone(dataDirectory);
+    await finishInterruptedClone({ dataDirectory, user });
     expect(await isRewindInterrupted(dataDirectory)).toBe(true);
     expect(await readdir(folder)).toEqual(['data', 'data.rewinding']);
   });
@@ -112,7 +113,7 @@ describe('whatever a crash interrupts', () => {
     await writeFile(rewindMarker(old()), '');
     await takePlace(dataDirectory, await makeClone());
     expect(await isRewindInterrupted(old())).toBe(false);
-    expect(await discardInterrupted({ dataDirectory })).toBe(false);
+    expect(await discardInterrupted({ dataDirectory, user })).toBe(false);
     expect(await readdir(old())).toEqual(['PG_VERSION']);
   });
 

@@ -6,7 +6,15 @@ import { mkdir, readdir, realpath, rm, stat, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { runBaseBackup } from './base-backup.ts';
 import { dataVersion, type Binaries } from './binaries.ts';
-import { beginParts, copyOfPartsFile, endParts, makeParts, partsFile, removeParts } from './clone-parts.ts';
+import {
+  beginParts,
+  copyOfPartsFile,
+  endParts,
+  makeParts,
+  partsFile,
+  readParts,
+  removeParts,
+} from './clone-parts.ts';
 import {
   checkFree,
   checkRoom,
@@ -80,7 +88,7 @@ export async function cloneStandby(
 ): Promise<{ readonly systemIdentifier: string; readonly method: 'pg_basebackup' | 'protocol' }> {
   const { dataDirectory, user } = options;
   await discardedGone(options);
-  await finishInterruptedClone(dataDirectory);
+  await finishInterruptedClone(options);
   await checkPlace(dataDirectory);
   const size = await findSize(options);
   options.signal?.throwIfAborted();
@@ -119,14 +127,14 @@ export async function cloneStandby(
     await fsyncDirectory(fresh);
     await checkPlace(dataDirectory);
     await takePlace(dataDirectory, fresh);
-    removeDiscarded(dataDirectory).catch((error: unknown) =>
+    removeDiscarded(dataDirectory, user).catch((error: unknown) =>
       options.onNote?.(
         `a clone that was never seen to work could not be removed: ${(error as Error).message}`,
       ),
     );
     return { systemIdentifier, method };
   } catch (error) {
-    if (!isWhole) await removeHalf(dataDirectory, fresh);
+    if (!isWhole) await removeHalf(options, fresh);
     throw error;
   }
 }
@@ -153,17 +161,33 @@ async function findSize(options: CloneOptions): Promise<SourceSize | undefined> 
   }
 }
 
-/** The copy in `fresh` never became whole: it and all that was made for it are removed. */
-async function removeHalf(dataDirectory: string, fresh: string): Promise<void> {
-  await removeWithTablespaces(fresh, [dataDirectory, replacedDirectory(dataDirectory)]);
-  await removeParts(fresh);
+export interface TidyOptions {
+  readonly dataDirectory: string;
+  /** Of PostgreSQL: what an earlier attempt has left is removed with his rights. */
+  readonly user: OsUser;
+  /** Something that is worth a line in the log: what could not be removed. */
+  readonly onNote?: (message: string) => void;
+}
+
+/** The copy in `fresh` never became whole: it and all that was made for it are removed; else it stays as it is, which is said. */
+async function removeHalf({ dataDirectory, user, onNote }: TidyOptions, fresh: string): Promise<void> {
+  try {
+    const parts = await readParts(fresh);
+    await removeWithTablespaces(user, fresh, [dataDirectory, replacedDirectory(dataDirectory)]);
+    await removeParts(user, fresh, parts);
+  } catch (error) {
+    onNote?.(
+      `what a clone that was not completed has left, ${fresh}, could not be removed: ${(error as Error).message}`,
+    );
+  }
 }
 
 /**
  * Completes what a clone interrupted between its renames left, and removes half copies, whose program may still be at work. Before
  * anything else uses the directory.
  */
-export async function finishInterruptedClone(dataDirectory: string): Promise<void> {
+export async function finishInterruptedClone(options: TidyOptions): Promise<void> {
+  const { dataDirectory } = options;
   const old = replacedDirectory(dataDirectory);
   for (const fresh of await copiesBeside(dataDirectory)) {
     const isBegun = (await exists(partsFile(fresh))) || (await exists(join(fresh, MARKER)));
@@ -171,7 +195,7 @@ export async function finishInterruptedClone(dataDirectory: string): Promise<voi
     if (isWhole && !(await exists(dataDirectory))) await moveDirectory(fresh, dataDirectory);
     else {
       await endProgramsOn(fresh);
-      await removeHalf(dataDirectory, fresh);
+      await removeHalf(options, fresh);
     }
   }
   if (!(await exists(old)) || (await exists(dataDirectory))) return;

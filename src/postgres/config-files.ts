@@ -1,6 +1,5 @@
 // The files that a configuration of PostgreSQL consists of: postgresql.conf and what it includes (PostgreSQL documentation 20.1.5), on this
 // host or on another server, through what reads them there. Reads only.
-import { readFile, readdir } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import type { ForeignSetting } from './foreign-server.ts';
 import { parseSettings } from './settings.ts';
@@ -32,11 +31,6 @@ export interface ConfigTree {
 
 /** PostgreSQL itself gives up at ten. */
 const DEPTH_MAX = 10;
-
-export const localConfigReader: ConfigReader = {
-  read: (path) => unlessAbsent(readFile(path, 'utf8')),
-  list: (directory) => unlessAbsent(readdir(directory)),
-};
 
 /** The file at `path` and all that it includes. */
 export async function readConfigTree(reader: ConfigReader, path: string): Promise<ConfigTree> {
@@ -143,13 +137,3 @@ function parseInclude(
 /** Of a directory PostgreSQL reads those, in the order of their names. */
 const configNames = (names: readonly string[]): string[] =>
   names.filter((name) => name.endsWith('.conf') && !name.startsWith('.')).toSorted();
-
-async function unlessAbsent<T>(work: Promise<T>): Promise<T | undefined> {
-  try {
-    return await work;
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw new UnreadableError(message, { cause: error });
-  }
-}

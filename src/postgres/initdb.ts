@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { readdir, rename, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Binaries } from './binaries.ts';
-import { beginParts, copyOfPartsFile, endParts, makeParts, removeParts } from './clone-parts.ts';
+import { beginParts, copyOfPartsFile, endParts, makeParts, readParts, removeParts } from './clone-parts.ts';
+import type { TidyOptions } from './clone.ts';
 import { ownWithin, removeWithTablespaces } from './clone-room.ts';
 import { fsyncDirectory } from './durable-files.ts';
 import { makeDirectory, runProgram, type OsUser } from './os-user.ts';
@@ -34,7 +35,7 @@ export async function initDataDirectory(options: InitOptions): Promise<void> {
       `cannot initialise ${dataDirectory}: it holds ${present.length} files (${present.slice(0, 3).join(', ')}); empty it or clone`,
     );
   }
-  await removeInterruptedInit(dataDirectory);
+  await removeInterruptedInit(options);
   // Beside it, then renamed: an initdb that was interrupted must not look like a data directory.
   const fresh = `${dataDirectory}.init-${randomBytes(4).toString('hex')}`;
   const wal = options.walDirectory === undefined ? undefined : ownWithin(options.walDirectory);
@@ -53,15 +54,15 @@ export async function initDataDirectory(options: InitOptions): Promise<void> {
     isInPlace = true;
     await fsyncDirectory(dirname(dataDirectory));
   } finally {
-    if (!isInPlace) await removeHalf(dataDirectory, fresh);
+    if (!isInPlace) await removeHalf(options, fresh);
   }
 }
 
 /** Removes what an initdb has left that was killed, or whose caller was; it may still be at work. */
-export async function removeInterruptedInit(dataDirectory: string): Promise<void> {
-  for (const fresh of await initsBeside(dataDirectory)) {
+export async function removeInterruptedInit(options: TidyOptions): Promise<void> {
+  for (const fresh of await initsBeside(options.dataDirectory)) {
     await endProgramsOn(fresh);
-    await removeHalf(dataDirectory, fresh);
+    await removeHalf(options, fresh);
   }
 }
 
@@ -77,9 +78,14 @@ async function initsBeside(dataDirectory: string): Promise<readonly string[]> {
   );
 }
 
-async function removeHalf(dataDirectory: string, fresh: string): Promise<void> {
-  await removeWithTablespaces(fresh, [dataDirectory]);
-  await removeParts(fresh);
+async function removeHalf({ dataDirectory, user, onNote }: TidyOptions, fresh: string): Promise<void> {
+  try {
+    const parts = await readParts(fresh);
+    await removeWithTablespaces(user, fresh, [dataDirectory]);
+    await removeParts(user, fresh, parts);
+  } catch (error) {
+    onNote?.(`what an initdb has left, ${fresh}, could not be removed: ${(error as Error).message}`);
+  }
 }
 
 async function runInitdb(options: InitOptions, fresh: string, wal: string | undefined): Promise<void> {

@@ -6,6 +6,7 @@ import { access, lstat, readdir, readlink, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { removeWithTablespaces } from './clone-room.ts';
 import { fsyncDirectory, removeFileDurably, writeFileDurably } from './durable-files.ts';
+import type { OsUser } from './os-user.ts';
 import { allGone } from './processes.ts';
 import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
 
@@ -24,10 +25,13 @@ const discardedName = (dataDirectory: string): string =>
  * The clone was seen to work: the directory that it has replaced is moved out of the way, and removed with its tablespaces in the
  * background. `removal` says how that ended, and has to be looked after.
  */
-export async function discardReplaced(dataDirectory: string): Promise<{ readonly removal: Promise<void> }> {
+export async function discardReplaced(
+  dataDirectory: string,
+  user: OsUser,
+): Promise<{ readonly removal: Promise<void> }> {
   const old = replacedDirectory(dataDirectory);
   if (await exists(old)) await moveAway(old, dataDirectory);
-  return { removal: removeDiscarded(dataDirectory) };
+  return { removal: removeDiscarded(dataDirectory, user) };
 }
 
 /**
@@ -56,6 +60,8 @@ export async function discardDataDirectory(dataDirectory: string): Promise<void>
 
 interface DiscardOptions {
   readonly dataDirectory: string;
+  /** Of PostgreSQL: it is removed with his rights. */
+  readonly user: OsUser;
   /** Something that is worth a line in the log. */
   readonly onNote?: (message: string) => void;
   readonly signal?: AbortSignal | undefined;
@@ -86,13 +92,13 @@ export async function discardInterrupted(options: DiscardOptions): Promise<boole
 const removals = new Map<string, Promise<void>>();
 
 /** One after the other for the same data directory. Once `signal` is aborted it is not waited for any longer, and goes on. */
-export function removeDiscarded(dataDirectory: string, signal?: AbortSignal): Promise<void> {
+export function removeDiscarded(dataDirectory: string, user: OsUser, signal?: AbortSignal): Promise<void> {
   const remove = async (): Promise<void> => {
     const parent = dirname(dataDirectory);
     const prefix = `${basename(dataDirectory)}${DISCARDED}`;
     const keepers = [dataDirectory, replacedDirectory(dataDirectory)];
     for (const name of await readdir(parent).catch(() => []))
-      if (name.startsWith(prefix)) await removeWithTablespaces(join(parent, name), keepers);
+      if (name.startsWith(prefix)) await removeWithTablespaces(user, join(parent, name), keepers);
   };
   const removal = (removals.get(dataDirectory) ?? Promise.resolve()).then(remove, remove);
   removals.set(dataDirectory, removal);
@@ -110,8 +116,8 @@ async function unlessAborted(removal: Promise<void>, signal: AbortSignal | undef
 
 /** A clone may take a tablespace's place as soon as that is empty: it must not be emptied after that. It needs the room as well. */
 export async function discardedGone(options: DiscardOptions): Promise<void> {
-  const { dataDirectory, signal, onNote } = options;
-  const removal = removeDiscarded(dataDirectory).catch((error: unknown) =>
+  const { dataDirectory, user, signal, onNote } = options;
+  const removal = removeDiscarded(dataDirectory, user).catch((error: unknown) =>
     onNote?.(`a data directory that was replaced could not be removed: ${(error as Error).message}`),
   );
   await unlessAborted(removal, signal);

@@ -213,7 +213,7 @@ for (const version of TESTED_VERSIONS) {
       await caughtUp(one, two);
       expect(await spaced(one)).toEqual([1, 2, 3, 4, 6]);
       await (
-        await discardReplaced(one.dataDirectory)
+        await discardReplaced(one.dataDirectory, one.user)
       ).removal;
     });
 
@@ -229,7 +229,7 @@ for (const version of TESTED_VERSIONS) {
         finish: () => Promise.reject(new Error('it is not what it should be')),
       });
       await expect(failing).rejects.toThrow('it is not what it should be');
-      await finishInterruptedClone(one.dataDirectory);
+      await finishInterruptedClone(one);
       expect(await readdir(at.root)).toEqual(before);
       expect(await readdir(dirname(one.dataDirectory))).toEqual(['data']);
       await start(one);
@@ -246,7 +246,7 @@ for (const version of TESTED_VERSIONS) {
       expect(await exists(join(old, 'of-the-old-one'))).toBe(true);
       expect((await readdir(before)).filter((name) => name.startsWith('PG_'))).toHaveLength(1);
       // A restart of sentineld does not take it for rubbish.
-      await finishInterruptedClone(one.dataDirectory);
+      await finishInterruptedClone(one);
       expect(await exists(join(old, 'of-the-old-one'))).toBe(true);
       // One that never worked is replaced by the next clone; the oldest is kept.
       await clone(one, two);
@@ -254,7 +254,7 @@ for (const version of TESTED_VERSIONS) {
       await followed(one, two);
       await caughtUp(one, two);
       await (
-        await discardReplaced(one.dataDirectory)
+        await discardReplaced(one.dataDirectory, one.user)
       ).removal;
       expect(await exists(old)).toBe(false);
       expect((await readdir(before).catch(() => [])).filter((name) => name.startsWith('PG_'))).toEqual([]);
@@ -294,14 +294,14 @@ for (const version of TESTED_VERSIONS) {
       await clone(one, two);
       expect(await isRewindInterrupted(one.dataDirectory)).toBe(false);
       await rm(one.dataDirectory, { recursive: true });
-      await finishInterruptedClone(one.dataDirectory);
+      await finishInterruptedClone(one);
       expect(await exists(old)).toBe(false);
       expect(await exists(join(one.dataDirectory, 'PG_VERSION'))).toBe(true);
       expect(await isRewindInterrupted(one.dataDirectory)).toBe(true);
       await clone(one, two);
       await followed(one, two);
       await (
-        await discardReplaced(one.dataDirectory)
+        await discardReplaced(one.dataDirectory, one.user)
       ).removal;
       expect(await isRewindInterrupted(one.dataDirectory)).toBe(false);
     });
