@@ -141,3 +141,44 @@ test('it leaves an upstream that is far behind, and one that it does not stream 
   expect(planned(log, 2000, idle)).toEqual([]);
   expect(planned(log, 20_000, idle)).toMatchObject([{ node: C, upstream: undefined }]);
 });
+
+test.each(['failed', 'stopped', 'rewinding', 'absent'] as const)(
+  'it leaves a well upstream from which it gets nowhere: it is %s',
+  (condition) => {
+    const log = cascading();
+    log.must(...planned(log, 5000));
+    const stuck: SeenNodes = { ...WELL, c: { condition } };
+    expect(planned(log, 19_999, stuck)).toEqual([]);
+    expect(planned(log, 20_000, stuck)).toMatchObject([{ node: C, upstream: undefined }]);
+    log.must(...planned(log, 20_000, stuck));
+    // A rewind is to be had from the primary alone.
+    if (condition !== 'absent') expect(planned(log, 600_000, stuck)).toEqual([]);
+  },
+);
+
+test('it stays while it is cloned or starts, and while only the agent of its upstream is silent', () => {
+  const log = cascading();
+  log.must(...planned(log, 5000));
+  const silent: SeenNodes = { a: { condition: 'primary' }, c: { condition: 'standby', streamingFrom: B } };
+  expect(planned(log, 600_000, { ...WELL, c: { condition: 'cloning' } })).toEqual([]);
+  expect(planned(log, 600_000, { ...WELL, c: { condition: 'starting' } })).toEqual([]);
+  expect(planned(log, 600_000, { a: silent.a, c: { condition: 'cloning' } })).toEqual([]);
+  expect(planned(log, 600_000, silent)).toEqual([]);
+  const elsewhere: SeenNodes = { ...silent, c: { condition: 'standby', streamingFrom: A } };
+  const behind: SeenNodes = { ...silent, a: { condition: 'primary', position: 2n ** 40n } };
+  for (const seen of [elsewhere, behind])
+    expect(planned(log, 2000, seen)).toMatchObject([{ node: C, upstream: undefined }]);
+});
+
+test('a new one is cloned from its upstream at once, but for one whose clone from the primary is well under way', () => {
+  const log = running({ members: [MB], acks: 1 });
+  log.state = { ...log.state, featureLevel: CASCADE_FEATURE_LEVEL };
+  const options = { noFailover: false, noSync: false, applyDelayMs: 0, upstream: B };
+  const { member: _, systemIdentifier: __, ...empty } = registration(C, MC);
+  log.state = { ...log.state, nodes: new Map([...log.state.nodes].filter(([node]) => node !== C)) };
+  log.must({ ...empty, member: undefined, systemIdentifier: undefined, options });
+  const from = { ...WELL, a: { condition: 'primary', streamsTo: [B] } } as const;
+  expect(planned(log, 0, { ...from, c: { condition: 'absent' } })).toMatchObject([{ upstream: B }]);
+  expect(planned(log, 0, { ...from, c: { condition: 'cloning' } })).toMatchObject([{ upstream: B }]);
+  expect(planned(log, 5000, { ...from, c: { condition: 'cloning' } })).toEqual([]);
+});
