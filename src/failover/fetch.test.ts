@@ -1,7 +1,7 @@
 // When the leader has a standby fetch WAL before a promotion, when it waits for that, and when it gives it up.
 import { expect, test } from 'vitest';
 import { lsn } from '../base/lsn.ts';
-import type { CutReport } from '../cluster/commands.ts';
+import type { Command, CutReport } from '../cluster/commands.ts';
 import { CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   A,
@@ -73,12 +73,13 @@ test('it is waited for, until it takes too long or one of the two is lost', () =
     fetch: { kind: 'from', source: { node: B, position: lsn(BigInt(FAR)) } },
   });
   expect(duties(log.state, B)).not.toHaveProperty('fetch');
+  expect(decided(log, { forMs: 7999 })).toBe('wait');
   expect(decided(log, { forMs: 60_000 })).toMatchObject({ kind: 'fetch-failed', node: C });
   expect(decided(log, { forMs: 1500, seen: { c: { condition: 'standby' } } })).toMatchObject({
     kind: 'fetch-failed',
     reason: 'b was lost meanwhile',
   });
-  log.must(at(log).cut(C, FAR));
+  log.must({ ...at(log).cut(C, FAR), afterFetch: true } as Command);
   expect(decided(log)).toBeUndefined();
   log.must(at(log).promote(C, 2, ALONE));
 });
@@ -89,8 +90,32 @@ test('one that is waited for no longer has to say where it stands', () => {
   log.must({ kind: 'fetch-failed', group: GROUP, epoch: log.epoch, node: C, reason: 'no way' });
   expect(duties(log.state, C)).toMatchObject({ kind: 'cut', fetch: { kind: 'given-up' } });
   expect(decided(log)).toBeUndefined();
-  log.must(at(log).cut(C, FAR - 50));
+  log.must({ ...at(log).cut(C, FAR - 50), afterFetch: true } as Command);
   expect(duties(log.state, C)).not.toHaveProperty('fetch');
+});
+
+test('one that is only preferred gets a second, and after a failure nobody else gets another', () => {
+  const log = reported(100, 5);
+  const command = decided(log);
+  if (command === undefined || command === 'wait') throw new Error('nothing is proposed');
+  expect(command).toMatchObject({ preference: true });
+  log.must(command);
+  expect(duties(log.state, C)).toMatchObject({ fetch: { source: { limitMs: 700 } } });
+  expect(decided(log, { forMs: 999 })).not.toMatchObject({ reason: /report/ });
+  expect(decided(log, { forMs: 1000 })).toMatchObject({ kind: 'fetch-failed' });
+  log.must({ kind: 'fetch-failed', group: GROUP, epoch: log.epoch, node: C, reason: 'no way' });
+  expect(decided(log)).toBeUndefined();
+});
+
+test('it is waited for no longer than until one that is no less preferred holds as much', () => {
+  const log = reported(100, 5);
+  log.must({ kind: 'fetch-wal', group: GROUP, epoch: log.epoch, node: C, from: B });
+  expect(decided(log)).toBe('wait');
+  log.must({ ...registration(B, MB), priority: 5 });
+  expect(decided(log)).toMatchObject({
+    kind: 'fetch-failed',
+    reason: 'b holds as much, and is no less preferred',
+  });
 });
 
 /** c has b for its upstream; the rule counts b. */
