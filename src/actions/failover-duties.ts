@@ -386,5 +386,6 @@ async function report(
     timeline: standing.timeline,
     position: standing.position,
     stopped,
+    ...(duty.kind === 'cut' && duty.fetch !== undefined ? { afterFetch: true } : {}),
   });
 }

@@ -27,7 +27,7 @@ export async function fetchWal(
 ): Promise<void> {
   const { instance, timing, notes } = context;
   const { dataDirectory, passfileDirectory, user } = instance.options;
-  const { node, host, port, position } = source;
+  const { node, host, port, position, limitMs = timing.fetchTimeoutMs } = source;
   context.activity('standby', `fetching WAL from ${node}, up to ${formatLsn(position)}, before a promotion`);
   // From now on it streams: no promotion may count on the cut before.
   notes.cut = undefined;
@@ -56,7 +56,7 @@ export async function fetchWal(
     until(
       {
         what: `WAL up to ${formatLsn(position)} from ${node} at ${host}:${port}`,
-        timeoutMs: timing.fetchTimeoutMs,
+        timeoutMs: Math.min(limitMs, timing.fetchTimeoutMs),
         everyMs: 5,
         signal: running,
       },

@@ -1,10 +1,11 @@
 // Whether a standby can follow directly: its WAL lies on the log's history of timelines, not beyond where one was left.
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { nodeId, timeline } from '../base/ids.ts';
+import { makeMemberId, nodeId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type { TimelineBranch } from '../cluster/state.ts';
 import type { Upstream } from '../failover/duties.ts';
-import { followObstacle, isReconnecting } from './follow-duty.ts';
+import type { WalReceiver } from '../postgres/role.ts';
+import { followObstacle, isFollowing, isReconnecting } from './follow-duty.ts';
 import { fakeContext } from './testing/context.ts';
 
 const at = (on: number, position: number) => ({ timeline: timeline(on), position: lsn(BigInt(position)) });
@@ -101,4 +102,17 @@ describe('a standby whose stream has ended', () => {
     cut.notes.followed = undefined;
     expect(isReconnecting(cut, upstream(4))).toBe(false);
   });
+});
+
+test.each<[string, string | undefined, boolean]>([
+  ['as this member', 'c_00000001', true],
+  ['as an earlier member', 'c_00000002', false],
+  ['without a slot, as one that is left of a fetch of WAL does', undefined, false],
+])('whoever streams %s', (_, slotName, follows) => {
+  const receiver: WalReceiver = {
+    ...{ pid: 7, status: 'streaming', senderHost: 'b', senderPort: 5432, slotName },
+    ...{ receivedTimeline: timeline(1), flushedLsn: lsn(1n) },
+  } as WalReceiver;
+  const context = { localMember: () => makeMemberId(nodeId('c'), '00000001') };
+  expect(isFollowing(context, { receiver }, upstream(1))).toBe(follows);
 });

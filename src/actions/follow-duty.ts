@@ -73,7 +73,7 @@ export async function carryOutFollow(
     const control = await readControlData(instance.options.dataDirectory);
     return startOrRejoin(context, duty, control, signal);
   }
-  if (running !== 'primary' && running !== undefined && isFollowing(running, duty.upstream)) {
+  if (running !== 'primary' && running !== undefined && isFollowing(context, running, duty.upstream)) {
     await settled(context, duty, running, signal);
     return;
   }
@@ -162,12 +162,20 @@ async function runningStandby(context: AgentContext, signal: AbortSignal): Promi
   return { receiver: role.walReceiver, synchronousStandbyNames: role.synchronousStandbyNames };
 }
 
-/** The walreceiver streams from that address, on that timeline or on the way to it. */
-function isFollowing(running: { readonly receiver: WalReceiver | undefined }, upstream: Upstream): boolean {
-  const { receiver } = running;
+/**
+ * The walreceiver streams from that address, on that timeline or on the way to it, and as this member: one that is left of a fetch of WAL
+ * (fetch-wal.ts) has no slot, and a name that no sync rule counts.
+ */
+export function isFollowing(
+  context: Pick<AgentContext, 'localMember'>,
+  { receiver }: { readonly receiver: WalReceiver | undefined },
+  upstream: Upstream,
+): boolean {
   return (
     receiver !== undefined &&
     receiver.status === 'streaming' &&
+    receiver.slotName !== undefined &&
+    receiver.slotName === context.localMember() &&
     receiver.senderHost === upstream.host &&
     receiver.senderPort === upstream.port &&
     receiver.receivedTimeline === upstream.timeline
@@ -297,7 +305,7 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
   const streams = async (running: AbortSignal): Promise<boolean> => {
     const standby = await runningStandby(context, running).catch(() => undefined);
     isAnsweringHere = standby !== undefined;
-    if (typeof standby !== 'object' || !isFollowing(standby, duty.upstream)) return false;
+    if (typeof standby !== 'object' || !isFollowing(context, standby, duty.upstream)) return false;
     // Said at once: it may come into the sync rule.
     context.activity(undefined, undefined);
     return isSteady(context, standby.receiver);

@@ -136,7 +136,6 @@ export async function carryOutPrimary(
   if (duty.isUnprotected === true) await confirmAdopted(context, duty);
   await context.once('admit', () => instance.admitClients());
   await lookAfterSlots(context, duty.slots, signal);
-  await advanceElsewhere(context, duty, signal);
   await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
   if (duty.floor === undefined)
     await context.once(`checkpoint ${duty.timeline}`, () => checkpointAside(context));
@@ -146,6 +145,7 @@ export async function carryOutPrimary(
     if (duty.floor === undefined) await endHaste(context);
     else await passFloor(context, duty, duty.floor, signal);
   }
+  await advanceElsewhere(context, duty, signal);
 }
 
 /** Of standbys that stream from another one: they would keep all WAL here. */
@@ -156,7 +156,13 @@ async function advanceElsewhere(
 ): Promise<void> {
   if (elsewhere === undefined) return;
   const advance = (): Promise<void> => advanceIdleSlots(context, { only: elsewhere }, signal);
-  await context.once('advance', advance, ADVANCE_SLOTS_EVERY_MS);
+  // Another connection may have taken the slot meanwhile: nothing waits for this.
+  await context.once('advance', advance, ADVANCE_SLOTS_EVERY_MS).catch((error: unknown) => {
+    signal.throwIfAborted();
+    context.log('warn', 'slots of cascading standbys could not be moved on', {
+      error: (error as Error).message,
+    });
+  });
 }
 
 const NO_LEASE = 'it gets no lease: the log cannot be read through a leader, or says otherwise';

@@ -77,6 +77,14 @@ test('nobody else makes or replaces the directory while it is rewound; nor is it
   if (taken.kind === 'held') taken.release();
 });
 
+test('a rewind from a standby is not begun: nothing is stopped, and its data directory stays a member', async () => {
+  const upstream = { ...FOLLOW.upstream, node: nodeId('c') };
+  context.isRunning = true;
+  await rejoin(context, { ...FOLLOW, upstream }, 'beyond', new AbortController().signal);
+  expect({ conditions, stops: context.stops }).toEqual({ conditions: [undefined], stops: [] });
+  expect(await readdir(dataDirectory)).toContain(MEMBER_FILE);
+});
+
 test('a directory that goes its own way is no member from the moment on that its writes are saved', async () => {
   await writeControl(dataDirectory, IN_PRODUCTION);
   const from = { timeline: timeline(1), position: lsn(0x100n) };

@@ -40,6 +40,15 @@ export async function rejoin(
     return;
   }
   if (!binaries.has.pgRewind) return clone(context, duty, `${reason}; there is no pg_rewind here`, signal);
+  const primary = context.group()?.phase.primary;
+  if (duty.upstream.node !== primary) {
+    // pg_rewind needs a source that takes writes. The leader turns a standby to the primary that streams from nobody for a while.
+    context.activity(
+      undefined,
+      `must be rewound (${reason}); waiting until it is to follow ${primary}, the primary`,
+    );
+    return;
+  }
   const { noRoom } = context.notes;
   if (noRoom !== undefined && performance.now() < noRoom.untilMs) {
     context.activity('failed', noRoom.error);

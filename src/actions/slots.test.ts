@@ -4,7 +4,7 @@ import { makeMemberId, nodeId } from '../base/ids.ts';
 import type { Upkeep } from '../cluster/report.ts';
 import { slotWarnings } from '../cluster/slot-warnings.ts';
 import { createSlotWatch } from './slot-watch.ts';
-import { keepSlots } from './slots.ts';
+import { advanceIdleSlots, keepSlots } from './slots.ts';
 import { STANDBY, fakeContext } from './testing/context.ts';
 
 const OTHER = makeMemberId(nodeId('c'), '00000001');
@@ -56,6 +56,26 @@ describe('a slot', () => {
 });
 
 const MB = 2 ** 20;
+
+test('slots that nobody reads are moved on: on a standby to its end, on a primary so that a cascading standby finds some WAL', async () => {
+  const advancedTo = async (end: string, only?: readonly string[]) => {
+    const to: unknown[] = [];
+    const context = fakeContext({ dataDirectory: '/nowhere' });
+    const query = (text: string, values: readonly unknown[] = []) => {
+      if (text.includes('slot_advance')) to.push(values);
+      return Promise.resolve(text.startsWith('select slot_name') ? [row(STANDBY)] : [{ end }]);
+    };
+    Object.assign(context.instance.session, { query });
+    await advanceIdleSlots(context, only === undefined ? {} : { only }, new AbortController().signal);
+    return to;
+  };
+  // The slot stands at 16 MB.
+  expect(await advancedTo('0/4FFFFFF')).toEqual([]);
+  expect(await advancedTo('0/5000000')).toEqual([[STANDBY, '0/5000000']]);
+  expect(await advancedTo('0/8FFFFFF', [STANDBY])).toEqual([]);
+  expect(await advancedTo('0/9000000', [STANDBY])).toEqual([[STANDBY, '0/5000000']]);
+  expect(await advancedTo('0/9000000', [OTHER])).toEqual([]);
+});
 const upkeep = (slots: Upkeep['slots'], freeBytes = 2 ** 40): Upkeep => ({
   dataDisk: undefined,
   walDisk: { freeBytes, totalBytes: 2 ** 41 },

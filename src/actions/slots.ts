@@ -1,7 +1,7 @@
 // Physical replication slots: one for each other member of the group, on the primary and on every standby, so that whoever
 // is promoted has them before its followers connect. Slots of members that are gone are dropped, or WAL would be kept for ever.
 import { type MemberId, slotPrefix } from '../base/ids.ts';
-import { lagBytes, parseLsn } from '../base/lsn.ts';
+import { formatLsn, lagBytes, lsn, parseLsn } from '../base/lsn.ts';
 import { createSlot, dropSlot, listSlots } from '../postgres/sql.ts';
 import { type AgentContext, query } from './context.ts';
 
@@ -61,7 +61,8 @@ const KEPT_BYTES_MAX = 64 << 20;
 
 /**
  * Slots that nobody reads here are moved on with what this node holds, or they would keep all WAL: on a standby all, but for those of
- * cascading standbys that stream from it (`readers`); on a primary those of the `only` members, which stream from a standby.
+ * cascading standbys that stream from it (`readers`); on a primary those of the `only` members, which stream from a standby. What lies less than
+ * {@link KEPT_BYTES_MAX} back is kept for those, for they may lag, and come to follow it.
  */
 export async function advanceIdleSlots(
   context: AgentContext,
@@ -79,10 +80,12 @@ export async function advanceIdleSlots(
   if (row === undefined || row.end === null) return;
   for (const slot of await listSlots(session, query(context, signal))) {
     if (!isIdle(slot.name) || slot.activePid !== undefined || slot.restartLsn === undefined) continue;
-    if (lagBytes(parseLsn(row.end), parseLsn(slot.restartLsn)) < KEPT_BYTES_MAX) continue;
+    const end = parseLsn(row.end);
+    const kept = only === undefined ? 0 : KEPT_BYTES_MAX;
+    if (lagBytes(end, parseLsn(slot.restartLsn)) < KEPT_BYTES_MAX + kept) continue;
     await session.query(
       'select pg_replication_slot_advance($1, $2::pg_lsn)',
-      [slot.name, row.end],
+      [slot.name, formatLsn(lsn(end - BigInt(kept)))],
       query(context, signal),
     );
   }

@@ -204,11 +204,11 @@ export function applyCutReport(state: ClusterState, command: CommandOf<'cut-repo
     return refuse(`there is no node ${command.node} in group ${group.id}`);
   if (node.member !== command.member)
     return refuse(`${command.node} is registered as ${node.member ?? 'no member'}, not ${command.member}`);
-  const { kind: _, group: __, epoch: ___, ...report } = command;
+  const { kind: _, group: __, epoch: ___, afterFetch = false, ...report } = command;
   const reports = [...group.phase.reports.filter((known) => known.node !== command.node), report];
   return withGroup(state, {
     ...group,
-    phase: { ...group.phase, reports, ...fetchesAfter(group.phase, report) },
+    phase: { ...group.phase, reports, ...fetchesAfter(group.phase, report, afterFetch) },
     highestTimeline: highest(group.highestTimeline, command.timeline),
   });
 }

@@ -1,6 +1,6 @@
 // Fetching WAL before a promotion: who may fetch from whom, and that nobody is promoted on WAL that is only on its way.
 import { describe, expect, test } from 'vitest';
-import { epoch, timeline } from '../base/ids.ts';
+import { epoch, makeMemberId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type { Command, NodeOptions } from './commands.ts';
 import { CASCADE_FEATURE_LEVEL } from './features.ts';
@@ -28,6 +28,10 @@ const failed = (log: Log, node = C): Command => ({
   reason: 'no way',
 });
 
+/** c says where it stands, once its fetch has ended. */
+const fetched = (log: Log, position: number): Command =>
+  ({ ...at(log).cut(C, position), afterFetch: true }) as Command;
+
 /** b stands at 100, c at 90. */
 function reported(): Log {
   const log = withLevel(fencing());
@@ -42,8 +46,9 @@ test('the one that lacks WAL fetches it, reports anew, and may be promoted', () 
   expect(log.group.phase).toMatchObject({ fetches: [{ node: C, from: B, isOver: false }] });
   expect(decodeState(encodeState(log.state))).toEqual(log.state);
   expect(log.commit(at(log).promote(C, 2, ALONE))).toBe('c is fetching WAL from b');
-  log.must(at(log).cut(C, 100));
+  log.must(fetched(log, 100));
   expect(log.group.phase).toMatchObject({ fetches: [{ node: C, isOver: true }] });
+  expect(log.group.phase).not.toHaveProperty('reports.1.afterFetch');
   log.must(at(log).promote(C, 2, { members: [MB], acks: 1 }));
 });
 
@@ -58,7 +63,10 @@ test('one that may have moved is no first member before it has reported anew', (
   const log = reported();
   log.must(fetch(log), failed(log));
   expect(log.commit(at(log).promote(B, 2, { members: [MC], acks: 1 }))).toMatch(/c_.* cannot follow/);
-  log.must(at(log).cut(C, 95));
+  // Of before the fetch, and late.
+  log.must(at(log).cut(C, 90));
+  expect(log.commit(at(log).promote(B, 2, { members: [MC], acks: 1 }))).toMatch(/c_.* cannot follow/);
+  log.must(fetched(log, 95));
   log.must(at(log).promote(B, 2, { members: [MC], acks: 1 }));
 });
 
@@ -83,6 +91,15 @@ describe('refused is', () => {
     expect(log.commit(fetch(log))).toMatch(/not ahead of c on its timeline/);
   });
 
+  test('one whose data directory is another by now, which the leader does not ask for either', () => {
+    const log = reported();
+    const node = log.state.nodes.get(C);
+    if (node === undefined) throw new Error('there is no c');
+    const member = makeMemberId(C, '0000000f');
+    log.state = { ...log.state, nodes: new Map([...log.state.nodes, [C, { ...node, member }]]) };
+    expect(log.commit(fetch(log))).toBe('c has another data directory than the one it reported of');
+  });
+
   test('one before every peer understands it', () => {
     const log = reported();
     withLevel(log, CASCADE_FEATURE_LEVEL - 1);
@@ -99,7 +116,7 @@ describe('refused is', () => {
 test('what only a node holds that is never promoted is fetched from there', () => {
   const log = reported();
   log.must({ ...registration(B, MB), options: NEVER });
-  log.must(fetch(log), at(log).cut(C, 100));
+  log.must(fetch(log), fetched(log, 100));
   log.must(at(log).promote(C, 2, ALONE));
   expect(log.group.phase).toMatchObject({ primary: C, from: { position: lsn(100n) } });
 });

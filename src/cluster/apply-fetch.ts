@@ -19,25 +19,25 @@ export function applyFetchWal(state: ClusterState, command: CommandOf<'fetch-wal
   if (isRefused(group)) return group;
   const { phase } = group;
   if (phase.kind !== 'fencing') return refuse(`group ${group.id} is ${phase.kind}, not fencing`);
-  const [report, source] = [command.node, command.from].map((node) => reportOf(state, phase, node));
+  const [report, source] = [command.node, command.from].map((node) =>
+    phase.reports.find((each) => each.node === node),
+  );
   if (report === undefined) return refuse(`${command.node} has not reported at epoch ${group.epoch}`);
   if (source === undefined) return refuse(`${command.from} has not reported at epoch ${group.epoch}`);
   const refusal = fetchRefusal(state, group, phase, report, source);
   if (refusal !== undefined) return refuse(refusal);
   const upTo = { timeline: source.timeline, position: source.position };
-  const fetch = { node: report.node, from: source.node, upTo, isOver: false, failed: undefined };
+  const preference = command.preference === undefined ? {} : { preference: command.preference };
+  const fetch = {
+    node: report.node,
+    from: source.node,
+    upTo,
+    isOver: false,
+    failed: undefined,
+    ...preference,
+  };
   // mark: fetch-begun
   return withGroup(state, { ...group, phase: { ...phase, fetches: [...(phase.fetches ?? []), fetch] } });
-}
-
-/** Of its present data directory. */
-function reportOf(
-  state: ClusterState,
-  phase: Fencing,
-  node: CommandOf<'fetch-wal'>['node'],
-): CutReport | undefined {
-  const member = state.nodes.get(node)?.member;
-  return phase.reports.find((report) => report.node === node && report.member === member);
 }
 
 /**
@@ -53,6 +53,9 @@ export function fetchRefusal(
 ): string | undefined {
   if (hasUnknownRule(group) || group.rule.leased === true || group.next?.rule.leased === true)
     return `group ${group.id} has no sync rule that says what a candidate must hold`;
+  const replaced = [report, source].find(({ node, member }) => state.nodes.get(node)?.member !== member);
+  if (replaced !== undefined)
+    return `${replaced.node} has another data directory than the one it reported of`;
   const { kind } = phase.cause;
   if (kind !== 'down' && kind !== 'promotion-failed') return `nobody fetches WAL in a ${kind} failover`;
   const { fetches = [] } = phase;
@@ -90,14 +93,18 @@ export function applyFetchFailed(state: ClusterState, command: CommandOf<'fetch-
   return withGroup(state, { ...group, phase: { ...phase, fetches: fetches ?? [] } });
 }
 
-/** The node has reported: after a fetch, where it stands now. One from before its fetch may still come in. */
+/**
+ * The node has reported: after its fetch, where it stands now. One from before its fetch may still come in, when that has begun or has been
+ * given up; it says nothing of where the node stands meanwhile.
+ */
 export function fetchesAfter(
   { fetches }: Pick<Fencing, 'fetches'>,
   report: CutReport,
+  afterFetch: boolean,
 ): Pick<Fencing, 'fetches'> {
   if (fetches === undefined) return {};
   const settled = (fetch: WalFetch): WalFetch => {
-    if (fetch.node !== report.node || fetch.isOver) return fetch;
+    if (fetch.node !== report.node || fetch.isOver || !afterFetch) return fetch;
     const hasAll = report.timeline === fetch.upTo.timeline && report.position >= fetch.upTo.position;
     if (!hasAll && fetch.failed === undefined) return fetch;
     if (hasAll) {

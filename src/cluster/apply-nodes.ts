@@ -44,6 +44,11 @@ export function applyRegisterNode(state: ClusterState, command: CommandOf<'regis
   }
   const loop = taken?.upstream === undefined ? undefined : loopRefusal(state, command.node, taken.upstream);
   if (loop !== undefined) return refuse(loop);
+  const upstream = taken?.upstream === undefined ? undefined : state.nodes.get(taken.upstream);
+  if (upstream !== undefined && upstream.group !== command.group)
+    return refuse(
+      `the upstream of ${command.node}, ${upstream.node}, belongs to group ${upstream.group}, not ${command.group}`,
+    );
   const group = state.groups.get(command.group);
   if (group !== undefined) {
     const conflict = dataDirectoryConflict(group, known, command);

@@ -24,8 +24,8 @@ export function decodeCascade(message: pb.SnapshotUpstream): CascadeState {
 }
 
 export function encodeFetch(fetch: WalFetch): MessageInitShape<typeof pb.SnapshotFetchSchema> {
-  const { node, from, upTo, isOver, failed } = fetch;
-  return { node, from, upTo: { ...upTo }, isOver, ...(failed === undefined ? {} : { failed }) };
+  const { node, from, upTo, isOver, failed, preference = false } = fetch;
+  return { node, from, upTo: { ...upTo }, isOver, preference, ...(failed === undefined ? {} : { failed }) };
 }
 
 export function decodeFetch(message: pb.SnapshotFetch): WalFetch {
@@ -35,6 +35,7 @@ export function decodeFetch(message: pb.SnapshotFetch): WalFetch {
     upTo: decodeStanding(message.upTo),
     isOver: message.isOver,
     failed: message.failed,
+    ...(message.preference ? { preference: true } : {}),
   };
 }
 

@@ -226,6 +226,7 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         kind: 'cut-report',
         ...decodeScope(value),
         ...decodeReport(value),
+        ...(value.afterFetch ? { afterFetch: true } : {}),
       };
     case 'promote':
       return {
@@ -256,6 +257,7 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         ...decodeScope(value),
         node: nodeId(value.node),
         from: nodeId(value.from),
+        ...(value.preference ? { preference: true } : {}),
       };
     case 'fetchFailed':
       return { kind: 'fetch-failed', ...decodeScope(value), node: nodeId(value.node), reason: value.reason };

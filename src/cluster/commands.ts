@@ -216,7 +216,13 @@ export type Command =
       /** The switchover is the one that the group's `failback` asks for. */
       readonly isFailback?: true;
     }
-  | ({ readonly kind: 'cut-report'; readonly group: GroupId; readonly epoch: Epoch } & CutReport)
+  | ({
+      readonly kind: 'cut-report';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      /** The node had ended its fetch of WAL by then, if it had one: an earlier report may still come in after that. */
+      readonly afterFetch?: true;
+    } & CutReport)
   | {
       readonly kind: 'promote';
       readonly group: GroupId;
@@ -250,6 +256,8 @@ export type Command =
       readonly epoch: Epoch;
       readonly node: NodeId;
       readonly from: NodeId;
+      /** Another node could be promoted as it is: little time is given for this one. */
+      readonly preference?: true;
     }
   /** It is waited for no longer; the node itself, or the leader, says so. */
   | {

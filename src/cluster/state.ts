@@ -61,6 +61,8 @@ export interface WalFetch {
   readonly isOver: boolean;
   /** Why it is waited for no longer. */
   readonly failed: string | undefined;
+  /** Another node could have been promoted as it was. */
+  readonly preference?: true;
 }
 
 /** What a cascading standby streams from at present. */

@@ -10,7 +10,7 @@ import { openFenceFile } from '../actions/fence-file.ts';
 import { instancePaths } from '../actions/instance-files.ts';
 import { type NodeId, type PeerId, epoch } from '../base/ids.ts';
 import { hasOptions } from '../cluster/eligibility.ts';
-import { CANDIDATES_FEATURE_LEVEL } from '../cluster/features.ts';
+import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { compareFences } from '../cluster/fence.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { ClusterState, LogicalSlot } from '../cluster/state.ts';
@@ -174,7 +174,10 @@ export function registrationOf(
   node: Pick<NodeConfig, 'name' | 'group' | 'host' | 'port' | 'priority' | 'options'>,
   featureLevel: number,
 ): ReturnType<Parameters<typeof startAgent>[0]['registration']> {
-  const { name, group, host, port, options } = node;
+  const { name, group, host, port } = node;
+  const { upstream: _, ...earlier } = node.options;
+  // What `apply` passes over would be missed in the log, and proposed again and again.
+  const options = featureLevel >= CASCADE_FEATURE_LEVEL ? node.options : earlier;
   const isNeverPromoted = options.noFailover || options.applyDelayMs > 0;
   return {
     ...{ node: name, group, peer, host, port, priority: isNeverPromoted ? 0 : node.priority },

@@ -1,6 +1,6 @@
 // Cascading standbys in the log: what an upstream may be, and that nobody whom commits wait for leaves the primary.
 import { expect, test } from 'vitest';
-import { nodeId } from '../base/ids.ts';
+import { groupId, makeMemberId, nodeId } from '../base/ids.ts';
 import { duties } from './duties.ts';
 import type { Command, NodeOptions } from '../cluster/commands.ts';
 import { syncBar } from '../cluster/eligibility.ts';
@@ -92,6 +92,15 @@ test('loops are refused, by registration and by use', () => {
     'the upstream of b leads back to it: b -> c -> b',
   );
   expect(log.commit({ ...registration(A, MA), options: from(A) })).toMatch(/leads back/);
+});
+
+test('a node of another group is refused as upstream', () => {
+  const log = cascading();
+  const other = nodeId('d');
+  log.must({ ...registration(other, makeMemberId(other, '00000001')), group: groupId('other') });
+  expect(log.commit({ ...registration(C, MC), options: from(other) })).toBe(
+    `the upstream of c, d, belongs to group other, not ${GROUP}`,
+  );
 });
 
 test('another upstream than its owners gave it, the primary, and a node without data are refused', () => {

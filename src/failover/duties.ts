@@ -56,7 +56,13 @@ export interface FetchSource {
   readonly timeline: Timeline;
   /** Where the source stands, and stays. */
   readonly position: Lsn;
+  /** No longer than this, where another node could be promoted as it is. */
+  readonly limitMs?: number;
 }
+
+/** For all of a fetch that is not needed, only preferred; its node gives up a little earlier, so that it has cut itself off again by then. */
+export const PREFERENCE_FETCH_MS = 1000;
+const PREFERENCE_STREAM_MS = 700;
 
 interface DutyBase {
   readonly group: GroupId;
@@ -190,7 +196,8 @@ function fetchOf(
   if (fetch === undefined) return {};
   if (fetch.failed !== undefined || source === undefined) return { fetch: { kind: 'given-up' } };
   const { node, host, port } = source;
-  return { fetch: { kind: 'from', source: { node, host, port, ...fetch.upTo } } };
+  const limit = fetch.preference === undefined ? {} : { limitMs: PREFERENCE_STREAM_MS };
+  return { fetch: { kind: 'from', source: { node, host, port, ...fetch.upTo, ...limit } } };
 }
 
 function removedDuty(state: ClusterState, { node, group, leaving, member, isDoubtful }: RemovedNode): Duty {

@@ -1,7 +1,7 @@
 // When the leader has a standby fetch WAL before a promotion, when it waits for that, and when it gives it up.
 import { expect, test } from 'vitest';
 import { lsn } from '../base/lsn.ts';
-import type { CutReport } from '../cluster/commands.ts';
+import type { Command, CutReport } from '../cluster/commands.ts';
 import { CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   A,
@@ -73,12 +73,13 @@ test('it is waited for, until it takes too long or one of the two is lost', () =
     fetch: { kind: 'from', source: { node: B, position: lsn(BigInt(FAR)) } },
   });
   expect(duties(log.state, B)).not.toHaveProperty('fetch');
+  expect(decided(log, { forMs: 7999 })).toBe('wait');
   expect(decided(log, { forMs: 60_000 })).toMatchObject({ kind: 'fetch-failed', node: C });
   expect(decided(log, { forMs: 1500, seen: { c: { condition: 'standby' } } })).toMatchObject({
     kind: 'fetch-failed',
     reason: 'b was lost meanwhile',
   });
-  log.must(at(log).cut(C, FAR));
+  log.must({ ...at(log).cut(C, FAR), afterFetch: true } as Command);
   expect(decided(log)).toBeUndefined();
   log.must(at(log).promote(C, 2, ALONE));
 });
@@ -89,8 +90,32 @@ test('one that is waited for no longer has to say where it stands', () => {
   log.must({ kind: 'fetch-failed', group: GROUP, epoch: log.epoch, node: C, reason: 'no way' });
   expect(duties(log.state, C)).toMatchObject({ kind: 'cut', fetch: { kind: 'given-up' } });
   expect(decided(log)).toBeUndefined();
-  log.must(at(log).cut(C, FAR - 50));
+  log.must({ ...at(log).cut(C, FAR - 50), afterFetch: true } as Command);
   expect(duties(log.state, C)).not.toHaveProperty('fetch');
+});
+
+test('one that is only preferred gets a second, and after a failure nobody else gets another', () => {
+  const log = reported(100, 5);
+  const command = decided(log);
+  if (command === undefined || command === 'wait') throw new Error('nothing is proposed');
+  expect(command).toMatchObject({ preference: true });
+  log.must(command);
+  expect(duties(log.state, C)).toMatchObject({ fetch: { source: { limitMs: 700 } } });
+  expect(decided(log, { forMs: 999 })).not.toMatchObject({ reason: /report/ });
+  expect(decided(log, { forMs: 1000 })).toMatchObject({ kind: 'fetch-failed' });
+  log.must({ kind: 'fetch-failed', group: GROUP, epoch: log.epoch, node: C, reason: 'no way' });
+  expect(decided(log)).toBeUndefined();
+});
+
+test('it is waited for no longer than until one that is no less preferred holds as much', () => {
+  const log = reported(100, 5);
+  log.must({ kind: 'fetch-wal', group: GROUP, epoch: log.epoch, node: C, from: B });
+  expect(decided(log)).toBe('wait');
+  log.must({ ...registration(B, MB), priority: 5 });
+  expect(decided(log)).toMatchObject({
+    kind: 'fetch-failed',
+    reason: 'b holds as much, and is no less preferred',
+  });
 });
 
 /** c has b for its upstream; the rule counts b. */
@@ -140,4 +165,45 @@ test('it leaves an upstream that is far behind, and one that it does not stream 
   const idle: SeenNodes = { ...WELL, c: { condition: 'standby' } };
   expect(planned(log, 2000, idle)).toEqual([]);
   expect(planned(log, 20_000, idle)).toMatchObject([{ node: C, upstream: undefined }]);
+});
+
+test.each(['failed', 'stopped', 'rewinding', 'absent'] as const)(
+  'it leaves a well upstream from which it gets nowhere: it is %s',
+  (condition) => {
+    const log = cascading();
+    log.must(...planned(log, 5000));
+    const stuck: SeenNodes = { ...WELL, c: { condition } };
+    expect(planned(log, 19_999, stuck)).toEqual([]);
+    expect(planned(log, 20_000, stuck)).toMatchObject([{ node: C, upstream: undefined }]);
+    log.must(...planned(log, 20_000, stuck));
+    // A rewind is to be had from the primary alone.
+    if (condition !== 'absent') expect(planned(log, 600_000, stuck)).toEqual([]);
+  },
+);
+
+test('it stays while it is cloned or starts, and while only the agent of its upstream is silent', () => {
+  const log = cascading();
+  log.must(...planned(log, 5000));
+  const silent: SeenNodes = { a: { condition: 'primary' }, c: { condition: 'standby', streamingFrom: B } };
+  expect(planned(log, 600_000, { ...WELL, c: { condition: 'cloning' } })).toEqual([]);
+  expect(planned(log, 600_000, { ...WELL, c: { condition: 'starting' } })).toEqual([]);
+  expect(planned(log, 600_000, { a: silent.a, c: { condition: 'cloning' } })).toEqual([]);
+  expect(planned(log, 600_000, silent)).toEqual([]);
+  const elsewhere: SeenNodes = { ...silent, c: { condition: 'standby', streamingFrom: A } };
+  const behind: SeenNodes = { ...silent, a: { condition: 'primary', position: 2n ** 40n } };
+  for (const seen of [elsewhere, behind])
+    expect(planned(log, 2000, seen)).toMatchObject([{ node: C, upstream: undefined }]);
+});
+
+test('a new one is cloned from its upstream at once, but for one whose clone from the primary is well under way', () => {
+  const log = running({ members: [MB], acks: 1 });
+  log.state = { ...log.state, featureLevel: CASCADE_FEATURE_LEVEL };
+  const options = { noFailover: false, noSync: false, applyDelayMs: 0, upstream: B };
+  const { member: _, systemIdentifier: __, ...empty } = registration(C, MC);
+  log.state = { ...log.state, nodes: new Map([...log.state.nodes].filter(([node]) => node !== C)) };
+  log.must({ ...empty, member: undefined, systemIdentifier: undefined, options });
+  const from = { ...WELL, a: { condition: 'primary', streamsTo: [B] } } as const;
+  expect(planned(log, 0, { ...from, c: { condition: 'absent' } })).toMatchObject([{ upstream: B }]);
+  expect(planned(log, 0, { ...from, c: { condition: 'cloning' } })).toMatchObject([{ upstream: B }]);
+  expect(planned(log, 5000, { ...from, c: { condition: 'cloning' } })).toEqual([]);
 });

@@ -9,6 +9,7 @@ import { CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { lagBytes } from '../base/lsn.ts';
 import type { ClusterState, GroupState, WalFetch } from '../cluster/state.ts';
 import type { Stopwatch } from './decide.ts';
+import { PREFERENCE_FETCH_MS } from './duties.ts';
 import { type View, freshReport } from './view.ts';
 
 /** A preferred node that lacks more is not waited for: each megabyte makes the outage longer. */
@@ -29,13 +30,18 @@ interface Scene {
 export function decideFetch(scene: Scene, candidate: CutReport | undefined): Command | 'wait' | undefined {
   const { state, group, phase } = scene;
   const running = runningFetch(phase);
-  if (running !== undefined) return watch(scene, running);
+  if (running !== undefined) return watch(scene, running, candidate);
   // The primary of a switchover whose target failed is to be it again.
   if (state.featureLevel < CASCADE_FEATURE_LEVEL || phase.reinstate !== undefined) return undefined;
   const source = furthest(scene);
   if (source === undefined || !isServing(scene, source.node)) return undefined;
   const isNeeded = candidate === undefined || isLastChoice(state, group, candidate);
-  const isWorthIt = (report: CutReport): boolean => isNeeded || isPreferred(scene, report, candidate);
+  // One that failed has cost what a preference may cost.
+  const isOptional = !isNeeded && phase.fetches?.every(({ failed }) => failed === undefined) !== false;
+  const isWorthIt = (report: CutReport): boolean =>
+    isNeeded || (isOptional && isPreferred(scene, report, candidate));
+  const isFarOff = ({ position }: CutReport): number =>
+    Number(lagBytes(source.position, position) > PREFERRED_LAG_BYTES_MAX);
   const [best] = phase.reports
     .filter(
       (report) =>
@@ -43,9 +49,17 @@ export function decideFetch(scene: Scene, candidate: CutReport | undefined): Com
         isWorthIt(report) &&
         fetchRefusal(state, group, phase, report, source) === undefined,
     )
-    .sort((a, b) => preference(scene, a, b) || comparePositions(b, a) || (a.node < b.node ? -1 : 1));
+    .sort(
+      (a, b) =>
+        isFarOff(a) - isFarOff(b) ||
+        preference(scene, a, b) ||
+        comparePositions(b, a) ||
+        (a.node < b.node ? -1 : 1),
+    );
   if (best === undefined) return undefined;
-  return { kind: 'fetch-wal', group: group.id, epoch: group.epoch, node: best.node, from: source.node };
+  const { id, epoch } = group;
+  const how = isNeeded ? {} : ({ preference: true } as const);
+  return { kind: 'fetch-wal', group: id, epoch, node: best.node, from: source.node, ...how };
 }
 
 /** The standby that holds the most of those that count. */
@@ -83,15 +97,29 @@ function isServing({ view }: Scene, node: NodeId): boolean {
   return freshReport(view, node)?.condition === 'standby';
 }
 
-function watch({ group, view, stopwatch, ...scene }: Scene, { node, from }: WalFetch): Command | 'wait' {
+function watch(scene: Scene, fetch: WalFetch, candidate: CutReport | undefined): Command | 'wait' {
+  const { group, phase, view, stopwatch } = scene;
+  const { node, from, upTo } = fetch;
   const fail = (reason: string): Command => {
     // mark: fetch-given-up
     return { kind: 'fetch-failed', group: group.id, epoch: group.epoch, node, reason };
   };
+  const report = phase.reports.find((each) => each.node === node);
+  const isLevel = candidate !== undefined && comparePositions(candidate, upTo) >= 0;
+  if (isLevel && !isLastResort(scene, candidate)) {
+    if (report === undefined || preference(scene, candidate, report) <= 0)
+      return fail(`${candidate.node} holds as much, and is no less preferred`);
+  }
+  const { fetchTimeoutMs } = view.settings;
+  const limitMs = fetch.preference === true ? Math.min(PREFERENCE_FETCH_MS, fetchTimeoutMs) : fetchTimeoutMs;
   const key = `fetching ${group.id} ${group.epoch} ${node}`;
-  if (stopwatch.elapsedMs(key) >= view.settings.fetchTimeoutMs)
-    return fail(`it did not report within ${view.settings.fetchTimeoutMs} ms`);
-  const lost = [node, from].find((each) => !isServing({ group, view, stopwatch, ...scene }, each));
+  if (stopwatch.elapsedMs(key) >= limitMs) return fail(`it did not report within ${limitMs} ms`);
+  const lost = [node, from].find((each) => !isServing(scene, each));
   const isLost = lost !== undefined && stopwatch.elapsedMs(`lost ${key}`) >= view.settings.reportFreshMs;
   return isLost ? fail(`${lost} was lost meanwhile`) : 'wait';
+}
+
+/** It is promoted only where nobody else can be. */
+function isLastResort({ state, group, phase }: Scene, candidate: CutReport): boolean {
+  return candidate.node === phase.primary || isLastChoice(state, group, candidate);
 }

@@ -61,7 +61,8 @@ function wishOf(scene: Scene, node: NodeState): { readonly upstream: NodeId | un
   return isToUse(scene, node, upstream) ? { upstream } : undefined;
 }
 
-function isToUse({ state, group, view, stopwatch }: Scene, node: NodeState, upstream: NodeId): boolean {
+function isToUse(scene: Scene, node: NodeState, upstream: NodeId): boolean {
+  const { state, group, view, stopwatch } = scene;
   if (upstream === group.phase.primary || asideReason(group, upstream) !== undefined) return false;
   const report = freshReport(view, node.node);
   if (report === undefined || !isWell({ group, view }, upstream, UPSTREAM_LAG_BYTES_MAX / 4)) return false;
@@ -72,26 +73,47 @@ function isToUse({ state, group, view, stopwatch }: Scene, node: NodeState, upst
   )
     if (at.node === node.node) return false;
   const { lostCount } = cascadeOf(group, node.node) ?? { lostCount: 0 };
-  // One without data takes its clone from there, and that begins at once.
   const isNew = node.member === undefined && lostCount === 0;
-  if (!isNew && report.condition !== 'standby' && report.condition !== 'absent') return false;
+  // One without data takes its clone from there, and that begins at once; a clone from the primary that is well under way goes on.
+  if (isNew && report.condition === 'cloning')
+    return stopwatch.elapsedMs(`new ${node.node}`) < view.settings.upstreamAfterMs;
+  // One that must be rewound gets that from the primary alone (rejoin.ts).
+  if (report.condition !== 'absent' && !streams(scene, node, group.phase.primary)) return false;
   const waitMs = isNew ? 0 : view.settings.upstreamAfterMs * 2 ** lostCount;
   return stopwatch.elapsedMs(`upstream well ${node.node}`) >= waitMs;
 }
 
-function isToLeave({ state, group, view, stopwatch }: Scene, node: NodeState, upstream: NodeId): boolean {
+function isToLeave(scene: Scene, node: NodeState, upstream: NodeId): boolean {
+  const { state, group, view, stopwatch } = scene;
   const { upstreamLostMs } = view.settings;
   // By the log alone nobody could stream from it: the node has turned to the primary already.
-  if (upstreamOf(state, group, node.node) === undefined) return true;
+  const source = upstreamOf(state, group, node.node);
+  if (source === undefined) return true;
   // Without a word from the primary nobody knows who streams; nor does a standby that follows it get any further.
-  if (freshReport(view, group.phase.primary)?.condition !== 'primary') return false;
-  if (!isWell({ group, view }, upstream, UPSTREAM_LAG_BYTES_MAX))
-    return stopwatch.elapsedMs(`upstream lost ${node.node}`) >= upstreamLostMs;
+  const primary = freshReport(view, group.phase.primary);
+  if (primary?.condition !== 'primary') return false;
   const report = freshReport(view, node.node);
-  const isIdle = report?.condition === 'standby' && report.streamingFrom === undefined;
-  if (!isIdle || streamsFrom(freshReport(view, upstream), node)) return false;
+  // A clone that comes to nothing ends by itself, and is said to have failed.
+  if (report?.condition === 'cloning') return false;
+  if (!isWell({ group, view }, upstream, UPSTREAM_LAG_BYTES_MAX)) {
+    // Its agent alone may be gone, such as for a restart: PostgreSQL goes on there, as those see that stream from it.
+    const isServed =
+      freshReport(view, upstream) === undefined &&
+      report?.streamingFrom?.host === source.host &&
+      report.streamingFrom.port === source.port &&
+      isNear(primary, report, UPSTREAM_LAG_BYTES_MAX);
+    return !isServed && stopwatch.elapsedMs(`upstream lost ${node.node}`) >= upstreamLostMs;
+  }
+  if (report === undefined || report.condition === 'starting' || streams(scene, node, upstream)) return false;
   // mark: cascade-does-not-stream
   return stopwatch.elapsedMs(`not streaming ${node.node}`) >= PATIENCE * upstreamLostMs;
+}
+
+/** It streams, from whomever, as its own agent says, or from that node, as the agent of that one does. */
+function streams({ view }: Scene, node: NodeState, from: NodeId): boolean {
+  const report = freshReport(view, node.node);
+  if (report?.condition !== 'standby') return false;
+  return report.streamingFrom !== undefined || streamsFrom(freshReport(view, from), node);
 }
 
 /** It streams, as its own agent or the primary says, and is not too far behind. */
@@ -100,6 +122,10 @@ function isWell({ group, view }: Pick<Scene, 'group' | 'view'>, upstream: NodeId
   const primary = freshReport(view, group.phase.primary);
   if (report?.condition !== 'standby' || primary === undefined) return false;
   if (report.streamingFrom === undefined && !streamsFrom(primary, { member: report.member })) return false;
+  return isNear(primary, report, lagMax);
+}
+
+function isNear(primary: AgentReport, report: AgentReport, lagMax: number): boolean {
   if (report.position === undefined || primary.position === undefined) return false;
   return lagBytes(primary.position, report.position) <= lagMax;
 }

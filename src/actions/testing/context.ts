@@ -129,7 +129,10 @@ export function fakeContext(options: {
     activity: () => undefined,
     announce: (message: string) => context.announced.push(message),
     confirms: () => Promise.resolve(context.isConfirmed),
-    group: () => ({ systemIdentifier: SYSTEM, settings: DEFAULT_GROUP_SETTINGS, toAdopt: [] }),
+    group: () => ({
+      ...{ systemIdentifier: SYSTEM, settings: DEFAULT_GROUP_SETTINGS, toAdopt: [] },
+      phase: { kind: 'running', primary: FOLLOW.upstream.node, timeline: FOLLOW.upstream.timeline },
+    }),
     dataDirectory: () =>
       Promise.resolve({
         kind: 'ready',

@@ -214,6 +214,7 @@ function report(
     timeline: at,
     position: position(node, length),
     stopped,
+    ...(duty.kind === 'cut' && duty.fetch !== undefined ? { afterFetch: true } : {}),
   });
 }
 
@@ -366,7 +367,8 @@ function rejoin(node: NodeModel, world: Surroundings, duty: DutyOf<'follow'>): v
     !world.mayRejoin ||
     !duty.upstream.isReady ||
     source === undefined ||
-    !(isPrimary(source) || (source.isUp && isOther)) ||
+    // pg_rewind needs a primary; a clone does not.
+    !(isPrimary(source) || (!node.isFit && source.isUp && isOther)) ||
     !world.isLinked(node, source)
   )
     return;

@@ -145,6 +145,7 @@ function report(pass: Pass, duty: DutyOf<'cut' | 'hand-over'>, length: number, s
     timeline: timeline(timelineOf(node.wal, length)),
     position: positionOf(length),
     stopped,
+    ...(duty.kind === 'cut' && duty.fetch !== undefined ? { afterFetch: true } : {}),
   });
 }
 
@@ -338,7 +339,9 @@ function rejoin(pass: Pass, duty: DutyOf<'follow'>): boolean {
   const source = world.nodeHost.get(duty.upstream.node)?.postgres;
   const isForbidden = node.isFit && duty.isCounted;
   if (isForbidden || !duty.upstream.isReady || source === undefined) return false;
-  const isPrimaryOrNext = isPrimary(source) || (source.isUp && source.name !== primaryOf(pass));
+  // pg_rewind needs a primary; a clone does not.
+  const isPrimaryOrNext =
+    isPrimary(source) || (!node.isFit && source.isUp && source.name !== primaryOf(pass));
   if (!isPrimaryOrNext || source.isFrozen || !isLinked(world, node.place, source.place)) return false;
   if (timelineOf(source.wal) !== duty.upstream.timeline) return false;
   if (node.isFit) {
