@@ -66,13 +66,16 @@ export async function leave(options: LeaveOptions): Promise<void> {
 
 /** Opening the log writes to it, also where nothing else is changed: files of another user in there would keep sentineld from starting. */
 async function checkUser({ stateDirectory }: Config): Promise<void> {
-  const owner = await stat(stateDirectory).catch(() => undefined);
+  // Whoever made the log; the directory around it may have been made beforehand, by somebody else.
+  const owner = await stat(join(stateDirectory, 'raft'))
+    .catch(() => stat(stateDirectory))
+    .catch(() => undefined);
   const own = process.geteuid?.();
   if (owner === undefined || own === undefined || owner.uid === own) return;
   const entries = parsePasswd(await readFile('/etc/passwd', 'utf8').catch(() => ''));
   const name = [...entries.values()].find(({ uid }) => uid === owner.uid)?.name ?? `the user ${owner.uid}`;
   throw new Error(
-    `the state directory ${stateDirectory} belongs to ${name}: run this as ${name}, as sentineld was; nothing was changed`,
+    `the log in the state directory ${stateDirectory} belongs to ${name}: run this as ${name}, as sentineld was; nothing was changed`,
   );
 }
 
