@@ -10,7 +10,7 @@ import { CliError, EXIT } from './exit-codes.ts';
 import { DEFAULT_CONFIG_PATH, PEERS_VARIABLE, parseList } from './peers.ts';
 
 const CREATE_HELP = `
-On the host itself, as root or as the user that sentineld runs as; --config is
+On the host itself, as the user that sentineld runs as; --config is
 this host's configuration (${DEFAULT_CONFIG_PATH}). The peers are asked first: a group that has a database already gets no second one. Where none
 answers, as on the first host of a new cluster, --first says that there is none.
 An existing data directory has to be left cleanly by PostgreSQL: pg_ctl stop. Its
@@ -23,7 +23,7 @@ Examples:
   sentinelctl node create --first`;
 
 const CLONE_HELP = `
-On the host itself, as root or as the user that sentineld runs as; --config is
+On the host itself, as the user that sentineld runs as; --config is
 this host's configuration (${DEFAULT_CONFIG_PATH}). Refused where the data directory holds a database that pg-sentinel has not made. Tablespaces go
 where they are on the source, unless they are mapped, by name or by location:
 each clone gets a directory of its own within NEW, and within the WAL directory.
