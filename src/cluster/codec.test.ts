@@ -121,7 +121,13 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
       noNullPrototype: true,
     },
   ),
-  'fetch-wal': record({ kind: fc.constant('fetch-wal'), group, epoch: anEpoch, node, from: node }),
+  'fetch-wal': fc.record(
+    {
+      ...{ kind: fc.constant('fetch-wal' as const), group, epoch: anEpoch, node, from: node },
+      preference: fc.constant(true as const),
+    },
+    { requiredKeys: ['kind', 'group', 'epoch', 'node', 'from'], noNullPrototype: true },
+  ),
   'fetch-failed': record({ kind: fc.constant('fetch-failed'), group, epoch: anEpoch, node, reason: text }),
   'use-upstream': record({
     kind: fc.constant('use-upstream'),
