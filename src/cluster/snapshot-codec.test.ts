@@ -48,7 +48,6 @@ import {
 
 const again = (state: ClusterState): ClusterState => decodeState(encodeState(state));
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
-
 const JOINING = { voters: [], learners: [], addresses: new Map(), incarnation: 0 };
 const twiceUnopened = (): Log => {
   const log = promoting();
