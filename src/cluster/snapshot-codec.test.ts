@@ -65,7 +65,6 @@ const fenceFailed = (): Log => {
   log.must({ kind: 'fence-failed', group: GROUP, epoch: log.epoch, node: A, reason: 'exit code 1' });
   return log;
 };
-
 const paused = (): Log => {
   const log = newLog({ ...running().state, featureLevel: PAUSE_FEATURE_LEVEL });
   const base = { kind: 'pause', group: GROUP } as const;
