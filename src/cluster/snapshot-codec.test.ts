@@ -90,12 +90,8 @@ const absent = (): Log => {
 const configured = (): Log => {
   const log = newLog({ ...running().state, featureLevel: HBA_FEATURE_LEVEL });
   const base = { kind: 'configure', group: GROUP, by: 'ann@db1' } as const;
-  const set = (name: string, value: string | undefined) => ({
-    ...base,
-    settings: {},
-    parameters: [{ name, value }],
-  });
-  log.must(set('work_mem', '64MB'), set('jit', 'off'), set('work_mem', undefined));
+  for (const [name, value] of [['work_mem', '64MB'], ['jit', 'off'], ['work_mem']] as const)
+    log.must({ ...base, settings: {}, parameters: [{ name, value }] });
   log.must({ ...base, settings: { acks: 2 }, parameters: [], hba: ['local all all peer'] });
   return log;
 };
