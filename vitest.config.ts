@@ -12,15 +12,19 @@ const LONG_FOLDERS = [
   'leave',
   'layouts',
   'local',
-  'logical',
   'rejoin',
   'slots',
   'walks',
 ];
 const LONG_FILES = [
-  ...['candidates', 'hba', 'membership', 'node', 'passwords', 'settings'].map((name) => `commands/${name}`),
+  ...['candidates', 'commands', 'hba', 'membership', 'node', 'passwords', 'settings'].map(
+    (name) => `commands/${name}`,
+  ),
+  'demo/availability',
   'health/answers',
+  'health/crash',
   'postgres/slow-clone',
+  'raft/idle',
 ];
 export const LONG_TESTS = [
   ...LONG_FOLDERS.map((folder) => `test/integration/${folder}/*.test.ts`),

@@ -27,7 +27,6 @@ import { buildReport } from './report.ts';
 import { createFoundWatch } from './found-server.ts';
 import { createHbaDuty, withHba } from './hba-duty.ts';
 import { stopIntruder } from './intruder.ts';
-import { createLogicalSlots } from './logical-slots.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { startLogRotation } from './log-rotation.ts';
 import { createRequests } from './requests.ts';
@@ -100,7 +99,15 @@ async function tidyUp({ instance, log }: AgentOptions): Promise<void> {
 
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { node, dataDirectory } = options.instance;
-  await tidyUp(options);
+  let isTidy = await tidyUp(options).then(
+    () => true,
+    (error: unknown) => {
+      options.log('error', 'what an earlier sentineld has left could not be put right', {
+        error: (error as Error).message,
+      });
+      return false;
+    },
+  );
   const closing = new AbortController();
   let duty: Duty = { kind: 'none', reason: 'the log has not been read yet' };
   let passing = new AbortController();
@@ -123,10 +130,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     onChange: () => wake(),
     mayBeForeign: () => options.group()?.toAdopt.includes(node) ?? true,
     onUnexpectedEnd: () => void noteEnd(),
-    beforeStandby: async () => {
-      await guarding.dismiss();
-      await logicalSlots.beforeStart(duty);
-    },
+    beforeStandby: () => guarding.dismiss(),
     onRefused: (message) => context.announce(message),
   });
 
@@ -211,7 +215,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     dataDirectory: () => inspection.recent(),
     registerAgain: async () => register(await inspection.fresh()),
     localMember: () => member,
-    dropUnfitSlots: (signal) => logicalSlots.beforePromotion(signal),
     archiveLeftovers: () => archiver.wake(),
     async once(key, work, againAfterMs = Infinity) {
       const pid = instance.postmaster()?.pid ?? 0;
@@ -232,7 +235,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const slotWatch = createSlotWatch({ announce: context.announce, nowMs: () => performance.now() });
   const parameters = createParameterDuty(context);
   const hba = createHbaDuty(context);
-  const logicalSlots = createLogicalSlots(context);
   const found = createFoundWatch(context);
   const archiver = startLeftoverArchiver({
     ...options.instance,
@@ -280,7 +282,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       isGuarded: options.protections.guard ? guarding.isGuarded() : undefined,
       upkeep: upkept,
       found: found.latest(),
-      logicalSlots: logicalSlots.report(),
     });
     if (!closing.signal.aborted) options.onReport(report);
   };
@@ -295,6 +296,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   const pass = async (signal: AbortSignal): Promise<void> => {
     instance.attach();
+    // A PostgreSQL that runs is not in the way of it, nor it in the way of that.
+    if (!isTidy && instance.postmaster() === undefined) {
+      await tidyUp(options);
+      isTidy = true;
+    }
     if (end !== undefined && instance.postmaster() !== undefined) context.clearUnexpectedEnd();
     const present = duty;
     if (await stopIntruder(context, present, { peer: options.peer, signal })) return;
@@ -322,11 +328,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       tamper.around(present, signal, () =>
         thenLook({
           pass: () => carryOut(context, present, signal),
-          looks: [
-            () => parameters.look(present, signal),
-            () => hba.look(present, signal),
-            () => logicalSlots.look(present, signal),
-          ],
+          looks: [() => parameters.look(present, signal), () => hba.look(present, signal)],
           signal,
         }),
       );
@@ -386,7 +388,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       if (isOther) {
         activity = { condition: undefined, message: undefined };
         passing.abort(new Error('the duty has changed'));
-        logicalSlots.stop();
       }
       if (isNews) wake();
     },
@@ -406,7 +407,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     async close() {
       closing.abort();
       passing.abort(new Error('sentineld is stopping'));
-      logicalSlots.stop();
       wake();
       clearInterval(reporter);
       guarding.close();

@@ -17,6 +17,7 @@ beforeEach(async () => {
     dataDirectory: join(root, 'pgdata'),
     passfileDirectory: join(root, 'passfile'),
     divergedDirectory: join(root, 'diverged'),
+    user: { name: 'x', uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, owner: undefined },
   };
 });
 afterEach(async () => {

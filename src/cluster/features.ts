@@ -15,7 +15,6 @@ const LEVELS: readonly string[] = [
   'adopted groups', // 9
   'formations, declared hosts, watched servers', // 10
   'upstreams of cascading standbys, WAL fetched from another standby', // 11
-  'logical slots', // 12
 ];
 
 /** The highest level this version understands. */
@@ -32,7 +31,6 @@ export const REMOVAL_FEATURE_LEVEL = 8;
 export const ADOPTION_FEATURE_LEVEL = 9;
 export const FORMATIONS_FEATURE_LEVEL = 10;
 export const CASCADE_FEATURE_LEVEL = 11;
-export const LOGICAL_SLOTS_FEATURE_LEVEL = 12;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

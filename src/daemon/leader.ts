@@ -65,7 +65,7 @@ export function startLeader(options: {
   };
 
   const submit = async (command: Command): Promise<void> => {
-    const key = `${command.kind} ${'group' in command ? command.group : ''} ${'epoch' in command ? command.epoch : ''}`;
+    const key = keyOf(command);
     if (underWay.has(key)) return;
     underWay.add(key);
     const outcome = await options.propose(command, PROPOSAL_TIMEOUT_MS);
@@ -100,4 +100,15 @@ export function nextLookMs(decision: Decision, view: View): number {
     if (leftMs >= 0) nextMs = Math.min(nextMs, Math.max(LOOK_MS_MIN, leftMs + 1));
   }
   return nextMs;
+}
+
+/** What is under way is not proposed once more; another node's, or another server's, does not wait for it. */
+function keyOf(command: Command): string {
+  return [
+    command.kind,
+    'group' in command ? command.group : '',
+    'epoch' in command ? command.epoch : '',
+    'node' in command ? (command.node ?? '') : '',
+    'server' in command ? command.server : '',
+  ].join(' ');
 }

@@ -63,6 +63,8 @@ function wishOf(scene: Scene, node: NodeState): { readonly upstream: NodeId | un
 
 function isToUse(scene: Scene, node: NodeState, upstream: NodeId): boolean {
   const { state, group, view, stopwatch } = scene;
+  // It may have been registered later, and elsewhere.
+  if (state.nodes.get(upstream)?.group !== group.id) return false;
   if (upstream === group.phase.primary || asideReason(group, upstream) !== undefined) return false;
   const report = freshReport(view, node.node);
   if (report === undefined || !isWell({ group, view }, upstream, UPSTREAM_LAG_BYTES_MAX / 4)) return false;

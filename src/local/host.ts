@@ -4,6 +4,7 @@ import { mkdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { holderOf, lockDirectory } from '../actions/directory-lock.ts';
 import { instancePaths } from '../actions/instance-files.ts';
+import { endInterruptedRejoin } from '../actions/interrupted-rejoin.ts';
 import { checkEnvironment } from '../daemon/config-environment.ts';
 import { ConfigError } from '../daemon/config-problems.ts';
 import { type Config, type NodeConfig, loadConfig } from '../daemon/config.ts';
@@ -84,6 +85,7 @@ export async function alone<R extends LocalRequest, T>(
   if (lock.kind === 'taken') throw taken(lock.by);
   try {
     const tidy = { dataDirectory, user: host.user, onNote: request.note };
+    await endInterruptedRejoin({ ...host.paths, dataDirectory, user: host.user });
     await finishInterruptedClone(tidy);
     await removeInterruptedInit(tidy);
     return await work(request, await inspectDataDirectory(dataDirectory, name));

@@ -6,7 +6,7 @@
 // as what is made here.
 import { constants, open } from 'node:fs/promises';
 import { isAbsolute, normalize } from 'node:path';
-import { OF_TABLESPACE, OWN_DIRECTORY, makeNewDirectory } from './clone-room.ts';
+import { OF_TABLESPACE, OWN_DIRECTORY, makeNewDirectory } from './outside-directories.ts';
 import { removeFileDurably, writeFileDurably } from './durable-files.ts';
 import type { OsUser } from './os-user.ts';
 import { removeAsUser, removeEmptyAsUser, removeWithinAsUser } from './user-files.ts';

@@ -1,14 +1,11 @@
 // Where the parts of a clone go, and whether there is room for them: asked before anything is copied. Each tablespace goes to the path it has on
 // the source; where there is something on this host already (such as the data directory that the clone is to replace) to a new directory beside it.
-import { randomBytes } from 'node:crypto';
-import { realpathSync } from 'node:fs';
-import { access, constants, lchown, lstat, mkdir, readdir, readlink, stat, statfs } from 'node:fs/promises';
+import { access, constants, lstat, readdir, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Upstream } from './conninfo.ts';
 import { makeDirectory, type OsUser } from './os-user.ts';
-import { runningDirectories } from './processes.ts';
+import { OWN_DIRECTORY, ownName, ownWithin } from './outside-directories.ts';
 import { closeSource, connectSource } from './source-connection.ts';
-import { removeAsUser, removeWithinAsUser } from './user-files.ts';
 
 /** Where tablespaces are to go on this host, by name or by their location on the source. */
 export type TablespaceMapping = ReadonlyMap<string, string>;
@@ -69,23 +66,15 @@ export async function readSourceSize(
   }
 }
 
-/** The name of a directory that was made for one copy. */
-export const OWN_DIRECTORY = /[./]pg_sentinel-[0-9a-f]{8}$/;
-
-const ownName = (): string => `pg_sentinel-${randomBytes(4).toString('hex')}`;
-
-/** A new directory within one that a person has named: each copy has its own there, beside that of the copy which it replaces. */
-export const ownWithin = (directory: string): string => join(directory, ownName());
+/** Whether a key of a {@link TablespaceMapping} means that one. */
+export const isMappedBy = (key: string, { name, location }: Pick<Tablespace, 'name' | 'location'>): boolean =>
+  [name, location, location.replace(OWN_DIRECTORY, '')].includes(key);
 
 /**
  * Where it is mapped, within that directory; else beside what is at that path already, or within it where that is a file system of its own. Of two nodes on one host, or of a clone and the directory
  * it replaces, none may write into the other's; and pg_rewind empties what lies within a tablespace and is not its source's. What is there and
  * empty is left alone as well: the other node may be about to fill it, and what a failed clone has to remove could not be told from that.
  */
-/** Whether a key of a {@link TablespaceMapping} means that one. */
-export const isMappedBy = (key: string, { name, location }: Pick<Tablespace, 'name' | 'location'>): boolean =>
-  [name, location, location.replace(OWN_DIRECTORY, '')].includes(key);
-
 async function targetOf(name: string, location: string, mapping: TablespaceMapping): Promise<string> {
   const base = location.replace(OWN_DIRECTORY, '');
   const mapped = [...mapping].find(([key]) => isMappedBy(key, { name, location }))?.[1];
@@ -93,15 +82,6 @@ async function targetOf(name: string, location: string, mapping: TablespaceMappi
   if ((await lstat(base).catch(() => undefined)) === undefined) return base;
   const own = ownName();
   return (await canStandBeside(base)) ? `${base}.${own}` : join(base, own);
-}
-
-/** Throws where there is anything at that path: what was made here is this clone's own. */
-export async function makeNewDirectory(user: OsUser, path: string): Promise<void> {
-  const parent = dirname(path);
-  if ((await stat(parent).catch(() => undefined)) === undefined) await makeDirectory(user, parent);
-  await mkdir(path, { mode: 0o700 });
-  // What somebody may have put in its place meanwhile is not followed.
-  if (user.owner !== undefined) await lchown(path, user.uid, user.gid);
 }
 
 /** The directory of a tablespace, which has to be free. */
@@ -186,71 +166,3 @@ async function nearestExisting(path: string): Promise<string> {
 
 /** For a message, rounded up. */
 export const mib = (bytes: number): number => Math.ceil(bytes / 1024 / 1024);
-
-/**
- * Removes a data directory with what lies in its tablespaces, and its WAL where that lies elsewhere, but for those that one of `keepers`, or a PostgreSQL that runs on this host, uses as
- * well: pg_rewind gives a directory its source's links, which lead to the source's own data where that is on the same host. Only for a directory that is no
- * database of anybody's any more. With the rights of `user`, whose links those are.
- */
-export async function removeWithTablespaces(
-  user: OsUser,
-  directory: string,
-  keepers: readonly string[],
-): Promise<void> {
-  const users = [...keepers, ...runningDirectories()];
-  const kept = new Set((await Promise.all(users.map(tablespaceTargets))).flat().map(realPath));
-  const wal = await walTarget(directory);
-  if (wal !== undefined && !(await Promise.all(users.map(walTarget))).includes(wal)) {
-    if (OWN_DIRECTORY.test(wal)) await removeAsUser(user, wal);
-    else await removeWithinAsUser(user, wal, OF_WAL);
-  }
-  for (const target of await tablespaceTargets(directory)) {
-    if (kept.has(realPath(target))) continue;
-    if (OWN_DIRECTORY.test(target)) await removeAsUser(user, target);
-    else await removeWithinAsUser(user, target, OF_TABLESPACE);
-  }
-  await removeAsUser(user, directory);
-}
-
-function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return path;
-  }
-}
-
-/** What PostgreSQL of any version keeps in a tablespace. */
-export const OF_TABLESPACE = /^PG_\d+_\d+$/;
-
-/** Where its WAL is, in case that is not in the data directory itself. */
-async function walTarget(directory: string): Promise<string | undefined> {
-  const path = join(directory, 'pg_wal');
-  const isLink = (await lstat(path).catch(() => undefined))?.isSymbolicLink() === true;
-  return isLink ? realPath(path) : undefined;
-}
-
-/** Segments, histories of timelines, labels of backups, and PostgreSQL's own directories. */
-const OF_WAL =
-  /^([0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history|xlogtemp\.\d+|archive_status|summaries)$/;
-
-async function tablespaceTargets(directory: string): Promise<string[]> {
-  const links = join(directory, 'pg_tblspc');
-  const targets: string[] = [];
-  const names = await readdir(links).catch((error: unknown) => {
-    if (isAbsent(error)) return [];
-    throw error;
-  });
-  for (const name of names) {
-    const target = await readlink(join(links, name)).catch((error: unknown) => {
-      if (isAbsent(error) || (error as NodeJS.ErrnoException).code === 'EINVAL') return undefined;
-      throw error;
-    });
-    if (target !== undefined) targets.push(target);
-  }
-  return targets;
-}
-
-/** ENOTDIR and ESRCH: of a process that has ended meanwhile. */
-const isAbsent = (error: unknown): boolean =>
-  ['ENOENT', 'ENOTDIR', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '');

@@ -20,13 +20,12 @@ import {
   checkRoom,
   NoRoomError,
   emptyTablespace,
-  ownWithin,
   readSourceSize,
-  removeWithTablespaces,
   type SourceSize,
   type Tablespace,
   type TablespaceMapping,
 } from './clone-room.ts';
+import { ownWithin, removeWithTablespaces } from './outside-directories.ts';
 import type { CloneProgress } from './clone-progress.ts';
 import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
 import { readControlData } from './control-data.ts';

@@ -13,6 +13,7 @@ import { type SingleUserOptions, readDatabases } from './diverged-rows.ts';
 import { type DivergedScan, scanDiverged } from './diverged-scan.ts';
 import { writeFileDurably } from './durable-files.ts';
 import { makeDirectory, type OsUser } from './os-user.ts';
+import { removeAsUser } from './user-files.ts';
 
 /** What bounds the work; the last line of each file repeats them. */
 export const DIVERGED_LIMITS = {
@@ -144,9 +145,9 @@ async function decode(options: DivergedOptions): Promise<DivergedOutcome> {
 const WORK = 'work-';
 
 /** What a process that was killed while it saved has left. */
-export async function removeWorkDirectories(directory: string): Promise<void> {
+export async function removeWorkDirectories(user: OsUser, directory: string): Promise<void> {
   for (const name of await readdir(directory).catch(() => []))
-    if (name.startsWith(WORK)) await rm(join(directory, name), { recursive: true, force: true });
+    if (name.startsWith(WORK)) await removeAsUser(user, join(directory, name));
 }
 
 /** Throws where WAL is missing in which there may have been something: what is left of it is to be saved as it is. */

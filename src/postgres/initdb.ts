@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import type { Binaries } from './binaries.ts';
 import { beginParts, copyOfPartsFile, endParts, makeParts, readParts, removeParts } from './clone-parts.ts';
 import type { TidyOptions } from './clone.ts';
-import { ownWithin, removeWithTablespaces } from './clone-room.ts';
+import { ownWithin, removeWithTablespaces } from './outside-directories.ts';
 import { fsyncDirectory } from './durable-files.ts';
 import { makeDirectory, runProgram, type OsUser } from './os-user.ts';
 import { endProgramsOn } from './processes.ts';

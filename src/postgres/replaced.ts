@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { access, lstat, readdir, readlink, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { removeWithTablespaces } from './clone-room.ts';
+import { removeWithTablespaces } from './outside-directories.ts';
 import { fsyncDirectory, removeFileDurably, writeFileDurably } from './durable-files.ts';
 import type { OsUser } from './os-user.ts';
 import { allGone } from './processes.ts';

@@ -18,7 +18,6 @@ export interface Seen {
   readonly position?: bigint;
   readonly streamingFrom?: NodeId;
   readonly message?: string;
-  readonly serverVersion?: string;
 }
 
 /** A node's own description; undefined: its agent was never heard of. */
@@ -63,7 +62,7 @@ export function reportOf(log: Log, node: NodeId, seen: Seen): AgentReport {
       syncState: 'quorum',
       flushLsn: lsn(100n),
     })),
-    serverVersion: seen.serverVersion,
+    serverVersion: undefined,
     message: seen.message,
   };
 }
