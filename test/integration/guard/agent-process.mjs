@@ -27,6 +27,7 @@ const agent = await startAgent({
     groupHba: () => [],
     takenFile: join(stateDirectory, 'taken.json'),
     adoptedHbaFile: join(stateDirectory, 'adopted-hba'),
+    lockDirectory: join(stateDirectory, 'local'),
   },
   guard: { program: join(root, 'src/guard/main.js'), ...guard },
   fence: await openFenceFile({
