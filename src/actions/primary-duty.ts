@@ -10,6 +10,7 @@ import { type AgentContext, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
+import { archiveAgain, carryOutRestore, isToRestore } from './restore-duty.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
 import { lookAfterSlots } from './slots.ts';
 import { endHaste } from './zero-fill.ts';
@@ -27,6 +28,10 @@ export async function carryOutCreate(
   const { instance, timing } = context;
   const { binaries, user, dataDirectory, node, superuser } = instance.options;
   let data = await inspectDataDirectory(dataDirectory, node);
+  if (isToRestore(context, duty, data)) {
+    if (!(await carryOutRestore(context, duty, data, signal))) return;
+    data = await inspectDataDirectory(dataDirectory, node);
+  }
   if (data.kind === 'unfit' || data.kind === 'foreign')
     throw new Error(`cannot create the group's first primary: ${data.reason}`);
   if (data.kind === 'absent') {
@@ -120,6 +125,7 @@ export async function carryOutPrimary(
   }
   context.activity(undefined, undefined);
   if (duty.isUnprotected === true) await confirmAdopted(context, duty);
+  await context.once('archiving', () => archiveAgain(context, signal));
   await context.once('admit', () => instance.admitClients());
   await lookAfterSlots(context, duty.slots, signal);
   await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));

@@ -85,6 +85,7 @@ const forgetting = (group: GroupState, { node, member }: NodeState): GroupState 
   fenced: group.fenced.filter((other) => other !== node),
   pausedNodes: group.pausedNodes.filter((pause) => pause.node !== node),
   toAdopt: group.toAdopt.filter((other) => other !== node),
+  restarts: group.restarts.filter((restart) => restart.node !== node),
   absent: member === undefined ? group.absent : withoutMembers(group.absent, [member]),
 });
 

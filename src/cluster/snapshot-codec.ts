@@ -20,6 +20,12 @@ import {
 import { eventListOf, listEvents } from './event-list.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodePause, encodePause } from './pause-codec.ts';
+import {
+  decodeGroupRestore,
+  decodeNodeRestart,
+  encodeGroupRestore,
+  encodeNodeRestart,
+} from './restore-codec.ts';
 import { decodeRule, encodeRule } from './rule-codec.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
 import {
@@ -175,6 +181,8 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     ...(group.failbackAtMs === undefined ? {} : { failbackAtMs: BigInt(group.failbackAtMs) }),
     failbackCount: group.failbackCount,
     toAdopt: [...group.toAdopt],
+    ...(group.restore === undefined ? {} : { restore: encodeGroupRestore(group.restore) }),
+    restarts: group.restarts.map(encodeNodeRestart),
   };
 }
 
@@ -209,6 +217,8 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     failbackAtMs: message.failbackAtMs === undefined ? undefined : Number(message.failbackAtMs),
     failbackCount: message.failbackCount,
     toAdopt: message.toAdopt.map(nodeId),
+    restore: message.restore && decodeGroupRestore(message.restore),
+    restarts: message.restarts.map(decodeNodeRestart),
   };
 }
 

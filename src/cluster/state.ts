@@ -10,6 +10,8 @@ import type {
   GroupSettings,
   Leaving,
   NodeRegistration,
+  RestoreReached,
+  ScheduledRestart,
   ScheduledSwitchover,
   SyncRule,
 } from './commands.ts';
@@ -184,6 +186,24 @@ export interface GroupState {
   readonly failbackCount: number;
   /** Adopted nodes whose server still runs as somebody else has started it, in the order of their turns; see {@link isUnprotected}. */
   readonly toAdopt: readonly NodeId[];
+  /** It began, or is to begin, with a data directory that was restored from a backup. */
+  readonly restore: GroupRestore | undefined;
+  /** In the order of the names of their nodes, one for each at the most; see apply-restarts.ts. */
+  readonly restarts: readonly NodeRestart[];
+}
+
+export interface GroupRestore {
+  /** Undefined until recovery has come to its target. */
+  readonly reached:
+    | (RestoreReached & {
+        /** The timeline that is opened there. */
+        readonly assigned: Timeline;
+      })
+    | undefined;
+}
+
+export interface NodeRestart extends ScheduledRestart {
+  readonly node: NodeId;
 }
 
 /**

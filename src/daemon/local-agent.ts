@@ -93,6 +93,8 @@ export async function startLocalAgent(options: {
       passfileDirectory: paths.passfileDirectory,
       logFile: paths.logFile,
       logRotation: node.logRotation,
+      bootstrap: config.bootstrap,
+      restoreLogFile: paths.restoreLogFile,
       process: node.process,
       divergedDirectory: paths.divergedDirectory,
       cloneMaxRateBytes: config.cloneMaxRateBytes,

@@ -4,7 +4,7 @@
 import type { GroupId } from '../base/ids.ts';
 import { type Fencing, isKnownOff } from '../cluster/candidate.ts';
 import type { Command } from '../cluster/commands.ts';
-import { featureLevelRefusal } from '../cluster/features.ts';
+import { RESTORE_FEATURE_LEVEL, featureLevelRefusal } from '../cluster/features.ts';
 import { isLeased, isObjectivelyDown, majority, standingDownCount } from '../cluster/quorum.ts';
 import {
   type ClusterState,
@@ -77,10 +77,16 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
     const nodes = nodesOfGroup(state, name);
     if (nodes.some((node) => mayRun(view, node))) continue;
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
-    const eligible = withData.length > 0 ? withData : nodes;
+    const restoring = nodes.filter((node) => freshReport(view, node.node)?.restores === true);
+    const isRestored = withData.length === 0 && restoring.length > 0;
+    // An empty group in the place of one that is restored would be a loss: who has not been heard may be the one to restore it.
+    if (isRestored && state.featureLevel < RESTORE_FEATURE_LEVEL) continue;
+    const eligible = withData.length > 0 ? withData : isRestored ? restoring : nodes;
     const [first] = [...eligible].sort(byPriority);
-    if (first !== undefined && withData.length <= 1)
-      yield { kind: 'create-group', group: name, primary: first.node };
+    if (first === undefined || withData.length > 1) continue;
+    // mark: group-restored
+    if (isRestored) yield { kind: 'restore-group', group: name, primary: first.node };
+    else yield { kind: 'create-group', group: name, primary: first.node };
   }
 }
 
@@ -176,9 +182,14 @@ function replaceFirstPrimary(
   )
     return undefined;
   const others = nodes.filter((node) => freshReport(view, node.node) !== undefined);
-  const [first] = others.sort(byPriority);
+  const able =
+    group.restore === undefined
+      ? others
+      : others.filter((node) => freshReport(view, node.node)?.restores === true);
+  const [first] = able.sort(byPriority);
   if (first === undefined) return undefined;
   // mark: first-primary-replaced
+  if (group.restore !== undefined) return { kind: 'restore-group', group: group.id, primary: first.node };
   return { kind: 'create-group', group: group.id, primary: first.node };
 }
 

@@ -13,7 +13,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { BeginFailover_AfterFailedPromotion, BeginFailover_Down, BeginFailover_Forced, BeginFailover_Planned, CutReport, Envelope, GroupSettings, Membership, Pause, RegisterNode, ScheduledSwitchover, SyncRule } from "./log_pb.ts";
+import type { BeginFailover_AfterFailedPromotion, BeginFailover_Down, BeginFailover_Forced, BeginFailover_Planned, CutReport, Envelope, GroupSettings, Membership, Pause, RegisterNode, RestoreReached, ScheduledRestart, ScheduledSwitchover, SyncRule } from "./log_pb.ts";
 import { file_pg_sentinel_v1_log } from "./log_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/snapshot.proto.
  */
 export const file_pg_sentinel_v1_snapshot: GenFile = /*@__PURE__*/
-  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEiiQMKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50EjAKB3JlbW92ZWQYFCADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlbW92ZWQimgEKDFNuYXBzaG90UGVlchIMCgRwZWVyGAEgASgJEg0KBXN0b3JlGAIgASgJEg8KB3Nlc3Npb24YAyABKAkSEQoJb3BlbmVkX2F0GAQgASgEEg0KBWZsb29yGAUgASgEEgwKBGRvbmUYBiADKAQSEAoIZmVhdHVyZXMYByABKA0SEQoEc2l0ZRgeIAEoCUgAiAEBQgcKBV9zaXRlInkKDFNuYXBzaG90Tm9kZRIyCgxyZWdpc3RyYXRpb24YASABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGUSNQoPc3ViamVjdGl2ZV9kb3duGAIgAygLMhwucGdfc2VudGluZWwudjEuU25hcHNob3REb3duIoIBCg9TbmFwc2hvdFJlbW92ZWQSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEhMKBm1lbWJlchgEIAEoCUgAiAEBEg8KB2xlYXZpbmcYBSABKAkSEwoLaXNfZG91YnRmdWwYBiABKAhCCQoHX21lbWJlciJMCgxTbmFwc2hvdERvd24SDAoEcGVlchgBIAEoCRINCgVlcG9jaBgCIAEoBBIQCghldmlkZW5jZRgDIAEoCRINCgVpbmRleBgEIAEoBCKjCAoNU25hcHNob3RHcm91cBIKCgJpZBgBIAEoCRINCgVlcG9jaBgCIAEoBBIxCghjcmVhdGluZxgDIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkNyZWF0aW5nUGhhc2VIABIvCgdydW5uaW5nGAQgASgLMhwucGdfc2VudGluZWwudjEuUnVubmluZ1BoYXNlSAASLwoHZmVuY2luZxgFIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZUgAEjMKCXByb21vdGluZxgGIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlByb21vdGluZ1BoYXNlSAASJgoEcnVsZRgHIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEjAKBG5leHQYCCABKAsyIi5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJ1bGVDaGFuZ2USLQoGZmxvb3JzGAkgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RGbG9vchIYChBoaWdoZXN0X3RpbWVsaW5lGAogASgNEjAKCGJyYW5jaGVzGAsgAygLMh4ucGdfc2VudGluZWwudjEuU25hcHNob3RCcmFuY2gSHgoRc3lzdGVtX2lkZW50aWZpZXIYDCABKAlIAYgBARIRCglmYWlsb3ZlcnMYDSABKAQSLwoIc2V0dGluZ3MYDiABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEg4KBmZlbmNlZBgPIAMoCRIYChByZWNlbnRfZmFpbG92ZXJzGBAgAygDEjYKCXNjaGVkdWxlZBgRIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISJQoGcGF1c2VkGBIgASgLMhUucGdfc2VudGluZWwudjEuUGF1c2USKwoMcGF1c2VkX25vZGVzGBMgAygLMhUucGdfc2VudGluZWwudjEuUGF1c2USNQoKcGFyYW1ldGVycxgUIAMoCzIhLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UGFyYW1ldGVyEhkKEXNldHRpbmdzX3JldmlzaW9uGBUgASgEEjgKEHNldHRpbmdzX2hpc3RvcnkYFiADKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlY29yZBIsCgZhYnNlbnQYKCADKAsyHC5wZ19zZW50aW5lbC52MS5BYnNlbnRNZW1iZXISGwoOZmFpbGJhY2tfYXRfbXMYHiABKANIAogBARIWCg5mYWlsYmFja19jb3VudBgfIAEoDRILCgNoYmEYPCADKAkSEAoIdG9fYWRvcHQYRiADKAlCBwoFcGhhc2VCFAoSX3N5c3RlbV9pZGVudGlmaWVyQhEKD19mYWlsYmFja19hdF9tcyJgCgxBYnNlbnRNZW1iZXISDgoGbWVtYmVyGAEgASgJEhAKCHNpbmNlX21zGAIgASgDEhsKDmdpdmVuX3VwX2F0X21zGAMgASgDSACIAQFCEQoPX2dpdmVuX3VwX2F0X21zIjAKEVNuYXBzaG90UGFyYW1ldGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkigQEKDlNldHRpbmdzUmVjb3JkEg0KBWluZGV4GAEgASgEEg0KBWF0X21zGAIgASgDEgoKAmJ5GAMgASgJEjcKC2RpZmZlcmVuY2VzGAQgAygLMiIucGdfc2VudGluZWwudjEuU2V0dGluZ3NEaWZmZXJlbmNlEgwKBG1vcmUYBSABKA0iVQoSU2V0dGluZ3NEaWZmZXJlbmNlEgsKA2tleRgBIAEoCRIRCgRmcm9tGAIgASgJSACIAQESDwoCdG8YAyABKAlIAYgBAUIHCgVfZnJvbUIFCgNfdG8iIAoNQ3JlYXRpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJIjEKDFJ1bm5pbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNIoUECgxGZW5jaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASOwoJcmVjb3ZlcmVkGAYgASgLMiYucGdfc2VudGluZWwudjEuRmVuY2luZ1BoYXNlLlJlY292ZXJlZEgAEjYKBmZvcmNlZBgIIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASKgoHcmVwb3J0cxgHIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkN1dFJlcG9ydBILCgNvZmYYCSADKAkSFgoJcmVpbnN0YXRlGAogASgJSAGIAQESGQoMZmVuY2VfZmFpbGVkGAsgASgJSAKIAQEaCwoJUmVjb3ZlcmVkQgcKBWNhdXNlQgwKCl9yZWluc3RhdGVCDwoNX2ZlbmNlX2ZhaWxlZCKmAQoOUHJvbW90aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIQCghwcmV2aW91cxgDIAEoCRIuCgRmcm9tGAQgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxITCgZmYWlsZWQYBSABKAlIAIgBARIPCgdwbGFubmVkGAYgASgIQgkKB19mYWlsZWQiNgoQU25hcHNob3RTdGFuZGluZxIQCgh0aW1lbGluZRgBIAEoDRIQCghwb3NpdGlvbhgCIAEoBiJMChJTbmFwc2hvdFJ1bGVDaGFuZ2USJgoEcnVsZRgBIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEg4KBmNoYW5nZRgCIAEoBCKhAQoNU25hcHNob3RGbG9vchIQCgh0aW1lbGluZRgBIAEoDRIuCgRmcm9tGAIgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxImCgRydWxlGAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSJgoEbmV4dBgEIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIkYKDlNuYXBzaG90QnJhbmNoEhAKCHRpbWVsaW5lGAEgASgNEg4KBnBhcmVudBgCIAEoDRISCgpzd2l0Y2hfbHNuGAMgASgGImwKDVNuYXBzaG90RXZlbnQSDQoFaW5kZXgYASABKAQSKgoIZW52ZWxvcGUYAiABKAsyGC5wZ19zZW50aW5lbC52MS5FbnZlbG9wZRIUCgdyZWZ1c2VkGAMgASgJSACIAQFCCgoIX3JlZnVzZWRiBnByb3RvMw", [file_pg_sentinel_v1_log]);
+  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEiiQMKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50EjAKB3JlbW92ZWQYFCADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlbW92ZWQimgEKDFNuYXBzaG90UGVlchIMCgRwZWVyGAEgASgJEg0KBXN0b3JlGAIgASgJEg8KB3Nlc3Npb24YAyABKAkSEQoJb3BlbmVkX2F0GAQgASgEEg0KBWZsb29yGAUgASgEEgwKBGRvbmUYBiADKAQSEAoIZmVhdHVyZXMYByABKA0SEQoEc2l0ZRgeIAEoCUgAiAEBQgcKBV9zaXRlInkKDFNuYXBzaG90Tm9kZRIyCgxyZWdpc3RyYXRpb24YASABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGUSNQoPc3ViamVjdGl2ZV9kb3duGAIgAygLMhwucGdfc2VudGluZWwudjEuU25hcHNob3REb3duIoIBCg9TbmFwc2hvdFJlbW92ZWQSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEhMKBm1lbWJlchgEIAEoCUgAiAEBEg8KB2xlYXZpbmcYBSABKAkSEwoLaXNfZG91YnRmdWwYBiABKAhCCQoHX21lbWJlciJMCgxTbmFwc2hvdERvd24SDAoEcGVlchgBIAEoCRINCgVlcG9jaBgCIAEoBBIQCghldmlkZW5jZRgDIAEoCRINCgVpbmRleBgEIAEoBCKJCQoNU25hcHNob3RHcm91cBIKCgJpZBgBIAEoCRINCgVlcG9jaBgCIAEoBBIxCghjcmVhdGluZxgDIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkNyZWF0aW5nUGhhc2VIABIvCgdydW5uaW5nGAQgASgLMhwucGdfc2VudGluZWwudjEuUnVubmluZ1BoYXNlSAASLwoHZmVuY2luZxgFIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZUgAEjMKCXByb21vdGluZxgGIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlByb21vdGluZ1BoYXNlSAASJgoEcnVsZRgHIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEjAKBG5leHQYCCABKAsyIi5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJ1bGVDaGFuZ2USLQoGZmxvb3JzGAkgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RGbG9vchIYChBoaWdoZXN0X3RpbWVsaW5lGAogASgNEjAKCGJyYW5jaGVzGAsgAygLMh4ucGdfc2VudGluZWwudjEuU25hcHNob3RCcmFuY2gSHgoRc3lzdGVtX2lkZW50aWZpZXIYDCABKAlIAYgBARIRCglmYWlsb3ZlcnMYDSABKAQSLwoIc2V0dGluZ3MYDiABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEg4KBmZlbmNlZBgPIAMoCRIYChByZWNlbnRfZmFpbG92ZXJzGBAgAygDEjYKCXNjaGVkdWxlZBgRIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISJQoGcGF1c2VkGBIgASgLMhUucGdfc2VudGluZWwudjEuUGF1c2USKwoMcGF1c2VkX25vZGVzGBMgAygLMhUucGdfc2VudGluZWwudjEuUGF1c2USNQoKcGFyYW1ldGVycxgUIAMoCzIhLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UGFyYW1ldGVyEhkKEXNldHRpbmdzX3JldmlzaW9uGBUgASgEEjgKEHNldHRpbmdzX2hpc3RvcnkYFiADKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlY29yZBIsCgZhYnNlbnQYKCADKAsyHC5wZ19zZW50aW5lbC52MS5BYnNlbnRNZW1iZXISGwoOZmFpbGJhY2tfYXRfbXMYHiABKANIAogBARIWCg5mYWlsYmFja19jb3VudBgfIAEoDRILCgNoYmEYPCADKAkSEAoIdG9fYWRvcHQYRiADKAkSMAoHcmVzdG9yZRhuIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UmVzdG9yZRIyCghyZXN0YXJ0cxiCASADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlc3RhcnRCBwoFcGhhc2VCFAoSX3N5c3RlbV9pZGVudGlmaWVyQhEKD19mYWlsYmFja19hdF9tcyJUCg9TbmFwc2hvdFJlc3RvcmUSLwoHcmVhY2hlZBgBIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlJlc3RvcmVSZWFjaGVkEhAKCGFzc2lnbmVkGAIgASgNIk0KD1NuYXBzaG90UmVzdGFydBIMCgRub2RlGAEgASgJEiwKAmF0GAIgASgLMiAucGdfc2VudGluZWwudjEuU2NoZWR1bGVkUmVzdGFydCJgCgxBYnNlbnRNZW1iZXISDgoGbWVtYmVyGAEgASgJEhAKCHNpbmNlX21zGAIgASgDEhsKDmdpdmVuX3VwX2F0X21zGAMgASgDSACIAQFCEQoPX2dpdmVuX3VwX2F0X21zIjAKEVNuYXBzaG90UGFyYW1ldGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkigQEKDlNldHRpbmdzUmVjb3JkEg0KBWluZGV4GAEgASgEEg0KBWF0X21zGAIgASgDEgoKAmJ5GAMgASgJEjcKC2RpZmZlcmVuY2VzGAQgAygLMiIucGdfc2VudGluZWwudjEuU2V0dGluZ3NEaWZmZXJlbmNlEgwKBG1vcmUYBSABKA0iVQoSU2V0dGluZ3NEaWZmZXJlbmNlEgsKA2tleRgBIAEoCRIRCgRmcm9tGAIgASgJSACIAQESDwoCdG8YAyABKAlIAYgBAUIHCgVfZnJvbUIFCgNfdG8iIAoNQ3JlYXRpbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJIjEKDFJ1bm5pbmdQaGFzZRIPCgdwcmltYXJ5GAEgASgJEhAKCHRpbWVsaW5lGAIgASgNIoUECgxGZW5jaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASOwoJcmVjb3ZlcmVkGAYgASgLMiYucGdfc2VudGluZWwudjEuRmVuY2luZ1BoYXNlLlJlY292ZXJlZEgAEjYKBmZvcmNlZBgIIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASKgoHcmVwb3J0cxgHIAMoCzIZLnBnX3NlbnRpbmVsLnYxLkN1dFJlcG9ydBILCgNvZmYYCSADKAkSFgoJcmVpbnN0YXRlGAogASgJSAGIAQESGQoMZmVuY2VfZmFpbGVkGAsgASgJSAKIAQEaCwoJUmVjb3ZlcmVkQgcKBWNhdXNlQgwKCl9yZWluc3RhdGVCDwoNX2ZlbmNlX2ZhaWxlZCKmAQoOUHJvbW90aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDRIQCghwcmV2aW91cxgDIAEoCRIuCgRmcm9tGAQgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxITCgZmYWlsZWQYBSABKAlIAIgBARIPCgdwbGFubmVkGAYgASgIQgkKB19mYWlsZWQiNgoQU25hcHNob3RTdGFuZGluZxIQCgh0aW1lbGluZRgBIAEoDRIQCghwb3NpdGlvbhgCIAEoBiJMChJTbmFwc2hvdFJ1bGVDaGFuZ2USJgoEcnVsZRgBIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEg4KBmNoYW5nZRgCIAEoBCKhAQoNU25hcHNob3RGbG9vchIQCgh0aW1lbGluZRgBIAEoDRIuCgRmcm9tGAIgASgLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RTdGFuZGluZxImCgRydWxlGAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUSJgoEbmV4dBgEIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIkYKDlNuYXBzaG90QnJhbmNoEhAKCHRpbWVsaW5lGAEgASgNEg4KBnBhcmVudBgCIAEoDRISCgpzd2l0Y2hfbHNuGAMgASgGImwKDVNuYXBzaG90RXZlbnQSDQoFaW5kZXgYASABKAQSKgoIZW52ZWxvcGUYAiABKAsyGC5wZ19zZW50aW5lbC52MS5FbnZlbG9wZRIUCgdyZWZ1c2VkGAMgASgJSACIAQFCCgoIX3JlZnVzZWRiBnByb3RvMw", [file_pg_sentinel_v1_log]);
 
 /**
  * @generated from message pg_sentinel.v1.StateSnapshot
@@ -420,6 +420,20 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
    * @generated from field: repeated string to_adopt = 70;
    */
   toAdopt: string[];
+
+  /**
+   * From feature level 11 on: it began, or is to begin, with a restored data directory.
+   *
+   * @generated from field: pg_sentinel.v1.SnapshotRestore restore = 110;
+   */
+  restore?: SnapshotRestore | undefined;
+
+  /**
+   * From feature level 13 on. In the order of the names of their nodes.
+   *
+   * @generated from field: repeated pg_sentinel.v1.SnapshotRestart restarts = 130;
+   */
+  restarts: SnapshotRestart[];
 };
 
 /**
@@ -428,6 +442,54 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
  */
 export const SnapshotGroupSchema: GenMessage<SnapshotGroup> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_snapshot, 5);
+
+/**
+ * @generated from message pg_sentinel.v1.SnapshotRestore
+ */
+export type SnapshotRestore = Message<"pg_sentinel.v1.SnapshotRestore"> & {
+  /**
+   * Absent until recovery has come to its target.
+   *
+   * @generated from field: pg_sentinel.v1.RestoreReached reached = 1;
+   */
+  reached?: RestoreReached | undefined;
+
+  /**
+   * The timeline that is opened then; 0 until it is known.
+   *
+   * @generated from field: uint32 assigned = 2;
+   */
+  assigned: number;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotRestore.
+ * Use `create(SnapshotRestoreSchema)` to create a new message.
+ */
+export const SnapshotRestoreSchema: GenMessage<SnapshotRestore> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 6);
+
+/**
+ * @generated from message pg_sentinel.v1.SnapshotRestart
+ */
+export type SnapshotRestart = Message<"pg_sentinel.v1.SnapshotRestart"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: pg_sentinel.v1.ScheduledRestart at = 2;
+   */
+  at?: ScheduledRestart | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotRestart.
+ * Use `create(SnapshotRestartSchema)` to create a new message.
+ */
+export const SnapshotRestartSchema: GenMessage<SnapshotRestart> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 7);
 
 /**
  * A member whose slots are kept for a while only, or no longer. Wall times in milliseconds since 1970.
@@ -456,7 +518,7 @@ export type AbsentMember = Message<"pg_sentinel.v1.AbsentMember"> & {
  * Use `create(AbsentMemberSchema)` to create a new message.
  */
 export const AbsentMemberSchema: GenMessage<AbsentMember> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 6);
+  messageDesc(file_pg_sentinel_v1_snapshot, 8);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotParameter
@@ -478,7 +540,7 @@ export type SnapshotParameter = Message<"pg_sentinel.v1.SnapshotParameter"> & {
  * Use `create(SnapshotParameterSchema)` to create a new message.
  */
 export const SnapshotParameterSchema: GenMessage<SnapshotParameter> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 7);
+  messageDesc(file_pg_sentinel_v1_snapshot, 9);
 
 /**
  * One change of settings or parameters, for people. Values are cut short.
@@ -519,7 +581,7 @@ export type SettingsRecord = Message<"pg_sentinel.v1.SettingsRecord"> & {
  * Use `create(SettingsRecordSchema)` to create a new message.
  */
 export const SettingsRecordSchema: GenMessage<SettingsRecord> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 8);
+  messageDesc(file_pg_sentinel_v1_snapshot, 10);
 
 /**
  * @generated from message pg_sentinel.v1.SettingsDifference
@@ -550,7 +612,7 @@ export type SettingsDifference = Message<"pg_sentinel.v1.SettingsDifference"> & 
  * Use `create(SettingsDifferenceSchema)` to create a new message.
  */
 export const SettingsDifferenceSchema: GenMessage<SettingsDifference> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 9);
+  messageDesc(file_pg_sentinel_v1_snapshot, 11);
 
 /**
  * @generated from message pg_sentinel.v1.CreatingPhase
@@ -567,7 +629,7 @@ export type CreatingPhase = Message<"pg_sentinel.v1.CreatingPhase"> & {
  * Use `create(CreatingPhaseSchema)` to create a new message.
  */
 export const CreatingPhaseSchema: GenMessage<CreatingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 10);
+  messageDesc(file_pg_sentinel_v1_snapshot, 12);
 
 /**
  * @generated from message pg_sentinel.v1.RunningPhase
@@ -589,7 +651,7 @@ export type RunningPhase = Message<"pg_sentinel.v1.RunningPhase"> & {
  * Use `create(RunningPhaseSchema)` to create a new message.
  */
 export const RunningPhaseSchema: GenMessage<RunningPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 11);
+  messageDesc(file_pg_sentinel_v1_snapshot, 13);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase
@@ -676,7 +738,7 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
  * Use `create(FencingPhaseSchema)` to create a new message.
  */
 export const FencingPhaseSchema: GenMessage<FencingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 12);
+  messageDesc(file_pg_sentinel_v1_snapshot, 14);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase.Recovered
@@ -689,7 +751,7 @@ export type FencingPhase_Recovered = Message<"pg_sentinel.v1.FencingPhase.Recove
  * Use `create(FencingPhase_RecoveredSchema)` to create a new message.
  */
 export const FencingPhase_RecoveredSchema: GenMessage<FencingPhase_Recovered> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 12, 0);
+  messageDesc(file_pg_sentinel_v1_snapshot, 14, 0);
 
 /**
  * @generated from message pg_sentinel.v1.PromotingPhase
@@ -733,7 +795,7 @@ export type PromotingPhase = Message<"pg_sentinel.v1.PromotingPhase"> & {
  * Use `create(PromotingPhaseSchema)` to create a new message.
  */
 export const PromotingPhaseSchema: GenMessage<PromotingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 13);
+  messageDesc(file_pg_sentinel_v1_snapshot, 15);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotStanding
@@ -755,7 +817,7 @@ export type SnapshotStanding = Message<"pg_sentinel.v1.SnapshotStanding"> & {
  * Use `create(SnapshotStandingSchema)` to create a new message.
  */
 export const SnapshotStandingSchema: GenMessage<SnapshotStanding> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 14);
+  messageDesc(file_pg_sentinel_v1_snapshot, 16);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotRuleChange
@@ -777,7 +839,7 @@ export type SnapshotRuleChange = Message<"pg_sentinel.v1.SnapshotRuleChange"> & 
  * Use `create(SnapshotRuleChangeSchema)` to create a new message.
  */
 export const SnapshotRuleChangeSchema: GenMessage<SnapshotRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 15);
+  messageDesc(file_pg_sentinel_v1_snapshot, 17);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotFloor
@@ -809,7 +871,7 @@ export type SnapshotFloor = Message<"pg_sentinel.v1.SnapshotFloor"> & {
  * Use `create(SnapshotFloorSchema)` to create a new message.
  */
 export const SnapshotFloorSchema: GenMessage<SnapshotFloor> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 16);
+  messageDesc(file_pg_sentinel_v1_snapshot, 18);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotBranch
@@ -836,7 +898,7 @@ export type SnapshotBranch = Message<"pg_sentinel.v1.SnapshotBranch"> & {
  * Use `create(SnapshotBranchSchema)` to create a new message.
  */
 export const SnapshotBranchSchema: GenMessage<SnapshotBranch> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 17);
+  messageDesc(file_pg_sentinel_v1_snapshot, 19);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotEvent
@@ -865,5 +927,5 @@ export type SnapshotEvent = Message<"pg_sentinel.v1.SnapshotEvent"> & {
  * Use `create(SnapshotEventSchema)` to create a new message.
  */
 export const SnapshotEventSchema: GenMessage<SnapshotEvent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 18);
+  messageDesc(file_pg_sentinel_v1_snapshot, 20);
 
