@@ -2,9 +2,21 @@ import { defineConfig } from 'vitest/config';
 import { SummaryReporter } from './test/tooling/summary-reporter.ts';
 
 /** Dangers, what administrators do, gray failures, the guard and rejoining, each on real PostgreSQL and with real waits. */
-const LONG_FOLDERS = ['adopt', 'dangers', 'expectations', 'gray', 'guard', 'rejoin', 'slots', 'walks'];
+const LONG_FOLDERS = [
+  'adopt',
+  'dangers',
+  'expectations',
+  'gray',
+  'guard',
+  'rejoin',
+  'restore',
+  'slots',
+  'walks',
+];
 const LONG_FILES = [
-  ...['candidates', 'hba', 'membership', 'node', 'passwords', 'settings'].map((name) => `commands/${name}`),
+  ...['candidates', 'hba', 'membership', 'node', 'passwords', 'scheduled-restart', 'settings'].map(
+    (name) => `commands/${name}`,
+  ),
   'health/answers',
   'postgres/slow-clone',
 ];

@@ -128,7 +128,19 @@ function groupView(options: StatusOptions, group: GroupState): GroupView {
     settings: group.settings,
     scheduled: group.scheduled,
     paused: group.paused && { untilMs: group.paused.untilMs, maintenance: false },
+    restore: restoreView(group),
+    restarts: group.restarts.map(({ node, atMs, inPlace, serverStartedAtS }) => ({
+      ...{ node, atMs, inPlace },
+      begun: serverStartedAtS !== undefined,
+    })),
   };
+}
+
+function restoreView({ restore }: GroupState): GroupView['restore'] {
+  const reached = restore?.reached;
+  if (reached === undefined) return undefined;
+  const { target, timeline, position, assigned, lastTransactionMs } = reached;
+  return { target, fromTimeline: timeline, lsn: formatLsn(position), timeline: assigned, lastTransactionMs };
 }
 
 function nodeView(

@@ -18,6 +18,7 @@ import {
 import { beginFailback } from './failback.ts';
 import { chooseCandidate, hasFollowersToCome, promotion } from './choose.ts';
 import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
+import { decideRestarts } from './decide-restarts.ts';
 import { decideSlots } from './decide-slots.ts';
 import { planRule } from './rule-plan.ts';
 import { type View, freshReport } from './view.ts';
@@ -54,6 +55,7 @@ export function decide(state: ClusterState, view: View, memory: Memory): Decisio
     const command = decideGroup(state, group, view, stopwatch);
     if (command !== undefined) commands.push(command);
     commands.push(...decideSlots(state, group, view, stopwatch));
+    commands.push(...decideRestarts(group, view));
   }
   return { commands, memory: kept };
 }
@@ -73,8 +75,10 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
   const everyoneIsHere = state.membership.voters.every((voter) => agents.has(voter));
   for (const name of names) {
     const waitedMs = stopwatch.elapsedMs(`create ${name}`);
-    if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
     const nodes = nodesOfGroup(state, name);
+    // Whether one of them is to restore a backup its agent says.
+    const areHeard = nodes.every(({ node }) => freshReport(view, node) !== undefined);
+    if (!(everyoneIsHere && areHeard) && waitedMs < view.settings.creationWaitMs) continue;
     if (nodes.some((node) => mayRun(view, node))) continue;
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
     const restoring = nodes.filter((node) => freshReport(view, node.node)?.restores === true);
