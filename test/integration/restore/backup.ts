@@ -22,7 +22,7 @@ export async function makeBackup({ binaries, user }: Tools, directory: string): 
   const old = join(directory, 'old');
   const archive = archiveOf(directory);
   const backup = join(directory, 'backup');
-  for (const path of [archive, backup]) await makeDirectory(user, path);
+  for (const path of [archive, backup, old]) await makeDirectory(user, path);
   await mkdir(join(directory, 'signs'), { mode: 0o755 });
   const run = async (program: string, ...args: readonly string[]): Promise<string> => {
     const { exitCode, output } = await runProgram({
