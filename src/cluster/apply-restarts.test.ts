@@ -36,8 +36,18 @@ test('it begins once, and only where it is still scheduled for that time', () =>
 
 test('it goes with its node', () => {
   const log = upgraded();
-  log.must(scheduled, { kind: 'begin-rule-change', group: GROUP, epoch: log.epoch, next: { members: [], acks: 0 } });
-  log.must({ kind: 'commit-rule', group: GROUP, epoch: log.epoch, change: log.group.next?.change ?? logIndex(0) });
+  log.must(scheduled, {
+    kind: 'begin-rule-change',
+    group: GROUP,
+    epoch: log.epoch,
+    next: { members: [], acks: 0 },
+  });
+  log.must({
+    kind: 'commit-rule',
+    group: GROUP,
+    epoch: log.epoch,
+    change: log.group.next?.change ?? logIndex(0),
+  });
   log.must({ kind: 'remove-node', group: GROUP, node: B, leaving: 'leave' });
   expect(log.group.restarts).toEqual([]);
 });
