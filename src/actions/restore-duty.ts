@@ -1,17 +1,14 @@
 // The first data directory of a group is restored from a backup (docs/decisions/0017-restored-groups.md): the administrator's command makes
 // it, PostgreSQL recovers to the target and waits there, the log assigns the timeline that it opens. Looks at what is, not at what was done
 // before: broken off anywhere, it goes on or begins anew. Must never touch a data directory that does not bear its marker.
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type Timeline, timeline } from '../base/ids.ts';
+import type { Timeline } from '../base/ids.ts';
 import { formatLsn } from '../base/lsn.ts';
 import type { Duty } from '../failover/duties.ts';
-import { commandFor } from '../postgres/archive.ts';
+import { highestArchivedTimeline } from '../postgres/archive-timelines.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { STANDBY_LIMIT_NAMES } from '../postgres/effective-parameters.ts';
 import { StartError } from '../postgres/lifecycle.ts';
 import { writeNewMember } from '../postgres/member.ts';
-import { runProgram } from '../postgres/os-user.ts';
 import { promotePostgres } from '../postgres/promote.ts';
 import {
   type RecoveryReading,
@@ -29,7 +26,6 @@ import {
   writeRestoreMarker,
 } from '../postgres/restore.ts';
 import { endRecoverySettings, overrideSettings, resumeArchiving } from '../postgres/restored-files.ts';
-import { listHistories } from '../postgres/timelines.ts';
 import { hasStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
 import { type AgentContext, query } from './context.ts';
 import type { DataDirectory } from './data-directory.ts';
@@ -41,10 +37,6 @@ type CreateDuty = Extract<Duty, { readonly kind: 'create' }>;
 const PAUSE_MS = 60_000;
 const PAUSE_MS_MAX = 3_600_000;
 const STOP_FAST_MS = 5000;
-/** Numbers may be missing: of promotions that were given up. */
-const MISSING_TIMELINES_MAX = 16;
-const PROBE_TIMEOUT_MS = 60_000;
-const PROBE_FILE = 'pg_wal/pg_sentinel_probe';
 
 /** Whether the data directory is not there yet and is to be restored, or is being restored. */
 export function isToRestore(context: AgentContext, duty: CreateDuty, data: DataDirectory): boolean {
@@ -286,7 +278,15 @@ async function assignedTimeline(
       systemIdentifier,
       timeline: on,
       position,
-      highestTimeline: await highestTimeline(context, bootstrap, on, signal),
+      highestTimeline: await highestArchivedTimeline({
+        dataDirectory: options.dataDirectory,
+        user: options.user,
+        restoreCommand: bootstrap.restoreCommand,
+        timeline: on,
+        position,
+        walSegmentBytes: (await readControlData(options.dataDirectory)).walSegmentBytes,
+        signal,
+      }),
       target: targetText(bootstrap.target),
       lastTransactionMs,
     },
@@ -306,39 +306,6 @@ async function identify(context: AgentContext): ReturnType<typeof identifySystem
   } finally {
     closeReplication(client);
   }
-}
-
-/** Of those that the archive has history files of, although recovery did not follow them: none of them is opened a second time. */
-async function highestTimeline(
-  context: AgentContext,
-  { restoreCommand }: Bootstrap,
-  from: Timeline,
-  signal: AbortSignal,
-): Promise<Timeline> {
-  const { dataDirectory, user } = context.instance.options;
-  const present = (await listHistories(dataDirectory)).map((history) => history.timeline);
-  let highest = Math.max(from, ...present);
-  if (restoreCommand === undefined) return timeline(highest);
-  for (let next = highest + 1; next <= highest + MISSING_TIMELINES_MAX; next += 1) {
-    const file = `${next.toString(16).toUpperCase().padStart(8, '0')}.history`;
-    const { exitCode, output } = await runProgram({
-      user,
-      program: '/bin/sh',
-      arguments: ['-c', commandFor(restoreCommand.replaceAll('%r', file), PROBE_FILE, file)],
-      cwd: dataDirectory,
-      timeoutMs: PROBE_TIMEOUT_MS,
-      signal,
-    });
-    signal.throwIfAborted();
-    await rm(join(dataDirectory, PROBE_FILE), { force: true, recursive: true });
-    // As PostgreSQL takes it: up to 125 the file is not there, above that the command itself failed.
-    if (exitCode === undefined || exitCode > 125)
-      throw new RestoreError(
-        `cannot ask the archive for ${file}: restore_command ended with ${exitCode ?? 'a signal'}: ${output.trim().slice(-300)}`,
-      );
-    if (exitCode === 0) highest = next;
-  }
-  return timeline(highest);
 }
 
 /** Opens exactly the assigned timeline; anything else is stopped at once. */

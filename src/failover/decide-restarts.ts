@@ -7,7 +7,7 @@ import { type View, freshReport } from './view.ts';
 /** A restart that is due and could not begin is tried again for so long; then it is given up. */
 export const RESTART_VALID_MS = 600_000;
 /** One that has begun is over by then, or whoever was to carry it out is gone. */
-export const RESTART_TIMEOUT_MS = 900_000;
+const RESTART_TIMEOUT_MS = 900_000;
 
 export function* decideRestarts(group: GroupState, view: View): Iterable<Command> {
   for (const restart of group.restarts) {

@@ -68,6 +68,9 @@ function* raiseFeatureLevel(state: ClusterState): Iterable<Command> {
   yield { kind: 'set-feature-level', level };
 }
 
+/** A registered node without data that is not heard is not waited for longer than this; see createGroups. */
+const HEARING_WAIT_MS = 5000;
+
 function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): Iterable<Command> {
   const names = new Set<GroupId>();
   for (const node of state.nodes.values()) if (!state.groups.has(node.group)) names.add(node.group);
@@ -76,14 +79,14 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
   for (const name of names) {
     const waitedMs = stopwatch.elapsedMs(`create ${name}`);
     const nodes = nodesOfGroup(state, name);
-    // Whether one of them is to restore a backup its agent says.
-    const areHeard = nodes.every(({ node }) => freshReport(view, node) !== undefined);
-    if (!(everyoneIsHere && areHeard) && waitedMs < view.settings.creationWaitMs) continue;
+    if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
     if (nodes.some((node) => mayRun(view, node))) continue;
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
     const restoring = nodes.filter((node) => freshReport(view, node.node)?.restores === true);
     const isRestored = withData.length === 0 && restoring.length > 0;
-    // An empty group in the place of one that is restored would be a loss: who has not been heard may be the one to restore it.
+    // An empty group in the place of one that is to be restored would stand in its way: only its agent says that it is.
+    const mayRestore = nodes.some(({ node }) => freshReport(view, node) === undefined);
+    if (withData.length === 0 && !isRestored && mayRestore && waitedMs < HEARING_WAIT_MS) continue;
     if (isRestored && state.featureLevel < RESTORE_FEATURE_LEVEL) continue;
     const eligible = withData.length > 0 ? withData : isRestored ? restoring : nodes;
     const [first] = [...eligible].sort(byPriority);
