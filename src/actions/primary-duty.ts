@@ -125,8 +125,9 @@ export async function carryOutPrimary(
   }
   context.activity(undefined, undefined);
   if (duty.isUnprotected === true) await confirmAdopted(context, duty);
-  await context.once('archiving', () => archiveAgain(context, signal));
   await context.once('admit', () => instance.admitClients());
+  // What was written until then waits for it; clients wait for nothing that is not theirs.
+  await context.once('archiving', () => archiveAgain(context, signal));
   await lookAfterSlots(context, duty.slots, signal);
   await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
   if (duty.floor === undefined)

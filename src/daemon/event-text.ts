@@ -144,7 +144,7 @@ function restoreText({ group, primary, reached }: CommandOf<'restore-group'>): s
 }
 
 /** For people: `timeline 1, 0/3000110, the last transaction of 2026-01-02T03:04:05.678Z`. */
-export function reachedText(reached: {
+function reachedText(reached: {
   readonly timeline: number;
   readonly position: Lsn;
   readonly lastTransactionMs: number | undefined;

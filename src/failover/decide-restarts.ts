@@ -48,7 +48,7 @@ function restartRefusal(group: GroupState, { node, inPlace }: NodeRestart): stri
 }
 
 /** What stands in its way now; also for people. */
-export function restartObstacle(
+function restartObstacle(
   group: GroupState,
   { node }: Pick<NodeRestart, 'node'>,
   view: View,
