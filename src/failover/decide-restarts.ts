@@ -47,7 +47,7 @@ function restartRefusal(group: GroupState, { node, inPlace }: NodeRestart): stri
     : undefined;
 }
 
-/** What stands in its way now; also for people. */
+/** What stands in its way now. */
 function restartObstacle(
   group: GroupState,
   { node }: Pick<NodeRestart, 'node'>,

@@ -151,8 +151,7 @@ async function runCommand(options: RestoreOptions, fresh: string): Promise<void>
   }
 }
 
-/** Exported for its test. */
-export function lastLines(output: string): string {
+function lastLines(output: string): string {
   const lines = output.split('\n').flatMap((line) => line.trim() || []);
   const text = lines.slice(-LAST_LINES).join(' | ');
   return text === '' ? 'it said nothing' : text.slice(-LAST_LENGTH_MAX);
