@@ -14,11 +14,14 @@ const LONG_FOLDERS = [
   'local',
   'logical',
   'rejoin',
+  'restore',
   'slots',
   'walks',
 ];
 const LONG_FILES = [
-  ...['candidates', 'hba', 'membership', 'node', 'passwords', 'settings'].map((name) => `commands/${name}`),
+  ...['candidates', 'hba', 'membership', 'node', 'passwords', 'scheduled-restart', 'settings'].map(
+    (name) => `commands/${name}`,
+  ),
   'health/answers',
   'postgres/slow-clone',
 ];

@@ -281,6 +281,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       upkeep: upkept,
       found: found.latest(),
       logicalSlots: logicalSlots.report(),
+      restores: options.instance.bootstrap !== undefined,
     });
     if (!closing.signal.aborted) options.onReport(report);
   };
@@ -397,6 +398,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     },
     retry() {
       context.notes.failedClone = undefined;
+      context.notes.failedRestore = undefined;
       context.notes.noRoom = undefined;
       context.notes.failedFollows = undefined;
       registering.retry();

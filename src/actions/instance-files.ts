@@ -68,6 +68,7 @@ export function instancePaths(
   passfileDirectory: string;
   socketDirectory: string;
   logFile: string;
+  restoreLogFile: string;
   divergedDirectory: string;
   adoptedHbaFile: string;
   unarchivedDirectory: string;
@@ -81,6 +82,7 @@ export function instancePaths(
     passfileDirectory: join(stateDirectory, 'passfile'),
     socketDirectory: join(stateDirectory, 'socket'),
     logFile: join(stateDirectory, 'postgresql', `${node}.log`),
+    restoreLogFile: join(stateDirectory, 'postgresql', `${node}.restore.log`),
     divergedDirectory: join(stateDirectory, 'diverged'),
     adoptedHbaFile: join(stateDirectory, `${node}.adopted-hba`),
     unarchivedDirectory: join(stateDirectory, 'unarchived', node),

@@ -30,9 +30,12 @@ export async function buildReport(options: {
   readonly found: FoundServer | undefined;
   /** Empty where the log has none. */
   readonly logicalSlots: readonly LogicalSlotReport[];
+  /** See {@link AgentReport.restores}. */
+  readonly restores: boolean;
 }): Promise<AgentReport> {
   const { instance, activity } = options;
-  const isRunning = instance.postmaster() !== undefined;
+  const postmaster = instance.postmaster();
+  const isRunning = postmaster !== undefined;
   const role = isRunning
     ? (instance.recentRole(options.roleAgeMsMax) ?? (await readRoleQuietly(instance)))
     : undefined;
@@ -65,6 +68,8 @@ export async function buildReport(options: {
     isGuarded: role?.kind === 'primary' ? options.isGuarded : undefined,
     upkeep: options.upkeep,
     ...(options.found === undefined ? {} : { found: options.found }),
+    ...(options.restores ? { restores: true } : {}),
+    serverStartedAtS: postmaster?.startedAtS,
     ...(isRunning && options.parameters !== undefined ? { parameters: options.parameters } : {}),
     ...(isRunning && options.logicalSlots.length > 0 ? { logicalSlots: options.logicalSlots } : {}),
   };

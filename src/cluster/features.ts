@@ -16,6 +16,8 @@ const LEVELS: readonly string[] = [
   'formations, declared hosts, watched servers', // 10
   'upstreams of cascading standbys, WAL fetched from another standby', // 11
   'logical slots', // 12
+  'groups that begin with a restored data directory', // 13
+  'scheduled restarts', // 14
 ];
 
 /** The highest level this version understands. */
@@ -33,6 +35,8 @@ export const ADOPTION_FEATURE_LEVEL = 9;
 export const FORMATIONS_FEATURE_LEVEL = 10;
 export const CASCADE_FEATURE_LEVEL = 11;
 export const LOGICAL_SLOTS_FEATURE_LEVEL = 12;
+export const RESTORE_FEATURE_LEVEL = 13;
+export const SCHEDULED_RESTART_FEATURE_LEVEL = 14;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

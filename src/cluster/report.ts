@@ -133,4 +133,8 @@ export interface AgentReport {
   readonly found?: FoundServer | undefined;
   /** Left out where there are none, and by an older version. */
   readonly logicalSlots?: readonly LogicalSlotReport[] | undefined;
+  /** Its configuration has a command that restores the first data directory of a group. */
+  readonly restores?: boolean | undefined;
+  /** When the PostgreSQL that runs was started, in seconds since 1970 by the clock of its host. */
+  readonly serverStartedAtS?: number | undefined;
 }

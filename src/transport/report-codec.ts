@@ -22,6 +22,7 @@ export function encodeReport(report: AgentReport): pb.AgentReport {
       isReady,
       note,
     })),
+    serverStartedAtS: report.serverStartedAtS === undefined ? undefined : BigInt(report.serverStartedAtS),
   });
 }
 
@@ -144,6 +145,8 @@ export function decodeReport(report: pb.AgentReport): AgentReport {
     ...decodeParameters(report.parameters),
     ...(report.found === undefined ? {} : { found: decodeFound(report.found) }),
     ...decodeLogicalSlots(report.logicalSlots),
+    ...(report.restores === undefined ? {} : { restores: report.restores }),
+    ...(report.serverStartedAtS === undefined ? {} : { serverStartedAtS: Number(report.serverStartedAtS) }),
   };
 }
 

@@ -19,6 +19,8 @@ export interface Seen {
   readonly streamingFrom?: NodeId;
   readonly message?: string;
   readonly serverVersion?: string;
+  readonly restores?: boolean;
+  readonly serverStartedAtS?: number;
 }
 
 /** A node's own description; undefined: its agent was never heard of. */
@@ -65,6 +67,8 @@ export function reportOf(log: Log, node: NodeId, seen: Seen): AgentReport {
     })),
     serverVersion: seen.serverVersion,
     message: seen.message,
+    restores: seen.restores,
+    serverStartedAtS: seen.serverStartedAtS,
   };
 }
 
