@@ -6,9 +6,7 @@ import { FORMATIONS_FEATURE_LEVEL } from '../cluster/features.ts';
 import type { ClusterState } from '../cluster/state.ts';
 import type { Config } from './config.ts';
 import type { Replica } from './replica.ts';
-
-const PROPOSAL_TIMEOUT_MS = 2000;
-const RETRY_MS = 1000;
+import { keepTold } from './tell-log.ts';
 
 export function declarationOf({ node, watch }: Pick<Config, 'node' | 'watch'>): HostDeclaration {
   return {
@@ -26,19 +24,12 @@ export function declareHost(options: {
 }): void {
   const { self, host, replica, signal } = options;
   const wanted = textOf(host);
-  let isUnderWay = false;
-  const look = (): void => {
-    if (signal.aborted || isUnderWay || !isToTell(replica.state, self, wanted)) return;
-    isUnderWay = true;
-    const again = (): void => {
-      isUnderWay = false;
-      look();
-    };
-    const later = (): void => void setTimeout(again, RETRY_MS).unref();
-    replica.propose({ kind: 'declare-host', peer: self, host }, PROPOSAL_TIMEOUT_MS).then(later, later);
-  };
-  replica.subscribe(look);
-  look();
+  keepTold({
+    wanted: (state) =>
+      isToTell(state, self, wanted) ? { kind: 'declare-host', peer: self, host } : undefined,
+    replica,
+    signal,
+  });
 }
 
 /** The log has another declaration of this peer, and every peer understands them. */

@@ -4,9 +4,7 @@ import type { PeerId } from '../base/ids.ts';
 import { CANDIDATES_FEATURE_LEVEL } from '../cluster/features.ts';
 import type { ClusterState } from '../cluster/state.ts';
 import type { Replica } from './replica.ts';
-
-const PROPOSAL_TIMEOUT_MS = 2000;
-const RETRY_MS = 1000;
+import { keepTold } from './tell-log.ts';
 
 /** Until `signal` aborts. */
 export function tellSite(options: {
@@ -16,19 +14,12 @@ export function tellSite(options: {
   readonly signal: AbortSignal;
 }): void {
   const { self, site, replica, signal } = options;
-  let isUnderWay = false;
-  const look = (): void => {
-    if (signal.aborted || isUnderWay || !isToTell(replica.state, self, site)) return;
-    isUnderWay = true;
-    const again = (): void => {
-      isUnderWay = false;
-      look();
-    };
-    const later = (): void => void setTimeout(again, RETRY_MS).unref();
-    replica.propose({ kind: 'describe-peer', peer: self, site }, PROPOSAL_TIMEOUT_MS).then(later, later);
-  };
-  replica.subscribe(look);
-  look();
+  keepTold({
+    wanted: (state) =>
+      isToTell(state, self, site) ? { kind: 'describe-peer', peer: self, site } : undefined,
+    replica,
+    signal,
+  });
 }
 
 /** The log has another site of this peer than its configuration, and every peer understands sites. */
