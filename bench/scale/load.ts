@@ -84,8 +84,12 @@ export function startLoad(
       const victims = groups.map((id) => primaryOf(replica.state, id));
       for (const id of groups) opened.delete(id);
       const crashedNs = await agents.crash(victims);
-      await wait('a new primary of each group', STRIKE_TIMEOUT_MS, () =>
-        groups.every((id) => opened.has(id)),
+      const isOpened = (id: GroupId): boolean => opened.has(id);
+      await wait('a new primary of each group', STRIKE_TIMEOUT_MS, () => groups.every(isOpened)).catch(
+        (error: Error) => {
+          const without = groups.filter((id) => !isOpened(id)).map((id) => text(replica.state, agents, id));
+          throw new Error(`${error.message}\n${without.join('\n')}`, { cause: error });
+        },
       );
       await delay(BACK_AFTER_MS, signal);
       agents.allowBack(victims);
@@ -115,6 +119,17 @@ function primaryOf(state: ClusterState, id: GroupId): NodeId {
   if (phase?.kind !== 'running')
     throw new Error(`group ${id} is ${phase?.kind ?? 'not there'}: it cannot be struck`);
   return phase.primary;
+}
+
+/** How it stands with a group that did not do what was waited for. */
+function text(state: ClusterState, agents: Agents, id: GroupId): string {
+  const group = state.groups.get(id);
+  const nodes = agents.nodesOf(id).map(({ node, server, isCrashed }) => {
+    const down = state.nodes.get(node)?.subjectiveDown.map(({ peer }) => peer) ?? [];
+    return `${node} ${isCrashed ? 'crashed' : server}, down to ${down.length === 0 ? 'nobody' : down.join(' ')}`;
+  });
+  const { phase, rule, recentFailovers } = group ?? {};
+  return `${id}: ${JSON.stringify({ phase, rule, recentFailovers }, (_, value: unknown) => (typeof value === 'bigint' ? `${value}` : value))}; ${nodes.join('; ')}`;
 }
 
 /** Every node is up and follows, and every standby counts for commits. */
