@@ -21,20 +21,33 @@ export async function writeFileDurably(options: {
   readonly owner: Owner | undefined;
 }): Promise<void> {
   const temporary = `${options.path}.new`;
-  // Made anew: in a directory that belongs to somebody else a link of his must not be followed by root.
-  await rm(temporary, { force: true });
+  await writeNewFile({ ...options, path: temporary, sync: true });
+  await rename(temporary, options.path);
+  await fsyncDirectory(dirname(options.path));
+}
+
+/**
+ * Makes the file anew, in the place of whatever is there: in a directory that belongs to somebody else a link of his must not be followed by
+ * root. `sync`: flushed.
+ */
+export async function writeNewFile(options: {
+  readonly path: string;
+  readonly content: string | Uint8Array;
+  readonly mode: number;
+  readonly owner: Owner | undefined;
+  readonly sync: boolean;
+}): Promise<void> {
+  await rm(options.path, { force: true });
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-  const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, options.mode);
+  const file = await open(options.path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, options.mode);
   try {
     await file.chmod(options.mode);
     if (options.owner !== undefined) await file.chown(options.owner.uid, options.owner.gid);
     await file.writeFile(options.content);
-    await file.sync();
+    if (options.sync) await file.sync();
   } finally {
     await file.close();
   }
-  await rename(temporary, options.path);
-  await fsyncDirectory(dirname(options.path));
 }
 
 /**
