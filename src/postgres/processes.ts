@@ -75,13 +75,18 @@ function worksIn(pid: number, realDirectory: string): boolean {
   if (linkQuietly(`/proc/${pid}/cwd`) !== realDirectory) return false;
   const program = linkQuietly(`/proc/${pid}/exe`);
   if (program === undefined || !isPostgres(program) || !isAlive(pid)) return false;
-  return !isAnother(`/proc/${pid}/cwd`, realDirectory);
+  return !isElsewhere(pid, `/proc/${pid}/cwd`, realDirectory);
 }
 
-/** Both are there, and not the same: a container may have a directory of its own at the same path. */
-function isAnother(path: string, directory: string): boolean {
-  const [a, b] = [identityOf(path), identityOf(directory)];
-  return a !== undefined && b !== undefined && a !== b;
+/**
+ * What the process has at `path` is not our `directory`, though it has the same name: it is in a container. A service's private view of the host is a
+ * mount namespace too, with the same directory in it. Within our own namespace a name is enough: what was mounted over a directory since does
+ * not make a server that works below it somebody else's.
+ */
+function isElsewhere(pid: number, path: string, directory: string): boolean {
+  const [theirs, ours] = [linkQuietly(`/proc/${pid}/ns/mnt`), linkQuietly('/proc/self/ns/mnt')];
+  if (theirs === undefined || theirs === ours) return false;
+  return identityOf(path) !== identityOf(directory);
 }
 
 function identityOf(path: string): string | undefined {
@@ -91,14 +96,6 @@ function identityOf(path: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** What the process has at that path is not what is there for us, or nothing: its name for it means something else. */
-function hasOwnAt(pid: number, directory: string): boolean {
-  const [theirs, ours] = [linkQuietly(`/proc/${pid}/ns/mnt`), linkQuietly('/proc/self/ns/mnt')];
-  if (theirs === undefined || theirs === ours) return false;
-  // A service's private view of the host is a namespace too, and the directory in it the same.
-  return identityOf(`/proc/${pid}/root${directory}`) !== identityOf(directory);
 }
 
 /** The living postmaster of a data directory, or undefined. */
@@ -215,7 +212,7 @@ export async function endPrograms(options: {
     options.isMeant((readQuietly(`/proc/${pid}/cmdline`) ?? '').split('\0')) &&
     options.names.includes(basename(linkQuietly(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '') ?? '')) &&
     isAlive(pid) &&
-    !hasOwnAt(pid, options.directory);
+    !isElsewhere(pid, `/proc/${pid}/root${options.directory}`, options.directory);
   const deadlineMs = performance.now() + ENDED_WITHIN_MS;
   for (let pids = allPids().filter(isAtWork); pids.length > 0; pids = pids.filter(isAtWork)) {
     for (const pid of pids) {

@@ -19,14 +19,37 @@ interface Opened {
   readonly hosts: Hosts;
 }
 
-async function open(more: (root: string) => Parameters<typeof makeHosts>[2]): Promise<Opened> {
+/** Opens a scene on hosts that have nothing yet; what it throws ends all that runs on them. */
+async function open(
+  prepare: (opened: Opened) => Promise<LocalScene | undefined>,
+  more: (root: string) => Parameters<typeof makeHosts>[2] = () => ({}),
+): Promise<(LocalScene & AsyncDisposable) | undefined> {
   const place = await openPlace();
-  const binaries = await findTestPostgres({
-    user: place.user,
-    privateDirectory: join(place.root, 'programs'),
-  });
-  return { place, binaries, hosts: makeHosts(place, binaries.directory, more(place.root)) };
+  const close = (): Promise<void> => place.close();
+  try {
+    const binaries = await findTestPostgres({
+      user: place.user,
+      privateDirectory: join(place.root, 'programs'),
+    });
+    const hosts = makeHosts(place, binaries.directory, more(place.root));
+    const scene = await prepare({ place, binaries, hosts });
+    if (scene !== undefined) return { ...scene, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  await close();
+  return undefined;
 }
+
+/** On a host that has nothing. */
+export const openCreateScene = () => open(createScene, (root) => ({ a: `  wal_directory: ${root}/a/wal\n` }));
+
+/** On a host with a directory that somebody else has made, whose configuration is elsewhere, as Debian has it. */
+export const openTakeScene = () => open(takeScene);
+
+/** Undefined where PostgreSQL's tools are missing. */
+export const openCloneScene = () => open(cloneScene);
 
 /** All but the configuration is taken away. */
 function empty({ hosts }: Opened, peer: 'a' | 'b'): void {
@@ -60,10 +83,9 @@ async function isWhole(opened: Opened, data: string): Promise<void> {
 /** No peer answers: `--first`, and not waited for. */
 const CREATE = ['node', 'create', '--first', '--timeout', '200ms'];
 
-export async function openCreateScene(): Promise<LocalScene & AsyncDisposable> {
-  const opened = await open((root) => ({ a: `  wal_directory: ${root}/a/wal\n` }));
+function createScene(opened: Opened): Promise<LocalScene> {
   const { hosts, place } = opened;
-  return {
+  return Promise.resolve({
     hosts,
     peer: 'a',
     command: CREATE,
@@ -73,13 +95,10 @@ export async function openCreateScene(): Promise<LocalScene & AsyncDisposable> {
     isSame: (path) => /PG_VERSION$|\.conf$/.test(path),
     isFleeting: () => false,
     check: () => isWhole(opened, hosts.data('a')),
-    [Symbol.asyncDispose]: () => place.close(),
-  };
+  });
 }
 
-/** Its configuration is elsewhere, as Debian has it. */
-export async function openTakeScene(): Promise<LocalScene & AsyncDisposable> {
-  const opened = await open(() => ({}));
+async function takeScene(opened: Opened): Promise<LocalScene> {
   const { hosts, place, binaries } = opened;
   const [data, etc, kept] = [hosts.data('a'), join(place.root, 'etc'), join(place.root, 'kept')];
   await makeDatabase(place, binaries, data);
@@ -111,18 +130,12 @@ export async function openTakeScene(): Promise<LocalScene & AsyncDisposable> {
     isSame: (path) => !path.endsWith('pg_sentinel_member.json') && !path.startsWith('state/local/'),
     isFleeting: () => false,
     check: () => isWhole(opened, data),
-    [Symbol.asyncDispose]: () => place.close(),
   };
 }
 
-/** Undefined where PostgreSQL's tools are missing. */
-export async function openCloneScene(): Promise<(LocalScene & AsyncDisposable) | undefined> {
-  const opened = await open(() => ({}));
+async function cloneScene(opened: Opened): Promise<LocalScene | undefined> {
   const { hosts, place, binaries } = opened;
-  if (!existsSync(join(binaries.directory, 'psql')) || !binaries.has.pgBasebackup) {
-    await place.close();
-    return undefined;
-  }
+  if (!existsSync(join(binaries.directory, 'psql')) || !binaries.has.pgBasebackup) return undefined;
   const { root, user } = place;
   const made = await hosts.ctl('a', 'node', 'create', '--first');
   expect(made.exitCode, made.stderr).toBe(0);
@@ -178,6 +191,5 @@ export async function openCloneScene(): Promise<(LocalScene & AsyncDisposable) |
       expect(hashOf(hosts.data('b'))).toBe(hashOf(hosts.data('a')));
       return Promise.resolve();
     },
-    [Symbol.asyncDispose]: () => place.close(),
   };
 }

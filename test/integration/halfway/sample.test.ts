@@ -13,7 +13,8 @@ function threeOf(steps: Steps): Steps[] {
   const certain: Steps[] = Object.entries(steps).flatMap(([step, who]) =>
     who === 'sometimes' ? [] : [{ [step]: who === 'both' ? ('whole' as const) : who }],
   );
-  return [0, certain.length >> 1, -1].flatMap((at) => certain.at(at) ?? []);
+  const [first, middle, last] = [certain[0], certain[certain.length >> 1], certain.at(-1)];
+  return [first ?? {}, middle ?? {}, last ?? {}];
 }
 
 /** Of a command with several tables: the first step of the first, the middle one of the one in the middle, the last of the last. */

@@ -1,6 +1,7 @@
 // A switchover that is broken off at each of its steps, on each of the three hosts: the second `sentinelctl failover` completes it.
 import { expect } from 'vitest';
 import { clusterAdmin } from '../../../harness/admin.ts';
+import { until } from '../../../src/base/clock.ts';
 import { nodeId } from '../../../src/base/ids.ts';
 import { runSentinelctl } from '../raft/load.ts';
 import { LIMIT_MS, type Roles, type Scene } from './scene.ts';
@@ -107,8 +108,36 @@ const ofRole =
     };
   };
 
+/** Its sentineld stays away until the switchover is called off; PostgreSQL runs on, and takes writes all the while. */
+async function abandoned(scene: Scene): Promise<Operation> {
+  const { cluster } = scene;
+  const operation = await ofRole('primary')(scene);
+  const others = cluster.hosts.filter((host) => host !== operation.victim);
+  const since = (await cluster.admin.events(1)).at(-1)?.index ?? 0;
+  return {
+    ...operation,
+    async before() {
+      const admin = clusterAdmin(others.map(({ address }) => address));
+      const isCalledOff = async (): Promise<boolean> => {
+        const events = await admin.events(100).catch(() => []);
+        return events.some(({ index, kind, refused }) => index > since && kind === 'resume' && !refused);
+      };
+      await until(
+        { what: 'the switchover to be called off', timeoutMs: LIMIT_MS, everyMs: 100 },
+        isCalledOff,
+      ).finally(() => admin.close());
+    },
+  };
+}
+
 export const SWITCHOVER: readonly Table[] = [
   { name: 'sentineld of the old primary', steps: OLD_PRIMARY, prepare: ofRole('primary') },
   { name: 'sentineld of the target', steps: TARGET, prepare: ofRole('standby') },
+  {
+    name: 'sentineld of the old primary, which stays away',
+    steps: { 'SIGINT to postgres': 'alone' },
+    known: OLD_PRIMARY,
+    prepare: abandoned,
+  },
   { name: 'sentineld beside the leader of the log', steps: LEADER, prepare: ofRole('leader') },
 ];
