@@ -9,8 +9,11 @@ export interface Owner {
   readonly gid: number;
 }
 
+/** What `path` is written as before it comes into its place; a kill in between leaves it. */
+export const temporaryOf = (path: string): string => `${path}.new`;
+
 /**
- * Replaces `path` with `content` atomically and durably. The temporary file is `path` + `.new`, so two writers of one
+ * Replaces `path` with `content` atomically and durably. It is written to {@link temporaryOf} first, so two writers of one
  * path must not run at the same time. Errors are those of the file system.
  */
 export async function writeFileDurably(options: {
@@ -20,7 +23,7 @@ export async function writeFileDurably(options: {
   readonly mode: number;
   readonly owner: Owner | undefined;
 }): Promise<void> {
-  const temporary = `${options.path}.new`;
+  const temporary = temporaryOf(options.path);
   await writeNewFile({ ...options, path: temporary, sync: true });
   await rename(temporary, options.path);
   await fsyncDirectory(dirname(options.path));
