@@ -72,11 +72,7 @@ function isToUse(scene: Scene, node: NodeState, upstream: NodeId): boolean {
   if (upstream === group.phase.primary || asideReason(group, upstream) !== undefined) return false;
   const report = freshReport(view, node.node);
   if (report === undefined || !isWell({ group, view }, upstream, UPSTREAM_LAG_BYTES_MAX / 4)) return false;
-  for (
-    let at: NodeState | undefined = source;
-    at !== undefined;
-    at = upstreamOf(state, group, at.node)
-  )
+  for (let at: NodeState | undefined = source; at !== undefined; at = upstreamOf(state, group, at.node))
     if (at.node === node.node) return false;
   const { lostCount } = cascadeOf(group, node.node) ?? { lostCount: 0 };
   const isNew = node.member === undefined && lostCount === 0;

@@ -38,6 +38,7 @@ export interface LocalScene {
 export interface LocalTable {
   readonly name: string;
   readonly steps: Steps;
+  /** The whole table, where `steps` is a part of it. */
   readonly known?: Steps;
   /** Undefined where PostgreSQL's tools are missing. */
   readonly open: () => Promise<(LocalScene & AsyncDisposable) | undefined>;
@@ -46,7 +47,7 @@ export interface LocalTable {
 }
 
 /** One run of the command; with `orders` it is killed where they say, if it comes there. */
-export async function runLocal(
+async function runLocal(
   { hosts, peer, command }: LocalScene,
   orders?: { readonly step: string; readonly whole: boolean },
 ): Promise<Ended & { readonly isKilled: boolean; readonly steps: readonly string[] }> {
@@ -70,37 +71,52 @@ export async function runLocal(
   return { exitCode, stdout, stderr, isKilled, steps: halting.disarm({ directory }) };
 }
 
+const NOBODY_CAN_SAY = 3;
+const TRIES_MAX = 20;
+
+/** To its end: a machine so busy that its peers have no leader for a moment has a person try again. */
+async function complete(scene: LocalScene): Promise<Awaited<ReturnType<typeof runLocal>>> {
+  for (let tries = 1; ; tries += 1) {
+    const ended = await runLocal(scene);
+    if (ended.exitCode === NOBODY_CAN_SAY && tries < TRIES_MAX) continue;
+    expect(ended.exitCode, ended.stderr).toBe(0);
+    return ended;
+  }
+}
+
 /** What the command makes where nothing comes in between. */
-export interface Undisturbed {
+interface Undisturbed {
   readonly files: Readonly<Record<string, string>>;
   readonly elsewhere: Readonly<Record<string, string>>;
   readonly steps: readonly string[];
 }
 
-export async function undisturbed(scene: LocalScene): Promise<Undisturbed> {
+async function undisturbed(scene: LocalScene): Promise<Undisturbed> {
   await scene.prepare();
   const elsewhere = pictures(scene);
-  const { exitCode, stderr, steps } = await runLocal(scene);
-  expect(exitCode, stderr).toBe(0);
+  const { steps } = await complete(scene);
   await scene.check();
   await nothingLeft(scene);
   const files = filesOf(scene);
-  const again = await runLocal(scene);
-  expect([again.exitCode, again.stdout]).toEqual([0, expect.stringContaining('nothing to do')]);
+  expect((await complete(scene)).stdout).toContain('nothing to do');
   expect(filesOf(scene)).toEqual(files);
   return { files, elsewhere, steps };
 }
 
 /** Kills the command at the step and runs it again; false where it went through without that step. */
-export async function killedAt(
+async function killedAt(
   scene: LocalScene,
   orders: { readonly step: string; readonly whole: boolean },
   made: Undisturbed,
 ): Promise<boolean> {
-  await scene.prepare();
-  const { isKilled } = await runLocal(scene, orders);
-  const second = await runLocal(scene);
-  expect(second.exitCode, second.stderr).toBe(0);
+  let isKilled = false;
+  for (let tries = 1; ; tries += 1) {
+    await scene.prepare();
+    const first = await runLocal(scene, orders);
+    isKilled = first.isKilled;
+    if (first.exitCode !== NOBODY_CAN_SAY || tries >= TRIES_MAX) break;
+  }
+  await complete(scene);
   await scene.check();
   await nothingLeft(scene);
   expect(filesOf(scene)).toEqual(made.files);
@@ -108,14 +124,14 @@ export async function killedAt(
   return isKilled;
 }
 
-/** `known`: steps of the whole table, where `steps` is a part of it. */
-export function testLocalTable({ name, steps, known = steps, open, lastly }: LocalTable): void {
-  describe(name, () => {
+export function testLocalTables(tables: readonly LocalTable[]): void {
+  describe.each(tables.map((table) => ({ ...table })))('$name', (table) => {
+    const { name, steps, known = steps, lastly } = table;
     let scene: (LocalScene & AsyncDisposable) | undefined;
     let made: Undisturbed | undefined;
     let killCount = 0;
     beforeAll(async () => {
-      scene = await open();
+      scene = await table.open();
     }, OPEN_MS);
     afterAll(async () => {
       await scene?.[Symbol.asyncDispose]();
@@ -137,15 +153,13 @@ export function testLocalTable({ name, steps, known = steps, open, lastly }: Loc
         made ??= await undisturbed(scene);
         const isKilled = await killedAt(scene, { step, whole: who === 'whole' }, made);
         if (isKilled) killCount += 1;
-        if (who !== 'sometimes') expect(isKilled).toBe(true);
+        expect(isKilled || who === 'sometimes', 'it came to that step').toBe(true);
       },
     );
 
-    if (lastly !== undefined)
-      test(lastly.name, { timeout: 4 * LIMIT_MS }, async ({ skip }) => {
-        if (scene === undefined) return skip(NO_TOOLS);
-        await lastly.check(scene);
-      });
+    test.each([lastly ?? []].flat())('$name', { timeout: 4 * LIMIT_MS }, async ({ check }) => {
+      if (scene !== undefined) await check(scene);
+    });
   });
 }
 

@@ -77,9 +77,12 @@ async function follows({ hosts }: LocalScene): Promise<void> {
   );
 }
 
-export const LOCAL: readonly LocalTable[] = [
+export const CREATES: readonly LocalTable[] = [
   { name: 'node create, by initdb', steps: INITDB, open: openCreateScene },
   { name: 'node create, of a directory that is there', steps: TAKEN, open: openTakeScene },
+];
+
+export const COPIES: readonly LocalTable[] = [
   {
     name: 'node clone',
     steps: CLONED,

@@ -2,8 +2,8 @@
 // every change. Which steps these are follows from the tables.
 import { CLONES } from './clone-tables.ts';
 import { CREATE, testCreating } from './create-table.ts';
-import { testLocalTable } from './local-table.ts';
-import { LOCAL } from './local-tables.ts';
+import { testLocalTables } from './local-table.ts';
+import { COPIES, CREATES } from './local-tables.ts';
 import { REJOIN } from './rejoin-tables.ts';
 import { SWITCHOVER } from './switchover-tables.ts';
 import { type Steps, testTables } from './table.ts';
@@ -32,9 +32,4 @@ function sampled<T extends { readonly steps: Steps; readonly known?: Steps }>(ta
 
 testTables('sample', [...sampled(SWITCHOVER), ...sampled(REJOIN), ...sampled(CLONES)]);
 testCreating(Object.assign({}, ...threeOf(CREATE)) as Steps, CREATE);
-const [created, taken, cloned] = LOCAL;
-for (const table of [
-  ...sampled([created, taken].flatMap((each) => each ?? [])),
-  ...sampled([cloned].flatMap((each) => each ?? [])),
-])
-  testLocalTable(table);
+testLocalTables([...sampled(CREATES), ...sampled(COPIES)]);
