@@ -23,6 +23,9 @@ export const CREATE: Steps = {
   'propose create-group': 'alone',
   'applied create-group': 'alone',
   'write state/NODE.fence': 'alone',
+  // Once every member is known to understand it.
+  'propose declare-host': 'alone',
+  'applied declare-host': 'alone',
   'write pgdata.init-*.parts': 'alone',
   'make pgdata.init-*': 'alone',
   'write pgdata.init-*.parts #2': 'alone',
