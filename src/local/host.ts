@@ -11,7 +11,8 @@ import { type Config, type NodeConfig, loadConfig } from '../daemon/config.ts';
 import { type Binaries, findBinaries } from '../postgres/binaries.ts';
 import { finishInterruptedClone } from '../postgres/clone.ts';
 import { removeInterruptedInit } from '../postgres/initdb.ts';
-import { type OsUser, findOsUser, makeDirectory, parsePasswd } from '../postgres/os-user.ts';
+import { type OsUser, findOsUser, parsePasswd } from '../postgres/os-user.ts';
+import { makeDirectory } from '../postgres/own-directories.ts';
 import { type DataDirectory, inspectDataDirectory } from '../actions/data-directory.ts';
 import { LocalError, type LocalRequest, refusal } from './request.ts';
 

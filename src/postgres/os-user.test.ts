@@ -1,30 +1,11 @@
-import {
-  chmod,
-  chown,
-  lstat,
-  mkdir,
-  mkdtemp,
-  readFile,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { until } from '../base/clock.ts';
 import { removeFileDurably, writeFileDurably } from './durable-files.ts';
 import { isAlive } from './processes.ts';
-import {
-  cleanEnvironment,
-  findOsUser,
-  giveTo,
-  makeDirectory,
-  type OsUser,
-  parsePasswd,
-  runProgram,
-} from './os-user.ts';
+import { cleanEnvironment, findOsUser, parsePasswd, runProgram } from './os-user.ts';
 
 const isRoot = process.getuid?.() === 0;
 
@@ -48,39 +29,6 @@ test.runIf(isRoot)('root takes the configured user, else postgres, else nobody (
   await expect(findOsUser({ configured: 'root', passwdPath })).rejects.toThrow(/refuses to run as root/);
   await rm(directory, { recursive: true });
 });
-
-test.runIf(isRoot)(
-  'what is given away is what is named, never what a link leads to (needs root)',
-  async () => {
-    const root = await mkdtemp(join(tmpdir(), 'pg-sentinel-links-'));
-    const at = (name: string): string => join(root, name);
-    const ownerOf = async (name: string): Promise<number> => (await lstat(at(name))).uid;
-    const user: OsUser = { name: 'nobody', uid: 65534, gid: 65534, owner: { uid: 65534, gid: 65534 } };
-    try {
-      await mkdir(at('secret'), { mode: 0o700 });
-      await symlink(at('secret'), at('link'));
-      await expect(makeDirectory(user, at('link'))).rejects.toThrow(
-        /link is a symbolic link to a directory that belongs to user 0, not to nobody: it is not given away/,
-      );
-      await giveTo(user, at('link'));
-      expect([await ownerOf('secret'), await ownerOf('link')]).toEqual([0, 65534]);
-      // An administrator's own way to put it on another disk.
-      await chown(at('secret'), user.uid, user.gid);
-      await makeDirectory(user, at('link'));
-      await makeDirectory(user, at('made/below'));
-      expect([await ownerOf('made'), await ownerOf('made/below')]).toEqual([65534, 65534]);
-      await mkdir(at('there'));
-      await makeDirectory(user, at('there'));
-      expect(await ownerOf('there')).toBe(65534);
-      await mkdir(at('open'));
-      await chmod(at('open'), 0o1777);
-      await makeDirectory(user, at('open'));
-      expect(await ownerOf('open')).toBe(0);
-    } finally {
-      await rm(root, { recursive: true });
-    }
-  },
-);
 
 test('a program that fails is a result, one that cannot be started an error', async () => {
   const user = await findOsUser({ configured: undefined });

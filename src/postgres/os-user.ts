@@ -2,8 +2,7 @@
 // that user the files it writes; an ordinary sentineld runs PostgreSQL as itself and changes no owner.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { lchown, lstat, mkdir, readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lchown, readFile } from 'node:fs/promises';
 import type { Owner } from './durable-files.ts';
 
 export interface OsUser {
@@ -69,29 +68,6 @@ export function spawnIds(user: OsUser): { uid?: number; gid?: number } {
 export async function giveTo(user: OsUser, path: string): Promise<void> {
   if (user.owner !== undefined) await lchown(path, user.uid, user.gid);
 }
-
-/**
- * Makes `path` a directory of the user's own, with exactly `mode`; parents are made with the same owner where missing. One that is there keeps its
- * mode, and one that is open to everybody (`/tmp`) its owner. Throws where `path` is a link to a directory of somebody else's.
- */
-export async function makeDirectory(user: OsUser, path: string, mode = 0o700): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode });
-  if (user.owner === undefined) return;
-  if (first !== undefined) return giveTreeTo(user, first);
-  const present = await lstat(path);
-  if (present.isSymbolicLink()) {
-    const { uid } = await stat(path);
-    if (uid !== user.uid)
-      throw new Error(
-        `${path} is a symbolic link to a directory that belongs to user ${uid}, not to ${user.name}: it is not given away; give ${user.name} that directory, or put a directory in the place of the link`,
-      );
-    return;
-  }
-  if ((present.mode & OPEN_TO_ALL) !== OPEN_TO_ALL) await lchown(path, user.uid, user.gid);
-}
-
-/** Everybody may make files there, and remove only his own. */
-const OPEN_TO_ALL = 0o1002;
 
 /** What a finished program said. `output` is the last 16 KiB of stdout and stderr together, `stdout` that of stdout alone. */
 export interface ProgramResult {
@@ -220,14 +196,4 @@ export function cleanEnvironment(): Record<string, string> {
     environment[name] = value;
   }
   return { ...environment, LC_ALL: 'C' };
-}
-
-/** Gives a whole directory to the user; symbolic links are changed, not followed. From below: until it is his he can put none there. */
-async function giveTreeTo(user: OsUser, root: string): Promise<void> {
-  for (const entry of await readdir(root, { withFileTypes: true })) {
-    const path = join(root, entry.name);
-    if (entry.isDirectory()) await giveTreeTo(user, path);
-    else await lchown(path, user.uid, user.gid);
-  }
-  await lchown(root, user.uid, user.gid);
 }

@@ -86,15 +86,18 @@ function worksIn(pid: number, realDirectory: string): boolean {
 function isElsewhere(pid: number, path: string, directory: string): boolean {
   const [theirs, ours] = [linkQuietly(`/proc/${pid}/ns/mnt`), linkQuietly('/proc/self/ns/mnt')];
   if (theirs === undefined || theirs === ours) return false;
-  return identityOf(path) !== identityOf(directory);
+  const [there, here] = [identityOf(path), identityOf(directory)];
+  // What cannot be told counts as ours: nobody may take our own server for gone.
+  return there === 'absent' || (there !== undefined && here !== undefined && there !== here);
 }
 
+/** Of a file, or `absent`; undefined where it cannot be told. */
 function identityOf(path: string): string | undefined {
   try {
     const { dev, ino } = statSync(path, { bigint: true });
     return `${dev} ${ino}`;
-  } catch {
-    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'absent' : undefined;
   }
 }
 
@@ -155,7 +158,7 @@ export function runningDirectories(): string[] {
     // A container may have another directory at the same path.
     const identity = identityOf(path);
     // Else it has ended meanwhile.
-    if (identity !== undefined) found.set(identity, path);
+    if (identity !== undefined && identity !== 'absent') found.set(identity, path);
   }
   return [...found.values()];
 }
@@ -208,11 +211,13 @@ export async function endPrograms(options: {
   /** What they do, for the message. */
   readonly what: string;
 }): Promise<void> {
+  // Below another root a link with an absolute path would lead back to ours.
+  const directory = realpathQuietly(options.directory) ?? options.directory;
   const isAtWork = (pid: number): boolean =>
     options.isMeant((readQuietly(`/proc/${pid}/cmdline`) ?? '').split('\0')) &&
     options.names.includes(basename(linkQuietly(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '') ?? '')) &&
     isAlive(pid) &&
-    !isElsewhere(pid, `/proc/${pid}/root${options.directory}`, options.directory);
+    !isElsewhere(pid, `/proc/${pid}/root${directory}`, directory);
   const deadlineMs = performance.now() + ENDED_WITHIN_MS;
   for (let pids = allPids().filter(isAtWork); pids.length > 0; pids = pids.filter(isAtWork)) {
     for (const pid of pids) {
