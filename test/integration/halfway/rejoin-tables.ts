@@ -27,6 +27,7 @@ const REWIND: Steps = {
   'start postgres --single': 'alone',
   'started postgres --single': 'alone',
   'ended postgres --single': 'whole',
+  'remove state/diverged/work-*/statements': 'alone',
   'write state/diverged/NODE-N.jsonl': 'alone',
   'write pgdata/pg_sentinel_diverged.json #2': 'alone',
   'remove state/diverged/work-*': 'alone',
