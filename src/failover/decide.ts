@@ -373,6 +373,8 @@ function resumeIfWell(
   )
     return undefined;
   const isHeard = freshReport(view, phase.primary) !== undefined;
-  if (!isHeard && elapsedMs < view.settings.handOverTimeoutMs) return undefined;
+  const silentMs =
+    phase.cause.kind === 'planned' ? view.settings.handOverTimeoutMs : view.settings.silentAgentMs;
+  if (!isHeard && elapsedMs < silentMs) return undefined;
   return { kind: 'resume', group: group.id, epoch: group.epoch };
 }
