@@ -145,7 +145,8 @@ const programStep = (program, args) => {
   }
   if (READERS.includes(name) || (args ?? []).some((arg) => arg === '--version' || arg === '-C'))
     return undefined;
-  if (args?.[0] === '-e') return named(args[2]);
+  // Without a path it gets its job by its standard input (watchJob).
+  if (args?.[0] === '-e') return args[2] === undefined ? undefined : named(args[2]);
   if (name === 'postgres' && args?.includes('--single')) return 'postgres --single';
   if (name === 'sh') return args?.includes('pg-sentinel-guard') ? 'the guard' : 'postgres';
   return name;
