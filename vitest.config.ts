@@ -26,13 +26,9 @@ const LONG_FILES = [
   'postgres/slow-clone',
   'raft/idle',
 ];
-/** Of each operation the first, a middle and the last step; all of them are HALFWAY_TESTS. */
-export const HALFWAY_SAMPLE = 'test/integration/halfway/sample.test.ts';
-
 export const LONG_TESTS = [
   ...LONG_FOLDERS.map((folder) => `test/integration/${folder}/*.test.ts`),
   ...LONG_FILES.map((name) => `test/integration/${name}.test.ts`),
-  HALFWAY_SAMPLE,
 ];
 
 /** Every operation broken off at each of its steps: `npm run test:halfway` (vitest.halfway.config.ts). */
