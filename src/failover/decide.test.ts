@@ -199,8 +199,8 @@ describe('a running group', () => {
     joined(log);
     // Also where it was back, and its standby had joined, within a moment.
     expect(kinds(leader.at(50))).not.toContain('begin-failover');
-    expect(kinds(leader.at(1049))).not.toContain('begin-failover');
-    expect(kinds(leader.at(1050))).toContain('begin-failover');
+    expect(kinds(leader.at(3049))).not.toContain('begin-failover');
+    expect(kinds(leader.at(3050))).toContain('begin-failover');
     // Its start may be what ended the obstacle.
     const starting = gone();
     const third = leaderOf(starting, { ...ALL_WELL, a: { condition: 'starting' } });

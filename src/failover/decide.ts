@@ -236,7 +236,7 @@ function beginIfDown(
   return { kind: 'begin-failover', group: group.id, epoch: group.epoch, cause: { kind: 'down' } };
 }
 
-const BACK_GRACE_MS = 1000;
+const BACK_GRACE_MS = 3000;
 /** Its start itself may end what stood in the way: of a primary that is adopted with it. */
 const START_GRACE_MS = 3000;
 

@@ -46,6 +46,7 @@ const agent = await startAgent({
     }),
   registered: () => ({ ...registration, subjectiveDown: [] }),
   group: () => ({ settings, toAdopt: [] }),
+  upstreamProblem: () => undefined,
   onReport: ({ condition, message }) => process.send({ kind: 'report', condition, message }),
   onGone: () => process.send({ kind: 'gone' }),
   onBack: () => undefined,
