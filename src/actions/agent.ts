@@ -282,6 +282,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       isGuarded: options.protections.guard ? guarding.isGuarded() : undefined,
       upkeep: upkept,
       found: found.latest(),
+      restores: options.instance.bootstrap !== undefined,
     });
     if (!closing.signal.aborted) options.onReport(report);
   };
@@ -398,6 +399,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     },
     retry() {
       context.notes.failedClone = undefined;
+      context.notes.failedRestore = undefined;
       context.notes.noRoom = undefined;
       context.notes.failedFollows = undefined;
       registering.retry();

@@ -362,6 +362,66 @@ export function rateBytes(text: string): number | undefined {
   return bytes >= 32 << 10 && bytes <= 1 << 30 ? bytes : undefined;
 }
 
+const TARGET_RULE = 'text (in quotes)';
+const target = (description: string, example: string) =>
+  z
+    .string({ error: TARGET_RULE })
+    .min(1, { error: TARGET_RULE })
+    .regex(/^[^\r\n\0]*$/, { error: 'one line' })
+    .optional()
+    .meta({ description, examples: [example] });
+
+const TIMELINE_RULE = 'latest, current or the number of a timeline in quotes';
+const bootstrap = z
+  .strictObject(
+    {
+      command: z
+        .array(z.string({ error: COMMAND_RULE }), { error: COMMAND_RULE })
+        .refine(([program = '']) => isAbsolute(program), { error: COMMAND_RULE })
+        .meta({
+          description:
+            'Program that restores a backup into $PG_SENTINEL_DATA_DIRECTORY, and its arguments; run without a shell, as the user that PostgreSQL runs as',
+          examples: [['/usr/local/bin/restore-backup', '--latest']],
+        }),
+      timeout: duration({
+        default: '24h',
+        min: '1s',
+        max: '240h',
+        description: 'The bootstrap command is ended, and has failed, after this',
+      }),
+      restore_command: target(
+        "PostgreSQL's restore_command: fetches a file of WAL from the archive; default: only the WAL in the backup is there",
+        'cp /archive/%f %p',
+      ),
+      recovery_target_time: target(
+        'Recover to this time, with its zone; default: to the end of the archive',
+        '2026-01-31 03:00:00+00',
+      ),
+      recovery_target_lsn: target('Recover to this position', '16/B374D848'),
+      recovery_target_name: target(
+        'Recover to this restore point (pg_create_restore_point)',
+        'before_upgrade',
+      ),
+      recovery_target_xid: target('Recover to this transaction', '7412'),
+      recovery_target_inclusive: z.boolean({ error: 'true or false' }).default(true).meta({
+        description: 'False: stop just before the target, where it is a time, a position or a transaction',
+      }),
+      recovery_target_timeline: z
+        .string({ error: TIMELINE_RULE })
+        .regex(/^(latest|current|[1-9]\d{0,9})$/, { error: TIMELINE_RULE })
+        .default('latest')
+        .meta({
+          description: 'The timeline that recovery follows: latest, current (of the backup) or a number',
+        }),
+    },
+    { error: 'a mapping with command and what it is recovered to' },
+  )
+  .nullish()
+  .meta({
+    description:
+      'The first data directory of a new group is restored from a backup, instead of an empty one being made',
+  });
+
 const log = z
   .strictObject(
     {
@@ -440,6 +500,7 @@ export const fileSchema = z.strictObject(
     raft,
     log,
     clone,
+    bootstrap,
   },
   { error: 'a mapping with cluster, peers, state_directory, node and users' },
 );

@@ -1,9 +1,11 @@
 // The configuration of one sentineld: reads the YAML file, validates all of it, and returns plain data. Says everything
 // that is wrong at once. Reads password files; changes nothing. What the host is like is checked by config-environment.ts.
 import type { LogRotation } from '../postgres/log-rotation.ts';
+import type { TargetKind } from '../postgres/recovery-target.ts';
 import type { ProcessSettings } from '../postgres/process-settings.ts';
 import { readFileSync, statSync } from 'node:fs';
 import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from 'yaml';
+import type { Bootstrap } from '../actions/instance-options.ts';
 import type { FenceCommand } from '../actions/fence-command.ts';
 import { parseDurationMs } from '../base/duration.ts';
 import { groupId, nodeId, peerId, type GroupId, type NodeId, type PeerId } from '../base/ids.ts';
@@ -44,6 +46,8 @@ export interface Config {
   readonly raft: RaftConfig;
   /** What a clone reads from its source in a second; absent: as fast as it goes. */
   readonly cloneMaxRateBytes?: number | undefined;
+  /** How the first data directory of a new group is restored from a backup; absent: an empty one is made. */
+  readonly bootstrap?: Bootstrap | undefined;
   readonly log: LogConfig;
   /** For a person to read, each with file, line and key. */
   readonly warnings: readonly string[];
@@ -185,6 +189,7 @@ export function loadConfig(options: LoadOptions): Config {
     raft: { snapshotEntries: file.raft?.snapshot_entries ?? DEFAULT_SNAPSHOT_ENTRIES },
     log: file.log ?? { level: 'info', format: 'json' },
     ...(file.clone?.max_rate === undefined ? {} : { cloneMaxRateBytes: rateBytes(file.clone.max_rate) }),
+    ...(file.bootstrap ? { bootstrap: bootstrapOf(file.bootstrap) } : {}),
     warnings,
   };
 }
@@ -323,6 +328,20 @@ function timingOf(file: ConfigFile): TimingConfig {
     syncMemberTimeoutMs: durationMs(timing.sync_member_timeout),
     heartbeatIntervalMs: durationMs(timing.heartbeat_interval),
     electionTimeoutMs: durationMs(timing.election_timeout),
+  };
+}
+
+function bootstrapOf(file: NonNullable<ConfigFile['bootstrap']>): Bootstrap {
+  const kinds: readonly TargetKind[] = ['time', 'lsn', 'name', 'xid'];
+  const [at] = kinds.flatMap((kind) => {
+    const value = file[`recovery_target_${kind}`];
+    return value === undefined ? [] : [{ kind, value }];
+  });
+  return {
+    command: file.command,
+    timeoutMs: durationMs(file.timeout),
+    restoreCommand: file.restore_command,
+    target: { at, inclusive: file.recovery_target_inclusive, timeline: file.recovery_target_timeline },
   };
 }
 

@@ -19,6 +19,7 @@ import { type View, freshReport } from '../failover/view.ts';
 import type { Health } from '../health/watch.ts';
 import { findBinaries } from '../postgres/binaries.ts';
 import { findOsUser, makeDirectory } from '../postgres/os-user.ts';
+import { findPostmaster } from '../postgres/processes.ts';
 import type { Accounts } from './accounts.ts';
 import type { Config, NodeConfig } from './config.ts';
 import { keepStopped } from './left-behind.ts';
@@ -34,6 +35,8 @@ const NO_PARAMETERS: ReadonlyMap<string, string> = new Map();
 
 export interface LocalAgent {
   readonly agent: Agent;
+  /** When the PostgreSQL that runs was started, in seconds since 1970; undefined: none runs. */
+  serverStartedAtS(): number | undefined;
   /**
    * The cluster went on without this peer, at `incarnation`: the agent ends, PostgreSQL is stopped and stays so until the signal
    * aborts, and no duty of an earlier incarnation is obeyed any more, after a restart either.
@@ -93,6 +96,8 @@ export async function startLocalAgent(options: {
       passfileDirectory: paths.passfileDirectory,
       logFile: paths.logFile,
       logRotation: node.logRotation,
+      bootstrap: config.bootstrap,
+      restoreLogFile: paths.restoreLogFile,
       process: node.process,
       divergedDirectory: paths.divergedDirectory,
       lockDirectory: paths.lockDirectory,
@@ -135,6 +140,7 @@ export async function startLocalAgent(options: {
   });
   return {
     agent,
+    serverStartedAtS: () => findPostmaster(node.dataDirectory)?.startedAtS,
     async standDown(incarnation, signal) {
       const stopped = keepStopped({
         dataDirectory: node.dataDirectory,

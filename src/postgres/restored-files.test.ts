@@ -1,0 +1,77 @@
+// What a restored data directory does not keep of the server that its backup was made of.
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import {
+  cleanRestored,
+  endRecoverySettings,
+  overrideSettings,
+  resumeArchiving,
+  withoutOldSettings,
+} from './restored-files.ts';
+import { SETTINGS_FILE } from './settings.ts';
+
+let directory: string;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'pg-sentinel-restored-'));
+});
+afterEach(() => rm(directory, { recursive: true }));
+const content = (name: string): Promise<string> => readFile(join(directory, name), 'utf8');
+const AUTO = 'postgresql.auto.conf';
+
+test.each([
+  "archive_command = 'cp %p /old/%f'",
+  'ARCHIVE_MODE on',
+  "restore_command='cp /old/%f %p'",
+  "primary_conninfo = 'host=old'",
+  "recovery_target_time = '2026-01-01'",
+  "unix_socket_directories = '/run/old'",
+])('%s is of the old server', (line) => {
+  expect(withoutOldSettings(`work_mem = 4MB\n${line}\nport_of_mine.x = 1`)).toBe(
+    `work_mem = 4MB\n# of the server that this is a backup of: ${line}\nport_of_mine.x = 1`,
+  );
+});
+
+test.each(['max_connections = 70', "# archive_command = 'x'", "include_dir 'conf.d'", ''])(
+  '%j stays',
+  (line) => {
+    expect(withoutOldSettings(`${line}\n`)).toBe(`${line}\n`);
+  },
+);
+
+test('files and slots of the old server go; what PostgreSQL needs of the backup stays', async () => {
+  await mkdir(join(directory, 'pg_replslot', 'of_a_standby'), { recursive: true });
+  const kept = ['PG_VERSION', 'backup_label', 'tablespace_map'];
+  const gone = ['postmaster.pid', 'standby.signal', 'recovery.signal', 'promote', 'pg_sentinel_restoring'];
+  for (const name of [...kept, ...gone, SETTINGS_FILE]) await writeFile(join(directory, name), '1\n');
+  await writeFile(
+    join(directory, 'postgresql.conf'),
+    `include '${SETTINGS_FILE}'\narchive_mode = on\nwork_mem = 4MB\n`,
+  );
+  await cleanRestored(directory, undefined);
+  expect((await readdir(directory)).sort()).toEqual([...kept, 'pg_replslot', 'postgresql.conf'].sort());
+  expect(await readdir(join(directory, 'pg_replslot'))).toEqual([]);
+  expect(await content('postgresql.conf')).toBe(
+    '# of the server that this is a backup of: archive_mode = on\nwork_mem = 4MB\n',
+  );
+});
+
+test('what is set for recovery goes with it, and archiving is not set free before the group takes writes', async () => {
+  await writeFile(join(directory, AUTO), "work_mem = '4MB'\narchive_command = 'cp %p /old/%f'");
+  const settings = { restore_command: "cp '/a'/%f %p", archive_command: '', recovery_target_action: 'pause' };
+  await overrideSettings({ dataDirectory: directory, settings, owner: undefined });
+  // Again, as after a run that was killed: once each.
+  await overrideSettings({ dataDirectory: directory, settings, owner: undefined });
+  const during = await content(AUTO);
+  expect(during).toContain("restore_command = 'cp ''/a''/%f %p'");
+  expect(during.match(/^archive_command = ''$/gm)).toHaveLength(1);
+  expect(during).not.toContain('/old/');
+  expect(await resumeArchiving(directory, undefined)).toBe(false);
+
+  await endRecoverySettings(directory, Object.keys(settings), undefined);
+  expect(await content(AUTO)).toBe("work_mem = '4MB'\narchive_command = ''\n");
+  expect(await resumeArchiving(directory, undefined)).toBe(true);
+  expect(await content(AUTO)).toBe("work_mem = '4MB'\n");
+  expect(await resumeArchiving(directory, undefined)).toBe(false);
+});
