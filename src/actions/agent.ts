@@ -10,6 +10,7 @@ import type { Duty } from '../failover/duties.ts';
 import { finishInterruptedClone } from '../postgres/clone.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { removeInterruptedInit } from '../postgres/initdb.ts';
+import { removeHalfRestored } from '../postgres/restore.ts';
 import { createAnnouncements } from './announcements.ts';
 import { carryOut, keyOf, thenLook } from './carry-out.ts';
 import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
@@ -20,10 +21,11 @@ import { type GuardSettings, createGuarding } from './guarding.ts';
 import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, openInstance } from './instance.ts';
 import { endInterruptedRejoin } from './interrupted-rejoin.ts';
-import type { InstanceOptions } from './instance-options.ts';
+import { type InstanceOptions, restorePlaces } from './instance-options.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { createRegistering, isDelayed, memberOf } from './registering.ts';
 import { buildReport } from './report.ts';
+import { refuseStranger } from './restore-duty.ts';
 import { createFoundWatch } from './found-server.ts';
 import { createHbaDuty, withHba } from './hba-duty.ts';
 import { stopIntruder } from './intruder.ts';
@@ -92,6 +94,7 @@ async function tidyUp({ instance, log }: AgentOptions): Promise<void> {
     await endInterruptedRejoin(instance);
     await finishInterruptedClone(tidy);
     await removeInterruptedInit(tidy);
+    await removeHalfRestored({ ...tidy, places: restorePlaces(instance) });
   } finally {
     lock.release();
   }
@@ -325,14 +328,17 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
     // Nothing of it is ours to put right any more.
     if (present.kind === 'removed') return carryOut(context, present, signal);
-    const carryOutDuty = (): Promise<void> =>
-      tamper.around(present, signal, () =>
+    const carryOutDuty = async (): Promise<void> => {
+      if (present.kind === 'follow' || present.kind === 'cut')
+        await refuseStranger(context, await inspection.recent());
+      await tamper.around(present, signal, () =>
         thenLook({
           pass: () => carryOut(context, present, signal),
           looks: [() => parameters.look(present, signal), () => hba.look(present, signal)],
           signal,
         }),
       );
+    };
     const isRequested = await requests.carryOut(
       (request) => carryOutNodeRequest(context, request, carryOutDuty, signal),
       () => signal.aborted && !closing.signal.aborted,

@@ -11,7 +11,7 @@ import { inspectDataDirectory } from './data-directory.ts';
 import { lockFor } from './directory-lock.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
-import { archiveAgain, carryOutRestore, isToRestore } from './restore-duty.ts';
+import { archiveAgain, carryOutRestore, checkFirstData, isToRestore } from './restore-duty.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 import { endHaste } from './zero-fill.ts';
@@ -64,8 +64,9 @@ async function makeFirstData(
   const { instance } = context;
   const { binaries, user, dataDirectory, node, superuser, walDirectory } = instance.options;
   const present = await inspectDataDirectory(dataDirectory, node);
-  const isOurs = present.kind === 'ready' && !isToRestore(context, duty, present);
-  if (isOurs && present.member !== undefined && instance.postmaster() !== undefined) return present.member;
+  if (present.kind === 'ready') await checkFirstData(context, duty);
+  if (present.kind === 'ready' && present.member !== undefined && instance.postmaster() !== undefined)
+    return present.member;
   const lock = await lockFor(context, 'sentineld, initdb');
   if (lock === undefined) return undefined;
   try {
@@ -74,6 +75,7 @@ async function makeFirstData(
       if (!(await carryOutRestore(context, duty, data, signal))) return undefined;
       data = await inspectDataDirectory(dataDirectory, node);
     }
+    if (data.kind === 'ready') await checkFirstData(context, duty);
     if (data.kind === 'unfit' || data.kind === 'foreign')
       throw new Error(`cannot create the group's first primary: ${data.reason}`);
     if (data.kind === 'absent') {

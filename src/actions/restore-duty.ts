@@ -1,6 +1,7 @@
 // The first data directory of a group is restored from a backup (docs/decisions/0017-restored-groups.md): the administrator's command makes
 // it, PostgreSQL recovers to the target and waits there, the log assigns the timeline that it opens. Looks at what is, not at what was done
 // before: broken off anywhere, it goes on or begins anew. Must never touch a data directory that does not bear its marker.
+import { DeadlineError } from '../base/clock.ts';
 import type { Timeline } from '../base/ids.ts';
 import { formatLsn } from '../base/lsn.ts';
 import type { Duty } from '../failover/duties.ts';
@@ -10,6 +11,7 @@ import { STANDBY_LIMIT_NAMES } from '../postgres/effective-parameters.ts';
 import { StartError } from '../postgres/lifecycle.ts';
 import { writeNewMember } from '../postgres/member.ts';
 import { promotePostgres } from '../postgres/promote.ts';
+import { isStarting } from '../postgres/recovery-progress.ts';
 import {
   type RecoveryReading,
   readRecovery,
@@ -17,19 +19,23 @@ import {
   targetText,
 } from '../postgres/recovery-target.ts';
 import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
+import { RestoreError } from '../postgres/restore-command.ts';
 import {
-  RestoreError,
+  type RestorePlace,
   discardRestored,
   endRestore,
   readRestoreMarker,
+  removeHalfRestored,
   restoreDataDirectory,
   writeRestoreMarker,
 } from '../postgres/restore.ts';
+import { beganAt, isStranger } from '../postgres/restored-descent.ts';
 import { endRecoverySettings, overrideSettings, resumeArchiving } from '../postgres/restored-files.ts';
+import { DEFAULT_SETTINGS } from '../postgres/settings.ts';
 import { hasStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
 import { type AgentContext, query } from './context.ts';
 import type { DataDirectory } from './data-directory.ts';
-import type { Bootstrap } from './instance-options.ts';
+import { type Bootstrap, restorePlaces } from './instance-options.ts';
 
 type CreateDuty = Extract<Duty, { readonly kind: 'create' }>;
 
@@ -43,6 +49,32 @@ export function isToRestore(context: AgentContext, duty: CreateDuty, data: DataD
   if (data.kind === 'unfit') return data.isRestoring === true;
   return (
     data.kind === 'absent' && (duty.restore !== undefined || context.instance.options.bootstrap !== undefined)
+  );
+}
+
+/** Throws where the data directory is not the one that the group was restored to, or a clone of it: then it is not ours to touch. */
+export async function refuseStranger(context: AgentContext, data: DataDirectory): Promise<void> {
+  const { dataDirectory, node } = context.instance.options;
+  const beginning = context.group()?.restore?.reached;
+  if (beginning === undefined || data.kind !== 'ready') return;
+  const { control } = data;
+  if (control.systemIdentifier !== beginning.systemIdentifier) return;
+  await context.once(`descends from ${beginning.assigned}`, async () => {
+    if (!(await isStranger(dataDirectory, control, beginning))) return;
+    throw new Error(
+      `${dataDirectory} holds a database that is not of this group, though of the same system identifier: the group was restored from a backup at ${formatLsn(beginning.position)} of timeline ${beginning.timeline}, and this one is on timeline ${control.checkpointTimeline}; nothing is done with it: move it away, or have it replaced by a clone with sentinelctl node reinit ${node}`,
+    );
+  });
+}
+
+/** The first data directory of a restored group, found as one like any other: killed before the log could say so, or another's. */
+export async function checkFirstData(context: AgentContext, duty: CreateDuty): Promise<void> {
+  if (duty.restore === undefined) return;
+  const { dataDirectory } = context.instance.options;
+  const { reached } = duty.restore;
+  if (reached !== undefined && (await beganAt(dataDirectory, reached)) === true) return;
+  throw new Error(
+    `cannot begin group ${duty.group}: it is to be restored from a backup, and ${dataDirectory} holds a database that was not; move it away`,
   );
 }
 
@@ -87,7 +119,7 @@ async function restore(
   signal: AbortSignal,
 ): Promise<void> {
   const { options } = context.instance;
-  const { binaries, user, dataDirectory, node, clusterName, restoreLogFile } = options;
+  const { binaries, dataDirectory, node, clusterName, restoreLogFile } = options;
   // It may take hours, and what it reads may cost: not for a duty that has passed.
   if (!(await context.confirms('create', duty)))
     throw new Error('not restored yet: the log cannot be read through a leader, or says otherwise');
@@ -98,9 +130,8 @@ async function restore(
     `the bootstrap command restores the data directory; it says so in ${restoreLogFile}`,
   );
   await restoreDataDirectory({
+    ...placeOf(context),
     binaries,
-    user,
-    dataDirectory,
     command: bootstrap.command,
     timeoutMs: bootstrap.timeoutMs,
     environment: {
@@ -115,11 +146,17 @@ async function restore(
     },
     logFile: restoreLogFile,
     recovery: recoveryOf(context, bootstrap),
-    onNote: (message) => context.announce(message),
     signal,
   });
   context.log('info', 'restored', { tookMs: Math.round(performance.now() - startedMs) });
 }
+
+const placeOf = ({ instance: { options }, announce }: AgentContext): RestorePlace => ({
+  dataDirectory: options.dataDirectory,
+  user: options.user,
+  places: restorePlaces(options),
+  onNote: announce,
+});
 
 const settingsFor = (context: AgentContext, { target, restoreCommand }: Bootstrap): Record<string, string> =>
   recoverySettings({ target, restoreCommand, version: context.instance.options.binaries.version });
@@ -139,30 +176,41 @@ async function recover(
   const marker = await readRestoreMarker(dataDirectory);
   if (marker.recovery !== recoveryOf(context, bootstrap))
     return beginAnew(context, 'the configuration asks for another recovery target than before', signal);
+  const reached = duty.restore?.reached;
   if (instance.postmaster() === undefined) {
+    if (marker.opened !== undefined && marker.opened === reached?.assigned)
+      return finish(context, bootstrap, marker.opened, signal);
     if (marker.isStarted && !(await hasStandbySignal(dataDirectory)))
       return beginAnew(context, 'its recovery had ended before the log could say on which timeline', signal);
-    await startRecovery(context, bootstrap, signal);
+    if (!(await startRecovery(context, bootstrap, signal))) return false;
+  } else if (isStarting(dataDirectory)) {
+    context.activity('starting', `recovering to ${targetText(bootstrap.target)}: not consistent yet`);
+    return false;
   }
   const role = await instance.readRole(query(context, signal));
   if (role.kind === 'primary') {
-    if (role.timeline !== duty.restore?.reached?.assigned)
+    // Also where more WAL came between the log's word and the promotion.
+    const isAssigned = reached !== undefined && role.timeline === reached.assigned;
+    if (!isAssigned || (await beganAt(dataDirectory, reached)) !== true)
       return beginAnew(
         context,
-        `it was opened on timeline ${role.timeline}, which the log has not assigned`,
+        `it was opened on timeline ${role.timeline}, ${isAssigned ? 'elsewhere than the log says' : 'which the log has not assigned'}`,
         signal,
       );
-    await finish(context, bootstrap);
-    return true;
+    return finish(context, bootstrap, reached.assigned, signal);
   }
-  const reading = await readRecovery(instance.session, STANDBY_LIMIT_NAMES, query(context, signal));
+  const reading = await readRecovery(
+    instance.session,
+    [...STANDBY_LIMIT_NAMES, WAL_SENDERS],
+    query(context, signal),
+  );
   if (reading === undefined) return false;
   if (!(await hasReached(context, bootstrap, reading, signal))) return false;
   const assigned = await assignedTimeline(context, duty, bootstrap, reading, signal);
   if (assigned === undefined) return false;
   await open(context, duty, assigned, signal);
-  await finish(context, bootstrap);
-  return true;
+  // Looked at anew: only what is found to be opened as the log says goes on.
+  return false;
 }
 
 /** Nobody was let in: nothing is lost but time. */
@@ -170,23 +218,37 @@ async function beginAnew(context: AgentContext, reason: string, signal: AbortSig
   const { instance } = context;
   context.announce(`the restored data directory is given up, and restored anew: ${reason}`);
   if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 0, signal });
-  await discardRestored(instance.options.dataDirectory, instance.options.user);
+  await discardRestored(placeOf(context));
   context.clearUnexpectedEnd();
   context.notes.archiveEnd = undefined;
   return false;
 }
 
+const WAL_SENDERS = 'max_wal_senders';
+
+/**
+ * Ours is the same on every node, and may be lower than the old server's, with which PostgreSQL does not recover. Once it was opened it is started
+ * again with ours, before it is cloned.
+ */
+const raisedSenders = ({ maxWalSenders }: ControlData): Record<string, string> =>
+  maxWalSenders > DEFAULT_SETTINGS.maxWalSenders ? { [WAL_SENDERS]: String(maxWalSenders) } : {};
+
+/** False while it replays what it needs before it can be asked anything: it goes on with that. */
 async function startRecovery(
   context: AgentContext,
   bootstrap: Bootstrap,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   const { instance, timing } = context;
   const { dataDirectory, user } = instance.options;
   const { owner } = user;
   context.notes.archiveEnd = undefined;
   await instance.writeConfiguration({ kind: 'alone' }, 'kept-out', 'standby');
-  await overrideSettings({ dataDirectory, settings: settingsFor(context, bootstrap), owner });
+  const settings = {
+    ...settingsFor(context, bootstrap),
+    ...raisedSenders(await readControlData(dataDirectory)),
+  };
+  await overrideSettings({ dataDirectory, settings, owner });
   // In this order: without the signal it has been opened.
   await writeStandbySignal(dataDirectory, owner);
   await writeRestoreMarker(
@@ -197,8 +259,15 @@ async function startRecovery(
   const target = targetText(bootstrap.target);
   context.log('info', 'recovering the restored data directory', { target });
   context.activity('starting', `recovering to ${target}: not consistent yet`);
-  await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
-  context.clearUnexpectedEnd();
+  try {
+    await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
+  } catch (error) {
+    if (!(error instanceof DeadlineError) || instance.postmaster() === undefined) throw error;
+    return false;
+  } finally {
+    context.clearUnexpectedEnd();
+  }
+  return true;
 }
 
 /** Says how far it is, too. */
@@ -251,6 +320,7 @@ function limitBelow(control: ControlData, limits: RecoveryReading['limits']): st
     max_worker_processes: control.maxWorkerProcesses,
     max_prepared_transactions: control.maxPreparedTransactions,
     max_locks_per_transaction: control.maxLocksPerTransaction,
+    [WAL_SENDERS]: control.maxWalSenders,
   };
   return Object.entries(asked).find(([name, value]) => (limits.get(name) ?? value) < value)?.[0];
 }
@@ -308,7 +378,7 @@ async function identify(context: AgentContext): ReturnType<typeof identifySystem
   }
 }
 
-/** Opens exactly the assigned timeline; anything else is stopped at once. */
+/** Opens exactly the assigned timeline; anything else throws, and is given up by the next pass. */
 async function open(
   context: AgentContext,
   duty: CreateDuty,
@@ -339,17 +409,36 @@ async function open(
   });
 }
 
-/** From here on it is a first primary like any other, but that it archives nothing until its group takes writes. */
-async function finish(context: AgentContext, bootstrap: Bootstrap): Promise<void> {
+/**
+ * It was opened as the log says, whether it runs now or not. From here on it is a first primary like any other, but that it archives nothing until
+ * its group takes writes.
+ */
+async function finish(
+  context: AgentContext,
+  bootstrap: Bootstrap,
+  opened: Timeline,
+  signal: AbortSignal,
+): Promise<true> {
   const { instance } = context;
   const { dataDirectory, node, user } = instance.options;
   const { owner } = user;
-  await endRecoverySettings(dataDirectory, Object.keys(settingsFor(context, bootstrap)), owner);
-  await instance.writeConfiguration({ kind: 'alone' }, 'kept-out', 'primary');
-  instance.reload();
-  const { systemIdentifier } = await readControlData(dataDirectory);
-  await writeNewMember({ dataDirectory, node, systemIdentifier, owner });
+  await writeRestoreMarker(
+    dataDirectory,
+    { recovery: recoveryOf(context, bootstrap), isStarted: true, opened },
+    user,
+  );
+  const keys = [...Object.keys(settingsFor(context, bootstrap)), WAL_SENDERS];
+  await endRecoverySettings(dataDirectory, keys, owner);
+  const control = await readControlData(dataDirectory);
+  if (instance.postmaster() !== undefined) {
+    await instance.writeConfiguration({ kind: 'alone' }, 'kept-out', 'primary');
+    instance.reload();
+    if (WAL_SENDERS in raisedSenders(control)) await instance.stop({ fastMs: STOP_FAST_MS, signal });
+  }
+  await writeNewMember({ dataDirectory, node, systemIdentifier: control.systemIdentifier, owner });
+  await removeHalfRestored(placeOf(context));
   await endRestore(dataDirectory);
+  return true;
 }
 
 /** The group takes writes: its WAL goes to the archive, if the configuration of pg-sentinel says so. */

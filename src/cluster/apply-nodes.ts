@@ -164,6 +164,10 @@ export function applyGroupReady(state: ClusterState, command: CommandOf<'group-r
     return refuse(
       `group ${group.id} is to begin on timeline ${restore.reached?.assigned ?? 'that is not assigned yet'}, not on ${command.timeline}`,
     );
+  if (restore !== undefined && restore.reached?.systemIdentifier !== command.systemIdentifier)
+    return refuse(
+      `group ${group.id} was restored as system ${restore.reached?.systemIdentifier}, not ${command.systemIdentifier}`,
+    );
   const node = state.nodes.get(group.phase.primary);
   if (node === undefined) return refuse(`node ${group.phase.primary} is not registered`);
   const withMember = withNode(state, node.node, {

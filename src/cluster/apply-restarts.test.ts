@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { logIndex } from '../base/ids.ts';
 import { SCHEDULED_RESTART_FEATURE_LEVEL } from './features.ts';
-import { B, C, GROUP, type Log, newLog, running } from './testing/example.ts';
+import { A, B, C, GROUP, type Log, newLog, running } from './testing/example.ts';
 
 const upgraded = (featureLevel = SCHEDULED_RESTART_FEATURE_LEVEL): Log =>
   newLog({ ...running().state, featureLevel });
@@ -32,6 +32,17 @@ test('it begins once, and only where it is still scheduled for that time', () =>
   log.must({ ...base, at: undefined, onlyAtMs: 5000, outcome: 'done' });
   expect(log.group.restarts).toEqual([]);
   expect(log.commit({ ...base, at: undefined })).toContain('no restart of b is scheduled');
+});
+
+test('it does not begin of a primary that is not to be restarted in place, nor of a node that is set aside, nor otherwise than scheduled', () => {
+  const log = upgraded();
+  log.must({ ...scheduled, node: A }, scheduled);
+  expect(log.commit({ ...begun, node: A })).toContain('not to be in place');
+  expect(log.commit({ ...begun, at: { ...begun.at, inPlace: true } })).toContain('only in the place of one');
+  log.must({ kind: 'pause', group: GROUP, node: B, isMaintenance: false, untilMs: undefined });
+  expect(log.commit(begun)).toContain('paused');
+  log.must({ kind: 'end-pause', group: GROUP, node: B });
+  log.must(begun);
 });
 
 test('it goes with its node', () => {

@@ -2,7 +2,7 @@
 // however often that is broken off, a server that started later is left alone.
 import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
 import { SCHEDULED_RESTART_FEATURE_LEVEL } from './features.ts';
-import type { ClusterState } from './state.ts';
+import { type ClusterState, type GroupState, type NodeRestart, asideReason } from './state.ts';
 
 export function applyScheduleRestart(state: ClusterState, command: CommandOf<'schedule-restart'>): Applied {
   const { group: id, node, at, onlyAtMs } = command;
@@ -22,8 +22,25 @@ export function applyScheduleRestart(state: ClusterState, command: CommandOf<'sc
   }
   if (state.nodes.get(node)?.group !== id) return refuse(`there is no node ${node} in group ${id}`);
   if (known?.serverStartedAtS !== undefined) return refuse(`a restart of ${node} has begun already`);
-  if (at.serverStartedAtS !== undefined && onlyAtMs !== at.atMs)
-    return refuse(`a restart of ${node} can begin only in the place of one that is scheduled`);
+  if (at.serverStartedAtS !== undefined) {
+    const refusal = beginRefusal(group, command, known);
+    if (refusal !== undefined) return refuse(refusal);
+  }
   const restarts = [...others, { node, ...at }].sort((a, b) => (a.node < b.node ? -1 : 1));
   return withGroup(state, { ...group, restarts });
+}
+
+/** The leader has looked at this already; it may have been another group by the time that is committed. */
+function beginRefusal(
+  group: GroupState,
+  { node, at, onlyAtMs }: CommandOf<'schedule-restart'>,
+  known: NodeRestart | undefined,
+): string | undefined {
+  if (onlyAtMs !== at?.atMs || known?.inPlace !== at?.inPlace)
+    return `a restart of ${node} can begin only in the place of one that is scheduled`;
+  if (group.phase.kind !== 'running') return `group ${group.id} is ${group.phase.kind}`;
+  if (group.phase.primary === node && at?.inPlace !== true)
+    return `${node} is the primary of group ${group.id}, and its restart is not to be in place`;
+  const aside = asideReason(group, node);
+  return aside === undefined ? undefined : `${node} is ${aside}`;
 }

@@ -65,4 +65,21 @@ describe('a restored group', () => {
     expect(log.commit(old)).toBeDefined();
     expect(log.group.restore).toEqual({ reached: undefined });
   });
+
+  test('gives no timeline twice where another first primary is chosen, which has the same backup', () => {
+    const log = begun();
+    log.must(create);
+    log.must(reached(log));
+    expect(log.group.restore?.reached?.assigned).toBe(6);
+    log.must({ ...create, primary: B });
+    log.must({ ...reached(log), primary: B });
+    expect(log.group.restore?.reached?.assigned).toBe(7);
+  });
+
+  test('does not begin as another system than it was restored as', () => {
+    const log = begun();
+    log.must(create);
+    log.must(reached(log));
+    expect(log.commit({ ...ready(log, 6), systemIdentifier: '78' })).toContain('was restored as system 77');
+  });
 });

@@ -21,7 +21,13 @@ export function applyRestoreGroup(
     const created = applyCreateGroup(state, index, { group: id, primary });
     if (isRefused(created)) return created;
     const group = created.groups.get(id);
-    return group === undefined ? created : withGroup(created, { ...group, restore: { reached: undefined } });
+    if (group === undefined) return created;
+    // Another first primary may have opened what was assigned, and have the same backup: that number is not given again.
+    const highestTimeline = highest(
+      group.highestTimeline,
+      state.groups.get(id)?.highestTimeline ?? timeline(1),
+    );
+    return withGroup(created, { ...group, highestTimeline, restore: { reached: undefined } });
   }
   const { epoch, ...standing } = reached;
   const group = groupAt(state, id, epoch);

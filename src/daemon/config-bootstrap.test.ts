@@ -77,11 +77,18 @@ describe('a backup that a group begins with', () => {
       'bootstrap.recovery_target_time',
       'a time with its zone',
     ],
+    [
+      ', recovery_target_time: "2026-02-30 03:00:00Z"',
+      'bootstrap.recovery_target_time',
+      'a time with its zone',
+    ],
+    [`, recovery_target_name: ${'n'.repeat(64)}`, 'bootstrap.recovery_target_name', 'at most 63 bytes'],
     [', recovery_target_time: "yesterday"', 'bootstrap.recovery_target_time', 'a time with its zone'],
     [', recovery_target_lsn: "16"', 'bootstrap.recovery_target_lsn', 'a position such as 16/B374D848'],
     [', recovery_target_xid: "-1"', 'bootstrap.recovery_target_xid', 'the number of a transaction'],
     [', recovery_target_timeline: "newest"', 'bootstrap.recovery_target_timeline', 'latest, current or'],
     [', restore_command: "/bin/fetch"', 'bootstrap.restore_command', 'a shell command with %f'],
+    [', restore_command: "/bin/fetch %f"', 'bootstrap.restore_command', 'and %p, where to put it'],
     [', recovery_target_xid: "1", recovery_target_name: "a"', 'bootstrap:', 'expected one of them'],
     [', colour: red', 'bootstrap.colour', 'unknown key'],
   ])('with%s is refused', (more, key, reason) => {

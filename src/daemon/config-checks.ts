@@ -4,6 +4,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { parseDurationMs } from '../base/duration.ts';
 import { formatEndpoint, isLoopback, isWildcard, parseEndpoint, type Endpoint } from './config-address.ts';
 import { hbaLineDanger, hbaWarnings } from '../cluster/hba-rules.ts';
+import { checkBootstrap } from './config-bootstrap.ts';
 import { didYouMean, wrong } from './config-problems.ts';
 import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
 import type { AccountFile, ConfigFile } from './config-schema.ts';
@@ -25,7 +26,7 @@ export function checkFile(file: ConfigFile, peer: string | undefined, findings: 
   checkWatch(file, findings);
   checkRoles(file, findings);
   checkTiming(file, findings);
-  checkBootstrap(file, findings);
+  checkBootstrap(file.bootstrap, file.node, findings);
 }
 
 /** The passwords of an account, the wanted one first, or undefined with an error among the findings. Never part of a message. */
@@ -95,60 +96,6 @@ function checkSecret(key: string, what: string, secret: string, findings: Findin
     findings.error(key, `${what} has more than one line; expected a password on the first`);
   else return secret;
   return undefined;
-}
-
-const TARGETS = ['time', 'lsn', 'name', 'xid'] as const;
-
-function checkBootstrap(file: ConfigFile, findings: Findings): void {
-  const { bootstrap, node } = file;
-  if (bootstrap === undefined || bootstrap === null) return;
-  if (node === undefined)
-    findings.warning('bootstrap', 'it has no effect on a witness, which has no data directory');
-  const given = TARGETS.filter((kind) => bootstrap[`recovery_target_${kind}`] !== undefined);
-  if (given.length > 1)
-    findings.error(
-      'bootstrap',
-      `${given.map((kind) => `recovery_target_${kind}`).join(' and ')} are given; expected one of them, or none for the end of the archive`,
-    );
-  const { recovery_target_time: time, recovery_target_lsn: lsn, recovery_target_xid: xid } = bootstrap;
-  if (time !== undefined && Number.isNaN(Date.parse(time)))
-    findings.error(
-      'bootstrap.recovery_target_time',
-      wrong('', `"${time}"`, 'a time with its zone, such as 2026-01-31 03:00:00+00'),
-    );
-  else if (time !== undefined && !/(Z|[+-]\d\d(:?\d\d)?|\bUTC)$/i.test(time.trim()))
-    findings.error(
-      'bootstrap.recovery_target_time',
-      wrong(
-        '',
-        `"${time}"`,
-        'a time with its zone, such as 2026-01-31 03:00:00+00, for it would be read by the clock of the server',
-      ),
-    );
-  if (lsn !== undefined && !/^[0-9A-Fa-f]{1,8}\/[0-9A-Fa-f]{1,8}$/.test(lsn))
-    findings.error('bootstrap.recovery_target_lsn', wrong('', `"${lsn}"`, 'a position such as 16/B374D848'));
-  if (xid !== undefined && !/^\d{1,20}$/.test(xid))
-    findings.error('bootstrap.recovery_target_xid', wrong('', `"${xid}"`, 'the number of a transaction'));
-  if (given.length > 0 && bootstrap.restore_command === undefined)
-    findings.warning(
-      'bootstrap',
-      `recovery_target_${given[0]} is given and no restore_command: only the WAL that the backup itself holds is recovered`,
-    );
-  if (bootstrap.restore_command !== undefined && !bootstrap.restore_command.includes('%f'))
-    findings.error(
-      'bootstrap.restore_command',
-      wrong(
-        '',
-        `"${bootstrap.restore_command}"`,
-        'a shell command with %f, the file that is wanted, and %p, where to put it',
-      ),
-    );
-  const parameters = Object.keys(node?.parameters ?? {}).map((name) => name.toLowerCase());
-  if (parameters.includes('archive_command') || parameters.includes('archive_library'))
-    findings.warning(
-      'bootstrap',
-      'the restored group has the system identifier of the cluster that the backup is of: once it runs it archives by node.parameters, and that cluster must not write to the same place any more',
-    );
 }
 
 /** `no such file or directory` rather than `ENOENT: no such file or directory, open '...'`. */

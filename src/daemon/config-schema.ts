@@ -1,48 +1,10 @@
 // The shape of sentineld's configuration file, in zod: every key, its default and its limits. The texts given as `error`
 // complete the sentence "expected ...". Checks that look at more than one key are in config-checks.ts.
-import { isAbsolute, normalize } from 'node:path';
+import { isAbsolute } from 'node:path';
 import { z } from 'zod';
-import { DURATION_RULE, parseDurationMs } from '../base/duration.ts';
-import { isName, NAME_RULE } from '../base/ids.ts';
 import { WATCHED_COUNT_MAX } from '../cluster/hosts.ts';
-import { ADDRESS_RULE, parseEndpoint } from './config-address.ts';
-
-const name = (description: string) =>
-  z
-    .string({ error: NAME_RULE })
-    .refine(isName, { error: NAME_RULE })
-    .meta({ description, pattern: '^[a-z][a-z0-9_-]{0,30}$' });
-
-const address = (description: string) =>
-  z
-    .string({ error: ADDRESS_RULE })
-    .refine((text) => parseEndpoint(text) !== undefined, { error: ADDRESS_RULE })
-    .meta({ description, examples: ['10.0.0.1:7432'] });
-
-const path = (description: string, example: string) => {
-  const rule = `an absolute path without "..", such as ${example}`;
-  return z
-    .string({ error: rule })
-    .refine((text) => isAbsolute(text) && normalize(text) === text && !text.includes('\n'), { error: rule })
-    .overwrite((text) => (text.length > 1 ? text.replace(/\/$/, '') : text))
-    .meta({ description, pattern: '^/', examples: [example] });
-};
-
-/** A duration with its default and limits, all as people write them. */
-const duration = (limits: { default: string; min: string; max: string; description: string }) => {
-  const rule = `${DURATION_RULE}, from ${limits.min} to ${limits.max}`;
-  const [minMs, maxMs] = [milliseconds(limits.min), milliseconds(limits.max)];
-  return z
-    .string({ error: rule })
-    .refine((text) => milliseconds(text) >= minMs && milliseconds(text) <= maxMs, { error: rule })
-    .default(limits.default)
-    .meta({ description: limits.description, pattern: '^\\d+(\\.\\d+)?(ms|s|min|h)$' });
-};
-
-/** Milliseconds of a duration; NaN, which no comparison accepts, where it is none. */
-function milliseconds(text: string): number {
-  return parseDurationMs(text) ?? Number.NaN;
-}
+import { bootstrap } from './config-bootstrap.ts';
+import { COMMAND_RULE, address, duration, name, path } from './config-kinds.ts';
 
 const ROLE_RULE =
   'a PostgreSQL role name: lower-case letters, digits and "_", at most 63, not beginning with a digit or "pg_" (other than pg_sentinel_...)';
@@ -293,7 +255,6 @@ const guard = z
   .nullish()
   .meta({ description: 'The guard of the primary' });
 
-const COMMAND_RULE = 'a list: the program as an absolute path, then its arguments, each in quotes';
 const fence = z
   .strictObject(
     {
@@ -361,66 +322,6 @@ export function rateBytes(text: string): number | undefined {
   const bytes = Number(digits) * (unit === 'MB' ? 1 << 20 : 1 << 10);
   return bytes >= 32 << 10 && bytes <= 1 << 30 ? bytes : undefined;
 }
-
-const TARGET_RULE = 'text (in quotes)';
-const target = (description: string, example: string) =>
-  z
-    .string({ error: TARGET_RULE })
-    .min(1, { error: TARGET_RULE })
-    .regex(/^[^\r\n\0]*$/, { error: 'one line' })
-    .optional()
-    .meta({ description, examples: [example] });
-
-const TIMELINE_RULE = 'latest, current or the number of a timeline in quotes';
-const bootstrap = z
-  .strictObject(
-    {
-      command: z
-        .array(z.string({ error: COMMAND_RULE }), { error: COMMAND_RULE })
-        .refine(([program = '']) => isAbsolute(program), { error: COMMAND_RULE })
-        .meta({
-          description:
-            'Program that restores a backup into $PG_SENTINEL_DATA_DIRECTORY, and its arguments; run without a shell, as the user that PostgreSQL runs as',
-          examples: [['/usr/local/bin/restore-backup', '--latest']],
-        }),
-      timeout: duration({
-        default: '24h',
-        min: '1s',
-        max: '240h',
-        description: 'The bootstrap command is ended, and has failed, after this',
-      }),
-      restore_command: target(
-        "PostgreSQL's restore_command: fetches a file of WAL from the archive; default: only the WAL in the backup is there",
-        'cp /archive/%f %p',
-      ),
-      recovery_target_time: target(
-        'Recover to this time, with its zone; default: to the end of the archive',
-        '2026-01-31 03:00:00+00',
-      ),
-      recovery_target_lsn: target('Recover to this position', '16/B374D848'),
-      recovery_target_name: target(
-        'Recover to this restore point (pg_create_restore_point)',
-        'before_upgrade',
-      ),
-      recovery_target_xid: target('Recover to this transaction', '7412'),
-      recovery_target_inclusive: z.boolean({ error: 'true or false' }).default(true).meta({
-        description: 'False: stop just before the target, where it is a time, a position or a transaction',
-      }),
-      recovery_target_timeline: z
-        .string({ error: TIMELINE_RULE })
-        .regex(/^(latest|current|[1-9]\d{0,9})$/, { error: TIMELINE_RULE })
-        .default('latest')
-        .meta({
-          description: 'The timeline that recovery follows: latest, current (of the backup) or a number',
-        }),
-    },
-    { error: 'a mapping with command and what it is recovered to' },
-  )
-  .nullish()
-  .meta({
-    description:
-      'The first data directory of a new group is restored from a backup, instead of an empty one being made',
-  });
 
 const log = z
   .strictObject(

@@ -1,7 +1,6 @@
 // The configuration of one sentineld: reads the YAML file, validates all of it, and returns plain data. Says everything
 // that is wrong at once. Reads password files; changes nothing. What the host is like is checked by config-environment.ts.
 import type { LogRotation } from '../postgres/log-rotation.ts';
-import type { TargetKind } from '../postgres/recovery-target.ts';
 import type { ProcessSettings } from '../postgres/process-settings.ts';
 import { readFileSync, statSync } from 'node:fs';
 import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from 'yaml';
@@ -12,6 +11,7 @@ import { groupId, nodeId, peerId, type GroupId, type NodeId, type PeerId } from 
 import type { NodeOptions, WatchedServer } from '../cluster/commands.ts';
 import type { PeerAddress } from '../transport/types.ts';
 import { parseEndpoint, type Endpoint } from './config-address.ts';
+import { bootstrapOf } from './config-bootstrap.ts';
 import { checkFile, nodeEndpoint, readable, readPassword } from './config-checks.ts';
 import { ConfigError, formatProblem, problemsOfIssues, type ConfigProblem } from './config-problems.ts';
 import { configJsonSchema, fileSchema, rateBytes, type ConfigFile } from './config-schema.ts';
@@ -328,20 +328,6 @@ function timingOf(file: ConfigFile): TimingConfig {
     syncMemberTimeoutMs: durationMs(timing.sync_member_timeout),
     heartbeatIntervalMs: durationMs(timing.heartbeat_interval),
     electionTimeoutMs: durationMs(timing.election_timeout),
-  };
-}
-
-function bootstrapOf(file: NonNullable<ConfigFile['bootstrap']>): Bootstrap {
-  const kinds: readonly TargetKind[] = ['time', 'lsn', 'name', 'xid'];
-  const [at] = kinds.flatMap((kind) => {
-    const value = file[`recovery_target_${kind}`];
-    return value === undefined ? [] : [{ kind, value }];
-  });
-  return {
-    command: file.command,
-    timeoutMs: durationMs(file.timeout),
-    restoreCommand: file.restore_command,
-    target: { at, inclusive: file.recovery_target_inclusive, timeline: file.recovery_target_timeline },
   };
 }
 

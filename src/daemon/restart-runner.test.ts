@@ -121,6 +121,26 @@ test('one that cannot be carried out is tried again, and told in the end', async
   expect(await all.outcomeSaid()).toMatchObject({ outcome: 'failed: the disk is full' });
 });
 
+test('one whose peer comes back long after is not carried out at another time', async () => {
+  const all = world();
+  all.begin();
+  all.wallMs = AT_MS + RESTART_VALID_MS + 1;
+  all.consider();
+  expect(await all.outcomeSaid()).toMatchObject({ outcome: 'not carried out in time, its peer was away' });
+  expect(all.restarts).toBe(0);
+});
+
+test('a server that was stopped half-way is started by its agent, and not restarted once more', async () => {
+  const all = world();
+  all.begin();
+  all.startedAtS = undefined;
+  all.consider();
+  await until({ what: 'it to look again', timeoutMs: 10_000, everyMs: 5 }, () => all.confirmed > 3);
+  all.startedAtS = 9;
+  expect(await all.outcomeSaid()).toMatchObject({ outcome: 'done, it runs anew' });
+  expect(all.restarts).toBe(0);
+});
+
 test('what became of it is said again while nobody answers', async () => {
   const all = world();
   all.begin();

@@ -36,6 +36,8 @@ export function startRestartRunner(options: {
   const { node } = options;
   const closing = new AbortController();
   let running: Promise<void> | undefined;
+  /** Why the last attempt came to nothing. */
+  let lastReason: string | undefined;
 
   const present = (): { readonly group: GroupState; readonly restart: NodeRestart } | undefined => {
     for (const group of options.state().groups.values())
@@ -45,6 +47,7 @@ export function startRestartRunner(options: {
   };
 
   const carryOut = async (): Promise<void> => {
+    lastReason = undefined;
     while (!closing.signal.aborted) {
       // The leader may have given it up, or a person called it off, since this peer applied its log.
       const isRead = await options.confirm();
@@ -60,12 +63,20 @@ export function startRestartRunner(options: {
   const attempt = async ({ serverStartedAtS, atMs, inPlace }: NodeRestart): Promise<string | undefined> => {
     const runsSinceS = options.serverStartedAtS();
     if (runsSinceS !== undefined && runsSinceS !== serverStartedAtS) return 'done, it runs anew';
+    const isLate = (): boolean => options.clock.wallMs() - atMs > RESTART_VALID_MS;
+    if (isLate()) return lastReason ?? 'not carried out in time, its peer was away';
+    // Broken off half-way, or it has crashed: it is started by the agent, if at all, and that is all that is wanted.
+    if (runsSinceS === undefined) {
+      lastReason = 'failed: PostgreSQL does not run';
+      return undefined;
+    }
     options.log('info', 'a scheduled restart begins', { atMs });
     const outcome = await options.restart(inPlace, closing.signal);
     if (outcome.kind === 'done') return `done: ${outcome.detail}`;
     const reason = outcome.kind === 'refused' ? outcome.reason : `peer ${outcome.peer} looks after it`;
     options.log('warn', 'a scheduled restart could not be carried out', { reason });
-    return options.clock.wallMs() - atMs > RESTART_VALID_MS ? `failed: ${reason}` : undefined;
+    lastReason = `failed: ${reason}`;
+    return isLate() ? lastReason : undefined;
   };
 
   const end = async (

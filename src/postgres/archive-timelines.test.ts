@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import { highestArchivedTimeline } from './archive-timelines.ts';
-import { RestoreError } from './restore.ts';
+import { RestoreError } from './restore-command.ts';
 
 const START = '000000010000000000000002';
 let root: string;

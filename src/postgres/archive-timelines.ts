@@ -6,7 +6,7 @@ import { type Timeline, timeline } from '../base/ids.ts';
 import { type Lsn, lsn } from '../base/lsn.ts';
 import { commandFor } from './archive.ts';
 import { type OsUser, runProgram } from './os-user.ts';
-import { RestoreError } from './restore.ts';
+import { RestoreError } from './restore-command.ts';
 import { listHistories, segmentSuffix } from './timelines.ts';
 
 /** Numbers may be missing: of promotions that were given up. */

@@ -28,29 +28,31 @@ export async function makeNewDirectory(user: OsUser, path: string): Promise<void
 /**
  * Removes a data directory with what lies in its tablespaces, and its WAL where that lies elsewhere, but for those that one of `keepers`, or a PostgreSQL that runs on this host, uses as
  * well: pg_rewind gives a directory its source's links, which lead to the source's own data where that is on the same host. Only for a directory that is no
- * database of anybody's any more. With the rights of `user`, whose links those are.
+ * database of anybody's any more. With the rights of `user`, whose links those are. `isOurs` (of a path without links) is false of what stays whatever leads there.
  */
 export async function removeWithTablespaces(
   user: OsUser,
   directory: string,
   keepers: readonly string[],
+  isOurs: (path: string) => boolean = () => true,
 ): Promise<void> {
   const users = [...keepers, ...runningDirectories()];
   const kept = new Set((await Promise.all(users.map(tablespaceTargets))).flat().map(realPath));
   const wal = await walTarget(directory);
-  if (wal !== undefined && !(await Promise.all(users.map(walTarget))).includes(wal)) {
+  if (wal !== undefined && isOurs(wal) && !(await Promise.all(users.map(walTarget))).includes(wal)) {
     if (OWN_DIRECTORY.test(wal)) await removeAsUser(user, wal);
     else await removeWithinAsUser(user, wal, OF_WAL);
   }
   for (const target of await tablespaceTargets(directory)) {
-    if (kept.has(realPath(target))) continue;
+    if (kept.has(realPath(target)) || !isOurs(realPath(target))) continue;
     if (OWN_DIRECTORY.test(target)) await removeAsUser(user, target);
     else await removeWithinAsUser(user, target, OF_TABLESPACE);
   }
   await removeAsUser(user, directory);
 }
 
-function realPath(path: string): string {
+/** Without links, as far as that can be told. */
+export function realPath(path: string): string {
   try {
     return realpathSync(path);
   } catch {
@@ -62,7 +64,7 @@ function realPath(path: string): string {
 export const OF_TABLESPACE = /^PG_\d+_\d+$/;
 
 /** Where its WAL is, in case that is not in the data directory itself. */
-async function walTarget(directory: string): Promise<string | undefined> {
+export async function walTarget(directory: string): Promise<string | undefined> {
   const path = join(directory, 'pg_wal');
   const isLink = (await lstat(path).catch(() => undefined))?.isSymbolicLink() === true;
   return isLink ? realPath(path) : undefined;
@@ -72,7 +74,8 @@ async function walTarget(directory: string): Promise<string | undefined> {
 const OF_WAL =
   /^([0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history|xlogtemp\.\d+|archive_status|summaries)$/;
 
-async function tablespaceTargets(directory: string): Promise<string[]> {
+/** Where the links to its tablespaces lead. */
+export async function tablespaceTargets(directory: string): Promise<string[]> {
   const links = join(directory, 'pg_tblspc');
   const targets: string[] = [];
   const names = await readdir(links).catch((error: unknown) => {

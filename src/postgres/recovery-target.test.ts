@@ -19,6 +19,7 @@ test('it waits at its target, archives nothing, and takes nothing over of how th
     recovery_target_inclusive: 'off',
     recovery_target_action: 'pause',
     archive_command: '',
+    'pg_sentinel.archiving': 'suspended',
     archive_library: '',
   });
 });

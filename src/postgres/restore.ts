@@ -1,15 +1,23 @@
 // Has the administrator's command restore a data directory: into a fresh sibling, which is put into place only when it is complete and
-// flushed. Never touches a directory that holds anything. What a killed run leaves is ours by its marker, and removed.
+// flushed. Never touches a directory that holds anything. What a killed run leaves is ours by its marker, and removed with the rights of
+// PostgreSQL's user.
 import { randomBytes } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, writeSync } from 'node:fs';
-import { readFile, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
+import { lstatSync, readFileSync, readdirSync } from 'node:fs';
+import { readFile, readdir, realpath, rename, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { delay } from '../base/clock.ts';
+import type { Timeline } from '../base/ids.ts';
 import { type Binaries, dataVersion } from './binaries.ts';
 import { readControlData } from './control-data.ts';
 import { fsyncDirectory, fsyncTree, removeFileDurably, writeFileDurably } from './durable-files.ts';
-import { type OsUser, makeDirectory, runProgram } from './os-user.ts';
+import { type OsUser, makeDirectory } from './os-user.ts';
+import { removeWithTablespaces } from './outside-directories.ts';
+import { allGone, signalProcess } from './processes.ts';
 import { exists } from './replaced.ts';
+import { type RestoreCommand, RestoreError, runRestoreCommand } from './restore-command.ts';
 import { cleanRestored } from './restored-files.ts';
+import { type OwnPlaces, isOwnPlace, placeObstacle } from './restored-places.ts';
+import { removeAsUser, removeEmptyAsUser } from './user-files.ts';
 
 /** In a restored data directory whose recovery has not come to its end: it is fit for nothing else. */
 export const RESTORE_MARKER = 'pg_sentinel_restoring';
@@ -17,147 +25,155 @@ export const RESTORE_MARKER = 'pg_sentinel_restoring';
 const WORK_MARKER = 'pg_sentinel_restore';
 /** Tells the processes of a command whose sentineld was killed. */
 const PLACE_VARIABLE = 'PG_SENTINEL_DATA_DIRECTORY';
+const ENDED_WITHIN_MS = 10_000;
 
-const GRACE_MS = 10_000;
-const LOG_BYTES_MAX = 16 << 20;
-const LAST_LINES = 5;
-const LAST_LENGTH_MAX = 600;
-
-/** The command failed, or what it has made is no data directory that can be used. */
-export class RestoreError extends Error {}
-
-export interface RestoreOptions {
-  readonly binaries: Binaries;
-  readonly user: OsUser;
-  /** Missing or empty. Not a mount point. */
+/** Whose data directory it is. */
+export interface RestorePlace {
   readonly dataDirectory: string;
-  /** The program, as an absolute path, and its arguments. */
-  readonly command: readonly string[];
-  readonly timeoutMs: number;
-  readonly environment: Readonly<Record<string, string>>;
-  /** For all that the command says; begun anew. */
-  readonly logFile: string;
-  /** See {@link readRestoreMarker}. */
-  readonly recovery: string;
+  readonly user: OsUser;
+  readonly places: OwnPlaces;
+  /** Something that is worth a line in the log. */
   readonly onNote: (message: string) => void;
-  readonly signal: AbortSignal;
 }
 
-/** Throws {@link RestoreError}; nothing of what failed is left then, but for its log. */
+export interface RestoreOptions extends RestorePlace, Omit<RestoreCommand, 'cwd'> {
+  readonly binaries: Binaries;
+  /** See {@link readRestoreMarker}. */
+  readonly recovery: string;
+}
+
+/** The data directory must be missing or empty. Throws {@link RestoreError}; nothing of what failed is left then, but for its log. */
 export async function restoreDataDirectory(options: RestoreOptions): Promise<void> {
   const { user, dataDirectory, signal } = options;
-  const present = await readdir(dataDirectory).catch(() => []);
-  if (present.length > 0)
-    throw new RestoreError(
-      `cannot restore into ${dataDirectory}: it holds files (${present.slice(0, 3).join(', ')})`,
-    );
-  await removeHalfRestored(dataDirectory);
-  const work = `${dataDirectory}.restore-${randomBytes(4).toString('hex')}`;
+  await checkPlace(dataDirectory);
+  await removeHalfRestored(options);
+  const work = await makeWork(options);
   const fresh = join(work, 'data');
-  await makeDirectory(user, work);
-  await writeFileDurably({ path: join(work, WORK_MARKER), content: '', mode: 0o600, owner: undefined });
-  await makeDirectory(user, fresh);
   try {
-    await runCommand(options, fresh);
+    await makeDirectory(user, fresh);
+    const environment = { ...options.environment, [PLACE_VARIABLE]: fresh };
+    await runRestoreCommand({ ...options, environment, cwd: work });
     await verify(options, fresh);
-    await cleanRestored(fresh, user.owner);
+    await cleanRestored({ ...options, directory: fresh });
     await writeRestoreMarker(fresh, { recovery: options.recovery, isStarted: false }, user);
     await fsyncTree(fresh, signal);
     for (const name of await readdir(join(fresh, 'pg_tblspc')).catch(() => []))
       await fsyncTree(await realpath(join(fresh, 'pg_tblspc', name)), signal);
     signal.throwIfAborted();
-    await rmdir(dataDirectory).catch((error: unknown) => {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    });
-    await rename(fresh, dataDirectory);
-    await fsyncDirectory(dirname(dataDirectory));
+    await takePlace(dataDirectory, fresh);
   } finally {
-    await rm(work, { recursive: true, force: true, maxRetries: 3 });
+    await removeWork(options, work).catch((error: unknown) =>
+      options.onNote(`what a restore has left, ${work}, could not be removed: ${(error as Error).message}`),
+    );
   }
 }
 
-/** Gives up a data directory whose recovery has not come to its end. */
-export async function discardRestored(dataDirectory: string, user: OsUser): Promise<void> {
-  if (!(await exists(join(dataDirectory, RESTORE_MARKER))))
-    throw new Error(`${dataDirectory} is not being restored; it is left as it is`);
+/** Whether what is restored can take that place later: before anything is read for hours. */
+async function checkPlace(dataDirectory: string): Promise<void> {
+  const cannot = `cannot restore into ${dataDirectory}: `;
+  if (lstatSync(dataDirectory, { throwIfNoEntry: false })?.isSymbolicLink() === true)
+    throw new RestoreError(`${cannot}it is a symbolic link; make data_directory what it leads to`);
+  const present = await readdir(dataDirectory).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new RestoreError(`${cannot}${(error as Error).message}`);
+  });
+  if (present === undefined) return;
+  if (present.length > 0)
+    throw new RestoreError(`${cannot}it holds files (${present.slice(0, 3).join(', ')})`);
+  const [own, parent] = await Promise.all([stat(dataDirectory), stat(dirname(dataDirectory))]);
+  const mounts = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '');
+  if (own.dev !== parent.dev || mounts.split('\n').some((line) => line.split(' ')[4] === dataDirectory))
+    throw new RestoreError(
+      `${cannot}it is a mount point and cannot be renamed; make data_directory a directory below it`,
+    );
+}
+
+async function takePlace(dataDirectory: string, fresh: string): Promise<void> {
+  try {
+    await rmdir(dataDirectory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+      throw new RestoreError(
+        `what was restored cannot take the place of ${dataDirectory}: ${(error as Error).message}`,
+      );
+  }
+  await rename(fresh, dataDirectory);
+  await fsyncDirectory(dirname(dataDirectory));
+}
+
+async function makeWork({ dataDirectory, user }: RestorePlace): Promise<string> {
   const work = `${dataDirectory}.restore-${randomBytes(4).toString('hex')}`;
   await makeDirectory(user, work);
   await writeFileDurably({ path: join(work, WORK_MARKER), content: '', mode: 0o600, owner: undefined });
+  return work;
+}
+
+/** The marker goes last: what is left of a removal that was broken off is known for what it is. */
+async function removeWork({ user, places }: RestorePlace, work: string): Promise<void> {
+  const data = join(work, 'data');
+  await endProcessesOf(data, user);
+  await removeWithTablespaces(user, data, [], isOwnPlace(places));
+  await removeAsUser(user, work);
+}
+
+/** Gives up a data directory whose recovery has not come to its end; PostgreSQL must not run in it. */
+export async function discardRestored(place: RestorePlace): Promise<void> {
+  const { dataDirectory } = place;
+  if (!(await exists(join(dataDirectory, RESTORE_MARKER))))
+    throw new Error(`${dataDirectory} is not being restored; it is left as it is`);
+  const left = allGone({ dataDirectory, sharedMemoryId: undefined });
+  if (!left.gone)
+    throw new Error(`cannot give up ${dataDirectory}: PostgreSQL runs in it (${left.pids.join(', ')})`);
+  const work = await makeWork(place);
   await rename(dataDirectory, join(work, 'data'));
   await fsyncDirectory(dirname(dataDirectory));
-  await rm(work, { recursive: true, force: true, maxRetries: 3 });
+  await removeWork(place, work);
 }
 
-/** What an earlier run left that was killed, with what of its command still runs. */
-async function removeHalfRestored(dataDirectory: string): Promise<void> {
+/** What an earlier run left that was killed, with what of its command still runs. Throws {@link RestoreError} where that does not end. */
+export async function removeHalfRestored(place: RestorePlace): Promise<void> {
+  const { dataDirectory, user } = place;
   const parent = dirname(dataDirectory);
-  const start = `${basename(dataDirectory)}.restore-`;
-  const names = await readdir(parent).catch(() => []);
-  for (const name of names.filter((each) => each.startsWith(start))) {
+  const start = basename(dataDirectory);
+  const isWork = (name: string): boolean =>
+    name.startsWith(start) && /^\.restore-[0-9a-f]{8}$/.test(name.slice(start.length));
+  for (const name of (await readdir(parent).catch(() => [])).filter(isWork)) {
     const work = join(parent, name);
-    if (!(await exists(join(work, WORK_MARKER)))) continue;
-    endProcessesOf(join(work, 'data'));
-    await rm(work, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    if (await exists(join(work, WORK_MARKER))) await removeWork(place, work);
+    // Killed before it had its marker: nothing is in it yet.
+    else await removeEmptyAsUser(user, work);
   }
 }
 
-function endProcessesOf(directory: string): void {
+/** SIGKILL to what the command has started, as long as any of it runs: what it writes would be taken for part of the next attempt. */
+async function endProcessesOf(directory: string, user: OsUser): Promise<void> {
+  const deadlineMs = performance.now() + ENDED_WITHIN_MS;
+  for (let pids = processesOf(directory, user); pids.length > 0; pids = processesOf(directory, user)) {
+    for (const pid of pids) signalProcess(pid, 'SIGKILL');
+    if (performance.now() > deadlineMs)
+      throw new RestoreError(
+        `processes ${pids.join(', ')} of a bootstrap command that was broken off do not end`,
+      );
+    await delay(10);
+  }
+}
+
+function processesOf(directory: string, user: OsUser): number[] {
   const mark = `${PLACE_VARIABLE}=${directory}`;
-  for (const name of readdirSync('/proc')) {
+  return readdirSync('/proc').flatMap((name) => {
     const pid = Number(name);
-    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    if (!Number.isInteger(pid) || pid === process.pid) return [];
     try {
-      if (!readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(mark)) continue;
-      process.kill(pid, 'SIGKILL');
+      if (lstatSync(`/proc/${pid}`).uid !== user.uid) return [];
+      return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(mark) ? [pid] : [];
     } catch {
-      // It has ended, or is another user's, whom the command cannot have become.
+      // It has ended.
+      return [];
     }
-  }
+  });
 }
 
-async function runCommand(options: RestoreOptions, fresh: string): Promise<void> {
-  const [program = '', ...args] = options.command;
-  mkdirSync(dirname(options.logFile), { recursive: true });
-  const log = openSync(options.logFile, 'w', 0o600);
-  let written = 0;
-  try {
-    const result = await runProgram({
-      user: options.user,
-      program,
-      arguments: args,
-      cwd: dirname(fresh),
-      environment: { ...options.environment, [PLACE_VARIABLE]: fresh },
-      timeoutMs: options.timeoutMs,
-      graceMs: GRACE_MS,
-      signal: options.signal,
-      onOutput(text) {
-        if (written >= LOG_BYTES_MAX) return;
-        written += writeSync(log, text);
-      },
-    }).catch((error: unknown) => {
-      throw new RestoreError((error as Error).message);
-    });
-    options.signal.throwIfAborted();
-    if (result.exitCode === 0) return;
-    const how =
-      result.signal === undefined
-        ? `exit code ${result.exitCode}`
-        : `ended by ${result.signal}, perhaps for want of time`;
-    throw new RestoreError(
-      `the bootstrap command failed (${how}): ${lastLines(result.output)}; all it said is in ${options.logFile}`,
-    );
-  } finally {
-    closeSync(log);
-  }
-}
-
-function lastLines(output: string): string {
-  const lines = output.split('\n').flatMap((line) => line.trim() || []);
-  const text = lines.slice(-LAST_LINES).join(' | ');
-  return text === '' ? 'it said nothing' : text.slice(-LAST_LENGTH_MAX);
-}
-
-async function verify({ binaries, onNote }: RestoreOptions, fresh: string): Promise<void> {
+async function verify({ binaries, onNote, places }: RestoreOptions, fresh: string): Promise<void> {
   const version = await dataVersion(fresh);
   if (version === undefined)
     throw new RestoreError(
@@ -170,6 +186,14 @@ async function verify({ binaries, onNote }: RestoreOptions, fresh: string): Prom
   const control = await readControlData(fresh).catch((error: unknown) => {
     throw new RestoreError(`what the bootstrap command restored is damaged: ${(error as Error).message}`);
   });
+  const running = allGone({ dataDirectory: fresh, sharedMemoryId: undefined });
+  if (!running.gone)
+    throw new RestoreError(
+      `the bootstrap command left a PostgreSQL that runs in what it restored (processes ${running.pids.join(', ')}); it has to end before the command does`,
+    );
+  const obstacle = await placeObstacle(fresh, places);
+  if (obstacle !== undefined)
+    throw new RestoreError(`what the bootstrap command restored is not started: ${obstacle}`);
   if (control.state === 'in production' && !(await exists(join(fresh, 'backup_label'))))
     onNote(
       'what the bootstrap command restored has no backup_label: only a snapshot that was taken at one instant is consistent without',
@@ -181,6 +205,8 @@ export interface RestoreMarker {
   readonly recovery: string;
   /** PostgreSQL was started on it, as a standby. */
   readonly isStarted: boolean;
+  /** It was opened on this timeline, which was the assigned one. */
+  readonly opened?: Timeline;
 }
 
 export function writeRestoreMarker(directory: string, marker: RestoreMarker, user: OsUser): Promise<void> {
@@ -192,7 +218,11 @@ export function writeRestoreMarker(directory: string, marker: RestoreMarker, use
 export async function readRestoreMarker(directory: string): Promise<RestoreMarker> {
   try {
     const raw = JSON.parse(await readFile(join(directory, RESTORE_MARKER), 'utf8')) as Partial<RestoreMarker>;
-    return { recovery: String(raw.recovery), isStarted: raw.isStarted === true };
+    return {
+      recovery: String(raw.recovery),
+      isStarted: raw.isStarted === true,
+      ...(typeof raw.opened === 'number' ? { opened: raw.opened } : {}),
+    };
   } catch {
     return { recovery: '', isStarted: false };
   }

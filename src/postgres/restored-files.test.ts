@@ -1,9 +1,11 @@
 // What a restored data directory does not keep of the server that its backup was made of.
-import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import {
+  type CleanOptions,
+  SUSPENDED,
   cleanRestored,
   endRecoverySettings,
   overrideSettings,
@@ -19,6 +21,13 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true }));
 const content = (name: string): Promise<string> => readFile(join(directory, name), 'utf8');
 const AUTO = 'postgresql.auto.conf';
+const notes: string[] = [];
+const options = (): CleanOptions => ({
+  directory,
+  user: { name: 'self', uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, owner: undefined },
+  binaries: { directory: join(directory, 'no-programs'), version: 15 },
+  onNote: (text) => notes.push(text),
+});
 
 test.each([
   "archive_command = 'cp %p /old/%f'",
@@ -49,7 +58,7 @@ test('files and slots of the old server go; what PostgreSQL needs of the backup 
     join(directory, 'postgresql.conf'),
     `include '${SETTINGS_FILE}'\narchive_mode = on\nwork_mem = 4MB\n`,
   );
-  await cleanRestored(directory, undefined);
+  await cleanRestored(options());
   expect((await readdir(directory)).sort()).toEqual([...kept, 'pg_replslot', 'postgresql.conf'].sort());
   expect(await readdir(join(directory, 'pg_replslot'))).toEqual([]);
   expect(await content('postgresql.conf')).toBe(
@@ -59,7 +68,10 @@ test('files and slots of the old server go; what PostgreSQL needs of the backup 
 
 test('what is set for recovery goes with it, and archiving is not set free before the group takes writes', async () => {
   await writeFile(join(directory, AUTO), "work_mem = '4MB'\narchive_command = 'cp %p /old/%f'");
-  const settings = { restore_command: "cp '/a'/%f %p", archive_command: '', recovery_target_action: 'pause' };
+  const settings = {
+    ...{ restore_command: "cp '/a'/%f %p", archive_command: '', recovery_target_action: 'pause' },
+    [SUSPENDED]: 'suspended',
+  };
   await overrideSettings({ dataDirectory: directory, settings, owner: undefined });
   // Again, as after a run that was killed: once each.
   await overrideSettings({ dataDirectory: directory, settings, owner: undefined });
@@ -67,11 +79,55 @@ test('what is set for recovery goes with it, and archiving is not set free befor
   expect(during).toContain("restore_command = 'cp ''/a''/%f %p'");
   expect(during.match(/^archive_command = ''$/gm)).toHaveLength(1);
   expect(during).not.toContain('/old/');
-  expect(await resumeArchiving(directory, undefined)).toBe(false);
 
   await endRecoverySettings(directory, Object.keys(settings), undefined);
-  expect(await content(AUTO)).toBe("work_mem = '4MB'\narchive_command = ''\n");
+  const suspended = await content(AUTO);
+  expect(suspended).toBe(`work_mem = '4MB'\narchive_command = ''\n${SUSPENDED} = 'suspended'\n`);
   expect(await resumeArchiving(directory, undefined)).toBe(true);
   expect(await content(AUTO)).toBe("work_mem = '4MB'\n");
   expect(await resumeArchiving(directory, undefined)).toBe(false);
+});
+
+test('whoever copies the directory while archiving goes on finds a file with both, the empty command and what says so, or with neither', async () => {
+  const path = join(directory, AUTO);
+  const suspended = `archive_command = ''\n${SUSPENDED} = 'suspended'\n`;
+  await writeFile(path, suspended);
+  let isOver = false;
+  const seen = new Set<string>();
+  const copying = (async () => {
+    while (!isOver) seen.add(await content(AUTO));
+  })();
+  for (let count = 0; count < 50; count += 1) {
+    await writeFile(`${path}.next`, suspended);
+    await rename(`${path}.next`, path);
+    expect(await resumeArchiving(directory, undefined)).toBe(true);
+  }
+  isOver = true;
+  await copying;
+  seen.delete('');
+  seen.delete(suspended);
+  expect([...seen]).toEqual([]);
+  expect((await readdir(directory)).sort()).toEqual([AUTO]);
+});
+
+test('an archive_command that somebody has set meanwhile stays', async () => {
+  await writeFile(join(directory, AUTO), `archive_command = 'cp %p /new/%f'\n${SUSPENDED} = 'suspended'\n`);
+  expect(await resumeArchiving(directory, undefined)).toBe(true);
+  expect(await content(AUTO)).toBe("archive_command = 'cp %p /new/%f'\n");
+});
+
+test('files that are included, and cannot be read, are left out', async () => {
+  await writeFile(join(directory, 'postgresql.conf'), "work_mem = 4MB\ninclude_dir 'conf.d'\n");
+  notes.length = 0;
+  await mkdir(join(directory, 'no-programs'));
+  await writeFile(join(directory, 'no-programs', 'postgres'), '#!/bin/sh\necho no such file >&2\nexit 1\n', {
+    mode: 0o755,
+  });
+  await cleanRestored(options());
+  expect(await content('postgresql.conf')).toBe(
+    "work_mem = 4MB\n# of the server that this is a backup of: include_dir 'conf.d'\n",
+  );
+  expect(notes).toEqual([
+    "the files that postgresql.conf of the backup includes are left out (include_dir 'conf.d'): PostgreSQL cannot read them (no such file)",
+  ]);
 });

@@ -1,12 +1,16 @@
 // What a data directory brings along from the server that its backup was made of, and must not: its settings for recovery and archiving, its
-// slots, its place among our members. What is in files that postgresql.conf includes is not looked at.
-import { chmod, readdir, readFile, rm } from 'node:fs/promises';
+// slots, its place among our members.
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Owner, removeFileDurably, writeFileDurably } from './durable-files.ts';
+import type { Binaries } from './binaries.ts';
+import { type Owner, writeFileDurably } from './durable-files.ts';
 import { MEMBER_FILE } from './member.ts';
+import { type OsUser, runProgram } from './os-user.ts';
 import { REINIT_MARKER } from './reinit-marker.ts';
 import { RESERVED_PARAMETERS } from './reserved-parameters.ts';
+import { RestoreError } from './restore-command.ts';
 import { SETTINGS_FILE, parseSettings, removeOverrides, renderSetting } from './settings.ts';
+import { readAsUser, removeWithinAsUser } from './user-files.ts';
 
 /** They are of the old server's archive and recovery; beside those that are ours anyway. */
 const LEFT_OUT = new Set([
@@ -24,6 +28,7 @@ const LEFT_OUT = new Set([
   'recovery_target_timeline',
   'recovery_target_xid',
   'promote_trigger_file',
+  'pg_sentinel.archiving',
 ]);
 
 const FILES = [
@@ -37,22 +42,100 @@ const FILES = [
   SETTINGS_FILE,
 ];
 
+const PROGRAM_TIMEOUT_MS = 10_000;
+
+export interface CleanOptions {
+  readonly directory: string;
+  readonly user: OsUser;
+  readonly binaries: Pick<Binaries, 'directory' | 'version'>;
+  /** Something that is worth a line in the log. */
+  readonly onNote: (message: string) => void;
+}
+
 /** Files named `pg_sentinel...` are of another node; what PostgreSQL needs of a backup is left as it is. */
-export async function cleanRestored(directory: string, owner: Owner | undefined): Promise<void> {
-  await chmod(directory, 0o700);
-  const ours = (await readdir(directory)).filter((name) => name.startsWith('pg_sentinel'));
-  for (const name of [...FILES, ...ours]) await rm(join(directory, name), { force: true, recursive: true });
+export async function cleanRestored(options: CleanOptions): Promise<void> {
+  const { directory, user } = options;
+  const mode = await run(options, '/bin/chmod', '700', directory);
+  if (mode.exitCode !== 0) throw new RestoreError(`cannot set the mode of ${directory}: ${mode.said}`);
+  const names = FILES.map((name) => name.replaceAll('.', '\\.')).join('|');
+  await removeWithinAsUser(user, directory, new RegExp(`^(${names}|pg_sentinel.*)$`));
   // A slot would keep WAL for a standby of the old cluster for ever.
-  const slots = join(directory, 'pg_replslot');
-  for (const name of await readdir(slots).catch(() => []))
-    await rm(join(slots, name), { recursive: true, force: true });
-  for (const name of ['postgresql.conf', 'postgresql.auto.conf']) {
-    const path = join(directory, name);
-    const present = await readFile(path, 'utf8').catch(() => undefined);
-    if (present === undefined) continue;
-    const content = withoutOldSettings(present);
-    if (content !== present) await writeFileDurably({ path, content, mode: 0o600, owner });
+  await removeWithinAsUser(user, join(directory, 'pg_replslot'), /./);
+  for (const name of ['postgresql.conf', 'postgresql.auto.conf'])
+    await rewrite(options, name, withoutOldSettings);
+  await leaveOutIncludes(options);
+}
+
+async function rewrite(
+  { directory, user }: CleanOptions,
+  name: string,
+  change: (text: string) => string,
+): Promise<void> {
+  const path = join(directory, name);
+  const present = await readAsUser(user, path);
+  if (present === undefined) return;
+  const content = change(present);
+  if (content !== present) await writeFileDurably({ path, content, mode: 0o600, owner: user.owner });
+}
+
+const INCLUDE = /^[ \t]*include(_dir|_if_exists)?[ \t='].*$/gim;
+
+/**
+ * What other files set cannot be made a comment here: where one has the server archive, or recover, as the old one did, or cannot be read, none
+ * of them counts.
+ */
+async function leaveOutIncludes(options: CleanOptions): Promise<void> {
+  const text = (await readAsUser(options.user, join(options.directory, 'postgresql.conf'))) ?? '';
+  const lines = text.match(INCLUDE) ?? [];
+  if (lines.length === 0) return;
+  const problem = await includedProblem(options);
+  if (problem === undefined) return;
+  await rewrite(options, 'postgresql.conf', (present) =>
+    present.replaceAll(INCLUDE, (line) => `# of the server that this is a backup of: ${line}`),
+  );
+  options.onNote(
+    `the files that postgresql.conf of the backup includes are left out (${lines.map((line) => line.trim()).join(', ')}): ${problem}`,
+  );
+}
+
+async function includedProblem(options: CleanOptions): Promise<string | undefined> {
+  const postgres = join(options.binaries.directory, 'postgres');
+  for (const [name, expected] of harmless(options)) {
+    const found = await run(options, postgres, '-D', options.directory, '-C', name);
+    if (found.exitCode !== 0) return `PostgreSQL cannot read them (${found.said})`;
+    if (found.stdout !== expected) return `they set ${name}`;
   }
+  return undefined;
+}
+
+/** Settings that no file of the old server must have, with their values then; ours are read after them. */
+function harmless({ directory, binaries: { version } }: CleanOptions): [string, string][] {
+  const none = [
+    'archive_command',
+    ...(version >= 15 ? ['archive_library'] : []),
+    'archive_cleanup_command',
+    'recovery_end_command',
+    'recovery_target',
+    'recovery_target_lsn',
+    'recovery_target_name',
+    'recovery_target_time',
+    'recovery_target_xid',
+    'external_pid_file',
+  ];
+  return [
+    ...none.map((name): [string, string] => [name, '']),
+    ['archive_mode', 'off'],
+    ['recovery_min_apply_delay', '0'],
+    ['data_directory', directory],
+    ['ident_file', join(directory, 'pg_ident.conf')],
+  ];
+}
+
+async function run({ directory, user }: CleanOptions, program: string, ...args: readonly string[]) {
+  const { exitCode, output, stdout } = await runProgram({
+    ...{ user, program, arguments: args, cwd: directory, timeoutMs: PROGRAM_TIMEOUT_MS },
+  });
+  return { exitCode, said: output.trim().split('\n').at(-1) ?? '', stdout: stdout.trim() };
 }
 
 /** Lines that set what is left out become comments; `include` lines of ours go. Exported for its test. */
@@ -85,25 +168,31 @@ export async function overrideSettings(options: {
 }
 
 const ARCHIVING = ['archive_command', 'archive_library'];
-/** While it is there, {@link ARCHIVING} of postgresql.auto.conf are ours, and empty: see {@link overrideSettings}. */
-const SUSPENDED = 'pg_sentinel_archiving_suspended';
+/**
+ * While it stands in postgresql.auto.conf, the empty {@link ARCHIVING} there are ours. In the same file: whoever copies a data directory in the
+ * moment when archiving goes on has both or neither.
+ */
+export const SUSPENDED = 'pg_sentinel.archiving';
 
-/** Recovery is over; archiving waits until the group takes writes. */
+/** Recovery is over; archiving waits until the group takes writes. `keys`: as they were set for it. */
 export async function endRecoverySettings(
   dataDirectory: string,
   keys: readonly string[],
   owner: Owner | undefined,
 ): Promise<void> {
-  const path = join(dataDirectory, SUSPENDED);
-  await writeFileDurably({ path, content: '', mode: 0o600, owner });
-  await removeOverrides({ dataDirectory, keys: keys.filter((key) => !ARCHIVING.includes(key)), owner });
+  const kept = [...ARCHIVING, SUSPENDED];
+  await removeOverrides({ dataDirectory, keys: keys.filter((key) => !kept.includes(key)), owner });
 }
 
-/** True where archiving was suspended until now. Does not reload. */
+/** True where archiving was suspended until now. What somebody has set meanwhile by ALTER SYSTEM stays. Does not reload. */
 export async function resumeArchiving(dataDirectory: string, owner: Owner | undefined): Promise<boolean> {
-  const names = await readdir(dataDirectory);
-  if (!names.includes(SUSPENDED)) return false;
-  await removeOverrides({ dataDirectory, keys: ARCHIVING, owner });
-  await removeFileDurably(join(dataDirectory, SUSPENDED));
+  const text = await readFile(join(dataDirectory, 'postgresql.auto.conf'), 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw error;
+  });
+  const present = parseSettings(text);
+  if (!present.has(SUSPENDED)) return false;
+  const keys = [SUSPENDED, ...ARCHIVING.filter((key) => present.get(key) === '')];
+  await removeOverrides({ dataDirectory, keys, owner });
   return true;
 }
