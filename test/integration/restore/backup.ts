@@ -1,7 +1,9 @@
-// A PostgreSQL as somebody has run it before, its backup by pg_basebackup and its archive of WAL; and the script that restores it.
+// A PostgreSQL as somebody has run it before, its backup and its archive of WAL; and the script that restores it. Only with programs that every
+// version here has: no psql, no pg_basebackup.
 import { access, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { until } from '../../../src/base/clock.ts';
+import pg from 'pg';
+import { delay, until } from '../../../src/base/clock.ts';
 import type { Binaries } from '../../../src/postgres/binaries.ts';
 import { type OsUser, giveTo, makeDirectory, runProgram } from '../../../src/postgres/os-user.ts';
 
@@ -12,75 +14,103 @@ export interface Tools {
 
 export const TARGET = 'before_the_mistake';
 
+export const oldServer = (directory: string): string => join(directory, 'old');
 export const archiveOf = (directory: string): string => join(directory, 'archive');
 /** Files that a test makes to have the script go on. */
 export const ALLOWED = 'allowed';
 export const GO = 'go';
 
-/** Makes the server, its backup and its archive; stops it. Rows 1 to 100 were there before the target, the others came after it. */
-export async function makeBackup({ binaries, user }: Tools, directory: string): Promise<void> {
-  const old = join(directory, 'old');
+const PORT = 5999;
+
+/** Where recovery can stop so that there is what was there at the target. */
+export interface Backup {
+  readonly lsn: string;
+  readonly time: string;
+}
+
+/**
+ * Makes the server, its backup and its archive; stops it. Rows 1 to 100 were there before the target, the others came after it. How it archives
+ * stands in a file that its postgresql.conf includes.
+ */
+export async function makeBackup({ binaries, user }: Tools, directory: string): Promise<Backup> {
+  const old = oldServer(directory);
   const archive = archiveOf(directory);
   const backup = join(directory, 'backup');
   for (const path of [archive, backup, old]) await makeDirectory(user, path);
   await mkdir(join(directory, 'signs'), { mode: 0o755 });
-  const run = async (program: string, ...args: readonly string[]): Promise<string> => {
-    const { exitCode, output } = await runProgram({
-      user,
-      program: join(binaries.directory, program),
-      arguments: args,
-      cwd: '/',
-      timeoutMs: 60_000,
+  const run = async (program: string, exitCodes: readonly number[], ...args: string[]): Promise<void> => {
+    const { exitCode = -1, output } = await runProgram({
+      ...{ user, program, arguments: args, cwd: '/', timeoutMs: 60_000 },
     });
-    if (exitCode !== 0) throw new Error(`${program} ${args.join(' ')}: ${output}`);
-    return output;
+    if (!exitCodes.includes(exitCode)) throw new Error(`${program} ${args.join(' ')}: ${output}`);
   };
-  const psql = (text: string): Promise<string> =>
-    run('psql', '-XAtq', '-h', archive, '-p', '5999', '-U', 'postgres', '-d', 'postgres', '-c', text);
-  await run('initdb', '-D', old, '-U', 'postgres', '--locale=C', '-E', 'UTF8', '-A', 'trust');
-  await writeFile(
+  const runPostgres = (program: string, ...args: string[]): Promise<void> =>
+    run(join(binaries.directory, program), [0], ...args);
+  const write = async (path: string, text: string): Promise<void> => {
+    await writeFile(path, text);
+    await giveTo(user, path);
+  };
+  await runPostgres('initdb', '-D', old, '-U', 'postgres', '--locale=C', '-E', 'UTF8', '-A', 'trust');
+  await write(
     join(old, 'postgresql.conf'),
-    `port = 5999
+    `port = ${PORT}
 listen_addresses = ''
 unix_socket_directories = '${archive}'
 shared_buffers = 16MB
 max_connections = 70
-archive_mode = on
+max_wal_senders = 20
+include 'archiving.conf'
+`,
+  );
+  await write(
+    join(old, 'archiving.conf'),
+    `archive_mode = on
 archive_command = 'test ! -f ${archive}/%f && cp %p ${archive}/%f'
 `,
   );
-  await giveTo(user, join(old, 'postgresql.conf'));
-  await run('pg_ctl', 'start', '-w', '-D', old, '-l', join(archive, 'server.log'));
+  await runPostgres('pg_ctl', 'start', '-w', '-D', old, '-l', join(archive, 'server.log'));
+  const client = new pg.Client({ host: archive, port: PORT, user: 'postgres', database: 'postgres' });
+  // The server is stopped below.
+  client.on('error', () => undefined);
+  const ask = async (text: string): Promise<string> => {
+    const { rows } = await client.query<{ value: string }>(text);
+    return rows[0]?.value ?? '';
+  };
   try {
-    await psql('create table kept as select generate_series(1, 50) as id; create role of_old login');
-    await psql("select pg_create_physical_replication_slot('of_a_standby', true)");
-    await run(
-      'pg_basebackup',
-      '-h',
-      archive,
-      '-p',
-      '5999',
-      '-U',
-      'postgres',
-      '-D',
-      backup,
-      '-Ft',
-      '-X',
-      'none',
+    await client.connect();
+    await client.query('create table kept as select generate_series(1, 50) as id; create role of_old login');
+    await client.query("select pg_create_physical_replication_slot('of_a_standby', true)");
+    const [begin, end] =
+      binaries.version >= 15
+        ? ["pg_backup_start('test', true)", 'pg_backup_stop(false)']
+        : ["pg_start_backup('test', true, false)", 'pg_stop_backup(false, false)'];
+    await client.query(`select ${begin}`);
+    // 1: a file has changed while it was read.
+    const parts = ['--exclude=./pg_wal/*', '--exclude=./postmaster.pid', '.'];
+    await run('/bin/tar', [0, 1], '-cf', join(backup, 'base.tar'), '-C', old, ...parts);
+    await write(join(backup, 'backup_label'), await ask(`select labelfile as value from ${end}`));
+    await client.query('insert into kept select generate_series(51, 100)');
+    await client.query(`select pg_create_restore_point('${TARGET}')`);
+    const lsn = await ask('select pg_current_wal_insert_lsn()::text as value');
+    // Between the commits on both sides of it, by the second.
+    await delay(1100);
+    const time = await ask(
+      `select to_char(now() at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS') || '+00' as value`,
     );
-    await psql('insert into kept select generate_series(51, 100)');
-    await psql(`select pg_create_restore_point('${TARGET}')`);
-    await psql('delete from kept where id <= 60; insert into kept values (1000)');
-    const last = (await psql('select pg_walfile_name(pg_current_wal_lsn())')).trim();
-    await psql('select pg_switch_wal()');
+    await delay(1100);
+    await client.query('delete from kept where id <= 60; insert into kept values (1000)');
+    const last = await ask('select pg_walfile_name(pg_current_wal_lsn()) as value');
+    await client.query('select pg_switch_wal()');
     await until({ what: 'the archive to have all WAL', timeoutMs: 60_000, everyMs: 50 }, () =>
       access(join(archive, last)).then(
         () => true,
         () => undefined,
       ),
     );
+    return { lsn, time };
   } finally {
-    await run('pg_ctl', 'stop', '-w', '-m', 'fast', '-D', old);
+    await client.end().catch(() => undefined);
+    await runPostgres('pg_ctl', 'stop', '-w', '-m', 'fast', '-D', old);
   }
 }
 
@@ -91,6 +121,7 @@ set -e
 echo "restoring into $PG_SENTINEL_DATA_DIRECTORY as node $PG_SENTINEL_NODE of $PG_SENTINEL_GROUP"
 if [ ! -f ${directory}/signs/${ALLOWED} ]; then echo 'the backup store does not answer' >&2; exit 3; fi
 tar -xf ${directory}/backup/base.tar -C "$PG_SENTINEL_DATA_DIRECTORY"
+cp ${directory}/backup/backup_label "$PG_SENTINEL_DATA_DIRECTORY"
 while [ ! -f ${directory}/signs/${GO} ]; do sleep 0.1; done
 `;
   await writeFile(scriptOf(directory), text, { mode: 0o755 });
