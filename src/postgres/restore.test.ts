@@ -5,6 +5,7 @@ import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { isAlive } from './processes.ts';
 import { RestoreError } from './restore-command.ts';
 import {
   RESTORE_MARKER,
@@ -59,7 +60,8 @@ describe('a command that fails', () => {
     const script = `(setsid sleep 300 & echo $! > ${root}/pid); sleep 300`;
     expect(await failure(script, { timeoutMs: 1000 })).toContain('it was not done within 1.0s, its timeout');
     const pid = Number(await readFile(join(root, 'pid'), 'utf8'));
-    expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+    expect(pid).toBeGreaterThan(0);
+    expect(isAlive(pid)).toBe(false);
     expect(await left()).toEqual([]);
     expect(notes).toEqual([]);
   });
@@ -78,14 +80,13 @@ test('a directory that cannot be replaced is told before the command is run', as
   await mkdir(join(root, 'elsewhere'));
   await symlink(join(root, 'elsewhere'), join(root, 'data'));
   expect(await failure(script)).toContain('it is a symbolic link');
-  expect(await failure(script, { dataDirectory: '/proc' })).toContain('cannot restore into /proc: it');
   expect(await readdir(root)).not.toContain('was-run');
 });
 
 test('what a killed run left is removed, with its processes and what is in tablespaces of ours; nothing else is', async () => {
   const work = join(root, 'data.restore-0a1b2c3d');
   const place = options('');
-  for (const name of ['data/pg_tblspc', 'fast/PG_15_1', 'others/PG_15_1', 'x']) {
+  for (const name of ['data/pg_tblspc', 'fast/PG_15_1', 'others/PG_15_1']) {
     const [first = ''] = name.split('/');
     await mkdir(join(first === 'data' ? work : root, name), { recursive: true });
   }

@@ -82,7 +82,6 @@ test(
     const marker = join(of.hostOf('pg1').dataDirectory, 'pg_sentinel_restoring');
     expect(JSON.parse(await readFile(marker, 'utf8'))).toMatchObject({ isStarted: true });
     await changeTarget(of, { recovery_target_time: backup.time });
-    await told(of, 'main');
     const group = await running(of);
     expect(group.restore).toMatchObject({ target: `time ${backup.time}`, fromTimeline: 1 });
     await expectTarget(of);
