@@ -4,7 +4,6 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type NodeId, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
 import { StateSnapshotSchema } from '../gen/pg_sentinel/v1/snapshot_pb.ts';
-import { lsn } from '../base/lsn.ts';
 import { applyNothing, emptyState } from './apply.ts';
 import type { Command, SyncRule } from './commands.ts';
 import { eventListOf, listEvents } from './event-list.ts';
@@ -15,7 +14,6 @@ import {
   HBA_FEATURE_LEVEL,
   PAUSE_FEATURE_LEVEL,
   REMOVAL_FEATURE_LEVEL,
-  SCHEDULED_RESTART_FEATURE_LEVEL,
   SLOTS_FEATURE_LEVEL,
 } from './features.ts';
 import { LogFormatError } from './log-format.ts';
@@ -124,34 +122,6 @@ const removed = (): Log => {
   return log;
 };
 
-/** Recovery of a restored group has reached its target. */
-const restored = (lastTransactionMs: number | undefined) => (): Log => {
-  const log = newLog({ ...newLog().state, featureLevel: SCHEDULED_RESTART_FEATURE_LEVEL });
-  log.must(registration(A), { kind: 'restore-group', group: GROUP, primary: A });
-  const reached = {
-    ...{ epoch: log.epoch, systemIdentifier: '77', timeline: timeline(3), position: lsn(0x3000110n) },
-    ...{ highestTimeline: timeline(5), target: 'name before', lastTransactionMs },
-  };
-  log.must({ kind: 'restore-group', group: GROUP, primary: A, reached });
-  expect(log.group.restore?.reached?.assigned).toBe(6);
-  return log;
-};
-const toRestore = (): Log => {
-  const log = newLog({ ...newLog().state, featureLevel: SCHEDULED_RESTART_FEATURE_LEVEL });
-  log.must(registration(A), { kind: 'restore-group', group: GROUP, primary: A });
-  return log;
-};
-
-/** One begun, one to come. */
-const restarting = (): Log => {
-  const log = newLog({ ...running().state, featureLevel: SCHEDULED_RESTART_FEATURE_LEVEL });
-  const base = { kind: 'schedule-restart', group: GROUP } as const;
-  const at = { atMs: 1_800_000_000_000, inPlace: false };
-  log.must({ ...base, node: B, at }, { ...base, node: C, at: { ...at, inPlace: true } });
-  log.must({ ...base, node: B, onlyAtMs: at.atMs, at: { ...at, serverStartedAtS: 1_700_000_000 } });
-  return log;
-};
-
 describe('comes back as it went in:', () => {
   test.each<[string, () => Log]>([
     ['nothing applied yet', newLog],
@@ -173,10 +143,6 @@ describe('comes back as it went in:', () => {
     ['placed', placed],
     ['hosts declared, a server watched', () => declared()],
     ['removed', removed],
-    ['to be restored', toRestore],
-    ['restored', restored(1_800_000_000_000)],
-    ['restored, without a transaction', restored(undefined)],
-    ['restarts', restarting],
     ['removed before a recovery of the log', () => recovered(removed())],
   ])('%s', (_, begin) => {
     const { state } = begin();
