@@ -41,5 +41,7 @@ test.each<[string, () => Log]>([
   ['restarts', restarting],
 ])('%s', (_, begin) => {
   const { state } = begin();
-  expect(decodeState(encodeState(state))).toEqual(state);
+  const again = decodeState(encodeState(state));
+  expect(again).toStrictEqual(state);
+  expect(encodeState(again)).toEqual(encodeState(state));
 });
