@@ -2,7 +2,8 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { formatDuration } from '../base/duration.ts';
-import { type OsUser, makeDirectory, runProgram } from './os-user.ts';
+import { type OsUser, runProgram } from './os-user.ts';
+import { makeDirectory } from './own-directories.ts';
 
 /** The command failed, or what it has made is no data directory that can be used. */
 export class RestoreError extends Error {}

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { delay, until } from '../../../src/base/clock.ts';
 import type { Binaries } from '../../../src/postgres/binaries.ts';
-import { type OsUser, giveTo, makeDirectory, runProgram } from '../../../src/postgres/os-user.ts';
+import { type OsUser, giveTo, runProgram } from '../../../src/postgres/os-user.ts';
+import { makeDirectory } from '../../../src/postgres/own-directories.ts';
 
 export interface Tools {
   readonly binaries: Binaries;

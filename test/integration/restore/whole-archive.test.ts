@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
 import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
-import { makeDirectory } from '../../../src/postgres/os-user.ts';
+import { makeDirectory } from '../../../src/postgres/own-directories.ts';
 import { sql } from '../dangers/scene.ts';
 import { HEALTHY_TIMEOUT_MS, LIMIT_MS, runSentinelctl } from '../raft/load.ts';
 import {
