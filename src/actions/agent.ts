@@ -21,11 +21,11 @@ import { type GuardSettings, createGuarding } from './guarding.ts';
 import { startLeftoverArchiver } from './leftover-archiver.ts';
 import { type Instance, openInstance } from './instance.ts';
 import { endInterruptedRejoin } from './interrupted-rejoin.ts';
-import { type InstanceOptions, restorePlaces } from './instance-options.ts';
+import type { InstanceOptions } from './instance-options.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { createRegistering, isDelayed, memberOf } from './registering.ts';
 import { buildReport } from './report.ts';
-import { refuseStranger } from './restore-duty.ts';
+import { refuseStranger, retryRestore } from './restore-duty.ts';
 import { createFoundWatch } from './found-server.ts';
 import { createHbaDuty, withHba } from './hba-duty.ts';
 import { stopIntruder } from './intruder.ts';
@@ -56,6 +56,7 @@ export interface AgentOptions {
   readonly readDuty: () => Promise<Duty | undefined>;
   readonly registered: () => NodeState | undefined;
   readonly group: () => GroupState | undefined;
+  readonly featureLevel: () => number;
   /** What is wrong with the upstream that the configuration names; undefined: nothing, or it names none. */
   readonly upstreamProblem: () => string | undefined;
   readonly onReport: (report: AgentReport) => void;
@@ -97,7 +98,7 @@ async function tidyUp({ instance, log }: AgentOptions): Promise<void> {
     await endInterruptedRejoin(instance);
     await finishInterruptedClone(tidy);
     await removeInterruptedInit(tidy);
-    await removeHalfRestored({ ...tidy, places: restorePlaces(instance) });
+    await removeHalfRestored(tidy);
   } finally {
     lock.release();
   }
@@ -200,6 +201,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     duty: () => duty,
     registration: options.registered,
     group: options.group,
+    featureLevel: options.featureLevel,
     propose: async (command) => (await propose(command)).kind === 'applied',
     confirms,
     activity(condition, message) {
@@ -414,7 +416,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     },
     retry() {
       context.notes.failedClone = undefined;
-      context.notes.failedRestore = undefined;
+      retryRestore(context);
       context.notes.noRoom = undefined;
       context.notes.failedFollows = undefined;
       registering.retry();

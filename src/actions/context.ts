@@ -113,7 +113,16 @@ export interface AgentContext {
       | undefined;
     /** The restore of a data directory, where it failed: when it is tried again. */
     failedRestore?:
-      { readonly pauseMs: number; readonly untilMs: number; readonly error: string } | undefined;
+      | {
+          readonly pauseMs: number;
+          readonly untilMs: number;
+          readonly error: string;
+          /** PostgreSQL could not be started on what was restored. */
+          readonly isUnstartable: boolean;
+          /** A person wants it from the backup anew. */
+          readonly isToBeAnew?: true;
+        }
+      | undefined;
     /** Recovery of a restored data directory looks for WAL and finds none: where, since when, and how often that was seen. */
     archiveEnd?: { readonly position: Lsn; readonly sinceMs: number; readonly count: number } | undefined;
     /** There was no room for a rewind: when it is tried again. */
@@ -130,6 +139,8 @@ export interface AgentContext {
   duty(): Duty;
   registration(): NodeState | undefined;
   group(): GroupState | undefined;
+  /** Of the log: below that of a command it is not proposed, nor what leads to it begun. */
+  featureLevel(): number;
   /** Proposes and waits; true where it was applied, false where it was refused or nobody answered (both are said in the log). */
   propose(command: Command): Promise<boolean>;
   /** Whether the log, read through the leader after this call, still gives this node the duty of that kind, incarnation and epoch. */

@@ -4,7 +4,7 @@ import type { NodeId } from '../base/ids.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { MEMBER_FILE, type Member, readMember } from '../postgres/member.ts';
 import { REINIT_MARKER } from '../postgres/reinit-marker.ts';
-import { RESTORE_MARKER } from '../postgres/restore.ts';
+import { RESTORE_MARKER } from '../postgres/restore-marker.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 
 export type DataDirectory =

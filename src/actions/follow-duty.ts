@@ -10,7 +10,6 @@ import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { readCutPosition } from '../postgres/position.ts';
 import { discardReplaced } from '../postgres/replaced.ts';
 import type { WalReceiver } from '../postgres/role.ts';
-import { resumeArchiving } from '../postgres/restored-files.ts';
 import { forgetRewound } from '../postgres/rewound.ts';
 import { removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
@@ -20,6 +19,7 @@ import { type AgentContext, type Standing, placeholder, query } from './context.
 import { endOfShutdown, standingCut } from './failover-duties.ts';
 import { keepLeftovers } from './leftover-wal.ts';
 import { NO_DATA, clone, completeRewind, rejoin } from './rejoin.ts';
+import { archiveOnStandby, archivingKey } from './restore-archiving.ts';
 import { endHaste } from './zero-fill.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 import {
@@ -124,8 +124,7 @@ async function settled(
         : { from: nameOf(duty.upstream), postmasterPid, lostMs: undefined };
     await context.once('rewound', () => forgetRewound(context.instance.options.dataDirectory));
     await context.once('replaced', () => discard(context));
-    // A clone that was made before the group took writes; only with archive_mode = always a standby archives.
-    await context.once('archiving', () => resumeOnStandby(context));
+    await context.once(archivingKey(context), () => archiveOnStandby(context));
   }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await lookAfterSlots(context, duty.slots, signal);
@@ -133,10 +132,6 @@ async function settled(
   await context.once('advance', () => advanceIdleSlots(context, duty, signal), ADVANCE_SLOTS_EVERY_MS);
   if (streamsOn) await endHaste(context);
   if (streamsOn && duty.isAdopted === true) await confirmAdopted(context, duty);
-}
-
-async function resumeOnStandby({ instance }: AgentContext): Promise<void> {
-  if (await resumeArchiving(instance.options.dataDirectory, instance.options.user.owner)) instance.reload();
 }
 
 const KEEP_PASSWORDS_EVERY_MS = 2000;

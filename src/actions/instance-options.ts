@@ -7,7 +7,6 @@ import type { Limits } from '../postgres/effective-parameters.ts';
 import type { LogRotation } from '../postgres/log-rotation.ts';
 import type { OsUser } from '../postgres/os-user.ts';
 import type { RecoveryTarget } from '../postgres/recovery-target.ts';
-import type { OwnPlaces } from '../postgres/restored-places.ts';
 import type { ProcessSettings } from '../postgres/process-settings.ts';
 
 /** The administrator's command that makes the first data directory of a group out of a backup, and how far that is recovered. */
@@ -18,15 +17,6 @@ export interface Bootstrap {
   readonly restoreCommand: string | undefined;
   readonly target: RecoveryTarget;
 }
-
-/** Where a restored data directory may reach outside of itself. */
-export const restorePlaces = ({
-  tablespaces,
-  walDirectory,
-}: Pick<InstanceOptions, 'tablespaces' | 'walDirectory'>): OwnPlaces => ({
-  tablespaces: [...(tablespaces?.values() ?? [])],
-  walDirectory,
-});
 
 /** `kept-out`: only our own users may connect, until the rule was seen to be in force. */
 export type ClientAccess = 'admitted' | 'kept-out';

@@ -11,7 +11,8 @@ import { inspectDataDirectory } from './data-directory.ts';
 import { lockFor } from './directory-lock.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
-import { archiveAgain, carryOutRestore, checkFirstData, isToRestore } from './restore-duty.ts';
+import { archiveAgain, archivingKey } from './restore-archiving.ts';
+import { carryOutRestore, checkFirstData, isToRestore } from './restore-duty.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 import { endHaste } from './zero-fill.ts';
@@ -147,7 +148,7 @@ export async function carryOutPrimary(
   if (duty.isUnprotected === true) await confirmAdopted(context, duty);
   await context.once('admit', () => instance.admitClients());
   // What was written until then waits for it; clients wait for nothing that is not theirs.
-  await context.once('archiving', () => archiveAgain(context, signal));
+  await context.once(archivingKey(context), () => archiveAgain(context, signal));
   await lookAfterSlots(context, duty.slots, signal);
   await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
   if (duty.floor === undefined)

@@ -1,48 +1,53 @@
 // The first data directory of a group is restored from a backup (docs/decisions/0017-restored-groups.md): the administrator's command makes
 // it, PostgreSQL recovers to the target and waits there, the log assigns the timeline that it opens. Looks at what is, not at what was done
 // before: broken off anywhere, it goes on or begins anew. Must never touch a data directory that does not bear its marker.
-import { DeadlineError } from '../base/clock.ts';
 import type { Timeline } from '../base/ids.ts';
 import { formatLsn } from '../base/lsn.ts';
-import type { Duty } from '../failover/duties.ts';
-import { highestArchivedTimeline } from '../postgres/archive-timelines.ts';
-import { type ControlData, readControlData } from '../postgres/control-data.ts';
+import { RESTORE_FEATURE_LEVEL } from '../cluster/features.ts';
+import { readControlData } from '../postgres/control-data.ts';
 import { STANDBY_LIMIT_NAMES } from '../postgres/effective-parameters.ts';
 import { StartError } from '../postgres/lifecycle.ts';
 import { writeNewMember } from '../postgres/member.ts';
 import { promotePostgres } from '../postgres/promote.ts';
 import { isStarting } from '../postgres/recovery-progress.ts';
-import {
-  type RecoveryReading,
-  readRecovery,
-  recoverySettings,
-  targetText,
-} from '../postgres/recovery-target.ts';
-import { closeReplication, connectReplication, identifySystem } from '../postgres/replication-connection.ts';
+import { readRecovery, targetText } from '../postgres/recovery-target.ts';
 import { RestoreError } from '../postgres/restore-command.ts';
+import {
+  type RestoreMarker,
+  endRestore,
+  readRestoreMarker,
+  writeRestoreMarker,
+} from '../postgres/restore-marker.ts';
 import {
   type RestorePlace,
   discardRestored,
-  endRestore,
-  readRestoreMarker,
   removeHalfRestored,
   restoreDataDirectory,
-  writeRestoreMarker,
 } from '../postgres/restore.ts';
 import { beganAt, isStranger } from '../postgres/restored-descent.ts';
-import { endRecoverySettings, overrideSettings, resumeArchiving } from '../postgres/restored-files.ts';
-import { DEFAULT_SETTINGS } from '../postgres/settings.ts';
-import { hasStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
+import { endRecoverySettings } from '../postgres/restored-files.ts';
+import { placeObstacle } from '../postgres/restored-places.ts';
+import { hasStandbySignal } from '../postgres/upstream.ts';
 import { type AgentContext, query } from './context.ts';
 import type { DataDirectory } from './data-directory.ts';
-import { type Bootstrap, restorePlaces } from './instance-options.ts';
-
-type CreateDuty = Extract<Duty, { readonly kind: 'create' }>;
+import type { Bootstrap } from './instance-options.ts';
+import {
+  type CreateDuty,
+  STOP_FAST_MS,
+  UnusableError,
+  WAL_SENDERS,
+  assignedTimeline,
+  hasReached,
+  identify,
+  raisedSenders,
+  recoveryOf,
+  settingsFor,
+  startRecovery,
+} from './restore-recovery.ts';
 
 /** A backup is read for hours, and what has failed mostly fails again. */
 const PAUSE_MS = 60_000;
 const PAUSE_MS_MAX = 3_600_000;
-const STOP_FAST_MS = 5000;
 
 /** Whether the data directory is not there yet and is to be restored, or is being restored. */
 export function isToRestore(context: AgentContext, duty: CreateDuty, data: DataDirectory): boolean {
@@ -91,8 +96,16 @@ export async function carryOutRestore(
     throw new Error(
       `cannot create the group's first primary: ${dataDirectory} is to be restored from a backup, and the configuration of this node has no section "bootstrap"; put it back and restart sentineld`,
     );
+  // An older leader may have created the group: nobody could be told where it begins.
+  if (context.featureLevel() < RESTORE_FEATURE_LEVEL)
+    throw new Error(
+      `cannot restore the group's first data directory: not every peer understands that yet (feature level ${context.featureLevel()} of ${RESTORE_FEATURE_LEVEL}); upgrade all of them, and nothing is done until then`,
+    );
   const { failedRestore } = notes;
   if (failedRestore !== undefined && performance.now() < failedRestore.untilMs) {
+    // It may go on to recover meanwhile.
+    if (instance.postmaster() !== undefined)
+      await checkPlaces(context, await readRestoreMarker(dataDirectory, instance.options.user), signal);
     context.activity('failed', failedRestore.error);
     return false;
   }
@@ -103,13 +116,29 @@ export async function carryOutRestore(
     return isDone;
   } catch (error) {
     signal.throwIfAborted();
-    if (!(error instanceof RestoreError) && !(error instanceof StartError)) throw error;
+    const isUnusable = error instanceof UnusableError;
+    const isUnstartable = error instanceof StartError;
+    if (isUnusable) await giveUp(context, error.message, signal);
+    else if (!isUnstartable && !(error instanceof RestoreError)) throw error;
     const pauseMs = Math.min(2 * (failedRestore?.pauseMs ?? PAUSE_MS / 2), PAUSE_MS_MAX);
     const again = new Date(Date.now() + pauseMs).toISOString();
-    const message = `${error.message}; it is tried again at ${again}, or at once by sentinelctl node rejoin ${instance.options.node}`;
-    notes.failedRestore = { pauseMs, untilMs: performance.now() + pauseMs, error: message };
+    const what = isUnusable
+      ? `it is restored anew at ${again}, or at once by`
+      : isUnstartable
+        ? `it is started again at ${again}, or restored anew from the backup at once by`
+        : `it is tried again at ${again}, or at once by`;
+    const message = `${(error as Error).message}; ${what} sentinelctl node rejoin ${instance.options.node}`;
+    notes.failedRestore = { pauseMs, untilMs: performance.now() + pauseMs, error: message, isUnstartable };
     throw new Error(message);
   }
+}
+
+/** A person asks for it at once: what PostgreSQL could not be started on comes from the backup anew. */
+export function retryRestore({ notes }: Pick<AgentContext, 'notes'>): void {
+  notes.failedRestore =
+    notes.failedRestore?.isUnstartable === true
+      ? { ...notes.failedRestore, untilMs: -Infinity, isToBeAnew: true }
+      : undefined;
 }
 
 async function restore(
@@ -132,6 +161,7 @@ async function restore(
   await restoreDataDirectory({
     ...placeOf(context),
     binaries,
+    places: { tablespaces: options.tablespaces ?? new Map(), walDirectory: options.walDirectory },
     command: bootstrap.command,
     timeoutMs: bootstrap.timeoutMs,
     environment: {
@@ -154,15 +184,8 @@ async function restore(
 const placeOf = ({ instance: { options }, announce }: AgentContext): RestorePlace => ({
   dataDirectory: options.dataDirectory,
   user: options.user,
-  places: restorePlaces(options),
   onNote: announce,
 });
-
-const settingsFor = (context: AgentContext, { target, restoreCommand }: Bootstrap): Record<string, string> =>
-  recoverySettings({ target, restoreCommand, version: context.instance.options.binaries.version });
-
-const recoveryOf = (context: AgentContext, bootstrap: Bootstrap): string =>
-  JSON.stringify(settingsFor(context, bootstrap));
 
 /** One step further, from whatever is found; true once it is over. */
 async function recover(
@@ -172,17 +195,25 @@ async function recover(
   signal: AbortSignal,
 ): Promise<boolean> {
   const { instance } = context;
-  const { dataDirectory } = instance.options;
-  const marker = await readRestoreMarker(dataDirectory);
-  if (marker.recovery !== recoveryOf(context, bootstrap))
-    return beginAnew(context, 'the configuration asks for another recovery target than before', signal);
+  const { dataDirectory, user } = instance.options;
+  const marker = await readRestoreMarker(dataDirectory, user);
+  if (marker.recovery !== recoveryOf(context, bootstrap)) {
+    await giveUp(context, 'the configuration asks for another recovery target than before', signal);
+    return false;
+  }
+  if (context.notes.failedRestore?.isToBeAnew === true) {
+    context.notes.failedRestore = undefined;
+    await giveUp(context, 'somebody has asked for it with sentinelctl node rejoin', signal);
+    return false;
+  }
+  await checkPlaces(context, marker, signal);
   const reached = duty.restore?.reached;
   if (instance.postmaster() === undefined) {
     if (marker.opened !== undefined && marker.opened === reached?.assigned)
-      return finish(context, bootstrap, marker.opened, signal);
+      return finish(context, bootstrap, { marker, opened: marker.opened }, signal);
     if (marker.isStarted && !(await hasStandbySignal(dataDirectory)))
-      return beginAnew(context, 'its recovery had ended before the log could say on which timeline', signal);
-    if (!(await startRecovery(context, bootstrap, signal))) return false;
+      throw new UnusableError('its recovery had ended before the log could say on which timeline');
+    if (!(await startRecovery(context, bootstrap, marker, signal))) return false;
   } else if (isStarting(dataDirectory)) {
     context.activity('starting', `recovering to ${targetText(bootstrap.target)}: not consistent yet`);
     return false;
@@ -192,12 +223,10 @@ async function recover(
     // Also where more WAL came between the log's word and the promotion.
     const isAssigned = reached !== undefined && role.timeline === reached.assigned;
     if (!isAssigned || (await beganAt(dataDirectory, reached)) !== true)
-      return beginAnew(
-        context,
+      throw new UnusableError(
         `it was opened on timeline ${role.timeline}, ${isAssigned ? 'elsewhere than the log says' : 'which the log has not assigned'}`,
-        signal,
       );
-    return finish(context, bootstrap, reached.assigned, signal);
+    return finish(context, bootstrap, { marker, opened: reached.assigned }, signal);
   }
   const reading = await readRecovery(
     instance.session,
@@ -208,181 +237,44 @@ async function recover(
   if (!(await hasReached(context, bootstrap, reading, signal))) return false;
   const assigned = await assignedTimeline(context, duty, bootstrap, reading, signal);
   if (assigned === undefined) return false;
-  await open(context, duty, assigned, signal);
+  await open(context, duty, { assigned, marker }, signal);
   // Looked at anew: only what is found to be opened as the log says goes on.
   return false;
 }
 
+/** WAL may bring tablespaces, at the paths that they had on the old server: it must not go on there. */
+async function checkPlaces(
+  context: AgentContext,
+  { parts, opened }: RestoreMarker,
+  signal: AbortSignal,
+): Promise<void> {
+  const { instance } = context;
+  const { dataDirectory, user } = instance.options;
+  const obstacle = await placeObstacle(user, dataDirectory, parts);
+  if (obstacle === undefined) return;
+  if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 0, signal });
+  const remedy =
+    opened === undefined
+      ? '; where its WAL has made it, take a backup from after that, or a recovery target before it'
+      : '';
+  throw new RestoreError(`the restored data directory is not used: ${obstacle}${remedy}`);
+}
+
 /** Nobody was let in: nothing is lost but time. */
-async function beginAnew(context: AgentContext, reason: string, signal: AbortSignal): Promise<false> {
+async function giveUp(context: AgentContext, reason: string, signal: AbortSignal): Promise<void> {
   const { instance } = context;
   context.announce(`the restored data directory is given up, and restored anew: ${reason}`);
   if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 0, signal });
   await discardRestored(placeOf(context));
   context.clearUnexpectedEnd();
   context.notes.archiveEnd = undefined;
-  return false;
-}
-
-const WAL_SENDERS = 'max_wal_senders';
-
-/**
- * Ours is the same on every node, and may be lower than the old server's, with which PostgreSQL does not recover. Once it was opened it is started
- * again with ours, before it is cloned.
- */
-const raisedSenders = ({ maxWalSenders }: ControlData): Record<string, string> =>
-  maxWalSenders > DEFAULT_SETTINGS.maxWalSenders ? { [WAL_SENDERS]: String(maxWalSenders) } : {};
-
-/** False while it replays what it needs before it can be asked anything: it goes on with that. */
-async function startRecovery(
-  context: AgentContext,
-  bootstrap: Bootstrap,
-  signal: AbortSignal,
-): Promise<boolean> {
-  const { instance, timing } = context;
-  const { dataDirectory, user } = instance.options;
-  const { owner } = user;
-  context.notes.archiveEnd = undefined;
-  await instance.writeConfiguration({ kind: 'alone' }, 'kept-out', 'standby');
-  const settings = {
-    ...settingsFor(context, bootstrap),
-    ...raisedSenders(await readControlData(dataDirectory)),
-  };
-  await overrideSettings({ dataDirectory, settings, owner });
-  // In this order: without the signal it has been opened.
-  await writeStandbySignal(dataDirectory, owner);
-  await writeRestoreMarker(
-    dataDirectory,
-    { recovery: recoveryOf(context, bootstrap), isStarted: true },
-    user,
-  );
-  const target = targetText(bootstrap.target);
-  context.log('info', 'recovering the restored data directory', { target });
-  context.activity('starting', `recovering to ${target}: not consistent yet`);
-  try {
-    await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
-  } catch (error) {
-    if (!(error instanceof DeadlineError) || instance.postmaster() === undefined) throw error;
-    return false;
-  } finally {
-    context.clearUnexpectedEnd();
-  }
-  return true;
-}
-
-/** Says how far it is, too. */
-async function hasReached(
-  context: AgentContext,
-  { target }: Bootstrap,
-  reading: RecoveryReading,
-  signal: AbortSignal,
-): Promise<boolean> {
-  const { instance, notes, timing } = context;
-  const to = targetText(target);
-  const at = positionText(reading);
-  if (reading.isPaused) {
-    const raised = limitBelow(await readControlData(instance.options.dataDirectory), reading.limits);
-    if (raised === undefined) return true;
-    context.log('info', 'recovery cannot go on with the settings it was started with; starting it again', {
-      raised,
-    });
-    await instance.stop({ fastMs: STOP_FAST_MS, signal });
-    return false;
-  }
-  if (!reading.isWaiting) {
-    if (notes.archiveEnd?.position !== reading.position) notes.archiveEnd = undefined;
-    context.activity('starting', `recovering to ${to}: ${at}`);
-    return false;
-  }
-  const earlier = notes.archiveEnd?.position === reading.position ? notes.archiveEnd : undefined;
-  const sinceMs = earlier?.sinceMs ?? performance.now();
-  const count = (earlier?.count ?? 0) + 1;
-  notes.archiveEnd = { position: reading.position, sinceMs, count };
-  if (count < 3 || performance.now() - sinceMs < timing.archiveEndMs) {
-    context.activity('starting', `recovering to ${to}: ${at}, waiting for more WAL`);
-    return false;
-  }
-  if (target.at === undefined) return true;
-  context.activity(
-    'failed',
-    `there is no more WAL, and the recovery target (${to}) is not reached: ${at}; add what is missing to the archive, or change bootstrap in the configuration and restart sentineld`,
-  );
-  return false;
-}
-
-const positionText = ({ position, lastTransactionMs }: RecoveryReading): string =>
-  `at ${formatLsn(position)}, ${lastTransactionMs === undefined ? 'no transaction yet' : `the last transaction of ${new Date(lastTransactionMs).toISOString()}`}`;
-
-/** A setting that the WAL asks more of than PostgreSQL runs with: then it pauses before its target. */
-function limitBelow(control: ControlData, limits: RecoveryReading['limits']): string | undefined {
-  const asked = {
-    max_connections: control.maxConnections,
-    max_worker_processes: control.maxWorkerProcesses,
-    max_prepared_transactions: control.maxPreparedTransactions,
-    max_locks_per_transaction: control.maxLocksPerTransaction,
-    [WAL_SENDERS]: control.maxWalSenders,
-  };
-  return Object.entries(asked).find(([name, value]) => (limits.get(name) ?? value) < value)?.[0];
-}
-
-/** By the log; undefined until it has said so for where recovery stands now. */
-async function assignedTimeline(
-  context: AgentContext,
-  duty: CreateDuty,
-  bootstrap: Bootstrap,
-  { position, lastTransactionMs }: RecoveryReading,
-  signal: AbortSignal,
-): Promise<Timeline | undefined> {
-  const { options } = context.instance;
-  context.activity('starting', `recovered to ${targetText(bootstrap.target)}; a timeline is being assigned`);
-  const { systemIdentifier, timeline: on } = await identify(context);
-  const known = duty.restore?.reached;
-  if (known?.systemIdentifier === systemIdentifier && known.timeline === on && known.position === position)
-    return known.assigned;
-  await context.propose({
-    kind: 'restore-group',
-    group: duty.group,
-    primary: options.node,
-    reached: {
-      epoch: duty.epoch,
-      systemIdentifier,
-      timeline: on,
-      position,
-      highestTimeline: await highestArchivedTimeline({
-        dataDirectory: options.dataDirectory,
-        user: options.user,
-        restoreCommand: bootstrap.restoreCommand,
-        timeline: on,
-        position,
-        walSegmentBytes: (await readControlData(options.dataDirectory)).walSegmentBytes,
-        signal,
-      }),
-      target: targetText(bootstrap.target),
-      lastTransactionMs,
-    },
-  });
-  return undefined;
-}
-
-async function identify(context: AgentContext): ReturnType<typeof identifySystem> {
-  const { socketDirectory, port, superuser } = context.instance.options;
-  const { queryTimeoutMs } = context.timing;
-  const client = await connectReplication(
-    { host: socketDirectory, port, user: superuser, applicationName: 'pg_sentinel_position' },
-    queryTimeoutMs,
-  );
-  try {
-    return await identifySystem(client, queryTimeoutMs);
-  } finally {
-    closeReplication(client);
-  }
 }
 
 /** Opens exactly the assigned timeline; anything else throws, and is given up by the next pass. */
 async function open(
   context: AgentContext,
   duty: CreateDuty,
-  assigned: Timeline,
+  { assigned, marker }: { readonly assigned: Timeline; readonly marker: RestoreMarker },
   signal: AbortSignal,
 ): Promise<void> {
   const { instance, timing } = context;
@@ -392,6 +284,7 @@ async function open(
   if (!(await context.guarding.prepare(duty, { until: 'watching', signal })))
     throw new Error('not opened yet: it gets no lease');
   const { timeline: current } = await identify(context);
+  await checkPlaces(context, marker, signal);
   context.activity('starting', `being opened on timeline ${assigned}`);
   const { tookMs } = await promotePostgres({
     dataDirectory,
@@ -416,7 +309,7 @@ async function open(
 async function finish(
   context: AgentContext,
   bootstrap: Bootstrap,
-  opened: Timeline,
+  { marker, opened }: { readonly marker: RestoreMarker; readonly opened: Timeline },
   signal: AbortSignal,
 ): Promise<true> {
   const { instance } = context;
@@ -424,7 +317,7 @@ async function finish(
   const { owner } = user;
   await writeRestoreMarker(
     dataDirectory,
-    { recovery: recoveryOf(context, bootstrap), isStarted: true, opened },
+    { ...marker, recovery: recoveryOf(context, bootstrap), isStarted: true, opened },
     user,
   );
   const keys = [...Object.keys(settingsFor(context, bootstrap)), WAL_SENDERS];
@@ -439,22 +332,4 @@ async function finish(
   await removeHalfRestored(placeOf(context));
   await endRestore(dataDirectory);
   return true;
-}
-
-/** The group takes writes: its WAL goes to the archive, if the configuration of pg-sentinel says so. */
-export async function archiveAgain(context: AgentContext, signal: AbortSignal): Promise<void> {
-  const { instance } = context;
-  const { dataDirectory, user } = instance.options;
-  if (!(await resumeArchiving(dataDirectory, user.owner))) return;
-  instance.reload();
-  const rows = await instance.session.query<{ mode: string }>(
-    "select current_setting('archive_mode') as mode",
-    [],
-    query(context, signal),
-  );
-  context.announce(
-    rows[0]?.mode === 'off'
-      ? 'the restored group archives no WAL: nothing of how the old server did was taken over; set archive_mode and archive_command (sentinelctl settings set), to a place where no other cluster writes'
-      : 'the restored group archives its WAL from here on; it has the system identifier of the cluster that the backup is of, which must not write to the same place any more',
-  );
 }

@@ -72,18 +72,16 @@ export function addNodeActionCommands(parent: Command, context: Context): void {
       const options = self.optsWithGlobals<ActionOptions>();
       const schedule = scheduleOf(options);
       const node = parseNode(name);
+      const [inPlace, dryRun] = [options.inPlace === true, options.dryRun === true];
+      if (inPlace && !dryRun && (await isPrimary(context, options, name))) {
+        const when = schedule?.atMs === undefined ? '' : ` at ${new Date(schedule.atMs).toISOString()}`;
+        const question = `${name} is the primary: restart it in place${when}, with writes waiting? [y/N] `;
+        await confirm(context, options, question, isYes);
+      }
       if (schedule !== undefined) {
-        const [inPlace, dryRun] = [options.inPlace === true, options.dryRun === true];
         const request = { kind: 'schedule-restart', node, inPlace, dryRun, ...schedule } as const;
         return steerGroup(context, options, request);
       }
-      if (options.inPlace === true && options.dryRun !== true && (await isPrimary(context, options, name)))
-        await confirm(
-          context,
-          options,
-          `${name} is the primary: restart it in place, with writes waiting? [y/N] `,
-          isYes,
-        );
       return ask('restart', name, options);
     });
   add('reload', 'have a node read its settings again').action(

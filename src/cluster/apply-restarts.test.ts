@@ -45,6 +45,14 @@ test('it does not begin of a primary that is not to be restarted in place, nor o
   log.must(begun);
 });
 
+test('it does not begin while that of another node of the group is under way', () => {
+  const log = upgraded();
+  log.must({ ...scheduled, node: C }, scheduled, begun);
+  const other = { ...begun, node: C } as const;
+  expect(log.commit(other)).toContain('the restart of b has begun and not ended');
+  log.must({ ...base, at: undefined, onlyAtMs: 5000, outcome: 'done' }, other);
+});
+
 test('it goes with its node', () => {
   const log = upgraded();
   log.must(scheduled, {

@@ -1,5 +1,5 @@
 // Restarts of one node's PostgreSQL at a given time. One that has begun names the server that it replaces: whoever carries it out, and
-// however often that is broken off, a server that started later is left alone.
+// however often that is broken off, a server that started later is left alone. Of a group one is under way at a time.
 import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
 import { SCHEDULED_RESTART_FEATURE_LEVEL } from './features.ts';
 import { type ClusterState, type GroupState, type NodeRestart, asideReason } from './state.ts';
@@ -38,6 +38,8 @@ function beginRefusal(
 ): string | undefined {
   if (onlyAtMs !== at?.atMs || known?.inPlace !== at?.inPlace)
     return `a restart of ${node} can begin only in the place of one that is scheduled`;
+  const begun = group.restarts.find((other) => other !== known && other.serverStartedAtS !== undefined);
+  if (begun !== undefined) return `the restart of ${begun.node} has begun and not ended`;
   if (group.phase.kind !== 'running') return `group ${group.id} is ${group.phase.kind}`;
   if (group.phase.primary === node && at?.inPlace !== true)
     return `${node} is the primary of group ${group.id}, and its restart is not to be in place`;

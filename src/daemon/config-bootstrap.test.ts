@@ -100,4 +100,19 @@ describe('a backup that a group begins with', () => {
     expect(problems(`${GOOD}bootstrap: { command: [restore] }\n`)[0]).toContain('bootstrap.command');
     expect(problems(`${GOOD}bootstrap: { command: /bin/restore }\n`)[0]).toContain('bootstrap.command');
   });
+
+  it('archives by node.parameters only where the archive could be asked which timelines it has', () => {
+    const text = (more: string): string =>
+      `${GOOD.replace('users:', "  parameters: { archive_command: 'cp %p /a/%f' }\nusers:")}bootstrap: { command: [/bin/restore]${more} }\n`;
+    const [found = ''] = problems(text(''));
+    expect(found).toContain('node.parameters.archive_command: it is given together with bootstrap');
+    expect(problems(text(', restore_command: "cp /a/%f %p"'))).toEqual([]);
+  });
+
+  it('tells its command of each tablespace by a variable of its own', () => {
+    const text = (name: string): string =>
+      `${GOOD.replace('users:', `  tablespaces: { fast-one: /fast/a, ${name}: /fast/b }\nusers:`)}bootstrap: { command: [/bin/restore] }\n`;
+    expect(problems(text('fast_one'))[0]).toContain('PG_SENTINEL_TABLESPACE_fast_one');
+    expect(problems(text('fast_two'))).toEqual([]);
+  });
 });

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { Bootstrap } from '../actions/instance-options.ts';
 import { parseDurationMs } from '../base/duration.ts';
 import type { TargetKind } from '../postgres/recovery-target.ts';
+import { tablespaceVariable } from '../postgres/restored-places.ts';
 import type { Findings } from './config-checks.ts';
 import { COMMAND_RULE, duration } from './config-kinds.ts';
 import { wrong } from './config-problems.ts';
@@ -75,7 +76,10 @@ const TARGETS: readonly TargetKind[] = ['time', 'lsn', 'name', 'xid'];
 /** What zod cannot tell of one key alone. `node`: that of the same file. */
 export function checkBootstrap(
   file: z.infer<typeof bootstrap>,
-  node: { readonly parameters?: object | null | undefined } | null | undefined,
+  node:
+    | { readonly parameters?: object | null | undefined; readonly tablespaces?: object | null | undefined }
+    | null
+    | undefined,
   findings: Findings,
 ): void {
   if (file === undefined || file === null) return;
@@ -103,12 +107,39 @@ export function checkBootstrap(
         'a shell command with %f, the file that is wanted, and %p, where to put it',
       ),
     );
-  const parameters = Object.keys(node?.parameters ?? {}).map((name) => name.toLowerCase());
-  if (parameters.includes('archive_command') || parameters.includes('archive_library'))
+  checkArchive(restoreCommand !== undefined, node?.parameters ?? {}, findings);
+  checkVariables(Object.keys(node?.tablespaces ?? {}), findings);
+}
+
+function checkArchive(hasRestoreCommand: boolean, parameters: object, findings: Findings): void {
+  const names = Object.keys(parameters).map((name) => name.toLowerCase());
+  const archive = ['archive_command', 'archive_library'].find((name) => names.includes(name));
+  if (archive === undefined) return;
+  if (hasRestoreCommand)
     findings.warning(
       'bootstrap',
       'the restored group has the system identifier of the cluster that the backup is of: once it runs it archives by node.parameters, and that cluster must not write to the same place any more',
     );
+  else
+    findings.error(
+      `node.parameters.${archive}`,
+      `it is given together with bootstrap, and no bootstrap.restore_command: nobody could tell which timelines that archive has already; give restore_command, or leave ${archive} out and name an empty place in the settings of the group once it runs`,
+    );
+}
+
+/** The command is told of the directory for each by a variable. */
+function checkVariables(names: readonly string[], findings: Findings): void {
+  const seen = new Map<string, string>();
+  for (const name of names) {
+    const variable = tablespaceVariable(name);
+    const other = seen.get(variable);
+    if (other !== undefined)
+      findings.error(
+        'node.tablespaces',
+        `the bootstrap command is told of "${other}" and of "${name}" by the same variable, ${variable}; expected names that differ in letters or digits`,
+      );
+    seen.set(variable, name);
+  }
 }
 
 const TIME_RULE = 'a time with its zone, such as 2026-01-31 03:00:00+00';

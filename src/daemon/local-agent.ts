@@ -135,6 +135,7 @@ export async function startLocalAgent(options: {
     readDuty: async () => ((await options.readThroughLeader()) ? dutyNow() : undefined),
     registered: () => replica.state.nodes.get(node.name),
     group: () => replica.state.groups.get(node.group),
+    featureLevel: () => replica.state.featureLevel,
     upstreamProblem: () => upstreamProblem(replica.state, node.name),
     onReport: options.onReport,
     onGone: () => health.localProcessesGone(node.name),

@@ -1,7 +1,8 @@
 // The leader's part in restarts that are scheduled: which is due and may begin, and which is given up. Pure. Whoever looks after the node
 // carries it out (daemon/restart-runner.ts); the log keeps it from being done twice.
+import type { NodeId } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
-import { type GroupState, type NodeRestart, asideReason } from '../cluster/state.ts';
+import { type ClusterState, type GroupState, type NodeRestart, asideReason, nodesOfGroup } from '../cluster/state.ts';
 import { type View, freshReport } from './view.ts';
 
 /** A restart that is due and could not begin is tried again for so long; then it is given up. */
@@ -9,7 +10,9 @@ export const RESTART_VALID_MS = 600_000;
 /** One that has begun is over by then, or whoever was to carry it out is gone. */
 const RESTART_TIMEOUT_MS = 900_000;
 
-export function* decideRestarts(group: GroupState, view: View): Iterable<Command> {
+/** One after the other: two standbys of a group at once would leave its primary alone. */
+export function* decideRestarts(state: ClusterState, group: GroupState, view: View): Iterable<Command> {
+  let begun = group.restarts.find((restart) => restart.serverStartedAtS !== undefined)?.node;
   for (const restart of group.restarts) {
     const lateMs = view.wallMs - restart.atMs;
     if (lateMs < 0) continue;
@@ -27,15 +30,20 @@ export function* decideRestarts(group: GroupState, view: View): Iterable<Command
       yield end(`skipped, ${refusal}`);
       continue;
     }
-    const obstacle = restartObstacle(group, restart, view);
+    const obstacle =
+      begun === undefined
+        ? restartObstacle(state, group, restart, view)
+        : `the restart of ${begun} has begun and not ended`;
     if (lateMs > RESTART_VALID_MS) {
       yield end(`skipped, it could not begin within ten minutes: ${obstacle ?? 'there was no leader'}`);
       continue;
     }
     const startedAtS = freshReport(view, node)?.serverStartedAtS;
     // mark: scheduled-restart-begun
-    if (obstacle === undefined && startedAtS !== undefined)
+    if (obstacle === undefined && startedAtS !== undefined) {
+      begun = node;
       yield { ...base, at: { atMs, inPlace, serverStartedAtS: startedAtS } };
+    }
   }
 }
 
@@ -49,6 +57,7 @@ function restartRefusal(group: GroupState, { node, inPlace }: NodeRestart): stri
 
 /** What stands in its way now. */
 function restartObstacle(
+  state: ClusterState,
   group: GroupState,
   { node }: Pick<NodeRestart, 'node'>,
   view: View,
@@ -61,5 +70,18 @@ function restartObstacle(
   if (report.serverStartedAtS === undefined) return `the PostgreSQL of ${node} does not run`;
   if (report.condition !== 'primary' && report.condition !== 'standby')
     return `${node} is ${report.condition}`;
-  return undefined;
+  const missing = nodesOfGroup(state, group.id).find((other) => isMissed(group, other.node, node, view));
+  return missing && `${missing.node} does not stream, so that the group would have one less`;
+}
+
+/**
+ * Whether `other` is to be waited for: it was restarted before, or something has happened to it. One that nobody hears of does not keep a primary from
+ * its restart, with which no standby is set aside.
+ */
+function isMissed(group: GroupState, other: NodeId, node: NodeId, view: View): boolean {
+  if (other === node || other === group.phase.primary) return false;
+  const aside = asideReason(group, other);
+  if (aside !== undefined && aside !== 'paused') return false;
+  const report = freshReport(view, other);
+  return report === undefined ? node !== group.phase.primary : report.streamingFrom === undefined;
 }

@@ -59,7 +59,7 @@ export function decide(state: ClusterState, view: View, memory: Memory): Decisio
     if (command !== undefined) commands.push(command);
     commands.push(...decideSlots(state, group, view, stopwatch));
     commands.push(...planCascades(state, group, view, stopwatch));
-    commands.push(...decideRestarts(group, view));
+    commands.push(...decideRestarts(state, group, view));
   }
   commands.push(...concludeServers(state));
   return { commands, memory: kept };

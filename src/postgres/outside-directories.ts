@@ -29,23 +29,22 @@ export async function makeNewDirectory(user: OsUser, path: string): Promise<void
 /**
  * Removes a data directory with what lies in its tablespaces, and its WAL where that lies elsewhere, but for those that one of `keepers`, or a PostgreSQL that runs on this host, uses as
  * well: pg_rewind gives a directory its source's links, which lead to the source's own data where that is on the same host. Only for a directory that is no
- * database of anybody's any more. With the rights of `user`, whose links those are. `isOurs` (of a path without links) is false of what stays whatever leads there.
+ * database of anybody's any more. With the rights of `user`, whose links those are.
  */
 export async function removeWithTablespaces(
   user: OsUser,
   directory: string,
   keepers: readonly string[],
-  isOurs: (path: string) => boolean = () => true,
 ): Promise<void> {
   const users = [...keepers, ...runningDirectories()];
   const kept = new Set((await Promise.all(users.map(tablespaceTargets))).flat().map(realPath));
   const wal = await walTarget(directory);
-  if (wal !== undefined && isOurs(wal) && !(await Promise.all(users.map(walTarget))).includes(wal)) {
+  if (wal !== undefined && !(await Promise.all(users.map(walTarget))).includes(wal)) {
     if (OWN_DIRECTORY.test(wal)) await removeAsUser(user, wal);
     else await removeWithinAsUser(user, wal, OF_WAL);
   }
   for (const target of await tablespaceTargets(directory)) {
-    if (kept.has(realPath(target)) || !isOurs(realPath(target))) continue;
+    if (kept.has(realPath(target))) continue;
     if (OWN_DIRECTORY.test(target)) await removeAsUser(user, target);
     else await removeWithinAsUser(user, target, OF_TABLESPACE);
   }

@@ -26,7 +26,11 @@ test('it waits at its target, archives nothing, and takes nothing over of how th
 
 test('without a target and an archive it names neither; before version 15 there is no archive_library', () => {
   const settings = recoverySettings({ target: END, restoreCommand: undefined, version: 14 });
-  expect(settings).toMatchObject({ restore_command: '', recovery_target_timeline: 'current' });
+  expect(settings).toMatchObject({
+    restore_command: '',
+    recovery_target_timeline: 'current',
+    'pg_sentinel.archiving': 'held',
+  });
   expect(Object.keys(settings)).not.toContain('archive_library');
   expect(Object.keys(settings).filter((key) => /^recovery_target_(time$|lsn|name|xid)/.test(key))).toEqual(
     [],

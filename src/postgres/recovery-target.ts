@@ -1,7 +1,7 @@
 // How far the recovery of a restored data directory goes: the settings that say so to PostgreSQL, and what it says of its way there.
 // Decides nothing. PostgreSQL waits where it has come to the target, so that the timeline it opens there can be assigned.
 import { type Lsn, parseLsn } from '../base/lsn.ts';
-import { SUSPENDED } from './restored-files.ts';
+import { HELD, SUSPENDED } from './restored-files.ts';
 import type { QueryOptions, Session } from './session.ts';
 
 export type TargetKind = 'time' | 'lsn' | 'name' | 'xid';
@@ -33,7 +33,8 @@ export function recoverySettings(options: {
     // What it writes before the group begins is not for the archive of the cluster that the backup is of.
     archive_command: '',
     ...(version >= 15 && { archive_library: '' }),
-    [SUSPENDED]: 'suspended',
+    // Without an archive to ask nobody knows which timelines one has that the group would write to.
+    [SUSPENDED]: restoreCommand === undefined ? HELD : 'suspended',
   };
   if (target.at !== undefined) settings[`recovery_target_${target.at.kind}`] = target.at.value;
   return settings;

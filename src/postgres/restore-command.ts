@@ -1,5 +1,5 @@
 // Runs the administrator's command that restores a backup, keeps what it says, and tells how it failed. Decides nothing.
-import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { formatDuration } from '../base/duration.ts';
 import { type OsUser, runProgram } from './os-user.ts';
@@ -61,8 +61,7 @@ async function openLog(
   path: string,
 ): Promise<{ readonly write: (text: string) => void; readonly close: () => void }> {
   await makeDirectory(user, dirname(path));
-  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
-  const file = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
+  const file = openRegular(path);
   let written = 0;
   return {
     write(text) {
@@ -75,6 +74,25 @@ async function openLog(
     },
     close: () => closeSync(file),
   };
+}
+
+/** In a directory of the user's: neither a link is followed nor a pipe waited for, and only a regular file is emptied. */
+function openRegular(path: string): number {
+  const { O_WRONLY, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const cannot = (why: string): RestoreError =>
+    new RestoreError(`cannot write what the bootstrap command says: ${why}; remove ${path}`);
+  let file: number;
+  try {
+    file = openSync(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
+  } catch (error) {
+    throw cannot((error as Error).message);
+  }
+  if (fstatSync(file).isFile()) {
+    ftruncateSync(file);
+    return file;
+  }
+  closeSync(file);
+  throw cannot(`${path} is no regular file`);
 }
 
 function lastLines(output: string): string {

@@ -3,25 +3,23 @@
 // PostgreSQL's user.
 import { randomBytes } from 'node:crypto';
 import { lstatSync, readFileSync, readdirSync } from 'node:fs';
-import { readFile, readdir, realpath, rename, rmdir, stat } from 'node:fs/promises';
+import { lstat, readFile, readdir, rename, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { delay } from '../base/clock.ts';
-import type { Timeline } from '../base/ids.ts';
 import { type Binaries, dataVersion } from './binaries.ts';
+import { beginParts, endParts, makeParts, partsFile, readParts, removeParts } from './clone-parts.ts';
 import { readControlData } from './control-data.ts';
-import { fsyncDirectory, fsyncTree, removeFileDurably, writeFileDurably } from './durable-files.ts';
+import { fsyncDirectory, fsyncTree, writeFileDurably } from './durable-files.ts';
 import type { OsUser } from './os-user.ts';
-import { makeDirectory } from './own-directories.ts';
-import { removeWithTablespaces } from './outside-directories.ts';
+import { makeNewDirectory } from './outside-directories.ts';
 import { allGone, signalProcess } from './processes.ts';
 import { exists } from './replaced.ts';
 import { type RestoreCommand, RestoreError, runRestoreCommand } from './restore-command.ts';
+import { findRestoreMarker, removeRestored, writeRestoreMarker } from './restore-marker.ts';
 import { cleanRestored } from './restored-files.ts';
-import { type OwnPlaces, isOwnPlace, placeObstacle } from './restored-places.ts';
+import { type OwnPlaces, newParts, partsInUse, placeObstacle } from './restored-places.ts';
 import { removeAsUser, removeEmptyAsUser } from './user-files.ts';
 
-/** In a restored data directory whose recovery has not come to its end: it is fit for nothing else. */
-export const RESTORE_MARKER = 'pg_sentinel_restoring';
 /** Beside a data directory that is being restored. */
 const WORK_MARKER = 'pg_sentinel_restore';
 /** Tells the processes of a command whose sentineld was killed. */
@@ -32,41 +30,79 @@ const ENDED_WITHIN_MS = 10_000;
 export interface RestorePlace {
   readonly dataDirectory: string;
   readonly user: OsUser;
-  readonly places: OwnPlaces;
   /** Something that is worth a line in the log. */
   readonly onNote: (message: string) => void;
 }
 
 export interface RestoreOptions extends RestorePlace, Omit<RestoreCommand, 'cwd'> {
   readonly binaries: Binaries;
-  /** See {@link readRestoreMarker}. */
+  /** Its tablespaces, and its WAL, may have new directories within these. */
+  readonly places: OwnPlaces;
+  /** As in the marker. */
   readonly recovery: string;
+  /** How long what the command has left running is waited for. */
+  readonly leftRunningMs?: number;
 }
+
+const LEFT_RUNNING_MS = 30_000;
 
 /** The data directory must be missing or empty. Throws {@link RestoreError}; nothing of what failed is left then, but for its log. */
 export async function restoreDataDirectory(options: RestoreOptions): Promise<void> {
-  const { user, dataDirectory, signal } = options;
+  const { dataDirectory } = options;
   await checkPlace(dataDirectory);
   await removeHalfRestored(options);
   const work = await makeWork(options);
   const fresh = join(work, 'data');
   try {
-    await makeDirectory(user, fresh);
-    const environment = { ...options.environment, [PLACE_VARIABLE]: fresh };
+    const parts = await makeAll(options, fresh);
+    const environment = {
+      ...options.environment,
+      ...Object.fromEntries(parts),
+      [PLACE_VARIABLE]: fresh,
+    };
     await runRestoreCommand({ ...options, environment, cwd: work });
-    await verify(options, fresh);
+    await waitForLeftRunning(options, fresh);
+    await verify(options, fresh, [...parts.values()]);
     await cleanRestored({ ...options, directory: fresh });
-    await writeRestoreMarker(fresh, { recovery: options.recovery, isStarted: false }, user);
-    await fsyncTree(fresh, signal);
-    for (const name of await readdir(join(fresh, 'pg_tblspc')).catch(() => []))
-      await fsyncTree(await realpath(join(fresh, 'pg_tblspc', name)), signal);
-    signal.throwIfAborted();
-    await takePlace(dataDirectory, fresh);
+    await complete(options, fresh, [...parts.values()]);
+    await takePlace(options, fresh);
   } finally {
     await removeWork(options, work).catch((error: unknown) =>
       options.onNote(`what a restore has left, ${work}, could not be removed: ${(error as Error).message}`),
     );
   }
+}
+
+/** The directory to restore to, and those for tablespaces and WAL, by the variables that name them: all of them new. */
+async function makeAll(
+  { user, places }: RestoreOptions,
+  fresh: string,
+): Promise<ReadonlyMap<string, string>> {
+  const parts = newParts(places);
+  try {
+    await beginParts(fresh);
+    await makeParts(user, fresh, [...parts.values()]);
+    await makeNewDirectory(user, fresh);
+  } catch (error) {
+    throw new RestoreError(`cannot make the directories to restore into: ${(error as Error).message}`);
+  }
+  return parts;
+}
+
+/** Flushed, with a marker that says what belongs to it. */
+async function complete(
+  { user, recovery, signal }: RestoreOptions,
+  fresh: string,
+  made: readonly string[],
+): Promise<void> {
+  const parts = await partsInUse(user, fresh, made);
+  for (const part of made) if (!parts.includes(part)) await removeAsUser(user, part);
+  await writeRestoreMarker(fresh, { recovery, isStarted: false, parts }, user);
+  for (const directory of [fresh, ...parts]) await fsyncTree(directory, signal);
+  for (const part of parts) await fsyncDirectory(dirname(part));
+  signal.throwIfAborted();
+  // From here on the marker says what belongs to it.
+  await endParts(fresh);
 }
 
 /** Whether what is restored can take that place later: before anything is read for hours. */
@@ -89,7 +125,8 @@ async function checkPlace(dataDirectory: string): Promise<void> {
     );
 }
 
-async function takePlace(dataDirectory: string, fresh: string): Promise<void> {
+async function takePlace({ dataDirectory, user }: RestorePlace, fresh: string): Promise<void> {
+  await checkIsHis(user, fresh);
   try {
     await rmdir(dataDirectory);
   } catch (error) {
@@ -102,25 +139,39 @@ async function takePlace(dataDirectory: string, fresh: string): Promise<void> {
   await fsyncDirectory(dirname(dataDirectory));
 }
 
+/** The command runs with the rights to put a link, or somebody else's directory, in its place. */
+async function checkIsHis(user: OsUser, fresh: string): Promise<void> {
+  const found = await lstat(fresh).catch(() => undefined);
+  if (found?.isDirectory() !== true || found.uid !== user.uid)
+    throw new RestoreError(
+      `the bootstrap command left no directory of ${user.name}'s at ${fresh} ($${PLACE_VARIABLE}): it has to restore into the one that is there`,
+    );
+}
+
 async function makeWork({ dataDirectory, user }: RestorePlace): Promise<string> {
   const work = `${dataDirectory}.restore-${randomBytes(4).toString('hex')}`;
-  await makeDirectory(user, work);
+  await makeNewDirectory(user, work);
   await writeFileDurably({ path: join(work, WORK_MARKER), content: '', mode: 0o600, owner: undefined });
   return work;
 }
 
-/** The marker goes last: what is left of a removal that was broken off is known for what it is. */
-async function removeWork({ user, places }: RestorePlace, work: string): Promise<void> {
+/** The marker goes last: what is left of a removal that was broken off is known for what it is. Follows no link. */
+async function removeWork({ user }: RestorePlace, work: string): Promise<void> {
   const data = join(work, 'data');
   await endProcessesOf(data, user);
-  await removeWithTablespaces(user, data, [], isOwnPlace(places));
+  // What a backup has brought along as a marker says nothing: only a complete one is ours, and has no such file any more.
+  const isHalf = await exists(partsFile(data));
+  const marker = isHalf ? undefined : await findRestoreMarker(data, user);
+  if (marker !== undefined) await removeRestored(user, data, marker);
+  await removeAsUser(user, data);
+  if (isHalf) await removeParts(user, data, await readParts(data));
   await removeAsUser(user, work);
 }
 
 /** Gives up a data directory whose recovery has not come to its end; PostgreSQL must not run in it. */
 export async function discardRestored(place: RestorePlace): Promise<void> {
-  const { dataDirectory } = place;
-  if (!(await exists(join(dataDirectory, RESTORE_MARKER))))
+  const { dataDirectory, user } = place;
+  if ((await findRestoreMarker(dataDirectory, user)) === undefined)
     throw new Error(`${dataDirectory} is not being restored; it is left as it is`);
   const left = allGone({ dataDirectory, sharedMemoryId: undefined });
   if (!left.gone)
@@ -174,7 +225,35 @@ function processesOf(directory: string, user: OsUser): number[] {
   });
 }
 
-async function verify({ binaries, onNote, places }: RestoreOptions, fresh: string): Promise<void> {
+/** They would go on to write while it is put into its place. */
+async function waitForLeftRunning(
+  { user, signal, leftRunningMs = LEFT_RUNNING_MS }: RestoreOptions,
+  fresh: string,
+): Promise<void> {
+  const deadlineMs = performance.now() + leftRunningMs;
+  for (let pids = processesOf(fresh, user); pids.length > 0; pids = processesOf(fresh, user)) {
+    const running = allGone({ dataDirectory: fresh, sharedMemoryId: undefined });
+    if (!running.gone) throw leftPostgres(running.pids);
+    if (performance.now() > deadlineMs)
+      throw new RestoreError(
+        `the bootstrap command has ended, and left processes running (${pids.join(', ')}) that may still write to what it restored; they have to end before it does`,
+      );
+    await delay(50, signal);
+    signal.throwIfAborted();
+  }
+}
+
+const leftPostgres = (pids: readonly number[]): RestoreError =>
+  new RestoreError(
+    `the bootstrap command left a PostgreSQL that runs in what it restored (processes ${pids.join(', ')}); it has to end before the command does`,
+  );
+
+async function verify(
+  { binaries, onNote, user }: RestoreOptions,
+  fresh: string,
+  parts: readonly string[],
+): Promise<void> {
+  await checkIsHis(user, fresh);
   const version = await dataVersion(fresh);
   if (version === undefined)
     throw new RestoreError(
@@ -188,11 +267,14 @@ async function verify({ binaries, onNote, places }: RestoreOptions, fresh: strin
     throw new RestoreError(`what the bootstrap command restored is damaged: ${(error as Error).message}`);
   });
   const running = allGone({ dataDirectory: fresh, sharedMemoryId: undefined });
-  if (!running.gone)
+  if (!running.gone) throw leftPostgres(running.pids);
+  if ((await stat(join(fresh, 'pg_wal')).catch(() => undefined))?.isDirectory() !== true)
     throw new RestoreError(
-      `the bootstrap command left a PostgreSQL that runs in what it restored (processes ${running.pids.join(', ')}); it has to end before the command does`,
+      'the bootstrap command restored no directory pg_wal: PostgreSQL does not start without, empty as it may be',
     );
-  const obstacle = await placeObstacle(fresh, places);
+  const obstacle = await placeObstacle(user, fresh, parts).catch(
+    (error: unknown) => `it cannot be told where it leads: ${(error as Error).message}`,
+  );
   if (obstacle !== undefined)
     throw new RestoreError(`what the bootstrap command restored is not started: ${obstacle}`);
   if (control.state === 'in production' && !(await exists(join(fresh, 'backup_label'))))
@@ -200,35 +282,3 @@ async function verify({ binaries, onNote, places }: RestoreOptions, fresh: strin
       'what the bootstrap command restored has no backup_label: only a snapshot that was taken at one instant is consistent without',
     );
 }
-
-export interface RestoreMarker {
-  /** With what it is recovered: another target needs the backup anew. */
-  readonly recovery: string;
-  /** PostgreSQL was started on it, as a standby. */
-  readonly isStarted: boolean;
-  /** It was opened on this timeline, which was the assigned one. */
-  readonly opened?: Timeline;
-}
-
-export function writeRestoreMarker(directory: string, marker: RestoreMarker, user: OsUser): Promise<void> {
-  const content = `${JSON.stringify(marker)}\n`;
-  return writeFileDurably({ path: join(directory, RESTORE_MARKER), content, mode: 0o600, owner: user.owner });
-}
-
-/** One that cannot be read is of no recovery. */
-export async function readRestoreMarker(directory: string): Promise<RestoreMarker> {
-  try {
-    const raw = JSON.parse(await readFile(join(directory, RESTORE_MARKER), 'utf8')) as Partial<RestoreMarker>;
-    return {
-      recovery: String(raw.recovery),
-      isStarted: raw.isStarted === true,
-      ...(typeof raw.opened === 'number' ? { opened: raw.opened } : {}),
-    };
-  } catch {
-    return { recovery: '', isStarted: false };
-  }
-}
-
-/** The data directory is one like any other from here on. */
-export const endRestore = (directory: string): Promise<void> =>
-  removeFileDurably(join(directory, RESTORE_MARKER));

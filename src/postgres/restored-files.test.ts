@@ -1,10 +1,11 @@
 // What a restored data directory does not keep of the server that its backup was made of.
-import { mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import {
   type CleanOptions,
+  HELD,
   SUSPENDED,
   cleanRestored,
   endRecoverySettings,
@@ -66,6 +67,24 @@ test('files and slots of the old server go; what PostgreSQL needs of the backup 
   );
 });
 
+const resume = (isNamed = false): ReturnType<typeof resumeArchiving> =>
+  resumeArchiving({ dataDirectory: directory, owner: undefined, isNamed });
+
+test('without an archive that could be asked, archiving goes on only once a person has said where to', async () => {
+  await writeFile(join(directory, AUTO), `archive_command = ''\n${SUSPENDED} = '${HELD}'\n`);
+  expect(await resume()).toBe('held');
+  expect(await content(AUTO)).toContain("archive_command = ''");
+  expect(await resume(true)).toBe('resumed');
+  expect((await content(AUTO)).trim()).toBe('');
+});
+
+test('a postgresql.auto.conf that is a link is not read for it', async () => {
+  await rm(join(directory, AUTO), { force: true });
+  await symlink('/etc/passwd', join(directory, AUTO));
+  await expect(resume()).rejects.toThrow('is a symbolic link');
+  await rm(join(directory, AUTO));
+});
+
 test('what is set for recovery goes with it, and archiving is not set free before the group takes writes', async () => {
   await writeFile(join(directory, AUTO), "work_mem = '4MB'\narchive_command = 'cp %p /old/%f'");
   const settings = {
@@ -83,9 +102,9 @@ test('what is set for recovery goes with it, and archiving is not set free befor
   await endRecoverySettings(directory, Object.keys(settings), undefined);
   const suspended = await content(AUTO);
   expect(suspended).toBe(`work_mem = '4MB'\narchive_command = ''\n${SUSPENDED} = 'suspended'\n`);
-  expect(await resumeArchiving(directory, undefined)).toBe(true);
+  expect(await resume()).toBe('resumed');
   expect(await content(AUTO)).toBe("work_mem = '4MB'\n");
-  expect(await resumeArchiving(directory, undefined)).toBe(false);
+  expect(await resume()).toBe('none');
 });
 
 test('whoever copies the directory while archiving goes on finds a file with both, the empty command and what says so, or with neither', async () => {
@@ -100,7 +119,7 @@ test('whoever copies the directory while archiving goes on finds a file with bot
   for (let count = 0; count < 50; count += 1) {
     await writeFile(`${path}.next`, suspended);
     await rename(`${path}.next`, path);
-    expect(await resumeArchiving(directory, undefined)).toBe(true);
+    expect(await resume()).toBe('resumed');
   }
   isOver = true;
   await copying;
@@ -112,7 +131,7 @@ test('whoever copies the directory while archiving goes on finds a file with bot
 
 test('an archive_command that somebody has set meanwhile stays', async () => {
   await writeFile(join(directory, AUTO), `archive_command = 'cp %p /new/%f'\n${SUSPENDED} = 'suspended'\n`);
-  expect(await resumeArchiving(directory, undefined)).toBe(true);
+  expect(await resume()).toBe('resumed');
   expect(await content(AUTO)).toBe("archive_command = 'cp %p /new/%f'\n");
 });
 

@@ -1,9 +1,8 @@
 // What a data directory brings along from the server that its backup was made of, and must not: its settings for recovery and archiving, its
 // slots, its place among our members.
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Binaries } from './binaries.ts';
-import { type Owner, writeFileDurably } from './durable-files.ts';
+import { type Owner, readOwnFile, writeFileDurably } from './durable-files.ts';
 import { MEMBER_FILE } from './member.ts';
 import { type OsUser, runProgram } from './os-user.ts';
 import { REINIT_MARKER } from './reinit-marker.ts';
@@ -160,19 +159,22 @@ export async function overrideSettings(options: {
 }): Promise<void> {
   const { dataDirectory, settings, owner } = options;
   await removeOverrides({ dataDirectory, keys: [...LEFT_OUT, ...Object.keys(settings)], owner });
-  const path = join(dataDirectory, 'postgresql.auto.conf');
-  const present = await readFile(path, 'utf8').catch(() => '');
+  const path = join(dataDirectory, AUTO_FILE);
+  const present = (await readOwnFile(path, owner)) ?? '';
   const lines = Object.entries(settings).map(([key, value]) => renderSetting(key, value));
   const before = present === '' || present.endsWith('\n') ? present : `${present}\n`;
   await writeFileDurably({ path, content: `${before}${lines.join('\n')}\n`, mode: 0o600, owner });
 }
 
+const AUTO_FILE = 'postgresql.auto.conf';
 const ARCHIVING = ['archive_command', 'archive_library'];
 /**
  * While it stands in postgresql.auto.conf, the empty {@link ARCHIVING} there are ours. In the same file: whoever copies a data directory in the
  * moment when archiving goes on has both or neither.
  */
 export const SUSPENDED = 'pg_sentinel.archiving';
+/** Its value where archiving goes on only once a person has said, after the restore, where to. */
+export const HELD = 'held';
 
 /** Recovery is over; archiving waits until the group takes writes. `keys`: as they were set for it. */
 export async function endRecoverySettings(
@@ -184,15 +186,21 @@ export async function endRecoverySettings(
   await removeOverrides({ dataDirectory, keys: keys.filter((key) => !kept.includes(key)), owner });
 }
 
-/** True where archiving was suspended until now. What somebody has set meanwhile by ALTER SYSTEM stays. Does not reload. */
-export async function resumeArchiving(dataDirectory: string, owner: Owner | undefined): Promise<boolean> {
-  const text = await readFile(join(dataDirectory, 'postgresql.auto.conf'), 'utf8').catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-    throw error;
-  });
-  const present = parseSettings(text);
-  if (!present.has(SUSPENDED)) return false;
+/**
+ * Sets archiving free that was suspended until now: `resumed`. What somebody has set meanwhile by ALTER SYSTEM stays. `held`: it waits until a person has
+ * said where to (`isNamed`). Does not reload.
+ */
+export async function resumeArchiving(options: {
+  readonly dataDirectory: string;
+  readonly owner: Owner | undefined;
+  readonly isNamed: boolean;
+}): Promise<'resumed' | 'held' | 'none'> {
+  const { dataDirectory, owner, isNamed } = options;
+  const present = parseSettings((await readOwnFile(join(dataDirectory, AUTO_FILE), owner)) ?? '');
+  const suspended = present.get(SUSPENDED);
+  if (suspended === undefined) return 'none';
+  if (suspended === HELD && !isNamed) return 'held';
   const keys = [SUSPENDED, ...ARCHIVING.filter((key) => present.get(key) === '')];
   await removeOverrides({ dataDirectory, keys, owner });
-  return true;
+  return 'resumed';
 }

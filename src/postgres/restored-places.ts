@@ -1,52 +1,87 @@
 // Where a restored data directory may reach outside of itself. A backup knows the paths of the server that it was made of: its tablespaces, or a
-// link to its WAL, may lead to what another server uses on this very host, and recovery would write there. So only what the configuration
-// names for this node is taken, and only that is ever removed. Changes nothing.
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { realPath, tablespaceTargets, walTarget } from './outside-directories.ts';
-import { runningDirectories } from './processes.ts';
+// link to its WAL, may lead to what another server uses on this very host, or what somebody has set aside there, and recovery would write into
+// it. So only directories count that were made for this one restore, and only those are ever removed.
+import { realpathSync } from 'node:fs';
+import { isAbsolute, join } from 'node:path';
+import type { TablespaceMapping } from './clone-room.ts';
+import { ownWithin, realPath, tablespaceTargets, walTarget } from './outside-directories.ts';
+import type { OsUser } from './os-user.ts';
+import { exists } from './replaced.ts';
+import { readAsUser } from './user-files.ts';
 
 /** What the configuration of this node names. */
 export interface OwnPlaces {
-  /** Tablespaces may lie in these, or be these. */
-  readonly tablespaces: readonly string[];
-  /** A link pg_wal may lead into this one. */
+  readonly tablespaces: TablespaceMapping;
   readonly walDirectory: string | undefined;
 }
 
-/** Whether a path, without links, is in one of them. */
-export function isOwnPlace({ tablespaces, walDirectory }: OwnPlaces): (path: string) => boolean {
-  const own = [...tablespaces, ...(walDirectory === undefined ? [] : [walDirectory])].map(realPath);
-  return (path) => own.some((directory) => isWithin(directory, path));
+/** New directories for one restore, none of which was made yet, by the variables that tell the command of them. */
+export function newParts({ tablespaces, walDirectory }: OwnPlaces): ReadonlyMap<string, string> {
+  return new Map([
+    ...[...tablespaces].map(([name, place]): [string, string] => [tablespaceVariable(name), ownWithin(place)]),
+    ...(walDirectory === undefined ? [] : [[WAL_VARIABLE, ownWithin(walDirectory)] as const]),
+  ]);
+}
+
+export const WAL_VARIABLE = 'PG_SENTINEL_WAL_DIRECTORY';
+
+/** `name`: as in the configuration, of a tablespace or its location. */
+export const tablespaceVariable = (name: string): string =>
+  `PG_SENTINEL_TABLESPACE_${name.replaceAll(/[^A-Za-z0-9_]/g, '_')}`;
+
+/** Undefined of what is not there: nobody knows where that will lead. */
+function resolved(path: string): string | undefined {
+  try {
+    return isAbsolute(path) ? realpathSync(path) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 const isWithin = (directory: string, path: string): boolean =>
   path === directory || path.startsWith(`${directory}/`);
 
-/** Why nothing may be started there, for people; undefined where nothing stands against it. */
-export async function placeObstacle(directory: string, places: OwnPlaces): Promise<string | undefined> {
-  const { tablespaces, walDirectory } = places;
+/** Why nothing may be started there, or go on, for people; undefined where nothing stands against it. Changes nothing. */
+export async function placeObstacle(
+  user: OsUser,
+  directory: string,
+  parts: readonly string[],
+): Promise<string | undefined> {
+  const own = parts.map(realPath);
+  const isOwn = (path: string): boolean => {
+    const real = resolved(path);
+    return real !== undefined && own.some((part) => isWithin(part, real));
+  };
   const wal = await walTarget(directory);
-  if (wal !== undefined && !isOwnPlace({ tablespaces: [], walDirectory })(wal))
-    return `its pg_wal is a link to ${wal}, which may be another server's; expected ${walDirectory === undefined ? 'a directory' : `a directory, or a link into ${walDirectory} (node.wal_directory)`}`;
-  const isOwn = isOwnPlace({ tablespaces, walDirectory: undefined });
-  const used = (await Promise.all(runningDirectories().map(tablespaceTargets))).flat().map(realPath);
-  for (const location of [...(await tablespaceTargets(directory)), ...(await mappedLocations(directory))]) {
-    const path = realPath(location);
-    if (!isOwn(path))
-      return `it has a tablespace at ${location}, which may be another server's; have the command put it where node.tablespaces says that this node has tablespaces${tablespaces.length === 0 ? ' (it names no directory)' : `: in ${tablespaces.join(', ')}`}`;
-    if (used.includes(path))
-      return `its tablespace at ${location} is used by a PostgreSQL that runs on this host`;
-  }
-  return undefined;
+  if (wal !== undefined && !isOwn(wal))
+    return `its pg_wal is a link to ${wal}, which may be another server's; expected a directory, or a link to $${WAL_VARIABLE} (where node.wal_directory is set)`;
+  const locations = [...(await tablespaceTargets(directory)), ...(await mappedLocations(user, directory))];
+  const strange = locations.find((location) => !isOwn(location));
+  return strange === undefined
+    ? undefined
+    : `it has a tablespace at ${strange}, which may be another server's; expected it in the directory that is made for it: name it in node.tablespaces, and have the command put it into $${tablespaceVariable('NAME')}`;
+}
+
+/** Which of the parts it has a tablespace or its WAL in. */
+export async function partsInUse(
+  user: OsUser,
+  directory: string,
+  parts: readonly string[],
+): Promise<readonly string[]> {
+  const wal = await walTarget(directory);
+  const used = [
+    ...(wal === undefined ? [] : [wal]),
+    ...(await tablespaceTargets(directory)),
+    ...(await mappedLocations(user, directory)),
+  ].map(realPath);
+  return parts.filter((part) => used.some((path) => isWithin(realPath(part), path)));
 }
 
 /** PostgreSQL makes these links when it begins to recover: lines of an id and a path, in which a backslash takes the next character as it is. */
-async function mappedLocations(directory: string): Promise<string[]> {
-  const text = await readFile(join(directory, 'tablespace_map'), 'utf8').catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-    throw error;
-  });
+async function mappedLocations(user: OsUser, directory: string): Promise<string[]> {
+  const path = join(directory, 'tablespace_map');
+  if (!(await exists(path))) return [];
+  const text = (await readAsUser(user, path)) ?? '';
   return [...text.matchAll(/^\d+ ((?:\\[\s\S]|[^\n\\])*)$/gm)].map(([, path = '']) =>
     path.replaceAll(/\\([\s\S])/g, '$1'),
   );
