@@ -90,7 +90,6 @@ test('what PostgreSQL does not start on is started again by itself, and restored
       return Promise.reject(new StartError('no valid checkpoint'));
     },
   });
-  Object.assign(context, { clearUnexpectedEnd: () => undefined });
   await expect(carryOut(RESTORING)).rejects.toThrow(
     /no valid checkpoint; it is started again at .*, or restored anew from the backup at once by/,
   );

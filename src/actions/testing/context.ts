@@ -125,6 +125,7 @@ export function fakeContext(options: {
       parameters: () => ({ parameters: instanceOptions.parameters, held: [], ours: {} }),
     },
     archiveLeftovers: () => undefined,
+    clearUnexpectedEnd: () => undefined,
     activity: () => undefined,
     announce: (message: string) => context.announced.push(message),
     confirms: () => Promise.resolve(context.isConfirmed),
