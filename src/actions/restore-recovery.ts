@@ -35,7 +35,10 @@ export class UnusableError extends Error {}
 
 export const STOP_FAST_MS = 5000;
 
-export const settingsFor = (context: AgentContext, { target, restoreCommand }: Bootstrap): Record<string, string> =>
+export const settingsFor = (
+  context: AgentContext,
+  { target, restoreCommand }: Bootstrap,
+): Record<string, string> =>
   recoverySettings({ target, restoreCommand, version: context.instance.options.binaries.version });
 
 export const recoveryOf = (context: AgentContext, bootstrap: Bootstrap): string =>

@@ -18,7 +18,8 @@ has writes wait meanwhile.
 
 With --at or --in the restart is put into the log and takes place by itself, by
 the same steps, whatever becomes of this program: one for each node. A node that
-is the primary by then is skipped, unless --in-place was given with it.
+is the primary by then is skipped, unless --in-place was given with it. In a group
+they follow one another: each waits until the standbys stream again.
 
 Examples:
   sentinelctl node restart pg2

@@ -93,7 +93,9 @@ describe('a scheduled restart', () => {
     expect(decided(log, 1001 + RESTART_VALID_MS, restarting)).toMatchObject([
       { node: 'c', outcome: expect.stringContaining('b does not stream') as string },
     ]);
-    expect(decided(log, 3000, { ...RUNNING, b: { ...ALL_WELL['b'], serverStartedAtS: 20 } })).toEqual(only('c'));
+    expect(decided(log, 3000, { ...RUNNING, b: { ...ALL_WELL['b'], serverStartedAtS: 20 } })).toEqual(
+      only('c'),
+    );
   });
 
   test('does not wait for a node that is in maintenance, nor a primary for one that nobody hears of', () => {

@@ -2,7 +2,13 @@
 // carries it out (daemon/restart-runner.ts); the log keeps it from being done twice.
 import type { NodeId } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
-import { type ClusterState, type GroupState, type NodeRestart, asideReason, nodesOfGroup } from '../cluster/state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type NodeRestart,
+  asideReason,
+  nodesOfGroup,
+} from '../cluster/state.ts';
 import { type View, freshReport } from './view.ts';
 
 /** A restart that is due and could not begin is tried again for so long; then it is given up. */

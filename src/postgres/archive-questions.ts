@@ -68,8 +68,7 @@ export async function isSegmentGiven(question: ArchiveQuestion, number: bigint):
 export const segmentName = (
   { timeline, walSegmentBytes }: Pick<ArchiveQuestion, 'timeline' | 'walSegmentBytes'>,
   number: bigint,
-): string =>
-  `${hex(timeline)}${segmentSuffix(lsn(number * BigInt(walSegmentBytes) + 1n), walSegmentBytes)}`;
+): string => `${hex(timeline)}${segmentSuffix(lsn(number * BigInt(walSegmentBytes) + 1n), walSegmentBytes)}`;
 
 /** As its first page says where in the WAL it is: XLogPageHeaderData, 8 bytes after its magic number, its flags and its timeline. */
 async function pageAddress(path: string): Promise<bigint | undefined> {

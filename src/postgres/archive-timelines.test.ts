@@ -39,11 +39,8 @@ const question = (more: Partial<ArchiveQuestion> = {}): ArchiveQuestion => ({
   ...more,
 });
 const ask = async (restoreCommand: string | null = `cp ${archive}/%f %p`, on = 1): Promise<number> =>
-  (
-    await archivedTimelines(
-      question({ restoreCommand: restoreCommand ?? undefined, timeline: timeline(on) }),
-    )
-  ).highest;
+  (await archivedTimelines(question({ restoreCommand: restoreCommand ?? undefined, timeline: timeline(on) })))
+    .highest;
 
 test('the highest that has a history file, across numbers that are missing; nothing is left behind', async () => {
   await put(START);
@@ -105,7 +102,8 @@ test('the newest is the highest with a history, across numbers of promotions tha
 /** A segment as a server has written it, or, `from` another one, as it keeps it for later use. */
 async function putSegment(name: string, from = name): Promise<void> {
   const page = Buffer.alloc(64);
-  const address = BigInt(`0x${from.slice(8, 16)}`) * 0x100000000n + BigInt(`0x${from.slice(16)}`) * 0x1000000n;
+  const address =
+    BigInt(`0x${from.slice(8, 16)}`) * 0x100000000n + BigInt(`0x${from.slice(16)}`) * 0x1000000n;
   page.writeBigUInt64LE(address, 8);
   await writeFile(join(archive, name), page);
 }
@@ -144,7 +142,9 @@ test('a hole before the place where a later timeline of the line begins is found
   await history('00000005', '1\t0/50000100\t\n3\t0/70000100\t\n');
   expect(await beyond()).toBeUndefined();
   await putSegment('000000030000000000000050');
-  expect(await beyond()).toContain('the WAL up to 0/50000100, where timeline 3 begins, is missing or damaged');
+  expect(await beyond()).toContain(
+    'the WAL up to 0/50000100, where timeline 3 begins, is missing or damaged',
+  );
   await rm(join(archive, '000000030000000000000050'));
   await putSegment('000000050000000000000071');
   expect(await beyond()).toContain('the WAL up to 0/70000100, where timeline 5 begins');

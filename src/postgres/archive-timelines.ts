@@ -49,10 +49,7 @@ async function search(question: ArchiveQuestion): Promise<ArchivedTimelines> {
   return { highest, newest };
 }
 
-async function archivedHistory(
-  question: ArchiveQuestion,
-  of: Timeline,
-): Promise<HistoryEntry[] | undefined> {
+async function archivedHistory(question: ArchiveQuestion, of: Timeline): Promise<HistoryEntry[] | undefined> {
   const name = historyFileName(of);
   const text = await readGiven(question, name);
   try {

@@ -69,7 +69,9 @@ test('each tablespace of the configuration has a directory of its own, told by a
     ...['PG_SENTINEL_TABLESPACE_fast', 'PG_SENTINEL_TABLESPACE__old_slow', 'PG_SENTINEL_WAL_DIRECTORY'],
   ]);
   const [fast = '', slow = '', wal = ''] = made.values();
-  expect([fast, slow]).toEqual(Array(2).fill(expect.stringMatching(/^\/fast\/shop\/pg_sentinel-[0-9a-f]{8}$/)));
+  expect([fast, slow]).toEqual(
+    Array(2).fill(expect.stringMatching(/^\/fast\/shop\/pg_sentinel-[0-9a-f]{8}$/)),
+  );
   expect(fast).not.toBe(slow);
   expect(wal).toMatch(/^\/wal\/pg_sentinel-[0-9a-f]{8}$/);
 });

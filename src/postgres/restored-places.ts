@@ -18,7 +18,10 @@ export interface OwnPlaces {
 /** New directories for one restore, none of which was made yet, by the variables that tell the command of them. */
 export function newParts({ tablespaces, walDirectory }: OwnPlaces): ReadonlyMap<string, string> {
   return new Map([
-    ...[...tablespaces].map(([name, place]): [string, string] => [tablespaceVariable(name), ownWithin(place)]),
+    ...[...tablespaces].map(([name, place]): [string, string] => [
+      tablespaceVariable(name),
+      ownWithin(place),
+    ]),
     ...(walDirectory === undefined ? [] : [[WAL_VARIABLE, ownWithin(walDirectory)] as const]),
   ]);
 }

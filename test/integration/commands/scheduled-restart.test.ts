@@ -58,6 +58,41 @@ test(
 );
 
 test(
+  'two standbys that are scheduled for the same time are restarted one after the other',
+  { timeout: LIMIT_MS },
+  async () => {
+    const { primary } = await healthy();
+    const standbys = loaded.cluster.hosts.filter(({ node }) => node !== primary);
+    const before = standbys.map((host) => host.postmasterPid());
+    for (const { node } of standbys)
+      expect(await ctl(`node restart ${node} --in 5s`)).toMatchObject({ exitCode: 0 });
+    await until({ what: 'both to be restarted', timeoutMs: HEALTHY_TIMEOUT_MS, everyMs: 300 }, () =>
+      standbys.every((host, at) => ![before[at], undefined].includes(host.postmasterPid()))
+        ? true
+        : undefined,
+    );
+    await until({ what: 'the end of both', timeoutMs: HEALTHY_TIMEOUT_MS, everyMs: 300 }, async () =>
+      (await ctl('status')).stdout.includes('restart') ? undefined : true,
+    );
+    const all = await events();
+    const steps = standbys.flatMap(({ node }) =>
+      ['begins', 'done'].map((what) => {
+        const found = [
+          ...all.matchAll(new RegExp(`the restart of ${node} that was scheduled for \\S+ ${what}`, 'g')),
+        ];
+        return { node, at: found.at(-1)?.index ?? -1 };
+      }),
+    );
+    expect(steps.every(({ at }) => at >= 0)).toBe(true);
+    const order = steps.toSorted((a, b) => a.at - b.at).map(({ node }) => node);
+    // Begun and ended, then the other: nothing of one between the steps of the other.
+    expect(order[0]).toBe(order[1]);
+    expect(order[2]).toBe(order[3]);
+    await healthy();
+  },
+);
+
+test(
   'a primary needs --in-place, and one that is called off does not take place',
   { timeout: LIMIT_MS },
   async () => {
@@ -65,7 +100,7 @@ test(
     const refused = await ctl(`node restart ${primary} --in 1h`);
     expect(refused).toMatchObject({ exitCode: 1 });
     expect(refused.stderr).toContain('switch over first');
-    expect(await ctl(`node restart ${primary} --in 1h --in-place`)).toMatchObject({ exitCode: 0 });
+    expect(await ctl(`node restart ${primary} --in 1h --in-place --yes`)).toMatchObject({ exitCode: 0 });
     expect(await ctl(`node restart ${primary} --cancel`)).toMatchObject({ exitCode: 0 });
     expect(await ctl(`node restart ${primary} --cancel`)).toMatchObject({ exitCode: 1 });
     expect(await ctl(`node restart ${primary} --at never`)).toMatchObject({ exitCode: 2 });
@@ -81,7 +116,7 @@ test(
     const host = loaded.cluster.hostOf(primary);
     const before = host.postmasterPid();
     const verdict = await loaded.writeWhile(async () => {
-      expect(await ctl(`node restart ${primary} --in 3s --in-place`)).toMatchObject({ exitCode: 0 });
+      expect(await ctl(`node restart ${primary} --in 3s --in-place --yes`)).toMatchObject({ exitCode: 0 });
       await until({ what: 'another server', timeoutMs: HEALTHY_TIMEOUT_MS, everyMs: 100 }, () => {
         const pid = host.postmasterPid();
         return pid !== undefined && pid !== before;

@@ -20,6 +20,8 @@ export const archiveOf = (directory: string): string => join(directory, 'archive
 /** Files that a test makes to have the script go on. */
 export const ALLOWED = 'allowed';
 export const GO = 'go';
+/** The script restores the tablespace to where this node is to have it. */
+export const REMAP = 'remap';
 
 const PORT = 5999;
 
@@ -29,16 +31,10 @@ export interface Backup {
   readonly time: string;
 }
 
-/**
- * Makes the server, its backup and its archive; stops it. Rows 1 to 100 were there before the target, the others came after it. How it archives
- * stands in a file that its postgresql.conf includes.
- */
-export async function makeBackup({ binaries, user }: Tools, directory: string): Promise<Backup> {
+/** Its programs, and a session with it while it runs; it is stopped after the work. */
+function oldCluster({ binaries, user }: Tools, directory: string) {
   const old = oldServer(directory);
   const archive = archiveOf(directory);
-  const backup = join(directory, 'backup');
-  for (const path of [archive, backup, old]) await makeDirectory(user, path);
-  await mkdir(join(directory, 'signs'), { mode: 0o755 });
   const run = async (program: string, exitCodes: readonly number[], ...args: string[]): Promise<void> => {
     const { exitCode = -1, output } = await runProgram({
       ...{ user, program, arguments: args, cwd: '/', timeoutMs: 60_000 },
@@ -51,6 +47,57 @@ export async function makeBackup({ binaries, user }: Tools, directory: string): 
     await writeFile(path, text);
     await giveTo(user, path);
   };
+  const whileRunning = async <T>(
+    work: (ask: (text: string) => Promise<string>) => Promise<T>,
+  ): Promise<T> => {
+    await runPostgres('pg_ctl', 'start', '-w', '-D', old, '-l', join(archive, 'server.log'));
+    const client = new pg.Client({ host: archive, port: PORT, user: 'postgres', database: 'postgres' });
+    // The server is stopped below.
+    client.on('error', () => undefined);
+    try {
+      await client.connect();
+      return await work(async (text) => {
+        const { rows } = await client.query<{ value: string }>(text);
+        return rows[0]?.value ?? '';
+      });
+    } finally {
+      await client.end().catch(() => undefined);
+      await runPostgres('pg_ctl', 'stop', '-w', '-m', 'fast', '-D', old);
+    }
+  };
+  /** The segment that was written to until now, once it is in the archive. */
+  const archiveSegment = async (ask: (text: string) => Promise<string>): Promise<string> => {
+    const last = await ask('select pg_walfile_name(pg_current_wal_lsn()) as value');
+    await ask('select pg_switch_wal()::text as value');
+    await until({ what: 'the archive to have all WAL', timeoutMs: 60_000, everyMs: 50 }, () =>
+      access(join(archive, last)).then(
+        () => true,
+        () => undefined,
+      ),
+    );
+    return last;
+  };
+  return { old, archive, run, runPostgres, write, whileRunning, archiveSegment };
+}
+
+/**
+ * Makes the server, its backup and its archive; stops it. Rows 1 to 100 were there before the target, the others came after it. How it archives
+ * stands in a file that its postgresql.conf includes. `tablespace`: a path where it has one, with the table `in_fast` of 10 rows; its files are in
+ * the backup as fast.tar.
+ */
+export async function makeBackup(
+  tools: Tools,
+  directory: string,
+  { tablespace }: { readonly tablespace?: string } = {},
+): Promise<Backup> {
+  const { binaries, user } = tools;
+  const { old, archive, run, runPostgres, write, whileRunning, archiveSegment } = oldCluster(
+    tools,
+    directory,
+  );
+  const backup = join(directory, 'backup');
+  for (const path of [archive, backup, old]) await makeDirectory(user, path);
+  await mkdir(join(directory, 'signs'), { mode: 0o755 });
   await runPostgres('initdb', '-D', old, '-U', 'postgres', '--locale=C', '-E', 'UTF8', '-A', 'trust');
   await write(
     join(old, 'postgresql.conf'),
@@ -69,29 +116,28 @@ include 'archiving.conf'
 archive_command = 'test ! -f ${archive}/%f && cp %p ${archive}/%f'
 `,
   );
-  await runPostgres('pg_ctl', 'start', '-w', '-D', old, '-l', join(archive, 'server.log'));
-  const client = new pg.Client({ host: archive, port: PORT, user: 'postgres', database: 'postgres' });
-  // The server is stopped below.
-  client.on('error', () => undefined);
-  const ask = async (text: string): Promise<string> => {
-    const { rows } = await client.query<{ value: string }>(text);
-    return rows[0]?.value ?? '';
-  };
-  try {
-    await client.connect();
-    await client.query('create table kept as select generate_series(1, 50) as id; create role of_old login');
-    await client.query("select pg_create_physical_replication_slot('of_a_standby', true)");
+  return whileRunning(async (ask) => {
+    await ask('create table kept as select generate_series(1, 50) as id; create role of_old login');
+    await ask("select pg_create_physical_replication_slot('of_a_standby', true)");
+    if (tablespace !== undefined) {
+      await makeDirectory(user, tablespace);
+      await ask(`create tablespace fast location '${tablespace}'`);
+      await ask('create table in_fast tablespace fast as select generate_series(1, 10) as id');
+      await ask('checkpoint');
+    }
     const [begin, end] =
       binaries.version >= 15
         ? ["pg_backup_start('test', true)", 'pg_backup_stop(false)']
         : ["pg_start_backup('test', true, false)", 'pg_stop_backup(false, false)'];
-    await client.query(`select ${begin}`);
+    await ask(`select ${begin}`);
     // 1: a file has changed while it was read.
     const parts = ['--exclude=./pg_wal/*', '--exclude=./postmaster.pid', '.'];
     await run('/bin/tar', [0, 1], '-cf', join(backup, 'base.tar'), '-C', old, ...parts);
+    if (tablespace !== undefined)
+      await run('/bin/tar', [0, 1], '-cf', join(backup, 'fast.tar'), '-C', tablespace, '.');
     await write(join(backup, 'backup_label'), await ask(`select labelfile as value from ${end}`));
-    await client.query('insert into kept select generate_series(51, 100)');
-    await client.query(`select pg_create_restore_point('${TARGET}')`);
+    await ask('insert into kept select generate_series(51, 100)');
+    await ask(`select pg_create_restore_point('${TARGET}')`);
     const lsn = await ask('select pg_current_wal_insert_lsn()::text as value');
     // Between the commits on both sides of it, by the second.
     await delay(1100);
@@ -99,20 +145,33 @@ archive_command = 'test ! -f ${archive}/%f && cp %p ${archive}/%f'
       `select to_char(now() at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS') || '+00' as value`,
     );
     await delay(1100);
-    await client.query('delete from kept where id <= 60; insert into kept values (1000)');
-    const last = await ask('select pg_walfile_name(pg_current_wal_lsn()) as value');
-    await client.query('select pg_switch_wal()');
-    await until({ what: 'the archive to have all WAL', timeoutMs: 60_000, everyMs: 50 }, () =>
-      access(join(archive, last)).then(
-        () => true,
-        () => undefined,
-      ),
-    );
+    await ask('delete from kept where id <= 60; insert into kept values (1000)');
+    await archiveSegment(ask);
     return { lsn, time };
-  } finally {
-    await client.end().catch(() => undefined);
-    await runPostgres('pg_ctl', 'stop', '-w', '-m', 'fast', '-D', old);
-  }
+  });
+}
+
+/**
+ * It was promoted since, to a timeline before which another one was given up: the archive has history 3 and none of 2. Inserts the rows, each
+ * in a segment of its own, whose names it returns.
+ */
+export async function goOnPromoted(
+  tools: Tools,
+  directory: string,
+  rows: readonly number[],
+): Promise<readonly string[]> {
+  const { old, runPostgres, write, whileRunning, archiveSegment } = oldCluster(tools, directory);
+  await write(join(old, 'standby.signal'), '');
+  return whileRunning(async (ask) => {
+    await write(join(old, 'pg_wal', '00000002.history'), '');
+    await runPostgres('pg_ctl', 'promote', '-w', '-D', old);
+    const segments: string[] = [];
+    for (const row of rows) {
+      await ask(`insert into kept values (${row})`);
+      segments.push(await archiveSegment(ask));
+    }
+    return segments;
+  });
 }
 
 /** Fails until a test allows it; then restores, and waits for another sign before it ends. */
@@ -122,6 +181,10 @@ set -e
 echo "restoring into $PG_SENTINEL_DATA_DIRECTORY as node $PG_SENTINEL_NODE of $PG_SENTINEL_GROUP"
 if [ ! -f ${directory}/signs/${ALLOWED} ]; then echo 'the backup store does not answer' >&2; exit 3; fi
 tar -xf ${directory}/backup/base.tar -C "$PG_SENTINEL_DATA_DIRECTORY"
+if [ -f ${directory}/signs/${REMAP} ]; then
+  tar -xf ${directory}/backup/fast.tar -C "$PG_SENTINEL_TABLESPACE_fast"
+  for link in "$PG_SENTINEL_DATA_DIRECTORY"/pg_tblspc/*; do ln -sfn "$PG_SENTINEL_TABLESPACE_fast" "$link"; done
+fi
 cp ${directory}/backup/backup_label "$PG_SENTINEL_DATA_DIRECTORY"
 while [ ! -f ${directory}/signs/${GO} ]; do sleep 0.1; done
 `;
