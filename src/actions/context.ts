@@ -123,6 +123,8 @@ export interface AgentContext {
           readonly isToBeAnew?: true;
         }
       | undefined;
+    /** PostgreSQL was started to recover a restored data directory, and not stopped since. */
+    isRecovering?: boolean;
     /** Recovery of a restored data directory looks for WAL and finds none: where, since when, and how often that was seen. */
     archiveEnd?: { readonly position: Lsn; readonly sinceMs: number; readonly count: number } | undefined;
     /** There was no room for a rewind: when it is tried again. */

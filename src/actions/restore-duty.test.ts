@@ -113,3 +113,27 @@ test("a tablespace that WAL has made in another's place stops it, also in a paus
   expect(context.stops).toEqual([0, 0]);
   expect(await readdir(join(root, 'others'))).toEqual(['PG_15_1']);
 });
+
+test('a PostgreSQL that ends while it recovers is started again only after a pause', async () => {
+  await restored();
+  await writeFile(join(root, 'data', 'standby.signal'), '');
+  let startCount = 0;
+  Object.assign(context.instance, {
+    startAs: () => {
+      startCount += 1;
+      context.isRunning = true;
+      return Promise.resolve();
+    },
+    readRole: () => {
+      context.isRunning = false;
+      return Promise.reject(new Error('it does not answer'));
+    },
+  });
+  await expect(carryOut(RESTORING)).rejects.toThrow('it does not answer');
+  await expect(carryOut(RESTORING)).rejects.toThrow(/has ended while it recovered; .*; it is tried again at/);
+  expect(await carryOut(RESTORING)).toBe(false);
+  expect(startCount).toBe(1);
+  retryRestore(context);
+  await expect(carryOut(RESTORING)).rejects.toThrow('it does not answer');
+  expect(startCount).toBe(2);
+});

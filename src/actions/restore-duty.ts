@@ -43,6 +43,7 @@ import {
   recoveryOf,
   settingsFor,
   startRecovery,
+  stopRecovery,
 } from './restore-recovery.ts';
 
 /** A backup is read for hours, and what has failed mostly fails again. */
@@ -248,11 +249,10 @@ async function checkPlaces(
   { parts, opened }: RestoreMarker,
   signal: AbortSignal,
 ): Promise<void> {
-  const { instance } = context;
-  const { dataDirectory, user } = instance.options;
+  const { dataDirectory, user } = context.instance.options;
   const obstacle = await placeObstacle(user, dataDirectory, parts);
   if (obstacle === undefined) return;
-  if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 0, signal });
+  await stopRecovery(context, 0, signal);
   const remedy =
     opened === undefined
       ? '; where its WAL has made it, take a backup from after that, or a recovery target before it'
@@ -262,9 +262,8 @@ async function checkPlaces(
 
 /** Nobody was let in: nothing is lost but time. */
 async function giveUp(context: AgentContext, reason: string, signal: AbortSignal): Promise<void> {
-  const { instance } = context;
   context.announce(`the restored data directory is given up, and restored anew: ${reason}`);
-  if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 0, signal });
+  await stopRecovery(context, 0, signal);
   await discardRestored(placeOf(context));
   context.clearUnexpectedEnd();
   context.notes.archiveEnd = undefined;
@@ -326,8 +325,9 @@ async function finish(
   if (instance.postmaster() !== undefined) {
     await instance.writeConfiguration({ kind: 'alone' }, 'kept-out', 'primary');
     instance.reload();
-    if (WAL_SENDERS in raisedSenders(control)) await instance.stop({ fastMs: STOP_FAST_MS, signal });
+    if (WAL_SENDERS in raisedSenders(control)) await stopRecovery(context, STOP_FAST_MS, signal);
   }
+  context.notes.isRecovering = false;
   await writeNewMember({ dataDirectory, node, systemIdentifier: control.systemIdentifier, owner });
   await removeHalfRestored(placeOf(context));
   await endRestore(dataDirectory);

@@ -64,6 +64,12 @@ export async function startRecovery(
   const { dataDirectory, user } = instance.options;
   const { owner } = user;
   context.notes.archiveEnd = undefined;
+  if (context.notes.isRecovering === true) {
+    context.notes.isRecovering = false;
+    throw new RestoreError(
+      `PostgreSQL has ended while it recovered; why is in its log, ${instance.options.logFile}`,
+    );
+  }
   const control = await readControlData(dataDirectory);
   const follows = await timelineToFollow(context, bootstrap, marker, control, signal);
   await instance.writeConfiguration({ kind: 'alone' }, 'kept-out', 'standby');
@@ -89,6 +95,7 @@ export async function startRecovery(
     if (!(error instanceof DeadlineError) || instance.postmaster() === undefined) throw error;
     return false;
   } finally {
+    context.notes.isRecovering = instance.postmaster() !== undefined;
     context.clearUnexpectedEnd();
   }
   return true;
@@ -126,6 +133,15 @@ const CURRENT = 'current';
 const leftBehind = (newest: Timeline, on: Timeline, position: Lsn): string =>
   `the latest timeline of the archive is ${newest} by now, and does not go on from ${formatLsn(position)} of timeline ${on}, where this one stands`;
 
+export async function stopRecovery(
+  context: AgentContext,
+  fastMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  context.notes.isRecovering = false;
+  if (context.instance.postmaster() !== undefined) await context.instance.stop({ fastMs, signal });
+}
+
 /** Says how far it is, too. */
 export async function hasReached(
   context: AgentContext,
@@ -142,7 +158,7 @@ export async function hasReached(
     context.log('info', 'recovery cannot go on with the settings it was started with; starting it again', {
       raised,
     });
-    await instance.stop({ fastMs: STOP_FAST_MS, signal });
+    await stopRecovery(context, STOP_FAST_MS, signal);
     return false;
   }
   if (!reading.isWaiting) {
@@ -230,8 +246,7 @@ async function isWhole(
   question: ArchiveQuestion,
   { newest }: ArchivedTimelines,
 ): Promise<boolean> {
-  const { instance } = context;
-  const { dataDirectory, user } = instance.options;
+  const { dataDirectory, user } = context.instance.options;
   const { timeline: on, position, signal } = question;
   const isLatest = target.timeline === LATEST;
   if (isLatest && !liesOnHistory({ from: on, position, of: newest.timeline, history: newest.history }))
@@ -240,7 +255,7 @@ async function isWhole(
   const { follows } = await readRestoreMarker(dataDirectory, user);
   if (isLatest && newest.timeline !== on && follows !== String(newest.timeline)) {
     context.announce(`the archive has timeline ${newest.timeline} by now: recovery goes on with that`);
-    await instance.stop({ fastMs: STOP_FAST_MS, signal });
+    await stopRecovery(context, STOP_FAST_MS, signal);
     return false;
   }
   const beyond = await walBeyond(question, isLatest ? newest : await lineOf(target.timeline, question));

@@ -26,7 +26,7 @@ export function newParts({ tablespaces, walDirectory }: OwnPlaces): ReadonlyMap<
   ]);
 }
 
-export const WAL_VARIABLE = 'PG_SENTINEL_WAL_DIRECTORY';
+const WAL_VARIABLE = 'PG_SENTINEL_WAL_DIRECTORY';
 
 /** `name`: as in the configuration, of a tablespace or its location. */
 export const tablespaceVariable = (name: string): string =>

@@ -36,8 +36,8 @@ beforeAll(async () => {
     settings: (directory) => ({
       bootstrap: {
         command: [scriptOf(directory)],
-        // The first file of WAL comes once the test has looked.
-        restore_command: `while [ ! -f ${directory}/signs/${WAL} ]; do sleep 0.1; done; cp ${archiveOf(directory)}/%f %p`,
+        // PostgreSQL gets its first file of WAL once the test has looked.
+        restore_command: `case %p in *RECOVERYXLOG) while [ ! -f ${directory}/signs/${WAL} ]; do sleep 0.1; done;; esac; cp ${archiveOf(directory)}/%f %p`,
       },
     }),
     parameters: (directory) => ({
