@@ -173,6 +173,9 @@ test('tablespaces and WAL have new directories of their own, which go with what 
   expect([await left(), await readdir(join(root, 'fast')), await readdir(join(root, 'wal'))]).toEqual([
     ...[[], [], []],
   ]);
+  const unlinked = `${WHOLE} && mkdir "$PG_SENTINEL_TABLESPACE_fast/PG_15_1"`;
+  expect(await failure(unlinked, more)).toContain('nothing of what it restored leads there');
+  expect(await readdir(join(root, 'fast'))).toEqual([]);
 });
 
 test('a command that puts a link in the place of the directory, or leaves something running that writes, has failed', async () => {

@@ -96,7 +96,14 @@ async function complete(
   made: readonly string[],
 ): Promise<void> {
   const parts = await partsInUse(user, fresh, made);
-  for (const part of made) if (!parts.includes(part)) await removeAsUser(user, part);
+  for (const part of made) {
+    if (parts.includes(part)) continue;
+    if ((await readdir(part)).length > 0)
+      throw new RestoreError(
+        `the bootstrap command has put files into ${part}, and nothing of what it restored leads there: expected a link in pg_tblspc or a line of tablespace_map (of WAL, the link pg_wal)`,
+      );
+    await removeAsUser(user, part);
+  }
   await writeRestoreMarker(fresh, { recovery, isStarted: false, parts }, user);
   for (const directory of [fresh, ...parts]) await fsyncTree(directory, signal);
   for (const part of parts) await fsyncDirectory(dirname(part));

@@ -117,7 +117,8 @@ archive_command = 'test ! -f ${archive}/%f && cp %p ${archive}/%f'
 `,
   );
   return whileRunning(async (ask) => {
-    await ask('create table kept as select generate_series(1, 50) as id; create role of_old login');
+    await ask('create table kept as select generate_series(1, 50) as id');
+    await ask('create role of_old login');
     await ask("select pg_create_physical_replication_slot('of_a_standby', true)");
     if (tablespace !== undefined) {
       await makeDirectory(user, tablespace);
@@ -145,7 +146,8 @@ archive_command = 'test ! -f ${archive}/%f && cp %p ${archive}/%f'
       `select to_char(now() at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS') || '+00' as value`,
     );
     await delay(1100);
-    await ask('delete from kept where id <= 60; insert into kept values (1000)');
+    await ask('delete from kept where id <= 60');
+    await ask('insert into kept values (1000)');
     await archiveSegment(ask);
     return { lsn, time };
   });
