@@ -100,6 +100,18 @@ describe('a list that may be forged', () => {
     },
   );
 
+  test.skipIf(process.getuid?.() !== 0)(
+    'and one that was never written are removed where only root may (needs root, for another user)',
+    async () => {
+      await chmod(folder, 0o755);
+      const nobody = { name: 'nobody', uid: 65_534, gid: 65_534, owner: { uid: 65_534, gid: 65_534 } };
+      await writeFile(partsFile(copy), JSON.stringify({ made: [] }));
+      await writeFile(`${partsFile(copy)}.new`, '{"ma');
+      await tidyUp(nobody);
+      expect([await readdir(folder), notes]).toEqual([['theirs'], []]);
+    },
+  );
+
   test.each([
     ['no JSON', (path: string) => writeFile(path, '{"made":')],
     ['a relative path', (path: string) => writeFile(path, '{"made":["../theirs"]}')],

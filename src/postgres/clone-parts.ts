@@ -4,7 +4,7 @@
 //
 // PostgreSQL's user may write to the directory that this file lies in, so it may be forged: what it names is removed with his rights only, and looks
 // as what is made here.
-import { constants, open } from 'node:fs/promises';
+import { constants, open, rm } from 'node:fs/promises';
 import { isAbsolute, normalize } from 'node:path';
 import { OF_TABLESPACE, OWN_DIRECTORY, makeNewDirectory } from './outside-directories.ts';
 import { removeFileDurably, temporaryOf, writeFileDurably } from './durable-files.ts';
@@ -60,7 +60,9 @@ export async function removeParts(user: OsUser, copy: string, { made, next }: Pa
     }
   }
   if (next !== undefined) await removeEmptyAsUser(user, next);
-  await removeAsUser(user, temporaryOf(partsFile(copy)));
+  const unwritten = temporaryOf(partsFile(copy));
+  // The user may have put a directory into its place.
+  await rm(unwritten, { force: true }).catch(() => removeAsUser(user, unwritten));
   await removeFileDurably(partsFile(copy));
 }
 

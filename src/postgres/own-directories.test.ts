@@ -52,10 +52,15 @@ test.runIf(isRoot)(
     await symlink(at('secret'), at('his/link'));
     await expect(makeDirectory(user, at('his/link/below'))).rejects.toThrow(/as nobody: EACCES/);
     expect(await readdir(at('secret'))).toEqual([]);
-    await mkdir(at('his/foreign'));
-    await expect(makeDirectory(user, at('his/foreign'))).rejects.toThrow(
-      /foreign belongs to user 0, below a directory of nobody's/,
+    await mkdir(at('secret/there'));
+    await expect(makeDirectory(user, at('his/link/there'))).rejects.toThrow(
+      /there leads by a link to .*secret\/there, which belongs to somebody else than nobody/,
     );
+    expect(await ownerOf('secret/there')).toBe(0);
+    // Such as the root of a file system that was mounted there.
+    await mkdir(at('his/new'));
+    await makeDirectory(user, at('his/new'));
+    expect(await ownerOf('his/new')).toBe(65534);
     await makeDirectory(user, at('his/own/below'));
     expect(await ownerOf('his/own/below')).toBe(65534);
   },

@@ -1,7 +1,7 @@
 // Directories of PostgreSQL's user, made and given by a sentineld that may be root: never what a link of that user's leads to.
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { lstat, mkdir, open, readlink, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import type { OsUser } from './os-user.ts';
 import { makeDirectoryAsUser } from './user-files.ts';
 
@@ -18,7 +18,7 @@ export async function makeDirectory(user: OsUser, path: string, mode = 0o700): P
   if (missing === undefined) return giveDirectory(user, path, isWithinHis);
   if (!isWithinHis) {
     await mkdir(missing, { mode });
-    await giveByDescriptor(user, missing);
+    await giveByDescriptor(user, missing, false);
     if (missing === path) return;
   }
   // Below a directory of his he could have a link in its place at any moment: what he may make himself he makes.
@@ -45,10 +45,6 @@ async function wayTo(
 async function giveDirectory(user: OsUser, path: string, isWithinHis: boolean): Promise<void> {
   const present = await lstat(path);
   if (present.uid === user.uid && !present.isSymbolicLink()) return;
-  if (isWithinHis && !present.isSymbolicLink())
-    throw new Error(
-      `${path} belongs to user ${present.uid}, below a directory of ${user.name}'s: it is not given away; give it to ${user.name} with chown, or remove it`,
-    );
   if (present.isSymbolicLink()) {
     const { uid } = await stat(path);
     if (uid !== user.uid)
@@ -57,16 +53,22 @@ async function giveDirectory(user: OsUser, path: string, isWithinHis: boolean): 
       );
     return;
   }
-  if ((present.mode & OPEN_TO_ALL) !== OPEN_TO_ALL) await giveByDescriptor(user, path);
+  if ((present.mode & OPEN_TO_ALL) !== OPEN_TO_ALL) await giveByDescriptor(user, path, isWithinHis);
 }
 
 /** Everybody may make files there, and remove only his own. */
 const OPEN_TO_ALL = 0o1002;
 
-async function giveByDescriptor(user: OsUser, path: string): Promise<void> {
+/** `isWithinHis`: a directory of the user's is on the way there, in which any other could have become a link meanwhile. */
+async function giveByDescriptor(user: OsUser, path: string, isWithinHis: boolean): Promise<void> {
   const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
   const directory = await open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   try {
+    const found = isWithinHis ? await readlink(`/proc/self/fd/${directory.fd}`) : resolve(path);
+    if (found !== resolve(path))
+      throw new Error(
+        `${path} leads by a link to ${found}, which belongs to somebody else than ${user.name}: it is not given away; name the directory itself, or give it to ${user.name} with chown`,
+      );
     await directory.chown(user.uid, user.gid);
   } finally {
     await directory.close();

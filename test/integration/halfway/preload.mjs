@@ -158,6 +158,8 @@ const JOBS = {
     existsSync(path) ? step('remove', only === undefined ? path : `${path}/*`) : undefined,
   removeEmpty: ({ path }) => CHANGES.rmdir(path),
   write: ({ path }) => step('write', path),
+  makeDirectory: ({ path }) => CHANGES.mkdir(path),
+  copy: ({ to }) => step('copy', to),
 };
 function watchJob(args, child) {
   if (args?.[0] !== '-e' || args.length !== 2) return child;
