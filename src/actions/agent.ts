@@ -27,6 +27,7 @@ import { buildReport } from './report.ts';
 import { createFoundWatch } from './found-server.ts';
 import { createHbaDuty, withHba } from './hba-duty.ts';
 import { stopIntruder } from './intruder.ts';
+import { createLogicalSlots } from './logical-slots.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { startLogRotation } from './log-rotation.ts';
 import { createRequests } from './requests.ts';
@@ -130,7 +131,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     onChange: () => wake(),
     mayBeForeign: () => options.group()?.toAdopt.includes(node) ?? true,
     onUnexpectedEnd: () => void noteEnd(),
-    beforeStandby: () => guarding.dismiss(),
+    beforeStandby: async () => {
+      await guarding.dismiss();
+      await logicalSlots.beforeStart(duty);
+    },
     onRefused: (message) => context.announce(message),
   });
 
@@ -215,6 +219,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     dataDirectory: () => inspection.recent(),
     registerAgain: async () => register(await inspection.fresh()),
     localMember: () => member,
+    dropUnfitSlots: (signal) => logicalSlots.beforePromotion(signal),
     archiveLeftovers: () => archiver.wake(),
     async once(key, work, againAfterMs = Infinity) {
       const pid = instance.postmaster()?.pid ?? 0;
@@ -235,6 +240,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const slotWatch = createSlotWatch({ announce: context.announce, nowMs: () => performance.now() });
   const parameters = createParameterDuty(context);
   const hba = createHbaDuty(context);
+  const logicalSlots = createLogicalSlots(context);
   const found = createFoundWatch(context);
   const archiver = startLeftoverArchiver({
     ...options.instance,
@@ -282,6 +288,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       isGuarded: options.protections.guard ? guarding.isGuarded() : undefined,
       upkeep: upkept,
       found: found.latest(),
+      logicalSlots: logicalSlots.report(),
     });
     if (!closing.signal.aborted) options.onReport(report);
   };
@@ -328,7 +335,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       tamper.around(present, signal, () =>
         thenLook({
           pass: () => carryOut(context, present, signal),
-          looks: [() => parameters.look(present, signal), () => hba.look(present, signal)],
+          looks: [
+            () => parameters.look(present, signal),
+            () => hba.look(present, signal),
+            () => logicalSlots.look(present, signal),
+          ],
           signal,
         }),
       );
@@ -388,6 +399,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       if (isOther) {
         activity = { condition: undefined, message: undefined };
         passing.abort(new Error('the duty has changed'));
+        logicalSlots.stop();
       }
       if (isNews) wake();
     },
@@ -407,6 +419,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     async close() {
       closing.abort();
       passing.abort(new Error('sentineld is stopping'));
+      logicalSlots.stop();
       wake();
       clearInterval(reporter);
       guarding.close();

@@ -140,6 +140,8 @@ export interface AgentContext {
   registerAgain(): Promise<boolean>;
   /** The member id of the data directory as found on disk. */
   localMember(): MemberId | undefined;
+  /** Before a promotion: logical slots that must not be gone on from (docs/logical-slots.md). */
+  dropUnfitSlots(signal: AbortSignal): Promise<void>;
   /** Runs `work` once for each start of PostgreSQL and `key`; again only if it failed, or after so long. */
   once(key: string, work: () => Promise<void>, againAfterMs?: number): Promise<void>;
   /** Whether {@link once} has done it for the PostgreSQL that runs now. */

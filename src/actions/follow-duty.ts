@@ -21,6 +21,7 @@ import { keepLeftovers } from './leftover-wal.ts';
 import { NO_DATA, clone, completeRewind, rejoin } from './rejoin.ts';
 import { endHaste } from './zero-fill.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
+import { slotSyncDue } from './slot-sync.ts';
 import {
   type FollowDuty,
   findUpstreamPassword,
@@ -295,6 +296,7 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
     passfileDirectory,
     upstream: sourceOf(context, duty, member),
     slotName: member,
+    syncsSlots: slotSyncDue(context, duty),
     owner: user.owner,
   });
   const expected = nameOf(duty.upstream);

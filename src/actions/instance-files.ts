@@ -9,11 +9,13 @@ import {
   type SynchronousStandbys,
   mayRestartAfterCrash,
 } from '../postgres/settings.ts';
+import { holdsLogicalSlot } from '../postgres/slot-files.ts';
 import { adoptedHba } from './foreign.ts';
 import type { ClientAccess, InstanceOptions } from './instance-options.ts';
 
 export function settingsOf(options: InstanceOptions, standbys: SynchronousStandbys): InstanceSettings {
   const maxSlotWalBytes = options.maxSlotWalBytes();
+  const hasLogicalSlots = options.logicalSlots().length > 0;
   return {
     ...DEFAULT_SETTINGS,
     version: options.binaries.version,
@@ -24,6 +26,10 @@ export function settingsOf(options: InstanceOptions, standbys: SynchronousStandb
     parameters: options.parameters,
     synchronousStandbys: standbys,
     restartAfterCrash: mayRestartAfterCrash(options.binaries.version),
+    // PostgreSQL does not start with a logical slot and less than that.
+    walLevel: hasLogicalSlots || holdsLogicalSlot(options.dataDirectory) ? 'logical' : 'replica',
+    hotStandbyFeedback: hasLogicalSlots,
+    holdsReadersBack: hasLogicalSlots,
     ...(maxSlotWalBytes === undefined ? {} : { maxSlotWalKeepSizeMb: Math.floor(maxSlotWalBytes / 2 ** 20) }),
   };
 }
@@ -67,6 +73,7 @@ export function instancePaths(
   unarchivedDirectory: string;
   takenFile: string;
   lockDirectory: string;
+  logicalSlotsFile: string;
 } {
   return {
     fenceFile: join(stateDirectory, `${node}.fence`),
@@ -79,5 +86,6 @@ export function instancePaths(
     unarchivedDirectory: join(stateDirectory, 'unarchived', node),
     takenFile: join(stateDirectory, 'postgresql', `${node}.taken.json`),
     lockDirectory: join(stateDirectory, 'local'),
+    logicalSlotsFile: join(stateDirectory, 'postgresql', `${node}.logical-slots.json`),
   };
 }

@@ -25,11 +25,13 @@ import { type Role, readRole } from '../postgres/role.ts';
 import { type QueryOptions, type Session, openSession } from '../postgres/session.ts';
 import { type Effective, effectiveParameters, wantedParameters } from '../postgres/effective-parameters.ts';
 import {
+  READER_LIMIT,
   type SynchronousStandbys,
   changeParameters,
   changeSettings,
   otherSettings,
   readSettings,
+  renderReaderLimit,
   renderSynchronousStandbys,
   settingsOfLog,
   writeSettings,
@@ -262,6 +264,12 @@ export function openInstance(options: InstanceOptions): Instance {
     await writeHbaFile(clients);
   };
 
+  /** With the rule, so that no reader of a logical slot is ever further than that. */
+  const readerLimit = (standbys: SynchronousStandbys): Record<string, string> =>
+    options.binaries.version < 17
+      ? {}
+      : { [READER_LIMIT]: renderReaderLimit(standbys, options.logicalSlots().length > 0) };
+
   return {
     options,
     session,
@@ -289,17 +297,14 @@ export function openInstance(options: InstanceOptions): Instance {
     reload: () => void reloadPostgres(dataDirectory),
     async setSynchronousStandbys(standbys, inForce) {
       const value = renderSynchronousStandbys(standbys);
+      const changes = { synchronous_standby_names: value, ...readerLimit(standbys) };
       // What the file says may never have been reloaded, if an earlier sentineld was killed in between.
-      const taken = `${findPostmaster()?.pid} ${value}`;
+      const taken = `${findPostmaster()?.pid} ${Object.values(changes).join(' ')}`;
       if (inForce === value && taken === lastReload) return;
-      const isWritten = (await readSettings(dataDirectory)).get('synchronous_standby_names') === value;
+      const present = await readSettings(dataDirectory);
+      const isWritten = Object.entries(changes).every(([name, each]) => present.get(name) === each);
       if (isWritten && taken === lastReload) return;
-      if (!isWritten)
-        await changeSettings({
-          dataDirectory,
-          changes: { synchronous_standby_names: value },
-          owner: user.owner,
-        });
+      if (!isWritten) await changeSettings({ dataDirectory, changes, owner: user.owner });
       reloadPostgres(dataDirectory);
       lastReload = taken;
     },

@@ -1,6 +1,13 @@
 // The agent's live report: what it finds its PostgreSQL to be right now. Never throws: what cannot be read is left out.
 import type { Epoch, MemberId, PeerId } from '../base/ids.ts';
-import type { AgentReport, FoundServer, NodeCondition, ParameterReport, Upkeep } from '../cluster/report.ts';
+import type {
+  AgentReport,
+  FoundServer,
+  LogicalSlotReport,
+  NodeCondition,
+  ParameterReport,
+  Upkeep,
+} from '../cluster/report.ts';
 import { type Role, standbyPosition } from '../postgres/role.ts';
 import type { Instance } from './instance.ts';
 
@@ -21,6 +28,8 @@ export async function buildReport(options: {
   readonly isGuarded: boolean | undefined;
   readonly upkeep: Upkeep;
   readonly found: FoundServer | undefined;
+  /** Empty where the log has none. */
+  readonly logicalSlots: readonly LogicalSlotReport[];
 }): Promise<AgentReport> {
   const { instance, activity } = options;
   const isRunning = instance.postmaster() !== undefined;
@@ -57,6 +66,7 @@ export async function buildReport(options: {
     upkeep: options.upkeep,
     ...(options.found === undefined ? {} : { found: options.found }),
     ...(isRunning && options.parameters !== undefined ? { parameters: options.parameters } : {}),
+    ...(isRunning && options.logicalSlots.length > 0 ? { logicalSlots: options.logicalSlots } : {}),
   };
 }
 

@@ -13,7 +13,7 @@ import { hasOptions } from '../cluster/eligibility.ts';
 import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { compareFences } from '../cluster/fence.ts';
 import type { AgentReport } from '../cluster/report.ts';
-import type { ClusterState } from '../cluster/state.ts';
+import type { ClusterState, LogicalSlot } from '../cluster/state.ts';
 import { type Duty, duties } from '../failover/duties.ts';
 import { type View, freshReport } from '../failover/view.ts';
 import type { Health } from '../health/watch.ts';
@@ -109,6 +109,8 @@ export async function startLocalAgent(options: {
       parameters: withDelay(node),
       groupParameters: () => replica.state.groups.get(node.group)?.parameters ?? NO_PARAMETERS,
       maxSlotWalBytes: () => replica.state.groups.get(node.group)?.settings.maxSlotWalBytes,
+      logicalSlots: () => logicalSlots(replica.state, node),
+      logicalSlotsFile: paths.logicalSlotsFile,
       slotOwners: () => slotOwners(replica.state, node.group),
       standbyLimits: () => standbyLimits(replica.state, node.name, (id) => freshReport(options.view(), id)),
       hbaLines: node.hba,
@@ -154,6 +156,16 @@ function slotOwners({ nodes, removed }: ClusterState, group: NodeConfig['group']
   return [...nodes.values(), ...removed.values()].flatMap((each) =>
     each.group === group ? [each.node] : [],
   );
+}
+
+const NO_SLOTS: readonly LogicalSlot[] = [];
+
+/** A standby that is never promoted needs none, and what it would hold back on the primary is of no use. */
+function logicalSlots(state: ClusterState, { name, group: id, options }: NodeConfig): readonly LogicalSlot[] {
+  const group = state.groups.get(id);
+  if (group === undefined) return NO_SLOTS;
+  const isNeverPromoted = options.noFailover || options.applyDelayMs > 0;
+  return isNeverPromoted && group.phase.primary !== name ? NO_SLOTS : group.logicalSlots;
 }
 
 /** A node that is never promoted is registered with priority 0, which older peers take for the last choice. */

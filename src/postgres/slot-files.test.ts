@@ -1,9 +1,10 @@
 // The WAL that slots reserve, read from files as PostgreSQL writes them (test/integration/expectations/archive.test.ts has real ones).
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { reservedBySlots } from './slot-files.ts';
+import { crc32c } from './crc32c.ts';
+import { holdsLogicalSlot, placeSlot, reservedBySlots, slotStateProblem, snapshotOf } from './slot-files.ts';
 
 let root: string;
 beforeEach(async () => {
@@ -31,4 +32,49 @@ test('the oldest position counts, and none of a slot that reserves nothing or is
   await slot('invalidated', 0x1000000n, undefined, 1);
   await mkdir(join(root, 'pg_replslot', 'empty'));
   expect(await reservedBySlots(root)).toBe(0x2000000n);
+});
+
+/** As PostgreSQL writes it, of a logical slot. */
+function logicalState(name: string, change: (state: Buffer) => void = () => undefined): Buffer {
+  const state = Buffer.alloc(200);
+  state.writeUInt32LE(0x1051ca1, 0);
+  state.writeUInt32LE(200 - 16, 12);
+  state.write(name, 16);
+  state.writeUInt32LE(5, 80);
+  state.writeBigUInt64LE(0x1_0300_0148n, 96);
+  change(state);
+  state.writeUInt32LE(crc32c(state.subarray(8)), 4);
+  return state;
+}
+
+test('a logical slot is put there whole, with the file that it begins to read with', async () => {
+  await mkdir(join(root, 'pg_replslot'));
+  await mkdir(join(root, 'pg_logical', 'snapshots'), { recursive: true });
+  expect(holdsLogicalSlot(root)).toBe(false);
+  await slot('physical', 0x2000000n);
+  expect(holdsLogicalSlot(root)).toBe(false);
+  const state = logicalState('cdc');
+  const snapshot = { name: snapshotOf(state), content: Buffer.from('snapshot') };
+  expect(snapshot.name).toBe('1-3000148.snap');
+  // What an earlier try has left is no obstacle.
+  await mkdir(join(root, 'pg_replslot', 'cdc.tmp'));
+  await placeSlot({ dataDirectory: root, name: 'cdc', state, snapshot, owner: undefined });
+  expect(await readFile(join(root, 'pg_replslot', 'cdc', 'state'))).toEqual(state);
+  expect(await readFile(join(root, 'pg_logical', 'snapshots', '1-3000148.snap'), 'utf8')).toBe('snapshot');
+  expect(holdsLogicalSlot(root)).toBe(true);
+});
+
+test.each<[RegExp | undefined, Buffer]>([
+  [undefined, logicalState('cdc')],
+  [/it is of slot other/, logicalState('other')],
+  [/of a physical slot/, logicalState('cdc', (state) => state.writeUInt32LE(0, 80))],
+  [/invalidated/, logicalState('cdc', (state) => state.writeUInt32LE(1, 104))],
+  [/no state file/, logicalState('cdc', (state) => state.writeUInt32LE(7, 0))],
+  [/another length/, logicalState('cdc', (state) => state.writeUInt32LE(7, 12))],
+  [/another length/, logicalState('cdc').subarray(0, 190)],
+  [/no state file/, Buffer.alloc(0)],
+  [/checksum/, Buffer.concat([logicalState('cdc').subarray(0, 199), Buffer.from([1])])],
+])('a state file with which PostgreSQL would not start is noticed: %s', (problem, state) => {
+  if (problem === undefined) expect(slotStateProblem(state, 'cdc')).toBeUndefined();
+  else expect(slotStateProblem(state, 'cdc')).toMatch(problem);
 });

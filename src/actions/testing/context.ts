@@ -85,6 +85,8 @@ export function fakeContext(options: {
     parameters: {},
     groupParameters: () => new Map<string, string>(),
     maxSlotWalBytes: () => undefined,
+    logicalSlots: () => [],
+    logicalSlotsFile: `${dataDirectory}.logical-slots.json`,
     slotOwners: () => [NODE, nodeId('b'), nodeId('c')],
     standbyLimits: () => [],
     hbaLines: [],

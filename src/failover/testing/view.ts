@@ -18,6 +18,7 @@ export interface Seen {
   readonly position?: bigint;
   readonly streamingFrom?: NodeId;
   readonly message?: string;
+  readonly serverVersion?: string;
 }
 
 /** A node's own description; undefined: its agent was never heard of. */
@@ -62,7 +63,7 @@ export function reportOf(log: Log, node: NodeId, seen: Seen): AgentReport {
       syncState: 'quorum',
       flushLsn: lsn(100n),
     })),
-    serverVersion: undefined,
+    serverVersion: seen.serverVersion,
     message: seen.message,
   };
 }

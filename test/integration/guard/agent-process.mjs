@@ -22,6 +22,8 @@ const agent = await startAgent({
     ...instance,
     groupParameters: () => new Map(),
     maxSlotWalBytes: () => undefined,
+    logicalSlots: () => [],
+    logicalSlotsFile: join(stateDirectory, 'logical-slots.json'),
     slotOwners: () => [],
     standbyLimits: () => [],
     groupHba: () => [],

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/log.proto.
  */
 export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIsURCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSAASMwoMZGVjbGFyZV9ob3N0GFogASgLMhsucGdfc2VudGluZWwudjEuRGVjbGFyZUhvc3RIABI3Cg53YXRjaGVkX3NlcnZlchhbIAEoCzIdLnBnX3NlbnRpbmVsLnYxLldhdGNoZWRTZXJ2ZXJIABItCglmZXRjaF93YWwYVSABKAsyGC5wZ19zZW50aW5lbC52MS5GZXRjaFdhbEgAEjMKDGZldGNoX2ZhaWxlZBhWIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZldGNoRmFpbGVkSAASMwoMdXNlX3Vwc3RyZWFtGFcgASgLMhsucGdfc2VudGluZWwudjEuVXNlVXBzdHJlYW1IAEIJCgdjb21tYW5kSgQIARACUgtwcm9wb3NhbF9pZCLEAQoKTWVtYmVyc2hpcBIOCgZ2b3RlcnMYASADKAkSEAoIbGVhcm5lcnMYAiADKAkSPAoJYWRkcmVzc2VzGAMgAygLMikucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcC5BZGRyZXNzZXNFbnRyeRITCgtpbmNhcm5hdGlvbhgEIAEoBBIPCgdqb2luaW5nGAUgASgIGjAKDkFkZHJlc3Nlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiOQoIU3luY1J1bGUSDwoHbWVtYmVycxgBIAMoCRIMCgRhY2tzGAIgASgNEg4KBmxlYXNlZBgDIAEoCCK9AgoNR3JvdXBTZXR0aW5ncxISCgpkdXJhYmlsaXR5GAEgASgJEgwKBGFja3MYAiABKA0SEAoIbGVhc2VfbXMYAyABKAQSFQoNbWF4X2xhZ19ieXRlcxgEIAEoBBIVCg1tYXhfZmFpbG92ZXJzGAUgASgNEhoKEmZhaWxvdmVyX3dpbmRvd19tcxgGIAEoBBIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgAiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgBiAEBEhMKC3NpdGVfcG9saWN5GDIgASgJEhAKCGZhaWxiYWNrGDMgASgJEhkKEWZhaWxiYWNrX2FmdGVyX21zGDQgASgEQhQKEl9zbG90X3JldGVudGlvbl9tc0IVChNfbWF4X3Nsb3Rfd2FsX2J5dGVzIlEKDkNoYW5nZVNldHRpbmdzEg0KBWdyb3VwGAEgASgJEjAKCHNldHRpbmdzGAIgASgLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NDaGFuZ2Ui/gMKDlNldHRpbmdzQ2hhbmdlEhcKCmR1cmFiaWxpdHkYASABKAlIAIgBARIRCgRhY2tzGAIgASgNSAGIAQESFQoIbGVhc2VfbXMYAyABKARIAogBARIaCg1tYXhfbGFnX2J5dGVzGAQgASgESAOIAQESGgoNbWF4X2ZhaWxvdmVycxgFIAEoDUgEiAEBEh8KEmZhaWxvdmVyX3dpbmRvd19tcxgGIAEoBEgFiAEBEh4KEXNsb3RfcmV0ZW50aW9uX21zGCggASgESAaIAQESHwoSbWF4X3Nsb3Rfd2FsX2J5dGVzGCkgASgESAeIAQESGAoLc2l0ZV9wb2xpY3kYMiABKAlICIgBARIVCghmYWlsYmFjaxgzIAEoCUgJiAEBEh4KEWZhaWxiYWNrX2FmdGVyX21zGDQgASgESAqIAQFCDQoLX2R1cmFiaWxpdHlCBwoFX2Fja3NCCwoJX2xlYXNlX21zQhAKDl9tYXhfbGFnX2J5dGVzQhAKDl9tYXhfZmFpbG92ZXJzQhUKE19mYWlsb3Zlcl93aW5kb3dfbXNCFAoSX3Nsb3RfcmV0ZW50aW9uX21zQhUKE19tYXhfc2xvdF93YWxfYnl0ZXNCDgoMX3NpdGVfcG9saWN5QgsKCV9mYWlsYmFja0IUChJfZmFpbGJhY2tfYWZ0ZXJfbXMiuwEKCUNvbmZpZ3VyZRINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlEjMKCnBhcmFtZXRlcnMYAyADKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJDaGFuZ2USGgoNb25seV9yZXZpc2lvbhgEIAEoBEgAiAEBEgoKAmJ5GAUgASgJQhAKDl9vbmx5X3JldmlzaW9uIkkKDENvbmZpZ3VyZUhiYRIsCgljb25maWd1cmUYASABKAsyGS5wZ19zZW50aW5lbC52MS5Db25maWd1cmUSCwoDaGJhGDwgAygJIj0KD1BhcmFtZXRlckNoYW5nZRIMCgRuYW1lGAEgASgJEhIKBXZhbHVlGAIgASgJSACIAQFCCAoGX3ZhbHVlIo0CCgxSZWdpc3Rlck5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEgwKBGhvc3QYBCABKAkSDAoEcG9ydBgFIAEoDRITCgZtZW1iZXIYBiABKAlIAIgBARIeChFzeXN0ZW1faWRlbnRpZmllchgHIAEoCUgBiAEBEhAKCHByaW9yaXR5GAggASgREhMKC25vX2ZhaWxvdmVyGB4gASgIEg8KB25vX3N5bmMYHyABKAgSFgoOYXBwbHlfZGVsYXlfbXMYICABKAQSEAoIdXBzdHJlYW0YeCABKAlCCQoHX21lbWJlckIUChJfc3lzdGVtX2lkZW50aWZpZXIiLQoLQ3JlYXRlR3JvdXASDQoFZ3JvdXAYASABKAkSDwoHcHJpbWFyeRgCIAEoCSJnCgpHcm91cFJlYWR5Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEg4KBm1lbWJlchgDIAEoCRIZChFzeXN0ZW1faWRlbnRpZmllchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDSJNCg5TdWJqZWN0aXZlRG93bhIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQSEAoIZXZpZGVuY2UYBCABKAkiOQoMU3ViamVjdGl2ZVVwEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBCLVAwoNQmVnaW5GYWlsb3ZlchINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASNgoGZm9yY2VkGAYgASgLMiQucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Gb3JjZWRIABIcCg9zY2hlZHVsZWRfYXRfbXMYByABKANIAYgBARIQCghmYWlsYmFjaxgeIAEoCBoGCgREb3duGiEKB1BsYW5uZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG8aFgoUQWZ0ZXJGYWlsZWRQcm9tb3Rpb24aIAoGRm9yY2VkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvQgcKBWNhdXNlQhIKEF9zY2hlZHVsZWRfYXRfbXMikQEKCUN1dFJlcG9ydBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBm1lbWJlchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDRIQCghwb3NpdGlvbhgGIAEoBhIPCgdzdG9wcGVkGAcgASgIEhMKC2FmdGVyX2ZldGNoGHggASgIInQKB1Byb21vdGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSEQoJY2FuZGlkYXRlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEiYKBHJ1bGUYBSABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJcCghQcm9tb3RlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEhIKCnN3aXRjaF9sc24YBSABKAYiTQoPUHJvbW90aW9uRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJIlgKCEZldGNoV2FsEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDAoEZnJvbRgEIAEoCRISCgpwcmVmZXJlbmNlGHggASgIIkkKC0ZldGNoRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJIl0KC1VzZVVwc3RyZWFtEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSFQoIdXBzdHJlYW0YBCABKAlIAIgBAUILCglfdXBzdHJlYW0iJgoGUmVzdW1lEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEIlcKD0JlZ2luUnVsZUNoYW5nZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBImCgRuZXh0GAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiOgoKQ29tbWl0UnVsZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZjaGFuZ2UYAyABKAQiKwoLRmxvb3JQYXNzZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiYQoLT3BlblNlc3Npb24SDAoEcGVlchgBIAEoCRIPCgdzZXNzaW9uGAIgASgJEg0KBXN0b3JlGAMgASgJEhAKCGZlYXR1cmVzGAQgASgNEhIKCnNlZW5faW5kZXgYBSABKAQiIAoPU2V0RmVhdHVyZUxldmVsEg0KBWxldmVsGAEgASgNIhkKCUZlbmNlTm9kZRIMCgRub2RlGAEgASgJIhsKC1VuZmVuY2VOb2RlEgwKBG5vZGUYASABKAkiJQoUQWNrbm93bGVkZ2VGYWlsb3ZlcnMSDQoFZ3JvdXAYASABKAkiQQoHTm9kZU9mZhINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEgoKAmJ5GAQgASgJIkkKC0ZlbmNlRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJInwKElNjaGVkdWxlU3dpdGNob3ZlchINCgVncm91cBgBIAEoCRIvCgJhdBgCIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISFwoKb25seV9hdF9tcxgDIAEoA0gAiAEBQg0KC19vbmx5X2F0X21zIjwKE1NjaGVkdWxlZFN3aXRjaG92ZXISDQoFYXRfbXMYASABKAMSDwoCdG8YAiABKAlIAIgBAUIFCgNfdG8iawoFUGF1c2USDQoFZ3JvdXAYASABKAkSEQoEbm9kZRgCIAEoCUgAiAEBEhMKC21haW50ZW5hbmNlGAMgASgIEhUKCHVudGlsX21zGAQgASgDSAGIAQFCBwoFX25vZGVCCwoJX3VudGlsX21zIioKDERlc2NyaWJlUGVlchIMCgRwZWVyGAEgASgJEgwKBHNpdGUYAiABKAkiSgoLRGVjbGFyZUhvc3QSDAoEcGVlchgBIAEoCRItCgRob3N0GAIgASgLMh8ucGdfc2VudGluZWwudjEuSG9zdERlY2xhcmF0aW9uImoKD0hvc3REZWNsYXJhdGlvbhIoCgRydW5zGAEgASgLMhoucGdfc2VudGluZWwudjEuSG9zdGVkTm9kZRItCgV3YXRjaBgCIAMoCzIeLnBnX3NlbnRpbmVsLnYxLldhdGNoZWRBZGRyZXNzIjwKCkhvc3RlZE5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIRCglmb3JtYXRpb24YAyABKAkiTwoOV2F0Y2hlZEFkZHJlc3MSDgoGc2VydmVyGAEgASgJEgwKBGhvc3QYAiABKAkSDAoEcG9ydBgDIAEoDRIRCglmb3JtYXRpb24YBCABKAkikQEKDVdhdGNoZWRTZXJ2ZXISDgoGc2VydmVyGAEgASgJEjEKBmp1ZGdlZBgCIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudEgAEjUKCWNvbmNsdWRlZBgDIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNlcnZlckNvbmNsdXNpb25IAEIGCgRzYWlkIkkKD1NlcnZlckp1ZGdlbWVudBIMCgRwZWVyGAEgASgJEigKBHdvcmQYAiABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkImgKEFNlcnZlckNvbmNsdXNpb24SKAoEd29yZBgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlNlcnZlcldvcmQSKgoGYmVmb3JlGAIgASgLMhoucGdfc2VudGluZWwudjEuU2VydmVyV29yZCJwCgpTZXJ2ZXJXb3JkEhUKCGV2aWRlbmNlGAEgASgJSACIAQESEQoEcm9sZRgCIAEoCUgBiAEBEhUKCHRpbWVsaW5lGAMgASgNSAKIAQFCCwoJX2V2aWRlbmNlQgcKBV9yb2xlQgsKCV90aW1lbGluZSJjCghFbmRQYXVzZRINCgVncm91cBgBIAEoCRIRCgRub2RlGAIgASgJSACIAQESGgoNb25seV91bnRpbF9tcxgDIAEoA0gBiAEBQgcKBV9ub2RlQhAKDl9vbmx5X3VudGlsX21zIisKCk1hcmtBYnNlbnQSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIisKCkdpdmVVcFNsb3QSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIiwKC01hcmtQcmVzZW50Eg0KBWdyb3VwGAEgASgJEg4KBm1lbWJlchgCIAEoCSJQCgpSZW1vdmVOb2RlEg0KBWdyb3VwGAEgASgJEgwKBG5vZGUYAiABKAkSDwoHbGVhdmluZxgDIAEoCRIUCgxhY2NlcHRzX2xvc3MYBCABKAgiKgoLUmVhZG1pdE5vZGUSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCSJrCgpBZG9wdEdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEAoIc3RhbmRieXMYBSADKAkiOQoLTm9kZUFkb3B0ZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCWIGcHJvdG8z");
+  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxItcSCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSAASMwoMZGVjbGFyZV9ob3N0GFogASgLMhsucGdfc2VudGluZWwudjEuRGVjbGFyZUhvc3RIABI3Cg53YXRjaGVkX3NlcnZlchhbIAEoCzIdLnBnX3NlbnRpbmVsLnYxLldhdGNoZWRTZXJ2ZXJIABItCglmZXRjaF93YWwYVSABKAsyGC5wZ19zZW50aW5lbC52MS5GZXRjaFdhbEgAEjMKDGZldGNoX2ZhaWxlZBhWIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZldGNoRmFpbGVkSAASMwoMdXNlX3Vwc3RyZWFtGFcgASgLMhsucGdfc2VudGluZWwudjEuVXNlVXBzdHJlYW1IABJJChdjb25maWd1cmVfbG9naWNhbF9zbG90cxiMASABKAsyJS5wZ19zZW50aW5lbC52MS5Db25maWd1cmVMb2dpY2FsU2xvdHNIABJFChVsb2dpY2FsX3Nsb3Rfc3RhbmRpbmcYjQEgASgLMiMucGdfc2VudGluZWwudjEuTG9naWNhbFNsb3RTdGFuZGluZ0gAQgkKB2NvbW1hbmRKBAgBEAJSC3Byb3Bvc2FsX2lkIsQBCgpNZW1iZXJzaGlwEg4KBnZvdGVycxgBIAMoCRIQCghsZWFybmVycxgCIAMoCRI8CglhZGRyZXNzZXMYAyADKAsyKS5wZ19zZW50aW5lbC52MS5NZW1iZXJzaGlwLkFkZHJlc3Nlc0VudHJ5EhMKC2luY2FybmF0aW9uGAQgASgEEg8KB2pvaW5pbmcYBSABKAgaMAoOQWRkcmVzc2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI5CghTeW5jUnVsZRIPCgdtZW1iZXJzGAEgAygJEgwKBGFja3MYAiABKA0SDgoGbGVhc2VkGAMgASgIIr0CCg1Hcm91cFNldHRpbmdzEhIKCmR1cmFiaWxpdHkYASABKAkSDAoEYWNrcxgCIAEoDRIQCghsZWFzZV9tcxgDIAEoBBIVCg1tYXhfbGFnX2J5dGVzGAQgASgEEhUKDW1heF9mYWlsb3ZlcnMYBSABKA0SGgoSZmFpbG92ZXJfd2luZG93X21zGAYgASgEEh4KEXNsb3RfcmV0ZW50aW9uX21zGCggASgESACIAQESHwoSbWF4X3Nsb3Rfd2FsX2J5dGVzGCkgASgESAGIAQESEwoLc2l0ZV9wb2xpY3kYMiABKAkSEAoIZmFpbGJhY2sYMyABKAkSGQoRZmFpbGJhY2tfYWZ0ZXJfbXMYNCABKARCFAoSX3Nsb3RfcmV0ZW50aW9uX21zQhUKE19tYXhfc2xvdF93YWxfYnl0ZXMiUQoOQ2hhbmdlU2V0dGluZ3MSDQoFZ3JvdXAYASABKAkSMAoIc2V0dGluZ3MYAiABKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0NoYW5nZSL+AwoOU2V0dGluZ3NDaGFuZ2USFwoKZHVyYWJpbGl0eRgBIAEoCUgAiAEBEhEKBGFja3MYAiABKA1IAYgBARIVCghsZWFzZV9tcxgDIAEoBEgCiAEBEhoKDW1heF9sYWdfYnl0ZXMYBCABKARIA4gBARIaCg1tYXhfZmFpbG92ZXJzGAUgASgNSASIAQESHwoSZmFpbG92ZXJfd2luZG93X21zGAYgASgESAWIAQESHgoRc2xvdF9yZXRlbnRpb25fbXMYKCABKARIBogBARIfChJtYXhfc2xvdF93YWxfYnl0ZXMYKSABKARIB4gBARIYCgtzaXRlX3BvbGljeRgyIAEoCUgIiAEBEhUKCGZhaWxiYWNrGDMgASgJSAmIAQESHgoRZmFpbGJhY2tfYWZ0ZXJfbXMYNCABKARICogBAUINCgtfZHVyYWJpbGl0eUIHCgVfYWNrc0ILCglfbGVhc2VfbXNCEAoOX21heF9sYWdfYnl0ZXNCEAoOX21heF9mYWlsb3ZlcnNCFQoTX2ZhaWxvdmVyX3dpbmRvd19tc0IUChJfc2xvdF9yZXRlbnRpb25fbXNCFQoTX21heF9zbG90X3dhbF9ieXRlc0IOCgxfc2l0ZV9wb2xpY3lCCwoJX2ZhaWxiYWNrQhQKEl9mYWlsYmFja19hZnRlcl9tcyK7AQoJQ29uZmlndXJlEg0KBWdyb3VwGAEgASgJEjAKCHNldHRpbmdzGAIgASgLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NDaGFuZ2USMwoKcGFyYW1ldGVycxgDIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlBhcmFtZXRlckNoYW5nZRIaCg1vbmx5X3JldmlzaW9uGAQgASgESACIAQESCgoCYnkYBSABKAlCEAoOX29ubHlfcmV2aXNpb24iSQoMQ29uZmlndXJlSGJhEiwKCWNvbmZpZ3VyZRgBIAEoCzIZLnBnX3NlbnRpbmVsLnYxLkNvbmZpZ3VyZRILCgNoYmEYPCADKAkirAEKFUNvbmZpZ3VyZUxvZ2ljYWxTbG90cxIsCgljb25maWd1cmUYASABKAsyGS5wZ19zZW50aW5lbC52MS5Db25maWd1cmUSKgoDaGJhGAIgASgLMhgucGdfc2VudGluZWwudjEuSGJhUnVsZXNIAIgBARIxCgVzbG90cxiMASADKAsyIS5wZ19zZW50aW5lbC52MS5Mb2dpY2FsU2xvdENoYW5nZUIGCgRfaGJhIhkKCEhiYVJ1bGVzEg0KBXJ1bGVzGAEgAygJImQKEUxvZ2ljYWxTbG90Q2hhbmdlEgwKBG5hbWUYASABKAkSNgoGd2FudGVkGAIgASgLMiEucGdfc2VudGluZWwudjEuTG9naWNhbFNsb3RXYW50ZWRIAIgBAUIJCgdfd2FudGVkIkgKEUxvZ2ljYWxTbG90V2FudGVkEhAKCGRhdGFiYXNlGAEgASgJEg4KBnBsdWdpbhgCIAEoCRIRCgl0d29fcGhhc2UYAyABKAgigAEKE0xvZ2ljYWxTbG90U3RhbmRpbmcSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIMCgRuYW1lGAQgASgJEg4KBnNldF9hdBgFIAEoBBIPCgdvdXRjb21lGAYgASgJEg4KBnJlYXNvbhgHIAEoCSI9Cg9QYXJhbWV0ZXJDaGFuZ2USDAoEbmFtZRgBIAEoCRISCgV2YWx1ZRgCIAEoCUgAiAEBQggKBl92YWx1ZSKNAgoMUmVnaXN0ZXJOb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSDAoEcGVlchgDIAEoCRIMCgRob3N0GAQgASgJEgwKBHBvcnQYBSABKA0SEwoGbWVtYmVyGAYgASgJSACIAQESHgoRc3lzdGVtX2lkZW50aWZpZXIYByABKAlIAYgBARIQCghwcmlvcml0eRgIIAEoERITCgtub19mYWlsb3ZlchgeIAEoCBIPCgdub19zeW5jGB8gASgIEhYKDmFwcGx5X2RlbGF5X21zGCAgASgEEhAKCHVwc3RyZWFtGHggASgJQgkKB19tZW1iZXJCFAoSX3N5c3RlbV9pZGVudGlmaWVyIi0KC0NyZWF0ZUdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkiZwoKR3JvdXBSZWFkeRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZtZW1iZXIYAyABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0iTQoOU3ViamVjdGl2ZURvd24SDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEEhAKCGV2aWRlbmNlGAQgASgJIjkKDFN1YmplY3RpdmVVcBIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQi1QMKDUJlZ2luRmFpbG92ZXISDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjYKBmZvcmNlZBgGIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRm9yY2VkSAASHAoPc2NoZWR1bGVkX2F0X21zGAcgASgDSAGIAQESEAoIZmFpbGJhY2sYHiABKAgaBgoERG93bhohCgdQbGFubmVkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvGhYKFEFmdGVyRmFpbGVkUHJvbW90aW9uGiAKBkZvcmNlZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190b0IHCgVjYXVzZUISChBfc2NoZWR1bGVkX2F0X21zIpEBCglDdXRSZXBvcnQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZtZW1iZXIYBCABKAkSEAoIdGltZWxpbmUYBSABKA0SEAoIcG9zaXRpb24YBiABKAYSDwoHc3RvcHBlZBgHIAEoCBITCgthZnRlcl9mZXRjaBh4IAEoCCJ0CgdQcm9tb3RlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEhEKCWNhbmRpZGF0ZRgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRImCgRydWxlGAUgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiXAoIUHJvbW90ZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRISCgpzd2l0Y2hfbHNuGAUgASgGIk0KD1Byb21vdGlvbkZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJYCghGZXRjaFdhbBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEgwKBGZyb20YBCABKAkSEgoKcHJlZmVyZW5jZRh4IAEoCCJJCgtGZXRjaEZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJdCgtVc2VVcHN0cmVhbRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEhUKCHVwc3RyZWFtGAQgASgJSACIAQFCCwoJX3Vwc3RyZWFtIiYKBlJlc3VtZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJXCg9CZWdpblJ1bGVDaGFuZ2USDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSJgoEbmV4dBgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIjoKCkNvbW1pdFJ1bGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGY2hhbmdlGAMgASgEIisKC0Zsb29yUGFzc2VkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEImEKC09wZW5TZXNzaW9uEgwKBHBlZXIYASABKAkSDwoHc2Vzc2lvbhgCIAEoCRINCgVzdG9yZRgDIAEoCRIQCghmZWF0dXJlcxgEIAEoDRISCgpzZWVuX2luZGV4GAUgASgEIiAKD1NldEZlYXR1cmVMZXZlbBINCgVsZXZlbBgBIAEoDSIZCglGZW5jZU5vZGUSDAoEbm9kZRgBIAEoCSIbCgtVbmZlbmNlTm9kZRIMCgRub2RlGAEgASgJIiUKFEFja25vd2xlZGdlRmFpbG92ZXJzEg0KBWdyb3VwGAEgASgJIkEKB05vZGVPZmYSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIKCgJieRgEIAEoCSJJCgtGZW5jZUZhaWxlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJ8ChJTY2hlZHVsZVN3aXRjaG92ZXISDQoFZ3JvdXAYASABKAkSLwoCYXQYAiABKAsyIy5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRTd2l0Y2hvdmVyEhcKCm9ubHlfYXRfbXMYAyABKANIAIgBAUINCgtfb25seV9hdF9tcyI8ChNTY2hlZHVsZWRTd2l0Y2hvdmVyEg0KBWF0X21zGAEgASgDEg8KAnRvGAIgASgJSACIAQFCBQoDX3RvImsKBVBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARITCgttYWludGVuYW5jZRgDIAEoCBIVCgh1bnRpbF9tcxgEIAEoA0gBiAEBQgcKBV9ub2RlQgsKCV91bnRpbF9tcyIqCgxEZXNjcmliZVBlZXISDAoEcGVlchgBIAEoCRIMCgRzaXRlGAIgASgJIkoKC0RlY2xhcmVIb3N0EgwKBHBlZXIYASABKAkSLQoEaG9zdBgCIAEoCzIfLnBnX3NlbnRpbmVsLnYxLkhvc3REZWNsYXJhdGlvbiJqCg9Ib3N0RGVjbGFyYXRpb24SKAoEcnVucxgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkhvc3RlZE5vZGUSLQoFd2F0Y2gYAiADKAsyHi5wZ19zZW50aW5lbC52MS5XYXRjaGVkQWRkcmVzcyI8CgpIb3N0ZWROb2RlEgwKBG5vZGUYASABKAkSDQoFZ3JvdXAYAiABKAkSEQoJZm9ybWF0aW9uGAMgASgJIk8KDldhdGNoZWRBZGRyZXNzEg4KBnNlcnZlchgBIAEoCRIMCgRob3N0GAIgASgJEgwKBHBvcnQYAyABKA0SEQoJZm9ybWF0aW9uGAQgASgJIpEBCg1XYXRjaGVkU2VydmVyEg4KBnNlcnZlchgBIAEoCRIxCgZqdWRnZWQYAiABKAsyHy5wZ19zZW50aW5lbC52MS5TZXJ2ZXJKdWRnZW1lbnRIABI1Cgljb25jbHVkZWQYAyABKAsyIC5wZ19zZW50aW5lbC52MS5TZXJ2ZXJDb25jbHVzaW9uSABCBgoEc2FpZCJJCg9TZXJ2ZXJKdWRnZW1lbnQSDAoEcGVlchgBIAEoCRIoCgR3b3JkGAIgASgLMhoucGdfc2VudGluZWwudjEuU2VydmVyV29yZCJoChBTZXJ2ZXJDb25jbHVzaW9uEigKBHdvcmQYASABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkEioKBmJlZm9yZRgCIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlNlcnZlcldvcmQicAoKU2VydmVyV29yZBIVCghldmlkZW5jZRgBIAEoCUgAiAEBEhEKBHJvbGUYAiABKAlIAYgBARIVCgh0aW1lbGluZRgDIAEoDUgCiAEBQgsKCV9ldmlkZW5jZUIHCgVfcm9sZUILCglfdGltZWxpbmUiYwoIRW5kUGF1c2USDQoFZ3JvdXAYASABKAkSEQoEbm9kZRgCIAEoCUgAiAEBEhoKDW9ubHlfdW50aWxfbXMYAyABKANIAYgBAUIHCgVfbm9kZUIQCg5fb25seV91bnRpbF9tcyIrCgpNYXJrQWJzZW50Eg0KBWdyb3VwGAEgASgJEg4KBm1lbWJlchgCIAEoCSIrCgpHaXZlVXBTbG90Eg0KBWdyb3VwGAEgASgJEg4KBm1lbWJlchgCIAEoCSIsCgtNYXJrUHJlc2VudBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiUAoKUmVtb3ZlTm9kZRINCgVncm91cBgBIAEoCRIMCgRub2RlGAIgASgJEg8KB2xlYXZpbmcYAyABKAkSFAoMYWNjZXB0c19sb3NzGAQgASgIIioKC1JlYWRtaXROb2RlEg0KBWdyb3VwGAEgASgJEgwKBG5vZGUYAiABKAkiawoKQWRvcHRHcm91cBINCgVncm91cBgBIAEoCRIPCgdwcmltYXJ5GAIgASgJEhkKEXN5c3RlbV9pZGVudGlmaWVyGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEhAKCHN0YW5kYnlzGAUgAygJIjkKC05vZGVBZG9wdGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAliBnByb3RvMw");
 
 /**
  * The data of an entry of kind `command`.
@@ -321,6 +321,20 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
      */
     value: UseUpstream;
     case: "useUpstream";
+  } | {
+    /**
+     * From feature level 14 on.
+     *
+     * @generated from field: pg_sentinel.v1.ConfigureLogicalSlots configure_logical_slots = 140;
+     */
+    value: ConfigureLogicalSlots;
+    case: "configureLogicalSlots";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.LogicalSlotStanding logical_slot_standing = 141;
+     */
+    value: LogicalSlotStanding;
+    case: "logicalSlotStanding";
   } | { case: undefined; value?: undefined };
 };
 
@@ -653,6 +667,160 @@ export const ConfigureHbaSchema: GenMessage<ConfigureHba> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 7);
 
 /**
+ * As Configure, with logical replication slots, and rules for pg_hba.conf where those change too.
+ *
+ * @generated from message pg_sentinel.v1.ConfigureLogicalSlots
+ */
+export type ConfigureLogicalSlots = Message<"pg_sentinel.v1.ConfigureLogicalSlots"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.Configure configure = 1;
+   */
+  configure?: Configure | undefined;
+
+  /**
+   * @generated from field: optional pg_sentinel.v1.HbaRules hba = 2;
+   */
+  hba?: HbaRules | undefined;
+
+  /**
+   * In the order of their names, each once.
+   *
+   * @generated from field: repeated pg_sentinel.v1.LogicalSlotChange slots = 140;
+   */
+  slots: LogicalSlotChange[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ConfigureLogicalSlots.
+ * Use `create(ConfigureLogicalSlotsSchema)` to create a new message.
+ */
+export const ConfigureLogicalSlotsSchema: GenMessage<ConfigureLogicalSlots> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 8);
+
+/**
+ * @generated from message pg_sentinel.v1.HbaRules
+ */
+export type HbaRules = Message<"pg_sentinel.v1.HbaRules"> & {
+  /**
+   * @generated from field: repeated string rules = 1;
+   */
+  rules: string[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.HbaRules.
+ * Use `create(HbaRulesSchema)` to create a new message.
+ */
+export const HbaRulesSchema: GenMessage<HbaRules> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 9);
+
+/**
+ * @generated from message pg_sentinel.v1.LogicalSlotChange
+ */
+export type LogicalSlotChange = Message<"pg_sentinel.v1.LogicalSlotChange"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Absent: it is dropped.
+   *
+   * @generated from field: optional pg_sentinel.v1.LogicalSlotWanted wanted = 2;
+   */
+  wanted?: LogicalSlotWanted | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlotChange.
+ * Use `create(LogicalSlotChangeSchema)` to create a new message.
+ */
+export const LogicalSlotChangeSchema: GenMessage<LogicalSlotChange> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 10);
+
+/**
+ * @generated from message pg_sentinel.v1.LogicalSlotWanted
+ */
+export type LogicalSlotWanted = Message<"pg_sentinel.v1.LogicalSlotWanted"> & {
+  /**
+   * @generated from field: string database = 1;
+   */
+  database: string;
+
+  /**
+   * @generated from field: string plugin = 2;
+   */
+  plugin: string;
+
+  /**
+   * @generated from field: bool two_phase = 3;
+   */
+  twoPhase: boolean;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlotWanted.
+ * Use `create(LogicalSlotWantedSchema)` to create a new message.
+ */
+export const LogicalSlotWantedSchema: GenMessage<LogicalSlotWanted> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 11);
+
+/**
+ * What the primary's agent finds, or has done, of a logical slot.
+ *
+ * @generated from message pg_sentinel.v1.LogicalSlotStanding
+ */
+export type LogicalSlotStanding = Message<"pg_sentinel.v1.LogicalSlotStanding"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: string node = 3;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string name = 4;
+   */
+  name: string;
+
+  /**
+   * Index of the entry that asked for the slot.
+   *
+   * @generated from field: uint64 set_at = 5;
+   */
+  setAt: bigint;
+
+  /**
+   * made, found, lost or gone.
+   *
+   * @generated from field: string outcome = 6;
+   */
+  outcome: string;
+
+  /**
+   * Of one that is lost, for people.
+   *
+   * @generated from field: string reason = 7;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlotStanding.
+ * Use `create(LogicalSlotStandingSchema)` to create a new message.
+ */
+export const LogicalSlotStandingSchema: GenMessage<LogicalSlotStanding> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 12);
+
+/**
  * @generated from message pg_sentinel.v1.ParameterChange
  */
 export type ParameterChange = Message<"pg_sentinel.v1.ParameterChange"> & {
@@ -676,7 +844,7 @@ export type ParameterChange = Message<"pg_sentinel.v1.ParameterChange"> & {
  * Use `create(ParameterChangeSchema)` to create a new message.
  */
 export const ParameterChangeSchema: GenMessage<ParameterChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 8);
+  messageDesc(file_pg_sentinel_v1_log, 13);
 
 /**
  * @generated from message pg_sentinel.v1.RegisterNode
@@ -756,7 +924,7 @@ export type RegisterNode = Message<"pg_sentinel.v1.RegisterNode"> & {
  * Use `create(RegisterNodeSchema)` to create a new message.
  */
 export const RegisterNodeSchema: GenMessage<RegisterNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 9);
+  messageDesc(file_pg_sentinel_v1_log, 14);
 
 /**
  * @generated from message pg_sentinel.v1.CreateGroup
@@ -778,7 +946,7 @@ export type CreateGroup = Message<"pg_sentinel.v1.CreateGroup"> & {
  * Use `create(CreateGroupSchema)` to create a new message.
  */
 export const CreateGroupSchema: GenMessage<CreateGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 10);
+  messageDesc(file_pg_sentinel_v1_log, 15);
 
 /**
  * @generated from message pg_sentinel.v1.GroupReady
@@ -815,7 +983,7 @@ export type GroupReady = Message<"pg_sentinel.v1.GroupReady"> & {
  * Use `create(GroupReadySchema)` to create a new message.
  */
 export const GroupReadySchema: GenMessage<GroupReady> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 11);
+  messageDesc(file_pg_sentinel_v1_log, 16);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveDown
@@ -849,7 +1017,7 @@ export type SubjectiveDown = Message<"pg_sentinel.v1.SubjectiveDown"> & {
  * Use `create(SubjectiveDownSchema)` to create a new message.
  */
 export const SubjectiveDownSchema: GenMessage<SubjectiveDown> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 12);
+  messageDesc(file_pg_sentinel_v1_log, 17);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveUp
@@ -876,7 +1044,7 @@ export type SubjectiveUp = Message<"pg_sentinel.v1.SubjectiveUp"> & {
  * Use `create(SubjectiveUpSchema)` to create a new message.
  */
 export const SubjectiveUpSchema: GenMessage<SubjectiveUp> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 13);
+  messageDesc(file_pg_sentinel_v1_log, 18);
 
 /**
  * @generated from message pg_sentinel.v1.BeginFailover
@@ -943,7 +1111,7 @@ export type BeginFailover = Message<"pg_sentinel.v1.BeginFailover"> & {
  * Use `create(BeginFailoverSchema)` to create a new message.
  */
 export const BeginFailoverSchema: GenMessage<BeginFailover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14);
+  messageDesc(file_pg_sentinel_v1_log, 19);
 
 /**
  * A quorum of standing subjective-down entries.
@@ -958,7 +1126,7 @@ export type BeginFailover_Down = Message<"pg_sentinel.v1.BeginFailover.Down"> & 
  * Use `create(BeginFailover_DownSchema)` to create a new message.
  */
 export const BeginFailover_DownSchema: GenMessage<BeginFailover_Down> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14, 0);
+  messageDesc(file_pg_sentinel_v1_log, 19, 0);
 
 /**
  * A person asked for it.
@@ -977,7 +1145,7 @@ export type BeginFailover_Planned = Message<"pg_sentinel.v1.BeginFailover.Planne
  * Use `create(BeginFailover_PlannedSchema)` to create a new message.
  */
 export const BeginFailover_PlannedSchema: GenMessage<BeginFailover_Planned> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14, 1);
+  messageDesc(file_pg_sentinel_v1_log, 19, 1);
 
 /**
  * The promotion of this epoch was reported as failed by its own agent.
@@ -992,7 +1160,7 @@ export type BeginFailover_AfterFailedPromotion = Message<"pg_sentinel.v1.BeginFa
  * Use `create(BeginFailover_AfterFailedPromotionSchema)` to create a new message.
  */
 export const BeginFailover_AfterFailedPromotionSchema: GenMessage<BeginFailover_AfterFailedPromotion> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14, 2);
+  messageDesc(file_pg_sentinel_v1_log, 19, 2);
 
 /**
  * A person accepts that acknowledged writes may be lost.
@@ -1011,7 +1179,7 @@ export type BeginFailover_Forced = Message<"pg_sentinel.v1.BeginFailover.Forced"
  * Use `create(BeginFailover_ForcedSchema)` to create a new message.
  */
 export const BeginFailover_ForcedSchema: GenMessage<BeginFailover_Forced> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14, 3);
+  messageDesc(file_pg_sentinel_v1_log, 19, 3);
 
 /**
  * @generated from message pg_sentinel.v1.CutReport
@@ -1067,7 +1235,7 @@ export type CutReport = Message<"pg_sentinel.v1.CutReport"> & {
  * Use `create(CutReportSchema)` to create a new message.
  */
 export const CutReportSchema: GenMessage<CutReport> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 15);
+  messageDesc(file_pg_sentinel_v1_log, 20);
 
 /**
  * @generated from message pg_sentinel.v1.Promote
@@ -1104,7 +1272,7 @@ export type Promote = Message<"pg_sentinel.v1.Promote"> & {
  * Use `create(PromoteSchema)` to create a new message.
  */
 export const PromoteSchema: GenMessage<Promote> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 16);
+  messageDesc(file_pg_sentinel_v1_log, 21);
 
 /**
  * @generated from message pg_sentinel.v1.Promoted
@@ -1141,7 +1309,7 @@ export type Promoted = Message<"pg_sentinel.v1.Promoted"> & {
  * Use `create(PromotedSchema)` to create a new message.
  */
 export const PromotedSchema: GenMessage<Promoted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 17);
+  messageDesc(file_pg_sentinel_v1_log, 22);
 
 /**
  * @generated from message pg_sentinel.v1.PromotionFailed
@@ -1173,7 +1341,7 @@ export type PromotionFailed = Message<"pg_sentinel.v1.PromotionFailed"> & {
  * Use `create(PromotionFailedSchema)` to create a new message.
  */
 export const PromotionFailedSchema: GenMessage<PromotionFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 18);
+  messageDesc(file_pg_sentinel_v1_log, 23);
 
 /**
  * A standby that has cut its streams takes what it lacks from another one that has, too, so that it can be promoted.
@@ -1214,7 +1382,7 @@ export type FetchWal = Message<"pg_sentinel.v1.FetchWal"> & {
  * Use `create(FetchWalSchema)` to create a new message.
  */
 export const FetchWalSchema: GenMessage<FetchWal> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 19);
+  messageDesc(file_pg_sentinel_v1_log, 24);
 
 /**
  * @generated from message pg_sentinel.v1.FetchFailed
@@ -1246,7 +1414,7 @@ export type FetchFailed = Message<"pg_sentinel.v1.FetchFailed"> & {
  * Use `create(FetchFailedSchema)` to create a new message.
  */
 export const FetchFailedSchema: GenMessage<FetchFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 20);
+  messageDesc(file_pg_sentinel_v1_log, 25);
 
 /**
  * A cascading standby streams from the node that its registration names; absent: from the primary.
@@ -1280,7 +1448,7 @@ export type UseUpstream = Message<"pg_sentinel.v1.UseUpstream"> & {
  * Use `create(UseUpstreamSchema)` to create a new message.
  */
 export const UseUpstreamSchema: GenMessage<UseUpstream> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 21);
+  messageDesc(file_pg_sentinel_v1_log, 26);
 
 /**
  * @generated from message pg_sentinel.v1.Resume
@@ -1302,7 +1470,7 @@ export type Resume = Message<"pg_sentinel.v1.Resume"> & {
  * Use `create(ResumeSchema)` to create a new message.
  */
 export const ResumeSchema: GenMessage<Resume> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 22);
+  messageDesc(file_pg_sentinel_v1_log, 27);
 
 /**
  * @generated from message pg_sentinel.v1.BeginRuleChange
@@ -1329,7 +1497,7 @@ export type BeginRuleChange = Message<"pg_sentinel.v1.BeginRuleChange"> & {
  * Use `create(BeginRuleChangeSchema)` to create a new message.
  */
 export const BeginRuleChangeSchema: GenMessage<BeginRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 23);
+  messageDesc(file_pg_sentinel_v1_log, 28);
 
 /**
  * @generated from message pg_sentinel.v1.CommitRule
@@ -1358,7 +1526,7 @@ export type CommitRule = Message<"pg_sentinel.v1.CommitRule"> & {
  * Use `create(CommitRuleSchema)` to create a new message.
  */
 export const CommitRuleSchema: GenMessage<CommitRule> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 24);
+  messageDesc(file_pg_sentinel_v1_log, 29);
 
 /**
  * @generated from message pg_sentinel.v1.FloorPassed
@@ -1380,7 +1548,7 @@ export type FloorPassed = Message<"pg_sentinel.v1.FloorPassed"> & {
  * Use `create(FloorPassedSchema)` to create a new message.
  */
 export const FloorPassedSchema: GenMessage<FloorPassed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 25);
+  messageDesc(file_pg_sentinel_v1_log, 30);
 
 /**
  * @generated from message pg_sentinel.v1.OpenSession
@@ -1423,7 +1591,7 @@ export type OpenSession = Message<"pg_sentinel.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 26);
+  messageDesc(file_pg_sentinel_v1_log, 31);
 
 /**
  * @generated from message pg_sentinel.v1.SetFeatureLevel
@@ -1440,7 +1608,7 @@ export type SetFeatureLevel = Message<"pg_sentinel.v1.SetFeatureLevel"> & {
  * Use `create(SetFeatureLevelSchema)` to create a new message.
  */
 export const SetFeatureLevelSchema: GenMessage<SetFeatureLevel> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 27);
+  messageDesc(file_pg_sentinel_v1_log, 32);
 
 /**
  * The node's PostgreSQL is stopped and stays so.
@@ -1459,7 +1627,7 @@ export type FenceNode = Message<"pg_sentinel.v1.FenceNode"> & {
  * Use `create(FenceNodeSchema)` to create a new message.
  */
 export const FenceNodeSchema: GenMessage<FenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 28);
+  messageDesc(file_pg_sentinel_v1_log, 33);
 
 /**
  * @generated from message pg_sentinel.v1.UnfenceNode
@@ -1476,7 +1644,7 @@ export type UnfenceNode = Message<"pg_sentinel.v1.UnfenceNode"> & {
  * Use `create(UnfenceNodeSchema)` to create a new message.
  */
 export const UnfenceNodeSchema: GenMessage<UnfenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 29);
+  messageDesc(file_pg_sentinel_v1_log, 34);
 
 /**
  * A person has looked at the failovers so far: the group may fail over by itself again.
@@ -1495,7 +1663,7 @@ export type AcknowledgeFailovers = Message<"pg_sentinel.v1.AcknowledgeFailovers"
  * Use `create(AcknowledgeFailoversSchema)` to create a new message.
  */
 export const AcknowledgeFailoversSchema: GenMessage<AcknowledgeFailovers> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 30);
+  messageDesc(file_pg_sentinel_v1_log, 35);
 
 /**
  * The node's host is off, or its PostgreSQL is stopped and will not come back by itself.
@@ -1531,7 +1699,7 @@ export type NodeOff = Message<"pg_sentinel.v1.NodeOff"> & {
  * Use `create(NodeOffSchema)` to create a new message.
  */
 export const NodeOffSchema: GenMessage<NodeOff> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 31);
+  messageDesc(file_pg_sentinel_v1_log, 36);
 
 /**
  * The fence command could not switch the node off; it is tried again.
@@ -1565,7 +1733,7 @@ export type FenceFailed = Message<"pg_sentinel.v1.FenceFailed"> & {
  * Use `create(FenceFailedSchema)` to create a new message.
  */
 export const FenceFailedSchema: GenMessage<FenceFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 32);
+  messageDesc(file_pg_sentinel_v1_log, 37);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduleSwitchover
@@ -1596,7 +1764,7 @@ export type ScheduleSwitchover = Message<"pg_sentinel.v1.ScheduleSwitchover"> & 
  * Use `create(ScheduleSwitchoverSchema)` to create a new message.
  */
 export const ScheduleSwitchoverSchema: GenMessage<ScheduleSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 33);
+  messageDesc(file_pg_sentinel_v1_log, 38);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduledSwitchover
@@ -1620,7 +1788,7 @@ export type ScheduledSwitchover = Message<"pg_sentinel.v1.ScheduledSwitchover"> 
  * Use `create(ScheduledSwitchoverSchema)` to create a new message.
  */
 export const ScheduledSwitchoverSchema: GenMessage<ScheduledSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 34);
+  messageDesc(file_pg_sentinel_v1_log, 39);
 
 /**
  * The group does not fail over by itself; or, where a node is named, its agent leaves that node's PostgreSQL as it is, and the node is
@@ -1659,7 +1827,7 @@ export type Pause = Message<"pg_sentinel.v1.Pause"> & {
  * Use `create(PauseSchema)` to create a new message.
  */
 export const PauseSchema: GenMessage<Pause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 35);
+  messageDesc(file_pg_sentinel_v1_log, 40);
 
 /**
  * Where the peer is, by its own configuration.
@@ -1685,7 +1853,7 @@ export type DescribePeer = Message<"pg_sentinel.v1.DescribePeer"> & {
  * Use `create(DescribePeerSchema)` to create a new message.
  */
 export const DescribePeerSchema: GenMessage<DescribePeer> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 36);
+  messageDesc(file_pg_sentinel_v1_log, 41);
 
 /**
  * What the peer's own configuration says of its host. Takes the place of what it said before.
@@ -1709,7 +1877,7 @@ export type DeclareHost = Message<"pg_sentinel.v1.DeclareHost"> & {
  * Use `create(DeclareHostSchema)` to create a new message.
  */
 export const DeclareHostSchema: GenMessage<DeclareHost> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 37);
+  messageDesc(file_pg_sentinel_v1_log, 42);
 
 /**
  * @generated from message pg_sentinel.v1.HostDeclaration
@@ -1735,7 +1903,7 @@ export type HostDeclaration = Message<"pg_sentinel.v1.HostDeclaration"> & {
  * Use `create(HostDeclarationSchema)` to create a new message.
  */
 export const HostDeclarationSchema: GenMessage<HostDeclaration> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 38);
+  messageDesc(file_pg_sentinel_v1_log, 43);
 
 /**
  * @generated from message pg_sentinel.v1.HostedNode
@@ -1764,7 +1932,7 @@ export type HostedNode = Message<"pg_sentinel.v1.HostedNode"> & {
  * Use `create(HostedNodeSchema)` to create a new message.
  */
 export const HostedNodeSchema: GenMessage<HostedNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 39);
+  messageDesc(file_pg_sentinel_v1_log, 44);
 
 /**
  * @generated from message pg_sentinel.v1.WatchedAddress
@@ -1796,7 +1964,7 @@ export type WatchedAddress = Message<"pg_sentinel.v1.WatchedAddress"> & {
  * Use `create(WatchedAddressSchema)` to create a new message.
  */
 export const WatchedAddressSchema: GenMessage<WatchedAddress> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 40);
+  messageDesc(file_pg_sentinel_v1_log, 45);
 
 /**
  * How a server is that is only watched. Nothing is done to it.
@@ -1832,7 +2000,7 @@ export type WatchedServer = Message<"pg_sentinel.v1.WatchedServer"> & {
  * Use `create(WatchedServerSchema)` to create a new message.
  */
 export const WatchedServerSchema: GenMessage<WatchedServer> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 41);
+  messageDesc(file_pg_sentinel_v1_log, 46);
 
 /**
  * What one peer sees.
@@ -1856,7 +2024,7 @@ export type ServerJudgement = Message<"pg_sentinel.v1.ServerJudgement"> & {
  * Use `create(ServerJudgementSchema)` to create a new message.
  */
 export const ServerJudgementSchema: GenMessage<ServerJudgement> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 42);
+  messageDesc(file_pg_sentinel_v1_log, 47);
 
 /**
  * What a majority of the voters sees.
@@ -1882,7 +2050,7 @@ export type ServerConclusion = Message<"pg_sentinel.v1.ServerConclusion"> & {
  * Use `create(ServerConclusionSchema)` to create a new message.
  */
 export const ServerConclusionSchema: GenMessage<ServerConclusion> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 43);
+  messageDesc(file_pg_sentinel_v1_log, 48);
 
 /**
  * @generated from message pg_sentinel.v1.ServerWord
@@ -1913,7 +2081,7 @@ export type ServerWord = Message<"pg_sentinel.v1.ServerWord"> & {
  * Use `create(ServerWordSchema)` to create a new message.
  */
 export const ServerWordSchema: GenMessage<ServerWord> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 44);
+  messageDesc(file_pg_sentinel_v1_log, 49);
 
 /**
  * @generated from message pg_sentinel.v1.EndPause
@@ -1942,7 +2110,7 @@ export type EndPause = Message<"pg_sentinel.v1.EndPause"> & {
  * Use `create(EndPauseSchema)` to create a new message.
  */
 export const EndPauseSchema: GenMessage<EndPause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 45);
+  messageDesc(file_pg_sentinel_v1_log, 50);
 
 /**
  * The member does not stream, or its agent is not heard: its replication slots are kept for slot_retention from here on.
@@ -1966,7 +2134,7 @@ export type MarkAbsent = Message<"pg_sentinel.v1.MarkAbsent"> & {
  * Use `create(MarkAbsentSchema)` to create a new message.
  */
 export const MarkAbsentSchema: GenMessage<MarkAbsent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 46);
+  messageDesc(file_pg_sentinel_v1_log, 51);
 
 /**
  * It was absent for longer than that: every node drops its slot.
@@ -1990,7 +2158,7 @@ export type GiveUpSlot = Message<"pg_sentinel.v1.GiveUpSlot"> & {
  * Use `create(GiveUpSlotSchema)` to create a new message.
  */
 export const GiveUpSlotSchema: GenMessage<GiveUpSlot> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 47);
+  messageDesc(file_pg_sentinel_v1_log, 52);
 
 /**
  * It is back: every node keeps a slot for it.
@@ -2014,7 +2182,7 @@ export type MarkPresent = Message<"pg_sentinel.v1.MarkPresent"> & {
  * Use `create(MarkPresentSchema)` to create a new message.
  */
 export const MarkPresentSchema: GenMessage<MarkPresent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 48);
+  messageDesc(file_pg_sentinel_v1_log, 53);
 
 /**
  * The node leaves its group and the log, and is not registered again before it is readmitted. Of one that was removed: more is asked of
@@ -2053,7 +2221,7 @@ export type RemoveNode = Message<"pg_sentinel.v1.RemoveNode"> & {
  * Use `create(RemoveNodeSchema)` to create a new message.
  */
 export const RemoveNodeSchema: GenMessage<RemoveNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 49);
+  messageDesc(file_pg_sentinel_v1_log, 54);
 
 /**
  * The node may be registered again.
@@ -2077,7 +2245,7 @@ export type ReadmitNode = Message<"pg_sentinel.v1.ReadmitNode"> & {
  * Use `create(ReadmitNodeSchema)` to create a new message.
  */
 export const ReadmitNodeSchema: GenMessage<ReadmitNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 50);
+  messageDesc(file_pg_sentinel_v1_log, 55);
 
 /**
  * Creates a group out of servers that run already and that somebody else has made.
@@ -2120,7 +2288,7 @@ export type AdoptGroup = Message<"pg_sentinel.v1.AdoptGroup"> & {
  * Use `create(AdoptGroupSchema)` to create a new message.
  */
 export const AdoptGroupSchema: GenMessage<AdoptGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 51);
+  messageDesc(file_pg_sentinel_v1_log, 56);
 
 /**
  * The server of an adopted node runs with settings of pg-sentinel now.
@@ -2149,5 +2317,5 @@ export type NodeAdopted = Message<"pg_sentinel.v1.NodeAdopted"> & {
  * Use `create(NodeAdoptedSchema)` to create a new message.
  */
 export const NodeAdoptedSchema: GenMessage<NodeAdopted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 52);
+  messageDesc(file_pg_sentinel_v1_log, 57);
 

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/report.proto.
  */
 export const file_pg_sentinel_v1_report: GenFile = /*@__PURE__*/
-  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIvMECgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBARIXCgppc19ndWFyZGVkGA8gASgISAaIAQESJgoGdXBrZWVwGBAgASgLMhYucGdfc2VudGluZWwudjEuVXBrZWVwEjMKCnBhcmFtZXRlcnMYESABKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJSZXBvcnQSKgoFZm91bmQYRiABKAsyGy5wZ19zZW50aW5lbC52MS5Gb3VuZFNlcnZlckIJCgdfbWVtYmVyQgsKCV90aW1lbGluZUILCglfcG9zaXRpb25CDQoLX3JlcGxheV9sc25CEQoPX3NlcnZlcl92ZXJzaW9uQgoKCF9tZXNzYWdlQg0KC19pc19ndWFyZGVkItIBCgtGb3VuZFNlcnZlchIMCgRyb2xlGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSEAoIdGltZWxpbmUYAyABKA0SLgoIdXBzdHJlYW0YBCABKAsyHC5wZ19zZW50aW5lbC52MS5TdHJlYW1Tb3VyY2USEgoKZnJlZV9zbG90cxgFIAEoDRIMCgRrZXB0GAYgAygJEhAKCHJlcGxhY2VkGAcgAygJEgsKA2hiYRgIIAMoCRIPCgdub3RpY2VzGAkgAygJEhAKCHByb2JsZW1zGAogAygJIsUECgZVcGtlZXASMgoJZGF0YV9kaXNrGAEgASgLMh8ucGdfc2VudGluZWwudjEuVXBrZWVwLkRpc2tSb29tEjEKCHdhbF9kaXNrGAIgASgLMh8ucGdfc2VudGluZWwudjEuVXBrZWVwLkRpc2tSb29tEisKBXNsb3RzGAMgASgLMhwucGdfc2VudGluZWwudjEuVXBrZWVwLlNsb3RzEjEKCGFyY2hpdmVyGAQgASgLMh8ucGdfc2VudGluZWwudjEuVXBrZWVwLkFyY2hpdmVyEhgKC3JlYWR5X2NvdW50GAUgASgESACIAQESPgoPcGVuZGluZ19yZXN0YXJ0GAYgASgLMiUucGdfc2VudGluZWwudjEuVXBrZWVwLlBlbmRpbmdSZXN0YXJ0GjMKCERpc2tSb29tEhIKCmZyZWVfYnl0ZXMYASABKAQSEwoLdG90YWxfYnl0ZXMYAiABKAQagQEKBVNsb3RzEhIKCmtlcHRfYnl0ZXMYASABKAQSEQoEbW9zdBgCIAEoCUgAiAEBEhcKCnNhZmVfYnl0ZXMYKCABKARIAYgBARISCgp1bnJlc2VydmVkGCkgAygJEgwKBGxvc3QYKiADKAlCBwoFX21vc3RCDQoLX3NhZmVfYnl0ZXMaLQoIQXJjaGl2ZXISDQoFaXNfb24YASABKAgSEgoKaXNfZmFpbGluZxgCIAEoCBoiCg5QZW5kaW5nUmVzdGFydBIQCghzZXR0aW5ncxgBIAMoCUIOCgxfcmVhZHlfY291bnQi1AEKD1BhcmFtZXRlclJlcG9ydBIXCg9wZW5kaW5nX3Jlc3RhcnQYASADKAkSEgoKb3ZlcnJpZGRlbhgCIAMoCRI7CgZsaW1pdHMYAyADKAsyKy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJSZXBvcnQuTGltaXRzRW50cnkSGAoLaGJhX3Byb2JsZW0YPCABKAlIAIgBARotCgtMaW1pdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBQg4KDF9oYmFfcHJvYmxlbSIqCgxTdHJlYW1Tb3VyY2USDAoEaG9zdBgBIAEoCRIMCgRwb3J0GAIgASgNIm4KCVdhbFNlbmRlchIYChBhcHBsaWNhdGlvbl9uYW1lGAEgASgJEg0KBXN0YXRlGAIgASgJEhIKCnN5bmNfc3RhdGUYAyABKAkSFgoJZmx1c2hfbHNuGAQgASgGSACIAQFCDAoKX2ZsdXNoX2xzbmIGcHJvdG8z");
+  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIq4FCgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBARIXCgppc19ndWFyZGVkGA8gASgISAaIAQESJgoGdXBrZWVwGBAgASgLMhYucGdfc2VudGluZWwudjEuVXBrZWVwEjMKCnBhcmFtZXRlcnMYESABKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJSZXBvcnQSKgoFZm91bmQYRiABKAsyGy5wZ19zZW50aW5lbC52MS5Gb3VuZFNlcnZlchI5Cg1sb2dpY2FsX3Nsb3RzGIwBIAMoCzIhLnBnX3NlbnRpbmVsLnYxLkxvZ2ljYWxTbG90UmVwb3J0QgkKB19tZW1iZXJCCwoJX3RpbWVsaW5lQgsKCV9wb3NpdGlvbkINCgtfcmVwbGF5X2xzbkIRCg9fc2VydmVyX3ZlcnNpb25CCgoIX21lc3NhZ2VCDQoLX2lzX2d1YXJkZWQi0gEKC0ZvdW5kU2VydmVyEgwKBHJvbGUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIQCgh0aW1lbGluZRgDIAEoDRIuCgh1cHN0cmVhbRgEIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRISCgpmcmVlX3Nsb3RzGAUgASgNEgwKBGtlcHQYBiADKAkSEAoIcmVwbGFjZWQYByADKAkSCwoDaGJhGAggAygJEg8KB25vdGljZXMYCSADKAkSEAoIcHJvYmxlbXMYCiADKAkixQQKBlVwa2VlcBIyCglkYXRhX2Rpc2sYASABKAsyHy5wZ19zZW50aW5lbC52MS5VcGtlZXAuRGlza1Jvb20SMQoId2FsX2Rpc2sYAiABKAsyHy5wZ19zZW50aW5lbC52MS5VcGtlZXAuRGlza1Jvb20SKwoFc2xvdHMYAyABKAsyHC5wZ19zZW50aW5lbC52MS5VcGtlZXAuU2xvdHMSMQoIYXJjaGl2ZXIYBCABKAsyHy5wZ19zZW50aW5lbC52MS5VcGtlZXAuQXJjaGl2ZXISGAoLcmVhZHlfY291bnQYBSABKARIAIgBARI+Cg9wZW5kaW5nX3Jlc3RhcnQYBiABKAsyJS5wZ19zZW50aW5lbC52MS5VcGtlZXAuUGVuZGluZ1Jlc3RhcnQaMwoIRGlza1Jvb20SEgoKZnJlZV9ieXRlcxgBIAEoBBITCgt0b3RhbF9ieXRlcxgCIAEoBBqBAQoFU2xvdHMSEgoKa2VwdF9ieXRlcxgBIAEoBBIRCgRtb3N0GAIgASgJSACIAQESFwoKc2FmZV9ieXRlcxgoIAEoBEgBiAEBEhIKCnVucmVzZXJ2ZWQYKSADKAkSDAoEbG9zdBgqIAMoCUIHCgVfbW9zdEINCgtfc2FmZV9ieXRlcxotCghBcmNoaXZlchINCgVpc19vbhgBIAEoCBISCgppc19mYWlsaW5nGAIgASgIGiIKDlBlbmRpbmdSZXN0YXJ0EhAKCHNldHRpbmdzGAEgAygJQg4KDF9yZWFkeV9jb3VudCLUAQoPUGFyYW1ldGVyUmVwb3J0EhcKD3BlbmRpbmdfcmVzdGFydBgBIAMoCRISCgpvdmVycmlkZGVuGAIgAygJEjsKBmxpbWl0cxgDIAMoCzIrLnBnX3NlbnRpbmVsLnYxLlBhcmFtZXRlclJlcG9ydC5MaW1pdHNFbnRyeRIYCgtoYmFfcHJvYmxlbRg8IAEoCUgAiAEBGi0KC0xpbWl0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAFCDgoMX2hiYV9wcm9ibGVtIkEKEUxvZ2ljYWxTbG90UmVwb3J0EgwKBG5hbWUYASABKAkSEAoIaXNfcmVhZHkYAiABKAgSDAoEbm90ZRgDIAEoCSIqCgxTdHJlYW1Tb3VyY2USDAoEaG9zdBgBIAEoCRIMCgRwb3J0GAIgASgNIm4KCVdhbFNlbmRlchIYChBhcHBsaWNhdGlvbl9uYW1lGAEgASgJEg0KBXN0YXRlGAIgASgJEhIKCnN5bmNfc3RhdGUYAyABKAkSFgoJZmx1c2hfbHNuGAQgASgGSACIAQFCDAoKX2ZsdXNoX2xzbmIGcHJvdG8z");
 
 /**
  * @generated from message pg_sentinel.v1.AgentReport
@@ -117,6 +117,13 @@ export type AgentReport = Message<"pg_sentinel.v1.AgentReport"> & {
    * @generated from field: pg_sentinel.v1.FoundServer found = 70;
    */
   found?: FoundServer | undefined;
+
+  /**
+   * From feature level 14 on.
+   *
+   * @generated from field: repeated pg_sentinel.v1.LogicalSlotReport logical_slots = 140;
+   */
+  logicalSlots: LogicalSlotReport[];
 };
 
 /**
@@ -379,6 +386,39 @@ export const ParameterReportSchema: GenMessage<ParameterReport> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_report, 3);
 
 /**
+ * A logical replication slot of the log, as it stands on this node.
+ *
+ * @generated from message pg_sentinel.v1.LogicalSlotReport
+ */
+export type LogicalSlotReport = Message<"pg_sentinel.v1.LogicalSlotReport"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * It is there, and fit to go on from.
+   *
+   * @generated from field: bool is_ready = 2;
+   */
+  isReady: boolean;
+
+  /**
+   * Why it is not, or what else is to know; empty: nothing.
+   *
+   * @generated from field: string note = 3;
+   */
+  note: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlotReport.
+ * Use `create(LogicalSlotReportSchema)` to create a new message.
+ */
+export const LogicalSlotReportSchema: GenMessage<LogicalSlotReport> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_report, 4);
+
+/**
  * Where a standby's walreceiver is connected to.
  *
  * @generated from message pg_sentinel.v1.StreamSource
@@ -400,7 +440,7 @@ export type StreamSource = Message<"pg_sentinel.v1.StreamSource"> & {
  * Use `create(StreamSourceSchema)` to create a new message.
  */
 export const StreamSourceSchema: GenMessage<StreamSource> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 4);
+  messageDesc(file_pg_sentinel_v1_report, 5);
 
 /**
  * One row of pg_stat_replication.
@@ -434,5 +474,5 @@ export type WalSender = Message<"pg_sentinel.v1.WalSender"> & {
  * Use `create(WalSenderSchema)` to create a new message.
  */
 export const WalSenderSchema: GenMessage<WalSender> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 5);
+  messageDesc(file_pg_sentinel_v1_report, 6);
 

@@ -1,0 +1,87 @@
+// Logical slots before PostgreSQL 17: copied from the primary's files while this standby does not run, since PostgreSQL reads them at its start only. Must
+// never put a file there with which it would not start.
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { LogicalSlot } from '../cluster/state.ts';
+import { readSlotFiles } from '../postgres/logical-slots.ts';
+import { placeSlot, slotStateProblem, snapshotOf } from '../postgres/slot-files.ts';
+import { DEFAULT_SETTINGS } from '../postgres/settings.ts';
+import { closeSource, connectSource } from '../postgres/source-connection.ts';
+import type { AgentContext } from './context.ts';
+import type { SlotMemory } from './logical-slot-memory.ts';
+import { type FollowDuty, sourceOf } from './upstream-source.ts';
+
+/** Why a slot was not copied at the last start, by its name. */
+export type CopyNotes = Map<string, string>;
+
+const SOURCE_TIMEOUT_MS = 3000;
+
+/** Those that this data directory lacks. Throws where the upstream cannot be asked; what is wrong with one slot is noted. */
+export async function copyMissingSlots(
+  context: AgentContext,
+  duty: FollowDuty,
+  options: {
+    readonly memory: SlotMemory;
+    readonly slots: readonly LogicalSlot[];
+    readonly notes: CopyNotes;
+  },
+): Promise<void> {
+  const { memory, slots, notes } = options;
+  const { dataDirectory, user } = context.instance.options;
+  const member = context.localMember();
+  const present = await readdir(join(dataDirectory, 'pg_replslot')).catch(() => undefined);
+  const missing = slots.filter(({ name }) => present?.includes(name) === false);
+  notes.clear();
+  if (missing.length === 0 || present === undefined || member === undefined) return;
+  const first = await firstSegment(dataDirectory);
+  const client = await connectSource(sourceOf(context, duty, 'pg_sentinel_slots'), SOURCE_TIMEOUT_MS);
+  try {
+    let count = present.length;
+    for (const { name, setAt } of missing) {
+      try {
+        // With more than that PostgreSQL does not start.
+        if (count >= DEFAULT_SETTINGS.maxReplicationSlots)
+          throw new Error('no replication slot is free here');
+        const { state, snapshot } = await readSlotFiles(client, name, snapshotOf);
+        const problem = slotStateProblem(state, name);
+        if (problem !== undefined) throw new Error(problem);
+        if (first !== undefined && segmentOf(state, first.bytes) < first.number)
+          throw new Error(
+            'WAL that it needs is no longer here: it can be copied once its consumer has gone on',
+          );
+        await memory.note(member, { name, setAt, standing: 'unready' });
+        await placeSlot({ dataDirectory, name, state, snapshot, owner: user.owner });
+        count += 1;
+        context.log('info', `logical slot ${name} was copied from ${duty.upstream.node}`);
+      } catch (error) {
+        const { message } = error as Error;
+        notes.set(name, `it could not be copied (${message})`);
+        context.log('warn', `logical slot ${name} could not be copied`, { error: message });
+      }
+    }
+  } finally {
+    closeSource(client);
+  }
+}
+
+/** The oldest segment of WAL that is here, counted from 0, and how large each is; undefined where there is none. */
+async function firstSegment(
+  dataDirectory: string,
+): Promise<{ readonly number: bigint; readonly bytes: bigint } | undefined> {
+  const folder = join(dataDirectory, 'pg_wal');
+  const names = (await readdir(folder)).filter((name) => /^[0-9A-F]{24}$/.test(name));
+  const [some] = names;
+  if (some === undefined) return undefined;
+  const bytes = BigInt((await stat(join(folder, some))).size);
+  const each = 2n ** 32n / bytes;
+  const numbers = names.map(
+    (name) => BigInt(`0x${name.slice(8, 16)}`) * each + BigInt(`0x${name.slice(16)}`),
+  );
+  const number = numbers.reduce((least, next) => (next < least ? next : least));
+  return { number, bytes };
+}
+
+function segmentOf(state: Buffer, bytes: bigint): bigint {
+  const [high = '0', low = '0'] = snapshotOf(state).replace('.snap', '').split('-');
+  return (BigInt(`0x${high}`) * 2n ** 32n + BigInt(`0x${low}`)) / bytes;
+}

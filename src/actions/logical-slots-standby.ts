@@ -1,0 +1,171 @@
+// Logical slots on a standby: PostgreSQL 17 and later synchronises them itself; before, this agent has copied them and moves them on behind the
+// primary's. Must never move one on beyond what its consumer has confirmed: it would lack changes after a failover.
+import { formatLsn } from '../base/lsn.ts';
+import type { LogicalSlot } from '../cluster/state.ts';
+import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
+import { findLogicalSlots } from '../postgres/logical-slots.ts';
+import { closeSource, connectSource } from '../postgres/source-connection.ts';
+import { query } from './context.ts';
+import { closeFresh, connectFresh } from './fresh-session.ts';
+import type { CopyNotes } from './logical-slot-copy.ts';
+import { foreignText, isSame, readiness, restartNote } from './logical-slot-steps.ts';
+import { DROP_IDLE, type Round } from './logical-slot-round.ts';
+import { dropForgotten } from './logical-slots-forgotten.ts';
+import { type FollowDuty, sourceOf } from './upstream-source.ts';
+
+/** By slot and entry: see {@link readiness}. */
+export type Bars = Map<string, number>;
+
+const REMOTE_TIMEOUT_MS = 3000;
+const ADVANCE_TIMEOUT_MS = 30_000;
+/** PostgreSQL before 17 says so of WAL that is gone. */
+const WAL_GONE = '58P01';
+
+/** 17 and later: looks only, but for what stands in the way of PostgreSQL. */
+export async function syncRound(round: Round): Promise<void> {
+  const { context, memory, slots, signal } = round;
+  const member = context.localMember();
+  if (member === undefined) return;
+  await dropForgotten(round, member);
+  const found = await round.find();
+  const { node } = context.instance.options;
+  for (const slot of slots) {
+    const { name } = slot;
+    const local = found.slots.find((each) => each.name === name);
+    if (local !== undefined && !local.isSynced && isSame(local, slot) && local.isFailover) {
+      // Of a former primary: PostgreSQL would synchronise none at all for its sake.
+      await context.instance.session.query(DROP_IDLE, [name], query(context, signal));
+      await memory.forget(member, name);
+      context.log('info', `logical slot ${name} of its time as primary was dropped: it is synchronised anew`);
+    }
+    const note = syncNote({ local, slot, node, isLogical: found.walLevel === 'logical' });
+    round.say({ name, isReady: note === undefined, note });
+  }
+}
+
+function syncNote(facts: {
+  readonly local: LogicalSlotRow | undefined;
+  readonly slot: LogicalSlot;
+  readonly node: string;
+  readonly isLogical: boolean;
+}): string | undefined {
+  const { local, slot } = facts;
+  if (!facts.isLogical) return restartNote(facts.node, false);
+  if (local === undefined) return 'PostgreSQL has not synchronised it yet';
+  if (!local.isSynced)
+    return local.activePid === undefined
+      ? foreignText(local)
+      : `process ${local.activePid} reads from the slot of that name here`;
+  if (local.isTemporary)
+    return 'PostgreSQL has not synchronised it up to where it is fit to go on from; that goes on as its consumer does';
+  if (local.isLost) return 'its copy is invalidated; PostgreSQL makes it anew';
+  return isSame(local, slot) ? undefined : foreignText(local);
+}
+
+/** Before 17. */
+export async function copyRound(
+  round: Round,
+  duty: FollowDuty,
+  { bars, copyNotes }: { readonly bars: Bars; readonly copyNotes: CopyNotes },
+): Promise<void> {
+  const { context, memory, signal } = round;
+  const member = context.localMember();
+  if (member === undefined) return;
+  await dropForgotten(round, member);
+  const slots = round.slots.filter(({ standing }) => standing === 'made');
+  if (slots.length === 0) return;
+  const upstream = await findUpstream(round, duty);
+  const found = await round.find();
+  const { node } = context.instance.options;
+  for (const slot of slots) {
+    const { name, setAt } = slot;
+    const tell = (note: string | undefined): void => round.say({ name, isReady: note === undefined, note });
+    const local = found.slots.find((each) => each.name === name);
+    const remote = upstream.slots.find((each) => each.name === name);
+    const known = (await memory.all(member)).find((each) => each.name === name && each.setAt === setAt);
+    signal.throwIfAborted();
+    if (local === undefined) {
+      const why = copyNotes.get(name);
+      tell(
+        `${why === undefined ? '' : `${why}; `}it is copied when ${node} is started again: sentinelctl node restart ${node}`,
+      );
+    } else if (!isSame(local, slot)) tell(foreignText(local));
+    else if (local.isLost) tell(await dropLost(round, local, 'its copy was invalidated'));
+    else if (remote === undefined || !isSame(remote, slot)) tell(`${duty.upstream.node} does not have it`);
+    else {
+      const key = `${name} ${setAt}`;
+      const failure = await advance(round, local, remote);
+      const bar = bars.get(key);
+      const protectedXmin = upstream.protectedXmin.get(member);
+      const wasReady = known?.standing === 'ready';
+      const next = readiness({ local, remote, protectedXmin, bar, wasReady });
+      if (next.bar === undefined) bars.delete(key);
+      else bars.set(key, next.bar);
+      const note = failure ?? next.note;
+      const isReady = next.isReady && (failure === undefined || wasReady);
+      await memory.note(member, { name, setAt, standing: isReady ? 'ready' : 'unready' });
+      round.say({ name, isReady, note });
+    }
+  }
+}
+
+async function findUpstream(round: Round, duty: FollowDuty): ReturnType<typeof findLogicalSlots> {
+  const { context, majorVersion, signal } = round;
+  const client = await connectSource(sourceOf(context, duty, 'pg_sentinel_slots'), REMOTE_TIMEOUT_MS);
+  try {
+    signal.throwIfAborted();
+    return await findLogicalSlots(
+      majorVersion,
+      async (text) => (await client.query<{ found: unknown }>(text)).rows,
+    );
+  } finally {
+    closeSource(client);
+  }
+}
+
+/** Up to what the consumer has confirmed on the primary, as far as this node has replayed that; why it could not be, or undefined. */
+async function advance(
+  round: Round,
+  local: LogicalSlotRow,
+  remote: LogicalSlotRow,
+): Promise<string | undefined> {
+  const { context, signal } = round;
+  if (remote.confirmedLsn === undefined || local.confirmedLsn === undefined) return undefined;
+  if (remote.confirmedLsn <= local.confirmedLsn) return undefined;
+  const { name, database } = local;
+  const client = await connectFresh(context, {
+    ...{ name: 'pg_sentinel_slots', database, queryTimeoutMs: ADVANCE_TIMEOUT_MS },
+  });
+  const abort = (): void => closeFresh(client);
+  signal.addEventListener('abort', abort);
+  try {
+    signal.throwIfAborted();
+    await client.query(`set statement_timeout = ${ADVANCE_TIMEOUT_MS - 1000}`);
+    // PostgreSQL goes no further than what is replayed.
+    await client.query('select pg_replication_slot_advance($1, $2::pg_lsn)', [
+      name,
+      formatLsn(remote.confirmedLsn),
+    ]);
+    return undefined;
+  } catch (error) {
+    signal.throwIfAborted();
+    const { message, code } = error as Error & { readonly code?: string };
+    if (code === WAL_GONE) return await dropLost(round, local, `its copy cannot be moved on: ${message}`);
+    return `its copy cannot be moved on: ${message}`;
+  } finally {
+    signal.removeEventListener('abort', abort);
+    closeFresh(client);
+  }
+}
+
+/** It is copied anew at the next start. */
+async function dropLost(
+  { context, memory, signal }: Round,
+  local: LogicalSlotRow,
+  why: string,
+): Promise<string> {
+  const member = context.localMember();
+  await context.instance.session.query(DROP_IDLE, [local.name], query(context, signal));
+  if (member !== undefined) await memory.forget(member, local.name);
+  return `${why}; it is copied when ${context.instance.options.node} is started again`;
+}
