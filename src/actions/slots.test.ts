@@ -9,7 +9,13 @@ import { STANDBY, fakeContext } from './testing/context.ts';
 
 const OTHER = makeMemberId(nodeId('c'), '00000001');
 const row = (name: string, more: object = {}) => ({
-  ...{ slot_name: name, active_pid: null, restart_lsn: '0/1000000', wal_status: 'reserved' },
+  ...{
+    slot_name: name,
+    active_pid: null,
+    restart_lsn: '0/1000000',
+    wal_status: 'reserved',
+    holds_rows: false,
+  },
   ...more,
 });
 
@@ -75,6 +81,25 @@ test('slots that nobody reads are moved on: on a standby to its end, on a primar
   expect(await advancedTo('0/8FFFFFF', [STANDBY])).toEqual([]);
   expect(await advancedTo('0/9000000', [STANDBY])).toEqual([[STANDBY, '0/5000000']]);
   expect(await advancedTo('0/9000000', [OTHER])).toEqual([]);
+});
+
+test('an idle slot that keeps dead rows for a former follower is made anew; one that is in use, read here or not ours is left', async () => {
+  const renewed = async (slots: readonly object[], options: { readers?: string[]; only?: string[] } = {}) => {
+    const names: unknown[] = [];
+    const context = fakeContext({ dataDirectory: '/nowhere' });
+    const query = (text: string, values: readonly unknown[] = []) => {
+      if (text.includes('pg_drop_replication_slot')) names.push(values[0]);
+      return Promise.resolve(text.startsWith('select slot_name') ? slots : [{ end: '0/1000000' }]);
+    };
+    Object.assign(context.instance.session, { query });
+    await advanceIdleSlots(context, options, new AbortController().signal);
+    return names;
+  };
+  const holding = { holds_rows: true };
+  expect(await renewed([row(STANDBY, holding), row(OTHER), row('theirs', holding)])).toEqual([STANDBY]);
+  expect(await renewed([row(STANDBY, { ...holding, active_pid: 7 })])).toEqual([]);
+  expect(await renewed([row(STANDBY, holding)], { readers: [STANDBY] })).toEqual([]);
+  expect(await renewed([row(STANDBY, holding), row(OTHER, holding)], { only: [OTHER] })).toEqual([OTHER]);
 });
 const upkeep = (slots: Upkeep['slots'], freeBytes = 2 ** 40): Upkeep => ({
   dataDisk: undefined,

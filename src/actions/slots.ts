@@ -2,7 +2,7 @@
 // is promoted has them before its followers connect. Slots of members that are gone are dropped, or WAL would be kept for ever.
 import { type MemberId, slotPrefix } from '../base/ids.ts';
 import { formatLsn, lagBytes, lsn, parseLsn } from '../base/lsn.ts';
-import { createSlot, dropSlot, listSlots } from '../postgres/sql.ts';
+import { type Slot, createSlot, dropSlot, listSlots, renewIdleSlot } from '../postgres/sql.ts';
 import { type AgentContext, query } from './context.ts';
 
 /** A member id is the name of a node with eight hexadecimal digits; other slots belong to somebody else and are left alone. */
@@ -63,6 +63,10 @@ const KEPT_BYTES_MAX = 64 << 20;
  * Slots that nobody reads here are moved on with what this node holds, or they would keep all WAL: on a standby all, but for those of
  * cascading standbys that stream from it (`readers`); on a primary those of the `only` members, which stream from a standby. What lies less than
  * {@link KEPT_BYTES_MAX} back is kept for those, for they may lag, and come to follow it.
+ *
+ * Those that still keep dead rows, for a member that followed this node once, are made anew first: nobody would ever move that on, and by
+ * `hot_standby_feedback` a standby hands it on to the primary, which could not vacuum for ever. What WAL a new one may lack of the old one's,
+ * `wal_keep_size` keeps, which is more than an idle slot does.
  */
 export async function advanceIdleSlots(
   context: AgentContext,
@@ -70,17 +74,24 @@ export async function advanceIdleSlots(
   signal: AbortSignal,
 ): Promise<void> {
   const { session } = context.instance;
-  const isIdle = (slot: string): boolean =>
-    isMemberSlot(context, slot) && !readers.includes(slot) && only?.includes(slot) !== false;
+  const isIdle = ({ name, activePid }: Slot): boolean =>
+    isMemberSlot(context, name) &&
+    !readers.includes(name) &&
+    only?.includes(name) !== false &&
+    activePid === undefined;
   const [row] = await session.query<{ end: string | null }>(
     'select (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end)::text as "end"',
     [],
     query(context, signal),
   );
   if (row === undefined || row.end === null) return;
-  for (const slot of await listSlots(session, query(context, signal))) {
-    if (!isIdle(slot.name) || slot.activePid !== undefined || slot.restartLsn === undefined) continue;
-    const end = parseLsn(row.end);
+  const end = parseLsn(row.end);
+  for (const slot of (await listSlots(session, query(context, signal))).filter(isIdle)) {
+    if (slot.holdsRowsBack) {
+      await renewIdleSlot(session, slot.name, query(context, signal));
+      continue;
+    }
+    if (slot.restartLsn === undefined) continue;
     const kept = only === undefined ? 0 : KEPT_BYTES_MAX;
     if (lagBytes(end, parseLsn(slot.restartLsn)) < KEPT_BYTES_MAX + kept) continue;
     await session.query(
