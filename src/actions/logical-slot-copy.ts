@@ -2,6 +2,7 @@
 // never put a file there with which it would not start.
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type pg from 'pg';
 import type { LogicalSlot } from '../cluster/state.ts';
 import { readSlotFiles } from '../postgres/logical-slots.ts';
 import { placeSlot, slotStateProblem, snapshotOf } from '../postgres/slot-files.ts';
@@ -16,7 +17,13 @@ export type CopyNotes = Map<string, string>;
 
 const SOURCE_TIMEOUT_MS = 3000;
 
-/** Those that this data directory lacks. Throws where the upstream cannot be asked; what is wrong with one slot is noted. */
+/** All of it: PostgreSQL is not started before. */
+const COPY_TIMEOUT_MS = 5000;
+
+/**
+ * Those that this data directory lacks. Throws where the upstream cannot be asked, where it takes longer than {@link COPY_TIMEOUT_MS}, and the signal's
+ * reason; what is wrong with one slot is noted.
+ */
 export async function copyMissingSlots(
   context: AgentContext,
   duty: FollowDuty,
@@ -24,9 +31,11 @@ export async function copyMissingSlots(
     readonly memory: SlotMemory;
     readonly slots: readonly LogicalSlot[];
     readonly notes: CopyNotes;
+    readonly signal: AbortSignal;
   },
 ): Promise<void> {
   const { memory, slots, notes } = options;
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(COPY_TIMEOUT_MS)]);
   const { dataDirectory, user } = context.instance.options;
   const member = context.localMember();
   const present = await readdir(join(dataDirectory, 'pg_replslot')).catch(() => undefined);
@@ -34,11 +43,16 @@ export async function copyMissingSlots(
   notes.clear();
   if (missing.length === 0 || present === undefined || member === undefined) return;
   const first = await firstSegment(dataDirectory);
-  const client = await connectSource(sourceOf(context, duty, 'pg_sentinel_slots'), SOURCE_TIMEOUT_MS);
+  const connecting = connectSource(sourceOf(context, duty, 'pg_sentinel_slots'), SOURCE_TIMEOUT_MS);
+  const client = await unlessAborted(connecting, signal);
+  // What waits for an answer fails then.
+  const abort = (): void => closeSource(client);
+  signal.addEventListener('abort', abort);
   try {
     let count = present.length;
     for (const { name, setAt } of missing) {
       try {
+        signal.throwIfAborted();
         // With more than that PostgreSQL does not start.
         if (count >= DEFAULT_SETTINGS.maxReplicationSlots)
           throw new Error('no replication slot is free here');
@@ -49,19 +63,39 @@ export async function copyMissingSlots(
           throw new Error(
             'WAL that it needs is no longer here: it can be copied once its consumer has gone on',
           );
-        await memory.note(member, { name, setAt, standing: 'unready' });
-        await placeSlot({ dataDirectory, name, state, snapshot, owner: user.owner });
+        signal.throwIfAborted();
+        const { timeline } = duty.upstream;
+        await memory.note(member, { name, setAt, standing: 'unfit', timeline, isOurs: true });
+        await placeSlot({ user, dataDirectory, name, state, snapshot });
         count += 1;
         context.log('info', `logical slot ${name} was copied from ${duty.upstream.node}`);
       } catch (error) {
+        signal.throwIfAborted();
         const { message } = error as Error;
         notes.set(name, `it could not be copied (${message})`);
         context.log('warn', `logical slot ${name} could not be copied`, { error: message });
       }
     }
   } finally {
+    signal.removeEventListener('abort', abort);
     closeSource(client);
   }
+}
+
+/** Rejects with the signal's reason where that comes first; what is connected later is closed. */
+function unlessAborted(connecting: Promise<pg.Client>, signal: AbortSignal): Promise<pg.Client> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason as Error);
+    signal.addEventListener('abort', abort, { once: true });
+    if (signal.aborted) abort();
+    connecting
+      .then((client) => {
+        if (signal.aborted) closeSource(client);
+        else resolve(client);
+      })
+      .catch(reject)
+      .finally(() => signal.removeEventListener('abort', abort));
+  });
 }
 
 /** The oldest segment of WAL that is here, counted from 0, and how large each is; undefined where there is none. */

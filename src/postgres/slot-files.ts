@@ -1,10 +1,11 @@
 // The replication slots of a data directory, read from their state files and written as such: where PostgreSQL is stopped, too.
-import { readFileSync, readdirSync } from 'node:fs';
-import { chmod, chown, mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Lsn, lsn } from '../base/lsn.ts';
 import { crc32c } from './crc32c.ts';
-import { type Owner, fsyncDirectory, writeFileDurably } from './durable-files.ts';
+import type { OsUser } from './os-user.ts';
+import { makeDirectoryAsUser, replaceBytesAsUser } from './user-files.ts';
 
 /** ReplicationSlotOnDisk of PostgreSQL 14 to 18 (src/backend/replication/slot.c): 16 bytes of header, name, database, persistency, two xids. */
 const MAGIC = 0x1051ca1;
@@ -21,11 +22,8 @@ const INVALIDATED_OFFSET = 104;
 
 /** The position from which on some slot reserves WAL; undefined where none does. A file that is not readable as one reserves nothing. */
 export async function reservedBySlots(dataDirectory: string): Promise<Lsn | undefined> {
-  const folder = join(dataDirectory, 'pg_replslot');
-  const names = await readdir(folder).catch(() => []);
   const reserved: bigint[] = [];
-  for (const name of names) {
-    const state = await readFile(join(folder, name, 'state')).catch(() => Buffer.alloc(0));
+  for (const state of await readStates(dataDirectory)) {
     if (state.length < INVALIDATED_OFFSET + 4 || state.readUInt32LE(0) !== MAGIC) continue;
     const restart = state.readBigUInt64LE(RESTART_LSN_OFFSET);
     if (restart > 0n && state.readUInt32LE(INVALIDATED_OFFSET) === 0) reserved.push(restart);
@@ -36,22 +34,31 @@ export async function reservedBySlots(dataDirectory: string): Promise<Lsn | unde
     : lsn(others.reduce((least, each) => (each < least ? each : least), first));
 }
 
-/** Whether a logical slot is there. It blocks for a moment: there are 16 small files at most. */
-export function holdsLogicalSlot(dataDirectory: string): boolean {
+/** Whether a logical slot is there; one that is being dropped is not. */
+export const holdsLogicalSlot = async (dataDirectory: string): Promise<boolean> =>
+  (await readStates(dataDirectory)).some(isLogical);
+
+/** Room for what is not read of a longer one. */
+const STATE_BYTES_MAX = 1024;
+
+/** Of every slot that has a regular file of its state, as far as it is read: a pipe or a link that PostgreSQL's user has put there holds nobody up. */
+async function readStates(dataDirectory: string): Promise<Buffer[]> {
   const folder = join(dataDirectory, 'pg_replslot');
-  try {
-    return readdirSync(folder).some((name) => isLogicalFile(join(folder, name, 'state')));
-  } catch {
-    return false;
-  }
+  const names = await readdir(folder).catch(() => []);
+  const states = names.map((name) => readState(join(folder, name, 'state')).catch(() => undefined));
+  return (await Promise.all(states)).filter((state) => state !== undefined);
 }
 
-/** One that is being dropped is not there. */
-function isLogicalFile(path: string): boolean {
+async function readState(path: string): Promise<Buffer | undefined> {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   try {
-    return isLogical(readFileSync(path));
-  } catch {
-    return false;
+    if (!(await file.stat()).isFile()) return undefined;
+    const buffer = Buffer.alloc(STATE_BYTES_MAX);
+    const { bytesRead } = await file.read(buffer, 0, STATE_BYTES_MAX, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
   }
 }
 
@@ -80,31 +87,22 @@ export function snapshotOf(state: Buffer): string {
   return `${hex(position >> 32n)}-${hex(position & 0xffffffffn)}.snap`;
 }
 
-/** Puts a slot into the data directory of a PostgreSQL that does not run, durably: whole or not at all. */
+/** Puts a slot into the data directory of a PostgreSQL that does not run, durably: whole or not at all. With the rights of `user`, whose directory it is. */
 export async function placeSlot(options: {
+  readonly user: OsUser;
   readonly dataDirectory: string;
   readonly name: string;
   readonly state: Buffer;
   /** Undefined: it needs none. */
   readonly snapshot: { readonly name: string; readonly content: Buffer } | undefined;
-  readonly owner: Owner | undefined;
 }): Promise<void> {
-  const { dataDirectory, name, state, snapshot, owner } = options;
+  const { user, dataDirectory, name, state, snapshot } = options;
   if (snapshot !== undefined)
-    await writeFileDurably({
-      path: join(dataDirectory, 'pg_logical', 'snapshots', snapshot.name),
-      content: snapshot.content,
-      mode: 0o600,
-      owner,
-    });
-  const folder = join(dataDirectory, 'pg_replslot');
-  // PostgreSQL removes what ends so when it starts.
-  const unfinished = join(folder, `${name}.tmp`);
-  await rm(unfinished, { recursive: true, force: true });
-  await mkdir(unfinished, { mode: 0o700 });
-  await chmod(unfinished, 0o700);
-  if (owner !== undefined) await chown(unfinished, owner.uid, owner.gid);
-  await writeFileDurably({ path: join(unfinished, 'state'), content: state, mode: 0o600, owner });
-  await rename(unfinished, join(folder, name));
-  await fsyncDirectory(folder);
+    await replaceBytesAsUser(
+      user,
+      join(dataDirectory, 'pg_logical', 'snapshots', snapshot.name),
+      snapshot.content,
+    );
+  // PostgreSQL removes what ends in .tmp when it starts.
+  await makeDirectoryAsUser(user, join(dataDirectory, 'pg_replslot', name), '.tmp', { state });
 }
