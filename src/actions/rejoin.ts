@@ -24,7 +24,6 @@ import { inspectDataDirectory } from './data-directory.ts';
 import { lockFor } from './directory-lock.ts';
 import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
 import { isEnding, oneMore } from './recovery-ends.ts';
-import { slotSyncDue } from './slot-sync.ts';
 import { type FollowDuty, findUpstreamPassword, isAnswering, sourceOf } from './upstream-source.ts';
 
 /** pg_rewind where it is to be had, else a clone. Only while this data directory counts for nothing. */
@@ -439,7 +438,7 @@ async function setUpstream(context: AgentContext, duty: FollowDuty): Promise<boo
     passfileDirectory,
     upstream: sourceOf(context, duty, member),
     slotName: member,
-    syncsSlots: slotSyncDue(context, duty),
+    canSyncSlots: context.instance.options.binaries.version >= 17,
     owner: user.owner,
   });
   return true;

@@ -46,14 +46,13 @@ export async function followUpstream(options: {
   readonly passfileDirectory: string;
   readonly upstream: Upstream;
   readonly slotName: string;
-  /** 17 and later: whether the upstream's logical slots are synchronised. Left out: there is no such setting. */
-  readonly syncsSlots?: boolean | undefined;
+  /** 17 and later can synchronise the upstream's logical slots: see {@link changeSlotSync}, which switches that on once it may be. */
+  readonly canSyncSlots?: boolean;
   readonly owner: Owner | undefined;
 }): Promise<'reloaded' | 'at next start'> {
-  const { dataDirectory, passfileDirectory, owner, syncsSlots } = options;
+  const { dataDirectory, passfileDirectory, owner, canSyncSlots = false } = options;
   // There in any case: a change of it later would break the stream off for a moment.
-  const upstream =
-    syncsSlots === undefined ? options.upstream : { ...options.upstream, database: SLOT_SYNC_DATABASE };
+  const upstream = canSyncSlots ? { ...options.upstream, database: SLOT_SYNC_DATABASE } : options.upstream;
   const running = findPostmaster(dataDirectory) !== undefined;
   const isStandby = await hasStandbySignal(dataDirectory);
   if (running && !isStandby) {
@@ -72,7 +71,7 @@ export async function followUpstream(options: {
     primary_conninfo: renderConninfo(upstreamKeywords(upstream, passfile)),
     primary_slot_name: options.slotName,
     restore_command: '',
-    ...(syncsSlots === undefined ? {} : { [SLOT_SYNC]: syncsSlots ? 'on' : 'off' }),
+    ...(canSyncSlots && { [SLOT_SYNC]: 'off' }),
   };
   await removeOverrides({ dataDirectory, keys: UPSTREAM_KEYS, owner });
   await changeSettings({ dataDirectory, changes, owner });
