@@ -131,9 +131,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     onChange: () => wake(),
     mayBeForeign: () => options.group()?.toAdopt.includes(node) ?? true,
     onUnexpectedEnd: () => void noteEnd(),
-    beforeStandby: async () => {
+    beforeStandby: async (signal) => {
       await guarding.dismiss();
-      await logicalSlots.beforeStart(duty);
+      await logicalSlots.beforeStart(duty, signal);
     },
     onRefused: (message) => context.announce(message),
   });
@@ -219,7 +219,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     dataDirectory: () => inspection.recent(),
     registerAgain: async () => register(await inspection.fresh()),
     localMember: () => member,
-    dropUnfitSlots: (signal) => logicalSlots.beforePromotion(signal),
+    dropUnfitSlots: (promotion, signal) => logicalSlots.beforePromotion(promotion, signal),
     archiveLeftovers: () => archiver.wake(),
     async once(key, work, againAfterMs = Infinity) {
       const pid = instance.postmaster()?.pid ?? 0;

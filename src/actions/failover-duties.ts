@@ -182,7 +182,7 @@ export async function carryOutPromote(
         guarded,
         ruling,
         context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal)),
-        context.once(`unfit slots ${duty.epoch}`, () => context.dropUnfitSlots(signal)),
+        context.once(`unfit slots ${duty.epoch}`, () => context.dropUnfitSlots(duty, signal)),
       ]);
     } finally {
       // Where another step fails or this is broken off, the next duty writes the same file at once.

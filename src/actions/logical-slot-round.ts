@@ -3,7 +3,7 @@ import type { LogicalSlotReport } from '../cluster/report.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import type { Found } from '../postgres/logical-slots.ts';
 import type { AgentContext } from './context.ts';
-import type { SlotMemory } from './logical-slot-memory.ts';
+import type { Reign, SlotMemory } from './logical-slot-memory.ts';
 
 /** What a round goes by. */
 export interface Round {
@@ -17,6 +17,21 @@ export interface Round {
   readonly noteOf: (name: string) => string | undefined;
   readonly say: (report: LogicalSlotReport) => void;
 }
+
+/**
+ * The primary of that timeline. `parent`: which it leaves, where its promotion is under way and the log does not have it yet.
+ */
+export function reignOf(context: AgentContext, timeline: number, parent?: number): Reign {
+  const branches = context.group()?.branches ?? [];
+  return {
+    timeline,
+    parent: parent ?? branches.find((branch) => branch.timeline === timeline)?.parent,
+    opened: branches.map((branch) => branch.timeline),
+  };
+}
+
+/** A server process that is at work for a connection of ours ends soon after that is closed, and lets go of its slot. */
+export const NOTICE_CLOSED = "set client_connection_check_interval = '100ms'";
 
 /** Never one that somebody reads from. */
 export const DROP_IDLE = `

@@ -1,17 +1,24 @@
 // What is to be done about one logical slot, by what the log says and what is found. Pure. Must never have a slot made that was there once: it would
 // begin at a later position, and its consumer would lack changes without knowing.
+import { type Lsn, formatLsn } from '../base/lsn.ts';
 import type { CommandOf } from '../cluster/applied.ts';
 import { logicalSlotText, logicalSlotVersionProblem } from '../cluster/logical-slots.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
-import type { KnownStanding } from './logical-slot-memory.ts';
+import type { KnownSlot } from './logical-slot-memory.ts';
 
 type Outcome = CommandOf<'logical-slot'>['outcome'];
 
 export type PrimaryStep =
-  | { readonly kind: 'stay'; readonly isReady: boolean; readonly note: string | undefined }
+  | {
+      readonly kind: 'stay';
+      readonly isReady: boolean;
+      readonly note: string | undefined;
+      /** What was there is not: what is found hereafter is new. */
+      readonly isGone?: true;
+    }
   | { readonly kind: 'create' }
-  /** It is idle; once that is done, `outcome` is said, if any. */
+  /** It is idle, and ours; once that is done, `outcome` is said, if any. */
   | { readonly kind: 'drop'; readonly outcome: Outcome | undefined; readonly reason: string | undefined }
   | { readonly kind: 'say'; readonly outcome: Outcome; readonly reason: string | undefined };
 
@@ -19,9 +26,13 @@ export interface PrimaryFacts {
   readonly slot: LogicalSlot;
   readonly found: LogicalSlotRow | undefined;
   /** What this agent knows of a slot of that entry in its data directory. */
-  readonly known: KnownStanding | undefined;
+  readonly known: KnownSlot | undefined;
+  /** See `isFitAfter`. What nobody knows anything of is not fit. */
+  readonly isFit: boolean;
   readonly node: string;
   readonly walLevel: string;
+  /** Where WAL ends on this node. */
+  readonly walEnd: Lsn | undefined;
   readonly majorVersion: number;
   /** What was the matter with it here before the promotion. */
   readonly before: string | undefined;
@@ -43,6 +54,12 @@ export function primaryStep(facts: PrimaryFacts): PrimaryStep {
   }
 }
 
+const isOurs = (known: KnownSlot | undefined): boolean => known?.isOurs === true && known.standing !== 'gone';
+
+/** Once it is lost another one may have been made; but what is lost itself is no new one. */
+export const isOursStill = (known: KnownSlot | undefined, found: LogicalSlotRow): boolean =>
+  known?.isOurs === true && (known.standing !== 'gone' || found.isLost);
+
 function wantedStep({ slot, found, known, walLevel, majorVersion, node }: PrimaryFacts): PrimaryStep {
   const problem = logicalSlotVersionProblem(slot, majorVersion);
   if (problem !== undefined) return stay(false, `${problem}; unset it, and set it again`);
@@ -52,20 +69,38 @@ function wantedStep({ slot, found, known, walLevel, majorVersion, node }: Primar
   if (found.isLost)
     return stay(false, 'a slot like it is there, but is lost: drop that, and it is made anew');
   // Before a slot is made that is noted, so that it is known as ours whatever comes in between.
-  return say(known === 'own' ? 'made' : 'found');
+  return say(isOurs(known) ? 'made' : 'found');
 }
 
-function madeStep({ slot, found, known, node, majorVersion, before }: PrimaryFacts): PrimaryStep {
+function madeStep({
+  slot,
+  found,
+  known,
+  isFit,
+  node,
+  majorVersion,
+  before,
+  walEnd,
+}: PrimaryFacts): PrimaryStep {
   const why = before === undefined ? '' : ` (before: ${before})`;
   if (found === undefined) return say('lost', `${node} does not have it${why}`);
   if (!isSame(found, slot)) return say('lost', `on ${node} ${foreignText(found)}`);
   if (found.isLost)
     return say('lost', `on ${node} it was invalidated: WAL or catalog rows that it needs are gone`);
-  if (known === 'unready') {
+  if (!isFit) {
+    if (known === undefined || known.standing === 'gone')
+      return say('lost', `nobody knows whether the slot on ${node} is fit to go on from`);
+    if (!known.isOurs)
+      return say('lost', `the slot on ${node}, which somebody else has made, is not fit to go on from${why}`);
     if (found.activePid !== undefined) return say('lost', unfitInUse(node, found.activePid));
     const reason = `the copy on ${node} was not fit to go on from, and is dropped${why}`;
     return { kind: 'drop', outcome: 'lost', reason };
   }
+  if (walEnd !== undefined && found.confirmedLsn !== undefined && found.confirmedLsn > walEnd)
+    return say(
+      'lost',
+      `its consumer says that it has all up to ${formatLsn(found.confirmedLsn)}, and WAL on ${node} ends at ${formatLsn(walEnd)}: it was given changes that a failover has lost, and would pass over others`,
+    );
   return stay(
     true,
     majorVersion >= 17 && !found.isFailover
@@ -74,9 +109,16 @@ function madeStep({ slot, found, known, node, majorVersion, before }: PrimaryFac
   );
 }
 
+/** Only a slot that was made since counts: what was there when it was lost is what is lost. */
 function lostStep({ slot, found, known, node }: PrimaryFacts): PrimaryStep {
-  if (found === undefined || !isSame(found, slot) || found.isLost) return stay(false, slot.reason);
-  if (known !== 'unready') return say('found');
+  if (found === undefined || !isSame(found, slot) || found.isLost)
+    return { kind: 'stay', isReady: false, note: slot.reason, isGone: true };
+  if (known?.standing === 'gone') return say('found');
+  if (!isOurs(known))
+    return stay(
+      false,
+      `${slot.reason ?? 'lost'}; a slot of that name on ${node} is not known to be a new one: drop it, and make it anew`,
+    );
   return found.activePid === undefined
     ? { kind: 'drop', outcome: undefined, reason: slot.reason }
     : stay(false, unfitInUse(node, found.activePid));
@@ -85,8 +127,10 @@ function lostStep({ slot, found, known, node }: PrimaryFacts): PrimaryStep {
 const unfitInUse = (node: string, pid: number): string =>
   `process ${pid} reads from the copy on ${node}, which was not fit to go on from: what it reads may lack changes`;
 
-function unsetStep({ slot, found }: PrimaryFacts): PrimaryStep {
+/** Ours by the log and by what this agent knows: somebody may have made another one since. */
+function unsetStep({ slot, found, known }: PrimaryFacts): PrimaryStep {
   if (found === undefined || !slot.isOurs || !isSame(found, slot)) return say('gone');
+  if (!isOursStill(known, found)) return say('gone');
   if (found.activePid !== undefined)
     return stay(
       false,
@@ -108,16 +152,24 @@ export function restartNote(node: string, isPrimary: boolean): string {
     : `${node} has to be restarted first: sentinelctl node restart ${node}`;
 }
 
+/** What the primary stood at when it was first seen to protect all that a copy needs, and by which stream of WAL this was. */
+export interface Bar {
+  readonly catalogXmin: number;
+  readonly confirmedLsn: Lsn;
+  readonly stream: string;
+}
+
 export interface Readiness {
-  /** The copy may be gone on from as soon as it needs no older catalog rows than this; undefined: nothing protects them yet. */
-  readonly bar: number | undefined;
+  /** The copy may be gone on from as soon as it has come as far; undefined: nothing protects it yet. */
+  readonly bar: Bar | undefined;
   readonly isReady: boolean;
   readonly note: string | undefined;
 }
 
 /**
- * Whether a copied slot may be gone on from (before 17). Rows that the upstream's own slot needs no more may have been removed before this node's
- * physical slot began to protect what the copy needs; those that it still needed then were not, and from then on none is.
+ * Whether a copied slot, or that of a former primary, may be gone on from (before 17). Rows that the upstream's own slot needs no more may have been
+ * removed before this node's physical slot began to protect what the copy needs; those that it still needed then were not, and from then on none is,
+ * for as long as the same stream goes on. Nor may it lie ahead of its consumer, which may be behind after another failover.
  */
 export function readiness(facts: {
   readonly local: LogicalSlotRow;
@@ -125,22 +177,29 @@ export function readiness(facts: {
   readonly remote: LogicalSlotRow;
   /** What this node's physical slot on the upstream protects. */
   readonly protectedXmin: number | undefined;
-  readonly bar: number | undefined;
+  readonly bar: Bar | undefined;
+  readonly stream: string;
+  /** It was ready under the same primary, by the same stream. */
   readonly wasReady: boolean;
 }): Readiness {
-  const { local, remote, protectedXmin, wasReady } = facts;
+  const { local, remote, protectedXmin, stream, wasReady } = facts;
+  const present = facts.bar?.stream === stream ? facts.bar : undefined;
+  const not = (note: string, bar = present): Readiness => ({ bar, isReady: false, note });
+  if (local.confirmedLsn === undefined || remote.confirmedLsn === undefined)
+    return not('it has no position that could be compared', undefined);
   if (local.catalogXmin === undefined || remote.catalogXmin === undefined || protectedXmin === undefined)
-    return { bar: undefined, isReady: false, note: 'the primary does not protect what it needs yet' };
+    return not('the primary does not protect what it needs yet', undefined);
   if (precedes(local.catalogXmin, protectedXmin))
-    return { bar: facts.bar, isReady: false, note: 'the primary does not protect all that it needs yet' };
-  if (wasReady) return { bar: facts.bar, isReady: true, note: undefined };
-  const bar = facts.bar ?? remote.catalogXmin;
-  return precedes(local.catalogXmin, bar)
-    ? {
+    return not('the primary does not protect all that it needs yet');
+  const bar = present ?? { catalogXmin: remote.catalogXmin, confirmedLsn: remote.confirmedLsn, stream };
+  if (local.confirmedLsn > remote.confirmedLsn)
+    return not('it lies ahead of its consumer, which has to come as far first', bar);
+  if (wasReady) return { bar, isReady: true, note: undefined };
+  return precedes(local.catalogXmin, bar.catalogXmin) || local.confirmedLsn < bar.confirmedLsn
+    ? not(
+        'it is being brought up to where the primary was when it was copied; that goes on as its consumer does',
         bar,
-        isReady: false,
-        note: 'it is being brought up to where the primary was when it was copied; that goes on as its consumer does',
-      }
+      )
     : { bar, isReady: true, note: undefined };
 }
 

@@ -5,8 +5,9 @@ import type { LogicalSlot } from '../cluster/state.ts';
 import { type Found, createLogicalSlot } from '../postgres/logical-slots.ts';
 import { query } from './context.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
-import { type PrimaryStep, primaryStep } from './logical-slot-steps.ts';
-import { DROP_IDLE, type Round } from './logical-slot-round.ts';
+import { type KnownSlot, isFitAfter } from './logical-slot-memory.ts';
+import { type PrimaryStep, isSame, primaryStep } from './logical-slot-steps.ts';
+import { DROP_IDLE, NOTICE_CLOSED, type Round, reignOf } from './logical-slot-round.ts';
 import { dropForgotten } from './logical-slots-forgotten.ts';
 
 type PrimaryDuty = Extract<Duty, { readonly kind: 'primary' }>;
@@ -21,20 +22,24 @@ export async function primaryRound(round: Round, duty: PrimaryDuty): Promise<voi
   await dropForgotten(round, member);
   const found = await round.find();
   const known = await memory.all(member);
+  const reign = reignOf(context, duty.timeline);
   for (const slot of slots) {
     const { name, setAt } = slot;
+    const knownSlot = known.find((each) => each.name === name && each.setAt === setAt);
     const step = primaryStep({
       slot,
       found: found.slots.find((each) => each.name === name),
-      known: known.find((each) => each.name === name && each.setAt === setAt)?.standing,
+      known: knownSlot,
+      isFit: isFitAfter(knownSlot, reign),
       node: context.instance.options.node,
       walLevel: found.walLevel,
+      walEnd: found.walEnd,
       majorVersion: round.majorVersion,
       before: round.noteOf(name),
     });
     signal.throwIfAborted();
     try {
-      await carryOut(round, duty, { slot, step, found });
+      await carryOut(round, duty, { slot, step, found, known: knownSlot });
     } catch (error) {
       signal.throwIfAborted();
       round.say({ name, isReady: false, note: (error as Error).message });
@@ -45,12 +50,27 @@ export async function primaryRound(round: Round, duty: PrimaryDuty): Promise<voi
 async function carryOut(
   round: Round,
   duty: PrimaryDuty,
-  { slot, step, found }: { readonly slot: LogicalSlot; readonly step: PrimaryStep; readonly found: Found },
+  {
+    slot,
+    step,
+    found,
+    known,
+  }: {
+    readonly slot: LogicalSlot;
+    readonly step: PrimaryStep;
+    readonly found: Found;
+    readonly known: KnownSlot | undefined;
+  },
 ): Promise<void> {
   const { context, memory, signal } = round;
   const { name, setAt } = slot;
   const member = context.localMember();
   if (member === undefined) return;
+  const note = (standing: KnownSlot['standing'], isOurs: boolean): Promise<void> =>
+    memory.note(member, { name, setAt, standing, isOurs, timeline: duty.timeline });
+  const wasOurs = known?.isOurs === true && slot.isOurs;
+  const here = found.slots.find((each) => each.name === name && isSame(each, slot));
+  const noteGone = (): Promise<void> => note('gone', wasOurs && here?.isLost === true);
   const propose = (outcome: 'made' | 'found' | 'lost' | 'gone', reason?: string): Promise<boolean> =>
     context.propose({
       ...{ kind: 'logical-slot', group: duty.group, epoch: duty.epoch, node: context.instance.options.node },
@@ -58,14 +78,16 @@ async function carryOut(
     });
   switch (step.kind) {
     case 'stay':
-      if (step.isReady) await memory.note(member, { name, setAt, standing: 'own' });
+      if (step.isReady) await note('fit', wasOurs);
+      else if (step.isGone === true) await noteGone();
       round.say({ name, isReady: step.isReady, note: step.note });
       return;
     case 'create':
       // First: whatever comes in between, it is known as ours.
-      await memory.note(member, { name, setAt, standing: 'own' });
+      await note('fit', true);
       await create(round, slot).catch(async (error: unknown) => {
-        await memory.forget(member, name);
+        // The server says that it has made none; else nobody knows.
+        if ((error as { severity?: string }).severity !== undefined) await memory.forget(member, name);
         throw error;
       });
       await propose('made');
@@ -76,23 +98,26 @@ async function carryOut(
         reason: step.reason ?? 'it is no longer wanted',
       });
       await context.instance.session.query(DROP_IDLE, [name], query(context, signal));
-      if (step.outcome === undefined || (await propose(step.outcome, step.reason)))
+      if (step.outcome !== undefined && (await propose(step.outcome, step.reason)) && step.outcome === 'gone')
         await memory.forget(member, name);
       round.say({ name, isReady: false, note: step.reason });
       return;
     case 'say': {
-      const isThere = found.slots.some((each) => each.name === name);
-      if (step.outcome === 'gone' && isThere)
-        context.announce(`logical slot ${name} is left as it is: somebody else has made it`);
-      if (step.outcome === 'lost')
+      if (step.outcome === 'gone' && found.slots.some((each) => each.name === name))
+        context.announce(
+          `logical slot ${name} is left as it is: it is not known to be of pg-sentinel's making`,
+        );
+      if (step.outcome === 'lost') {
         context.announce(
           `logical slot ${name} is lost: ${step.reason ?? ''}; its consumer has to begin anew`,
         );
+        // First: whatever is there is not to pass as a new one once the log says that it is lost.
+        if (here?.isLost === false) await note('unfit', wasOurs);
+        else await noteGone();
+      }
+      if (step.outcome === 'found') await note('fit', false);
       const isSaid = await propose(step.outcome, step.reason);
-      if (step.outcome === 'found' && isSaid) await memory.note(member, { name, setAt, standing: 'own' });
-      // A copy that is not fit is known as such for as long as it is there.
-      if ((step.outcome === 'gone' || (step.outcome === 'lost' && !isThere)) && isSaid)
-        await memory.forget(member, name);
+      if (step.outcome === 'gone' && isSaid) await memory.forget(member, name);
       round.say({ name, isReady: step.outcome === 'found' || step.outcome === 'made', note: step.reason });
     }
   }
@@ -110,6 +135,7 @@ async function create({ context, majorVersion, signal }: Round, slot: LogicalSlo
     signal.throwIfAborted();
     // The server ends it as well, and takes a slot that is half made away.
     await client.query(`set statement_timeout = ${CREATE_TIMEOUT_MS - 1000}`);
+    await client.query(NOTICE_CLOSED);
     await createLogicalSlot(client, majorVersion, slot);
     context.log('info', `logical slot ${slot.name} was made`);
   } finally {

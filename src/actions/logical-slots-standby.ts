@@ -8,40 +8,72 @@ import { closeSource, connectSource } from '../postgres/source-connection.ts';
 import { query } from './context.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
 import type { CopyNotes } from './logical-slot-copy.ts';
-import { foreignText, isSame, readiness, restartNote } from './logical-slot-steps.ts';
-import { DROP_IDLE, type Round } from './logical-slot-round.ts';
+import type { KnownSlot } from './logical-slot-memory.ts';
+import { type Bar, foreignText, isSame, readiness, restartNote } from './logical-slot-steps.ts';
+import { DROP_IDLE, NOTICE_CLOSED, type Round } from './logical-slot-round.ts';
 import { dropForgotten } from './logical-slots-forgotten.ts';
 import { type FollowDuty, sourceOf } from './upstream-source.ts';
 
 /** By slot and entry: see {@link readiness}. */
-export type Bars = Map<string, number>;
+export type Bars = Map<string, Bar>;
 
 const REMOTE_TIMEOUT_MS = 3000;
 const ADVANCE_TIMEOUT_MS = 30_000;
 /** PostgreSQL before 17 says so of WAL that is gone. */
 const WAL_GONE = '58P01';
 
+/** Of no use to anybody: the log has them as lost, or a person has unset them. */
+const isToKeep = ({ standing }: LogicalSlot): boolean => standing === 'wanted' || standing === 'made';
+
+/**
+ * Logical slots are kept by standbys that stream from the primary itself: PostgreSQL synchronises from no other, and rows that a copy needs are protected
+ * by this node's slot on the primary alone.
+ */
+export async function cascadeRound(round: Round, duty: FollowDuty): Promise<void> {
+  const member = round.context.localMember();
+  if (member === undefined) return;
+  const { memory, slots } = round;
+  await dropForgotten(round, member, () => false);
+  const left = await memory.all(member);
+  await memory.note(member, ...left.map((slot) => ({ ...slot, standing: 'unfit' as const })));
+  for (const { name } of slots)
+    round.say({ name, isReady: false, note: `it follows ${duty.upstream.node}, which is a standby` });
+}
+
 /** 17 and later: looks only, but for what stands in the way of PostgreSQL. */
-export async function syncRound(round: Round): Promise<void> {
+export async function syncRound(round: Round, duty: FollowDuty): Promise<void> {
   const { context, memory, slots, signal } = round;
   const member = context.localMember();
   if (member === undefined) return;
-  await dropForgotten(round, member);
+  await dropForgotten(round, member, isToKeep);
   const found = await round.find();
   const { node } = context.instance.options;
   for (const slot of slots) {
-    const { name } = slot;
+    const { name, setAt } = slot;
     const local = found.slots.find((each) => each.name === name);
-    if (local !== undefined && !local.isSynced && isSame(local, slot) && local.isFailover) {
+    const known = (await memory.all(member)).find((each) => each.name === name && each.setAt === setAt);
+    const isFormer = known !== undefined && known.standing !== 'gone' && local?.isSynced === false;
+    if (isFormer && isSame(local, slot) && local.isFailover) {
       // Of a former primary: PostgreSQL would synchronise none at all for its sake.
       await context.instance.session.query(DROP_IDLE, [name], query(context, signal));
-      await memory.forget(member, name);
       context.log('info', `logical slot ${name} of its time as primary was dropped: it is synchronised anew`);
     }
-    const note = syncNote({ local, slot, node, isLogical: found.walLevel === 'logical' });
+    const isStreaming = found.receiver?.timeline === duty.upstream.timeline;
+    const note =
+      syncNote({ local, slot, node, isLogical: found.walLevel === 'logical' }) ??
+      (isStreaming ? undefined : notStreaming(round, duty));
+    // What it found under that primary before stays so while the stream is interrupted.
+    if (local?.isSynced === true && isStreaming)
+      await memory.note(member, {
+        ...{ name, setAt, standing: note === undefined ? 'fit' : 'unfit' },
+        ...{ timeline: duty.upstream.timeline, isOurs: slot.isOurs },
+      });
     round.say({ name, isReady: note === undefined, note });
   }
 }
+
+const notStreaming = ({ context }: Round, { upstream }: FollowDuty): string =>
+  `${context.instance.options.node} does not stream from ${upstream.node} at present`;
 
 function syncNote(facts: {
   readonly local: LogicalSlotRow | undefined;
@@ -71,7 +103,7 @@ export async function copyRound(
   const { context, memory, signal } = round;
   const member = context.localMember();
   if (member === undefined) return;
-  await dropForgotten(round, member);
+  await dropForgotten(round, member, isToKeep);
   const slots = round.slots.filter(({ standing }) => standing === 'made');
   if (slots.length === 0) return;
   const upstream = await findUpstream(round, duty);
@@ -79,7 +111,7 @@ export async function copyRound(
   const { node } = context.instance.options;
   for (const slot of slots) {
     const { name, setAt } = slot;
-    const tell = (note: string | undefined): void => round.say({ name, isReady: note === undefined, note });
+    const tell = (note: string): void => round.say({ name, isReady: false, note });
     const local = found.slots.find((each) => each.name === name);
     const remote = upstream.slots.find((each) => each.name === name);
     const known = (await memory.all(member)).find((each) => each.name === name && each.setAt === setAt);
@@ -90,20 +122,29 @@ export async function copyRound(
         `${why === undefined ? '' : `${why}; `}it is copied when ${node} is started again: sentinelctl node restart ${node}`,
       );
     } else if (!isSame(local, slot)) tell(foreignText(local));
-    else if (local.isLost) tell(await dropLost(round, local, 'its copy was invalidated'));
+    else if (known === undefined || known.standing === 'gone')
+      tell(
+        `a slot of that name on ${node} is not known to be a copy: drop it there (pg_drop_replication_slot)`,
+      );
+    else if (local.isLost) tell(await dropLost(round, local, known, 'its copy was invalidated'));
     else if (remote === undefined || !isSame(remote, slot)) tell(`${duty.upstream.node} does not have it`);
+    else if (found.receiver?.timeline !== duty.upstream.timeline) tell(notStreaming(round, duty));
     else {
-      const key = `${name} ${setAt}`;
-      const failure = await advance(round, local, remote);
-      const bar = bars.get(key);
-      const protectedXmin = upstream.protectedXmin.get(member);
-      const wasReady = known?.standing === 'ready';
-      const next = readiness({ local, remote, protectedXmin, bar, wasReady });
+      const stream = `${context.instance.postmaster()?.pid} ${found.receiver.pid}`;
+      const { timeline } = duty.upstream;
+      const key = `${name} ${setAt} ${timeline}`;
+      const failure = await advance(round, local, remote, known);
+      const wasReady = known.standing === 'fit' && known.timeline === timeline && known.stream === stream;
+      const next = readiness({
+        ...{ local, remote, stream, wasReady, bar: bars.get(key) },
+        protectedXmin: upstream.protectedXmin.get(member),
+      });
       if (next.bar === undefined) bars.delete(key);
       else bars.set(key, next.bar);
       const note = failure ?? next.note;
       const isReady = next.isReady && (failure === undefined || wasReady);
-      await memory.note(member, { name, setAt, standing: isReady ? 'ready' : 'unready' });
+      const standing = isReady ? 'fit' : 'unfit';
+      await memory.note(member, { name, setAt, standing, timeline, stream, isOurs: known.isOurs });
       round.say({ name, isReady, note });
     }
   }
@@ -128,6 +169,7 @@ async function advance(
   round: Round,
   local: LogicalSlotRow,
   remote: LogicalSlotRow,
+  known: KnownSlot,
 ): Promise<string | undefined> {
   const { context, signal } = round;
   if (remote.confirmedLsn === undefined || local.confirmedLsn === undefined) return undefined;
@@ -141,6 +183,7 @@ async function advance(
   try {
     signal.throwIfAborted();
     await client.query(`set statement_timeout = ${ADVANCE_TIMEOUT_MS - 1000}`);
+    await client.query(NOTICE_CLOSED);
     // PostgreSQL goes no further than what is replayed.
     await client.query('select pg_replication_slot_advance($1, $2::pg_lsn)', [
       name,
@@ -150,7 +193,8 @@ async function advance(
   } catch (error) {
     signal.throwIfAborted();
     const { message, code } = error as Error & { readonly code?: string };
-    if (code === WAL_GONE) return await dropLost(round, local, `its copy cannot be moved on: ${message}`);
+    if (code === WAL_GONE)
+      return await dropLost(round, local, known, `its copy cannot be moved on: ${message}`);
     return `its copy cannot be moved on: ${message}`;
   } finally {
     signal.removeEventListener('abort', abort);
@@ -162,10 +206,12 @@ async function advance(
 async function dropLost(
   { context, memory, signal }: Round,
   local: LogicalSlotRow,
+  { isOurs }: KnownSlot,
   why: string,
 ): Promise<string> {
   const member = context.localMember();
-  await context.instance.session.query(DROP_IDLE, [local.name], query(context, signal));
-  if (member !== undefined) await memory.forget(member, local.name);
+  if (!isOurs) return `${why}; drop it there (pg_drop_replication_slot)`;
+  const dropped = await context.instance.session.query(DROP_IDLE, [local.name], query(context, signal));
+  if (member !== undefined && dropped.length > 0) await memory.forget(member, local.name);
   return `${why}; it is copied when ${context.instance.options.node} is started again`;
 }

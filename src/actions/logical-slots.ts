@@ -2,30 +2,36 @@
 // moved on holds nothing up. Must never touch a file of settings from within a round: a pass, and a cut, does that.
 import type { LogicalSlotReport } from '../cluster/report.ts';
 import type { Duty } from '../failover/duties.ts';
+import { withDeadline } from '../base/clock.ts';
+import type { MemberId } from '../base/ids.ts';
 import { findLogicalSlots } from '../postgres/logical-slots.ts';
-import { changeSlotSync } from '../postgres/upstream.ts';
 import { keyOf } from './carry-out.ts';
 import { type AgentContext, query } from './context.ts';
-import { DROP_IDLE, type Round } from './logical-slot-round.ts';
+import { DROP_IDLE, type Round, reignOf } from './logical-slot-round.ts';
 import { type CopyNotes, copyMissingSlots } from './logical-slot-copy.ts';
-import { openSlotMemory } from './logical-slot-memory.ts';
+import { type KnownSlot, type SlotMemory, isFitAfter, openSlotMemory } from './logical-slot-memory.ts';
 import { primaryRound } from './logical-slots-primary.ts';
-import { type Bars, copyRound, syncRound } from './logical-slots-standby.ts';
-import { slotSyncDue } from './slot-sync.ts';
+import { type Bars, cascadeRound, copyRound, syncRound } from './logical-slots-standby.ts';
+import { followsPrimary, keepSlotSync } from './slot-sync.ts';
 
 export interface LogicalSlots {
   /** One look; called with each pass, and cheap where nothing is to be done. Throws only the signal's reason. */
   look(duty: Duty, signal: AbortSignal): Promise<void>;
   /** The duty is another: a round under way ends. */
   stop(): void;
-  /** PostgreSQL does not run, and is about to be started as a standby. Never throws. */
-  beforeStart(duty: Duty): Promise<void>;
-  /** It is about to be promoted: copies that must not be gone on from are dropped. Never throws but the signal's reason. */
-  beforePromotion(signal: AbortSignal): Promise<void>;
+  /** PostgreSQL does not run, and is about to be started as a standby: a few seconds at most. Never throws but the signal's reason. */
+  beforeStart(duty: Duty, signal: AbortSignal): Promise<void>;
+  /** It is about to be promoted: what must not be gone on from is dropped, as far as that takes no time. Never throws but the signal's reason. */
+  beforePromotion(duty: PromoteDuty, signal: AbortSignal): Promise<void>;
   report(): readonly LogicalSlotReport[];
 }
 
 const ROUND_EVERY_MS = 2000;
+/** No promotion waits longer for slots; the primary drops then what is left, and says that it is lost. */
+const PROMOTION_WAITS_MS = 500;
+
+type PrimaryOrFollow = Extract<Duty, { readonly kind: 'primary' | 'follow' }>;
+type PromoteDuty = Extract<Duty, { readonly kind: 'promote' }>;
 
 export function createLogicalSlots(context: AgentContext): LogicalSlots {
   const { instance } = context;
@@ -39,6 +45,7 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
   let begunAtMs = -Infinity;
   let running: { readonly key: string; readonly abort: AbortController } | undefined;
   let failure: string | undefined;
+  let receiverPid: number | undefined;
 
   const roundOf = (signal: AbortSignal, next: Map<string, LogicalSlotReport>): Round => ({
     ...{ context, memory, majorVersion, signal },
@@ -49,19 +56,21 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
     say: (report) => void next.set(report.name, report),
   });
 
-  const work = async (duty: Duty, signal: AbortSignal): Promise<void> => {
+  const work = async (duty: PrimaryOrFollow, signal: AbortSignal): Promise<void> => {
     const pid = instance.postmaster()?.pid;
     const next = new Map<string, LogicalSlotReport>();
     const round = roundOf(signal, next);
     if (duty.kind === 'primary') await primaryRound(round, duty);
-    else if (duty.kind === 'follow')
-      await (majorVersion >= 17 ? syncRound(round) : copyRound(round, duty, { bars, copyNotes }));
+    else if (followsPrimary(context, duty))
+      await (majorVersion >= 17 ? syncRound(round, duty) : copyRound(round, duty, { bars, copyNotes }));
+    // Else the log has moved on, and the duty has not followed yet: nothing is dropped for that.
+    else if (options.isCascading()) await cascadeRound(round, duty);
     signal.throwIfAborted();
     reports = next;
     reportedPid = pid;
   };
 
-  const begin = (duty: Duty): void => {
+  const begin = (duty: PrimaryOrFollow): void => {
     begunAtMs = performance.now();
     const present = { key: keyOf(duty), abort: new AbortController() };
     running = present;
@@ -84,6 +93,8 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
     running?.abort.abort(new Error('the duty has changed'));
     running = undefined;
     begunAtMs = -Infinity;
+    // What was found under another primary says nothing of this one.
+    reportedPid = undefined;
   };
 
   const isIdle = async (): Promise<boolean> => {
@@ -96,18 +107,22 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
     async look(duty, signal) {
       if (instance.postmaster() === undefined || instance.isForeign()) return;
       if (duty.kind !== 'primary' && duty.kind !== 'follow') return;
-      if (performance.now() - begunAtMs < ROUND_EVERY_MS) return;
+      // What was found of a copy held for the stream before.
+      const isOtherStream = receiverPid !== context.notes.streaming?.receiverPid;
+      if (!isOtherStream && performance.now() - begunAtMs < ROUND_EVERY_MS) return;
       if (running !== undefined) {
         if (running.key !== keyOf(duty)) stop();
         return;
       }
+      receiverPid = context.notes.streaming?.receiverPid;
       try {
-        await keepSlotSync(context, duty);
+        if (duty.kind === 'follow') await keepSlotSync(context, duty, signal);
         if (await isIdle()) {
           reports = new Map();
           begunAtMs = performance.now();
           return;
         }
+        signal.throwIfAborted();
         begin(duty);
       } catch (error) {
         signal.throwIfAborted();
@@ -116,29 +131,28 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
       }
     },
     stop,
-    async beforeStart(duty) {
-      if (majorVersion >= 17 || duty.kind !== 'follow') return;
+    async beforeStart(duty, signal) {
+      if (majorVersion >= 17 || duty.kind !== 'follow' || !followsPrimary(context, duty)) return;
       bars.clear();
       try {
         const slots = options.logicalSlots().filter(({ standing }) => standing === 'made');
-        await copyMissingSlots(context, duty, { memory, slots, notes: copyNotes });
+        await copyMissingSlots(context, duty, { memory, slots, notes: copyNotes, signal });
       } catch (error) {
+        signal.throwIfAborted();
         context.log('warn', 'logical slots could not be copied', { error: (error as Error).message });
       }
     },
-    async beforePromotion(signal) {
+    async beforePromotion(duty, signal) {
       stop();
       const member = context.localMember();
-      if (majorVersion >= 17 || member === undefined) return;
+      if (member === undefined) return;
       try {
-        for (const { name, standing } of await memory.all(member)) {
-          if (standing !== 'unready') continue;
-          await instance.session.query(DROP_IDLE, [name], query(context, signal));
-        }
+        const limited = AbortSignal.any([signal, AbortSignal.timeout(PROMOTION_WAITS_MS)]);
+        const dropping = dropUnfit(context, { memory, member, duty, signal: limited });
+        await withDeadline('logical slots before the promotion', PROMOTION_WAITS_MS, dropping);
       } catch (error) {
         signal.throwIfAborted();
-        // It is dropped once this node is the primary.
-        context.log('warn', 'a copied logical slot that is not fit to go on from could not be dropped', {
+        context.log('warn', 'logical slots that are not fit to go on from are left for the primary to drop', {
           error: (error as Error).message,
         });
       }
@@ -147,12 +161,31 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
   };
 }
 
-/** In a pass: a cut writes the same file. */
-async function keepSlotSync(context: AgentContext, duty: Duty): Promise<void> {
-  if (duty.kind !== 'follow') return;
-  const syncsSlots = slotSyncDue(context, duty);
-  if (syncsSlots === undefined) return;
-  const { dataDirectory, user } = context.instance.options;
-  if (await changeSlotSync({ dataDirectory, syncsSlots, owner: user.owner }))
-    context.log('info', `slot synchronisation is ${syncsSlots ? 'on' : 'off'}`);
+/** Of those that this agent knows: what it knows nothing of is left, and not taken for fit. */
+async function dropUnfit(
+  context: AgentContext,
+  options: {
+    readonly memory: SlotMemory;
+    readonly member: MemberId;
+    readonly duty: PromoteDuty;
+    readonly signal: AbortSignal;
+  },
+): Promise<void> {
+  const { memory, member, duty, signal } = options;
+  const reign = reignOf(context, duty.timeline, duty.from.timeline);
+  const { streaming } = context.notes;
+  /** It has streamed since that was found: WAL has come of which nobody knows what it did to the copy. */
+  const isOutdated = ({ stream }: KnownSlot): boolean =>
+    stream !== undefined && streaming !== undefined && !stream.endsWith(` ${streaming.receiverPid}`);
+  const unfit = (await memory.all(member)).filter(
+    (slot) => slot.standing !== 'gone' && (!isFitAfter(slot, reign) || isOutdated(slot)),
+  );
+  if (unfit.length === 0) return;
+  await memory.note(member, ...unfit.map((slot) => ({ ...slot, standing: 'unfit' as const })));
+  let failure: Error | undefined;
+  for (const { name } of unfit.filter(({ isOurs }) => isOurs))
+    await context.instance.session
+      .query(DROP_IDLE, [name], query(context, signal))
+      .catch((error: unknown) => (failure ??= error as Error));
+  if (failure !== undefined) throw failure;
 }

@@ -25,6 +25,10 @@ export interface Found {
   readonly slots: readonly LogicalSlotRow[];
   /** `wal_level` in force. */
   readonly walLevel: string;
+  /** Where WAL ends; undefined on a standby. */
+  readonly walEnd: Lsn | undefined;
+  /** The walreceiver that streams, by its process and timeline; undefined: none does. */
+  readonly receiver: { readonly pid: number; readonly timeline: number } | undefined;
   /** Of the physical slots, by name: the oldest transaction whose catalog rows it protects. */
   readonly protectedXmin: ReadonlyMap<string, number>;
 }
@@ -53,19 +57,27 @@ export async function findLogicalSlots(
   const isInvalid = majorVersion >= 17 ? 'invalidation_reason is not null' : 'false';
   const [failover, synced] = majorVersion >= 17 ? ['failover', 'synced'] : ['false', 'false'];
   const [row] = await ask(`
-    select json_build_object('wal_level', current_setting('wal_level'), 'slots', coalesce(json_agg(json_build_object(
+    select json_build_object('wal_level', current_setting('wal_level'), 'wal_end', ${WAL_END}, 'receiver', ${RECEIVER}, 'slots', coalesce(json_agg(json_build_object(
       'name', slot_name, 'type', slot_type, 'database', database, 'plugin', plugin, 'two_phase', two_phase, 'temporary', temporary,
       'active_pid', active_pid, 'catalog_xmin', catalog_xmin::text::bigint, 'confirmed', confirmed_flush_lsn::text,
       'lost', coalesce(wal_status = 'lost', false) or ${isConflicting} or ${isInvalid},
       'failover', ${failover}, 'synced', ${synced}) order by slot_name), '[]'::json)) as found
     from pg_catalog.pg_replication_slots`);
   if (row === undefined) throw new Error('PostgreSQL returned no row');
-  const { wal_level: walLevel, slots } = row.found as {
+  const {
+    wal_level: walLevel,
+    slots,
+    ...more
+  } = row.found as {
     readonly wal_level: string;
+    readonly wal_end: string | null;
+    readonly receiver: { readonly pid: number; readonly timeline: number } | null;
     readonly slots: readonly RawSlot[];
   };
   return {
     walLevel,
+    walEnd: more.wal_end === null ? undefined : parseLsn(more.wal_end),
+    receiver: more.receiver ?? undefined,
     slots: slots.filter(({ type }) => type === 'logical').map(rowOf),
     protectedXmin: new Map(
       slots.flatMap(({ name, type, catalog_xmin: xmin }) =>
@@ -74,6 +86,9 @@ export async function findLogicalSlots(
     ),
   };
 }
+
+const WAL_END = 'case when not pg_is_in_recovery() then pg_current_wal_insert_lsn()::text end';
+const RECEIVER = `(select json_build_object('pid', pid, 'timeline', received_tli) from pg_stat_wal_receiver where status = 'streaming')`;
 
 function rowOf(raw: RawSlot): LogicalSlotRow {
   return {

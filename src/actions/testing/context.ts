@@ -60,7 +60,10 @@ export function fakeContext(options: {
   readonly dataDirectory: string;
   readonly instance?: Partial<InstanceOptions>;
   /** Answers a statement with rows. */
-  readonly query?: (text: string) => readonly object[];
+  readonly query?: (
+    text: string,
+    values: readonly unknown[],
+  ) => readonly object[] | Promise<readonly object[]>;
 }): FakeContext {
   const { dataDirectory } = options;
   const postmaster = { pid: process.pid, sharedMemoryId: undefined, status: 'ready' };
@@ -86,6 +89,7 @@ export function fakeContext(options: {
     groupParameters: () => new Map<string, string>(),
     maxSlotWalBytes: () => undefined,
     logicalSlots: () => [],
+    isCascading: () => false,
     logicalSlotsFile: `${dataDirectory}.logical-slots.json`,
     slotOwners: () => [NODE, nodeId('b'), nodeId('c')],
     standbyLimits: () => [],
@@ -112,7 +116,10 @@ export function fakeContext(options: {
     protections: ALL_PROTECTIONS,
     instance: {
       options: instanceOptions,
-      session: { query: (text: string) => Promise.resolve(options.query?.(text) ?? []) },
+      session: {
+        query: async (text: string, values: readonly unknown[]) =>
+          (await options.query?.(text, values)) ?? [],
+      },
       isForeign: () => false,
       postmaster: () => (context.isRunning ? postmaster : undefined),
       stop: ({ fastMs }: { fastMs: number }) => {

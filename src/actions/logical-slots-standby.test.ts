@@ -1,0 +1,107 @@
+// What a standby of 17 and later, where PostgreSQL synchronises slots, finds of them.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { logIndex } from '../base/ids.ts';
+import type { LogicalSlotReport } from '../cluster/report.ts';
+import type { LogicalSlot } from '../cluster/state.ts';
+import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
+import { type KnownSlot, openSlotMemory } from './logical-slot-memory.ts';
+import { syncRound } from './logical-slots-standby.ts';
+import { FOLLOW, STANDBY, fakeContext } from './testing/context.ts';
+
+const SLOT: LogicalSlot = {
+  ...{ name: 'cdc', database: 'app', plugin: 'pgoutput', isTwoPhase: false, setAt: logIndex(7) },
+  ...{ standing: 'made', isOurs: true, reason: undefined },
+};
+const ROW: LogicalSlotRow = {
+  ...{ name: 'cdc', database: 'app', plugin: 'pgoutput', isTwoPhase: false, isTemporary: false },
+  ...{ activePid: undefined, catalogXmin: 700, confirmedLsn: undefined },
+  ...{ isLost: false, isFailover: true, isSynced: true },
+};
+const KNOWN: KnownSlot = { name: 'cdc', setAt: 7, standing: 'fit', timeline: 1, isOurs: true };
+
+let root: string;
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'pg-sentinel-sync-'));
+});
+afterEach(() => rm(root, { recursive: true }));
+
+async function round(
+  known: readonly KnownSlot[],
+  found: Partial<LogicalSlotRow>,
+  slot: Partial<LogicalSlot> = {},
+  receiving = 3,
+): Promise<{ dropped: unknown[]; said: LogicalSlotReport[]; known: readonly KnownSlot[] }> {
+  const [dropped, said]: [unknown[], LogicalSlotReport[]] = [[], []];
+  const context = fakeContext({
+    dataDirectory: root,
+    query: (text, [name]) => (text.includes('pg_drop') ? [{ name: dropped.push(name) }] : []),
+  });
+  Object.assign(context, { localMember: () => STANDBY });
+  const memory = openSlotMemory(join(root, 'slots.json'));
+  await memory.note(STANDBY, ...known);
+  const present = {
+    ...{ slots: [{ ...ROW, ...found }], walLevel: 'logical', walEnd: undefined },
+    receiver: { pid: 8, timeline: receiving },
+    protectedXmin: new Map<string, number>(),
+  };
+  const upstream = { ...FOLLOW.upstream, timeline: 3 as typeof FOLLOW.upstream.timeline };
+  await syncRound(
+    {
+      ...{ context, memory, majorVersion: 17, signal: new AbortController().signal },
+      ...{ slots: [{ ...SLOT, ...slot }], noteOf: () => undefined },
+      find: () => Promise.resolve(present),
+      say: (report) => void said.push(report),
+    },
+    { ...FOLLOW, upstream },
+  );
+  return { dropped, said, known: await memory.all(STANDBY) };
+}
+
+test('a slot that PostgreSQL has synchronised is fit under the primary that it follows, and known as ours', async () => {
+  const { said, known, dropped } = await round([], {});
+  expect(said).toEqual([{ name: 'cdc', isReady: true, note: undefined }]);
+  expect(known).toEqual([{ ...KNOWN, timeline: 3 }]);
+  expect(dropped).toEqual([]);
+});
+
+test('nothing is known of it under a primary from which nothing was received', async () => {
+  const { said, known } = await round([KNOWN], {}, {}, 1);
+  expect(said).toMatchObject([{ isReady: false, note: 'a does not stream from b at present' }]);
+  expect(known).toEqual([KNOWN]);
+});
+
+test.each<[string, Partial<LogicalSlotRow>]>([
+  ['not up to where it is fit', { isTemporary: true }],
+  ['invalidated', { isLost: true }],
+])('one that is %s is not, whatever it was before', async (_, found) => {
+  const { said, known } = await round([KNOWN], found);
+  expect(said).toMatchObject([{ isReady: false }]);
+  expect(known).toEqual([{ ...KNOWN, standing: 'unfit', timeline: 3 }]);
+});
+
+test('that of a former primary makes room for synchronisation; what nobody knows anything of is left', async () => {
+  const own = { isSynced: false };
+  expect(await round([KNOWN], own)).toMatchObject({ dropped: ['cdc'], said: [{ isReady: false }] });
+});
+
+test('one that somebody else has made is left, and not fit', async () => {
+  expect(await round([], { isSynced: false })).toMatchObject({
+    dropped: [],
+    said: [{ isReady: false }],
+    known: [],
+  });
+});
+
+test('one that a person has unset is dropped where it was ours, and only forgotten where it was not', async () => {
+  const own = { isSynced: false };
+  expect(await round([KNOWN], own, { standing: 'unset' })).toMatchObject({ dropped: ['cdc'], known: [] });
+});
+
+test('nor is one of a person dropped once it is unset', async () => {
+  const theirs = { ...KNOWN, isOurs: false };
+  const { dropped, known } = await round([theirs], { isSynced: false }, { standing: 'unset', isOurs: false });
+  expect({ dropped, known }).toEqual({ dropped: [], known: [] });
+});
