@@ -17,11 +17,11 @@ import { whileRunning } from '../postgres/while-running.ts';
 import { confirmAdopted, stopForeign, takeOverStandby } from './adopt-duty.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
+import type { InForce } from './instance.ts';
 import { keepLeftovers } from './leftover-wal.ts';
 import { NO_DATA, clone, completeRewind, rejoin } from './rejoin.ts';
 import { endHaste } from './zero-fill.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
-import { slotSyncDue } from './slot-sync.ts';
 import {
   type FollowDuty,
   findUpstreamPassword,
@@ -109,7 +109,7 @@ const nameOf = ({ host, port, timeline }: Upstream): string => `${host}:${port} 
 async function settled(
   context: AgentContext,
   duty: FollowDuty,
-  { receiver, synchronousStandbyNames }: Exclude<Running, 'primary' | undefined>,
+  { receiver, ...inForce }: Exclude<Running, 'primary' | undefined>,
   signal: AbortSignal,
 ): Promise<void> {
   context.clearUnexpectedEnd();
@@ -125,7 +125,7 @@ async function settled(
     await context.once('rewound', () => forgetRewound(context.instance.options.dataDirectory));
     await context.once('replaced', () => discard(context));
   }
-  await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
+  await context.instance.setSynchronousStandbys(placeholder(context), inForce);
   await lookAfterSlots(context, duty.slots, signal);
   await context.once('passwords', () => keepPasswords(context, duty, signal), KEEP_PASSWORDS_EVERY_MS);
   await context.once('advance', () => advanceIdleSlots(context, duty, signal), ADVANCE_SLOTS_EVERY_MS);
@@ -150,16 +150,14 @@ async function discard(context: AgentContext): Promise<void> {
   }
 }
 
-type Running =
-  | 'primary'
-  | { readonly receiver: WalReceiver | undefined; readonly synchronousStandbyNames: string }
-  | undefined;
+type Running = 'primary' | (InForce & { readonly receiver: WalReceiver | undefined }) | undefined;
 
 async function runningStandby(context: AgentContext, signal: AbortSignal): Promise<Running> {
   if (context.instance.postmaster() === undefined) return undefined;
   const role = await context.instance.readRole(query(context, signal));
   if (role.kind === 'primary') return 'primary';
-  return { receiver: role.walReceiver, synchronousStandbyNames: role.synchronousStandbyNames };
+  const { walReceiver: receiver, synchronousStandbyNames, readerLimit } = role;
+  return { receiver, synchronousStandbyNames, readerLimit };
 }
 
 /**
@@ -296,7 +294,7 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
     passfileDirectory,
     upstream: sourceOf(context, duty, member),
     slotName: member,
-    syncsSlots: slotSyncDue(context, duty),
+    canSyncSlots: context.instance.options.binaries.version >= 17,
     owner: user.owner,
   });
   const expected = nameOf(duty.upstream);

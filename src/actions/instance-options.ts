@@ -53,6 +53,8 @@ export interface InstanceOptions {
   readonly maxSlotWalBytes: () => number | undefined;
   /** Of the log; none of a standby that is never promoted. */
   readonly logicalSlots: () => readonly LogicalSlot[];
+  /** It streams from another standby, by the log. */
+  readonly isCascading: () => boolean;
   /** For `openSlotMemory`. */
   readonly logicalSlotsFile: string;
   /** Of the log: nodes that have, or had, a replication slot for each of their data directories. */
@@ -74,5 +76,5 @@ export interface InstanceOptions {
   /** Something changed that a duty may depend on. */
   readonly onChange: () => void;
   /** PostgreSQL does not run, and is about to be started as a standby. */
-  readonly beforeStandby: () => Promise<void>;
+  readonly beforeStandby: (signal: AbortSignal) => Promise<void>;
 }

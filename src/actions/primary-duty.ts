@@ -12,6 +12,7 @@ import { lockFor } from './directory-lock.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
+import type { InForce } from './instance.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 import { endHaste } from './zero-fill.ts';
 
@@ -124,7 +125,7 @@ export async function carryOutPrimary(
     );
   }
   context.clearUnexpectedEnd();
-  await beginRule(context, duty, { inForce: role.synchronousStandbyNames, signal });
+  await beginRule(context, duty, { inForce: role, signal });
   if (!(await isProved(context, duty))) {
     context.activity(
       undefined,
@@ -141,7 +142,7 @@ export async function carryOutPrimary(
     await context.once(`checkpoint ${duty.timeline}`, () => checkpointAside(context));
   if (duty.next !== undefined) await changeRule(context, duty, duty.next, signal);
   else {
-    await instance.setSynchronousStandbys(standbysFor(context, duty.rule), role.synchronousStandbyNames);
+    await instance.setSynchronousStandbys(standbysFor(context, duty.rule), role);
     if (duty.floor === undefined) await endHaste(context);
     else await passFloor(context, duty, duty.floor, signal);
   }
@@ -175,7 +176,7 @@ const NO_LEASE = 'it gets no lease: the log cannot be read through a leader, or 
 async function beginRule(
   context: AgentContext,
   duty: DutyOf<'primary'>,
-  { inForce, signal }: { readonly inForce: string; readonly signal: AbortSignal },
+  { inForce, signal }: { readonly inForce: InForce; readonly signal: AbortSignal },
 ): Promise<void> {
   const { instance, notes } = context;
   // One that an earlier sentineld has started may be unproven as well.
@@ -184,7 +185,7 @@ async function beginRule(
   });
   const standbys = standbysFor(context, duty.next?.rule ?? duty.rule);
   if (standbys.kind === 'alone') return;
-  if (inForce === renderSynchronousStandbys({ kind: 'nobody' }))
+  if (inForce.synchronousStandbyNames === renderSynchronousStandbys({ kind: 'nobody' }))
     await context.once('commits wait', () => waitUntilCommitsWait(context, signal));
   if (notes.isUnproven) await instance.setSynchronousStandbys(standbys, inForce);
 }

@@ -9,6 +9,7 @@ import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING, type Protections } from '../acti
 import { openFenceFile } from '../actions/fence-file.ts';
 import { instancePaths } from '../actions/instance-files.ts';
 import { type NodeId, type PeerId, epoch } from '../base/ids.ts';
+import { upstreamOf } from '../cluster/apply-cascade.ts';
 import { hasOptions } from '../cluster/eligibility.ts';
 import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { compareFences } from '../cluster/fence.ts';
@@ -110,6 +111,7 @@ export async function startLocalAgent(options: {
       groupParameters: () => replica.state.groups.get(node.group)?.parameters ?? NO_PARAMETERS,
       maxSlotWalBytes: () => replica.state.groups.get(node.group)?.settings.maxSlotWalBytes,
       logicalSlots: () => logicalSlots(replica.state, node),
+      isCascading: () => isCascading(replica.state, node),
       logicalSlotsFile: paths.logicalSlotsFile,
       slotOwners: () => slotOwners(replica.state, node.group),
       standbyLimits: () => standbyLimits(replica.state, node.name, (id) => freshReport(options.view(), id)),
@@ -166,6 +168,11 @@ function logicalSlots(state: ClusterState, { name, group: id, options }: NodeCon
   if (group === undefined) return NO_SLOTS;
   const isNeverPromoted = options.noFailover || options.applyDelayMs > 0;
   return isNeverPromoted && group.phase.primary !== name ? NO_SLOTS : group.logicalSlots;
+}
+
+function isCascading(state: ClusterState, { name, group: id }: NodeConfig): boolean {
+  const group = state.groups.get(id);
+  return group !== undefined && upstreamOf(state, group, name) !== undefined;
 }
 
 /** A node that is never promoted is registered with priority 0, which older peers take for the last choice. */

@@ -44,6 +44,8 @@ export type Role =
       readonly replication: readonly ReplicationRow[];
       /** `synchronous_standby_names` as the server has it now. */
       readonly synchronousStandbyNames: string;
+      /** `synchronized_standby_slots`; undefined before 17. */
+      readonly readerLimit: string | undefined;
     }
   | {
       readonly kind: 'standby';
@@ -57,6 +59,7 @@ export type Role =
       readonly walReceiver: WalReceiver | undefined;
       readonly replication: readonly ReplicationRow[];
       readonly synchronousStandbyNames: string;
+      readonly readerLimit: string | undefined;
     };
 
 /** Reads the role. Throws as {@link Session.query} does. */
@@ -90,6 +93,7 @@ const ROLE_QUERY = `
     'replayed_at_ms', (extract(epoch from pg_last_xact_replay_timestamp()) * 1000)::bigint,
     'replay_paused', case when pg_is_in_recovery() then pg_is_wal_replay_paused() else false end,
     'synchronous_standby_names', current_setting('synchronous_standby_names'),
+    'reader_limit', current_setting('synchronized_standby_slots', true),
     'wal_receiver', (select json_build_object('pid', pid, 'status', status, 'timeline', received_tli, 'flushed_lsn', flushed_lsn,
        'sender_host', sender_host, 'sender_port', sender_port, 'slot_name', slot_name) from pg_stat_wal_receiver),
     'replication', (select coalesce(json_agg(json_build_object(
@@ -115,6 +119,7 @@ interface RawRole {
   replayed_at_ms: Optional<number>;
   replay_paused: boolean;
   synchronous_standby_names: string;
+  reader_limit: Optional<string>;
   wal_receiver: Optional<{
     pid: number;
     status: string;
@@ -150,6 +155,7 @@ function toRole(raw: RawRole): Role {
   const common = {
     timeline: timeline(raw.timeline),
     synchronousStandbyNames: raw.synchronous_standby_names,
+    readerLimit: raw.reader_limit ?? undefined,
     replication: raw.replication.map(toReplicationRow),
   };
   const flushLsn = toLsn(raw.flush_lsn);

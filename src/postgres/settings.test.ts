@@ -54,8 +54,11 @@ test('with logical slots their readers get no further than every member of the r
   const rule = { kind: 'any', acks: 1, members: [memberId('b_1'), memberId('c_1')] } as const;
   expect(of({ synchronousStandbys: rule })).toBe('b_1, c_1');
   expect(of({ synchronousStandbys: rule, holdsReadersBack: false })).toBe('');
-  // Nobody has a slot by which it could go: PostgreSQL would wait for ever.
+  // On a standby: there is nobody to wait for.
   expect(of({ synchronousStandbys: { kind: 'nobody' } })).toBe('');
+  // A strict group that lacks members acknowledges nothing: nobody is to read it either.
+  const strict = { kind: 'nobody', readersWaitFor: [memberId('b_1'), memberId('c_1')] } as const;
+  expect(of({ synchronousStandbys: strict })).toBe('b_1, c_1');
   expect(of({ synchronousStandbys: { kind: 'alone' } })).toBe('');
 });
 

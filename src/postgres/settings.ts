@@ -16,7 +16,8 @@ const NOBODY = 'pg_sentinel_nobody';
 /** What `synchronous_standby_names` is to say. */
 export type SynchronousStandbys =
   | { readonly kind: 'alone' }
-  | { readonly kind: 'nobody' }
+  /** `readersWaitFor`: on a primary, whose acknowledgement nobody's commits wait for, though its readers are to: see {@link renderReaderLimit}. */
+  | { readonly kind: 'nobody'; readonly readersWaitFor?: readonly MemberId[] }
   | { readonly kind: 'any'; readonly acks: number; readonly members: readonly MemberId[] };
 
 export interface InstanceSettings {
@@ -144,7 +145,9 @@ export const READER_LIMIT = 'synchronized_standby_slots';
 
 /** The value of {@link READER_LIMIT}: nobody reads what a failover by this rule could lose. Only members have slots by which it could go. */
 export function renderReaderLimit(standbys: SynchronousStandbys, holdsReadersBack: boolean): string {
-  return holdsReadersBack && standbys.kind === 'any' ? standbys.members.join(', ') : '';
+  if (!holdsReadersBack) return '';
+  if (standbys.kind === 'any') return standbys.members.join(', ');
+  return standbys.kind === 'nobody' ? (standbys.readersWaitFor ?? []).join(', ') : '';
 }
 
 /**

@@ -23,6 +23,7 @@ const agent = await startAgent({
     groupParameters: () => new Map(),
     maxSlotWalBytes: () => undefined,
     logicalSlots: () => [],
+    isCascading: () => false,
     logicalSlotsFile: join(stateDirectory, 'logical-slots.json'),
     slotOwners: () => [],
     standbyLimits: () => [],
