@@ -9,8 +9,8 @@ import { sql } from '../dangers/scene.ts';
 import { TESTED_VERSION } from '../postgres/instances.ts';
 import { HEALTHY_TIMEOUT_MS, LIMIT_MS, type LoadedCluster, startLoadedCluster } from '../raft/load.ts';
 
-/** One before PostgreSQL synchronised slots itself, and one that does. */
-const VERSIONS = wantedPostgres().kind === 'any' ? [15, 18] : [TESTED_VERSION];
+/** One before PostgreSQL synchronised slots itself; the matrix has those that do. */
+const VERSIONS = wantedPostgres().kind === 'any' ? [15] : [TESTED_VERSION];
 
 interface SlotView {
   readonly standing: string;
@@ -67,6 +67,23 @@ describe.each(VERSIONS)('logical slots on PostgreSQL %i', (version) => {
   const primarySql = async (text: string): Promise<Record<string, unknown>[]> =>
     sql(await loaded.cluster.primary(), text);
 
+  const slotSync = async (host: Host): Promise<unknown> =>
+    (await sql(host, "select current_setting('sync_replication_slots') as value"))
+      .map((row) => (row as { value: string }).value)
+      .at(0);
+  /** By feedback, what an idle slot on a standby holds back is held back on the primary: it could not vacuum for ever. */
+  const keepsNoRowsForNobody = async (): Promise<void> => {
+    for (const host of await standbys())
+      await eventually(`no idle slot on ${host.node} to keep dead rows`, async () => {
+        const held = await sql(
+          host,
+          `select 1 from pg_replication_slots where slot_type = 'physical' and active_pid is null
+             and (xmin is not null or catalog_xmin is not null)`,
+        );
+        return held.length === 0;
+      });
+  };
+
   const written: number[] = [];
   const seen = new Set<number>();
   const write = async (count: number): Promise<void> => {
@@ -106,6 +123,8 @@ describe.each(VERSIONS)('logical slots on PostgreSQL %i', (version) => {
         /wal_level = logical.* after a restart/.test((await slots())['cdc']?.notes.join() ?? ''),
       );
       expect(await ctl('status')).toMatch(/logical slot cdc: not made on pg\d yet: it needs wal_level/);
+      // Synchronising slots with less than that in force, PostgreSQL 17.0 to 17.5 shut themselves down.
+      if (version >= 17) for (const host of await standbys()) expect(await slotSync(host)).toBe('off');
       for (const { node } of await standbys()) await ctl('node', 'restart', node);
       await ctl('failover', '-y');
       await healthy();
@@ -117,6 +136,8 @@ describe.each(VERSIONS)('logical slots on PostgreSQL %i', (version) => {
       await consume();
       if (version < 17) for (const { node } of await standbys()) await restartWhereAsked(node);
       await survives('cdc');
+      if (version >= 17) for (const host of await standbys()) expect(await slotSync(host)).toBe('on');
+      await keepsNoRowsForNobody();
       expect(await ctl('settings', 'get', 'logical_slots.cdc')).toBe('postgres:test_decoding\n');
     },
   );
@@ -141,6 +162,40 @@ describe.each(VERSIONS)('logical slots on PostgreSQL %i', (version) => {
     await healthy();
     await survives('cdc');
   });
+
+  test(
+    'after two switchovers in a row a consumer lacks nothing, or is told that its slot is lost',
+    { timeout: LIMIT_MS },
+    async () => {
+      const first = await loaded.cluster.primary();
+      await write(3);
+      await consume();
+      await ctl('failover', '-y');
+      // The consumer goes on at once: the slot that the former primary has is not where it is any more.
+      await write(3);
+      await consume();
+      await ctl('failover', '-y', '--to', first.node);
+      await healthy();
+      await write(3);
+      const standing = await eventually('it to be known', async () => {
+        const { standing: now, notes = [] } = (await slots())['cdc'] ?? {};
+        return now === 'lost' || notes.some((note) => note.startsWith(`on ${first.node}`)) ? now : undefined;
+      });
+      const rows = await primarySql("select 1 from pg_replication_slots where slot_name = 'cdc'");
+      if (standing === 'made') {
+        await consume();
+        expect([...seen].sort((a, b) => a - b)).toEqual(written);
+      } else {
+        expect(rows).toEqual([]);
+        expect(await ctl('events')).toMatch(/logical slot cdc of group main is lost/);
+        await ctl('settings', 'unset', 'logical_slots.cdc');
+        await eventually('it to be gone', async () => (await slots())['cdc'] === undefined);
+        await ctl('settings', 'set', 'logical_slots.cdc=postgres:test_decoding');
+        await eventually('another one', async () => (await slots())['cdc']?.standing === 'made');
+      }
+      await keepsNoRowsForNobody();
+    },
+  );
 
   test(
     'one that the new primary lacks is said to be lost, and not made again',
@@ -183,7 +238,7 @@ describe.each(VERSIONS)('logical slots on PostgreSQL %i', (version) => {
       const rows = await primarySql("select slot_name from pg_replication_slots where slot_type = 'logical'");
       expect(rows).toEqual([{ slot_name: 'theirs' }]);
       expect(readFileSync((await loaded.cluster.primary()).logFile, 'utf8')).toMatch(
-        /theirs is left as it is/,
+        /theirs is left as it is: it is not known to be/,
       );
       await primarySql("select pg_drop_replication_slot('theirs')");
     },
