@@ -17,6 +17,8 @@ export async function keepSlotSync(
 ): Promise<void> {
   const { binaries, dataDirectory, user } = context.instance.options;
   if (binaries.version < 17) return;
+  // Neither the log nor the data directory has a logical slot, and it is off.
+  if (context.instance.parameters()?.ours['wal_level'] === 'replica') return;
   const syncsSlots = isSyncDue(await readFacts(context, duty, signal));
   if (await changeSlotSync({ dataDirectory, syncsSlots, owner: user.owner }))
     context.log('info', `slot synchronisation is ${syncsSlots ? 'on' : 'off'}`);
