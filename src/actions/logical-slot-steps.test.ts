@@ -28,6 +28,7 @@ const step = (
   primaryStep({
     slot: { ...SLOT, ...slot },
     found: found && { ...ROW, ...found },
+    ...{ timeline: 2 },
     ...{ known: OURS, isFit: true, node: 'pg2', walLevel: 'logical', walEnd: lsn(0x9000n) },
     ...{ majorVersion: 15, before: undefined },
     ...more,
@@ -119,7 +120,9 @@ describe('a slot that was made', () => {
     const lost = { standing: 'lost', reason: 'why' } as const;
     for (const found of [undefined, { isLost: true }, { database: 'other' }])
       expect(step(lost, found)).toEqual({ kind: 'stay', isReady: false, note: 'why', isGone: true });
-    expect(step(lost, {}, { known: GONE })).toMatchObject({ kind: 'say', outcome: 'found' });
+    // Whether or not the log took it at once.
+    for (const known of [GONE, { ...THEIRS, timeline: 2 }])
+      expect(step(lost, {}, { known })).toMatchObject({ kind: 'say', outcome: 'found' });
     for (const known of [undefined, THEIRS])
       expect(step(lost, {}, { known })).toMatchObject({
         ...{ kind: 'stay', isReady: false },

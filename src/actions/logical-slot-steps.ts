@@ -29,6 +29,8 @@ export interface PrimaryFacts {
   readonly known: KnownSlot | undefined;
   /** See `isFitAfter`. What nobody knows anything of is not fit. */
   readonly isFit: boolean;
+  /** Of this primary. */
+  readonly timeline: number;
   readonly node: string;
   readonly walLevel: string;
   /** Where WAL ends on this node. */
@@ -110,10 +112,12 @@ function madeStep({
 }
 
 /** Only a slot that was made since counts: what was there when it was lost is what is lost. */
-function lostStep({ slot, found, known, node }: PrimaryFacts): PrimaryStep {
+function lostStep({ slot, found, known, node, timeline }: PrimaryFacts): PrimaryStep {
   if (found === undefined || !isSame(found, slot) || found.isLost)
     return { kind: 'stay', isReady: false, note: slot.reason, isGone: true };
-  if (known?.standing === 'gone') return say('found');
+  // Noted as fit by this primary: it is the new one, and the log has not taken that yet.
+  const isNew = known?.standing === 'gone' || (known?.standing === 'fit' && known.timeline === timeline);
+  if (isNew) return say('found');
   if (!isOurs(known))
     return stay(
       false,

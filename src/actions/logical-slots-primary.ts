@@ -31,6 +31,7 @@ export async function primaryRound(round: Round, duty: PrimaryDuty): Promise<voi
       found: found.slots.find((each) => each.name === name),
       known: knownSlot,
       isFit: isFitAfter(knownSlot, reign),
+      timeline: duty.timeline,
       node: context.instance.options.node,
       walLevel: found.walLevel,
       walEnd: found.walEnd,
