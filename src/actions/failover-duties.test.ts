@@ -26,6 +26,7 @@ test('a promotion has its guard even where the cut before it has dismissed the o
     protections: { rule: true, cut: true, guard: true },
     guarding: { prepare: () => Promise.resolve((isGuarded = true)) },
     confirms: () => Promise.resolve(true),
+    duty: () => DUTY,
     // The cut looks at the data directory here; one that it starts as a standby to tell where its WAL ends has no guard any more.
     activity: (condition: string | undefined) => {
       if (condition === 'absent') isGuarded = false;
@@ -61,6 +62,7 @@ test('a promotion that is broken off does not end before it has written its rule
     protections: { rule: true, cut: true, guard: true },
     guarding: { prepare: () => Promise.resolve(true) },
     confirms: () => Promise.resolve(true),
+    duty: () => DUTY,
     activity: () => undefined,
     once: () => {
       ending.abort(new Error('the duty has changed'));
@@ -101,10 +103,17 @@ test('a standby that gets no lease to be promoted keeps the rule that nobody ful
   expect(said.at(-1)).toMatch(/^not promoted: no lease/);
 });
 
-test('a strict group that begins with fewer members than acknowledgements has nobody to wait for yet', () => {
-  const context = { protections: { rule: true } } as AgentContext;
+test('a strict group that begins with fewer members than acknowledgements has nobody to wait for yet, but for its readers', () => {
   const member = makeMemberId(nodeId('pg2'), '00000001');
-  expect(standbysFor(context, { members: [member], acks: 2 })).toEqual({ kind: 'nobody' });
+  const slots = [member, makeMemberId(nodeId('pg3'), '00000002')];
+  const context = {
+    protections: { rule: true },
+    duty: () => ({ ...DUTY, slots }),
+  } as unknown as AgentContext;
+  expect(standbysFor(context, { members: [member], acks: 2 })).toEqual({
+    kind: 'nobody',
+    readersWaitFor: slots,
+  });
   expect(standbysFor(context, { members: [member], acks: 1 })).toMatchObject({ kind: 'any', acks: 1 });
 });
 
