@@ -18,6 +18,7 @@ const LONG_FOLDERS = [
   'walks',
 ];
 const LONG_FILES = [
+  'bad-input/cluster',
   ...['candidates', 'commands', 'hba', 'membership', 'node', 'passwords', 'settings'].map(
     (name) => `commands/${name}`,
   ),
@@ -26,6 +27,7 @@ const LONG_FILES = [
   'health/crash',
   'postgres/slow-clone',
   'raft/idle',
+  'raft/membership',
 ];
 export const LONG_TESTS = [
   ...LONG_FOLDERS.map((folder) => `test/integration/${folder}/*.test.ts`),

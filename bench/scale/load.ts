@@ -55,8 +55,12 @@ export function startLoad(
       cluster.assertRunning();
       return condition();
     });
-  const whole = (groups: readonly GroupId[]) => (): boolean =>
-    groups.every((id) => isWhole(replica.state, agents, id));
+  const isWholeNow = (id: GroupId): boolean => isWhole(replica.state, agents, id);
+  const waitForEach = (what: string, groups: readonly GroupId[], holds: (id: GroupId) => boolean) =>
+    wait(what, STRIKE_TIMEOUT_MS, () => groups.every(holds)).catch((error: Error) => {
+      const lacking = groups.filter((id) => !holds(id)).map((id) => text(replica.state, agents, id));
+      throw new Error([error.message, ...lacking].join('\n'), { cause: error });
+    });
 
   return {
     agents,
@@ -75,7 +79,7 @@ export function startLoad(
             await agents.propose({ kind: 'create-group', group: first.group, primary: first.node });
         }),
       );
-      await wait(`${ids.length} groups to be whole`, ADD_TIMEOUT_MS, whole(ids));
+      await wait(`${ids.length} groups to be whole`, ADD_TIMEOUT_MS, () => ids.every(isWholeNow));
       return performance.now() - startMs;
     },
     async strike(groups) {
@@ -84,12 +88,10 @@ export function startLoad(
       const victims = groups.map((id) => primaryOf(replica.state, id));
       for (const id of groups) opened.delete(id);
       const crashedNs = await agents.crash(victims);
-      await wait('a new primary of each group', STRIKE_TIMEOUT_MS, () =>
-        groups.every((id) => opened.has(id)),
-      );
+      await waitForEach('a new primary of each group', groups, (id) => opened.has(id));
       await delay(BACK_AFTER_MS, signal);
       agents.allowBack(victims);
-      await wait('the groups to be whole again', STRIKE_TIMEOUT_MS, whole(groups));
+      await waitForEach('the groups to be whole again', groups, isWholeNow);
       const after = learner.growth();
       for (const id of groups) await acknowledge(replica.state.groups.get(id), agents);
       return {
@@ -115,6 +117,17 @@ function primaryOf(state: ClusterState, id: GroupId): NodeId {
   if (phase?.kind !== 'running')
     throw new Error(`group ${id} is ${phase?.kind ?? 'not there'}: it cannot be struck`);
   return phase.primary;
+}
+
+/** How it stands with a group that did not do what was waited for. */
+function text(state: ClusterState, agents: Agents, id: GroupId): string {
+  const group = state.groups.get(id);
+  const nodes = agents.nodesOf(id).map(({ node, server, isCrashed }) => {
+    const down = state.nodes.get(node)?.subjectiveDown.map(({ peer }) => peer) ?? [];
+    return `${node} ${isCrashed ? 'crashed' : server}, down to ${down.length === 0 ? 'nobody' : down.join(' ')}`;
+  });
+  const { phase, rule, recentFailovers } = group ?? {};
+  return `${id}: ${JSON.stringify({ phase, rule, recentFailovers }, (_, value: unknown) => (typeof value === 'bigint' ? `${value}` : value))}; ${nodes.join('; ')}`;
 }
 
 /** Every node is up and follows, and every standby counts for commits. */

@@ -34,6 +34,7 @@ import { createRequests } from './requests.ts';
 import { createTamperWatch } from './tamper.ts';
 import { createSlotWatch } from './slot-watch.ts';
 import { createUpkeepWatch } from './upkeep.ts';
+import { createUpstreamWatch } from './upstream-watch.ts';
 
 export interface AgentOptions {
   readonly peer: PeerId;
@@ -54,6 +55,8 @@ export interface AgentOptions {
   readonly readDuty: () => Promise<Duty | undefined>;
   readonly registered: () => NodeState | undefined;
   readonly group: () => GroupState | undefined;
+  /** What is wrong with the upstream that the configuration names; undefined: nothing, or it names none. */
+  readonly upstreamProblem: () => string | undefined;
   readonly onReport: (report: AgentReport) => void;
   /** PostgreSQL is gone, every process of it, without this agent's doing. */
   readonly onGone: () => void;
@@ -237,6 +240,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const tamper = createTamperWatch(context);
   const requests = createRequests<NodeRequest>(() => shownActivity().message);
   const upkeep = createUpkeepWatch({ instance, duty: () => duty, nowMs: () => performance.now() });
+  const upstreamWatch = createUpstreamWatch({
+    problem: options.upstreamProblem,
+    say: (message) => options.log('warn', message),
+    nowMs: () => performance.now(),
+  });
   const slotWatch = createSlotWatch({ announce: context.announce, nowMs: () => performance.now() });
   const parameters = createParameterDuty(context);
   const hba = createHbaDuty(context);
@@ -275,6 +283,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const sequence = reportCount;
     const upkept = upkeep.latest();
     slotWatch.look(upkept);
+    upstreamWatch.look();
     const report = await buildReport({
       instance,
       peer: options.peer,

@@ -14,7 +14,7 @@ import {
   stopPostgres,
   watchPostmaster,
 } from '../postgres/lifecycle.ts';
-import { makeDirectory } from '../postgres/os-user.ts';
+import { makeDirectory } from '../postgres/own-directories.ts';
 import {
   type PostmasterFile,
   allGone,

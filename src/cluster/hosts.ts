@@ -34,6 +34,23 @@ export function disownedText(node: NodeId, { peer, runs }: Disowned): string {
   return `host ${peer} no longer runs node ${node} (${now})`;
 }
 
+/** The upstream that the node's owners have given it, where that is no node of its group; a name that was misspelled, or that has gone since. */
+export function missingUpstream(
+  { nodes }: Pick<ClusterState, 'nodes'>,
+  { group, options }: Pick<NodeState, 'group' | 'options'>,
+): NodeId | undefined {
+  const upstream = options?.upstream;
+  return upstream === undefined || nodes.get(upstream)?.group === group ? undefined : upstream;
+}
+
+/** For people: what comes of it, and what to do. */
+export function missingUpstreamText(
+  { node, group, peer }: Pick<NodeState, 'node' | 'group' | 'peer'>,
+  upstream: NodeId,
+): string {
+  return `group ${group} has no node ${upstream}, which ${node} is to stream from (node.upstream of host ${peer}): ${node} follows the primary, and is still not counted for commits; correct the name, or leave it out`;
+}
+
 /** The formation that most configurations of the group's hosts name; of those that as many name, the first by name. */
 export function formationOf(state: Pick<ClusterState, 'peers' | 'nodes'>, group: GroupId): string {
   const counts = formationsOf(state, group);

@@ -1,11 +1,21 @@
 // What a person should know of hosts whose configuration does not fit what the log has, and of servers that are only watched. For `status`;
 // nothing is decided by it.
-import { disowned, disownedText, formationOf, formationsOf, watchedServers } from '../cluster/hosts.ts';
+import {
+  disowned,
+  disownedText,
+  formationOf,
+  formationsOf,
+  missingUpstream,
+  missingUpstreamText,
+  watchedServers,
+} from '../cluster/hosts.ts';
 import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
 
-/** Of a group: nodes that nobody looks after any more, and hosts that do not agree on its formation. */
+/** Of a group: nodes that nobody looks after any more, upstreams that are none, and hosts that do not agree on its formation. */
 export function* hostNotices(state: ClusterState, group: GroupState): Iterable<string> {
   for (const node of nodesOfGroup(state, group.id)) {
+    const upstream = missingUpstream(state, node);
+    if (upstream !== undefined) yield missingUpstreamText(node, upstream);
     const gone = disowned(state, node);
     if (gone === undefined) continue;
     const text = disownedText(node.node, gone);

@@ -86,3 +86,29 @@ test('a standby that has fallen silent is taken out of the rule without any furt
   expect(proposed[0]).toMatchObject({ kind: 'begin-rule-change', next: { members: [], acks: 0 } });
   expect(systemClock.monotonicMs() - startMs).toBeGreaterThanOrEqual(160);
 });
+
+test('what is under way is not proposed again, and a proposal that fails is made anew', async () => {
+  const log = running();
+  const reports = new Map(viewOf(log, systemClock.monotonicMs(), { ...ALL_WELL, b: undefined }).reports);
+  const failed: unknown[] = [];
+  const answers: ((error: Error) => void)[] = [];
+  leader = startLeader({
+    clock: systemClock,
+    settings: { ...viewOf(log, 0, ALL_WELL).settings, syncMemberTimeoutMs: 0 },
+    state: () => log.state,
+    reports: () => reports,
+    propose: () => new Promise((_, reject) => answers.push(reject)),
+    onRefused: () => undefined,
+    onFailed: (error) => failed.push(error),
+  });
+  leader.setLeading(true);
+  leader.consider();
+  leader.consider();
+  expect(answers).toHaveLength(1);
+  answers[0]?.(new Error('the disk is full'));
+  await until(
+    { what: 'another proposal', timeoutMs: 5000, everyMs: 5 },
+    () => answers.length > 1 || undefined,
+  );
+  expect(failed).toEqual([new Error('the disk is full')]);
+});

@@ -68,8 +68,7 @@ export function startLeader(options: {
     const key = keyOf(command);
     if (underWay.has(key)) return;
     underWay.add(key);
-    const outcome = await options.propose(command, PROPOSAL_TIMEOUT_MS);
-    underWay.delete(key);
+    const outcome = await options.propose(command, PROPOSAL_TIMEOUT_MS).finally(() => underWay.delete(key));
     if (outcome.kind === 'refused') options.onRefused(command, outcome.reason);
   };
 

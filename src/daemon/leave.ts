@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import { readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { holderOf, lockDirectory } from '../actions/directory-lock.ts';
 import { isForeignServer } from '../actions/foreign.ts';
 import { instancePaths } from '../actions/instance-files.ts';
 import { type NodeId, isName, nodeId } from '../base/ids.ts';
@@ -40,7 +41,9 @@ export async function leave(options: LeaveOptions): Promise<void> {
   const { config, print } = options;
   await checkUser(config);
   const log = await openOwnLog(config);
+  let release = (): void => undefined;
   try {
+    release = await keepOthersOut(options);
     const decision = await decide(options, log);
     const { node } = config;
     const server = node === undefined ? undefined : await lookAt(config, node, decision, log);
@@ -60,8 +63,26 @@ export async function leave(options: LeaveOptions): Promise<void> {
       server === undefined || node === undefined ? server : await giveBack(config, node, server, decision);
     for (const line of reportOf({ ...report, server: done }, 'done')) print(line);
   } finally {
+    release();
     await log.close();
   }
+}
+
+/**
+ * Throws where another process makes or replaces the data directory: `sentinelctl node create` or `clone`. Until what is returned is called
+ * none of them begins; a dry run, which changes nothing, only looks.
+ */
+async function keepOthersOut({ config, isDryRun }: LeaveOptions): Promise<() => void> {
+  const { node, stateDirectory } = config;
+  if (node === undefined || !existsSync(stateDirectory)) return () => undefined;
+  const { lockDirectory: directory } = instancePaths(stateDirectory, node.name);
+  const lock = isDryRun ? undefined : await lockDirectory(directory, 'sentineld --leave');
+  const by = lock === undefined ? await holderOf(directory) : lock.kind === 'taken' ? lock.by : undefined;
+  if (by !== undefined)
+    throw new Error(
+      `this host cannot leave: ${by} works on ${node.dataDirectory}: wait until it has ended; nothing was changed`,
+    );
+  return lock?.kind === 'held' ? lock.release : () => undefined;
 }
 
 /** Opening the log writes to it, also where nothing else is changed: files of another user in there would keep sentineld from starting. */

@@ -13,13 +13,15 @@ import { upstreamOf } from '../cluster/apply-cascade.ts';
 import { hasOptions } from '../cluster/eligibility.ts';
 import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { compareFences } from '../cluster/fence.ts';
+import { missingUpstream, missingUpstreamText } from '../cluster/hosts.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import type { ClusterState, LogicalSlot } from '../cluster/state.ts';
 import { type Duty, duties } from '../failover/duties.ts';
 import { type View, freshReport } from '../failover/view.ts';
 import type { Health } from '../health/watch.ts';
 import { findBinaries } from '../postgres/binaries.ts';
-import { findOsUser, makeDirectory } from '../postgres/os-user.ts';
+import { findOsUser } from '../postgres/os-user.ts';
+import { makeDirectory } from '../postgres/own-directories.ts';
 import type { Accounts } from './accounts.ts';
 import type { Config, NodeConfig } from './config.ts';
 import { keepStopped } from './left-behind.ts';
@@ -132,6 +134,7 @@ export async function startLocalAgent(options: {
     readDuty: async () => ((await options.readThroughLeader()) ? dutyNow() : undefined),
     registered: () => replica.state.nodes.get(node.name),
     group: () => replica.state.groups.get(node.group),
+    upstreamProblem: () => upstreamProblem(replica.state, node.name),
     onReport: options.onReport,
     onGone: () => health.localProcessesGone(node.name),
     onBack: () => health.localProcessesBack(node.name),
@@ -151,6 +154,12 @@ export async function startLocalAgent(options: {
       await stopped;
     },
   };
+}
+
+function upstreamProblem(state: ClusterState, name: NodeId): string | undefined {
+  const node = state.nodes.get(name);
+  const upstream = node && missingUpstream(state, node);
+  return node === undefined || upstream === undefined ? undefined : missingUpstreamText(node, upstream);
 }
 
 /** Of the group, also those that were taken out of it. */

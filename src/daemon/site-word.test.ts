@@ -1,43 +1,25 @@
 // What a host's file says of its part reaches the log once every peer understands it, and only then.
 import { expect, test } from 'vitest';
-import type { Command } from '../cluster/commands.ts';
 import { NO_OPTIONS } from '../cluster/eligibility.ts';
 import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
-import type { ClusterState } from '../cluster/state.ts';
-import { A, B, GROUP, P1, newLog, opening, running } from '../cluster/testing/example.ts';
+import { A, B, GROUP, P1 } from '../cluster/testing/example.ts';
 import { registrationOf } from './local-agent.ts';
 import { tellSite } from './site-word.ts';
+import { createToldLog } from './testing/told-log.ts';
 
 test('the site is told once the level is reached, again where it changes, and never twice', () => {
-  const log = newLog(running().state);
-  log.must(opening(log, P1, { features: CANDIDATES_FEATURE_LEVEL }));
-  const proposed: Command[] = [];
-  const listeners: (() => void)[] = [];
-  const replica = {
-    get state(): ClusterState {
-      return log.state;
-    },
-    subscribe(listener: (state: ClusterState, events: readonly []) => void) {
-      listeners.push(() => listener(log.state, []));
-      return () => undefined;
-    },
-    propose(command: Command) {
-      proposed.push(command);
-      log.must(command);
-      return Promise.resolve({ kind: 'applied' } as never);
-    },
-  };
+  const told = createToldLog(CANDIDATES_FEATURE_LEVEL);
+  const { log, replica, proposed } = told;
   const stop = new AbortController();
   tellSite({ self: P1, site: 'east', replica, signal: stop.signal });
   expect(proposed).toEqual([]);
-  log.state = { ...log.state, featureLevel: CANDIDATES_FEATURE_LEVEL };
-  for (const listener of listeners) listener();
-  for (const listener of listeners) listener();
+  told.reachLevel();
+  told.wake();
   expect(proposed).toEqual([{ kind: 'describe-peer', peer: P1, site: 'east' }]);
   expect(log.state.peers.get(P1)?.site).toBe('east');
   stop.abort();
   log.must({ kind: 'describe-peer', peer: P1, site: undefined });
-  for (const listener of listeners) listener();
+  told.wake();
   expect(proposed).toHaveLength(1);
 });
 

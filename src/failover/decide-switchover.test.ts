@@ -26,6 +26,22 @@ describe('a planned switchover', () => {
     expect(kinds(leader.at(60_000))).toEqual(['resume']);
   });
 
+  test('is called off as well where the agent of the primary is gone, and PostgreSQL runs on', () => {
+    const log = planned();
+    const { rule } = log.group;
+    const leader = leaderOf(log, WITHOUT_A);
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(59_999)).toEqual([]);
+    const [resume] = leader.at(60_000);
+    expect(resume).toMatchObject({ kind: 'resume' });
+    if (resume !== undefined) log.must(resume);
+    expect(log.group).toMatchObject({ phase: { kind: 'running', primary: A }, rule });
+    // Its agent comes back late, in the middle of the hand-over: what it says of that counts no more.
+    expect(log.commit(at(log).cut(A, 120, { stopped: true }))).toMatch(/is running, not fencing/);
+    log.must(at(log).down(P1), at(log).down(P2));
+    expect(leader.at(60_100)).toMatchObject([{ kind: 'begin-failover', cause: { kind: 'down' } }]);
+  });
+
   test('becomes a failover when the primary dies while it hands over, but not for the moment of its stop', () => {
     const log = planned();
     const leader = leaderOf(log, WITHOUT_A);

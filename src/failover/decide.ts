@@ -75,9 +75,8 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
   const names = new Set<GroupId>();
   for (const node of state.nodes.values()) if (!state.groups.has(node.group)) names.add(node.group);
   if (names.size === 0) return;
-  const agents = new Set([...state.nodes.values()].map((node) => node.peer));
   for (const name of names) {
-    const everyoneIsHere = expectedPeers(state, name).every((peer) => agents.has(peer));
+    const everyoneIsHere = expectedPeers(state, name).every((peer) => isHere(state, peer, name));
     const waitedMs = stopwatch.elapsedMs(`create ${name}`);
     if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
     const nodes = nodesOfGroup(state, name);
@@ -97,6 +96,15 @@ function expectedPeers({ membership, peers }: ClusterState, group: GroupId): Pee
     ...membership.voters.filter((peer) => peers.get(peer)?.host === undefined || runs(peer)?.group === group),
     ...membership.learners.filter((peer) => runs(peer)?.group === group),
   ];
+}
+
+/**
+ * Its node is registered: in that group where its host says that it runs one of it, for it may have had another one before. One that does not
+ * say may bring any node.
+ */
+function isHere({ nodes, peers }: ClusterState, peer: PeerId, group: GroupId): boolean {
+  const isDeclared = peers.get(peer)?.host?.runs?.group === group;
+  return [...nodes.values()].some((node) => node.peer === peer && (!isDeclared || node.group === group));
 }
 
 /**
@@ -286,7 +294,7 @@ function decideFencing(
     }
     if (elapsedMs < view.settings.handOverTimeoutMs) return undefined;
     // mark: switchover-called-off
-    return resumeIfWell(state, group, phase, view);
+    return resumeIfWell(state, group, phase, view, elapsedMs);
   }
   const handedOverMs =
     phase.cause.kind === 'planned' ? stopwatch.elapsedMs(`handed over ${group.id} ${group.epoch}`) : 0;
@@ -304,7 +312,7 @@ function decideFencing(
   if (candidate !== undefined && isLeaseOver && !isToCome) return promotion(state, group, phase, candidate);
   const isWanted = phase.cause.kind === 'forced';
   if (former !== undefined || isWanted || elapsedMs < view.settings.resumeAfterMs) return undefined;
-  return resumeIfWell(state, group, phase, view);
+  return resumeIfWell(state, group, phase, view, elapsedMs);
 }
 
 /** Clocks of two hosts do not run apart further than this within a lease. */
@@ -345,11 +353,17 @@ function isToReport(group: GroupState, phase: Fencing, view: View): boolean {
   return isLeased(group) && condition !== undefined && condition !== 'failed' && condition !== 'absent';
 }
 
+/**
+ * A primary that has not reported, and that too few voters hold for down, goes on. Its agent is waited for, which may be about to stop it; one
+ * that stays silent for the whole of the time is not: PostgreSQL runs on without it, and as long as the group is being fenced its standbys are cut
+ * off or its rule cannot change. Should that agent come back and stop it after all, the primary is down, which leads to a failover.
+ */
 function resumeIfWell(
   state: ClusterState,
   group: GroupState,
   phase: Fencing,
   view: View,
+  elapsedMs: number,
 ): Command | undefined {
   const node = state.nodes.get(phase.primary);
   if (node === undefined || !isTimelineOpen(group, phase.timeline)) return undefined;
@@ -358,6 +372,9 @@ function resumeIfWell(
     majority(state.membership.voters.length)
   )
     return undefined;
-  if (freshReport(view, phase.primary) === undefined) return undefined;
+  const isHeard = freshReport(view, phase.primary) !== undefined;
+  const silentMs =
+    phase.cause.kind === 'planned' ? view.settings.handOverTimeoutMs : view.settings.silentAgentMs;
+  if (!isHeard && elapsedMs < silentMs) return undefined;
   return { kind: 'resume', group: group.id, epoch: group.epoch };
 }

@@ -12,8 +12,10 @@ import {
   type Log,
   MB,
   MC,
+  P2,
   at,
   fencing,
+  opening,
   registration,
   running,
 } from '../cluster/testing/example.ts';
@@ -193,6 +195,26 @@ test('it stays while it is cloned or starts, and while only the agent of its ups
   const behind: SeenNodes = { ...silent, a: { condition: 'primary', position: 2n ** 40n } };
   for (const seen of [elsewhere, behind])
     expect(planned(log, 2000, seen)).toMatchObject([{ node: C, upstream: undefined }]);
+});
+
+test('an upstream that its host no longer names is not gone to, and is left though PostgreSQL goes on there', () => {
+  const log = cascading();
+  log.must(...planned(log, 5000));
+  const served: SeenNodes = { a: { condition: 'primary' }, c: { condition: 'standby', streamingFrom: B } };
+  expect(planned(log, 600_000, served)).toEqual([]);
+  log.must(opening(log, P2, { features: CASCADE_FEATURE_LEVEL }));
+  log.must({ kind: 'declare-host', peer: P2, host: { runs: undefined, watch: [] } });
+  expect(planned(log, 1999, served)).toEqual([]);
+  log.must(...planned(log, 2000, served));
+  expect(log.group.cascades).toMatchObject([{ node: C, upstream: undefined }]);
+  // Its last report is fresh for a while, and it streams.
+  expect(planned(log, 600_000)).toEqual([]);
+  log.must({
+    kind: 'declare-host',
+    peer: P2,
+    host: { runs: { node: B, group: GROUP, formation: 'default' }, watch: [] },
+  });
+  expect(planned(log, 600_000)).toMatchObject([{ upstream: B }]);
 });
 
 test('a new one is cloned from its upstream at once, but for one whose clone from the primary is well under way', () => {

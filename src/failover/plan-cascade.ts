@@ -6,6 +6,7 @@ import { cascadeOf, upstreamOf } from '../cluster/apply-cascade.ts';
 import type { Command } from '../cluster/commands.ts';
 import { isCounted } from '../cluster/apply-removal.ts';
 import { CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
+import { disowned } from '../cluster/hosts.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import {
   type ClusterState,
@@ -63,16 +64,15 @@ function wishOf(scene: Scene, node: NodeState): { readonly upstream: NodeId | un
 
 function isToUse(scene: Scene, node: NodeState, upstream: NodeId): boolean {
   const { state, group, view, stopwatch } = scene;
+  const source = state.nodes.get(upstream);
   // It may have been registered later, and elsewhere.
-  if (state.nodes.get(upstream)?.group !== group.id) return false;
+  if (source?.group !== group.id) return false;
+  // Nobody looks after it, whatever its last report says.
+  if (disowned(state, source) !== undefined) return false;
   if (upstream === group.phase.primary || asideReason(group, upstream) !== undefined) return false;
   const report = freshReport(view, node.node);
   if (report === undefined || !isWell({ group, view }, upstream, UPSTREAM_LAG_BYTES_MAX / 4)) return false;
-  for (
-    let at: NodeState | undefined = state.nodes.get(upstream);
-    at !== undefined;
-    at = upstreamOf(state, group, at.node)
-  )
+  for (let at: NodeState | undefined = source; at !== undefined; at = upstreamOf(state, group, at.node))
     if (at.node === node.node) return false;
   const { lostCount } = cascadeOf(group, node.node) ?? { lostCount: 0 };
   const isNew = node.member === undefined && lostCount === 0;
@@ -98,8 +98,10 @@ function isToLeave(scene: Scene, node: NodeState, upstream: NodeId): boolean {
   // A clone that comes to nothing ends by itself, and is said to have failed.
   if (report?.condition === 'cloning') return false;
   if (!isWell({ group, view }, upstream, UPSTREAM_LAG_BYTES_MAX)) {
-    // Its agent alone may be gone, such as for a restart: PostgreSQL goes on there, as those see that stream from it.
+    // Its agent alone may be gone, such as for a restart: PostgreSQL goes on there, as those see that stream from it. Not for long where its
+    // host no longer names it: that agent does not come back.
     const isServed =
+      disowned(state, source) === undefined &&
       freshReport(view, upstream) === undefined &&
       report?.streamingFrom?.host === source.host &&
       report.streamingFrom.port === source.port &&

@@ -26,6 +26,11 @@ export interface FailoverSettings {
   readonly promotionGraceMs: number;
   /** How long a fencing that finds no candidate lasts before a primary that turned out to be well is given its group back. */
   readonly resumeAfterMs: number;
+  /**
+   * How long an unplanned fencing waits for the agent of a primary that is well, until it gives the group back without a word from there. Well
+   * below proof_timeout, after which the guard stops a primary that nobody acknowledges.
+   */
+  readonly silentAgentMs: number;
   /** How long a standby that is to be promoted may take to fetch what it lacks from another one. */
   readonly fetchTimeoutMs: number;
   /** How long the upstream of a cascading standby has to be well until that streams from it; longer each time after it was lost. */
@@ -45,6 +50,7 @@ export const DEFAULT_FAILOVER_SETTINGS: FailoverSettings = {
   followersWaitMs: 300,
   promotionGraceMs: 3000,
   resumeAfterMs: 1000,
+  silentAgentMs: 10_000,
   fetchTimeoutMs: 8000,
   upstreamAfterMs: 5000,
   upstreamLostMs: 2000,

@@ -50,4 +50,8 @@ export const wellAfterMs = (settings: HealthSettings): number =>
  * Nodes that come to be watched together, as after a start, are first asked so long after each other: a login takes some milliseconds of the
  * threads that the log's disk needs too, and probes that began together would come together ever after.
  */
-export const START_SPREAD_MS = 4;
+const START_SPREAD_MS = 4;
+
+/** Of so many new nodes all are asked within one probe's interval, however many there are. */
+export const startSpreadMs = (newCount: number, { probeIntervalMs }: HealthSettings): number =>
+  Math.min(START_SPREAD_MS, probeIntervalMs / Math.max(1, newCount));

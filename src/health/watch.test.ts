@@ -3,7 +3,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { systemClock, until } from '../base/clock.ts';
 import { epoch, nodeId, peerId } from '../base/ids.ts';
-import { DEFAULT_HEALTH_SETTINGS } from './settings.ts';
+import { DEFAULT_HEALTH_SETTINGS, startSpreadMs } from './settings.ts';
 import { startHealth, type Health, type Target } from './watch.ts';
 
 let health: Health | undefined;
@@ -43,6 +43,14 @@ test('an observer that abstains, and judges again, says so once, not for each no
   expect(lines.filter((line) => line.includes('judges again'))).toHaveLength(1);
   expect(lines.filter((line) => / down: /.test(line))).toHaveLength(3);
   expect(lines.filter((line) => /^n\d.*(abstain|not answered yet)/.test(line))).toEqual([]);
+});
+
+test('however many nodes come to be watched together, the last is asked within one interval of probes', () => {
+  const settings = { ...DEFAULT_HEALTH_SETTINGS, probeIntervalMs: 500 };
+  expect(startSpreadMs(3, settings)).toBe(4);
+  expect(startSpreadMs(0, settings)).toBe(4);
+  expect(599 * startSpreadMs(600, settings)).toBeLessThan(500);
+  expect(9 * startSpreadMs(10, { ...settings, probeIntervalMs: 20 })).toBeLessThan(20);
 });
 
 /** A port that somebody listened on a moment ago. */

@@ -7,7 +7,7 @@ import type { HealthEvent, Judgement, ServerFacts, Target } from './events.ts';
 import { Prober } from './prober.ts';
 import { mayRipen } from './rows.ts';
 import type { Credentials } from './session.ts';
-import { calmTickMs, START_SPREAD_MS, TICK_MS, wellAfterMs, type HealthSettings } from './settings.ts';
+import { calmTickMs, startSpreadMs, TICK_MS, wellAfterMs, type HealthSettings } from './settings.ts';
 import { startTilt, tilt, type TiltEvent } from './tilt.ts';
 
 export type { Judgement, Target } from './events.ts';
@@ -184,12 +184,14 @@ export function startHealth(options: HealthOptions): Health {
         if (target === undefined || target.host !== entry.target.host || target.port !== entry.target.port)
           unwatch(entry);
       }
-      let newCount = 0;
+      const newCount = [...wanted.keys()].filter((node) => !watched.has(node)).length;
+      const spreadMs = startSpreadMs(newCount, settings);
+      let startedCount = 0;
       for (const target of wanted.values()) {
         const entry = watched.get(target.node);
         if (entry === undefined) {
-          watch(target, newCount * START_SPREAD_MS);
-          newCount += 1;
+          watch(target, startedCount * spreadMs);
+          startedCount += 1;
         } else if (!sameDuty(entry.target, target)) {
           feed(entry, { kind: 'target', target, nowMs: clock.monotonicMs() });
           entry.prober.expect(target.expect);

@@ -11,7 +11,8 @@ import { type Config, type NodeConfig, loadConfig } from '../daemon/config.ts';
 import { type Binaries, findBinaries } from '../postgres/binaries.ts';
 import { finishInterruptedClone } from '../postgres/clone.ts';
 import { removeInterruptedInit } from '../postgres/initdb.ts';
-import { type OsUser, findOsUser, makeDirectory, parsePasswd } from '../postgres/os-user.ts';
+import { type OsUser, findOsUser, parsePasswd } from '../postgres/os-user.ts';
+import { makeDirectory } from '../postgres/own-directories.ts';
 import { type DataDirectory, inspectDataDirectory } from '../actions/data-directory.ts';
 import { LocalError, type LocalRequest, refusal } from './request.ts';
 
@@ -35,15 +36,20 @@ export async function openHost(request: LocalRequest): Promise<LocalHost> {
   const { node } = config;
   if (node === undefined)
     throw new LocalError('usage', `${path} has no "node": a witness has no data directory`);
+  for (const warning of [...config.warnings, ...(await checkHost(config))]) request.note(warning);
+  await checkOwner(config.stateDirectory);
+  const user = await findOsUser({ configured: node.osUser });
+  return { config, node, user, paths: instancePaths(config.stateDirectory, node.name) };
+}
+
+/** Throws {@link LocalError} where this host cannot be used; warnings for people. */
+async function checkHost(config: Config): Promise<readonly string[]> {
   try {
-    for (const warning of [...config.warnings, ...(await checkEnvironment(config))]) request.note(warning);
+    return await checkEnvironment(config);
   } catch (error) {
     if (error instanceof ConfigError) throw refusal(error.message);
     throw error;
   }
-  await checkOwner(config.stateDirectory);
-  const user = await findOsUser({ configured: node.osUser });
-  return { config, node, user, paths: instancePaths(config.stateDirectory, node.name) };
 }
 
 /**
@@ -84,6 +90,8 @@ export async function alone<R extends LocalRequest, T>(
   const lock = await lockDirectory(directory, what);
   if (lock.kind === 'taken') throw taken(lock.by);
   try {
+    // Somebody may have had this host leave the cluster while the dry run asked the peers.
+    await checkHost(host.config);
     const tidy = { dataDirectory, user: host.user, onNote: request.note };
     await endInterruptedRejoin({ ...host.paths, dataDirectory, user: host.user });
     await finishInterruptedClone(tidy);

@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { beginParts, makeParts, partsFile } from './clone-parts.ts';
 import { finishInterruptedClone } from './clone.ts';
+import { removeInterruptedInit } from './initdb.ts';
 import type { OsUser } from './os-user.ts';
 
 const user = { name: 'x', uid: 1, gid: 1, owner: undefined };
@@ -40,6 +41,18 @@ test('what was there before stays, whoever made it', async () => {
   );
   await finishInterruptedClone({ dataDirectory: join(folder, 'data'), user });
   expect(await readdir(folder)).toEqual(['theirs']);
+});
+
+test.each(['init', 'clone'])('a list that a kill kept from being written is removed: %s', async (kind) => {
+  const [unmade, begun] = [1, 2].map((at) => join(folder, `data.${kind}-0000000${at}`)) as [string, string];
+  await writeFile(`${unmade}.parts.new`, '');
+  await beginParts(begun);
+  await mkdir(begun);
+  await writeFile(`${begun}.parts.new`, '{"ma');
+  await writeFile(join(folder, 'data.parts.new'), 'not ours');
+  const tidyUp = kind === 'init' ? removeInterruptedInit : finishInterruptedClone;
+  await tidyUp({ dataDirectory: join(folder, 'data'), user });
+  expect(await readdir(folder)).toEqual(['data.parts.new']);
 });
 
 test('a whole copy comes into its place where there is none', async () => {
@@ -84,6 +97,18 @@ describe('a list that may be forged', () => {
       await tidyUp(nobody);
       expect(await readdir(join(named, 'PG_15_1'))).toEqual(['rows']);
       expect(notes).toEqual([expect.stringContaining('could not be removed')]);
+    },
+  );
+
+  test.skipIf(process.getuid?.() !== 0)(
+    'and one that was never written are removed where only root may (needs root, for another user)',
+    async () => {
+      await chmod(folder, 0o755);
+      const nobody = { name: 'nobody', uid: 65_534, gid: 65_534, owner: { uid: 65_534, gid: 65_534 } };
+      await writeFile(partsFile(copy), JSON.stringify({ made: [] }));
+      await writeFile(`${partsFile(copy)}.new`, '{"ma');
+      await tidyUp(nobody);
+      expect([await readdir(folder), notes]).toEqual([['theirs'], []]);
     },
   );
 

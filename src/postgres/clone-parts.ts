@@ -4,10 +4,10 @@
 //
 // PostgreSQL's user may write to the directory that this file lies in, so it may be forged: what it names is removed with his rights only, and looks
 // as what is made here.
-import { constants, open } from 'node:fs/promises';
+import { constants, open, rm } from 'node:fs/promises';
 import { isAbsolute, normalize } from 'node:path';
 import { OF_TABLESPACE, OWN_DIRECTORY, makeNewDirectory } from './outside-directories.ts';
-import { removeFileDurably, writeFileDurably } from './durable-files.ts';
+import { removeFileDurably, temporaryOf, writeFileDurably } from './durable-files.ts';
 import type { OsUser } from './os-user.ts';
 import { removeAsUser, removeEmptyAsUser, removeWithinAsUser } from './user-files.ts';
 
@@ -21,9 +21,11 @@ const SUFFIX = '.parts';
 
 export const partsFile = (copy: string): string => `${copy}${SUFFIX}`;
 
-/** The copy that a file of that name belongs to; undefined where it is no such file. */
+/** The copy that a file of that name belongs to, also one that was not written to its end; undefined where it is no such file. */
 export const copyOfPartsFile = (path: string): string | undefined =>
-  path.endsWith(SUFFIX) ? path.slice(0, -SUFFIX.length) : undefined;
+  [SUFFIX, temporaryOf(SUFFIX)].flatMap((suffix) =>
+    path.endsWith(suffix) ? [path.slice(0, -suffix.length)] : [],
+  )[0];
 
 /** Begins a copy, before its directory is made. */
 export const beginParts = (copy: string): Promise<void> => writeParts(copy, { made: [] });
@@ -58,6 +60,9 @@ export async function removeParts(user: OsUser, copy: string, { made, next }: Pa
     }
   }
   if (next !== undefined) await removeEmptyAsUser(user, next);
+  const unwritten = temporaryOf(partsFile(copy));
+  // The user may have put a directory into its place.
+  await rm(unwritten, { force: true }).catch(() => removeAsUser(user, unwritten));
   await removeFileDurably(partsFile(copy));
 }
 

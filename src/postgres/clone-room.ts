@@ -3,7 +3,8 @@
 import { access, constants, lstat, readdir, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Upstream } from './conninfo.ts';
-import { makeDirectory, type OsUser } from './os-user.ts';
+import type { OsUser } from './os-user.ts';
+import { makeDirectory } from './own-directories.ts';
 import { OWN_DIRECTORY, ownName, ownWithin } from './outside-directories.ts';
 import { closeSource, connectSource } from './source-connection.ts';
 

@@ -31,7 +31,8 @@ import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from 
 import { readControlData } from './control-data.ts';
 import { fsyncDirectory, fsyncTree, removeFileDurably, writeFileDurably } from './durable-files.ts';
 import { MEMBER_FILE } from './member.ts';
-import { giveTo, makeDirectory, runProgram, type OsUser } from './os-user.ts';
+import { giveTo, runProgram, type OsUser } from './os-user.ts';
+import { makeDirectory } from './own-directories.ts';
 import { allGone, endProgramsOn } from './processes.ts';
 import {
   discardedGone,

@@ -1,15 +1,18 @@
 // The files of diverged writes in their directory: raw WAL segments where they could not be decoded, and how many files are kept.
-import { chmod, copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatLsn, lsn, type Lsn } from '../base/lsn.ts';
 import { freeBytes } from './clone-room.ts';
 import { readControlData } from './control-data.ts';
 import { fsyncTree } from './durable-files.ts';
-import { giveTo, type OsUser } from './os-user.ts';
+import type { OsUser } from './os-user.ts';
 import { segmentSuffix } from './timelines.ts';
+import { copyAsUser } from './user-files.ts';
 
 const RAW_BYTES_MAX = 1 << 30;
 const FILES_KEPT = 10;
+const COPY_TIMEOUT_MS = 600_000;
 
 /**
  * Copies the WAL segments that hold `from` and what comes after it, with the history files, to the directory `name`; at most 1 GiB. Returns
@@ -40,16 +43,13 @@ export async function saveRawWal(options: {
     throw new Error(`too little room in ${directory} for ${kept.length} WAL segments`);
   const target = join(directory, options.name);
   const fresh = `${target}.new`;
-  await rm(fresh, { recursive: true, force: true });
-  await mkdir(fresh, { mode: 0o700 });
-  await giveTo(user, fresh);
   const histories = (await readdir(source)).filter((name) => /^[0-9A-F]{8}\.history$/.test(name));
-  for (const name of [...kept, ...histories]) {
-    options.signal.throwIfAborted();
-    await copyFile(join(source, name), join(fresh, name));
-    await chmod(join(fresh, name), 0o600);
-    await giveTo(user, join(fresh, name));
-  }
+  const names = [...kept, ...histories];
+  // With his rights: what is in his directory may be a link to what only root may read.
+  await copyAsUser(user, { directory: source, names }, fresh, {
+    timeoutMs: COPY_TIMEOUT_MS,
+    signal: options.signal,
+  });
   await fsyncTree(fresh);
   await rm(target, { recursive: true, force: true });
   await rename(fresh, target);
@@ -71,7 +71,8 @@ function gapsIn(names: readonly string[], from: Lsn, walSegmentBytes: number): s
 
 /** A segment that waits to be used again begins with a page of an older address. */
 async function isWritten(path: string, name: string, walSegmentBytes: number): Promise<boolean> {
-  const file = await open(path, 'r');
+  // Not what a link of the user's leads to, nor a pipe, which would be waited for.
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const head = Buffer.alloc(16);
     const { bytesRead } = await file.read(head, 0, head.length, 0);

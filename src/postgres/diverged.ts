@@ -12,7 +12,8 @@ import { keepLast, saveRawWal } from './diverged-raw.ts';
 import { type SingleUserOptions, readDatabases } from './diverged-rows.ts';
 import { type DivergedScan, scanDiverged } from './diverged-scan.ts';
 import { writeFileDurably } from './durable-files.ts';
-import { makeDirectory, type OsUser } from './os-user.ts';
+import type { OsUser } from './os-user.ts';
+import { makeDirectory } from './own-directories.ts';
 import { removeAsUser } from './user-files.ts';
 
 /** What bounds the work; the last line of each file repeats them. */

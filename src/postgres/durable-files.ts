@@ -9,8 +9,11 @@ export interface Owner {
   readonly gid: number;
 }
 
+/** What `path` is written as before it comes into its place; a kill in between leaves it. */
+export const temporaryOf = (path: string): string => `${path}.new`;
+
 /**
- * Replaces `path` with `content` atomically and durably. The temporary file is `path` + `.new`, so two writers of one
+ * Replaces `path` with `content` atomically and durably. It is written to {@link temporaryOf} first, so two writers of one
  * path must not run at the same time. Errors are those of the file system.
  */
 export async function writeFileDurably(options: {
@@ -20,21 +23,34 @@ export async function writeFileDurably(options: {
   readonly mode: number;
   readonly owner: Owner | undefined;
 }): Promise<void> {
-  const temporary = `${options.path}.new`;
-  // Made anew: in a directory that belongs to somebody else a link of his must not be followed by root.
-  await rm(temporary, { force: true });
+  const temporary = temporaryOf(options.path);
+  await writeNewFile({ ...options, path: temporary, sync: true });
+  await rename(temporary, options.path);
+  await fsyncDirectory(dirname(options.path));
+}
+
+/**
+ * Makes the file anew, in the place of whatever is there: in a directory that belongs to somebody else a link of his must not be followed by
+ * root. `sync`: flushed.
+ */
+export async function writeNewFile(options: {
+  readonly path: string;
+  readonly content: string | Uint8Array;
+  readonly mode: number;
+  readonly owner: Owner | undefined;
+  readonly sync: boolean;
+}): Promise<void> {
+  await rm(options.path, { force: true });
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-  const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, options.mode);
+  const file = await open(options.path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, options.mode);
   try {
     await file.chmod(options.mode);
     if (options.owner !== undefined) await file.chown(options.owner.uid, options.owner.gid);
     await file.writeFile(options.content);
-    await file.sync();
+    if (options.sync) await file.sync();
   } finally {
     await file.close();
   }
-  await rename(temporary, options.path);
-  await fsyncDirectory(dirname(options.path));
 }
 
 /**

@@ -7,7 +7,8 @@ import { beginParts, copyOfPartsFile, endParts, makeParts, readParts, removePart
 import type { TidyOptions } from './clone.ts';
 import { ownWithin, removeWithTablespaces } from './outside-directories.ts';
 import { fsyncDirectory } from './durable-files.ts';
-import { makeDirectory, runProgram, type OsUser } from './os-user.ts';
+import { runProgram, type OsUser } from './os-user.ts';
+import { makeDirectory } from './own-directories.ts';
 import { endProgramsOn } from './processes.ts';
 
 export interface InitOptions {

@@ -243,9 +243,12 @@ async function copyDurably(from: string, to: string, user: OsUser): Promise<bool
   const fresh = `${to}.new`;
   await rm(fresh, { force: true });
   // By the descriptor: a link that the user puts into its place must not be followed by root.
-  const source = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW).catch(ifThere);
+  const source = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
+    ifThere,
+  );
   if (source === undefined) return false;
   try {
+    if (!(await source.stat()).isFile()) throw new Error(`${from} is no regular file`);
     const path = `/proc/self/fd/${source.fd}`;
     await copyFile(path, fresh, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
   } finally {

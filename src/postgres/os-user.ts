@@ -2,8 +2,7 @@
 // that user the files it writes; an ordinary sentineld runs PostgreSQL as itself and changes no owner.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { chown, lchown, mkdir, readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lchown, readFile } from 'node:fs/promises';
 import type { Owner } from './durable-files.ts';
 
 export interface OsUser {
@@ -65,16 +64,9 @@ export function spawnIds(user: OsUser): { uid?: number; gid?: number } {
   return user.owner === undefined ? {} : { uid: user.uid, gid: user.gid };
 }
 
-/** Gives `path` to the user (not what is below it). Does nothing for an ordinary user. */
+/** Gives `path` to the user (not what is below it, nor what a link leads to). Does nothing for an ordinary user. */
 export async function giveTo(user: OsUser, path: string): Promise<void> {
-  if (user.owner !== undefined) await chown(path, user.uid, user.gid);
-}
-
-/** Makes `path` a directory of the user's own, with exactly `mode`; parents are made with the same owner where missing. */
-export async function makeDirectory(user: OsUser, path: string, mode = 0o700): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode });
-  if (first !== undefined) await giveTreeTo(user, first);
-  else await giveTo(user, path);
+  if (user.owner !== undefined) await lchown(path, user.uid, user.gid);
 }
 
 /** What a finished program said. `output` is the last 16 KiB of stdout and stderr together, `stdout` that of stdout alone. */
@@ -204,15 +196,4 @@ export function cleanEnvironment(): Record<string, string> {
     environment[name] = value;
   }
   return { ...environment, LC_ALL: 'C' };
-}
-
-/** Gives a whole directory to the user; symbolic links are changed, not followed. */
-async function giveTreeTo(user: OsUser, root: string): Promise<void> {
-  if (user.owner === undefined) return;
-  await lchown(root, user.uid, user.gid);
-  for (const entry of await readdir(root, { withFileTypes: true })) {
-    const path = join(root, entry.name);
-    if (entry.isDirectory()) await giveTreeTo(user, path);
-    else await lchown(path, user.uid, user.gid);
-  }
 }

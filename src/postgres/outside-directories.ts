@@ -4,7 +4,8 @@ import { randomBytes } from 'node:crypto';
 import { realpathSync } from 'node:fs';
 import { lchown, lstat, mkdir, readdir, readlink, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { makeDirectory, type OsUser } from './os-user.ts';
+import type { OsUser } from './os-user.ts';
+import { makeDirectory } from './own-directories.ts';
 import { runningDirectories } from './processes.ts';
 import { removeAsUser, removeWithinAsUser } from './user-files.ts';
 

@@ -1,15 +1,19 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFile, mkdir, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
   allGone,
   belongsTo,
   classifyTitle,
   createPostmasterFinder,
+  endProgramsOn,
   instanceProcesses,
   isAlive,
   isSameProcess,
+  killRemaining,
   parsePostmasterFile,
   processState,
 } from './processes.ts';
@@ -79,3 +83,61 @@ test('a postmaster.pid that names another process, as after a reboot, is no post
     await rm(directory, { recursive: true });
   }
 });
+
+describe.skipIf(process.getuid?.() !== 0)(
+  'a container with another directory at the same path (needs root)',
+  () => {
+    let root: string;
+    let children: ChildProcess[];
+    beforeEach(async () => {
+      root = await realpath(await mkdtemp(join(tmpdir(), 'pg-sentinel-mounts-')));
+      await mkdir(join(root, 'data'));
+      children = [];
+    });
+    afterEach(async () => {
+      for (const child of children) child.kill('SIGKILL');
+      await rm(root, { recursive: true });
+    });
+
+    /** Works in the directory and waits: a shell by that name. `mount` is run first, in a mount namespace of its own. */
+    async function start(name: string, mount?: string): Promise<ChildProcess> {
+      const data = join(root, 'data');
+      const program = join(await mkdtemp(join(root, 'bin-')), name);
+      await copyFile('/bin/sh', program);
+      const enter = `${mount === undefined ? '' : `${mount} && `}cd '${data}' && exec '${program}' -c 'echo here; read line' '${name}' '--pgdata=${data}'`;
+      const [command, ...before] = mount === undefined ? ['/bin/sh'] : ['unshare', '--mount', '/bin/sh'];
+      const child = spawn(command ?? '', [...before, '-c', enter], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+        detached: true,
+      });
+      children.push(child);
+      await once(child.stdout, 'data');
+      return child;
+    }
+    const isRunning = ({ pid }: ChildProcess): boolean => isAlive(pid ?? 0);
+
+    test('its PostgreSQL is none of this host’s, and is not ended', async () => {
+      const data = join(root, 'data');
+      const theirs = await start('postgres', `mount -t tmpfs none '${data}'`);
+      expect([belongsTo(theirs.pid ?? 0, data), instanceProcesses(data), killRemaining(data)]).toEqual([
+        false,
+        [],
+        [],
+      ]);
+      const ours = await start('postgres');
+      // A namespace alone is no container: a service has one of its own, and sees the same directory.
+      const shared = await start('postgres', 'true');
+      expect(new Set(killRemaining(data))).toEqual(new Set([ours.pid, shared.pid]));
+      expect(isRunning(theirs)).toBe(true);
+    });
+
+    test('its copying program is left alone, and those of this host are ended', async () => {
+      const data = join(root, 'data');
+      const theirs = await start('pg_basebackup', `mount -t tmpfs none '${data}'`);
+      const ours = await start('pg_basebackup');
+      const shared = await start('pg_basebackup', 'true');
+      await endProgramsOn(data);
+      expect([theirs, ours, shared].map(isRunning)).toEqual([true, false, false]);
+    });
+  },
+);

@@ -74,7 +74,31 @@ export function belongsTo(pid: number, dataDirectory: string): boolean {
 function worksIn(pid: number, realDirectory: string): boolean {
   if (linkQuietly(`/proc/${pid}/cwd`) !== realDirectory) return false;
   const program = linkQuietly(`/proc/${pid}/exe`);
-  return program !== undefined && isPostgres(program) && isAlive(pid);
+  if (program === undefined || !isPostgres(program) || !isAlive(pid)) return false;
+  return !isElsewhere(pid, `/proc/${pid}/cwd`, realDirectory);
+}
+
+/**
+ * What the process has at `path` is not our `directory`, though it has the same name: it is in a container. A service's private view of the host is a
+ * mount namespace too, with the same directory in it. Within our own namespace a name is enough: what was mounted over a directory since does
+ * not make a server that works below it somebody else's.
+ */
+function isElsewhere(pid: number, path: string, directory: string): boolean {
+  const [theirs, ours] = [linkQuietly(`/proc/${pid}/ns/mnt`), linkQuietly('/proc/self/ns/mnt')];
+  if (theirs === undefined || theirs === ours) return false;
+  const [there, here] = [identityOf(path), identityOf(directory)];
+  // What cannot be told counts as ours: nobody may take our own server for gone.
+  return there === 'absent' || (there !== undefined && here !== undefined && there !== here);
+}
+
+/** Of a file, or `absent`; undefined where it cannot be told. */
+function identityOf(path: string): string | undefined {
+  try {
+    const { dev, ino } = statSync(path, { bigint: true });
+    return `${dev} ${ino}`;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'absent' : undefined;
+  }
 }
 
 /** The living postmaster of a data directory, or undefined. */
@@ -132,13 +156,9 @@ export function runningDirectories(): string[] {
     if (program === undefined || !isPostgres(program)) continue;
     const path = `/proc/${pid}/cwd`;
     // A container may have another directory at the same path.
-    try {
-      const { dev, ino } = statSync(path);
-      found.set(`${dev} ${ino}`, path);
-    } catch {
-      // It has ended meanwhile.
-      continue;
-    }
+    const identity = identityOf(path);
+    // Else it has ended meanwhile.
+    if (identity !== undefined && identity !== 'absent') found.set(identity, path);
   }
   return [...found.values()];
 }
@@ -174,22 +194,30 @@ const ENDED_WITHIN_MS = 5000;
 export function endProgramsOn(directory: string): Promise<void> {
   return endPrograms({
     names: COPYING,
+    directory,
     isMeant: (args) => args.includes(`--pgdata=${directory}`),
     what: `write to ${directory}`,
   });
 }
 
-/** SIGKILL to the programs of those names whose arguments are meant, with what they have started. Throws where one does not end. */
+/**
+ * SIGKILL to the programs of those names whose arguments are meant, with what they have started. Throws where one does not end. Those in a
+ * container for which `directory`, an absolute path, is another one are nobody's here.
+ */
 export async function endPrograms(options: {
   readonly names: readonly string[];
+  readonly directory: string;
   readonly isMeant: (args: readonly string[]) => boolean;
   /** What they do, for the message. */
   readonly what: string;
 }): Promise<void> {
+  // Below another root a link with an absolute path would lead back to ours.
+  const directory = realpathQuietly(options.directory) ?? options.directory;
   const isAtWork = (pid: number): boolean =>
     options.isMeant((readQuietly(`/proc/${pid}/cmdline`) ?? '').split('\0')) &&
     options.names.includes(basename(linkQuietly(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '') ?? '')) &&
-    isAlive(pid);
+    isAlive(pid) &&
+    !isElsewhere(pid, `/proc/${pid}/root${directory}`, directory);
   const deadlineMs = performance.now() + ENDED_WITHIN_MS;
   for (let pids = allPids().filter(isAtWork); pids.length > 0; pids = pids.filter(isAtWork)) {
     for (const pid of pids) {

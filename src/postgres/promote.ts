@@ -1,12 +1,12 @@
 // Promotion to an assigned timeline: by the `promote` file and SIGUSR1, which needs no free connection slot and waits for
 // nothing. Decides nothing: the caller holds the committed Promote, and has cut this node off before.
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
 import { timeline, type Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
+import { writeNewFile } from './durable-files.ts';
 import type { OsUser } from './os-user.ts';
-import { giveTo } from './os-user.ts';
 import { findPostmaster, signalProcess } from './processes.ts';
 import type { QueryOptions, Session } from './session.ts';
 import { placeFillers, readHistory } from './timelines.ts';
@@ -99,8 +99,7 @@ async function promote(options: PromoteOptions): Promise<Promotion> {
 /** The postmaster looks for it whenever any of its processes signals it, and takes it away: it is whole from its first moment on. */
 async function placeTrigger(trigger: string, user: OsUser): Promise<void> {
   const whole = `${trigger}.pg_sentinel`;
-  await writeFile(whole, '', { mode: 0o600 });
-  await giveTo(user, whole);
+  await writeNewFile({ path: whole, content: '', mode: 0o600, owner: user.owner, sync: false });
   await rename(whole, trigger);
 }
 

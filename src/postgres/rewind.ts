@@ -116,6 +116,7 @@ export function endInterruptedRewind(options: {
   const passfile = passfileIn(options.passfileDirectory);
   return endPrograms({
     names: ['pg_rewind'],
+    directory: options.dataDirectory,
     // A person's own does not log in by our passfile.
     isMeant: (args) =>
       args.includes(targetArgument(options.dataDirectory)) && args.some((each) => each.includes(passfile)),

@@ -71,3 +71,17 @@ test('it is tried more and more seldom: each try is a process', async () => {
   expect(tryCount).toBeGreaterThan(1);
   expect(tryCount).toBeLessThan(20);
 });
+
+test('a statement that is given up before it was sent takes nothing from the connection', async () => {
+  const stream = server();
+  const session = openSession({ ...PLACE, elsewhere: () => ({ ...PLACE, stream: () => stream }) });
+  expect(await session.query('select', [], { timeoutMs: 10_000 })).toEqual([]);
+  const given = { timeoutMs: 10_000, signal: AbortSignal.abort(new Error('no longer wanted')) };
+  // Beside another that is under way, and alone.
+  const other = session.query('select', [], { timeoutMs: 10_000 });
+  await expect(session.query('drop', [], given)).rejects.toThrow(/no longer wanted/);
+  expect(await other).toEqual([]);
+  await expect(session.query('drop', [], given)).rejects.toThrow(/no longer wanted/);
+  expect([session.connected, stream.destroyed]).toEqual([true, false]);
+  await session.close();
+});

@@ -158,6 +158,8 @@ export function openSession(options: SessionOptions): Session {
     if (client !== undefined && isRelayed && options.elsewhere?.()?.stream === undefined)
       lose(client, new Error('the server of somebody else is not to be talked to any more'));
     const used = client ?? (await connectedClient(deadlineMs, signal));
+    // What was never sent takes nothing from the connection, on which another statement may be under way.
+    signal?.throwIfAborted();
     const leftMs = deadlineMs - performance.now();
     if (leftMs <= 0)
       throw new DeadlineError(`${text.slice(0, 80)}: an earlier statement took all the time there was`);
@@ -231,7 +233,6 @@ async function runQuery<Row extends object>(
   timeoutMs: number,
   signal: AbortSignal | undefined,
 ): Promise<Row[]> {
-  signal?.throwIfAborted();
   let timer: NodeJS.Timeout | undefined;
   let abort: (() => void) | undefined;
   try {

@@ -1,10 +1,10 @@
 // Runs statements in a stopped data directory by single-user PostgreSQL: no socket, no other process, no network. It first brings the
 // directory to a clean end, as pg_rewind does, by crash recovery. The directory is afterwards fit only for a rewind or a clone.
-import { rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Binaries } from './binaries.ts';
-import { fsyncDirectory } from './durable-files.ts';
-import { giveTo, runProgram, type OsUser } from './os-user.ts';
+import { fsyncDirectory, writeNewFile } from './durable-files.ts';
+import { runProgram, type OsUser } from './os-user.ts';
 import { allGone } from './processes.ts';
 
 /**
@@ -34,8 +34,8 @@ export async function runSingleUser(options: {
     await rm(join(dataDirectory, name), { force: true });
   await fsyncDirectory(dataDirectory);
   const script = join(options.workDirectory, 'statements');
-  await writeFile(script, `${[...SETTINGS, ...options.statements].join('\n')}\n`, { mode: 0o600 });
-  await giveTo(user, script);
+  const content = `${[...SETTINGS, ...options.statements].join('\n')}\n`;
+  await writeNewFile({ path: script, content, mode: 0o600, owner: user.owner, sync: false });
   const result = await runProgram({
     user,
     program: join(options.binaries.directory, 'postgres'),

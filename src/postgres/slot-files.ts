@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type Lsn, lsn } from '../base/lsn.ts';
 import { crc32c } from './crc32c.ts';
 import type { OsUser } from './os-user.ts';
-import { makeDirectoryAsUser, replaceBytesAsUser } from './user-files.ts';
+import { placeDirectoryAsUser, replaceBytesAsUser } from './user-files.ts';
 
 /** ReplicationSlotOnDisk of PostgreSQL 14 to 18 (src/backend/replication/slot.c): 16 bytes of header, name, database, persistency, two xids. */
 const MAGIC = 0x1051ca1;
@@ -104,5 +104,5 @@ export async function placeSlot(options: {
       snapshot.content,
     );
   // PostgreSQL removes what ends in .tmp when it starts.
-  await makeDirectoryAsUser(user, join(dataDirectory, 'pg_replslot', name), '.tmp', { state });
+  await placeDirectoryAsUser(user, join(dataDirectory, 'pg_replslot', name), '.tmp', { state });
 }

@@ -1,11 +1,11 @@
 // Timeline history files (`0000000A.history` in pg_wal): reading them, telling whether a position lies on a timeline's
 // history, and preparing a promotion to an assigned number. PostgreSQL probes upward from its timeline while history
 // files exist and takes the next number (findNewestTimeLine), so empty files fill the gap below the assigned one.
-import { chown, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { timeline, type Timeline } from '../base/ids.ts';
 import { formatLsn, parseLsn, type Lsn } from '../base/lsn.ts';
-import { fsyncDirectory, type Owner } from './durable-files.ts';
+import { fsyncDirectory, type Owner, writeNewFile } from './durable-files.ts';
 
 /** One ancestor: `timeline` was left at `switchLsn` for the next entry, or for the timeline that the file is about. */
 export interface HistoryEntry {
@@ -158,8 +158,7 @@ export async function placeFillers(options: {
 /** By renaming: a standby that found one it may not open would end. */
 async function placeEmptyFile(path: string, owner: Owner | undefined): Promise<void> {
   const temporary = `${path}.new`;
-  await writeFile(temporary, '', { mode: 0o600 });
-  if (owner !== undefined) await chown(temporary, owner.uid, owner.gid);
+  await writeNewFile({ path: temporary, content: '', mode: 0o600, owner, sync: false });
   await rename(temporary, path);
 }
 

@@ -51,6 +51,18 @@ const jobs = {
     if (size > max) throw new Error(path + ' has more than ' + max + ' bytes');
     return buffer.toString('utf8', 0, size);
   },
+  makeDirectory: ({ path, mode }) => fsp.mkdir(path, { recursive: true, mode }).then(() => undefined),
+  async copy({ path, names, to }) {
+    await fsp.rm(to, { recursive: true, force: true });
+    await fsp.mkdir(to, { mode: 0o700 });
+    for (const name of names) {
+      const from = await fsp.open(join(path, name), O_RDONLY | O_NONBLOCK);
+      if (!(await from.stat()).isFile()) throw new Error(join(path, name) + ' is no regular file');
+      await fsp.copyFile('/proc/self/fd/' + from.fd, join(to, name), fs.constants.COPYFILE_EXCL | fs.constants.COPYFILE_FICLONE);
+      await from.close();
+      await fsp.chmod(join(to, name), 0o600);
+    }
+  },
   list: ({ path }) => fsp.readdir(path).catch(absent),
   realPath: ({ path }) => fsp.realpath(path).catch(absent),
   async mayMake({ path }) {
@@ -58,7 +70,7 @@ const jobs = {
     while (at !== dirname(at) && (await fsp.stat(at).catch(absent)) === undefined) at = dirname(at);
     await fsp.access(at, fs.constants.W_OK | fs.constants.X_OK);
   },
-  async makeDirectory({ path, ending, files }) {
+  async placeDirectory({ path, ending, files }) {
     const unfinished = path + ending;
     await fsp.rm(unfinished, { recursive: true, force: true });
     await fsp.mkdir(unfinished, { mode: 0o700 });
@@ -103,6 +115,7 @@ function run(
   user: OsUser,
   job: { readonly job: string; readonly path: string; readonly [key: string]: unknown },
   timeoutMs: number | undefined,
+  signal?: AbortSignal,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, ['-e', PROGRAM], {
@@ -110,7 +123,9 @@ function run(
       cwd: '/',
       env: cleanEnvironment(),
       stdio: ['pipe', 'pipe', 'pipe'],
-      ...(timeoutMs === undefined ? {} : { timeout: timeoutMs, killSignal: 'SIGKILL' as const }),
+      killSignal: 'SIGKILL',
+      ...(timeoutMs === undefined ? {} : { timeout: timeoutMs }),
+      ...(signal === undefined ? {} : { signal }),
     });
     const failed = (why: string, code?: string): void =>
       reject(Object.assign(new Error(`as ${user.name}: ${why.trim()}`), code === undefined ? {} : { code }));
@@ -168,6 +183,25 @@ export async function removeEmptyAsUser(user: OsUser, path: string): Promise<voi
 export const readAsUser = async (user: OsUser, path: string): Promise<string | undefined> =>
   (await run(user, { job: 'read', path, max: FILE_BYTES_MAX }, TIMEOUT_MS)) as string | undefined;
 
+/** With its parents where missing; one that is there stays as it is. Throws where the user may not. */
+export async function makeDirectoryAsUser(user: OsUser, path: string, mode: number): Promise<void> {
+  await run(user, { job: 'makeDirectory', path, mode }, TIMEOUT_MS);
+}
+
+/**
+ * Copies these files of a directory into a new one of the user's, `to`, in the place of whatever is there, for nobody else to read. Throws for one that the
+ * user may not read or that is no regular file, after `timeoutMs`, and when `signal` aborts.
+ */
+export async function copyAsUser(
+  user: OsUser,
+  source: { readonly directory: string; readonly names: readonly string[] },
+  to: string,
+  limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
+): Promise<void> {
+  const { directory, names } = source;
+  await run(user, { job: 'copy', path: directory, names, to }, limits.timeoutMs, limits.signal);
+}
+
 /** Where the links in `path` lead for that user; undefined where there is nothing. */
 export const realPathAsUser = async (user: OsUser, path: string): Promise<string | undefined> =>
   (await run(user, { job: 'realPath', path }, TIMEOUT_MS)) as string | undefined;
@@ -200,7 +234,7 @@ export async function replaceBytesAsUser(user: OsUser, path: string, content: Bu
  * Makes a directory of mode 0700 with those files durably: whole or not at all. What there is of it before is at `path` + `ending`. Throws where there
  * is anything but an empty directory at `path`.
  */
-export async function makeDirectoryAsUser(
+export async function placeDirectoryAsUser(
   user: OsUser,
   path: string,
   ending: string,
@@ -209,7 +243,7 @@ export async function makeDirectoryAsUser(
   const contents = Object.fromEntries(
     Object.entries(files).map(([name, content]) => [name, content.toString('base64')]),
   );
-  await run(user, { job: 'makeDirectory', path, ending, files: contents }, TIMEOUT_MS);
+  await run(user, { job: 'placeDirectory', path, ending, files: contents }, TIMEOUT_MS);
 }
 
 /** Reads a configuration with no more rights than the server had that it is of. */

@@ -24,9 +24,9 @@ export const EMPTY_FRAME: Uint8Array = Buffer.alloc(0);
 
 const NOTHING: Frame = { messages: [], reports: [], unknownCount: 0 };
 
-/** A frame holds more of neither; ours hold far fewer messages, and as many reports as the peer has nodes. */
+/** A frame holds more of neither; ours hold far fewer messages. */
 const MESSAGES_MAX = 10_000;
-const REPORTS_MAX = 100;
+export const REPORTS_MAX = 100;
 
 /** `reports` only on the control link. */
 export function encodeFrame(

@@ -132,6 +132,17 @@ describe('an oversized message', () => {
     expect(first.logged.filter((line) => /report on pg1: it is larger than/.test(line))).toHaveLength(1);
   });
 
+  test('reports of more nodes than a frame may hold go in several', async () => {
+    const [port, other] = [await freePort(), await freePort()];
+    const first = await startTestPeer({ self: 'a', port, peers: [at('b', other)] });
+    running.add(first.transport);
+    for (let node = 0; node < 350; node += 1) first.transport.broadcastReport(reportOf(`pg${node}`, node));
+    const second = await startTestPeer({ self: 'b', port: other, peers: [at('a', port)] });
+    running.add(second.transport);
+    await seen('all reports', () => second.reports.length === 350);
+    expect(new Set(second.reports.map(({ node }) => node)).size).toBe(350);
+  });
+
   test('many reports go in as many frames as they need', async () => {
     const [portA, portB] = [await freePort(), await freePort()];
     const first = await startTestPeer({ self: 'a', port: portA, peers: [at('b', portB)] });

@@ -6,7 +6,7 @@ import type { AgentReport } from '../cluster/report.ts';
 import type { LogIndex, NodeId } from '../base/ids.ts';
 import { PeerService } from '../gen/pg_sentinel/v1/raft_pb.ts';
 import type { MembershipCodec, RaftMessage } from '../raft/types.ts';
-import { encodeFrame } from './frame-codec.ts';
+import { encodeFrame, REPORTS_MAX } from './frame-codec.ts';
 import { BASE_CHANNEL_OPTIONS, FRAME_OVERHEAD_BYTES, MESSAGE_BYTES_MAX, targetOf } from './grpc-adapter.ts';
 import { type Hello, helloMetadata, readRefuser, type Refuser } from './handshake.ts';
 import { CONTROL_BYTES_MAX } from './inbound.ts';
@@ -171,7 +171,7 @@ export function createPeerLinks(options: {
     let bytes = 0;
     for (const [node, report] of reports) {
       bytes += reportBytes(report);
-      if (taken.length > 0 && bytes > REPORTS_BYTES_MAX) break;
+      if (taken.length === REPORTS_MAX || (taken.length > 0 && bytes > REPORTS_BYTES_MAX)) break;
       reports.delete(node);
       taken.push(report);
     }

@@ -6,7 +6,8 @@ import { CLIENT_DEFAULTS } from '../../../harness/writer.ts';
 import { dataDirectory, SUPERUSER, type HostPlan } from '../../../harness/cluster-config.ts';
 import type { ClientSettings } from '../../../harness/session.ts';
 import type { Binaries } from '../../../src/postgres/binaries.ts';
-import { type OsUser, giveTo, makeDirectory, runProgram } from '../../../src/postgres/os-user.ts';
+import { type OsUser, giveTo, runProgram } from '../../../src/postgres/os-user.ts';
+import { makeDirectory } from '../../../src/postgres/own-directories.ts';
 
 export interface Tools {
   readonly binaries: Binaries;

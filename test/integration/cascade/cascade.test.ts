@@ -1,8 +1,7 @@
 // Cascading standbys on a cluster of real processes: pg3 streams from the standby that its file names, from the primary while that is lost,
 // and from nobody but the new primary after a failover. One cluster for all.
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parse, stringify } from 'yaml';
 import type { Host } from '../../../harness/host.ts';
 import type { GroupView, NodeView } from '../../../src/transport/types.ts';
 import { sql } from '../dangers/scene.ts';
@@ -13,6 +12,7 @@ import {
   harmOf,
   startLoadedCluster,
 } from '../raft/load.ts';
+import { rolesOf, say, waitForGroup } from '../raft/nodes.ts';
 
 let loaded: LoadedCluster;
 let primary: Host;
@@ -20,27 +20,12 @@ let near: Host;
 let far: Host;
 beforeAll(async () => {
   loaded = await startLoadedCluster({ cluster: 'cascade', spareCount: 0 });
-  primary = await loaded.cluster.primary();
-  const [first, second] = loaded.cluster.hosts.filter((host) => host !== primary);
-  if (first === undefined || second === undefined) throw new Error('there are no three hosts');
-  [near, far] = [first, second];
+  [primary, near, far] = await rolesOf(loaded);
 }, LIMIT_MS);
 afterAll(() => loaded?.close());
 
-/** Changes keys of the node in the host's file, and has its sentineld read it. PostgreSQL goes on. */
-async function say(host: Host, node: Readonly<Record<string, unknown>>): Promise<void> {
-  const file = parse(await readFile(host.configFile, 'utf8')) as { readonly node: object };
-  await writeFile(host.configFile, stringify({ ...file, node: { ...file.node, ...node } }));
-  await host.stopSentineld();
-  host.startSentineld();
-}
-
 const waitFor = (what: string, isWanted: (group: GroupView) => boolean): Promise<GroupView> =>
-  loaded.cluster.waitFor(
-    what,
-    HEALTHY_TIMEOUT_MS,
-    (group) => group.phase === 'running' && group.ruleChange === undefined && isWanted(group),
-  );
+  waitForGroup(loaded, what, isWanted);
 const nodeOf = (group: GroupView, host: Host): NodeView | undefined =>
   group.nodes.find(({ node }) => node === host.node);
 const uses = (group: GroupView, host: Host, isUsed: boolean): boolean => {
@@ -106,7 +91,10 @@ test(
   { timeout: LIMIT_MS },
   async () => {
     const verdict = await loaded.writeWhile(async () => {
-      primary.killPostmaster();
+      // The whole host: PostgreSQL alone might be started again before a standby can be reached.
+      await primary.kill();
+      await waitFor('a new primary', (group) => group.primary === near.node);
+      primary.startSentineld();
       await waitFor('all to follow the new primary', (group) => {
         const others = [primary, far].every((host) => nodeOf(group, host)?.state === 'streaming');
         return group.primary === near.node && others;

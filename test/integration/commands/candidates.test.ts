@@ -1,8 +1,6 @@
 // What owners say of their nodes, on a cluster of real processes: in the file of a host, taken over by a restart of its sentineld, and what
 // becomes of it in the sync rule, in failovers and in failbacks. One cluster for all.
-import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parse, stringify } from 'yaml';
 import type { Host } from '../../../harness/host.ts';
 import type { GroupView, NodeView } from '../../../src/transport/types.ts';
 import { sql } from '../dangers/scene.ts';
@@ -13,6 +11,7 @@ import {
   harmOf,
   startLoadedCluster,
 } from '../raft/load.ts';
+import { rolesOf, say, waitForGroup } from '../raft/nodes.ts';
 
 let loaded: LoadedCluster;
 beforeAll(async () => {
@@ -20,22 +19,8 @@ beforeAll(async () => {
 }, LIMIT_MS);
 afterAll(() => loaded?.close());
 
-type Section = Readonly<Record<string, unknown>>;
-
-/** Changes keys of the host's file, of its node or of the whole, and has its sentineld read it. PostgreSQL goes on. */
-async function say(host: Host, node: Section, whole: Section = {}): Promise<void> {
-  const file = parse(await readFile(host.configFile, 'utf8')) as Section & { readonly node: Section };
-  await writeFile(host.configFile, stringify({ ...file, ...whole, node: { ...file.node, ...node } }));
-  await host.stopSentineld();
-  host.startSentineld();
-}
-
 const waitFor = (what: string, isWanted: (group: GroupView) => boolean): Promise<GroupView> =>
-  loaded.cluster.waitFor(
-    what,
-    HEALTHY_TIMEOUT_MS,
-    (group) => group.phase === 'running' && group.ruleChange === undefined && isWanted(group),
-  );
+  waitForGroup(loaded, what, isWanted);
 const nodeOf = (group: GroupView, node: string): NodeView | undefined =>
   group.nodes.find((found) => found.node === node);
 /** Its sentineld being restarted, it leaves the rule in any case: until it is said why, and it streams again. */
@@ -46,20 +31,12 @@ const barred = (host: Host, why: RegExp, rule: string): Promise<GroupView> =>
   });
 const isStreaming = (group: GroupView, node: string): boolean => nodeOf(group, node)?.state === 'streaming';
 
-/** The primary, and its standbys in the order of their names. */
-async function roles(): Promise<readonly [Host, Host, Host]> {
-  const primary = await loaded.cluster.primary();
-  const [first, second] = loaded.cluster.hosts.filter((host) => host !== primary);
-  if (first === undefined || second === undefined) throw new Error('there are no three hosts');
-  return [primary, first, second];
-}
-
 test(
   'a node with no_failover leaves the rule, is no target, and is not promoted',
   { timeout: LIMIT_MS },
   async () => {
     await loaded.cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
-    const [primary, never, other] = await roles();
+    const [primary, never, other] = await rolesOf(loaded);
     await say(never, { no_failover: true });
     await barred(never, /no_failover/, `1 of ${other.node}`);
     expect((await loaded.ctl(['status'])).stdout).toMatch(/- never promoted \(no_failover, or priority 0\)/);
@@ -77,7 +54,7 @@ test(
 );
 
 test('where nobody else is left, nobody is promoted, and it is said', { timeout: LIMIT_MS }, async () => {
-  const [primary, ...standbys] = await roles();
+  const [primary, ...standbys] = await rolesOf(loaded);
   for (const host of standbys) await say(host, { priority: 0 });
   for (const host of standbys) await barred(host, /priority 0/, 'alone');
   const { stdout } = await loaded.ctl(['status']);
@@ -94,7 +71,7 @@ test('where nobody else is left, nobody is promoted, and it is said', { timeout:
 });
 
 test('a delayed replica replays late, also after a failover', { timeout: LIMIT_MS }, async () => {
-  const [primary, late, other] = await roles();
+  const [primary, late, other] = await rolesOf(loaded);
   const delayOf = async (): Promise<unknown> => {
     const [row] = await sql<{ delay: string }>(
       late,
@@ -115,7 +92,7 @@ test('a delayed replica replays late, also after a failover', { timeout: LIMIT_M
 });
 
 test('sites: nobody outside the one of most voters is counted', { timeout: LIMIT_MS }, async () => {
-  const [primary, near, far] = await roles();
+  const [primary, near, far] = await rolesOf(loaded);
   for (const host of [primary, near, far]) await say(host, {}, { site: host === far ? 'west' : 'east' });
   await expect
     .poll(async () => (await loaded.ctl(['events', '-n', '200'])).stdout, { timeout: HEALTHY_TIMEOUT_MS })
@@ -128,7 +105,7 @@ test('sites: nobody outside the one of most voters is counted', { timeout: LIMIT
 });
 
 test('a failback takes place by itself once the node has streamed well', { timeout: LIMIT_MS }, async () => {
-  const [, preferred] = await roles();
+  const [, preferred] = await rolesOf(loaded);
   const set = (...words: string[]) => loaded.ctl(['settings', 'set', ...words]);
   expect(await set('failback=node:nobody')).toMatchObject({
     exitCode: 1,

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Host } from '../../../harness/host.ts';
 import { until } from '../../../src/base/clock.ts';
-import { findOsUser, makeDirectory } from '../../../src/postgres/os-user.ts';
+import { findOsUser } from '../../../src/postgres/os-user.ts';
+import { makeDirectory } from '../../../src/postgres/own-directories.ts';
 import { sql } from '../dangers/scene.ts';
 import {
   HEALTHY_TIMEOUT_MS,

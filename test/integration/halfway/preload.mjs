@@ -138,13 +138,39 @@ const READERS = ['pg_controldata', 'pg_waldump', 'getent'];
 /** A program of its own that replaces a file of PostgreSQL's (server-files.ts): its name is the file's. */
 const programStep = (program, args) => {
   const name = basename(String(program));
+  // It only changes to PostgreSQL's user, and becomes what comes after its options (process-settings.ts).
+  if (name === 'setpriv') {
+    const at = args.findIndex((arg) => !arg.startsWith('-'));
+    return programStep(args[at], args.slice(at + 1));
+  }
   if (READERS.includes(name) || (args ?? []).some((arg) => arg === '--version' || arg === '-C'))
     return undefined;
-  if (args?.[0] === '-e') return named(args[2]);
+  // Without a path it gets its job by its standard input (watchJob).
+  if (args?.[0] === '-e') return args[2] === undefined ? undefined : named(args[2]);
   if (name === 'postgres' && args?.includes('--single')) return 'postgres --single';
   if (name === 'sh') return args?.includes('pg-sentinel-guard') ? 'the guard' : 'postgres';
   return name;
 };
+
+/** What a process of PostgreSQL's user is told to change by its standard input (user-files.ts). */
+const JOBS = {
+  remove: ({ path, only }) =>
+    existsSync(path) ? step('remove', only === undefined ? path : `${path}/*`) : undefined,
+  removeEmpty: ({ path }) => CHANGES.rmdir(path),
+  write: ({ path }) => step('write', path),
+  makeDirectory: ({ path }) => CHANGES.mkdir(path),
+  copy: ({ to }) => step('copy', to),
+};
+function watchJob(args, child) {
+  if (args?.[0] !== '-e' || args.length !== 2) return child;
+  const { write } = child.stdin;
+  child.stdin.write = (text, ...rest) => {
+    const { job, ...options } = JSON.parse(text);
+    reached(JOBS[job]?.(options));
+    return write.call(child.stdin, text, ...rest);
+  };
+  return child;
+}
 
 /** Of a statement that changes something: the word that says what. */
 const CHANGING =
@@ -179,7 +205,7 @@ function watch() {
   const { spawn } = programs;
   programs.spawn = (program, args, ...rest) => {
     const name = programStep(program, args);
-    if (name === undefined) return spawn(program, args, ...rest);
+    if (name === undefined) return watchJob(args, spawn(program, args, ...rest));
     reached(`start ${name}`);
     const child = spawn(program, args, ...rest);
     // It goes on without us: it is held where it is, so that it is still there when the next sentineld comes.

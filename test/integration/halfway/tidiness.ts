@@ -1,7 +1,7 @@
 // What an operation may leave behind on a host: nothing that was not there before. Files, slots and processes, each named by what it is, so
 // that one that a kill has left is seen.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Client } from 'pg';
 import { DeadlineError, until } from '../../../src/base/clock.ts';
 import { processState } from '../../../src/postgres/processes.ts';
@@ -57,6 +57,8 @@ const MAY_COME = [
   'pgdata/tablespace_map.old',
   'pgdata/standby.signal',
   'pgdata/pg_wal/TIMELINE.history',
+  // The timeline of a promotion that was given up: what lies below a later one stays, for standbys ask for each in between (docs/failover.md).
+  'pgdata/pg_wal/FILLER.history',
   'state/diverged/',
   'state/diverged/NODE-N.jsonl',
 ];
@@ -64,7 +66,7 @@ const MAY_COME = [
 /** Below these is what PostgreSQL or the Raft log keeps: not listed, with the one exception of `pg_wal`'s histories. */
 const CLOSED = /^(state\/raft|state\/socket|s|pgdata\/(?!pg_wal$)[^/]+)$/;
 
-const KEPT = /TIMELINE\.history$|^state\/(diverged|guard|local)\/|^pgdata\/base/;
+const KEPT = /(TIMELINE|FILLER)\.history$|^state\/(diverged|guard|local)\/|^pgdata\/base/;
 
 /** Every file of the host that may be ours, without what differs from run to run. */
 function filesOf(host: Host): string[] {
@@ -86,13 +88,22 @@ function filesOf(host: Host): string[] {
 }
 
 function named(host: Host, path: string, isDirectory: boolean): string {
-  const isFiller = path.endsWith('.history') && sizeOf(join(host.directory, path)) === 0;
   const name = path
-    .replaceAll(/\b[0-9A-F]{8}\.history\b/g, isFiller ? 'EMPTY.history' : 'TIMELINE.history')
+    .replaceAll(/\b[0-9A-F]{8}\.history\b/g, (file) => historyKind(join(host.directory, path), file))
     .replaceAll(/\bpg\d+\b/g, 'NODE')
     .replaceAll(/-[0-9a-f]{8,16}\b/g, '-*')
     .replaceAll(/\d+/g, 'N');
   return isDirectory ? `${name}/` : name;
+}
+
+/** An empty one is a filler below a real one, and else what keeps PostgreSQL from starting as a standby. */
+function historyKind(path: string, file: string): 'TIMELINE.history' | 'FILLER.history' | 'EMPTY.history' {
+  if (sizeOf(path) > 0) return 'TIMELINE.history';
+  const directory = dirname(path);
+  const isBelow = readdirSync(directory).some(
+    (other) => /^[0-9A-F]{8}\.history$/.test(other) && other > file && sizeOf(join(directory, other)) > 0,
+  );
+  return isBelow ? 'FILLER.history' : 'EMPTY.history';
 }
 
 function sizeOf(path: string): number {

@@ -12,6 +12,7 @@ import {
   votersOf,
   type LoadedCluster,
 } from '../raft/load.ts';
+import { addLearners } from '../raft/nodes.ts';
 
 const STEP_MS = 60_000;
 
@@ -58,13 +59,8 @@ test(
   'five nodes: a primary on a learner that crashes is replaced, without loss',
   { timeout: LIMIT_MS },
   async () => {
-    const { cluster, ctl } = loaded;
-    for (const _ of [4, 5]) {
-      const host = await cluster.join();
-      expect(
-        await ctl(['peer', 'add', host.peer, host.address, '--learner'], cluster.hosts.slice(0, 3)),
-      ).toMatchObject({ exitCode: 0 });
-    }
+    const { cluster } = loaded;
+    await addLearners(loaded, 2);
     const learner = await onLearner();
     const verdict = await loaded.writeWhile(async () => {
       learner.killPostmaster();

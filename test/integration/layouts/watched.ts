@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { GROUP, SUPERUSER } from '../../../harness/cluster-config.ts';
 import type { LocalCluster } from '../../../harness/local-cluster.ts';
 import { until } from '../../../src/base/clock.ts';
-import { findOsUser, giveTo, makeDirectory, runProgram } from '../../../src/postgres/os-user.ts';
+import { findOsUser, giveTo, runProgram } from '../../../src/postgres/os-user.ts';
+import { makeDirectory } from '../../../src/postgres/own-directories.ts';
 import { findPostmaster, signalProcess } from '../../../src/postgres/processes.ts';
 import { freePort } from '../../../src/transport/testing/free-ports.ts';
 

@@ -15,6 +15,7 @@ import {
   votersOf,
   type LoadedCluster,
 } from '../raft/load.ts';
+import { addLearners } from '../raft/nodes.ts';
 import { makeForeignServer } from './watched.ts';
 
 const ORDERS = 'orders';
@@ -78,16 +79,8 @@ test(
   'a second group on hosts whose sentineld is no voter fails over by itself, and the first does not notice',
   { timeout: LIMIT_MS },
   async () => {
-    const { cluster, ctl } = loaded;
-    for (const _ of [1, 2]) {
-      const host = await cluster.join();
-      expect(
-        await ctl(['peer', 'add', host.peer, host.address, '--learner'], cluster.hosts.slice(0, 3)),
-      ).toMatchObject({
-        exitCode: 0,
-        stdout: `done: ${host.peer} is a learner\n`,
-      });
-    }
+    const { cluster } = loaded;
+    await addLearners(loaded, 2);
     await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS, ORDERS);
     const before = await epochOf(GROUP);
     await crash(ORDERS);

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { lockDirectory } from '../../../src/actions/directory-lock.ts';
 import { until } from '../../../src/base/clock.ts';
 import type { Host } from '../../../harness/host.ts';
 import { compiled } from '../../../harness/programs.ts';
@@ -111,6 +112,18 @@ test(
     const before = await filesOf(standby);
     expect(await leave(standby)).toMatchObject(failed(/sentineld runs on this host .* nothing was changed/));
     await standby.stopSentineld('SIGTERM');
+    // Such as `sentinelctl node clone`.
+    const lock = await lockDirectory(join(standby.directory, 'state', 'local'), 'somebody else');
+    if (lock.kind !== 'held') throw new Error(`held by ${lock.by}`);
+    for (const options of [[], ['--dry-run']])
+      expect(await leave(standby, ...options)).toMatchObject(
+        failed(
+          new RegExp(
+            `cannot leave: somebody else, process ${process.pid} works on ${standby.dataDirectory}: wait until it has ended; nothing was changed`,
+          ),
+        ),
+      );
+    lock.release();
     expect(await leave(standby)).toMatchObject(
       failed(
         new RegExp(

@@ -14,7 +14,8 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findTestPostgres } from '../../../harness/find-postgres.ts';
 import { until } from '../../../src/base/clock.ts';
-import { giveTo, makeDirectory } from '../../../src/postgres/os-user.ts';
+import { giveTo } from '../../../src/postgres/os-user.ts';
+import { makeDirectory } from '../../../src/postgres/own-directories.ts';
 import { LIMIT_MS, openPlace, pictureOf, type Place, type Running } from '../bad-input/place.ts';
 import { type Hosts, begin, besides, killWhen, makeHosts } from './hosts.ts';
 

@@ -25,7 +25,7 @@ import {
   writeStandbySignal,
 } from '../../../src/postgres/upstream.ts';
 import { readWalEnd } from '../../../src/postgres/wal-end.ts';
-import { makeDirectory } from '../../../src/postgres/os-user.ts';
+import { makeDirectory } from '../../../src/postgres/own-directories.ts';
 import {
   configure,
   openPlace,

@@ -12,7 +12,8 @@ import { writeHba } from '../../../src/postgres/hba.ts';
 import { initDataDirectory } from '../../../src/postgres/initdb.ts';
 import { startPostgres, stopPostgres, type RunningPostgres } from '../../../src/postgres/lifecycle.ts';
 import { writeNewMember } from '../../../src/postgres/member.ts';
-import { findOsUser, makeDirectory, type OsUser } from '../../../src/postgres/os-user.ts';
+import { findOsUser, type OsUser } from '../../../src/postgres/os-user.ts';
+import { makeDirectory } from '../../../src/postgres/own-directories.ts';
 import { openSession, type Session } from '../../../src/postgres/session.ts';
 import {
   DEFAULT_SETTINGS,

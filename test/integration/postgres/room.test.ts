@@ -12,7 +12,7 @@ import { timeline } from '../../../src/base/ids.ts';
 import { freeBytes } from '../../../src/postgres/clone-room.ts';
 import { cloneStandby } from '../../../src/postgres/clone.ts';
 import { readControlData } from '../../../src/postgres/control-data.ts';
-import { makeDirectory } from '../../../src/postgres/os-user.ts';
+import { makeDirectory } from '../../../src/postgres/own-directories.ts';
 import { promotePostgres } from '../../../src/postgres/promote.ts';
 import { isRewindInterrupted, rewindMarker } from '../../../src/postgres/rewind-marker.ts';
 import { rewindPostgres } from '../../../src/postgres/rewind.ts';

@@ -15,6 +15,7 @@ const FAILOVER_SETTINGS: FailoverSettings = {
   syncMemberTimeoutMs: 200,
   creationWaitMs: 400,
   handOverTimeoutMs: 500,
+  silentAgentMs: 300,
   targetTimeoutMs: 400,
   followersWaitMs: 100,
   promotionGraceMs: 500,
