@@ -2,12 +2,11 @@
 // never put a file there with which it would not start.
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type pg from 'pg';
 import type { LogicalSlot } from '../cluster/state.ts';
 import { readSlotFiles } from '../postgres/logical-slots.ts';
 import { placeSlot, slotStateProblem, snapshotOf } from '../postgres/slot-files.ts';
 import { DEFAULT_SETTINGS } from '../postgres/settings.ts';
-import { closeSource, connectSource } from '../postgres/source-connection.ts';
+import { withSource } from '../postgres/source-connection.ts';
 import type { AgentContext } from './context.ts';
 import type { SlotMemory } from './logical-slot-memory.ts';
 import { type FollowDuty, sourceOf } from './upstream-source.ts';
@@ -43,12 +42,8 @@ export async function copyMissingSlots(
   notes.clear();
   if (missing.length === 0 || present === undefined || member === undefined) return;
   const first = await firstSegment(dataDirectory);
-  const connecting = connectSource(sourceOf(context, duty, 'pg_sentinel_slots'), SOURCE_TIMEOUT_MS);
-  const client = await unlessAborted(connecting, signal);
-  // What waits for an answer fails then.
-  const abort = (): void => closeSource(client);
-  signal.addEventListener('abort', abort);
-  try {
+  const source = sourceOf(context, duty, 'pg_sentinel_slots');
+  await withSource(source, { timeoutMs: SOURCE_TIMEOUT_MS, signal }, async (client) => {
     let count = present.length;
     for (const { name, setAt } of missing) {
       try {
@@ -76,25 +71,6 @@ export async function copyMissingSlots(
         context.log('warn', `logical slot ${name} could not be copied`, { error: message });
       }
     }
-  } finally {
-    signal.removeEventListener('abort', abort);
-    closeSource(client);
-  }
-}
-
-/** Rejects with the signal's reason where that comes first; what is connected later is closed. */
-function unlessAborted(connecting: Promise<pg.Client>, signal: AbortSignal): Promise<pg.Client> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason as Error);
-    signal.addEventListener('abort', abort, { once: true });
-    if (signal.aborted) abort();
-    connecting
-      .then((client) => {
-        if (signal.aborted) closeSource(client);
-        else resolve(client);
-      })
-      .catch(reject)
-      .finally(() => signal.removeEventListener('abort', abort));
   });
 }
 

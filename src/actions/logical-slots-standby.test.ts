@@ -1,5 +1,6 @@
-// What a standby of 17 and later, where PostgreSQL synchronises slots, finds of them.
+// What a standby of 17 and later, where PostgreSQL synchronises slots, finds of them; before, how its look at the primary ends.
 import { mkdtemp, rm } from 'node:fs/promises';
+import { type Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -8,7 +9,7 @@ import type { LogicalSlotReport } from '../cluster/report.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
 import { type KnownSlot, openSlotMemory } from './logical-slot-memory.ts';
-import { syncRound } from './logical-slots-standby.ts';
+import { copyRound, syncRound } from './logical-slots-standby.ts';
 import { FOLLOW, STANDBY, fakeContext } from './testing/context.ts';
 
 const SLOT: LogicalSlot = {
@@ -104,4 +105,33 @@ test('nor is one of a person dropped once it is unset', async () => {
   const theirs = { ...KNOWN, isOurs: false };
   const { dropped, known } = await round([theirs], { isSynced: false }, { standing: 'unset', isOurs: false });
   expect({ dropped, known }).toEqual({ dropped: [], known: [] });
+});
+
+test('a look at a primary that says nothing ends with the duty, and nothing more is asked here', async () => {
+  const silent: Server = createServer(() => undefined);
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  try {
+    const { port } = silent.address() as { port: number };
+    const abort = new AbortController();
+    const context = fakeContext({ dataDirectory: root });
+    Object.assign(context, { localMember: () => STANDBY });
+    let isAsked = false;
+    silent.once('connection', () => abort.abort(new Error('the duty has changed')));
+    const startedMs = performance.now();
+    const looking = copyRound(
+      {
+        ...{ context, memory: openSlotMemory(join(root, 'slots.json')), majorVersion: 15 },
+        ...{ signal: abort.signal, slots: [SLOT], noteOf: () => undefined, say: () => undefined },
+        find: () => Promise.reject(new Error(`asked ${(isAsked = true)}`)),
+      },
+      { ...FOLLOW, upstream: { ...FOLLOW.upstream, port } },
+      { bars: new Map(), copyNotes: new Map() },
+    );
+    await expect(looking).rejects.toThrow('the duty has changed');
+    // Long before the connection is given up.
+    expect(performance.now() - startedMs).toBeLessThan(2000);
+    expect(isAsked).toBe(false);
+  } finally {
+    silent.close();
+  }
 });

@@ -4,7 +4,7 @@ import { formatLsn } from '../base/lsn.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
 import { findLogicalSlots } from '../postgres/logical-slots.ts';
-import { closeSource, connectSource } from '../postgres/source-connection.ts';
+import { withSource } from '../postgres/source-connection.ts';
 import { query } from './context.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
 import type { CopyNotes } from './logical-slot-copy.ts';
@@ -150,18 +150,12 @@ export async function copyRound(
   }
 }
 
-async function findUpstream(round: Round, duty: FollowDuty): ReturnType<typeof findLogicalSlots> {
+function findUpstream(round: Round, duty: FollowDuty): ReturnType<typeof findLogicalSlots> {
   const { context, majorVersion, signal } = round;
-  const client = await connectSource(sourceOf(context, duty, 'pg_sentinel_slots'), REMOTE_TIMEOUT_MS);
-  try {
-    signal.throwIfAborted();
-    return await findLogicalSlots(
-      majorVersion,
-      async (text) => (await client.query<{ found: unknown }>(text)).rows,
-    );
-  } finally {
-    closeSource(client);
-  }
+  const source = sourceOf(context, duty, 'pg_sentinel_slots');
+  return withSource(source, { timeoutMs: REMOTE_TIMEOUT_MS, signal }, (client) =>
+    findLogicalSlots(majorVersion, async (text) => (await client.query<{ found: unknown }>(text)).rows),
+  );
 }
 
 /** Up to what the consumer has confirmed on the primary, as far as this node has replayed that; why it could not be, or undefined. */

@@ -57,6 +57,8 @@ async function scene(
     readonly primary?: string;
     readonly found?: readonly object[];
     readonly hangs?: boolean;
+    /** Called with each drop, which never ends by itself. */
+    readonly onDrop?: () => void;
     readonly receiverPid?: number;
   } = {},
 ): Promise<Scene> {
@@ -70,11 +72,15 @@ async function scene(
       isCascading: () => options.primary === 'c',
       binaries: { version: options.version ?? 15, directory: '/nowhere', has: {} } as never,
     },
-    query: (text, values) => {
+    query: (text, values, given) => {
       if (options.hangs === true) return new Promise(() => undefined);
       if (text.includes('pg_drop_replication_slot')) {
         dropped.push(values[0]);
-        return [{}];
+        if (options.onDrop === undefined) return [{}];
+        return new Promise((_, reject) => {
+          given?.addEventListener('abort', () => reject(given.reason as Error));
+          options.onDrop?.();
+        });
       }
       return text.includes('json_build_object')
         ? [{ found: { wal_level: 'logical', wal_end: null, receiver: null, slots: options.found ?? [row] } }]
@@ -114,6 +120,15 @@ describe('before a promotion', () => {
     await slots.beforePromotion({ ...PROMOTE, timeline: timeline(3) }, signal());
     expect(dropped).toEqual(['cdc']);
     expect(await after()).toEqual([{ ...known, standing: 'unfit' }]);
+  });
+
+  test('once that has gone on or was broken off, nothing more is asked on the session that it needs', async () => {
+    const abort = new AbortController();
+    const onDrop = (): void => abort.abort(new Error('the duty has changed'));
+    const unfit = { ...KNOWN, standing: 'unfit' } as const;
+    const { slots, dropped } = await scene([unfit, { ...unfit, name: 'other' }], { onDrop });
+    await expect(slots.beforePromotion(PROMOTE, abort.signal)).rejects.toThrow('the duty has changed');
+    expect(dropped).toEqual(['cdc']);
   });
 
   test('it does not wait for a PostgreSQL that does not answer', { timeout: 20_000 }, async () => {

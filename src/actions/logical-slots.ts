@@ -50,8 +50,15 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
   const roundOf = (signal: AbortSignal, next: Map<string, LogicalSlotReport>): Round => ({
     ...{ context, memory, majorVersion, signal },
     slots: options.logicalSlots(),
-    find: () =>
-      findLogicalSlots(majorVersion, (text) => instance.session.query(text, [], query(context, signal))),
+    // Where the duty has changed meanwhile, nothing more is asked: another statement may be under way on that session.
+    find: async () => {
+      signal.throwIfAborted();
+      const found = await findLogicalSlots(majorVersion, (text) =>
+        instance.session.query(text, [], query(context, signal)),
+      );
+      signal.throwIfAborted();
+      return found;
+    },
     noteOf: (name) => reports.get(name)?.note,
     say: (report) => void next.set(report.name, report),
   });
@@ -183,9 +190,12 @@ async function dropUnfit(
   if (unfit.length === 0) return;
   await memory.note(member, ...unfit.map((slot) => ({ ...slot, standing: 'unfit' as const })));
   let failure: Error | undefined;
-  for (const { name } of unfit.filter(({ isOurs }) => isOurs))
+  for (const { name } of unfit.filter(({ isOurs }) => isOurs)) {
+    // The promotion has gone on, on the same session.
+    signal.throwIfAborted();
     await context.instance.session
       .query(DROP_IDLE, [name], query(context, signal))
       .catch((error: unknown) => (failure ??= error as Error));
+  }
   if (failure !== undefined) throw failure;
 }

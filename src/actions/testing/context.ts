@@ -5,6 +5,7 @@ import { DEFAULT_GROUP_SETTINGS } from '../../cluster/apply-settings.ts';
 import type { ControlData } from '../../postgres/control-data.ts';
 import type { AgentContext } from '../context.ts';
 import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING } from '../context.ts';
+import type { QueryOptions } from '../../postgres/session.ts';
 import type { ClientAccess, InstanceOptions } from '../instance-options.ts';
 import { hbaOptions } from '../instance-files.ts';
 import type { WatchedDuty } from '../tamper-settings.ts';
@@ -63,6 +64,7 @@ export function fakeContext(options: {
   readonly query?: (
     text: string,
     values: readonly unknown[],
+    signal: AbortSignal | undefined,
   ) => readonly object[] | Promise<readonly object[]>;
 }): FakeContext {
   const { dataDirectory } = options;
@@ -117,8 +119,8 @@ export function fakeContext(options: {
     instance: {
       options: instanceOptions,
       session: {
-        query: async (text: string, values: readonly unknown[]) =>
-          (await options.query?.(text, values)) ?? [],
+        query: async (text: string, values: readonly unknown[], given?: QueryOptions) =>
+          (await options.query?.(text, values, given?.signal)) ?? [],
       },
       isForeign: () => false,
       postmaster: () => (context.isRunning ? postmaster : undefined),
