@@ -88,6 +88,10 @@ test('that of a former primary makes room for synchronisation; what nobody knows
   expect(await round([KNOWN], own)).toMatchObject({ dropped: ['cdc'], said: [{ isReady: false }] });
 });
 
+test('that of a former primary stays until the new primary is there: it may be the only one', async () => {
+  expect(await round([KNOWN], { isSynced: false }, {}, 1)).toMatchObject({ dropped: [], known: [KNOWN] });
+});
+
 test('one that somebody else has made is left, and not fit', async () => {
   expect(await round([], { isSynced: false })).toMatchObject({
     dropped: [],

@@ -52,13 +52,17 @@ export async function syncRound(round: Round, duty: FollowDuty): Promise<void> {
     const { name, setAt } = slot;
     const local = found.slots.find((each) => each.name === name);
     const known = (await memory.all(member)).find((each) => each.name === name && each.setAt === setAt);
-    const isFormer = known !== undefined && known.standing !== 'gone' && local?.isSynced === false;
-    if (isFormer && isSame(local, slot) && local.isFailover) {
-      // Of a former primary: PostgreSQL would synchronise none at all for its sake.
-      await context.instance.session.query(DROP_IDLE, [name], query(context, signal));
-      context.log('info', `logical slot ${name} of its time as primary was dropped: it is synchronised anew`);
-    }
     const isStreaming = found.receiver?.timeline === duty.upstream.timeline;
+    const isFormer = known !== undefined && known.standing !== 'gone' && local?.isSynced === false;
+    if (isStreaming && isFormer && isSame(local, slot) && local.isFailover) {
+      // Of a former primary: PostgreSQL would synchronise none at all for its sake. Before the new primary is there it may be the only one.
+      const dropped = await context.instance.session.query(DROP_IDLE, [name], query(context, signal));
+      if (dropped.length > 0)
+        context.log(
+          'info',
+          `logical slot ${name} of its time as primary was dropped: it is synchronised anew`,
+        );
+    }
     const note =
       syncNote({ local, slot, node, isLogical: found.walLevel === 'logical' }) ??
       (isStreaming ? undefined : notStreaming(round, duty));
