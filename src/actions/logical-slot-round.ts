@@ -2,7 +2,7 @@
 import type { LogicalSlotReport } from '../cluster/report.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import type { Found } from '../postgres/logical-slots.ts';
-import type { AgentContext } from './context.ts';
+import { type AgentContext, query } from './context.ts';
 import type { Reign, SlotMemory } from './logical-slot-memory.ts';
 
 /** What a round goes by. */
@@ -33,7 +33,11 @@ export function reignOf(context: AgentContext, timeline: number, parent?: number
 /** A server process that is at work for a connection of ours ends soon after that is closed, and lets go of its slot. */
 export const NOTICE_CLOSED = "set client_connection_check_interval = '100ms'";
 
-/** Never one that somebody reads from. */
+/** Never one that somebody reads from; whether it was there and was dropped. */
+export async function dropIdle({ context, signal }: Round, name: string): Promise<boolean> {
+  return (await context.instance.session.query(DROP_IDLE, [name], query(context, signal))).length > 0;
+}
+
 export const DROP_IDLE = `
   select pg_drop_replication_slot(slot_name) from pg_replication_slots
   where slot_name = $1 and slot_type = 'logical' and active_pid is null`;

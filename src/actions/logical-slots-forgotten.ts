@@ -2,9 +2,8 @@
 // to be ours; what it knows of others it forgets.
 import type { MemberId } from '../base/ids.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
-import { query } from './context.ts';
 import { isOursStill } from './logical-slot-steps.ts';
-import { DROP_IDLE, type Round } from './logical-slot-round.ts';
+import { type Round, dropIdle } from './logical-slot-round.ts';
 
 /** All but those of the log that `isKept`; left out: all of the log's are. */
 export async function dropForgotten(
@@ -12,7 +11,7 @@ export async function dropForgotten(
   member: MemberId,
   isKept: (slot: LogicalSlot) => boolean = () => true,
 ): Promise<void> {
-  const { context, memory, slots, signal } = round;
+  const { context, memory, slots } = round;
   const isWanted = (name: string, setAt: number): boolean =>
     slots.some((slot) => slot.name === name && slot.setAt === setAt && isKept(slot));
   const forgotten = (await memory.all(member)).filter(({ name, setAt }) => !isWanted(name, setAt));
@@ -24,7 +23,7 @@ export async function dropForgotten(
     if (found !== undefined && isOursStill(known, found)) {
       // None while somebody reads from it; and on a standby PostgreSQL itself drops the copies that it has made.
       if (found.activePid !== undefined || (found.isSynced && walEnd === undefined)) continue;
-      await context.instance.session.query(DROP_IDLE, [name], query(context, signal));
+      if (!(await dropIdle(round, name))) continue;
       context.log('info', `logical slot ${name} was dropped: nobody is to go on from it here`);
     }
     await memory.forget(member, name);

@@ -3,11 +3,10 @@
 import type { Duty } from '../failover/duties.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import { type Found, createLogicalSlot } from '../postgres/logical-slots.ts';
-import { query } from './context.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
 import { type KnownSlot, isFitAfter } from './logical-slot-memory.ts';
 import { type PrimaryStep, isSame, primaryStep } from './logical-slot-steps.ts';
-import { DROP_IDLE, NOTICE_CLOSED, type Round, reignOf } from './logical-slot-round.ts';
+import { NOTICE_CLOSED, type Round, dropIdle, reignOf } from './logical-slot-round.ts';
 import { dropForgotten } from './logical-slots-forgotten.ts';
 
 type PrimaryDuty = Extract<Duty, { readonly kind: 'primary' }>;
@@ -95,10 +94,14 @@ async function carryOut(
       round.say({ name, isReady: true, note: undefined });
       return;
     case 'drop':
-      context.log('info', `dropping logical slot ${name}`, {
+      // Somebody has begun to read from it, or has dropped it: the next round sees which.
+      if (!(await dropIdle(round, name))) {
+        round.say({ name, isReady: false, note: step.reason });
+        return;
+      }
+      context.log('info', `logical slot ${name} was dropped`, {
         reason: step.reason ?? 'it is no longer wanted',
       });
-      await context.instance.session.query(DROP_IDLE, [name], query(context, signal));
       if (step.outcome !== undefined && (await propose(step.outcome, step.reason)) && step.outcome === 'gone')
         await memory.forget(member, name);
       round.say({ name, isReady: false, note: step.reason });

@@ -5,12 +5,11 @@ import type { LogicalSlot } from '../cluster/state.ts';
 import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
 import { findLogicalSlots } from '../postgres/logical-slots.ts';
 import { withSource } from '../postgres/source-connection.ts';
-import { query } from './context.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
 import type { CopyNotes } from './logical-slot-copy.ts';
 import type { KnownSlot } from './logical-slot-memory.ts';
 import { type Bar, foreignText, isSame, readiness, restartNote } from './logical-slot-steps.ts';
-import { DROP_IDLE, NOTICE_CLOSED, type Round } from './logical-slot-round.ts';
+import { NOTICE_CLOSED, type Round, dropIdle } from './logical-slot-round.ts';
 import { dropForgotten } from './logical-slots-forgotten.ts';
 import { type FollowDuty, sourceOf } from './upstream-source.ts';
 
@@ -42,7 +41,7 @@ export async function cascadeRound(round: Round, duty: FollowDuty): Promise<void
 
 /** 17 and later: looks only, but for what stands in the way of PostgreSQL. */
 export async function syncRound(round: Round, duty: FollowDuty): Promise<void> {
-  const { context, memory, slots, signal } = round;
+  const { context, memory, slots } = round;
   const member = context.localMember();
   if (member === undefined) return;
   await dropForgotten(round, member, isToKeep);
@@ -56,8 +55,7 @@ export async function syncRound(round: Round, duty: FollowDuty): Promise<void> {
     const isFormer = known !== undefined && known.standing !== 'gone' && local?.isSynced === false;
     if (isStreaming && isFormer && isSame(local, slot) && local.isFailover) {
       // Of a former primary: PostgreSQL would synchronise none at all for its sake. Before the new primary is there it may be the only one.
-      const dropped = await context.instance.session.query(DROP_IDLE, [name], query(context, signal));
-      if (dropped.length > 0)
+      if (await dropIdle(round, name))
         context.log(
           'info',
           `logical slot ${name} of its time as primary was dropped: it is synchronised anew`,
@@ -202,14 +200,14 @@ async function advance(
 
 /** It is copied anew at the next start. */
 async function dropLost(
-  { context, memory, signal }: Round,
+  round: Round,
   local: LogicalSlotRow,
   { isOurs }: KnownSlot,
   why: string,
 ): Promise<string> {
+  const { context, memory } = round;
   const member = context.localMember();
   if (!isOurs) return `${why}; drop it there (pg_drop_replication_slot)`;
-  const dropped = await context.instance.session.query(DROP_IDLE, [local.name], query(context, signal));
-  if (member !== undefined && dropped.length > 0) await memory.forget(member, local.name);
+  if ((await dropIdle(round, local.name)) && member !== undefined) await memory.forget(member, local.name);
   return `${why}; it is copied when ${context.instance.options.node} is started again`;
 }

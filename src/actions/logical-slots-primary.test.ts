@@ -1,0 +1,83 @@
+// A round of the primary's agent over the logical slots: what it has done before it says so to the log, and what it leaves alone.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { logIndex } from '../base/ids.ts';
+import { lsn } from '../base/lsn.ts';
+import type { LogicalSlotReport } from '../cluster/report.ts';
+import type { LogicalSlot } from '../cluster/state.ts';
+import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
+import { type KnownSlot, openSlotMemory } from './logical-slot-memory.ts';
+import { primaryRound } from './logical-slots-primary.ts';
+import { PRIMARY, STANDBY, fakeContext } from './testing/context.ts';
+
+const SLOT: LogicalSlot = {
+  ...{ name: 'cdc', database: 'app', plugin: 'pgoutput', isTwoPhase: false, setAt: logIndex(7) },
+  ...{ standing: 'unset', isOurs: true, reason: undefined },
+};
+const ROW: LogicalSlotRow = {
+  ...{ name: 'cdc', database: 'app', plugin: 'pgoutput', isTwoPhase: false, isTemporary: false },
+  ...{ activePid: undefined, catalogXmin: 700, confirmedLsn: lsn(0x7000n) },
+  ...{ isLost: false, isFailover: false, isSynced: false },
+};
+const KNOWN: KnownSlot = { name: 'cdc', setAt: 7, standing: 'fit', timeline: 1, isOurs: true };
+
+let root: string;
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'pg-sentinel-primary-slots-'));
+});
+afterEach(() => rm(root, { recursive: true }));
+
+async function round(options: {
+  readonly slots?: readonly LogicalSlot[];
+  readonly known?: readonly KnownSlot[];
+  /** Somebody has begun to read from the slot since it was looked at. */
+  readonly isTaken?: boolean;
+}) {
+  const [dropped, said, proposed]: [unknown[], LogicalSlotReport[], string[]] = [[], [], []];
+  const context = fakeContext({
+    dataDirectory: root,
+    query: (text, [name]) => {
+      if (!text.includes('pg_drop') || options.isTaken === true) return [];
+      return [{ name: dropped.push(name) }];
+    },
+  });
+  Object.assign(context, {
+    localMember: () => STANDBY,
+    propose: ({ outcome }: { outcome: string }) => Promise.resolve(proposed.push(outcome) > 0),
+  });
+  const memory = openSlotMemory(join(root, 'slots.json'));
+  await memory.note(STANDBY, ...(options.known ?? [KNOWN]));
+  const found = {
+    ...{ slots: [ROW], walLevel: 'logical', walEnd: lsn(0x9000n), receiver: undefined },
+    protectedXmin: new Map<string, number>(),
+  };
+  await primaryRound(
+    {
+      ...{ context, memory, majorVersion: 15, signal: new AbortController().signal },
+      ...{ slots: options.slots ?? [SLOT], noteOf: () => undefined },
+      find: () => Promise.resolve(found),
+      say: (report) => void said.push(report),
+    },
+    PRIMARY,
+  );
+  const { announced } = context;
+  return { dropped, said, proposed, announced, known: await memory.all(STANDBY) };
+}
+
+test('a slot that is unset is dropped, then said to be gone, then forgotten', async () => {
+  expect(await round({})).toMatchObject({ dropped: ['cdc'], proposed: ['gone'], known: [] });
+});
+
+test('it is not said to be gone where somebody has begun to read from it meanwhile', async () => {
+  expect(await round({ isTaken: true })).toMatchObject({
+    ...{ dropped: [], proposed: [], known: [KNOWN] },
+    said: [{ isReady: false }],
+  });
+});
+
+test('nor is it forgotten where the log has forgotten it already', async () => {
+  expect(await round({ slots: [], isTaken: true })).toMatchObject({ dropped: [], known: [KNOWN] });
+  expect(await round({ slots: [] })).toMatchObject({ dropped: ['cdc'], known: [] });
+});
