@@ -1,5 +1,5 @@
 // What is kept of the logical slots of a data directory over a restart of sentineld, and for how long it counts.
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -47,6 +47,18 @@ test('changes that come at once do not undo each other', async () => {
   const memory = openSlotMemory(path);
   await Promise.all(['a', 'b', 'c'].map((name) => memory.note(HERE, { ...CDC, name })));
   expect((await openSlotMemory(path).all(HERE)).map(({ name }) => name).sort()).toEqual(['a', 'b', 'c']);
+});
+
+test('a file that cannot be read at present is not taken for an empty one', async () => {
+  await openSlotMemory(path).note(HERE, CDC);
+  await rename(path, `${path}.aside`);
+  await mkdir(path);
+  const memory = openSlotMemory(path);
+  await expect(memory.all(HERE)).rejects.toThrow(/EISDIR/);
+  await expect(memory.note(HERE, { ...CDC, name: 'other' })).rejects.toThrow(/EISDIR/);
+  await rmdir(path);
+  await rename(`${path}.aside`, path);
+  expect(await memory.all(HERE)).toEqual([CDC]);
 });
 
 test('nothing is written where nothing has changed', async () => {

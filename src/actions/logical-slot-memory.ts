@@ -23,6 +23,7 @@ export interface KnownSlot {
   readonly stream?: string | undefined;
 }
 
+/** Each throws where the file cannot be read or written; the next call tries again. */
 export interface SlotMemory {
   /** Of that data directory. */
   all(member: MemberId): Promise<readonly KnownSlot[]>;
@@ -40,7 +41,7 @@ export function openSlotMemory(path: string): SlotMemory {
   let known: Contents | undefined;
 
   const read = async (member: MemberId): Promise<Contents> => {
-    known ??= parse(await readFile(path, 'utf8').catch(() => ''));
+    known ??= parse(await readFile(path, 'utf8').catch(unlessAbsent));
     return known.member === member ? known : { member, slots: [] };
   };
   const write = async (contents: Contents): Promise<void> => {
@@ -72,6 +73,12 @@ export function openSlotMemory(path: string): SlotMemory {
           await write({ member, slots: slots.filter((each) => each.name !== name) });
       }),
   };
+}
+
+/** Any other failure may pass, and to know nothing for it would make good slots doubtful for ever. */
+function unlessAbsent(error: unknown): string {
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+  throw error;
 }
 
 const isSame = (a: KnownSlot, b: KnownSlot): boolean =>

@@ -1,5 +1,5 @@
 // Logical slots of a node as its part changes: before a promotion, on a cascading standby, at a start. Nothing of it holds a failover up.
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, rmdir } from 'node:fs/promises';
 import { type Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -150,6 +150,21 @@ test('a cascading standby keeps none, and never counts as one that a failover ke
   expect(slots.report()).toEqual([{ name: 'cdc', isReady: false, note: 'it follows b, which is a standby' }]);
   expect(dropped).toEqual(['cdc']);
   expect(await known()).toEqual([]);
+});
+
+test('a file of what is known that cannot be read is said, and does not make slots unknown', async () => {
+  const { slots, known } = await scene([KNOWN]);
+  const file = join(root, 'slots.json');
+  await rename(file, `${file}.aside`);
+  await mkdir(file);
+  await slots.look(FOLLOW, signal());
+  await until({ what: 'a report', timeoutMs: 10_000, everyMs: 5 }, () => slots.report().length > 0);
+  expect(slots.report()).toMatchObject([
+    { name: 'cdc', isReady: false, note: expect.stringMatching(/cannot be looked after: EISDIR/) as unknown },
+  ]);
+  await rmdir(file);
+  await rename(`${file}.aside`, file);
+  expect(await known()).toEqual([KNOWN]);
 });
 
 test('a round does not begin for a duty that has passed', async () => {

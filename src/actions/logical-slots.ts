@@ -77,6 +77,19 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
     reportedPid = pid;
   };
 
+  const tellFailure = ({ message }: Error): void => {
+    const pid = instance.postmaster()?.pid;
+    if (reports.size === 0) {
+      // Nothing was ever found: a person is told why.
+      const note = `cannot be looked after: ${message}`;
+      reports = new Map(options.logicalSlots().map(({ name }) => [name, { name, isReady: false, note }]));
+      reportedPid = pid;
+    }
+    if (message === failure) return;
+    context.log('warn', 'cannot look after the logical slots', { error: message });
+    failure = message;
+  };
+
   const begin = (duty: PrimaryOrFollow): void => {
     begunAtMs = performance.now();
     const present = { key: keyOf(duty), abort: new AbortController() };
@@ -85,10 +98,7 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
       .then(
         () => void (failure = undefined),
         (error: unknown) => {
-          const { message } = error as Error;
-          if (present.abort.signal.aborted || message === failure) return;
-          context.log('warn', 'cannot look after the logical slots', { error: message });
-          failure = message;
+          if (!present.abort.signal.aborted) tellFailure(error as Error);
         },
       )
       .finally(() => {
@@ -133,7 +143,7 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
         begin(duty);
       } catch (error) {
         signal.throwIfAborted();
-        context.log('warn', 'cannot look after the logical slots', { error: (error as Error).message });
+        tellFailure(error as Error);
         begunAtMs = performance.now();
       }
     },
