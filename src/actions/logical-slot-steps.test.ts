@@ -63,6 +63,15 @@ describe('a slot that is wanted', () => {
       expect(step({ standing: 'wanted' }, {}, { known })).toMatchObject({ kind: 'say', outcome: 'found' });
   });
 
+  it('is not said to be made while it is half made, which may come to nothing', () => {
+    for (const standing of ['wanted', 'lost'] as const)
+      for (const known of [OURS, GONE])
+        expect(step({ standing }, { confirmedLsn: undefined, activePid: 9 }, { known })).toMatchObject({
+          ...{ kind: 'stay', isReady: false },
+          note: expect.stringMatching(/being made/) as unknown,
+        });
+  });
+
   it.each<[string, Partial<LogicalSlotRow>]>([
     ['another database', { database: 'other' }],
     ['another plugin', { plugin: 'test_decoding' }],

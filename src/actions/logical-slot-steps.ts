@@ -70,9 +70,15 @@ function wantedStep({ slot, found, known, walLevel, majorVersion, node }: Primar
   if (!isSame(found, slot)) return stay(false, `${foreignText(found)}; drop that, or unset this one`);
   if (found.isLost)
     return stay(false, 'a slot like it is there, but is lost: drop that, and it is made anew');
+  if (isHalfMade(found)) return stay(false, BEING_MADE);
   // Before a slot is made that is noted, so that it is known as ours whatever comes in between.
   return say(isOurs(known) ? 'made' : 'found');
 }
+
+/** It is in the view while it waits for the transactions that run, and gone again if that is given up. */
+const isHalfMade = (found: LogicalSlotRow): boolean => found.confirmedLsn === undefined;
+
+const BEING_MADE = 'it is being made, which waits for the transactions that run to end';
 
 function madeStep({
   slot,
@@ -115,6 +121,7 @@ function madeStep({
 function lostStep({ slot, found, known, node, timeline }: PrimaryFacts): PrimaryStep {
   if (found === undefined || !isSame(found, slot) || found.isLost)
     return { kind: 'stay', isReady: false, note: slot.reason, isGone: true };
+  if (isHalfMade(found)) return stay(false, BEING_MADE);
   // Noted as fit by this primary: it is the new one, and the log has not taken that yet.
   const isNew = known?.standing === 'gone' || (known?.standing === 'fit' && known.timeline === timeline);
   if (isNew) return say('found');
