@@ -81,6 +81,42 @@ test('a promotion that is broken off does not end before it has written its rule
   expect(steps).toEqual(['rule written', 'ended']);
 });
 
+test('a promotion goes on where a slot of a member cannot be made', async () => {
+  let isBegun = false;
+  const said: string[] = [];
+  const context = {
+    notes: { cut: undefined },
+    timing: { promoteTimeoutMs: 1000 },
+    protections: { rule: true, cut: true, guard: true },
+    guarding: { prepare: () => Promise.resolve(true) },
+    confirms: () => Promise.resolve(true),
+    duty: () => DUTY,
+    activity: () => undefined,
+    once: (key: string) =>
+      key.startsWith('slots ')
+        ? Promise.reject(new Error('all replication slots are in use'))
+        : Promise.resolve(),
+    log: (_: string, message: string) => said.push(message),
+    propose: () => Promise.resolve(true),
+    instance: {
+      options: { dataDirectory: '/nowhere', node: 'pg1', user: {} },
+      isForeign: () => false,
+      postmaster: () => undefined,
+      setSynchronousStandbys: () => Promise.resolve(),
+      stop: () => Promise.resolve(),
+      session: {
+        query: () => {
+          isBegun = true;
+          return Promise.reject(new Error('far enough'));
+        },
+      },
+    },
+  } as unknown as AgentContext;
+  await carryOutPromote(context, DUTY, new AbortController().signal);
+  expect(isBegun).toBe(true);
+  expect(said[0]).toMatch(/^not all replication slots/);
+});
+
 test('a standby that gets no lease to be promoted keeps the rule that nobody fulfils', async () => {
   const said: (string | undefined)[] = [];
   const context = {

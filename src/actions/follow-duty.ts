@@ -126,11 +126,12 @@ async function settled(
     await context.once('replaced', () => discard(context));
   }
   await context.instance.setSynchronousStandbys(placeholder(context), inForce);
-  await lookAfterSlots(context, duty.slots, signal);
-  await context.once('passwords', () => keepPasswords(context, duty, signal), KEEP_PASSWORDS_EVERY_MS);
-  await context.once('advance', () => advanceIdleSlots(context, duty, signal), ADVANCE_SLOTS_EVERY_MS);
-  if (streamsOn) await endHaste(context);
-  if (streamsOn && duty.isAdopted === true) await confirmAdopted(context, duty);
+  await lookAfterSlots(context, duty.slots, signal, async () => {
+    await context.once('passwords', () => keepPasswords(context, duty, signal), KEEP_PASSWORDS_EVERY_MS);
+    await context.once('advance', () => advanceIdleSlots(context, duty, signal), ADVANCE_SLOTS_EVERY_MS);
+    if (streamsOn) await endHaste(context);
+    if (streamsOn && duty.isAdopted === true) await confirmAdopted(context, duty);
+  });
 }
 
 const KEEP_PASSWORDS_EVERY_MS = 2000;

@@ -44,13 +44,11 @@ export async function copyMissingSlots(
   const first = await firstSegment(dataDirectory);
   const source = sourceOf(context, duty, 'pg_sentinel_slots');
   await withSource(source, { timeoutMs: SOURCE_TIMEOUT_MS, signal }, async (client) => {
-    let count = present.length;
+    let room = roomForCopies(present, duty.slots);
     for (const { name, setAt } of missing) {
       try {
         signal.throwIfAborted();
-        // With more than that PostgreSQL does not start.
-        if (count >= DEFAULT_SETTINGS.maxReplicationSlots)
-          throw new Error('no replication slot is free here');
+        if (room <= 0) throw new Error('no replication slot is free here beside those of members');
         const { state, snapshot } = await readSlotFiles(client, name, snapshotOf);
         const problem = slotStateProblem(state, name);
         if (problem !== undefined) throw new Error(problem);
@@ -62,7 +60,7 @@ export async function copyMissingSlots(
         const { timeline } = duty.upstream;
         await memory.note(member, { name, setAt, standing: 'unfit', timeline, isOurs: true });
         await placeSlot({ user, dataDirectory, name, state, snapshot });
-        count += 1;
+        room -= 1;
         context.log('info', `logical slot ${name} was copied from ${duty.upstream.node}`);
       } catch (error) {
         signal.throwIfAborted();
@@ -72,6 +70,11 @@ export async function copyMissingSlots(
       }
     }
   });
+}
+
+/** With more slots than it has room for PostgreSQL does not start; those of `members` that are not `present` are made once it runs. */
+export function roomForCopies(present: readonly string[], members: readonly string[]): number {
+  return DEFAULT_SETTINGS.maxReplicationSlots - new Set([...present, ...members]).size;
 }
 
 /** The oldest segment of WAL that is here, counted from 0, and how large each is; undefined where there is none. */

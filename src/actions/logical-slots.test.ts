@@ -11,6 +11,7 @@ import type { LogicalSlot } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
 import type { KnownSlot } from './logical-slot-memory.ts';
 import { openSlotMemory } from './logical-slot-memory.ts';
+import { roomForCopies } from './logical-slot-copy.ts';
 import { type LogicalSlots, createLogicalSlots } from './logical-slots.ts';
 import { FOLLOW, PRIMARY, STANDBY, fakeContext } from './testing/context.ts';
 
@@ -177,6 +178,13 @@ test('a round does not begin for a duty that has passed', async () => {
 });
 
 describe('copying at a start', () => {
+  test('leaves room for the slots of members that are made once it runs', () => {
+    const names = (count: number): string[] => Array.from({ length: count }, (_, at) => `slot${at}`);
+    expect(roomForCopies(names(10), [])).toBe(6);
+    expect(roomForCopies(names(10), ['slot9', 'b_00000001', 'c_00000001'])).toBe(4);
+    expect(roomForCopies(names(15), ['b_00000001'])).toBe(0);
+  });
+
   let silent: Server;
   beforeEach(async () => {
     silent = createServer(() => undefined);

@@ -136,13 +136,23 @@ export async function carryOutPrimary(
   context.activity(undefined, undefined);
   if (duty.isUnprotected === true) await confirmAdopted(context, duty);
   await context.once('admit', () => instance.admitClients());
-  await lookAfterSlots(context, duty.slots, signal);
+  await lookAfterSlots(context, duty.slots, signal, () => keepRule(context, duty, role, signal));
+}
+
+/** The rule of the log, once clients are let in, and what goes with it. */
+async function keepRule(
+  context: AgentContext,
+  duty: DutyOf<'primary'>,
+  inForce: InForce,
+  signal: AbortSignal,
+): Promise<void> {
+  const { instance } = context;
   await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
   if (duty.floor === undefined)
     await context.once(`checkpoint ${duty.timeline}`, () => checkpointAside(context));
   if (duty.next !== undefined) await changeRule(context, duty, duty.next, signal);
   else {
-    await instance.setSynchronousStandbys(standbysFor(context, duty.rule), role);
+    await instance.setSynchronousStandbys(standbysFor(context, duty.rule), inForce);
     if (duty.floor === undefined) await endHaste(context);
     else await passFloor(context, duty, duty.floor, signal);
   }

@@ -19,21 +19,27 @@ const row = (name: string, more: object = {}) => ({
   ...more,
 });
 
-async function kept(rows: readonly object[]) {
+async function kept(rows: readonly object[], room = Infinity) {
   const done: string[] = [];
   const context = fakeContext({
     dataDirectory: '/nowhere',
     query: (text) => {
-      if (text.includes('pg_create_physical')) done.push('create');
+      if (text.includes('pg_create_physical')) {
+        if (room === 0) throw Object.assign(new Error('all replication slots are in use'), { code: '53400' });
+        room -= 1;
+        done.push('create');
+      }
       if (text.includes('pg_drop_replication_slot')) {
         done.push('drop');
+        room += 1;
         return [{}];
       }
       return text.startsWith('select slot_name') ? rows : [];
     },
   });
-  await keepSlots(context, [STANDBY, OTHER], new AbortController().signal);
-  return { done, announced: context.announced };
+  const signal = new AbortController().signal;
+  const failure = await keepSlots(context, [STANDBY, OTHER], signal).catch((error: unknown) => String(error));
+  return { done, announced: context.announced, failure };
 }
 
 describe('a slot', () => {
@@ -45,6 +51,20 @@ describe('a slot', () => {
     expect((await kept([row(STANDBY), row(OTHER), row('theirs')])).done).toEqual([]);
     // It ends as ours do, and begins with the name of no node.
     expect((await kept([row(STANDBY), row(OTHER), row('theirs_deadbeef')])).done).toEqual([]);
+  });
+
+  test('that is nobody\u2019s makes room for one that is missing', async () => {
+    const gone = makeMemberId(nodeId('c'), '00000002');
+    expect(await kept([row(gone), row(STANDBY)], 0)).toMatchObject({
+      ...{ done: ['drop', 'create'], failure: undefined },
+    });
+  });
+
+  test('that cannot be made does not keep others from being made and dropped', async () => {
+    const gone = makeMemberId(nodeId('c'), '00000002');
+    expect(await kept([row(gone)], 0)).toMatchObject({
+      ...{ done: ['drop', 'create'], failure: 'Error: all replication slots are in use' },
+    });
   });
 
   test('that is in use is not dropped', async () => {

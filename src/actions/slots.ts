@@ -18,17 +18,34 @@ const LOOK_EVERY_MS = 2000;
 /** Moving a slot on writes it to disk. */
 export const ADVANCE_SLOTS_EVERY_MS = 10_000;
 
-/** {@link keepSlots} whenever the members are others, and from time to time for what somebody else has done. */
-export function lookAfterSlots(
+/**
+ * {@link keepSlots} whenever the members are others, and from time to time for what somebody else has done; then `rest`, which does not depend on
+ * it: its failure is thrown after that, so that nothing waits for a slot that cannot be made.
+ */
+export async function lookAfterSlots(
   context: AgentContext,
   members: readonly MemberId[],
   signal: AbortSignal,
+  rest: () => Promise<void> = () => Promise.resolve(),
 ): Promise<void> {
-  return context.once(`slots ${members.join(' ')}`, () => keepSlots(context, members, signal), LOOK_EVERY_MS);
+  let failure: Error | undefined;
+  try {
+    await context.once(
+      `slots ${members.join(' ')}`,
+      () => keepSlots(context, members, signal),
+      LOOK_EVERY_MS,
+    );
+  } catch (error) {
+    signal.throwIfAborted();
+    failure = error as Error;
+  }
+  await rest();
+  if (failure !== undefined) throw failure;
 }
 
 /**
- * Creates what is missing, makes anew what is lost, and drops what is nobody's any more. One cheap query where nothing is to be done.
+ * Drops what is nobody's any more, which makes room, then creates what is missing and makes anew what is lost: all that can be before it throws. One
+ * cheap query where nothing is to be done.
  */
 export async function keepSlots(
   context: AgentContext,
@@ -37,24 +54,42 @@ export async function keepSlots(
 ): Promise<void> {
   const { session } = context.instance;
   const present = await listSlots(session, query(context, signal));
+  let failure: Error | undefined;
+  const attempt = async (work: Promise<unknown>): Promise<void> => {
+    await work.catch((error: unknown) => {
+      // One that gives no answer would give none for the others.
+      if (signal.aborted || (error as { code?: string }).code === undefined) throw error;
+      failure ??= error as Error;
+    });
+  };
+  for (const slot of present) {
+    const isOurs = isMemberSlot(context, slot.name);
+    if (isOurs && !members.some((member) => member === slot.name) && slot.activePid === undefined)
+      await attempt(dropSlot(session, slot.name, query(context, signal)));
+  }
   for (const member of members) {
     const slot = present.find(({ name }) => name === member);
     if (slot !== undefined && (slot.walStatus !== 'lost' || slot.activePid !== undefined)) continue;
-    if (slot !== undefined) {
-      // PostgreSQL takes no more connections through it. Its member can do without where its WAL is still there.
-      context.announce(
-        `replication slot ${member} is lost: it fell behind by more than max_slot_wal, and WAL that it needs was removed; it is made anew, and a member that lacks that WAL is cloned`,
-      );
-      await dropSlot(session, member, query(context, signal));
-    }
-    await createSlot(session, member, query(context, signal));
+    await attempt(makeSlot(context, member, slot !== undefined, signal));
   }
-  for (const slot of present) {
-    const isOurs = isMemberSlot(context, slot.name);
-    if (isOurs && !members.some((member) => member === slot.name) && slot.activePid === undefined) {
-      await dropSlot(session, slot.name, query(context, signal));
-    }
+  if (failure !== undefined) throw failure;
+}
+
+async function makeSlot(
+  context: AgentContext,
+  member: MemberId,
+  isLost: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const { session } = context.instance;
+  if (isLost) {
+    // PostgreSQL takes no more connections through it. Its member can do without where its WAL is still there.
+    context.announce(
+      `replication slot ${member} is lost: it fell behind by more than max_slot_wal, and WAL that it needs was removed; it is made anew, and a member that lacks that WAL is cloned`,
+    );
+    await dropSlot(session, member, query(context, signal));
   }
+  await createSlot(session, member, query(context, signal));
 }
 
 const KEPT_BYTES_MAX = 64 << 20;

@@ -15,7 +15,7 @@ import {
 import { changedLogicalSlots, logicalSlotsProblem } from './logical-slots.ts';
 import { byProblem, changedParameters, hbaProblem, parametersProblem, recorded } from './parameters.ts';
 import { fewestAcks, isLeased } from './quorum.ts';
-import type { ClusterState, GroupState } from './state.ts';
+import { type ClusterState, type GroupState, nodesOfGroup } from './state.ts';
 
 /** Of a new group, and of one that was created before groups had settings. */
 export const DEFAULT_GROUP_SETTINGS: GroupSettings = {
@@ -137,7 +137,7 @@ function change(
     failbackProblem(state, group, settings.failback) ??
     parametersProblem(parameters, command.parameters) ??
     hbaProblem(hba) ??
-    logicalSlotsProblem(group.logicalSlots, slotChanges) ??
+    logicalSlotsProblem(group.logicalSlots, slotChanges, nodesOfGroup(state, group.id).length) ??
     byProblem(command.by);
   if (problem !== undefined) return refuse(problem);
   if (isLeased(group) && settings.leaseMs < group.settings.leaseMs) {

@@ -1,10 +1,16 @@
 // Logical slots in the log: what may be asked for, what the primary's agent may say of them, and what is recorded.
 import { describe, expect, it } from 'vitest';
-import { logIndex } from '../base/ids.ts';
+import { logIndex, nodeId } from '../base/ids.ts';
 import type { Command, LogicalSlotChange } from './commands.ts';
 import { FEATURES, HBA_FEATURE_LEVEL } from './features.ts';
-import { LOGICAL_SLOT_COUNT_MAX, logicalSlotNameProblem, parseLogicalSlot } from './logical-slots.ts';
-import { A, B, GROUP, type Log, newLog, running } from './testing/example.ts';
+import {
+  LOGICAL_SLOT_COUNT_MAX,
+  SLOT_COUNT_MAX,
+  logicalSlotNameProblem,
+  parseLogicalSlot,
+} from './logical-slots.ts';
+import { nodesOfGroup } from './state.ts';
+import { A, B, GROUP, type Log, newLog, registration, running } from './testing/example.ts';
 
 const WANTED = { database: 'app', plugin: 'pgoutput', isTwoPhase: false };
 const set = (name = 'cdc', wanted: LogicalSlotChange['wanted'] = WANTED): Command => change({ name, wanted });
@@ -86,6 +92,18 @@ describe('a logical slot', () => {
     const log = atLevel(FEATURES);
     for (let at = 0; at < LOGICAL_SLOT_COUNT_MAX; at += 1) log.must(set(`slot${at}`));
     expect(log.commit(set('another'))).toMatch(/there may be 8 at most/);
+  });
+
+  it(`leaves room for the slots of other nodes: ${SLOT_COUNT_MAX} in all`, () => {
+    const log = atLevel(FEATURES);
+    const others = nodesOfGroup(log.state, GROUP).length - 1;
+    for (let at = others; at < 7; at += 1) log.must(registration(nodeId(`more${at}`)));
+    for (let at = 0; at < 7; at += 1) log.must(set(`slot${at}`));
+    expect(log.commit(set('another'))).toMatch(
+      /8 logical slots, .* one for every other node \(7\).* 14 in all/,
+    );
+    // A node that comes keeps nobody from any other change.
+    log.must(registration(nodeId('late')), change(), unset('slot0'));
   });
 });
 

@@ -8,8 +8,9 @@ import type { ClusterState, LogicalSlot } from './state.ts';
 
 export const LOGICAL_SLOT_PREFIX = 'logical_slots.';
 
-/** There are 16 slots in all, of which every other member takes one. */
 export const LOGICAL_SLOT_COUNT_MAX = 8;
+/** Each node has 16 slots in all: one for every other node, the logical ones, and two for what comes and goes, such as a clone. */
+export const SLOT_COUNT_MAX = 14;
 const REASON_LENGTH_MAX = 300;
 
 export const LOGICAL_SLOT_RULE = 'DATABASE:PLUGIN or DATABASE:PLUGIN:two_phase, such as app:pgoutput';
@@ -48,10 +49,11 @@ function wantedProblem({ database, plugin }: LogicalSlotWanted): string | undefi
   return undefined;
 }
 
-/** Why these changes cannot be made, or undefined. */
+/** Why these changes cannot be made in a group of so many nodes, or undefined. */
 export function logicalSlotsProblem(
   present: readonly LogicalSlot[],
   changes: readonly LogicalSlotChange[],
+  nodeCount: number,
 ): string | undefined {
   for (const { name, wanted } of changes) {
     const slot = present.find((each) => each.name === name);
@@ -68,8 +70,12 @@ export function logicalSlotsProblem(
       : `the former logical slot ${name} is not dropped yet, see sentinelctl settings get; set it again once it is`;
   }
   const count = changedLogicalSlots(present, changes, 0 as LogIndex).length;
-  return count > LOGICAL_SLOT_COUNT_MAX
-    ? `there would be ${count} logical slots, with those that are still to be dropped; there may be ${LOGICAL_SLOT_COUNT_MAX} at most`
+  if (count > LOGICAL_SLOT_COUNT_MAX)
+    return `there would be ${count} logical slots, with those that are still to be dropped; there may be ${LOGICAL_SLOT_COUNT_MAX} at most`;
+  const memberCount = Math.max(0, nodeCount - 1);
+  // Nodes may have come since: nobody is kept from any other change for that.
+  return count > present.length && count + memberCount > SLOT_COUNT_MAX
+    ? `there would be ${count} logical slots, and each node has one for every other node (${memberCount}) as well: ${SLOT_COUNT_MAX} in all at most`
     : undefined;
 }
 

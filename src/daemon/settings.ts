@@ -42,7 +42,11 @@ export async function changeSettings(
     parametersProblem(changedParameters(group.parameters, parameters), parameters) ??
     hbaProblem(hba ?? []) ??
     hbaLinesProblem(hba ?? []) ??
-    logicalSlotsProblem(group.logicalSlots, logicalSlots ?? []);
+    logicalSlotsProblem(
+      group.logicalSlots,
+      logicalSlots ?? [],
+      nodesOfGroup(options.state(), group.id).length,
+    );
   if (problem !== undefined) return refused(problem);
   const reserved = reservedProblem(parameters);
   if (reserved !== undefined) return refused(reserved);
