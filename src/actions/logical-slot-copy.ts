@@ -58,7 +58,8 @@ export async function copyMissingSlots(
           );
         signal.throwIfAborted();
         const { timeline } = duty.upstream;
-        await memory.note(member, { name, setAt, standing: 'unfit', timeline, isOurs: true });
+        const { incarnation } = duty;
+        await memory.note(member, { name, setAt, standing: 'unfit', timeline, incarnation, isOurs: true });
         await placeSlot({ user, dataDirectory, name, state, snapshot });
         room -= 1;
         context.log('info', `logical slot ${name} was copied from ${duty.upstream.node}`);

@@ -7,7 +7,7 @@ import { memberId } from '../base/ids.ts';
 import { isFitAfter, openSlotMemory } from './logical-slot-memory.ts';
 
 const [HERE, NEW] = [memberId('pg1_00000001'), memberId('pg1_00000002')];
-const CDC = { name: 'cdc', setAt: 7, standing: 'unfit', timeline: 1, isOurs: true } as const;
+const CDC = { name: 'cdc', setAt: 7, standing: 'unfit', timeline: 1, incarnation: 1, isOurs: true } as const;
 
 let root: string;
 let path: string;
@@ -34,6 +34,7 @@ test('who has made a slot, under which primary it was found fit: each change is 
   for (const change of [
     { isOurs: false },
     { timeline: 2 },
+    { incarnation: 2 },
     { stream: '7 8' },
     { standing: 'gone' },
   ] as const) {
@@ -74,8 +75,9 @@ test.each([
   '',
   '{',
   '{"member":"pg1_00000001"}',
-  '{"member":"pg1_00000001","slots":[{"name":1,"setAt":7,"standing":"fit","timeline":1,"isOurs":true}]}',
+  '{"member":"pg1_00000001","slots":[{"name":1,"setAt":7,"standing":"fit","timeline":1,"incarnation":1,"isOurs":true}]}',
   '{"member":"pg1_00000001","slots":[{"name":"cdc","setAt":7,"standing":"fit"}]}',
+  '{"member":"pg1_00000001","slots":[{"name":"cdc","setAt":7,"standing":"fit","timeline":1,"isOurs":true}]}',
 ])('what is not readable knows of no slot: %s', async (text) => {
   await writeFile(path, text);
   expect(await openSlotMemory(path).all(HERE)).toEqual([]);

@@ -17,6 +17,8 @@ export interface KnownSlot {
   readonly standing: KnownStanding;
   /** Of the primary under which that was found: what another primary has done since is not known. See {@link isFitAfter}. */
   readonly timeline: number;
+  /** Of the log that had the entry: one that is recovered by force may have lost it, and nobody has unset the slot then. */
+  readonly incarnation: number;
   /** Made or copied here, or by PostgreSQL's synchronisation of one that was: nobody else's slot is dropped. */
   readonly isOurs: boolean;
   /** Of a copy: the WAL stream while which that was found. What a later one has brought may have cost it its catalog rows. */
@@ -86,6 +88,7 @@ const isSame = (a: KnownSlot, b: KnownSlot): boolean =>
   a.setAt === b.setAt &&
   a.standing === b.standing &&
   a.timeline === b.timeline &&
+  a.incarnation === b.incarnation &&
   a.isOurs === b.isOurs &&
   a.stream === b.stream;
 
@@ -96,11 +99,12 @@ function parse(text: string): Contents {
   try {
     const value = JSON.parse(text) as Contents;
     const slots = value.slots.filter(
-      ({ name, setAt, standing, timeline, isOurs }) =>
+      ({ name, setAt, standing, timeline, incarnation, isOurs }) =>
         typeof name === 'string' &&
         typeof setAt === 'number' &&
         STANDINGS.has(standing) &&
         typeof timeline === 'number' &&
+        typeof incarnation === 'number' &&
         typeof isOurs === 'boolean',
     );
     return { member: String(value.member), slots };

@@ -11,6 +11,8 @@ export interface Round {
   readonly memory: SlotMemory;
   readonly slots: readonly LogicalSlot[];
   readonly majorVersion: number;
+  /** Of the log. */
+  readonly incarnation: number;
   readonly signal: AbortSignal;
   readonly find: () => Promise<Found>;
   /** What was the matter with a slot when this was last looked at. */

@@ -16,7 +16,7 @@ const ROW: LogicalSlotRow = {
   ...{ activePid: undefined, catalogXmin: 700, confirmedLsn: lsn(0x7000n) },
   ...{ isLost: false, isFailover: true, isSynced: false },
 };
-const OURS: KnownSlot = { name: 'cdc', setAt: 7, standing: 'fit', timeline: 1, isOurs: true };
+const OURS: KnownSlot = { name: 'cdc', setAt: 7, standing: 'fit', timeline: 1, incarnation: 1, isOurs: true };
 const THEIRS: KnownSlot = { ...OURS, isOurs: false };
 const UNFIT: KnownSlot = { ...OURS, standing: 'unfit' };
 const GONE: KnownSlot = { ...OURS, standing: 'gone', isOurs: false };

@@ -21,7 +21,14 @@ const ROW: LogicalSlotRow = {
   ...{ activePid: undefined, catalogXmin: 700, confirmedLsn: lsn(0x7000n) },
   ...{ isLost: false, isFailover: false, isSynced: false },
 };
-const KNOWN: KnownSlot = { name: 'cdc', setAt: 7, standing: 'fit', timeline: 1, isOurs: true };
+const KNOWN: KnownSlot = {
+  name: 'cdc',
+  setAt: 7,
+  standing: 'fit',
+  timeline: 1,
+  incarnation: 1,
+  isOurs: true,
+};
 
 let root: string;
 beforeEach(async () => {
@@ -55,7 +62,7 @@ async function round(options: {
   };
   await primaryRound(
     {
-      ...{ context, memory, majorVersion: 15, signal: new AbortController().signal },
+      ...{ context, memory, majorVersion: 15, incarnation: 1, signal: new AbortController().signal },
       ...{ slots: options.slots ?? [SLOT], noteOf: () => undefined },
       find: () => Promise.resolve(found),
       say: (report) => void said.push(report),
@@ -80,4 +87,16 @@ test('it is not said to be gone where somebody has begun to read from it meanwhi
 test('nor is it forgotten where the log has forgotten it already', async () => {
   expect(await round({ slots: [], isTaken: true })).toMatchObject({ dropped: [], known: [KNOWN] });
   expect(await round({ slots: [] })).toMatchObject({ dropped: ['cdc'], known: [] });
+});
+
+test('what the log has lost by a forced recovery is left, for its consumer may read from it, which is said once', async () => {
+  const known = [{ ...KNOWN, incarnation: 0 }];
+  const found = await round({ slots: [], known });
+  expect(found).toMatchObject({ dropped: [], known: [] });
+  expect(found.announced).toEqual([
+    expect.stringMatching(/recovered by force .* set logical_slots\.cdc=app:pgoutput/) as unknown,
+  ]);
+  // Set again it is used, and somebody else's.
+  const again: LogicalSlot = { ...SLOT, setAt: logIndex(9), standing: 'wanted', isOurs: false };
+  expect(await round({ slots: [again], known: [] })).toMatchObject({ proposed: ['found'], dropped: [] });
 });

@@ -62,12 +62,15 @@ async function carryOut(
     readonly known: KnownSlot | undefined;
   },
 ): Promise<void> {
-  const { context, memory, signal } = round;
+  const { context, memory } = round;
   const { name, setAt } = slot;
   const member = context.localMember();
   if (member === undefined) return;
   const note = (standing: KnownSlot['standing'], isOurs: boolean): Promise<void> =>
-    memory.note(member, { name, setAt, standing, isOurs, timeline: duty.timeline });
+    memory.note(member, {
+      ...{ name, setAt, standing, isOurs },
+      ...{ timeline: duty.timeline, incarnation: round.incarnation },
+    });
   const wasOurs = known?.isOurs === true && slot.isOurs;
   const here = found.slots.find((each) => each.name === name && isSame(each, slot));
   const noteGone = (): Promise<void> => note('gone', wasOurs && here?.isLost === true);

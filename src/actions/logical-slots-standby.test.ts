@@ -21,7 +21,14 @@ const ROW: LogicalSlotRow = {
   ...{ activePid: undefined, catalogXmin: 700, confirmedLsn: undefined },
   ...{ isLost: false, isFailover: true, isSynced: true },
 };
-const KNOWN: KnownSlot = { name: 'cdc', setAt: 7, standing: 'fit', timeline: 1, isOurs: true };
+const KNOWN: KnownSlot = {
+  name: 'cdc',
+  setAt: 7,
+  standing: 'fit',
+  timeline: 1,
+  incarnation: 1,
+  isOurs: true,
+};
 
 let root: string;
 beforeEach(async () => {
@@ -34,7 +41,12 @@ async function round(
   found: Partial<LogicalSlotRow>,
   slot: Partial<LogicalSlot> = {},
   receiving = 3,
-): Promise<{ dropped: unknown[]; said: LogicalSlotReport[]; known: readonly KnownSlot[] }> {
+): Promise<{
+  dropped: unknown[];
+  said: LogicalSlotReport[];
+  announced: string[];
+  known: readonly KnownSlot[];
+}> {
   const [dropped, said]: [unknown[], LogicalSlotReport[]] = [[], []];
   const context = fakeContext({
     dataDirectory: root,
@@ -51,14 +63,14 @@ async function round(
   const upstream = { ...FOLLOW.upstream, timeline: 3 as typeof FOLLOW.upstream.timeline };
   await syncRound(
     {
-      ...{ context, memory, majorVersion: 17, signal: new AbortController().signal },
+      ...{ context, memory, majorVersion: 17, incarnation: 1, signal: new AbortController().signal },
       ...{ slots: [{ ...SLOT, ...slot }], noteOf: () => undefined },
       find: () => Promise.resolve(present),
       say: (report) => void said.push(report),
     },
     { ...FOLLOW, upstream },
   );
-  return { dropped, said, known: await memory.all(STANDBY) };
+  return { dropped, said, announced: context.announced, known: await memory.all(STANDBY) };
 }
 
 test('a slot that PostgreSQL has synchronised is fit under the primary that it follows, and known as ours', async () => {
@@ -107,8 +119,13 @@ test('one that a person has unset is dropped where it was ours, and only forgott
 
 test('nor is one of a person dropped once it is unset', async () => {
   const theirs = { ...KNOWN, isOurs: false };
-  const { dropped, known } = await round([theirs], { isSynced: false }, { standing: 'unset', isOurs: false });
+  const unset = { standing: 'unset', isOurs: false } as const;
+  const { dropped, known, announced } = await round([theirs], { isSynced: false }, unset);
   expect({ dropped, known }).toEqual({ dropped: [], known: [] });
+  // It would keep WAL on that node for ever.
+  expect(announced).toEqual([expect.stringMatching(/^logical slot cdc on a, .* is left there/) as unknown]);
+  // What PostgreSQL has synchronised it drops itself.
+  expect(await round([theirs], {}, unset)).toMatchObject({ dropped: [], known: [], announced: [] });
 });
 
 test('a look at a primary that says nothing ends with the duty, and nothing more is asked here', async () => {
@@ -124,7 +141,7 @@ test('a look at a primary that says nothing ends with the duty, and nothing more
     const startedMs = performance.now();
     const looking = copyRound(
       {
-        ...{ context, memory: openSlotMemory(join(root, 'slots.json')), majorVersion: 15 },
+        ...{ context, memory: openSlotMemory(join(root, 'slots.json')), majorVersion: 15, incarnation: 1 },
         ...{ signal: abort.signal, slots: [SLOT], noteOf: () => undefined, say: () => undefined },
         find: () => Promise.reject(new Error(`asked ${(isAsked = true)}`)),
       },

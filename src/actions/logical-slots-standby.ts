@@ -65,10 +65,10 @@ export async function syncRound(round: Round, duty: FollowDuty): Promise<void> {
       syncNote({ local, slot, node, isLogical: found.walLevel === 'logical' }) ??
       (isStreaming ? undefined : notStreaming(round, duty));
     // What it found under that primary before stays so while the stream is interrupted.
-    if (local?.isSynced === true && isStreaming)
+    if (local?.isSynced === true && isStreaming && isToKeep(slot))
       await memory.note(member, {
         ...{ name, setAt, standing: note === undefined ? 'fit' : 'unfit' },
-        ...{ timeline: duty.upstream.timeline, isOurs: slot.isOurs },
+        ...{ timeline: duty.upstream.timeline, incarnation: round.incarnation, isOurs: slot.isOurs },
       });
     round.say({ name, isReady: note === undefined, note });
   }
@@ -146,7 +146,11 @@ export async function copyRound(
       const note = failure ?? next.note;
       const isReady = next.isReady && (failure === undefined || wasReady);
       const standing = isReady ? 'fit' : 'unfit';
-      await memory.note(member, { name, setAt, standing, timeline, stream, isOurs: known.isOurs });
+      const { incarnation } = round;
+      await memory.note(member, {
+        ...{ name, setAt, standing, timeline, incarnation, stream },
+        isOurs: known.isOurs,
+      });
       round.say({ name, isReady, note });
     }
   }

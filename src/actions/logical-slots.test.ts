@@ -20,7 +20,14 @@ const SLOT: LogicalSlot = {
   ...{ name: 'cdc', database: 'app', plugin: 'pgoutput', isTwoPhase: false, setAt: logIndex(7) },
   ...{ standing: 'made', isOurs: true, reason: undefined },
 };
-const KNOWN: KnownSlot = { name: 'cdc', setAt: 7, standing: 'fit', timeline: 1, isOurs: true };
+const KNOWN: KnownSlot = {
+  name: 'cdc',
+  setAt: 7,
+  standing: 'fit',
+  timeline: 1,
+  incarnation: 1,
+  isOurs: true,
+};
 const PROMOTE: Extract<Duty, { readonly kind: 'promote' }> = {
   ...PRIMARY,
   ...{ kind: 'promote', timeline: timeline(2), from: { timeline: timeline(1), position: lsn(0x100n) } },

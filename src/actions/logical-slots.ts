@@ -47,8 +47,12 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
   let failure: string | undefined;
   let receiverPid: number | undefined;
 
-  const roundOf = (signal: AbortSignal, next: Map<string, LogicalSlotReport>): Round => ({
-    ...{ context, memory, majorVersion, signal },
+  const roundOf = (
+    { incarnation }: PrimaryOrFollow,
+    signal: AbortSignal,
+    next: Map<string, LogicalSlotReport>,
+  ): Round => ({
+    ...{ context, memory, majorVersion, incarnation, signal },
     slots: options.logicalSlots(),
     // Where the duty has changed meanwhile, nothing more is asked: another statement may be under way on that session.
     find: async () => {
@@ -66,7 +70,7 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
   const work = async (duty: PrimaryOrFollow, signal: AbortSignal): Promise<void> => {
     const pid = instance.postmaster()?.pid;
     const next = new Map<string, LogicalSlotReport>();
-    const round = roundOf(signal, next);
+    const round = roundOf(duty, signal, next);
     if (duty.kind === 'primary') await primaryRound(round, duty);
     else if (followsPrimary(context, duty))
       await (majorVersion >= 17 ? syncRound(round, duty) : copyRound(round, duty, { bars, copyNotes }));
