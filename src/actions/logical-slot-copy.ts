@@ -60,7 +60,7 @@ export async function copyMissingSlots(
         const { timeline } = duty.upstream;
         const { incarnation } = duty;
         await memory.note(member, { name, setAt, standing: 'unfit', timeline, incarnation, isOurs: true });
-        await placeSlot({ user, dataDirectory, name, state, snapshot });
+        await placeSlot({ user, dataDirectory, name, state, snapshot, signal });
         room -= 1;
         context.log('info', `logical slot ${name} was copied from ${duty.upstream.node}`);
       } catch (error) {

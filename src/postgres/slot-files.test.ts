@@ -76,7 +76,14 @@ test('a logical slot is put there whole, with the file that it begins to read wi
   if (user.owner !== undefined)
     for (const path of ['', 'pg_replslot', 'pg_replslot/cdc.tmp', 'pg_logical', 'pg_logical/snapshots'])
       await chown(join(root, path), user.uid, user.gid);
-  await placeSlot({ user, dataDirectory: root, name: 'cdc', state, snapshot });
+  const given = { user, dataDirectory: root, name: 'cdc', state, snapshot };
+  // Given up before it has begun to write.
+  const abort = new AbortController();
+  const placing = placeSlot({ ...given, signal: abort.signal });
+  abort.abort();
+  await expect(placing).rejects.toThrow(/aborted/);
+  expect(await holdsLogicalSlot(root)).toBe(false);
+  await placeSlot({ ...given, signal: new AbortController().signal });
   expect(await readFile(join(root, 'pg_replslot', 'cdc', 'state'))).toEqual(state);
   expect(await readFile(join(root, 'pg_logical', 'snapshots', '1-3000148.snap'), 'utf8')).toBe('snapshot');
   expect(await holdsLogicalSlot(root)).toBe(true);
@@ -107,7 +114,8 @@ test.skipIf(process.getuid?.() !== 0)(
     await chmod(root, 0o755);
     const state = logicalState('cdc');
     const snapshot = { name: snapshotOf(state), content: Buffer.from('snapshot') };
-    const placed = { user, dataDirectory: root, name: 'cdc', state };
+    const { signal } = new AbortController();
+    const placed = { user, dataDirectory: root, name: 'cdc', state, signal };
     await expect(placeSlot({ ...placed, snapshot })).rejects.toThrow(/EACCES/);
     await expect(placeSlot({ ...placed, snapshot: undefined })).rejects.toThrow(/EACCES/);
     expect(await readdir(join(root, 'outside'))).toEqual([]);

@@ -95,14 +95,17 @@ export async function placeSlot(options: {
   readonly state: Buffer;
   /** Undefined: it needs none. */
   readonly snapshot: { readonly name: string; readonly content: Buffer } | undefined;
+  /** It is given up then, whatever the disk does: throws. */
+  readonly signal: AbortSignal;
 }): Promise<void> {
-  const { user, dataDirectory, name, state, snapshot } = options;
+  const { user, dataDirectory, name, state, snapshot, signal } = options;
   if (snapshot !== undefined)
     await replaceBytesAsUser(
       user,
       join(dataDirectory, 'pg_logical', 'snapshots', snapshot.name),
       snapshot.content,
+      signal,
     );
   // PostgreSQL removes what ends in .tmp when it starts.
-  await placeDirectoryAsUser(user, join(dataDirectory, 'pg_replslot', name), '.tmp', { state });
+  await placeDirectoryAsUser(user, join(dataDirectory, 'pg_replslot', name), '.tmp', { state }, signal);
 }

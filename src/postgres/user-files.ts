@@ -224,26 +224,32 @@ export async function replaceFileAsUser(user: OsUser, path: string, content: str
   await run(user, { job: 'write', path, content, isNew: false }, TIMEOUT_MS);
 }
 
-/** The same for what is no text. */
-export async function replaceBytesAsUser(user: OsUser, path: string, content: Buffer): Promise<void> {
+/** The same for what is no text. Throws as well when `signal` aborts. */
+export async function replaceBytesAsUser(
+  user: OsUser,
+  path: string,
+  content: Buffer,
+  signal: AbortSignal,
+): Promise<void> {
   const bytes = content.toString('base64');
-  await run(user, { job: 'write', path, bytes, isNew: false }, TIMEOUT_MS);
+  await run(user, { job: 'write', path, bytes, isNew: false }, TIMEOUT_MS, signal);
 }
 
 /**
  * Makes a directory of mode 0700 with those files durably: whole or not at all. What there is of it before is at `path` + `ending`. Throws where there
- * is anything but an empty directory at `path`.
+ * is anything but an empty directory at `path`, and when `signal` aborts.
  */
 export async function placeDirectoryAsUser(
   user: OsUser,
   path: string,
   ending: string,
   files: Readonly<Record<string, Buffer>>,
+  signal: AbortSignal,
 ): Promise<void> {
   const contents = Object.fromEntries(
     Object.entries(files).map(([name, content]) => [name, content.toString('base64')]),
   );
-  await run(user, { job: 'placeDirectory', path, ending, files: contents }, TIMEOUT_MS);
+  await run(user, { job: 'placeDirectory', path, ending, files: contents }, TIMEOUT_MS, signal);
 }
 
 /** Reads a configuration with no more rights than the server had that it is of. */
