@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { logIndex } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type { LogicalSlotReport } from '../cluster/report.ts';
@@ -39,6 +39,9 @@ afterEach(() => rm(root, { recursive: true }));
 async function round(options: {
   readonly slots?: readonly LogicalSlot[];
   readonly known?: readonly KnownSlot[];
+  readonly isThere?: boolean;
+  /** The log takes what is proposed; left out: it does. */
+  readonly takes?: boolean;
   /** Somebody has begun to read from the slot since it was looked at. */
   readonly isTaken?: boolean;
 }) {
@@ -52,12 +55,18 @@ async function round(options: {
   });
   Object.assign(context, {
     localMember: () => STANDBY,
-    propose: ({ outcome }: { outcome: string }) => Promise.resolve(proposed.push(outcome) > 0),
+    propose: ({ outcome }: { outcome: string }) =>
+      Promise.resolve(proposed.push(outcome) > 0 && options.takes !== false),
   });
   const memory = openSlotMemory(join(root, 'slots.json'));
   await memory.note(STANDBY, ...(options.known ?? [KNOWN]));
   const found = {
-    ...{ slots: [ROW], walLevel: 'logical', walEnd: lsn(0x9000n), receiver: undefined },
+    ...{
+      slots: options.isThere === false ? [] : [ROW],
+      walLevel: 'logical',
+      walEnd: lsn(0x9000n),
+      receiver: undefined,
+    },
     protectedXmin: new Map<string, number>(),
   };
   await primaryRound(
@@ -99,4 +108,25 @@ test('what the log has lost by a forced recovery is left, for its consumer may r
   // Set again it is used, and somebody else's.
   const again: LogicalSlot = { ...SLOT, setAt: logIndex(9), standing: 'wanted', isOurs: false };
   expect(await round({ slots: [again], known: [] })).toMatchObject({ proposed: ['found'], dropped: [] });
+});
+
+describe('a slot that is to be made', () => {
+  const wanted: LogicalSlot = { ...SLOT, standing: 'wanted', isOurs: false };
+  const none = { isThere: false, known: [] };
+
+  test('is ours by the log before it is there, for a standby may have it before anybody says that it is made', async () => {
+    // Nobody answers where it would be made.
+    expect(await round({ ...none, slots: [wanted] })).toMatchObject({
+      ...{ proposed: ['making'], known: [{ standing: 'fit', isOurs: true }] },
+      said: [{ isReady: false, note: expect.stringMatching(/connect/) as unknown }],
+    });
+    expect(await round({ ...none, slots: [{ ...wanted, isOurs: true }] })).toMatchObject({ proposed: [] });
+  });
+
+  test('is not made where the log does not take that', async () => {
+    expect(await round({ ...none, slots: [wanted], takes: false })).toMatchObject({
+      ...{ proposed: ['making'], known: [] },
+      said: [{ isReady: false, note: 'it is made once the log takes that' }],
+    });
+  });
 });

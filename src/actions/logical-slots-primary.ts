@@ -1,6 +1,7 @@
 // Logical slots on the primary: made once, found to be there ever after, said to be lost where they are not, and dropped once a person has
 // unset them.
 import type { Duty } from '../failover/duties.ts';
+import type { CommandOf } from '../cluster/applied.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import { type Found, createLogicalSlot } from '../postgres/logical-slots.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
@@ -9,6 +10,7 @@ import { type PrimaryStep, isSame, primaryStep } from './logical-slot-steps.ts';
 import { NOTICE_CLOSED, type Round, dropIdle, reignOf } from './logical-slot-round.ts';
 import { dropForgotten } from './logical-slots-forgotten.ts';
 
+type Outcome = CommandOf<'logical-slot'>['outcome'];
 type PrimaryDuty = Extract<Duty, { readonly kind: 'primary' }>;
 
 /** It waits for transactions that run. */
@@ -62,7 +64,7 @@ async function carryOut(
     readonly known: KnownSlot | undefined;
   },
 ): Promise<void> {
-  const { context, memory } = round;
+  const { context, memory, signal } = round;
   const { name, setAt } = slot;
   const member = context.localMember();
   if (member === undefined) return;
@@ -74,7 +76,7 @@ async function carryOut(
   const wasOurs = known?.isOurs === true && slot.isOurs;
   const here = found.slots.find((each) => each.name === name && isSame(each, slot));
   const noteGone = (): Promise<void> => note('gone', wasOurs && here?.isLost === true);
-  const propose = (outcome: 'made' | 'found' | 'lost' | 'gone', reason?: string): Promise<boolean> =>
+  const propose = (outcome: Outcome, reason?: string): Promise<boolean> =>
     context.propose({
       ...{ kind: 'logical-slot', group: duty.group, epoch: duty.epoch, node: context.instance.options.node },
       ...{ name, setAt, outcome, reason },
@@ -86,7 +88,12 @@ async function carryOut(
       round.say({ name, isReady: step.isReady, note: step.note });
       return;
     case 'create':
-      // First: whatever comes in between, it is known as ours.
+      // First: whatever comes in between, it is known as ours, here and wherever PostgreSQL synchronises it.
+      if (!slot.isOurs && !(await propose('making'))) {
+        round.say({ name, isReady: false, note: 'it is made once the log takes that' });
+        return;
+      }
+      signal.throwIfAborted();
       await note('fit', true);
       await create(round, slot).catch(async (error: unknown) => {
         // The server says that it has made none; else nobody knows.

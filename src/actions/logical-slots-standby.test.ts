@@ -80,6 +80,13 @@ test('a slot that PostgreSQL has synchronised is fit under the primary that it f
   expect(dropped).toEqual([]);
 });
 
+test('it is ours as soon as the primary is about to make it', async () => {
+  const { known } = await round([], {}, { standing: 'wanted', isOurs: true });
+  expect(known).toEqual([{ ...KNOWN, timeline: 3 }]);
+  const theirs = await round([], {}, { standing: 'wanted', isOurs: false });
+  expect(theirs.known).toMatchObject([{ isOurs: false }]);
+});
+
 test('nothing is known of it under a primary from which nothing was received', async () => {
   const { said, known } = await round([KNOWN], {}, {}, 1);
   expect(said).toMatchObject([{ isReady: false, note: 'a does not stream from b at present' }]);

@@ -415,7 +415,7 @@ export type Command =
       readonly epoch: Epoch;
       readonly node: NodeId;
     }
-  /** The primary's agent has made a logical slot, found one as asked for, has lost it, or there is none any more that it would have to drop. */
+  /** The primary's agent is about to make a logical slot, there being none, has made it, found one as asked for, has lost it, or there is none any more that it would have to drop. */
   | {
       readonly kind: 'logical-slot';
       readonly group: GroupId;
@@ -424,7 +424,7 @@ export type Command =
       readonly name: string;
       /** Index of the entry that asked for the slot. */
       readonly setAt: LogIndex;
-      readonly outcome: 'made' | 'found' | 'lost' | 'gone';
+      readonly outcome: 'making' | 'made' | 'found' | 'lost' | 'gone';
       /** Of one that is lost, for people. */
       readonly reason: string | undefined;
     }

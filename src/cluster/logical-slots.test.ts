@@ -36,8 +36,11 @@ describe('a logical slot', () => {
     const log = atLevel(FEATURES);
     log.must(set());
     expect(log.group.logicalSlots).toMatchObject([{ name: 'cdc', ...WANTED, standing: 'wanted' }]);
+    log.must(says(log, 'making'));
+    expect(log.group.logicalSlots).toMatchObject([{ standing: 'wanted', isOurs: true }]);
     log.must(says(log, 'made'));
     expect(log.group.logicalSlots).toMatchObject([{ standing: 'made', isOurs: true }]);
+    expect(log.commit(says(log, 'making'))).toMatch(/is made/);
     log.must(says(log, 'lost'));
     expect(log.group.logicalSlots).toMatchObject([{ standing: 'lost', reason: 'somebody has dropped it' }]);
     log.must(unset());
@@ -57,6 +60,14 @@ describe('a logical slot', () => {
     expect(standing(log)).toBe('lost');
     expect(log.commit(says(log, 'made'))).toMatch(/is lost/);
     // But a person may have made it.
+    log.must(says(log, 'found'));
+    expect(log.group.logicalSlots).toMatchObject([{ standing: 'made', isOurs: false }]);
+  });
+
+  it('is not ours where somebody else was quicker', () => {
+    const log = atLevel(FEATURES);
+    log.must(set());
+    log.must(says(log, 'making'));
     log.must(says(log, 'found'));
     expect(log.group.logicalSlots).toMatchObject([{ standing: 'made', isOurs: false }]);
   });

@@ -126,16 +126,21 @@ export function applyLogicalSlot(state: ClusterState, command: CommandOf<'logica
   if (!FROM[outcome].includes(slot.standing)) return refuse(`logical slot ${name} is ${slot.standing}`);
   const others = group.logicalSlots.filter((each) => each !== slot);
   if (outcome === 'gone') return withGroup(state, { ...group, logicalSlots: others });
-  const next: LogicalSlot =
-    outcome === 'lost'
-      ? { ...slot, standing: 'lost', reason: (command.reason ?? '').slice(0, REASON_LENGTH_MAX) }
-      : { ...slot, standing: 'made', isOurs: outcome === 'made', reason: undefined };
+  const next = { ...slot, ...changeBy(command) };
   const logicalSlots = [...others, next].sort((a, b) => (a.name < b.name ? -1 : 1));
   return withGroup(state, { ...group, logicalSlots });
 }
 
+function changeBy({ outcome, reason = '' }: CommandOf<'logical-slot'>): Partial<LogicalSlot> {
+  // Before there is one: a standby may have it synchronised before anybody says that it is made.
+  if (outcome === 'making') return { isOurs: true };
+  if (outcome === 'lost') return { standing: 'lost', reason: reason.slice(0, REASON_LENGTH_MAX) };
+  return { standing: 'made', isOurs: outcome === 'made', reason: undefined };
+}
+
 /** Found: by whomever it was made, also again after it was lost. */
 const FROM: Readonly<Record<CommandOf<'logical-slot'>['outcome'], readonly LogicalSlot['standing'][]>> = {
+  making: ['wanted'],
   made: ['wanted'],
   found: ['wanted', 'lost'],
   lost: ['made'],

@@ -60,6 +60,7 @@ export function encodeStanding(
 }
 
 const OUTCOMES: Record<CommandOf<'logical-slot'>['outcome'], true> = {
+  making: true,
   made: true,
   found: true,
   lost: true,

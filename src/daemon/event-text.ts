@@ -212,6 +212,8 @@ export function changeText(change: Partial<GroupSettings>): string {
 function logicalSlotEvent({ group, node, name, outcome, reason }: CommandOf<'logical-slot'>): string {
   const slot = `logical slot ${name} of group ${group}`;
   switch (outcome) {
+    case 'making':
+      return `${slot} is being made on ${node}`;
     case 'made':
       return `${slot} was made on ${node}`;
     case 'found':

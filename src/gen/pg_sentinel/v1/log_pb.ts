@@ -799,7 +799,7 @@ export type LogicalSlotStanding = Message<"pg_sentinel.v1.LogicalSlotStanding"> 
   setAt: bigint;
 
   /**
-   * made, found, lost or gone.
+   * making, made, found, lost or gone.
    *
    * @generated from field: string outcome = 6;
    */
