@@ -92,7 +92,7 @@ export interface AgentContext {
       | { readonly from: string; readonly postmasterPid: number; readonly lostMs: number | undefined }
       | undefined;
     /** The walreceiver that streamed when it was last looked at, and since when it does. */
-    streaming: { readonly receiverPid: number; readonly sinceMs: number } | undefined;
+    streaming: { readonly stream: string; readonly sinceMs: number } | undefined;
     /** A rewound node that takes no connections yet: what it was set up to follow, how far it came, and how many passes ago that was. */
     completing?:
       | {

@@ -188,8 +188,8 @@ const STEADY_MS = 250;
 function isSteady(context: AgentContext, receiver: WalReceiver | undefined): boolean {
   const { streaming } = context.notes;
   if (receiver === undefined) return false;
-  if (streaming?.receiverPid === receiver.pid) return performance.now() - streaming.sinceMs >= STEADY_MS;
-  context.notes.streaming = { receiverPid: receiver.pid, sinceMs: performance.now() };
+  if (streaming?.stream === receiver.stream) return performance.now() - streaming.sinceMs >= STEADY_MS;
+  context.notes.streaming = { stream: receiver.stream, sinceMs: performance.now() };
   return false;
 }
 

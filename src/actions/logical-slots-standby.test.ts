@@ -57,7 +57,7 @@ async function round(
   await memory.note(STANDBY, ...known);
   const present = {
     ...{ slots: [{ ...ROW, ...found }], walLevel: 'logical', walEnd: undefined },
-    receiver: { pid: 8, timeline: receiving },
+    receiver: { stream: '8 1.5', timeline: receiving },
     protectedXmin: new Map<string, number>(),
   };
   const upstream = { ...FOLLOW.upstream, timeline: 3 as typeof FOLLOW.upstream.timeline };

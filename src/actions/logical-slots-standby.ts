@@ -132,7 +132,7 @@ export async function copyRound(
     else if (remote === undefined || !isSame(remote, slot)) tell(`${duty.upstream.node} does not have it`);
     else if (found.receiver?.timeline !== duty.upstream.timeline) tell(notStreaming(round, duty));
     else {
-      const stream = `${context.instance.postmaster()?.pid} ${found.receiver.pid}`;
+      const { stream } = found.receiver;
       const { timeline } = duty.upstream;
       const key = `${name} ${setAt} ${timeline}`;
       const failure = await advance(round, local, remote, known);

@@ -67,7 +67,7 @@ async function scene(
     readonly hangs?: boolean;
     /** Called with each drop, which never ends by itself. */
     readonly onDrop?: () => void;
-    readonly receiverPid?: number;
+    readonly stream?: string;
   } = {},
 ): Promise<Scene> {
   const dropped: unknown[] = [];
@@ -100,8 +100,7 @@ async function scene(
     localMember: () => MEMBER,
     group: () => ({ ...group, branches: (options.opened ?? []).map((each) => ({ timeline: each })) }),
   });
-  if (options.receiverPid !== undefined)
-    context.notes.streaming = { receiverPid: options.receiverPid, sinceMs: 0 };
+  if (options.stream !== undefined) context.notes.streaming = { stream: options.stream, sinceMs: 0 };
   await openSlotMemory(file).note(MEMBER, ...known);
   return { slots: createLogicalSlots(context), dropped, known: () => openSlotMemory(file).all(MEMBER) };
 }
@@ -120,8 +119,9 @@ describe('before a promotion', () => {
     ['the own slot of a former primary, after which another one reigned', KNOWN, { opened: [1, 2] }],
     [
       'one of which nobody knows what a later stream brought',
-      { ...KNOWN, stream: '1 2' },
-      { receiverPid: 3 },
+      // By a process of the same id, as after the restart of a container.
+      { ...KNOWN, stream: '2 1000.5' },
+      { stream: '2 1000.6' },
     ],
   ])('%s is dropped, and known as unfit', async (_, known, options) => {
     const { slots, dropped, known: after } = await scene([known], options);

@@ -45,7 +45,7 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
   let begunAtMs = -Infinity;
   let running: { readonly key: string; readonly abort: AbortController } | undefined;
   let failure: string | undefined;
-  let receiverPid: number | undefined;
+  let lookedStream: string | undefined;
 
   const roundOf = (
     { incarnation }: PrimaryOrFollow,
@@ -129,13 +129,13 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
       if (instance.postmaster() === undefined || instance.isForeign()) return;
       if (duty.kind !== 'primary' && duty.kind !== 'follow') return;
       // What was found of a copy held for the stream before.
-      const isOtherStream = receiverPid !== context.notes.streaming?.receiverPid;
+      const isOtherStream = lookedStream !== context.notes.streaming?.stream;
       if (!isOtherStream && performance.now() - begunAtMs < ROUND_EVERY_MS) return;
       if (running !== undefined) {
         if (running.key !== keyOf(duty)) stop();
         return;
       }
-      receiverPid = context.notes.streaming?.receiverPid;
+      lookedStream = context.notes.streaming?.stream;
       try {
         if (duty.kind === 'follow') await keepSlotSync(context, duty, signal);
         if (await isIdle()) {
@@ -197,7 +197,7 @@ async function dropUnfit(
   const { streaming } = context.notes;
   /** It has streamed since that was found: WAL has come of which nobody knows what it did to the copy. */
   const isOutdated = ({ stream }: KnownSlot): boolean =>
-    stream !== undefined && streaming !== undefined && !stream.endsWith(` ${streaming.receiverPid}`);
+    stream !== undefined && streaming !== undefined && stream !== streaming.stream;
   const unfit = (await memory.all(member)).filter(
     (slot) => slot.standing !== 'gone' && (!isFitAfter(slot, reign) || isOutdated(slot)),
   );

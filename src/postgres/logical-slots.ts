@@ -1,6 +1,7 @@
 // The logical replication slots of a server, by SQL. Decides nothing.
 import type pg from 'pg';
 import { type Lsn, parseLsn } from '../base/lsn.ts';
+import { RECEIVER_STREAM } from './role.ts';
 
 export interface LogicalSlotRow {
   readonly name: string;
@@ -27,8 +28,8 @@ export interface Found {
   readonly walLevel: string;
   /** Where WAL ends; undefined on a standby. */
   readonly walEnd: Lsn | undefined;
-  /** The walreceiver that streams, by its process and timeline; undefined: none does. */
-  readonly receiver: { readonly pid: number; readonly timeline: number } | undefined;
+  /** The walreceiver that streams (see `WalReceiver`), and its timeline; undefined: none does. */
+  readonly receiver: { readonly stream: string; readonly timeline: number } | undefined;
   /** Of the physical slots, by name: the oldest transaction whose catalog rows it protects. */
   readonly protectedXmin: ReadonlyMap<string, number>;
 }
@@ -71,7 +72,7 @@ export async function findLogicalSlots(
   } = row.found as {
     readonly wal_level: string;
     readonly wal_end: string | null;
-    readonly receiver: { readonly pid: number; readonly timeline: number } | null;
+    readonly receiver: { readonly stream: string; readonly timeline: number } | null;
     readonly slots: readonly RawSlot[];
   };
   return {
@@ -88,7 +89,7 @@ export async function findLogicalSlots(
 }
 
 const WAL_END = 'case when not pg_is_in_recovery() then pg_current_wal_insert_lsn()::text end';
-const RECEIVER = `(select json_build_object('pid', pid, 'timeline', received_tli) from pg_stat_wal_receiver where status = 'streaming')`;
+const RECEIVER = `(select json_build_object('stream', ${RECEIVER_STREAM}, 'timeline', received_tli) from pg_stat_wal_receiver where status = 'streaming')`;
 
 function rowOf(raw: RawSlot): LogicalSlotRow {
   return {
