@@ -54,6 +54,7 @@ afterEach(() => rm(root, { recursive: true }));
 interface Scene {
   readonly slots: LogicalSlots;
   readonly dropped: unknown[];
+  readonly proposed: string[];
   readonly known: () => Promise<readonly KnownSlot[]>;
 }
 
@@ -70,7 +71,7 @@ async function scene(
     readonly stream?: string;
   } = {},
 ): Promise<Scene> {
-  const dropped: unknown[] = [];
+  const [dropped, proposed]: [unknown[], string[]] = [[], []];
   const file = join(root, 'slots.json');
   const dataDirectory = join(root, 'data');
   const context = fakeContext({
@@ -98,11 +99,20 @@ async function scene(
   const group = { phase: { primary: nodeId(options.primary ?? 'b') } };
   Object.assign(context, {
     localMember: () => MEMBER,
-    group: () => ({ ...group, branches: (options.opened ?? []).map((each) => ({ timeline: each })) }),
+    group: () => ({
+      ...group,
+      branches: (options.opened ?? []).map((each) => ({ timeline: each, parent: each - 1 })),
+    }),
+    propose: ({ outcome }: { outcome: string }) => Promise.resolve(proposed.push(outcome) > 0),
   });
   if (options.stream !== undefined) context.notes.streaming = { stream: options.stream, sinceMs: 0 };
   await openSlotMemory(file).note(MEMBER, ...known);
-  return { slots: createLogicalSlots(context), dropped, known: () => openSlotMemory(file).all(MEMBER) };
+  return {
+    slots: createLogicalSlots(context),
+    dropped,
+    proposed,
+    known: () => openSlotMemory(file).all(MEMBER),
+  };
 }
 
 describe('before a promotion', () => {
@@ -137,6 +147,20 @@ describe('before a promotion', () => {
     const { slots, dropped } = await scene([unfit, { ...unfit, name: 'other' }], { onDrop });
     await expect(slots.beforePromotion(PROMOTE, abort.signal)).rejects.toThrow('the duty has changed');
     expect(dropped).toEqual(['cdc']);
+  });
+
+  test('what cannot be noted as unfit then is so before anything counts on the primary', async () => {
+    const outdated = { ...KNOWN, stream: '2 1000.5' };
+    const { slots, dropped, proposed } = await scene([outdated], { stream: '2 1000.6', opened: [2] });
+    const file = join(root, 'slots.json');
+    await rename(file, `${file}.aside`);
+    await mkdir(file);
+    await slots.beforePromotion(PROMOTE, signal());
+    await rmdir(file);
+    await rename(`${file}.aside`, file);
+    await slots.look({ ...PRIMARY, timeline: timeline(2) }, signal());
+    await until({ what: 'a report', timeoutMs: 10_000, everyMs: 5 }, () => slots.report().length > 0);
+    expect({ dropped, proposed }).toEqual({ dropped: ['cdc'], proposed: ['lost'] });
   });
 
   test('it does not wait for a PostgreSQL that does not answer', { timeout: 20_000 }, async () => {

@@ -46,6 +46,8 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
   let running: { readonly key: string; readonly abort: AbortController } | undefined;
   let failure: string | undefined;
   let lookedStream: string | undefined;
+  /** What the file could not be told before the promotion: until it is, nothing that it has counts on the primary. */
+  let unmarked: (() => Promise<unknown>) | undefined;
 
   const roundOf = (
     { incarnation }: PrimaryOrFollow,
@@ -71,8 +73,11 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
     const pid = instance.postmaster()?.pid;
     const next = new Map<string, LogicalSlotReport>();
     const round = roundOf(duty, signal, next);
-    if (duty.kind === 'primary') await primaryRound(round, duty);
-    else if (followsPrimary(context, duty))
+    if (duty.kind === 'primary') {
+      await unmarked?.();
+      unmarked = undefined;
+      await primaryRound(round, duty);
+    } else if (followsPrimary(context, duty))
       await (majorVersion >= 17 ? syncRound(round, duty) : copyRound(round, duty, { bars, copyNotes }));
     // Else the log has moved on, and the duty has not followed yet: nothing is dropped for that.
     else if (options.isCascading()) await cascadeRound(round, duty);
@@ -169,7 +174,12 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
       if (member === undefined) return;
       try {
         const limited = AbortSignal.any([signal, AbortSignal.timeout(PROMOTION_WAITS_MS)]);
-        const dropping = dropUnfit(context, { memory, member, duty, signal: limited });
+        const marking = unfitMarker(context, { memory, member, duty });
+        unmarked = marking;
+        const dropping = marking().then((unfit) => {
+          unmarked = undefined;
+          return dropUnfit(context, unfit, limited);
+        });
         await withDeadline('logical slots before the promotion', PROMOTION_WAITS_MS, dropping);
       } catch (error) {
         signal.throwIfAborted();
@@ -182,27 +192,35 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
   };
 }
 
-/** Of those that this agent knows: what it knows nothing of is left, and not taken for fit. */
-async function dropUnfit(
+/**
+ * Notes as unfit what must not be gone on from once that promotion is over, and returns it: of those that this agent knows, for what it knows nothing of is
+ * not taken for fit. By how things stand when this is called, whenever the work is done.
+ */
+function unfitMarker(
   context: AgentContext,
-  options: {
-    readonly memory: SlotMemory;
-    readonly member: MemberId;
-    readonly duty: PromoteDuty;
-    readonly signal: AbortSignal;
-  },
-): Promise<void> {
-  const { memory, member, duty, signal } = options;
+  options: { readonly memory: SlotMemory; readonly member: MemberId; readonly duty: PromoteDuty },
+): () => Promise<readonly KnownSlot[]> {
+  const { memory, member, duty } = options;
   const reign = reignOf(context, duty.timeline, duty.from.timeline);
   const { streaming } = context.notes;
   /** It has streamed since that was found: WAL has come of which nobody knows what it did to the copy. */
   const isOutdated = ({ stream }: KnownSlot): boolean =>
     stream !== undefined && streaming !== undefined && stream !== streaming.stream;
-  const unfit = (await memory.all(member)).filter(
-    (slot) => slot.standing !== 'gone' && (!isFitAfter(slot, reign) || isOutdated(slot)),
-  );
-  if (unfit.length === 0) return;
-  await memory.note(member, ...unfit.map((slot) => ({ ...slot, standing: 'unfit' as const })));
+  return async () => {
+    const unfit = (await memory.all(member)).filter(
+      (slot) => slot.standing !== 'gone' && (!isFitAfter(slot, reign) || isOutdated(slot)),
+    );
+    if (unfit.length > 0)
+      await memory.note(member, ...unfit.map((slot) => ({ ...slot, standing: 'unfit' as const })));
+    return unfit;
+  };
+}
+
+async function dropUnfit(
+  context: AgentContext,
+  unfit: readonly KnownSlot[],
+  signal: AbortSignal,
+): Promise<void> {
   let failure: Error | undefined;
   for (const { name } of unfit.filter(({ isOurs }) => isOurs)) {
     // The promotion has gone on, on the same session.
