@@ -150,7 +150,10 @@ test('a look at a primary that says nothing ends with the duty, and nothing more
       {
         ...{ context, memory: openSlotMemory(join(root, 'slots.json')), majorVersion: 15, incarnation: 1 },
         ...{ signal: abort.signal, slots: [SLOT], noteOf: () => undefined, say: () => undefined },
-        find: () => Promise.reject(new Error(`asked ${(isAsked = true)}`)),
+        find: () => {
+          isAsked = true;
+          return Promise.reject(new Error('nobody answers'));
+        },
       },
       { ...FOLLOW, upstream: { ...FOLLOW.upstream, port } },
       { bars: new Map(), copyNotes: new Map() },

@@ -21,17 +21,18 @@ const row = (name: string, more: object = {}) => ({
 
 async function kept(rows: readonly object[], room = Infinity) {
   const done: string[] = [];
+  let left = room;
   const context = fakeContext({
     dataDirectory: '/nowhere',
     query: (text) => {
       if (text.includes('pg_create_physical')) {
-        if (room === 0) throw Object.assign(new Error('all replication slots are in use'), { code: '53400' });
-        room -= 1;
+        if (left === 0) throw Object.assign(new Error('all replication slots are in use'), { code: '53400' });
+        left -= 1;
         done.push('create');
       }
       if (text.includes('pg_drop_replication_slot')) {
         done.push('drop');
-        room += 1;
+        left += 1;
         return [{}];
       }
       return text.startsWith('select slot_name') ? rows : [];
