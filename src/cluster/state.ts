@@ -179,7 +179,7 @@ export interface LogicalSlot extends LogicalSlotWanted {
    * be dropped.
    */
   readonly standing: 'wanted' | 'made' | 'lost' | 'unset';
-  /** False: somebody else has made it, and it is not dropped by us. */
+  /** We have made it, or are about to. False: nobody has yet, or somebody else, and then it is not dropped by us. */
   readonly isOurs: boolean;
   /** Why it is lost, for people. */
   readonly reason: string | undefined;

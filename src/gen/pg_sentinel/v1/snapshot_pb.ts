@@ -519,7 +519,7 @@ export type LogicalSlot = Message<"pg_sentinel.v1.LogicalSlot"> & {
   standing: string;
 
   /**
-   * pg-sentinel has made it.
+   * pg-sentinel has made it, or is about to.
    *
    * @generated from field: bool is_ours = 5;
    */
