@@ -102,6 +102,13 @@ export interface AgentContext {
           readonly ends: RecoveryEnds | undefined;
         }
       | undefined;
+    /** Of a group that follows another site: what this PostgreSQL was set up to stream from, since when, and when that was last asked. */
+    site?: {
+      readonly from: string;
+      readonly postmasterPid: number;
+      readonly sinceMs: number;
+      readonly askedMs: number;
+    };
     /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */
     isUnproven: boolean;
     /** The last clone, where it failed: when the next one from that node may begin. */

@@ -105,7 +105,7 @@ export function isReconnecting(
 const nameOf = ({ host, port, timeline }: Upstream): string => `${host}:${port} timeline ${timeline}`;
 
 /** It streams as it should: only its slots need care, and what a clone has replaced is no longer needed. */
-async function settled(
+export async function settled(
   context: AgentContext,
   duty: FollowDuty,
   { receiver, synchronousStandbyNames }: Exclude<Running, 'primary' | undefined>,
@@ -149,12 +149,12 @@ async function discard(context: AgentContext): Promise<void> {
   }
 }
 
-type Running =
+export type Running =
   | 'primary'
   | { readonly receiver: WalReceiver | undefined; readonly synchronousStandbyNames: string }
   | undefined;
 
-async function runningStandby(context: AgentContext, signal: AbortSignal): Promise<Running> {
+export async function runningStandby(context: AgentContext, signal: AbortSignal): Promise<Running> {
   if (context.instance.postmaster() === undefined) return undefined;
   const role = await context.instance.readRole(query(context, signal));
   if (role.kind === 'primary') return 'primary';
@@ -252,12 +252,12 @@ const newestTimeline = (control: ControlData): number =>
   Math.max(control.checkpointTimeline, control.minRecoveryTimeline ?? 0);
 
 /** Its control file is the source's, a running primary's. */
-async function isUnstartedClone(dataDirectory: string): Promise<boolean> {
+export async function isUnstartedClone(dataDirectory: string): Promise<boolean> {
   const names = await readdir(dataDirectory);
   return names.includes('backup_label') && names.includes('standby.signal');
 }
 
-async function cutAndRead(context: AgentContext, signal: AbortSignal): Promise<Standing> {
+export async function cutAndRead(context: AgentContext, signal: AbortSignal): Promise<Standing> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, user, socketDirectory, port, superuser } = instance.options;
   context.notes.followed = undefined;
@@ -339,7 +339,7 @@ const FAILED_FOLLOWS_MAX = 2;
 /** Why a node that stands there cannot follow the upstream directly; undefined where it can. */
 export function followObstacle(
   standing: Standing,
-  upstream: Upstream,
+  upstream: Pick<Upstream, 'timeline' | 'from'>,
   branches: readonly TimelineBranch[],
 ): string | undefined {
   const text = `timeline ${standing.timeline}, ${formatLsn(standing.position)}`;
@@ -358,7 +358,7 @@ export function followObstacle(
 
 function parentOf(
   child: Timeline,
-  upstream: Upstream,
+  upstream: Pick<Upstream, 'timeline' | 'from'>,
   branches: readonly TimelineBranch[],
 ): { readonly timeline: Timeline; readonly switchLsn: Standing['position'] } | undefined {
   if (child === upstream.timeline && upstream.from !== undefined) {

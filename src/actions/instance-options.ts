@@ -6,6 +6,7 @@ import type { TablespaceMapping } from '../postgres/clone-room.ts';
 import type { Limits } from '../postgres/effective-parameters.ts';
 import type { LogRotation } from '../postgres/log-rotation.ts';
 import type { OsUser } from '../postgres/os-user.ts';
+import type { SiteSource } from './site-source.ts';
 import type { ProcessSettings } from '../postgres/process-settings.ts';
 
 /** `kept-out`: only our own users may connect, until the rule was seen to be in force. */
@@ -44,6 +45,8 @@ export interface InstanceOptions {
   readonly superuser: string;
   readonly replication: Account;
   readonly probe: Account;
+  /** Another site that this node can stream from; left out: none. */
+  readonly source?: SiteSource | undefined;
   /** Of the node's own configuration file. */
   readonly parameters: Readonly<Record<string, string>>;
   /** Of the log; they count before the node's own. */

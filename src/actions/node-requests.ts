@@ -43,12 +43,16 @@ export async function carryOutNodeRequest(
   }
 }
 
-/** It has left the sync rule, and nobody promotes it, for as long as the log says that it is aside. */
+/**
+ * It has left the sync rule, and nobody promotes it, for as long as the log says that it is aside. A site leader cannot be set aside, and need
+ * not: no commit waits for it, and nothing is promoted in a group that follows another site.
+ */
 async function confirmAside(context: AgentContext): Promise<void> {
   const duty = context.duty();
-  if (duty.kind !== 'hands-off')
+  const isSiteLeader = duty.kind === 'follow' && duty.upstream.site === 'outside';
+  if (duty.kind !== 'hands-off' && !isSiteLeader)
     throw new Error(`its part is another by now (${duty.kind}); nothing was done`);
-  if (!(await context.confirms('hands-off', duty)))
+  if (!(await context.confirms(duty.kind, duty)))
     throw new Error('the log cannot be read through a leader, or says otherwise; nothing was done');
 }
 

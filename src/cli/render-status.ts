@@ -65,6 +65,7 @@ function headline(status: StatusView, options: RenderOptions): string[] {
 
 const PHASE_STYLE: Readonly<Record<string, Style>> = {
   running: 'green',
+  following: 'green',
   creating: 'yellow',
   fencing: 'yellow',
   promoting: 'yellow',
@@ -147,6 +148,8 @@ function explain(group: GroupView): string {
   switch (group.phase) {
     case 'creating':
       return `making the first primary, ${primary}; no writes yet`;
+    case 'following':
+      return `a standby of another site: ${primary} streams from ${group.source ?? 'there'}, the others from it; no writes here before sentinelctl site promote ${group.group}`;
     case 'fencing':
       return `cutting ${primary} off; writes wait until a node that has every acknowledged commit is chosen`;
     case 'promoting':

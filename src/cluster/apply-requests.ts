@@ -3,7 +3,7 @@
 import type { NodeId } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { SETTINGS_FEATURE_LEVEL } from './features.ts';
-import type { ClusterState, GroupState } from './state.ts';
+import { type ClusterState, type GroupState, primaryWord } from './state.ts';
 
 /** Its agent stops its PostgreSQL. A primary is switched over first: who is to be primary must not be asked to stop. */
 export function applyFenceNode(state: ClusterState, { node }: CommandOf<'fence-node'>): Applied {
@@ -12,7 +12,7 @@ export function applyFenceNode(state: ClusterState, { node }: CommandOf<'fence-n
   if (group.fenced.includes(node)) return refuse(`${node} is fenced already`);
   if (group.phase.kind === 'creating') return refuse(`group ${group.id} is being created`);
   if (group.phase.primary === node)
-    return refuse(`${node} is the primary of group ${group.id}: fail over first`);
+    return refuse(`${node} is ${primaryWord(group).name}: ${primaryWord(group).remedy}`);
   return withGroup(state, { ...group, fenced: [...group.fenced, node].sort() });
 }
 

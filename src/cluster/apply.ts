@@ -37,6 +37,7 @@ import {
   applyUnfenceNode,
 } from './apply-requests.ts';
 import { applyConcludeServer, applyDeclareHost, applyJudgeServer } from './apply-hosts.ts';
+import { applyLeadSite, applyPromoteSite } from './apply-site.ts';
 import { applyGiveUpSlot, applyMarkAbsent, applyMarkPresent } from './apply-slots.ts';
 import type { Envelope } from './commands.ts';
 import { NO_EVENTS, addEvent } from './event-list.ts';
@@ -156,6 +157,10 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applyAdoptGroup(state, index, command);
     case 'node-adopted':
       return applyNodeAdopted(state, command);
+    case 'lead-site':
+      return applyLeadSite(state, index, command);
+    case 'promote-site':
+      return applyPromoteSite(state, index, command);
     case 'open-session':
       return applyOpenSession(state, index, command);
     case 'mark-absent':

@@ -14,6 +14,7 @@ import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodePause, encodePause } from './pause-codec.ts';
 import { decodeRule, encodeRule } from './rule-codec.ts';
+import { decodeLeadSite, encodeSite } from './site-codec.ts';
 import { decodeChange, decodeConfigure, encodeChange, encodeConfigure } from './settings-codec.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
@@ -151,6 +152,9 @@ export function encodeCommand(command: Command): CommandInit {
         case: 'nodeAdopted',
         value: { group: command.group, epoch: BigInt(command.epoch), node: command.node },
       };
+    case 'lead-site':
+    case 'promote-site':
+      return encodeSite(command);
     case 'open-session': {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
@@ -335,6 +339,10 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       return decodeAdoptGroup(value);
     case 'nodeAdopted':
       return decodeNodeAdopted(value);
+    case 'leadSite':
+      return decodeLeadSite(value);
+    case 'promoteSite':
+      return { kind: 'promote-site', ...decodeScope(value) };
     case 'openSession':
       return {
         kind: 'open-session',

@@ -122,4 +122,6 @@ export interface AgentReport {
   /** Left out where nothing is known, and by an older version. */
   readonly parameters?: ParameterReport | undefined;
   readonly found?: FoundServer | undefined;
+  /** Of a standby: how far the server that it streams from had written when it last said so. */
+  readonly sourceEnd?: Lsn | undefined;
 }

@@ -116,6 +116,12 @@ function eventText(command: Command, name: (member: string) => string): string {
       return `group ${command.group} is made of servers that run: ${command.primary} is its primary${command.standbys.length === 0 ? '' : `, ${command.standbys.join(', ')} follow`}; it is not protected before ${command.primary} was restarted or switched over`;
     case 'node-adopted':
       return `${command.node} runs with settings of pg-sentinel now`;
+    case 'lead-site':
+      return command.epoch === undefined
+        ? `group ${command.group} follows another site: ${command.node} streams from there, the others from it`
+        : `${command.node} streams from the other site, the others from it${command.isAsked === true ? ', as a person has asked' : ''}`;
+    case 'promote-site':
+      return `group ${command.group} follows the other site no longer, as a person has asked: its best node becomes a primary`;
     case 'open-session':
       return `peer ${command.peer} has started`;
     case 'mark-absent':
@@ -139,12 +145,13 @@ function eventText(command: Command, name: (member: string) => string): string {
 
 function optionsText({ options }: CommandOf<'register-node'>): string {
   if (options === undefined) return '';
-  const { noFailover, noSync, applyDelayMs, upstream } = options;
+  const { noFailover, noSync, applyDelayMs, upstream, source } = options;
   const words = [
     ...(noFailover ? ['never promoted'] : []),
     ...(noSync ? ['never counted'] : []),
     ...(applyDelayMs > 0 ? [`delayed by ${formatDuration(applyDelayMs)}`] : []),
     ...(upstream === undefined ? [] : [`upstream ${upstream}`]),
+    ...(source === undefined ? [] : [`knows the other site at ${source}`]),
   ];
   return `; ${words.join(', ')}`;
 }

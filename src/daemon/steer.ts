@@ -13,6 +13,7 @@ import { findGroup } from './failover-watch.ts';
 import { type NodeCommandOptions, steerNode } from './node-commands.ts';
 import { steerPause } from './pauses.ts';
 import { changeSettings } from './settings.ts';
+import { steerSite } from './site.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 import { switchOver } from './switchover.ts';
 
@@ -26,6 +27,7 @@ export async function steer(
 ): Promise<SteerOutcome> {
   if (request.kind === 'node') return steerNode(options, request);
   if (request.kind === 'adopt') return adopt(options, request);
+  if (request.kind === 'promote-site' || request.kind === 'lead-site') return steerSite(options, request);
   if (request.kind === 'pause' || request.kind === 'resume' || request.kind === 'maintenance')
     return steerPause(options, request);
   const state = options.state();

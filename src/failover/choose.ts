@@ -56,8 +56,9 @@ export function chooseCandidate(
   const isBarred = (report: CutReport): number => Number(isLastChoice(state, group, report));
   const isCascading = ({ node }: CutReport): number =>
     Number(state.nodes.get(node)?.options?.upstream !== undefined);
-  const isLast = (report: CutReport): number => Number(report.node === phase.primary);
-  const mayLose = cause.kind === 'forced' || isLeaseRule;
+  const isLast = (report: CutReport): number =>
+    Number(cause.kind !== 'followed' && report.node === phase.primary);
+  const mayLose = cause.kind === 'forced' || cause.kind === 'followed' || isLeaseRule;
   // Nothing but the reports says who holds the most: the first one to come is not promoted over another that holds more.
   const toCome = silentCandidates(state, group, phase, view);
   if (isPatient && mayLose && cause.kind !== 'planned' && toCome.length > 0) return undefined;

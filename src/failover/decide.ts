@@ -19,6 +19,7 @@ import { concludeServers } from './watched.ts';
 import { beginFailback } from './failback.ts';
 import { chooseCandidate, hasFollowersToCome, promotion } from './choose.ts';
 import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
+import { beginSite, decideSite } from './decide-site.ts';
 import { decideSlots } from './decide-slots.ts';
 import { decideFetch } from './fetch.ts';
 import { planCascades } from './plan-cascade.ts';
@@ -82,6 +83,11 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
     if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
     const nodes = nodesOfGroup(state, name);
     if (nodes.some((node) => mayRun(view, node))) continue;
+    if (nodes.some(({ options }) => options?.source !== undefined)) {
+      const begun = beginSite(nodes);
+      if (begun !== undefined) yield begun;
+      continue;
+    }
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
     const eligible = withData.length > 0 ? withData : nodes;
     const [first] = [...eligible].sort(byPriority);
@@ -129,6 +135,8 @@ function decideGroup(
   switch (phase.kind) {
     case 'creating':
       return replaceFirstPrimary(state, group, view, stopwatch);
+    case 'following':
+      return decideSite(state, group, phase, view, stopwatch);
     case 'running': {
       const isNew =
         stopwatch.isRunning(promotion) && stopwatch.elapsedMs(promotion) < view.settings.promotionGraceMs;
@@ -275,6 +283,10 @@ function decideFencing(
     return best === undefined ? undefined : promotion(state, group, phase, best);
   }
   const elapsedMs = stopwatch.elapsedMs(`fencing ${group.id} ${group.epoch}`);
+  if (phase.cause.kind === 'followed') {
+    const best = chooseCandidate(state, group, phase, elapsedMs, view);
+    return best === undefined ? undefined : promotion(state, group, phase, best);
+  }
   const former = phase.reports.find((report) => report.node === phase.primary);
   if (phase.cause.kind === 'planned' && former === undefined) {
     if (

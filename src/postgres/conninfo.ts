@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ConnectionOptions } from 'node:tls';
 import type { MemberId } from '../base/ids.ts';
 import { fsyncDirectory, writeFileDurably, type Owner } from './durable-files.ts';
 
@@ -21,6 +22,8 @@ export interface Upstream {
   readonly connectTimeoutSeconds?: number;
   /** Further libpq keywords, such as sslmode and sslrootcert. */
   readonly parameters?: Readonly<Record<string, string>>;
+  /** How node-postgres is to encrypt, where not as `parameters` say. */
+  readonly tls?: ConnectionOptions | boolean | undefined;
 }
 
 /** The libpq keywords of an upstream. libpq matches a passfile that says `*` for everything. */

@@ -34,6 +34,8 @@ export interface WalReceiver {
   readonly senderHost: string | undefined;
   readonly senderPort: number | undefined;
   readonly slotName: string | undefined;
+  /** How far the server had written when it last said so. */
+  readonly sourceEnd?: Lsn | undefined;
 }
 
 export type Role =
@@ -91,7 +93,7 @@ const ROLE_QUERY = `
     'replay_paused', case when pg_is_in_recovery() then pg_is_wal_replay_paused() else false end,
     'synchronous_standby_names', current_setting('synchronous_standby_names'),
     'wal_receiver', (select json_build_object('pid', pid, 'status', status, 'timeline', received_tli, 'flushed_lsn', flushed_lsn,
-       'sender_host', sender_host, 'sender_port', sender_port, 'slot_name', slot_name) from pg_stat_wal_receiver),
+       'sender_host', sender_host, 'sender_port', sender_port, 'slot_name', slot_name, 'latest_end_lsn', latest_end_lsn) from pg_stat_wal_receiver),
     'replication', (select coalesce(json_agg(json_build_object(
        'pid', s.pid, 'application_name', application_name, 'client_addr', host(client_addr), 'state', state,
        'sync_state', sync_state, 'sync_priority', sync_priority, 'sent_lsn', sent_lsn, 'write_lsn', write_lsn,
@@ -123,6 +125,7 @@ interface RawRole {
     sender_host: Optional<string>;
     sender_port: Optional<number>;
     slot_name: Optional<string>;
+    latest_end_lsn: Optional<string>;
   }>;
   replication: {
     pid: number;
@@ -173,6 +176,7 @@ function toRole(raw: RawRole): Role {
             senderHost: receiver.sender_host ?? undefined,
             senderPort: receiver.sender_port ?? undefined,
             slotName: receiver.slot_name ?? undefined,
+            sourceEnd: toLsn(receiver.latest_end_lsn),
           },
   };
 }

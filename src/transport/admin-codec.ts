@@ -268,6 +268,7 @@ function decodeGroup(group: pb.GroupView): GroupView {
     scheduled: group.scheduled && { atMs: Number(group.scheduled.atMs), to: group.scheduled.to },
     paused: group.paused && decodePause(group.paused),
     ...(group.formation === undefined ? {} : { formation: group.formation }),
+    ...(group.source === undefined ? {} : { source: group.source }),
   };
 }
 

@@ -127,6 +127,7 @@ export function decodeReport(report: pb.AgentReport): AgentReport {
     upkeep: report.upkeep && decodeUpkeep(report.upkeep),
     ...decodeParameters(report.parameters),
     ...(report.found === undefined ? {} : { found: decodeFound(report.found) }),
+    ...(report.sourceEnd === undefined ? {} : { sourceEnd: lsn(report.sourceEnd) }),
   };
 }
 

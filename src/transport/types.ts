@@ -207,7 +207,11 @@ export type SteerRequest =
       readonly acceptsLoss?: true;
     }
   /** A group is made of servers that run already. */
-  | { readonly kind: 'adopt'; readonly group: string | undefined; readonly dryRun: boolean };
+  | { readonly kind: 'adopt'; readonly group: string | undefined; readonly dryRun: boolean }
+  /** A group that follows another site becomes an ordinary one. */
+  | { readonly kind: 'promote-site'; readonly group: string | undefined; readonly dryRun: boolean }
+  /** Another node of its group streams from the other site. */
+  | { readonly kind: 'lead-site'; readonly node: NodeId; readonly dryRun: boolean };
 
 export const NODE_ACTIONS = [
   'restart',
@@ -359,7 +363,7 @@ export interface PeerView {
 
 export interface GroupView {
   readonly group: string;
-  /** creating, running, fencing, promoting. */
+  /** creating, following, running, fencing, promoting. */
   readonly phase: string;
   readonly epoch: number;
   readonly primary: string | undefined;
@@ -374,6 +378,8 @@ export interface GroupView {
   readonly paused?: PauseView | undefined;
   /** The named set of groups that it belongs to. */
   readonly formation?: string | undefined;
+  /** Of a group that follows another site: the servers there. */
+  readonly source?: string | undefined;
 }
 
 /** Of a group, or of one node, which may be in maintenance. */
