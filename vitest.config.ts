@@ -13,6 +13,7 @@ const LONG_FOLDERS = [
   'layouts',
   'local',
   'rejoin',
+  'site',
   'slots',
   'walks',
 ];

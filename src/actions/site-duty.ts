@@ -249,10 +249,15 @@ async function cloneFrom(
   reason: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const located = await ask(context, duty);
-  signal.throwIfAborted();
-  const { host, port, timeline } = located;
   const isOutside = duty.upstream.site === 'outside';
+  const located = await ask(context, duty).catch((error: unknown) => {
+    // The site leader may just be starting.
+    if (isOutside) throw error;
+    context.activity('absent', `waiting until ${whom(duty)}, answers: ${(error as Error).message}`);
+  });
+  signal.throwIfAborted();
+  if (located === undefined) return;
+  const { host, port, timeline } = located;
   if (isOutside) await ensureSlot(siteSource(context), located);
   const place = isOutside ? { host, port, node: sourceText([located]) as typeof duty.upstream.node } : {};
   delete context.notes.site;

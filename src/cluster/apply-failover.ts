@@ -1,4 +1,5 @@
 // The failover protocol's commands: begin, cut reports, promote, outcome, resume. Table of phases (command -> next phase):
+//   following  promote-site -> fencing (apply-site.ts)
 //   running    begin-failover(down: quorum | planned | forced) -> fencing
 //   fencing    cut-report, node-off -> fencing · promote -> promoting · resume -> running
 //              begin-failover(down, if planned | forced) -> fencing

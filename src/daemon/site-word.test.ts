@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import type { Command } from '../cluster/commands.ts';
 import { NO_OPTIONS } from '../cluster/eligibility.ts';
-import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
+import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL, SITE_FEATURE_LEVEL } from '../cluster/features.ts';
 import type { ClusterState } from '../cluster/state.ts';
 import { A, B, GROUP, P1, newLog, opening, running } from '../cluster/testing/example.ts';
 import { registrationOf } from './local-agent.ts';
@@ -66,4 +66,11 @@ test('an upstream is registered once every peer understands it: before, each pas
   const noSync = { ...node, options: { ...options, noSync: true } };
   const before = registrationOf(P1, noSync, CASCADE_FEATURE_LEVEL - 1);
   expect(before.options).toEqual({ ...NO_OPTIONS, noSync: true });
+});
+
+test('so is the other site that its group is to follow', () => {
+  const options = { ...NO_OPTIONS, source: 'far:5432' };
+  const node = { name: A, group: GROUP, host: 'a', port: 5432, priority: 100, options };
+  expect(registrationOf(P1, node, SITE_FEATURE_LEVEL)).toMatchObject({ options });
+  expect(registrationOf(P1, node, SITE_FEATURE_LEVEL - 1)).not.toHaveProperty('options');
 });
