@@ -2,16 +2,12 @@
 // from the site leader. Must never open the node for writes, and never replace data that somebody has written to here.
 import { readControlData } from '../postgres/control-data.ts';
 import { standbyPosition } from '../postgres/role.ts';
-import type { Timeline } from '../base/ids.ts';
-import { formatLsn } from '../base/lsn.ts';
-import type { TimelineBranch } from '../cluster/state.ts';
 import { followUpstream } from '../postgres/upstream.ts';
 import { stopForeign } from './adopt-duty.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import {
   type Running,
   cutAndRead,
-  followObstacle,
   isReconnecting,
   isUnstartedClone,
   runningStandby,
@@ -19,6 +15,7 @@ import {
 } from './follow-duty.ts';
 import { NO_DATA, clone, setUpstream } from './rejoin.ts';
 import { type Located, askLeader, ensureSlot, locate, sourceText } from './site-source.ts';
+import { type SiteObstacle, siteObstacle } from './site-obstacle.ts';
 import { lookAfterSlots } from './slots.ts';
 import { type FollowDuty, findUpstreamPassword, siteSource, sourceOf, streamOf } from './upstream-source.ts';
 
@@ -63,7 +60,11 @@ export async function carryOutSite(
   }
   if (instance.postmaster() === undefined) return start(context, duty, signal);
   if (running === undefined || running === 'primary') return;
-  if (await isStreaming(context, duty, running)) return settled(context, duty, running, signal);
+  if (isStreaming(context, duty, running)) {
+    // Should it be lost, what was before says nothing of how long it could not be had.
+    delete context.notes.site;
+    return settled(context, duty, running, signal);
+  }
   // Those that follow it need theirs before they can.
   await lookAfterSlots(context, duty.slots, signal);
   if (!isReconnecting(context, duty.upstream)) await turn(context, duty, signal);
@@ -90,11 +91,11 @@ async function start(context: AgentContext, duty: FollowDuty, signal: AbortSigna
 }
 
 /** The walreceiver streams from a server of the other site, or from the site leader as this member. */
-async function isStreaming(
+function isStreaming(
   context: AgentContext,
   duty: FollowDuty,
   { receiver }: Exclude<Running, 'primary' | undefined>,
-): Promise<boolean> {
+): boolean {
   if (receiver?.status !== 'streaming') return false;
   const { upstream } = duty;
   const isAt = ({ host, port }: { readonly host: string; readonly port: number }): boolean =>
@@ -158,6 +159,7 @@ async function askAndHelp(context: AgentContext, duty: FollowDuty, signal: Abort
     if (duty.upstream.site === 'outside') await ensureSlot(siteSource(context), located);
   } catch (error) {
     signal.throwIfAborted();
+    countAnew(context);
     context.activity('standby', `does not stream from ${whom(duty)}: ${(error as Error).message}`);
     return;
   }
@@ -170,55 +172,47 @@ async function askAndHelp(context: AgentContext, duty: FollowDuty, signal: Abort
   const role = await context.instance.readRole(query(context, signal));
   const position = role.kind === 'standby' ? standbyPosition(role) : undefined;
   if (position === undefined) return;
-  const obstacle = obstacleTo(context, { timeline: role.timeline, position }, located);
-  if (obstacle === undefined) {
+  const obstacle = obstacleTo(context, duty, { timeline: role.timeline, position }, located);
+  if (obstacle.kind === 'none') {
     context.activity('standby', `connecting to ${whom(duty)}`);
     return;
   }
   if (obstacle.kind === 'wait') {
+    countAnew(context);
     context.activity('standby', obstacle.text);
     return;
   }
-  await takeAnew(context, duty, { located, text: obstacle.text }, signal);
+  await takeAnew(context, duty, { located, obstacle }, signal);
+}
+
+/** Only the time counts in which the upstream answers, and has what this node lacks. */
+function countAnew({ notes }: AgentContext): void {
+  if (notes.site !== undefined) notes.site = { ...notes.site, sinceMs: performance.now() };
+}
+
+function obstacleTo(
+  context: AgentContext,
+  { upstream }: FollowDuty,
+  standing: Standing,
+  located: Located,
+): SiteObstacle {
+  const waitedMs = performance.now() - (context.notes.site?.sinceMs ?? performance.now());
+  const { streamTimeoutMs } = context.timing;
+  const { node } = context.instance.options;
+  return siteObstacle({
+    node,
+    standing,
+    located,
+    waitedMs,
+    streamTimeoutMs,
+    site: upstream.site ?? 'inside',
+  });
 }
 
 function ask(context: AgentContext, duty: FollowDuty): Promise<Located> {
   return duty.upstream.site === 'outside'
     ? locate(siteSource(context))
     : askLeader(sourceOf(context, duty, 'pg_sentinel_ask'));
-}
-
-type Obstacle = { readonly kind: 'wait' | 'hopeless'; readonly text: string };
-
-/** Why a node that stands there cannot stream; undefined where it should be able to, and has not been tried for long. */
-function obstacleTo(context: AgentContext, standing: Standing, located: Located): Obstacle | undefined {
-  const { timeline, position, history } = located;
-  const at = sourceText([located]);
-  const own = `timeline ${standing.timeline}, ${formatLsn(standing.position)}`;
-  if (timeline < standing.timeline || (timeline === standing.timeline && position < standing.position))
-    return { kind: 'wait', text: `stands at ${own}, which is more than ${at} has; waiting for that` };
-  if (timeline > standing.timeline && history === undefined)
-    return { kind: 'wait', text: `the history of timeline ${timeline} cannot be read from ${at}` };
-  const obstacle = followObstacle(
-    standing,
-    { timeline, from: undefined },
-    branchesOf(timeline, history ?? []),
-  );
-  if (obstacle !== undefined) return { kind: 'hopeless', text: `cannot go on from ${at}: ${obstacle}` };
-  const waitedMs = performance.now() - (context.notes.site?.sinceMs ?? performance.now());
-  if (waitedMs < 2 * context.timing.streamTimeoutMs) return undefined;
-  return {
-    kind: 'hopeless',
-    text: `does not stream from ${at}, though that answers: WAL that it needs is there no longer, or it is turned away; see PostgreSQL's log`,
-  };
-}
-
-function branchesOf(timeline: Timeline, history: NonNullable<Located['history']>): TimelineBranch[] {
-  return history.map((entry, at) => ({
-    timeline: history[at + 1]?.timeline ?? timeline,
-    parent: entry.timeline,
-    switchLsn: entry.switchLsn,
-  }));
 }
 
 /**
@@ -228,18 +222,18 @@ function branchesOf(timeline: Timeline, history: NonNullable<Located['history']>
 async function takeAnew(
   context: AgentContext,
   duty: FollowDuty,
-  { located, text }: { readonly located: Located; readonly text: string },
+  { located, obstacle }: { readonly located: Located; readonly obstacle: SiteObstacle },
   signal: AbortSignal,
 ): Promise<void> {
   const { node } = context.instance.options;
   if (duty.upstream.site === 'outside')
-    throw new Error(`${text}; sentinelctl node reinit ${node} has it copied anew from there`);
+    throw new Error(`${obstacle.text}; sentinelctl node reinit ${node} has it copied anew from there`);
   // Exactly where it stands is known after a cut only.
   const standing = await cutAndRead(context, signal);
+  const exact = obstacleTo(context, duty, standing, located);
+  // The next pass sets it up once more, and counts from there.
   delete context.notes.site;
-  const obstacle = obstacleTo(context, standing, located);
-  if (obstacle?.kind === 'wait') return;
-  await cloneFrom(context, duty, text, signal);
+  if (exact.kind === obstacle.kind) await cloneFrom(context, duty, obstacle.text, signal);
 }
 
 /** With the upstream as it is at this moment. */

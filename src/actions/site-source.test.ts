@@ -1,10 +1,10 @@
 // How another site is reached: what PostgreSQL is told, and how our own questions are encrypted.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type SiteSource, connectionTo, hostsOf, locate, sourceText, tlsOf } from './site-source.ts';
-import { freePorts } from '../transport/testing/free-ports.ts';
 
 const SOURCE: SiteSource = {
   servers: [
@@ -57,8 +57,18 @@ test('it is encrypted as libpq would do it', () => {
   rmSync(directory, { recursive: true });
 });
 
+/** Nobody listens there any more. */
+function closedPort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}
+
 test('what each server said is told where none takes writes', async () => {
-  const [port = 0, other = 0] = await freePorts(2);
+  const [port, other] = [await closedPort(), await closedPort()];
   const servers = [port, other].map((each) => ({ host: '127.0.0.1', port: each }));
   await expect(locate({ ...SOURCE, servers, parameters: {} })).rejects.toThrow(
     new RegExp(

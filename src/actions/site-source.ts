@@ -71,7 +71,9 @@ export async function locate(source: SiteSource): Promise<Located> {
   );
   const found = answers.find((answer) => typeof answer !== 'string');
   if (found !== undefined && typeof found !== 'string') return found;
-  const said = source.servers.map((place, at) => `${sourceText([place])}: ${String(answers[at])}`);
+  const said = answers.map((answer, at) =>
+    typeof answer === 'string' ? `${sourceText(source.servers.slice(at, at + 1))}: ${answer}` : '',
+  );
   throw new Error(`no server of the other site takes writes (${said.join('; ')})`);
 }
 

@@ -36,7 +36,11 @@ interface Sourced {
 }
 
 /** How this node reaches its upstream, under the given application name. */
-export function sourceOf(context: AgentContext, { upstream }: Sourced, applicationName: string): ConnectionSource {
+export function sourceOf(
+  context: AgentContext,
+  { upstream }: Sourced,
+  applicationName: string,
+): ConnectionSource {
   if (upstream.site === 'outside') {
     const source = siteSource(context);
     return { ...connectionTo(source, upstream), applicationName, tls: tlsOf(source.parameters) };

@@ -45,7 +45,6 @@ export function applyBeginFailover(
   const phase = group.phase;
   if (phase.kind === 'creating') return refuse(`group ${group.id} is being created`);
   if (phase.kind === 'following') {
-    // mark: following-group-fails-over
     return refuse(
       `group ${group.id} follows another site: nothing in it fails over; sentinelctl site promote ${group.id} makes a primary here`,
     );

@@ -110,8 +110,7 @@ function dataDirectoryConflict(
     group.rule.members.includes(before) || (group.next?.rule.members.includes(before) ?? false);
   if (isCounted) return `member ${before} is still in the sync rule of group ${group.id}`;
   const { phase } = group;
-  const isPrimary =
-    phase.kind !== 'creating' && phase.kind !== 'following' && phase.primary === command.node;
+  const isPrimary = phase.kind !== 'creating' && phase.kind !== 'following' && phase.primary === command.node;
   if (isPrimary)
     return `${command.node} is the primary of group ${group.id}: its data directory cannot change`;
   return undefined;

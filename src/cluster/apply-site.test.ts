@@ -68,7 +68,9 @@ describe('its beginning', () => {
 
   test('takes the place of an ordinary one: a group with a node that knows another site is not created otherwise', () => {
     const log = registered();
-    expect(log.commit({ kind: 'create-group', group: GROUP, primary: A })).toMatch(/is to follow another site/);
+    expect(log.commit({ kind: 'create-group', group: GROUP, primary: A })).toMatch(
+      /is to follow another site/,
+    );
     expect(
       log.commit({
         kind: 'adopt-group',
@@ -100,12 +102,17 @@ describe('its database', () => {
 });
 
 describe('while it follows', () => {
-  test.each(['down', 'planned', 'forced'] as const)('a failover (%s) is refused, with what can be done', (kind) => {
-    const log = following();
-    log.must(at(log).down(P1), at(log).down(P2));
-    const cause = kind === 'down' ? { kind } : { kind, to: undefined };
-    expect(log.commit(at(log).begin(cause))).toMatch(/nothing in it fails over; sentinelctl site promote main/);
-  });
+  test.each(['down', 'planned', 'forced'] as const)(
+    'a failover (%s) is refused, with what can be done',
+    (kind) => {
+      const log = following();
+      log.must(at(log).down(P1), at(log).down(P2));
+      const cause = kind === 'down' ? { kind } : { kind, to: undefined };
+      expect(log.commit(at(log).begin(cause))).toMatch(
+        /nothing in it fails over; sentinelctl site promote main/,
+      );
+    },
+  );
 
   test.each<[string, (log: Log) => Command]>([
     ['group-ready', (log) => at(log).ready()],
@@ -186,7 +193,9 @@ describe('its end', () => {
 
   test('needs data, and the present epoch', () => {
     const log = begun();
-    expect(log.commit({ kind: 'promote-site', group: GROUP, epoch: log.epoch })).toMatch(/no node .* has data/);
+    expect(log.commit({ kind: 'promote-site', group: GROUP, epoch: log.epoch })).toMatch(
+      /no node .* has data/,
+    );
     const other = following();
     expect(other.commit({ kind: 'promote-site', group: GROUP, epoch: 1 } as Command)).toMatch(/is at epoch/);
   });
@@ -194,7 +203,11 @@ describe('its end', () => {
   test('promotes the one that holds the most, on whatever timeline, and nobody else', () => {
     const log = ending();
     const on = { timeline: timeline(3) };
-    log.must(at(log).cut(A, 100, on), at(log).cut(B, 120, on), at(log).cut(C, 500, { timeline: timeline(2) }));
+    log.must(
+      at(log).cut(A, 100, on),
+      at(log).cut(B, 120, on),
+      at(log).cut(C, 500, { timeline: timeline(2) }),
+    );
     expect(log.commit(at(log).promote(A, 4, ALONE))).toMatch(/b holds more WAL than a/);
     expect(log.commit(at(log).promote(C, 4, ALONE))).toMatch(/holds more WAL than c/);
     expect(log.commit(at(log).promote(B, 3, ALONE))).toMatch(/timeline 3 is not higher than 3/);

@@ -49,7 +49,9 @@ function changeRefusal(
   { node, isAsked }: CommandOf<'lead-site'>,
 ): string | undefined {
   if (phase.isDoubtful)
-    return isAsked === true ? undefined : `group ${group.id} was recovered: a person has to say how it goes on`;
+    return isAsked === true
+      ? undefined
+      : `group ${group.id} was recovered: a person has to say how it goes on`;
   if (phase.primary === node) return `${node} is the site leader of group ${group.id} already`;
   const present = state.nodes.get(phase.primary);
   const target = state.nodes.get(node);
@@ -57,10 +59,7 @@ function changeRefusal(
     return `${node} has no data yet`;
   if (isAsked === true || present?.member === undefined) return undefined;
   const { voters } = state.membership;
-  if (isObjectivelyDown(voters, present.subjectiveDown, group.epoch)) {
-    // mark: site-leader-replaced
-    return undefined;
-  }
+  if (isObjectivelyDown(voters, present.subjectiveDown, group.epoch)) return undefined;
   return `fewer than ${majority(voters.length)} of ${voters.length} voters hold ${phase.primary} for down at epoch ${group.epoch}`;
 }
 
@@ -91,7 +90,6 @@ export function applyPromoteSite(
   if (phase.kind !== 'following') return refuse(`group ${group.id} is ${phase.kind}, not following`);
   if (nodesOfGroup(state, group.id).every(({ member }) => member === undefined))
     return refuse(`no node of group ${group.id} has data yet`);
-  // mark: site-promoted
   return withGroup(state, {
     ...group,
     epoch: toEpoch(index),

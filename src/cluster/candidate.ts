@@ -182,9 +182,7 @@ function refusalOfFollower(
       asideReason(group, report.node) === undefined &&
       !isPassedOver(state, group, report),
   );
-  if (ahead === undefined) return undefined;
-  // mark: follower-behind-another
-  return aheadText(state, group, ahead, candidate);
+  return ahead === undefined ? undefined : aheadText(state, group, ahead, candidate);
 }
 
 /** The registered nodes of the group of which there is no report of their present data directory. */

@@ -6,9 +6,7 @@ import { DURATION_RULE, parseDurationMs } from '../base/duration.ts';
 import { isName, NAME_RULE } from '../base/ids.ts';
 import { WATCHED_COUNT_MAX } from '../cluster/hosts.ts';
 import { ADDRESS_RULE, parseEndpoint } from './config-address.ts';
-
-/** Servers of another site that a group can follow. */
-const SOURCE_COUNT_MAX = 16;
+import { followSection } from './config-follow.ts';
 
 const name = (description: string) =>
   z
@@ -16,13 +14,13 @@ const name = (description: string) =>
     .refine(isName, { error: NAME_RULE })
     .meta({ description, pattern: '^[a-z][a-z0-9_-]{0,30}$' });
 
-const address = (description: string) =>
+export const address = (description: string) =>
   z
     .string({ error: ADDRESS_RULE })
     .refine((text) => parseEndpoint(text) !== undefined, { error: ADDRESS_RULE })
     .meta({ description, examples: ['10.0.0.1:7432'] });
 
-const path = (description: string, example: string) => {
+export const path = (description: string, example: string) => {
   const rule = `an absolute path without "..", such as ${example}`;
   return z
     .string({ error: rule })
@@ -56,7 +54,7 @@ const roleName = (defaultName: string) =>
     .default(defaultName);
 
 const SECRET_RULE = 'text (in quotes where it looks like a number)';
-const account = (description: string, defaultName: string) =>
+export const account = (description: string, defaultName: string) =>
   z
     .strictObject({
       name: roleName(defaultName),
@@ -78,46 +76,6 @@ const account = (description: string, defaultName: string) =>
       description,
       oneOf: [{ required: ['password'] }, { required: ['password_file'] }, { required: ['password_env'] }],
     });
-
-const SLOT_RULE = 'the name of a replication slot: lower-case letters, digits and "_", at most 63';
-const follow = z
-  .strictObject(
-    {
-      servers: z
-        .array(address('A PostgreSQL server of the other site'), { error: 'a list of addresses' })
-        .min(1, { error: 'at least one address' })
-        .max(SOURCE_COUNT_MAX, { error: `at most ${SOURCE_COUNT_MAX} addresses` })
-        .meta({ description: 'PostgreSQL servers of the other site; the one that takes writes is followed' }),
-      user: account(
-        'Role to stream from there with; default: that of users.replication',
-        'sentinel_replication',
-      ).optional(),
-      slot: z
-        .string({ error: SLOT_RULE })
-        .regex(/^[a-z0-9_]{1,63}$/, { error: SLOT_RULE })
-        .optional()
-        .meta({
-          description:
-            'Replication slot there, made where it is missing; it keeps WAL there for as long as this site is away. Default: none',
-        }),
-      sslmode: z
-        .enum(['disable', 'require', 'verify-ca', 'verify-full'], {
-          error: 'one of disable, require, verify-ca, verify-full',
-        })
-        .optional()
-        .meta({ description: 'As of libpq; default: encrypted where the server offers it' }),
-      sslrootcert: path(
-        'Certificate authority for verify-ca and verify-full; PostgreSQL has to be able to read it',
-        '/etc/pg-sentinel/ca.crt',
-      ).optional(),
-    },
-    { error: 'a mapping with servers' },
-  )
-  .nullish()
-  .meta({
-    description:
-      'The group begins as a standby of another site, until sentinelctl site promote; the same on every host of the group. No longer read once it is an ordinary group',
-  });
 
 const parameterValue = z.union([z.string(), z.number(), z.boolean()], {
   error: 'text, a number or true/false, as PostgreSQL would take it',
@@ -202,7 +160,7 @@ const node = z
       upstream: name(
         'A standby of the same group that this one streams from while that is well; default: the primary. No commit waits for it',
       ).optional(),
-      follow,
+      follow: followSection({ address, account, path }),
       parameters: z
         .record(z.string().regex(/^[a-zA-Z_][\w.]*$/, { error: PARAMETER_RULE }), parameterValue, {
           error: 'a mapping of PostgreSQL parameters to values',

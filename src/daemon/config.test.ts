@@ -132,27 +132,6 @@ describe('a good file', () => {
     ]);
   });
 
-  it('may say which other site its group begins by following', () => {
-    const follow = (more: string): string =>
-      GOOD.replace('  name: pg1', `  name: pg1\n  follow: { servers: [far:5432, "[fd00::9]:5432"]${more} }`);
-    const all = `, slot: second, sslmode: verify-full, sslrootcert: /etc/ca.crt, user: { name: second, password_file: ${secret} }`;
-    expect(load(follow(all)).node).toMatchObject({
-      options: { source: 'far:5432,[fd00::9]:5432' },
-      follow: {
-        servers: [
-          { host: 'far', port: 5432 },
-          { host: 'fd00::9', port: 5432 },
-        ],
-        account: { name: 'second', password: 'wonder land', file: secret },
-        slot: 'second',
-        parameters: { sslmode: 'verify-full', sslrootcert: '/etc/ca.crt' },
-      },
-    });
-    expect(load(follow('')).node?.follow).toMatchObject({ account: undefined, slot: undefined, parameters: {} });
-    expect(load(GOOD).node).not.toHaveProperty('follow');
-    expect(load(GOOD).node?.options).not.toHaveProperty('source');
-  });
-
   it('may be the same for every peer: --peer says which one this is', () => {
     expect(load(GOOD, { peer: 'c' })).toMatchObject({
       peer: 'c',
@@ -244,46 +223,6 @@ describe('a wrong file', () => {
     ],
     ['  name: pg1', '  name: pg1\n  no_sync: 1', 'node.no_sync: 1 is given; expected true or false'],
     ['  name: pg1', '  name: pg1\n  upstream: pg1', 'node.upstream: "pg1" is given; expected another node'],
-    [
-      '  name: pg1',
-      '  name: pg1\n  follow: { servers: [] }',
-      'node.follow.servers: a list is given; expected at least one address',
-    ],
-    [
-      '  name: pg1',
-      '  name: pg1\n  follow: { servers: [far] }',
-      'node.follow.servers.0: "far" is given; expected',
-    ],
-    [
-      '  name: pg1',
-      '  name: pg1\n  address: 10.0.0.1:5432\n  follow: { servers: [10.0.0.1:5432] }',
-      'node.follow.servers.0: "10.0.0.1:5432" is the address of this node; expected servers of the other site',
-    ],
-    [
-      '  name: pg1',
-      '  name: pg1\n  follow: { servers: [far:5432, FAR:5432] }',
-      'node.follow.servers.1: "FAR:5432" is listed twice; expected each server once',
-    ],
-    [
-      '  name: pg1',
-      '  name: pg1\n  follow: { servers: [far:5432], slot: Second }',
-      'node.follow.slot: "Second" is given; expected the name of a replication slot',
-    ],
-    [
-      '  name: pg1',
-      '  name: pg1\n  follow: { servers: [far:5432], sslmode: verify-ca }',
-      'node.follow.sslrootcert: missing; expected the certificate authority',
-    ],
-    [
-      '  name: pg1',
-      '  name: pg1\n  follow: { servers: [far:5432], sslrootcert: /ca.crt }',
-      'node.follow.sslrootcert: is used with sslmode verify-ca and verify-full only',
-    ],
-    [
-      '  name: pg1',
-      '  name: pg1\n  follow: { servers: [far:5432], user: { name: second } }',
-      'node.follow.user: no password; expected exactly one of',
-    ],
     [
       '  name: pg1',
       '  name: pg1\n  apply_delay: 300h',

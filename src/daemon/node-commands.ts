@@ -79,7 +79,8 @@ export async function steerNode(options: Options, request: Request): Promise<Ste
     case 'restart':
       if (group.phase.primary !== node.node) return restartStandby(target);
       return request.inPlace && group.phase.kind !== 'following'
-        ? restartPrimary(target) : refused(primaryAdvice(target));
+        ? restartPrimary(target)
+        : refused(primaryAdvice(target));
     case 'reinit':
       return reinit(target);
   }

@@ -54,7 +54,10 @@ describe('promote', () => {
       log.must(at(log).promote(B, 2, { members: [], acks: 0 }), at(log).promoted(B, 2, 6));
     });
     expect(proposed).toMatchObject([{ kind: 'promote-site', group: GROUP }]);
-    expect(outcome).toMatchObject({ kind: 'done', detail: expect.stringMatching(/^b is the primary of group main/) });
+    expect(outcome).toMatchObject({
+      kind: 'done',
+      detail: expect.stringMatching(/^b is the primary of group main/),
+    });
     expect(outcome).toMatchObject({ detail: expect.stringContaining('drop the replication slot there') });
   });
 
@@ -111,9 +114,13 @@ describe('lead', () => {
   test('is refused for a node that cannot, or that is it already', async () => {
     const log = emptyLog();
     log.must(known(A), known(B), BEGIN, withData(A));
-    expect((await ask(log, { ...LEAD, node: A })).outcome).toEqual(refused(/a is the site leader of group main already/));
+    expect((await ask(log, { ...LEAD, node: A })).outcome).toEqual(
+      refused(/a is the site leader of group main already/),
+    );
     expect((await ask(log, LEAD)).outcome).toEqual(refused(/b has no data yet/));
-    expect((await ask(log, { ...LEAD, node: C })).outcome).toEqual(refused(/there is no node c; there are: a, b/));
+    expect((await ask(log, { ...LEAD, node: C })).outcome).toEqual(
+      refused(/there is no node c; there are: a, b/),
+    );
     expect((await ask(following(), LEAD, {})).outcome).toEqual(refused(/the agent of b cannot be reached/));
   });
 

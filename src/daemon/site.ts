@@ -148,7 +148,7 @@ function lossText({ primary }: Following, view: View): string {
 }
 
 /** What the site leader lacks of what the other site was last known to have written. */
-export function sourceLagBytes(view: View, leader: NodeId): number | undefined {
+function sourceLagBytes(view: View, leader: NodeId): number | undefined {
   const { sourceEnd, position, streamingFrom } = freshReport(view, leader) ?? {};
   if (sourceEnd === undefined || position === undefined || streamingFrom === undefined) return undefined;
   return Math.max(0, lagBytes(sourceEnd, position));
@@ -163,7 +163,9 @@ async function lead(
   const isAgain = phase.isDoubtful;
   const refusal =
     leaderRefusal(options.state(), group, node) ??
-    (phase.primary === node && !isAgain ? `${node} is the site leader of group ${group.id} already` : undefined) ??
+    (phase.primary === node && !isAgain
+      ? `${node} is the site leader of group ${group.id} already`
+      : undefined) ??
     (freshReport(options.view(), node) === undefined ? `the agent of ${node} cannot be reached` : undefined);
   if (refusal !== undefined) return refused(refusal);
   const from = isAgain

@@ -216,9 +216,7 @@ function nodeView(
     upkeep: report?.upkeep,
     notPromoted: promotionBar(options.state, group, node.node),
     notCounted:
-      following || group.phase.primary === node.node
-        ? undefined
-        : syncBar(options.state, group, node.node),
+      following || group.phase.primary === node.node ? undefined : syncBar(options.state, group, node.node),
     ...upstreamView(options.state, group, node),
   };
 }
@@ -350,7 +348,7 @@ function* groupsToCome(state: ClusterState): Iterable<string> {
       yield `group ${name} is not created: it is to follow another site (node.follow on ${followers.map(({ node }) => node).join(', ')}), and begins without data, but ${withData.map(({ node }) => node).join(' and ')} ${withData.length === 1 ? 'has' : 'have'} a database; move it away`;
     else
       yield withData.length > 1
-      ? `group ${name} is not created: ${withData.map((node) => node.node).join(' and ')} each hold a database; leave it on one of them and move the others away`
-      : `group ${name} is not created yet; registered so far: ${nodes.map((node) => node.node).join(', ')}`;
+        ? `group ${name} is not created: ${withData.map((node) => node.node).join(' and ')} each hold a database; leave it on one of them and move the others away`
+        : `group ${name} is not created yet; registered so far: ${nodes.map((node) => node.node).join(', ')}`;
   }
 }

@@ -28,7 +28,11 @@ const STREAMING: SeenNodes = {
   b: { condition: 'standby', streamingFrom: A, position: 90n },
   c: { condition: 'standby', streamingFrom: A, position: 95n },
 };
-const ABSENT: SeenNodes = { a: { condition: 'absent' }, b: { condition: 'absent' }, c: { condition: 'absent' } };
+const ABSENT: SeenNodes = {
+  a: { condition: 'absent' },
+  b: { condition: 'absent' },
+  c: { condition: 'absent' },
+};
 
 describe('the beginning', () => {
   test('is a node that knows the other site, by priority, once everybody is there', () => {
@@ -54,7 +58,10 @@ describe('duties while it follows', () => {
       readers: [MB, memberOfNode(C)],
       isCounted: false,
     });
-    expect(duties(state, B)).toMatchObject({ kind: 'follow', upstream: { node: A, host: 'a', site: 'inside' } });
+    expect(duties(state, B)).toMatchObject({
+      kind: 'follow',
+      upstream: { node: A, host: 'a', site: 'inside' },
+    });
     expect(duties(state, B)).not.toHaveProperty('readers');
   });
 
@@ -128,7 +135,10 @@ describe('what people are told', () => {
   test('a failover or switchover is not possible, and what is', () => {
     const log = following();
     const view = viewOf(log, 0, STREAMING);
-    for (const text of [failoverObstacle(log.state, log.group, view), switchoverObstacle(log.state, log.group, B, view)])
+    for (const text of [
+      failoverObstacle(log.state, log.group, view),
+      switchoverObstacle(log.state, log.group, B, view),
+    ])
       expect(text).toMatch(/sentinelctl site promote main .*sentinelctl site lead NODE/);
   });
 });
@@ -142,7 +152,8 @@ describe('the end', () => {
 
   test('every node is cut, the site leader as any other', () => {
     const { state } = ending();
-    for (const node of [A, B, C]) expect(duties(state, node)).toMatchObject({ kind: 'cut', wasPrimary: false });
+    for (const node of [A, B, C])
+      expect(duties(state, node)).toMatchObject({ kind: 'cut', wasPrimary: false });
   });
 
   test('all that can still report are waited for, but not for ever', () => {
@@ -150,7 +161,9 @@ describe('the end', () => {
     const leader = leaderOf(log, STREAMING);
     log.must(at(log).cut(B, 100));
     expect(leader.at(0)).toEqual([]);
-    expect(leader.at(3500)).toMatchObject([{ kind: 'promote', candidate: B, rule: { members: [], acks: 0 } }]);
+    expect(leader.at(3500)).toMatchObject([
+      { kind: 'promote', candidate: B, rule: { members: [], acks: 0 } },
+    ]);
   });
 
   test('the site leader is no worse a candidate, and the others are the first members', () => {

@@ -45,7 +45,7 @@ export function decideSite(
 }
 
 /** The one that holds the most; one that may never be promoted where there is no other. */
-export function bestLeader(
+function bestLeader(
   state: ClusterState,
   group: GroupState,
   phase: Following,
@@ -56,12 +56,9 @@ export function bestLeader(
     ({ node, member }) =>
       node !== phase.primary &&
       leaderRefusal(state, group, node) === undefined &&
-      (isNew
-        ? freshReport(view, node) !== undefined
-        : member !== undefined && canBeCut(view, node)),
+      (isNew ? freshReport(view, node) !== undefined : member !== undefined && canBeCut(view, node)),
   );
-  const isBarred = ({ node }: NodeState): number =>
-    Number(promotionBar(state, group, node) !== undefined);
+  const isBarred = ({ node }: NodeState): number => Number(promotionBar(state, group, node) !== undefined);
   const [best] = able.sort(
     (a, b) => isBarred(a) - isBarred(b) || compareReports(view, b, a) || byPriority(a, b),
   );

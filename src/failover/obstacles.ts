@@ -56,7 +56,7 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
 }
 
 /** Why nothing of a group that follows another site fails over, and what can be done. */
-export const followingText = ({ id }: Pick<GroupState, 'id'>): string =>
+const followingText = ({ id }: Pick<GroupState, 'id'>): string =>
   `group ${id} follows another site, and nothing in it fails over: sentinelctl site promote ${id} makes a primary here, sentinelctl site lead NODE has another node stream from there`;
 
 const DOUBT = (node: NodeId): string =>

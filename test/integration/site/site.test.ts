@@ -1,6 +1,7 @@
 // A cluster that is a standby of another site: it follows a primary there through that site's own failover and the loss of its site leader,
 // opens nothing by itself, and takes writes once a person has promoted it. One cluster for all, and two servers by hand as the other site.
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { HostPlan } from '../../../harness/cluster-config.ts';
 import type { Host } from '../../../harness/host.ts';
 import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
 import { until } from '../../../src/base/clock.ts';
@@ -14,6 +15,7 @@ const SLOT = 'second_site';
 const stop = new AbortController();
 let source: Source;
 let cluster: LocalCluster;
+let plan: HostPlan;
 beforeAll(async () => {
   source = await planSource();
   const servers = source.servers.map(({ address, nodePort }) => `${address}:${nodePort}`);
@@ -27,6 +29,7 @@ beforeAll(async () => {
     signal: stop.signal,
     prepare: async ([first]) => {
       if (first === undefined) throw new Error('no host');
+      plan = first;
       await source.start(first);
     },
   });
@@ -44,14 +47,18 @@ const nodeOf = (group: GroupView, name: string): NodeView | undefined =>
 const waitFor = (what: string, isWanted: (group: GroupView) => boolean): Promise<GroupView> =>
   cluster.waitFor(what, HEALTHY_TIMEOUT_MS, isWanted);
 const bothStream = (group: GroupView): boolean =>
-  group.phase === 'following' && group.nodes.length === 2 && group.nodes.every(({ state }) => state === 'streaming');
+  group.phase === 'following' &&
+  group.nodes.length === 2 &&
+  group.nodes.every(({ state }) => state === 'streaming');
 const leader = async (): Promise<Host> => cluster.primary();
 const others = async (): Promise<Host[]> => {
   const present = await leader();
   return cluster.hosts.filter((host) => host !== present && !host.isWitness);
 };
 const rowsOf = async (host: Host): Promise<string[]> =>
-  (await sql<{ id: string }>(host, 'select id from public.writes order by id').catch(() => [])).map(({ id }) => id);
+  (await sql<{ id: string }>(host, 'select id from public.writes order by id').catch(() => [])).map(
+    ({ id }) => id,
+  );
 
 const written: string[] = [];
 /** Written at the other site, and to be seen on those nodes. */
@@ -59,9 +66,24 @@ async function writeThere(at: 0 | 1, id: string, seenBy: readonly Host[]): Promi
   await source.sql(source.servers[at], `insert into public.writes values ('${id}')`);
   written.push(id);
   for (const host of seenBy)
-    await until({ what: `${host.node} to show ${id}`, timeoutMs: HEALTHY_TIMEOUT_MS, everyMs: 100 }, async () =>
-      (await rowsOf(host)).includes(id),
+    await until(
+      { what: `${host.node} to show ${id}`, timeoutMs: HEALTHY_TIMEOUT_MS, everyMs: 100 },
+      async () => (await rowsOf(host)).includes(id),
     );
+}
+const LEFT = /was opened for writes here, and is left as it is/;
+/** As a person would who reads what the nodes say: what is to be copied anew is, until both stream. */
+async function repair(): Promise<void> {
+  await until(
+    { what: 'both nodes to stream again', timeoutMs: HEALTHY_TIMEOUT_MS, everyMs: 1000 },
+    async () => {
+      const group = await waitFor('an answer', () => true);
+      if (bothStream(group)) return true;
+      for (const { node, message = '' } of group.nodes)
+        if (LEFT.test(message) || /node reinit/.test(message)) await ctl(`node reinit ${node} --yes`);
+      return false;
+    },
+  );
 }
 /** What no group that follows another site may ever do by itself. */
 async function opened(): Promise<readonly EventView[]> {
@@ -85,7 +107,9 @@ test('one node streams from the primary there, the other from that one', { timeo
   const shown = (await ctl('status')).stdout.replaceAll(/\s+/g, ' ');
   expect(shown).toContain('group main: following');
   expect(shown).toContain(`${first.node} streams from 127.0.0.1:${source.servers[0].nodePort},127.0.0.1:`);
-  expect(nodeOf(await waitFor('the lag', (group) => nodeOf(group, first.node)?.lagBytes === 0), first.node)).toBeDefined();
+  expect(
+    nodeOf(await waitFor('the lag', (group) => nodeOf(group, first.node)?.lagBytes === 0), first.node),
+  ).toBeDefined();
   expect(await ctl('status --exit-code')).toMatchObject({ exitCode: 0 });
   expect((await ctl(`node check ${first.node}`)).stdout).toMatch(/OK/);
 });
@@ -102,11 +126,16 @@ test('nothing in it takes writes, and a failover says what can be done', { timeo
 });
 
 test('a failover of the other site is followed', { timeout: LIMIT_MS }, async () => {
-  const [there] = await Promise.all([source.servers[1]]);
+  const [, there] = source.servers;
   await source.kill(source.servers[0]);
   await source.sql(there, 'select pg_promote()');
   await writeThere(1, 'r2', [await leader(), ...(await others())]);
-  expect(await source.sql(there, `select count(*) from pg_replication_slots where slot_name = '${SLOT}' and active`)).toContain('1');
+  expect(
+    await source.sql(
+      there,
+      `select count(*) from pg_replication_slots where slot_name = '${SLOT}' and active`,
+    ),
+  ).toContain('1');
 });
 
 test('the site leader being lost another node streams from there', { timeout: LIMIT_MS }, async () => {
@@ -131,23 +160,59 @@ test('a person moves the site leader', { timeout: LIMIT_MS }, async () => {
   await writeThere(1, 'r5', [first, second]);
 });
 
-test('the other site being lost, every sentineld and PostgreSQL too, nothing opens', { timeout: LIMIT_MS }, async () => {
-  await source.kill(source.servers[1]);
-  const nodes = [await leader(), ...(await others())];
-  for (const host of cluster.hosts) await host.stopAll();
-  for (const host of cluster.hosts) host.startSentineld();
-  await waitFor('both to run again', (group) =>
-    nodes.every(({ node }) => nodeOf(group, node)?.role === 'standby'),
+test(
+  'a node that somebody promotes is stopped, and left as it is until a person says otherwise',
+  { timeout: LIMIT_MS },
+  async () => {
+    const [first, [second]] = [await leader(), await others()];
+    if (second === undefined) throw new Error('no other node');
+    for (const host of [second, first]) {
+      const { member } = nodeOf(await waitFor('both nodes to stream', bothStream), host.node) ?? {};
+      await sql(host, 'select pg_promote()');
+      const stopped = await waitFor('it to be left', (group) =>
+        LEFT.test(nodeOf(group, host.node)?.message ?? ''),
+      );
+      expect(nodeOf(stopped, host.node)).toMatchObject({ state: 'failed', member });
+      expect(host.postmasterPid()).toBeUndefined();
+      await repair();
+    }
+    await writeThere(1, 'r6', [first, second]);
+    expect(await opened()).toEqual([]);
+  },
+);
+
+test(
+  'the other site being lost, every sentineld and PostgreSQL too, nothing opens',
+  { timeout: LIMIT_MS },
+  async () => {
+    await source.kill(source.servers[1]);
+    const nodes = [await leader(), ...(await others())];
+    for (const host of cluster.hosts) await host.stopAll();
+    for (const host of cluster.hosts) host.startSentineld();
+    await waitFor('both to run again', (group) =>
+      nodes.every(({ node }) => nodeOf(group, node)?.role === 'standby'),
+    );
+    const shown = await waitFor('the reason', (group) =>
+      /no server of the other site/.test(nodeOf(group, group.primary ?? '')?.message ?? ''),
+    );
+    expect(shown.phase).toBe('following');
+    expect(await opened()).toEqual([]);
+    for (const host of nodes) expect(await rowsOf(host)).toEqual(written);
+  },
+);
+
+test('another database at the address of the other site is refused', { timeout: LIMIT_MS }, async () => {
+  const stranger = await source.startStranger(plan);
+  await waitFor('it to be refused', (group) =>
+    /it holds another database/.test(nodeOf(group, group.primary ?? '')?.message ?? ''),
   );
-  const shown = await waitFor('the reason', (group) => /no server of the other site/.test(nodeOf(group, group.primary ?? '')?.message ?? ''));
-  expect(shown.phase).toBe('following');
-  expect(await opened()).toEqual([]);
-  for (const host of nodes) expect(await rowsOf(host)).toEqual(written);
+  await source.kill(stranger);
 });
 
 test('promoted, it takes writes and has all that it had received', { timeout: LIMIT_MS }, async () => {
-  const plan = await ctl('site promote --dry-run');
-  expect(plan.stdout).toContain('WARNING: nothing here stops the other site');
+  expect((await ctl('site promote --dry-run')).stdout).toContain(
+    'WARNING: nothing here stops the other site',
+  );
   expect(await opened()).toEqual([]);
   // Nobody is asked, nobody has said yes.
   expect((await ctl('site promote')).exitCode).not.toBe(0);
@@ -158,9 +223,9 @@ test('promoted, it takes writes and has all that it had received', { timeout: LI
   const group = await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
   const primary = cluster.hostOf(group.primary ?? '');
   expect(await rowsOf(primary)).toEqual(written);
-  await sql(primary, "insert into public.writes values ('r6')");
+  await sql(primary, "insert into public.writes values ('r7')");
   for (const host of await others())
-    await expect.poll(() => rowsOf(host), { timeout: HEALTHY_TIMEOUT_MS }).toEqual([...written, 'r6']);
+    await expect.poll(() => rowsOf(host), { timeout: HEALTHY_TIMEOUT_MS }).toEqual([...written, 'r7']);
   const again = await ctl('site promote --yes');
   expect(again.exitCode).not.toBe(0);
   expect(again.stderr).toContain('does not follow another site');
@@ -171,5 +236,5 @@ test('from then on it is a group as any other', { timeout: LIMIT_MS }, async () 
   before.killPostmaster();
   await waitFor('a failover', (group) => group.phase === 'running' && group.primary !== before.node);
   await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
-  expect(await rowsOf(await leader())).toEqual([...written, 'r6']);
+  expect(await rowsOf(await leader())).toEqual([...written, 'r7']);
 });

@@ -20,6 +20,8 @@ export interface Source {
   /** Both run afterwards, with the accounts that the file of a host of the following site names. */
   start(follower: HostPlan): Promise<void>;
   sql(server: HostPlan, text: string): Promise<string>;
+  /** Another database where the first server was. */
+  startStranger(follower: HostPlan): Promise<HostPlan>;
   /** As if its power were gone. */
   kill(server: HostPlan): Promise<void>;
   close(): Promise<void>;
@@ -35,29 +37,35 @@ export async function planSource(): Promise<Source> {
     ...{ group: 'main', isWitness: false, cable: undefined },
   });
   const servers = [plan('far1', ports[0]), plan('far2', ports[1])] as const;
-  const dataDirectories = servers.map(dataDirectory);
+  const stranger = plan('stranger', ports[0]);
+  const dataDirectories = [...servers, stranger].map(dataDirectory);
   const reaper = startReaper(directory, dataDirectories);
   const binaries = await findTestPostgres({ user, privateDirectory: join(directory, 'postgresql') });
   const tools: Tools = { binaries, user };
+  const start = async (made: readonly HostPlan[], follower: HostPlan): Promise<void> => {
+    await makeServers(tools, made);
+    const { users } = parse(await readFile(configFile(follower), 'utf8')) as {
+      readonly users: Readonly<Record<'replication' | 'probe', { name: string; password: string }>>;
+    };
+    const { replication, probe } = users;
+    for (const server of made)
+      await appendFile(
+        `${server.directory}/etc/pg_hba.conf`,
+        `host replication ${replication.name} 127.0.0.1/32 scram-sha-256\n`,
+      );
+    for (const text of [
+      `create role ${replication.name} login replication password '${replication.password}'`,
+      `create role ${probe.name} login password '${probe.password}'`,
+    ])
+      await psql(tools, made[0] ?? stranger, text);
+    for (const server of made) await psql(tools, server, 'select pg_reload_conf()');
+  };
   return {
     servers,
-    async start(follower) {
-      await makeServers(tools, servers);
-      const { users } = parse(await readFile(configFile(follower), 'utf8')) as {
-        readonly users: Readonly<Record<'replication' | 'probe', { name: string; password: string }>>;
-      };
-      const { replication, probe } = users;
-      for (const server of servers)
-        await appendFile(
-          `${server.directory}/etc/pg_hba.conf`,
-          `host replication ${replication.name} 127.0.0.1/32 scram-sha-256\n`,
-        );
-      for (const text of [
-        `create role ${replication.name} login replication password '${replication.password}'`,
-        `create role ${probe.name} login password '${probe.password}'`,
-      ])
-        await psql(tools, servers[0], text);
-      for (const server of servers) await psql(tools, server, 'select pg_reload_conf()');
+    start: (follower) => start(servers, follower),
+    async startStranger(follower) {
+      await start([stranger], follower);
+      return stranger;
     },
     sql: (server, text) => psql(tools, server, text),
     async kill(server) {
@@ -66,7 +74,10 @@ export async function planSource(): Promise<Source> {
       if (pid === undefined) throw new Error(`${server.node} does not run`);
       signalProcess(pid, 'SIGQUIT');
       const what = `${server.node} to be gone`;
-      await until({ what, timeoutMs: STOP_TIMEOUT_MS, everyMs: 20 }, () => findPostmaster(data) === undefined);
+      await until(
+        { what, timeoutMs: STOP_TIMEOUT_MS, everyMs: 20 },
+        () => findPostmaster(data) === undefined,
+      );
     },
     async close() {
       try {
