@@ -80,7 +80,7 @@ async function repair(): Promise<void> {
       const group = await waitFor('an answer', () => true);
       if (bothStream(group)) return true;
       for (const { node, message = '' } of group.nodes)
-        if (LEFT.test(message) || /node reinit/.test(message)) await ctl(`node reinit ${node} --yes`);
+        if (/sentinelctl node reinit pg/.test(message)) await ctl(`node reinit ${node} --yes`);
       return false;
     },
   );
