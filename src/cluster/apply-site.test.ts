@@ -148,7 +148,9 @@ describe('the site leader', () => {
     const log = following();
     log.must(at(log).down(P1));
     expect(log.commit(lead(log, B))).toMatch(/fewer than 2 of 3 voters hold a for down/);
-    log.must(at(log).down(P2));
+    log.must(at(log).down(P2), at(log).down(P1, B), at(log).down(P2, B));
+    expect(log.commit(lead(log, B))).toMatch(/b is held for down, too/);
+    log.must(at(log).up(P1, B));
     const { epoch } = log;
     log.must(lead(log, B));
     expect(log.group.phase).toEqual({ kind: 'following', primary: B, isDoubtful: false });

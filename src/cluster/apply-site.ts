@@ -59,6 +59,9 @@ function changeRefusal(
     return `${node} has no data yet`;
   if (isAsked === true || present?.member === undefined) return undefined;
   const { voters } = state.membership;
+  // After a loss of power all of them are down for a moment: to go from one to the other would help nobody.
+  if (target !== undefined && isObjectivelyDown(voters, target.subjectiveDown, group.epoch))
+    return `${node} is held for down, too`;
   if (isObjectivelyDown(voters, present.subjectiveDown, group.epoch)) return undefined;
   return `fewer than ${majority(voters.length)} of ${voters.length} voters hold ${phase.primary} for down at epoch ${group.epoch}`;
 }

@@ -122,6 +122,15 @@ describe('the site leader', () => {
     expect(leader.at(5000)).toMatchObject([{ node: C }]);
   });
 
+  test('stays where all that could take its place are down as well', () => {
+    const log = down();
+    for (const node of [B, C]) log.must(at(log).down(P1, node), at(log).down(P2, node));
+    const leader = leaderOf(log, STREAMING);
+    for (const ms of [0, 2500, 60_000]) expect(leader.at(ms)).toEqual([]);
+    log.must(at(log).up(P1, B));
+    expect(leader.at(62_000)).toMatchObject([{ kind: 'lead-site', node: B }]);
+  });
+
   test('that never had data is replaced once it was silent for long', () => {
     const log = emptyLog();
     log.must(known(A), known(B), known(C), BEGIN);

@@ -52,10 +52,12 @@ function bestLeader(
   view: View,
 ): NodeState | undefined {
   const isNew = state.nodes.get(phase.primary)?.member === undefined;
+  const { voters } = state.membership;
   const able = nodesOfGroup(state, group.id).filter(
-    ({ node, member }) =>
+    ({ node, member, subjectiveDown }) =>
       node !== phase.primary &&
       leaderRefusal(state, group, node) === undefined &&
+      !isObjectivelyDown(voters, subjectiveDown, group.epoch) &&
       (isNew ? freshReport(view, node) !== undefined : member !== undefined && canBeCut(view, node)),
   );
   const isBarred = ({ node }: NodeState): number => Number(promotionBar(state, group, node) !== undefined);
