@@ -7,11 +7,12 @@ import { formatLsn } from '../base/lsn.ts';
 import type { TimelineBranch } from '../cluster/state.ts';
 import type { Upstream } from '../failover/duties.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
+import { historyMismatch } from '../postgres/divergence.ts';
 import { readCutPosition } from '../postgres/position.ts';
 import { discardReplaced } from '../postgres/replaced.ts';
 import type { WalReceiver } from '../postgres/role.ts';
 import { forgetRewound } from '../postgres/rewound.ts';
-import { removeFillers } from '../postgres/timelines.ts';
+import { readHistory, removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
 import { confirmAdopted, stopForeign, takeOverStandby } from './adopt-duty.ts';
@@ -196,13 +197,34 @@ function isSteady(context: AgentContext, receiver: WalReceiver | undefined): boo
 /** A running standby is turned to another upstream: cut first, so that where it stands is known. */
 async function redirect(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const standing = standingCut(context, duty) ?? (await cutAndRead(context, signal));
-  const obstacle = followObstacle(standing, duty.upstream, duty.branches);
+  const stray = await strayHistory(context.instance.options.dataDirectory, standing, duty);
+  const obstacle = stray ?? followObstacle(standing, duty.upstream, duty.branches);
   if (obstacle === undefined) return follow(context, duty, signal);
   if (!duty.upstream.isReady) {
     context.activity('standby', `waiting for ${duty.upstream.node}: ${obstacle}`);
     return;
   }
-  await rejoin(context, duty, obstacle, signal);
+  // pg_rewind goes by the numbers of timelines, too.
+  if (stray !== undefined) await clone(context, duty, stray, signal);
+  else await rejoin(context, duty, obstacle, signal);
+}
+
+/**
+ * Equal numbers are not equal history: a node that was not heard when its group opened may have gone on with the other site that the group
+ * followed, or with one that somebody has opened. Its own history files say where its timelines began; undefined: nothing that the log does not say.
+ */
+export async function strayHistory(
+  dataDirectory: string,
+  { timeline }: Pick<Standing, 'timeline'>,
+  { upstream, branches }: Pick<FollowDuty, 'upstream' | 'branches'>,
+): Promise<string | undefined> {
+  const history = await readHistory(dataDirectory, timeline);
+  if (history === undefined) return undefined;
+  const { timeline: child, from } = upstream;
+  const opening =
+    from === undefined ? [] : [{ timeline: child, parent: from.timeline, switchLsn: from.position }];
+  const mismatch = historyMismatch({ timeline, history, branches: [...branches, ...opening] });
+  return mismatch && `its history is another one: ${mismatch}`;
 }
 
 /** A stopped node that was a standby starts cut off, to see where it stands; one that was a primary is rewound. */

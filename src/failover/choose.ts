@@ -1,6 +1,6 @@
 // Which of the nodes that have reported the leader proposes to promote, with which rule, and for whom it waits a moment longer. Pure.
 // That a promotion is safe is apply's business (cluster/candidate.ts): this chooses among those that are.
-import { type NodeId, timeline } from '../base/ids.ts';
+import { type NodeId, type Timeline, timeline } from '../base/ids.ts';
 import {
   type Fencing,
   candidateRefusal,
@@ -142,7 +142,20 @@ export function promotion(
     group: group.id,
     epoch: group.epoch,
     candidate: candidate.node,
-    timeline: timeline(group.highestTimeline + 1),
+    timeline: nextTimeline(group, phase),
     rule: wantedRule(group, members, []),
   };
+}
+
+/** Numbers that are left out when a group opens that has followed another site: at least so many, and less than twice as many more. */
+const SITE_GAP = 16;
+
+/**
+ * Above every timeline known. The log does not know how many the other site has opened meanwhile, and what a site leader has received that cannot
+ * be heard: the same number would be taken for the same history. So some are left out, and not always as many, for two sites that follow the
+ * same one may both be promoted where it ended. Each costs a small file.
+ */
+function nextTimeline({ highestTimeline, epoch }: GroupState, { cause }: Fencing): Timeline {
+  const gap = cause.kind === 'followed' ? SITE_GAP + (epoch % (2 * SITE_GAP)) : 0;
+  return timeline(highestTimeline + 1 + gap);
 }

@@ -180,8 +180,22 @@ describe('the end', () => {
     const on = { timeline: timeline(3) };
     log.must(at(log).cut(A, 100, on), at(log).cut(B, 90, on), at(log).cut(C, 95, on));
     expect(leaderOf(log, STREAMING).at(0)).toMatchObject([
-      { kind: 'promote', candidate: A, timeline: 4, rule: { members: [MB, memberOfNode(C)], acks: 1 } },
+      { kind: 'promote', candidate: A, rule: { members: [MB, memberOfNode(C)], acks: 1 } },
     ]);
+  });
+
+  test('the new timeline is none that the other site may have opened meanwhile, nor that of another site that followed the same one', () => {
+    const opened = [0, 1].map((more) => {
+      const log = following();
+      for (let each = 0; each < more; each += 1) log.must(at(log).down(P1));
+      log.must({ kind: 'promote-site', group: GROUP, epoch: log.epoch });
+      log.must(...[A, B, C].map((node) => at(log).cut(node, 100, { timeline: timeline(3) })));
+      const [command] = leaderOf(log, STREAMING).at(0);
+      log.must(command as Command);
+      return (command as { readonly timeline: number }).timeline;
+    });
+    for (const number of opened) expect(number).toBeGreaterThan(3 + 16);
+    expect(new Set(opened).size).toBe(2);
   });
 
   test('the site leader, where another one is promoted, is a member too', () => {
