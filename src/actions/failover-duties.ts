@@ -1,8 +1,10 @@
 // The duties of a failover: cut and report, hand over, promote. Each can be broken off at any point and begun again, by this
 // agent or after a restart: it looks at what is, not at what it did before.
 import { delay } from '../base/clock.ts';
+import type { MemberId } from '../base/ids.ts';
 import { type Lsn, formatLsn, lsn } from '../base/lsn.ts';
 import { type FenceToken, compareFences } from '../cluster/fence.ts';
+import { hasFollowed } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { readCutPosition } from '../postgres/position.ts';
@@ -17,6 +19,7 @@ import { type AgentContext, type Standing, placeholder, query, standbysFor } fro
 import { inspectDataDirectory } from './data-directory.ts';
 import { fetchWal, holdsAllOf } from './fetch-wal.ts';
 import { keepGuarded } from './guarding.ts';
+import { wasOpened } from './opened.ts';
 import { keepSlots } from './slots.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
@@ -264,6 +267,14 @@ async function cutOff(
       await instance.stop({ fastMs: 1000, signal });
     }
   }
+  if (await isLeftOut(context, data.member?.memberId)) {
+    if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 0, signal });
+    context.activity(
+      'stopped',
+      `not reported, and left as it is: somebody opened it for writes while its group followed another site`,
+    );
+    return undefined;
+  }
   if (instance.postmaster() === undefined) {
     if (options.wasPrimary === true) {
       context.activity('stopped', 'stopped: another node takes over');
@@ -310,6 +321,12 @@ async function cutOff(
     context.notes.cut = { token: { incarnation, epoch }, postmasterPid, standing };
   }
   return standing;
+}
+
+/** It would be taken for the one that holds the most, for what was written to it is on a timeline of its own. */
+async function isLeftOut(context: AgentContext, member: MemberId | undefined): Promise<boolean> {
+  const group = context.group();
+  return group !== undefined && hasFollowed(group) && member !== undefined && wasOpened(context, member);
 }
 
 /** Where this node stands by the cut of this very epoch, if that cut was this agent's and PostgreSQL has run ever since. */

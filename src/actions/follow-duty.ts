@@ -1,6 +1,5 @@
 // The duty of a standby: stream from the upstream that the log names. Follow by reload or start where its WAL lies on the
 // log's history of timelines, else pg_rewind, else a clone (rejoin.ts).
-import { readdir } from 'node:fs/promises';
 import { DeadlineError, until } from '../base/clock.ts';
 import type { Timeline } from '../base/ids.ts';
 import { formatLsn } from '../base/lsn.ts';
@@ -8,6 +7,7 @@ import type { TimelineBranch } from '../cluster/state.ts';
 import type { Upstream } from '../failover/duties.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { historyMismatch } from '../postgres/divergence.ts';
+import { endedAsStandby, isUnstartedClone } from '../postgres/opened-marker.ts';
 import { readCutPosition } from '../postgres/position.ts';
 import { discardReplaced } from '../postgres/replaced.ts';
 import type { WalReceiver } from '../postgres/role.ts';
@@ -236,12 +236,9 @@ async function startOrRejoin(
 ): Promise<void> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, user } = instance.options;
-  const endedAsStandby =
-    control.state === 'in archive recovery' ||
-    control.state === 'shut down in recovery' ||
-    (await isUnstartedClone(dataDirectory));
+  const wasStandby = endedAsStandby(control) || (await isUnstartedClone(dataDirectory));
   // pg_rewind finds nothing to do where the timeline is the same, and the WAL on it may be another all the same.
-  if (!endedAsStandby && newestTimeline(control) === duty.upstream.timeline) {
+  if (!wasStandby && newestTimeline(control) === duty.upstream.timeline) {
     const reason = `it was opened for writes by somebody else, on the timeline of ${duty.upstream.node}`;
     context.announce(`${reason}; what was written there is lost with its data directory`);
     return clone(context, duty, reason, signal);
@@ -253,7 +250,7 @@ async function startOrRejoin(
       duty.branches,
     );
     if (obstacle !== undefined) return rejoin(context, duty, obstacle, signal);
-  } else if (!endedAsStandby) {
+  } else if (!wasStandby) {
     return rejoin(context, duty, 'it ended as a primary, without a clean shutdown', signal);
   }
   context.activity('starting', `starting as a standby of ${duty.upstream.node}`);
@@ -272,12 +269,6 @@ async function startOrRejoin(
 
 const newestTimeline = (control: ControlData): number =>
   Math.max(control.checkpointTimeline, control.minRecoveryTimeline ?? 0);
-
-/** Its control file is the source's, a running primary's. */
-export async function isUnstartedClone(dataDirectory: string): Promise<boolean> {
-  const names = await readdir(dataDirectory);
-  return names.includes('backup_label') && names.includes('standby.signal');
-}
 
 export async function cutAndRead(context: AgentContext, signal: AbortSignal): Promise<Standing> {
   const { instance, timing } = context;

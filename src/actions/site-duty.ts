@@ -1,22 +1,15 @@
 // The duty of a node whose group follows another site: the site leader streams from whichever server there takes writes, the others stream
 // from the site leader. Must never open the node for writes, and never replace data that somebody has written to here.
-import { readControlData } from '../postgres/control-data.ts';
 import { standbyPosition } from '../postgres/role.ts';
 import { followUpstream } from '../postgres/upstream.ts';
 import { stopForeign } from './adopt-duty.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
-import {
-  type Running,
-  cutAndRead,
-  isReconnecting,
-  isUnstartedClone,
-  runningStandby,
-  settled,
-} from './follow-duty.ts';
+import { type Running, cutAndRead, isReconnecting, runningStandby, settled } from './follow-duty.ts';
 import { NO_DATA, clone, setUpstream } from './rejoin.ts';
 import { type Located, askLeader, ensureSlot, locate, sourceText } from './site-source.ts';
 import { type SiteObstacle, siteObstacle } from './site-obstacle.ts';
 import { lookAfterSlots } from './slots.ts';
+import { wasOpened } from './opened.ts';
 import { type FollowDuty, findUpstreamPassword, siteSource, sourceOf, streamOf } from './upstream-source.ts';
 
 /** How often an upstream that is not streamed from is asked why. */
@@ -58,6 +51,7 @@ export async function carryOutSite(
     context.activity('stopping', 'stopping: its group follows another site');
     await instance.stop({ fastMs: 0, signal });
   }
+  if (await wasOpened(context, data.member.memberId)) return leave(context, signal);
   if (instance.postmaster() === undefined) return start(context, duty, signal);
   if (running === undefined || running === 'primary') return;
   if (isStreaming(context, duty, running)) {
@@ -71,18 +65,16 @@ export async function carryOutSite(
 }
 
 /** Writes that are nowhere else are not for a program to give up: a person says when the directory may be replaced. */
+async function leave({ instance }: AgentContext, signal: AbortSignal): Promise<never> {
+  const { dataDirectory, node } = instance.options;
+  if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 2000, signal });
+  throw new Error(
+    `cannot follow the other site: ${dataDirectory} was opened for writes here, and is left as it is; sentinelctl node reinit ${node} has it replaced by a copy, and what was written is lost then`,
+  );
+}
+
 async function start(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const { instance, timing } = context;
-  const { dataDirectory, node } = instance.options;
-  const { state } = await readControlData(dataDirectory);
-  const wasStandby =
-    state === 'in archive recovery' ||
-    state === 'shut down in recovery' ||
-    (await isUnstartedClone(dataDirectory));
-  if (!wasStandby)
-    throw new Error(
-      `cannot follow the other site: ${dataDirectory} was opened for writes here, and is left as it is; sentinelctl node reinit ${node} has it replaced by a copy, and what was written is lost then`,
-    );
   context.activity('starting', 'starting as a standby of the other site');
   await instance.writeConfiguration(placeholder(context));
   if (!(await setUpstream(context, duty))) return;
