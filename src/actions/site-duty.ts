@@ -1,16 +1,36 @@
 // The duty of a node whose group follows another site: the site leader streams from whichever server there takes writes, the others stream
 // from the site leader. Must never open the node for writes, and never replace data that somebody has written to here.
+import { unlessAborted } from '../base/clock.ts';
+import type { Lsn } from '../base/lsn.ts';
+import { readControlData } from '../postgres/control-data.ts';
+import { markOpened } from '../postgres/opened-marker.ts';
 import { standbyPosition } from '../postgres/role.ts';
-import { followUpstream } from '../postgres/upstream.ts';
+import { readHistory, removeFillers } from '../postgres/timelines.ts';
+import { cutUpstream, followUpstream, writeStandbySignal } from '../postgres/upstream.ts';
 import { stopForeign } from './adopt-duty.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { type Running, cutAndRead, isReconnecting, runningStandby, settled } from './follow-duty.ts';
-import { NO_DATA, clone, setUpstream } from './rejoin.ts';
-import { type Located, askLeader, ensureSlot, locate, sourceText } from './site-source.ts';
-import { type SiteObstacle, siteObstacle } from './site-obstacle.ts';
+import { NO_DATA, clone } from './rejoin.ts';
+import {
+  type Located,
+  OpenedUpstreamError,
+  askLeader,
+  ensureSlot,
+  hostsOf,
+  locate,
+  sourceText,
+} from './site-source.ts';
+import { type SiteObstacle, branchesOf, siteObstacle, strayTimeline } from './site-obstacle.ts';
 import { lookAfterSlots } from './slots.ts';
 import { wasOpened } from './opened.ts';
-import { type FollowDuty, findUpstreamPassword, siteSource, sourceOf, streamOf } from './upstream-source.ts';
+import {
+  type FollowDuty,
+  findUpstreamPassword,
+  renewPassword,
+  siteSource,
+  sourceOf,
+  streamOf,
+} from './upstream-source.ts';
 
 /** How often an upstream that is not streamed from is asked why. */
 const ASK_EVERY_MS = 3000;
@@ -52,15 +72,16 @@ export async function carryOutSite(
     await instance.stop({ fastMs: 0, signal });
   }
   if (await wasOpened(context, data.member.memberId)) return leave(context, signal);
-  if (instance.postmaster() === undefined) return start(context, duty, signal);
+  if (instance.postmaster() === undefined) return start(context, signal);
   if (running === undefined || running === 'primary') return;
-  if (isStreaming(context, duty, running)) {
+  // Those that follow it need theirs before they can, whatever is the matter with its own upstream.
+  await lookAfterSlots(context, duty.slots, signal);
+  if (isStreaming(context, duty, running) && (await isSound(context, duty, running, signal))) {
     // Should it be lost, what was before says nothing of how long it could not be had.
     delete context.notes.site;
+    delete context.notes.siteStray;
     return settled(context, duty, running, signal);
   }
-  // Those that follow it need theirs before they can.
-  await lookAfterSlots(context, duty.slots, signal);
   if (!isReconnecting(context, duty.upstream)) await turn(context, duty, signal);
 }
 
@@ -73,12 +94,18 @@ async function leave({ instance }: AgentContext, signal: AbortSignal): Promise<n
   );
 }
 
-async function start(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+async function start(context: AgentContext, signal: AbortSignal): Promise<void> {
   const { instance, timing } = context;
+  const { dataDirectory, passfileDirectory, user } = instance.options;
   context.activity('starting', 'starting as a standby of the other site');
   await instance.writeConfiguration(placeholder(context));
-  if (!(await setUpstream(context, duty))) return;
-  noteSetUp(context, duty);
+  // Cut off: it replays what it has, and is set up by the next pass, once what it holds was compared with what is there.
+  await cutUpstream({
+    ...{ dataDirectory, passfileDirectory, owner: user.owner },
+    ...{ timeoutMs: timing.cutTimeoutMs, signal },
+  });
+  await writeStandbySignal(dataDirectory, user.owner);
+  await removeFillers({ dataDirectory, current: (await readControlData(dataDirectory)).checkpointTimeline });
   await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
 }
 
@@ -97,11 +124,81 @@ function isStreaming(
   return servers.some(isAt) && receiver.slotName === slot;
 }
 
+/**
+ * Whether what it streams belongs to what it holds: asked of each new walreceiver, and on each new timeline, for PostgreSQL compares their numbers
+ * only. One whose upstream cannot be asked is asked about again.
+ */
+async function isSound(
+  context: AgentContext,
+  duty: FollowDuty,
+  { receiver }: Exclude<Running, 'primary' | undefined>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { notes, instance } = context;
+  const on = receiver?.receivedTimeline;
+  if (receiver === undefined || on === undefined) return true;
+  const key = `${receiver.pid} ${on} ${targetOf(context, duty)}`;
+  const seen = notes.siteSeen?.key === key ? notes.siteSeen : undefined;
+  if (seen !== undefined && (seen.isDone || performance.now() - seen.askedMs < ASK_EVERY_MS)) return true;
+  const note = (isDone: boolean): void => {
+    notes.siteSeen = { key, isDone, askedMs: performance.now() };
+  };
+  note(false);
+  const { dataDirectory, user } = instance.options;
+  let located: Located;
+  try {
+    located = await ask(context, duty, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof OpenedUpstreamError)) return true;
+    const member = context.localMember();
+    // It went along: what it holds is that node's by now.
+    if (error.timeline === on && member !== undefined)
+      await markOpened({ dataDirectory, member, owner: user.owner });
+    await cutAndRead(context, signal);
+    throw error;
+  }
+  const stray = strayTimeline(on, await readHistory(dataDirectory, on), located);
+  if (stray !== undefined) {
+    context.announce(`cut off from ${whom(duty)}: ${stray}`);
+    await cutStray(context, duty, signal);
+    return false;
+  }
+  note(located.timeline >= on && located.history !== undefined);
+  const isThere = receiver.senderHost === located.host && receiver.senderPort === located.port;
+  // The way that libpq found is another server's, which should have been stopped.
+  return isThere || !prefer(context, located);
+}
+
+/** Until it is found that what it holds is from there after all, or is told to stream from elsewhere. */
+async function cutStray(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+  const { notes } = context;
+  if (notes.siteStray === targetOf(context, duty)) return;
+  await cutAndRead(context, signal);
+  notes.siteStray = targetOf(context, duty);
+  delete notes.site;
+}
+
+/** Says that two servers there take writes; `true` where libpq is to try another one first than before. */
+function prefer(context: AgentContext, located: Located): boolean {
+  const { notes } = context;
+  const { host, port, rivals } = located;
+  if (rivals === undefined) return false;
+  const all = sourceText([located, ...rivals]);
+  context.announce(
+    `${all} take writes, all of them: only one should, see to it there; ${sourceText([located])} is followed, which is on the highest timeline`,
+  );
+  const isNew = notes.siteServer?.host !== host || notes.siteServer.port !== port;
+  notes.siteServer = { host, port };
+  return isNew;
+}
+
 /** What it is to be set up for: with other servers in the configuration, anew. */
 function targetOf(context: AgentContext, { upstream }: FollowDuty): string {
   if (upstream.site !== 'outside') return `${upstream.host}:${upstream.port}`;
-  const { servers, slot = '', parameters } = siteSource(context);
-  return `${sourceText(servers)} ${slot} ${JSON.stringify(parameters)}`;
+  const source = siteSource(context);
+  const { host = '', port = '' } = hostsOf(source, context.notes.siteServer);
+  return `${host} ${port} ${source.slot ?? ''} ${JSON.stringify(source.parameters)}`;
 }
 
 function noteSetUp(context: AgentContext, duty: FollowDuty): void {
@@ -113,68 +210,81 @@ function noteSetUp(context: AgentContext, duty: FollowDuty): void {
 /** A running standby that does not stream: turned to its upstream once; from then on PostgreSQL tries by itself, and the upstream is asked why not. */
 async function turn(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const { instance, notes } = context;
-  const { dataDirectory, passfileDirectory, user } = instance.options;
   const known = notes.site;
   const pid = instance.postmaster()?.pid;
-  const isSetUp =
-    known?.from === targetOf(context, duty) && (known.postmasterPid === pid || known.postmasterPid === 0);
-  if (known === undefined || !isSetUp) {
-    const member = context.localMember();
-    if (member === undefined) throw new Error(`cannot stream: ${dataDirectory} has no member id`);
-    context.activity('standby', `connecting to ${whom(duty)}`);
-    await instance.setSynchronousStandbys(placeholder(context));
-    // From now on it streams again: a promotion must not count on an earlier cut.
-    notes.cut = undefined;
-    if (duty.upstream.site !== 'outside') await findUpstreamPassword(context, duty);
-    await followUpstream({
-      ...{ dataDirectory, passfileDirectory, owner: user.owner },
-      ...streamOf(context, duty, member),
-    });
-    noteSetUp(context, duty);
-    // At once also where the slot is missing.
-    await askAndHelp(context, duty, signal);
-    return;
-  }
+  if (known === undefined || known.from !== targetOf(context, duty) || known.postmasterPid !== pid)
+    // What it holds is compared first: a walreceiver writes over the segment that it begins with.
+    return askAndHelp(context, duty, () => setUp(context, duty), signal);
   if (performance.now() - known.askedMs < ASK_EVERY_MS) return;
   notes.site = { ...known, askedMs: performance.now() };
-  await askAndHelp(context, duty, signal);
+  await askAndHelp(context, duty, () => Promise.resolve(), signal);
+}
+
+async function setUp(context: AgentContext, duty: FollowDuty): Promise<void> {
+  const { instance, notes } = context;
+  const { dataDirectory, passfileDirectory, user } = instance.options;
+  const member = context.localMember();
+  if (member === undefined) throw new Error(`cannot stream: ${dataDirectory} has no member id`);
+  context.activity('standby', `connecting to ${whom(duty)}`);
+  await instance.setSynchronousStandbys(placeholder(context));
+  // From now on it streams again: a promotion must not count on an earlier cut.
+  notes.cut = undefined;
+  if (duty.upstream.site !== 'outside') await findUpstreamPassword(context, duty);
+  await followUpstream({
+    ...{ dataDirectory, passfileDirectory, owner: user.owner },
+    ...streamOf(context, duty, member),
+  });
+  noteSetUp(context, duty);
 }
 
 const whom = ({ upstream }: FollowDuty): string =>
   upstream.site === 'outside' ? 'the other site' : `${upstream.node}, the site leader`;
 
-/** Says what keeps it from streaming; a slot that is missing at the other site is made. */
-async function askAndHelp(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+/**
+ * Says what keeps it from streaming; a slot that is missing at the other site is made. `connect` sets it up, where it is not yet: also where nobody
+ * answers now, unless what it holds was found not to be from there.
+ */
+async function askAndHelp(
+  context: AgentContext,
+  duty: FollowDuty,
+  connect: () => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { notes, instance } = context;
   let located: Located;
   try {
-    located = await ask(context, duty);
-    if (duty.upstream.site === 'outside') await ensureSlot(siteSource(context), located);
+    located = await ask(context, duty, signal);
+    if (duty.upstream.site === 'outside') {
+      prefer(context, located);
+      await unlessAborted(signal, ensureSlot(siteSource(context), located));
+    }
   } catch (error) {
     signal.throwIfAborted();
+    const isWrong = notes.siteStray === targetOf(context, duty) || error instanceof OpenedUpstreamError;
+    if (!isWrong) await connect();
+    if (notes.site !== undefined) await renewPassword(context, duty);
     countAnew(context);
     context.activity('standby', `does not stream from ${whom(duty)}: ${(error as Error).message}`);
     return;
   }
-  signal.throwIfAborted();
   const expected = context.group()?.systemIdentifier;
   if (expected !== undefined && located.systemIdentifier !== expected)
     throw new Error(
       `cannot follow ${sourceText([located])}: it holds another database (system identifier ${located.systemIdentifier}, the group has ${expected})`,
     );
-  const role = await context.instance.readRole(query(context, signal));
+  const role = await instance.readRole(query(context, signal));
   const position = role.kind === 'standby' ? standbyPosition(role) : undefined;
-  if (position === undefined) return;
-  const obstacle = obstacleTo(context, duty, { timeline: role.timeline, position }, located);
-  if (obstacle.kind === 'none') {
-    context.activity('standby', `connecting to ${whom(duty)}`);
-    return;
-  }
-  if (obstacle.kind === 'wait') {
-    countAnew(context);
-    context.activity('standby', obstacle.text);
-    return;
-  }
-  await takeAnew(context, duty, { located, obstacle }, signal);
+  if (role.kind !== 'standby' || position === undefined) return connect();
+  const obstacle = await obstacleTo(context, duty, { timeline: role.timeline, position }, located);
+  if (obstacle.kind !== 'none' && obstacle.kind !== 'wait')
+    return takeAnew(context, duty, { located, obstacle, replayLsn: role.replayLsn }, signal);
+  delete notes.siteStray;
+  await connect();
+  if (duty.upstream.site === 'outside') await renewPassword(context, duty);
+  // While it replays what it has it need not stream, and a new copy would replay the same.
+  if (obstacle.kind === 'wait' || notes.site?.replayLsn !== role.replayLsn) countAnew(context);
+  if (notes.site !== undefined) notes.site = { ...notes.site, replayLsn: role.replayLsn };
+  context.activity('standby', obstacle.kind === 'wait' ? obstacle.text : `connecting to ${whom(duty)}`);
 }
 
 /** Only the time counts in which the upstream answers, and has what this node lacks. */
@@ -182,29 +292,30 @@ function countAnew({ notes }: AgentContext): void {
   if (notes.site !== undefined) notes.site = { ...notes.site, sinceMs: performance.now() };
 }
 
-function obstacleTo(
+async function obstacleTo(
   context: AgentContext,
   { upstream }: FollowDuty,
   standing: Standing,
   located: Located,
-): SiteObstacle {
+): Promise<SiteObstacle> {
   const waitedMs = performance.now() - (context.notes.site?.sinceMs ?? performance.now());
   const { streamTimeoutMs } = context.timing;
-  const { node } = context.instance.options;
+  const { node, dataDirectory } = context.instance.options;
+  const ownHistory = await readHistory(dataDirectory, standing.timeline);
   return siteObstacle({
-    node,
-    standing,
-    located,
-    waitedMs,
-    streamTimeoutMs,
+    ...{ node, standing, ownHistory, located, waitedMs, streamTimeoutMs },
     site: upstream.site ?? 'inside',
   });
 }
 
-function ask(context: AgentContext, duty: FollowDuty): Promise<Located> {
-  return duty.upstream.site === 'outside'
-    ? locate(siteSource(context))
-    : askLeader(sourceOf(context, duty, 'pg_sentinel_ask'));
+/** Nothing else waits for an answer: a cut that is due begins at once. */
+function ask(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<Located> {
+  return unlessAborted(
+    signal,
+    duty.upstream.site === 'outside'
+      ? locate(siteSource(context), context.group()?.systemIdentifier)
+      : askLeader(sourceOf(context, duty, 'pg_sentinel_ask')),
+  );
 }
 
 /**
@@ -214,17 +325,21 @@ function ask(context: AgentContext, duty: FollowDuty): Promise<Located> {
 async function takeAnew(
   context: AgentContext,
   duty: FollowDuty,
-  { located, obstacle }: { readonly located: Located; readonly obstacle: SiteObstacle },
+  found: { readonly located: Located; readonly obstacle: SiteObstacle; readonly replayLsn: Lsn | undefined },
   signal: AbortSignal,
 ): Promise<void> {
+  const { located, obstacle, replayLsn } = found;
+  if (obstacle.kind === 'stray') await cutStray(context, duty, signal);
   const { node } = context.instance.options;
   if (duty.upstream.site === 'outside')
     throw new Error(`${obstacle.text}; sentinelctl node reinit ${node} has it copied anew from there`);
   // Exactly where it stands is known after a cut only.
   const standing = await cutAndRead(context, signal);
-  const exact = obstacleTo(context, duty, standing, located);
+  const exact = await obstacleTo(context, duty, standing, located);
   // The next pass sets it up once more, and counts from there.
   delete context.notes.site;
+  // What it had yet to replay kept it from streaming.
+  if (obstacle.kind === 'stuck' && (replayLsn === undefined || standing.position > replayLsn)) return;
   if (exact.kind === obstacle.kind) await cloneFrom(context, duty, obstacle.text, signal);
 }
 
@@ -236,16 +351,23 @@ async function cloneFrom(
   signal: AbortSignal,
 ): Promise<void> {
   const isOutside = duty.upstream.site === 'outside';
-  const located = await ask(context, duty).catch((error: unknown) => {
+  const located = await ask(context, duty, signal).catch((error: unknown) => {
+    signal.throwIfAborted();
     // The site leader may just be starting.
     if (isOutside) throw error;
     context.activity('absent', `waiting until ${whom(duty)}, answers: ${(error as Error).message}`);
   });
-  signal.throwIfAborted();
   if (located === undefined) return;
   const { host, port, timeline } = located;
-  if (isOutside) await ensureSlot(siteSource(context), located);
+  if (isOutside) {
+    prefer(context, located);
+    await unlessAborted(signal, ensureSlot(siteSource(context), located));
+  }
   const place = isOutside ? { host, port, node: sourceText([located]) as typeof duty.upstream.node } : {};
   delete context.notes.site;
-  await clone(context, { ...duty, upstream: { ...duty.upstream, ...place, timeline } }, reason, signal);
+  delete context.notes.siteStray;
+  // The log knows none of its timelines: what is beyond them here is saved by those that it has said.
+  const branches = branchesOf(located);
+  const upstream = { ...duty.upstream, ...place, timeline };
+  await clone(context, { ...duty, branches, upstream }, reason, signal);
 }

@@ -21,6 +21,7 @@ const at = (on: number, position: number, more: object = {}) =>
   siteObstacle({
     node: 'pg1',
     standing: { timeline: timeline(on), position: lsn(BigInt(position)) },
+    ownHistory: undefined,
     located: LOCATED,
     waitedMs: 10_000,
     streamTimeoutMs: 15_000,
@@ -64,4 +65,27 @@ test('one that should stream and does not for long needs a new copy; the other s
   expect(at(3, 10, { waitedMs: 31_000 })).toBe('stuck');
   expect(at(3, 10, { waitedMs: 31_000, site: 'outside' })).toBe('none');
   expect(at(3, 10, { waitedMs: 121_000, site: 'outside' })).toBe('stuck');
+});
+
+describe('equal numbers', () => {
+  const own = (...entries: readonly (readonly [number, number])[]) => ({
+    ownHistory: entries.map(([on, to]) => ({
+      timeline: timeline(on),
+      switchLsn: lsn(BigInt(to)),
+      reason: '',
+    })),
+  });
+
+  test('are no equal history: one that was opened elsewhere is stray at once, wherever it stands', () => {
+    for (const position of [10, 300, 400])
+      expect(at(3, position, { waitedMs: 0, ...own([1, 100], [2, 210]) })).toBe('stray');
+    expect(at(2, 150, { waitedMs: 0, ...own([1, 90]) })).toBe('stray');
+    expect(at(3, 10, own([1, 100], [2, 200]))).toBe('none');
+    expect(at(2, 150, own([1, 100]))).toBe('none');
+  });
+
+  test('are not compared where either history cannot be read', () => {
+    const unread = { ...LOCATED, history: undefined };
+    expect(at(3, 10, { located: unread, ...own([1, 100], [2, 210]) })).toBe('none');
+  });
 });

@@ -4,12 +4,14 @@ import type { Timeline } from '../base/ids.ts';
 import { formatLsn } from '../base/lsn.ts';
 import type { TimelineBranch } from '../cluster/state.ts';
 import type { Standing } from './context.ts';
+import { historyMismatch } from '../postgres/divergence.ts';
+import type { HistoryEntry } from '../postgres/timelines.ts';
 import { followObstacle } from './follow-duty.ts';
 import { type Located, sourceText } from './site-source.ts';
 
 export interface SiteObstacle {
-  /** `none`: it should stream any moment. `diverged` and `stuck`: only a new copy helps. */
-  readonly kind: 'none' | 'wait' | 'diverged' | 'stuck';
+  /** `none`: it should stream any moment. `stray`, `diverged` and `stuck`: only a new copy helps; a stray one must not even try. */
+  readonly kind: 'none' | 'wait' | 'stray' | 'diverged' | 'stuck';
   /** For people. */
   readonly text: string;
 }
@@ -22,6 +24,8 @@ const PATIENCE = { outside: 8, inside: 2 } as const;
 export function siteObstacle(options: {
   readonly node: string;
   readonly standing: Standing;
+  /** Of the timeline that it stands on, as its own files have it; undefined where there is none. */
+  readonly ownHistory: readonly HistoryEntry[] | undefined;
   readonly located: Located;
   /** For how long it has been set up to stream, the upstream answering and having what it lacks. */
   readonly waitedMs: number;
@@ -37,15 +41,13 @@ export function siteObstacle(options: {
       kind: 'wait',
       text: `stands at ${own}, a timeline that ${at} does not have; should it never come, sentinelctl node reinit ${node} has this node copied anew`,
     };
+  const stray = strayTimeline(standing.timeline, options.ownHistory, located);
+  if (stray !== undefined) return { kind: 'stray', text: `cannot go on from ${at}: ${stray}` };
   if (timeline === standing.timeline && position < standing.position)
     return { kind: 'wait', text: `stands at ${own}, which is more than ${at} has; waiting for that` };
   if (timeline > standing.timeline && history === undefined)
     return { kind: 'wait', text: `the history of timeline ${timeline} cannot be read from ${at}` };
-  const obstacle = followObstacle(
-    standing,
-    { timeline, from: undefined },
-    branchesOf(timeline, history ?? []),
-  );
+  const obstacle = followObstacle(standing, { timeline, from: undefined }, branchesOf(located));
   if (obstacle !== undefined && waitedMs >= DIVERGED_AFTER_MS)
     return { kind: 'diverged', text: `cannot go on from ${at}: ${obstacle}` };
   if (waitedMs < PATIENCE[options.site] * options.streamTimeoutMs) return { kind: 'none', text: '' };
@@ -55,7 +57,22 @@ export function siteObstacle(options: {
   };
 }
 
-function branchesOf(timeline: Timeline, history: NonNullable<Located['history']>): TimelineBranch[] {
+/**
+ * Why what this node holds is not from there, though the numbers of the timelines are the same: somebody has opened either of them by hand, or the
+ * other site was restored to an earlier point. PostgreSQL itself goes by the numbers.
+ */
+export function strayTimeline(
+  timeline: Timeline,
+  ownHistory: readonly HistoryEntry[] | undefined,
+  located: Located,
+): string | undefined {
+  if (ownHistory === undefined || located.history === undefined) return undefined;
+  const mismatch = historyMismatch({ timeline, history: ownHistory, branches: branchesOf(located) });
+  return mismatch && `its timeline ${timeline} is another one, or comes from another one, than there`;
+}
+
+/** The way through the timelines that the upstream has come. */
+export function branchesOf({ timeline, history = [] }: Located): TimelineBranch[] {
   return history.map((entry, at) => ({
     timeline: history[at + 1]?.timeline ?? timeline,
     parent: entry.timeline,

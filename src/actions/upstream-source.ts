@@ -60,7 +60,8 @@ export function streamOf(
   if (duty.upstream.site !== 'outside')
     return { upstream: sourceOf(context, duty, member), slotName: member };
   const source = siteSource(context);
-  const upstream = { ...sourceOf(context, duty, source.applicationName), parameters: hostsOf(source) };
+  const parameters = hostsOf(source, context.notes.siteServer);
+  const upstream = { ...sourceOf(context, duty, source.applicationName), parameters };
   return { upstream, slotName: source.slot ?? '' };
 }
 
@@ -94,13 +95,19 @@ export async function keepPasswords(
   duty: FollowDuty,
   signal: AbortSignal,
 ): Promise<void> {
-  const { passfileDirectory, user } = context.instance.options;
   const account = accountOf(context, duty);
   await findPasswords(context, signal);
   if (account.rotation === undefined) return;
   // Of another site only what the file says is known: which of its servers to ask changes.
   if (duty.upstream.site !== 'outside') await findUpstreamPassword(context, duty);
   signal.throwIfAborted();
+  await renewPassword(context, duty);
+}
+
+/** The walreceiver logs in with what is known to be right by now, or stands in the file by now. */
+export async function renewPassword(context: AgentContext, duty: FollowDuty): Promise<void> {
+  const { passfileDirectory, user } = context.instance.options;
+  const account = accountOf(context, duty);
   const { name, password } = account;
   await renewPassfiles({ directory: passfileDirectory, user: name, password, owner: user.owner });
 }

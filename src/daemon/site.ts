@@ -8,6 +8,7 @@ import { comparePositions } from '../cluster/candidate.ts';
 import { promotionBar } from '../cluster/eligibility.ts';
 import { SITE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from '../cluster/state.ts';
+import { awaitedForMore } from '../failover/choose.ts';
 import { canBeCut } from '../failover/obstacles.ts';
 import { type View, freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
@@ -18,6 +19,8 @@ import { type SteerOptions, done, refused } from './steering.ts';
 export type SiteRequest = Extract<SteerRequest, { readonly kind: 'promote-site' | 'lead-site' }>;
 
 const PROPOSAL_TIMEOUT_MS = 5000;
+/** A person is told what is waited for, once it takes longer than usual. */
+const STUCK_AFTER_MS = 15_000;
 
 export function steerSite(options: SteerOptions, request: SiteRequest): Promise<SteerOutcome> | SteerOutcome {
   const state = options.state();
@@ -54,7 +57,16 @@ async function promote(
   if (outcome.kind === 'unknown')
     return refused('no answer from a Raft leader; it may still be done, see sentinelctl events');
   const epoch = outcome.index as number as Epoch;
-  const ended = await watchFailover(options, { id: group.id, from: phase.primary, epoch, startedMs });
+  const ended = await watchFailover(options, {
+    ...{ id: group.id, from: phase.primary, epoch, startedMs },
+    stuck(now, elapsedMs) {
+      if (now.phase.kind !== 'fencing' || elapsedMs < STUCK_AFTER_MS) return undefined;
+      const [awaited] = awaitedForMore(options.state(), now, now.phase, options.view());
+      return awaited === undefined
+        ? undefined
+        : `${awaited} holds more than the others by what it last said, and is waited for until it has replayed that (see sentinelctl status --watch); sentinelctl fence ${awaited} gives it up`;
+    },
+  });
   if (ended.kind !== 'done')
     return refused(
       `group ${group.id} follows the other site no longer, and has no primary yet: ${ended.kind === 'refused' ? ended.reason : ''}`,

@@ -19,7 +19,7 @@ import {
 } from '../cluster/state.ts';
 import { canBeCut, isTooFarBehind, mayBePromoted } from './obstacles.ts';
 import { wantedRule } from './rule-plan.ts';
-import type { View } from './view.ts';
+import { type View, freshReport } from './view.ts';
 
 /**
  * The best report that may be promoted: the wish of a person, else the one with most WAL, then one that was not to be promoted last, then one that follows the primary directly, then (where the group's settings ask for it) one in the site of the former
@@ -62,6 +62,7 @@ export function chooseCandidate(
   // Nothing but the reports says who holds the most: the first one to come is not promoted over another that holds more.
   const toCome = silentCandidates(state, group, phase, view);
   if (isPatient && mayLose && cause.kind !== 'planned' && toCome.length > 0) return undefined;
+  if (awaitedForMore(state, group, phase, view).length > 0) return undefined;
   const [best] = eligible.sort(
     (a, b) =>
       (mayLose ? comparePositions(b, a) : 0) ||
@@ -90,6 +91,32 @@ function wishOf(group: GroupState, phase: Fencing, former: CutReport | undefined
   const old = phase.reports.find((report) => report.node === reinstate);
   const isPassed = old !== undefined && former !== undefined && comparePositions(former, old) > 0;
   return group.rule.leased === true && isPassed ? undefined : reinstate;
+}
+
+/**
+ * Of a group that has followed another site: those that replay what they have received, which may take long, and hold more than all that have
+ * reported. Nothing else holds it. Only their own last word says so, which is no ground for a promise, but enough to wait: until they report, are
+ * heard no longer, or a person fences them.
+ */
+export function awaitedForMore(
+  state: ClusterState,
+  group: GroupState,
+  phase: Fencing,
+  view: View,
+): readonly NodeId[] {
+  if (phase.cause.kind !== 'followed') return [];
+  const eligible = phase.reports.filter(
+    (report) => candidateRefusal(state, group, phase, report) === undefined,
+  );
+  const isAhead = ({ node }: NodeState): boolean => {
+    const { timeline: on, position } = freshReport(view, node) ?? {};
+    // It starts, to tell.
+    if (on === undefined || position === undefined) return true;
+    return eligible.every((report) => comparePositions({ timeline: on, position }, report) > 0);
+  };
+  return silentCandidates(state, group, phase, view)
+    .filter(isAhead)
+    .map(({ node }) => node);
 }
 
 /** Those that could be promoted and can still report where they stand. */

@@ -175,6 +175,17 @@ describe('the end', () => {
     ]);
   });
 
+  test('one that is known to hold more, and can still report, is waited for as long as it takes', () => {
+    const log = ending();
+    const seen = { ...STREAMING, a: { condition: 'standby', position: 200n } } as const;
+    const leader = leaderOf(log, seen);
+    log.must(at(log).cut(B, 100), at(log).cut(C, 90));
+    for (const ms of [0, 3500, 600_000]) expect(leader.at(ms)).toEqual([]);
+    expect(leader.at(700_000, { ...seen, a: undefined })).toMatchObject([{ kind: 'promote', candidate: B }]);
+    log.must({ kind: 'fence-node', node: A });
+    expect(leader.at(700_001)).toMatchObject([{ kind: 'promote', candidate: B }]);
+  });
+
   test('the site leader is no worse a candidate, and the others are the first members', () => {
     const log = ending();
     const on = { timeline: timeline(3) };
