@@ -21,6 +21,7 @@ export function* groupNotices(
   group: GroupState,
 ): Iterable<string> {
   yield* adoption(group);
+  yield* uselessFollow(options.state, group);
   const text = durabilityNotice(options.state, group);
   if (text !== undefined) yield `group ${group.id}: ${text}`;
   const shortage = strictShortage(options.state, group);
@@ -42,6 +43,14 @@ export function* groupNotices(
         ? `group ${group.id}: a switchover${target} is scheduled for ${at} (sentinelctl failover ${group.id} --at never calls it off)`
         : `group ${group.id}: the switchover${target} of ${at} could not begin yet; it is tried until ${new Date(atMs + SCHEDULE_VALID_MS).toISOString()}`;
   }
+}
+
+/** An ordinary group, or one that was promoted: neither goes to follow another site. */
+function* uselessFollow(state: ClusterState, { id, phase }: GroupState): Iterable<string> {
+  if (phase.kind !== 'running') return;
+  const nodes = nodesOfGroup(state, id).filter(({ options }) => options?.source !== undefined);
+  if (nodes.length > 0)
+    yield `group ${id} does not follow another site: node.follow has no effect in the configuration of ${nodes.map(({ node }) => node).join(', ')}; take it out there, or set the site up anew`;
 }
 
 function* givenUpSlots(state: ClusterState, group: GroupState): Iterable<string> {

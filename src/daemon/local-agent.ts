@@ -133,7 +133,9 @@ export async function startLocalAgent(options: {
     readDuty: async () => ((await options.readThroughLeader()) ? dutyNow() : undefined),
     registered: () => replica.state.nodes.get(node.name),
     group: () => replica.state.groups.get(node.group),
-    onReport: options.onReport,
+    // It may be registered too late to be asked.
+    onReport: (report) =>
+      options.onReport(node.follow === undefined ? report : { ...report, follows: node.group }),
     onGone: () => health.localProcessesGone(node.name),
     onBack: () => health.localProcessesBack(node.name),
     log: (level, message, fields) => log[level]({ node: node.name, ...fields }, message),

@@ -20,6 +20,7 @@ import {
 import { BEGIN, SITE_OPTIONS, emptyLog, following, known, withData } from '../cluster/testing/following.ts';
 import { duties } from './duties.ts';
 import { fenceTargets } from './fence-target.ts';
+import { SITE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
 import { type SeenNodes, leaderOf, viewOf } from './testing/view.ts';
 
@@ -46,6 +47,20 @@ describe('the beginning', () => {
     log.must(withData(A), known(B), known(C));
     expect(leaderOf(log, ABSENT).at(0)).toEqual([]);
     expect(leaderOf(log, ABSENT).at(600_000)).toEqual([]);
+  });
+});
+
+test('no ordinary group is made while a node that is to follow another site waits to be registered', () => {
+  const log = emptyLog(SITE_FEATURE_LEVEL - 1);
+  log.must(registration(A));
+  const seen = { a: { condition: 'absent' }, b: { condition: 'absent', follows: GROUP } } as const;
+  const leader = leaderOf(log, seen);
+  for (const ms of [0, 60_000, 3_600_000])
+    expect(leader.at(ms).filter(({ kind }) => kind === 'create-group')).toEqual([]);
+  expect(leader.at(3_601_000, { a: seen.a })).toContainEqual({
+    kind: 'create-group',
+    group: GROUP,
+    primary: A,
   });
 });
 

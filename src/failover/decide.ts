@@ -88,12 +88,24 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
       if (begun !== undefined) yield begun;
       continue;
     }
+    if (isToFollow(state, view, name)) continue;
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
     const eligible = withData.length > 0 ? withData : nodes;
     const [first] = [...eligible].sort(byPriority);
     if (first !== undefined && withData.length <= 1)
       yield { kind: 'create-group', group: name, primary: first.node };
   }
+}
+
+/**
+ * A node of it that is to follow another site waits until every peer understands that. Its agent's own word, beside the log, for what it would
+ * say there no older peer understands.
+ */
+function isToFollow({ nodes }: ClusterState, view: View, group: GroupId): boolean {
+  return [...view.reports.values()].some(
+    ({ report: { node, follows } }) =>
+      follows === group && !nodes.has(node) && freshReport(view, node) !== undefined,
+  );
 }
 
 /** The peers that may bring a node into a group that is to be created: all voters, and learners that say so, but for those that say otherwise. */

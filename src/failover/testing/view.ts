@@ -18,6 +18,7 @@ export interface Seen {
   readonly position?: bigint;
   readonly streamingFrom?: NodeId;
   readonly message?: string;
+  readonly follows?: AgentReport['follows'];
 }
 
 /** A node's own description; undefined: its agent was never heard of. */
@@ -64,6 +65,7 @@ export function reportOf(log: Log, node: NodeId, seen: Seen): AgentReport {
     })),
     serverVersion: undefined,
     message: seen.message,
+    ...(seen.follows === undefined ? {} : { follows: seen.follows }),
   };
 }
 
