@@ -87,6 +87,8 @@ export function groupFindings(group: GroupView): Finding[] {
         ],
       ];
     case 'following':
+      if (group.isDoubtful === true)
+        return [['down', inGroup('the log was recovered, and a person has to say how it goes on')]];
       return followingFindings(group, inGroup);
     case 'fencing':
       return [['failing over', inGroup(`${group.primary ?? 'the primary'} is being cut off`)]];

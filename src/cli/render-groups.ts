@@ -46,7 +46,12 @@ export function renderOverview(groups: readonly GroupView[], { width, paint }: O
       ...(hasFormations ? [{ text: formationOf(group) }] : []),
       {
         text: group.phase,
-        style: ['running', 'following'].includes(group.phase) ? (trouble ? 'yellow' : 'green') : 'red',
+        style:
+          ['running', 'following'].includes(group.phase) && group.isDoubtful !== true
+            ? trouble
+              ? 'yellow'
+              : 'green'
+            : 'red',
       },
       { text: group.primary ?? '-' },
       { text: primary?.timeline === undefined ? '?' : String(primary.timeline) },

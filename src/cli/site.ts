@@ -25,7 +25,8 @@ Examples:
 
 const LEAD_HELP = `
 No client notices: nothing in the group takes writes. After a recovery of the log
-this also says that the group is to go on following.
+this also says that the group is to go on following: with --accept-data-loss, for
+it may have been promoted, and have taken writes, in the part that is lost.
 
 Example:
   sentinelctl site lead pg2`;
@@ -67,12 +68,22 @@ export function addSiteCommand(program: Command, context: Context): void {
       .command('lead')
       .description('have another node of the group stream from the other site')
       .argument('<node>', 'the node')
+      .option(
+        '--accept-data-loss',
+        'after a recovery of the log: what may have been written here since is lost',
+      )
       .option('--dry-run', 'only say what would happen, or why it could not be done'),
   )
     .addHelpText('after', LEAD_HELP)
     .action(async (text: string, _options: unknown, self: Command) => {
-      const options = self.optsWithGlobals<SiteOptions>();
-      const request = { kind: 'lead-site', node: parseNode(text), dryRun: options.dryRun === true } as const;
+      const options = self.optsWithGlobals<SiteOptions & { readonly acceptDataLoss?: boolean }>();
+      const { acceptDataLoss } = options;
+      const request = {
+        kind: 'lead-site',
+        node: parseNode(text),
+        dryRun: options.dryRun === true,
+        ...(acceptDataLoss === true ? { acceptsLoss: acceptDataLoss } : {}),
+      } as const;
       await steerGroup(context, options, request);
     });
 }

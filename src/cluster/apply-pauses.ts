@@ -3,7 +3,15 @@
 import type { GroupId, NodeId } from '../base/ids.ts';
 import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
 import { PAUSE_FEATURE_LEVEL } from './features.ts';
-import { type ClusterState, type GroupState, type NodePause, pauseOf, primaryWord } from './state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type NodePause,
+  doubtfulSiteText,
+  isDoubtfulSite,
+  pauseOf,
+  primaryWord,
+} from './state.ts';
 
 /** Takes the place of an earlier one of the same group or node. */
 export function applyPause(state: ClusterState, command: CommandOf<'pause'>): Applied {
@@ -45,6 +53,7 @@ function nodeRefusal(
   { isMaintenance, untilMs }: CommandOf<'pause'>,
 ): string | undefined {
   if (!isNodeOf(state, group.id, node)) return `there is no node ${node} in group ${group.id}`;
+  if (isDoubtfulSite(group)) return doubtfulSiteText(group.id);
   if (isMaintenance && group.phase.primary === node)
     return `${node} is ${primaryWord(group).name}: ${primaryWord(group).remedy}`;
   if (group.fenced.includes(node)) return `${node} is fenced: unfence it first`;

@@ -245,6 +245,15 @@ describe('after a recovery of the log', () => {
     expect(again.group.phase).toEqual({ kind: 'following', primary: A, isDoubtful: false });
   });
 
+  test('no node of it is set aside or given up in passing', () => {
+    const log = recovered(following());
+    const pause = { kind: 'pause', group: GROUP, node: B, isMaintenance: true, untilMs: undefined } as const;
+    expect(log.commit(pause)).toMatch(/say first how it goes on/);
+    const remove = { kind: 'remove-node', group: GROUP, node: B, leaving: 'destroy' } as const;
+    expect(log.commit(remove)).toMatch(/say first how it goes on, .*--accept-data-loss/);
+    log.must({ ...remove, acceptsLoss: true });
+  });
+
   test('a promotion waits for all nodes', () => {
     const log = ending(recovered(following()));
     expect(hasUnknownRule(log.group)).toBe(true);

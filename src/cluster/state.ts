@@ -311,6 +311,15 @@ export function hasUnknownRule(group: Pick<GroupState, 'phase'>): boolean {
   return group.phase.kind === 'fencing' && group.phase.cause.kind === 'recovered';
 }
 
+/** It followed another site before the log was recovered, and may have been promoted since: its nodes are left as they are until a person has said. */
+export function isDoubtfulSite({ phase }: Pick<GroupState, 'phase'>): boolean {
+  return phase.kind === 'following' && phase.isDoubtful;
+}
+
+/** What people are told who ask for anything else meanwhile. */
+export const doubtfulSiteText = (id: GroupId): string =>
+  `group ${id} was recovered, and may have been promoted in the part of the log that is lost: say first how it goes on, sentinelctl site promote ${id} or sentinelctl site lead NODE`;
+
 /** It has followed another site until a person ended that: nobody in the group has acknowledged anything yet. */
 export function hasFollowed(group: Pick<GroupState, 'phase'>): boolean {
   return group.phase.kind === 'fencing' && group.phase.cause.kind === 'followed';

@@ -6,7 +6,15 @@ import { formatDuration } from '../base/duration.ts';
 import type { NodeId, PeerId } from '../base/ids.ts';
 import type { Agent } from '../actions/agent.ts';
 import { PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
-import { type GroupState, type NodeState, asideReason, isPaused, pauseOf } from '../cluster/state.ts';
+import {
+  type GroupState,
+  type NodeState,
+  asideReason,
+  isPaused,
+  pauseOf,
+  doubtfulSiteText,
+  isDoubtfulSite,
+} from '../cluster/state.ts';
 import { isStreaming } from '../failover/rule-plan.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
@@ -154,6 +162,7 @@ async function follow(target: Target): Promise<SteerOutcome> {
 function standbyObstacle({ options, group, node }: Target): string | undefined {
   if (options.state().featureLevel < PAUSE_FEATURE_LEVEL)
     return 'not every peer understands this yet: upgrade all of them first';
+  if (isDoubtfulSite(group)) return doubtfulSiteText(group.id);
   if (group.phase.kind !== 'running' && group.phase.kind !== 'following')
     return `group ${group.id} is ${group.phase.kind}; ask again once it runs`;
   if (group.fenced.includes(node.node)) return `${node.node} is fenced: its PostgreSQL is stopped`;
@@ -312,7 +321,8 @@ function siteSourceObstacle(options: Target['options'], leader: NodeId, node: No
 /** It cannot be set aside, nor need it be: no commit waits for it, and nothing is promoted meanwhile. */
 async function reinitSiteLeader(target: Target): Promise<SteerOutcome> {
   const { node, agent, options, dryRun } = target;
-  const steps = 'is stopped, and its data directory is replaced by a copy that is taken from the other site';
+  const steps =
+    'is stopped, and its data directory is replaced by a copy that is taken from the other site, which has to answer; other nodes whose WAL does not fit that copy are cloned from it afterwards';
   if (dryRun) return planned(`${node.node} ${steps}`);
   const work = agent.ask(
     { kind: 'reinit', obstacle: () => sourceObstacle(target) },

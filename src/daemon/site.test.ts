@@ -95,6 +95,21 @@ describe('promote', () => {
     expect(proposed).toEqual([]);
   });
 
+  test('says who is not asked', async () => {
+    const seen = { b: STREAMING['b'], c: { condition: 'failed' } } as const;
+    const { outcome } = await ask(following(), { ...PROMOTE, dryRun: true }, seen);
+    if (outcome.kind !== 'done') throw new Error(outcome.kind);
+    expect(outcome.detail).toContain('a is not asked: its agent is not heard');
+    expect(outcome.detail).toContain('c is not asked: it is failed');
+    expect(outcome.detail).not.toContain('b is not asked');
+  });
+
+  test('after a recovery of the log it begins also where nothing runs, for nothing is started before', async () => {
+    const stopped = { a: { condition: 'stopped' }, b: { condition: 'stopped' } } as const;
+    const { outcome } = await ask(recovered(following()), { ...PROMOTE, dryRun: true }, stopped);
+    expect(outcome.kind).toBe('done');
+  });
+
   test('after a recovery of the log all nodes are waited for, which is said', async () => {
     const { outcome } = await ask(recovered(following()), { ...PROMOTE, dryRun: true });
     expect(outcome).toMatchObject({ detail: expect.stringContaining('all nodes have to report') });
@@ -126,7 +141,13 @@ describe('lead', () => {
 
   test('after a recovery of the log it says that the group goes on following', async () => {
     const log = recovered(following());
-    expect((await ask(log, { ...LEAD, node: A })).outcome.kind).toBe('done');
+    const again = { ...LEAD, node: A } as const;
+    expect((await ask(log, again)).outcome).toEqual(refused(/look at each of its nodes; --accept-data-loss/));
+    const open = { ...STREAMING, b: { condition: 'primary' } } as const;
+    expect((await ask(log, again, open)).outcome).toEqual(
+      refused(/b runs as a primary: .*site promote main/),
+    );
+    expect((await ask(log, { ...again, acceptsLoss: true })).outcome.kind).toBe('done');
     expect(log.group.phase).toEqual({ kind: 'following', primary: A, isDoubtful: false });
   });
 });

@@ -7,7 +7,13 @@ import { leaderRefusal } from '../cluster/apply-site.ts';
 import { comparePositions } from '../cluster/candidate.ts';
 import { promotionBar } from '../cluster/eligibility.ts';
 import { SITE_FEATURE_LEVEL } from '../cluster/features.ts';
-import { type ClusterState, type GroupState, asideReason, nodesOfGroup } from '../cluster/state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  asideReason,
+  isDoubtfulSite,
+  nodesOfGroup,
+} from '../cluster/state.ts';
 import { awaitedForMore } from '../failover/choose.ts';
 import { canBeCut } from '../failover/obstacles.ts';
 import { type View, freshReport } from '../failover/view.ts';
@@ -97,7 +103,8 @@ export function sourceOfGroup(state: ClusterState, group: GroupState): string | 
 /** Why no node could become the primary now; after a recovery of the log all of them are waited for, and nobody can say. */
 function promotionObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
   const able = candidates(state, group, view);
-  if (able.length > 0) return undefined;
+  // Nothing is started there before: all of them are asked to report, and may, where their agents come back.
+  if (able.length > 0 || isDoubtfulSite(group)) return undefined;
   const barred = nodesOfGroup(state, group.id).flatMap(({ node }) => {
     const reason = promotionBar(state, group, node) ?? asideReason(group, node);
     return reason === undefined ? [] : [`${node} is ${reason}`];
@@ -144,12 +151,25 @@ function promotionPlan(state: ClusterState, group: GroupState, phase: Following,
     `group ${group.id} follows ${source} no longer, and never again by itself`,
     'every node ends its WAL streams and says where it stands',
     ...doubt,
+    ...unheardText(state, group, view),
     `${best?.node ?? 'the node that holds the most'} becomes the primary, as things stand${at}`,
     lossText(phase, view),
     `WARNING: nothing here stops the other site: as long as a primary runs there, both take writes, and one of them is lost. Stop it there first, and look: psql -h HOST -c 'select pg_is_in_recovery()' on each of ${source}, or sentinelctl status there`,
   ]
     .map((line) => `- ${line}`)
     .join('\n');
+}
+
+/** What they hold beyond the others is given up by the promotion, or found to be too much when they are back. */
+function unheardText(state: ClusterState, group: GroupState, view: View): string[] {
+  return nodesOfGroup(state, group.id).flatMap(({ node, member }) => {
+    if (member === undefined || canBeCut(view, node)) return [];
+    const report = freshReport(view, node);
+    const why = report === undefined ? 'its agent is not heard' : `it is ${report.condition}`;
+    return [
+      `${node} is not asked: ${why}; what it alone may hold is given up, or waited for if it comes back in time`,
+    ];
+  });
 }
 
 function lossText({ primary }: Following, view: View): string {
@@ -170,7 +190,7 @@ async function lead(
   options: SteerOptions,
   group: GroupState,
   phase: Following,
-  { node, dryRun }: Extract<SiteRequest, { readonly kind: 'lead-site' }>,
+  { node, dryRun, acceptsLoss }: Extract<SiteRequest, { readonly kind: 'lead-site' }>,
 ): Promise<SteerOutcome> {
   const isAgain = phase.isDoubtful;
   const refusal =
@@ -178,7 +198,10 @@ async function lead(
     (phase.primary === node && !isAgain
       ? `${node} is the site leader of group ${group.id} already`
       : undefined) ??
-    (freshReport(options.view(), node) === undefined ? `the agent of ${node} cannot be reached` : undefined);
+    (freshReport(options.view(), node) === undefined
+      ? `the agent of ${node} cannot be reached`
+      : undefined) ??
+    (isAgain && acceptsLoss !== true ? doubtText(options, group) : undefined);
   if (refusal !== undefined) return refused(refusal);
   const from = isAgain
     ? 'what was written in this group since the log was recovered to is lost, if anything was'
@@ -192,4 +215,15 @@ async function lead(
   return done(
     `${node} is the site leader of group ${group.id}: it streams from the other site, the others from it; see sentinelctl status`,
   );
+}
+
+/** Who took writes since would be replaced by copies of the other site: a person has to look first. */
+function doubtText(options: SteerOptions, { id }: GroupState): string {
+  const nodes = nodesOfGroup(options.state(), id).map(({ node }) => node);
+  const open = nodes.filter((each) => freshReport(options.view(), each)?.condition === 'primary');
+  const found =
+    open.length === 0
+      ? 'look at each of its nodes'
+      : `${open.join(', ')} runs as a primary: it was, and sentinelctl site promote ${id} keeps what it holds`;
+  return `group ${id} was recovered, and may have been promoted in the part of the log that is lost: ${found}; --accept-data-loss has it follow the other site all the same, and what was written here is lost then`;
 }

@@ -14,6 +14,7 @@ import {
   asideReason,
   nodesOfGroup,
   pauseOf,
+  isDoubtfulSite,
 } from '../cluster/state.ts';
 import { failoverObstacle } from '../failover/obstacles.ts';
 import type { View } from '../failover/view.ts';
@@ -173,6 +174,7 @@ function groupView(options: StatusOptions, group: GroupState): GroupView {
     paused: group.paused && { untilMs: group.paused.untilMs, maintenance: false },
     formation: formationOf(options.state, group.id),
     ...(group.phase.kind === 'following' ? { source: sourceOfGroup(options.state, group) } : {}),
+    ...(isDoubtfulSite(group) ? { isDoubtful: true } : {}),
   };
 }
 

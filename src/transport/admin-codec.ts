@@ -269,6 +269,7 @@ function decodeGroup(group: pb.GroupView): GroupView {
     paused: group.paused && decodePause(group.paused),
     ...(group.formation === undefined ? {} : { formation: group.formation }),
     ...(group.source === undefined ? {} : { source: group.source }),
+    ...(group.isDoubtful ? { isDoubtful: true } : {}),
   };
 }
 

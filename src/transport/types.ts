@@ -210,8 +210,13 @@ export type SteerRequest =
   | { readonly kind: 'adopt'; readonly group: string | undefined; readonly dryRun: boolean }
   /** A group that follows another site becomes an ordinary one. */
   | { readonly kind: 'promote-site'; readonly group: string | undefined; readonly dryRun: boolean }
-  /** Another node of its group streams from the other site. */
-  | { readonly kind: 'lead-site'; readonly node: NodeId; readonly dryRun: boolean };
+  /** Another node of its group streams from the other site. `acceptsLoss`: of what was written here, if it was promoted in a part of the log that is lost. */
+  | {
+      readonly kind: 'lead-site';
+      readonly node: NodeId;
+      readonly dryRun: boolean;
+      readonly acceptsLoss?: true;
+    };
 
 export const NODE_ACTIONS = [
   'restart',
@@ -380,6 +385,8 @@ export interface GroupView {
   readonly formation?: string | undefined;
   /** Of a group that follows another site: the servers there. */
   readonly source?: string | undefined;
+  /** It did so before the log was recovered, and nobody knows whether it does still. */
+  readonly isDoubtful?: true;
 }
 
 /** Of a group, or of one node, which may be in maintenance. */
