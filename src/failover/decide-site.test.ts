@@ -232,6 +232,24 @@ describe('the end', () => {
     ]);
   });
 
+  test('what only a node holds that is never promoted is fetched from it first, and given up where that fails', () => {
+    const log = ending();
+    log.must(withData(C, { options: { ...SITE_OPTIONS, noFailover: true } }));
+    log.must(at(log).cut(A, 100), at(log).cut(B, 90), at(log).cut(C, 200));
+    const leader = leaderOf(log, STREAMING);
+    const [command] = leader.at(0);
+    expect(command).toMatchObject({ kind: 'fetch-wal', node: A, from: C });
+    log.must(command as Command);
+    expect(duties(log.state, A)).toMatchObject({ kind: 'cut', wasPrimary: false, fetch: { kind: 'from' } });
+    expect(leader.at(100)).toEqual([]);
+    log.must({ kind: 'fetch-failed', group: GROUP, epoch: log.epoch, node: A, reason: 'tried' });
+    log.must(...leader.at(200));
+    log.must({ kind: 'fetch-failed', group: GROUP, epoch: log.epoch, node: B, reason: 'tried' });
+    expect(leader.at(300)).toMatchObject([{ kind: 'promote', candidate: A }]);
+    log.must({ ...at(log).cut(A, 200), afterFetch: true } as Command);
+    expect(leader.at(400)).toMatchObject([{ kind: 'promote', candidate: A }]);
+  });
+
   test('nobody is switched off for it', () => {
     const log = ending();
     log.must(at(log).down(P1), at(log).down(P2), at(log).cut(B, 100));

@@ -2,6 +2,7 @@
 // has to be remembered between calls (since when something holds) goes in and out as `memory`. Proposing the same command
 // twice is harmless: apply refuses what no longer fits.
 import type { GroupId, PeerId } from '../base/ids.ts';
+import { runningFetch } from '../cluster/apply-fetch.ts';
 import { type Fencing, isKnownOff } from '../cluster/candidate.ts';
 import type { Command, HostDeclaration } from '../cluster/commands.ts';
 import { featureLevelRefusal } from '../cluster/features.ts';
@@ -297,6 +298,10 @@ function decideFencing(
   const elapsedMs = stopwatch.elapsedMs(`fencing ${group.id} ${group.epoch}`);
   if (phase.cause.kind === 'followed') {
     const best = chooseCandidate(state, group, phase, elapsedMs, view);
+    // Others are waited for.
+    if (best === undefined && runningFetch(phase) === undefined) return undefined;
+    const fetch = decideFetch({ state, group, phase, view, stopwatch }, best);
+    if (fetch !== undefined) return fetch === 'wait' ? undefined : fetch;
     return best === undefined ? undefined : promotion(state, group, phase, best);
   }
   const former = phase.reports.find((report) => report.node === phase.primary);

@@ -178,9 +178,14 @@ export function duties(state: ClusterState, id: NodeId): Duty {
     case 'fencing': {
       const { kind: cause } = phase.cause;
       // After a recovery every report is needed, and who was the primary is not known.
-      if (cause === 'recovered' || cause === 'followed') return { kind: 'cut', wasPrimary: false, ...base };
+      if (cause === 'recovered') return { kind: 'cut', wasPrimary: false, ...base };
       if (cause !== 'planned')
-        return { kind: 'cut', wasPrimary: phase.primary === id, ...fetchOf(state, phase, id), ...base };
+        return {
+          kind: 'cut',
+          wasPrimary: phase.primary === id && cause !== 'followed',
+          ...fetchOf(state, phase, id),
+          ...base,
+        };
       if (phase.primary === id)
         return { kind: 'hand-over', timeline: phase.timeline, rule: group.rule, ...base };
       const isHandedOver = phase.reports.some((report) => report.node === phase.primary);
