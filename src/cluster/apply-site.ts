@@ -5,7 +5,14 @@ import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } f
 import { newGroup } from './apply-nodes.ts';
 import { SITE_FEATURE_LEVEL } from './features.ts';
 import { isObjectivelyDown, majority } from './quorum.ts';
-import { type ClusterState, type GroupState, type Phase, asideReason, nodesOfGroup } from './state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type Phase,
+  asideReason,
+  isPaused,
+  nodesOfGroup,
+} from './state.ts';
 
 export type Following = Extract<Phase, { readonly kind: 'following' }>;
 
@@ -57,7 +64,9 @@ function changeRefusal(
   const target = state.nodes.get(node);
   if (present?.member !== undefined && target !== undefined && target.member === undefined)
     return `${node} has no data yet`;
-  if (isAsked === true || present?.member === undefined) return undefined;
+  if (isAsked === true) return undefined;
+  if (isPaused(group)) return `group ${group.id} is paused: its site leader stays who it is`;
+  if (present?.member === undefined) return undefined;
   const { voters } = state.membership;
   // After a loss of power all of them are down for a moment: to go from one to the other would help nobody.
   if (target !== undefined && isObjectivelyDown(voters, target.subjectiveDown, group.epoch))

@@ -20,7 +20,7 @@ import {
   runningAlone,
 } from '../cluster/testing/example.ts';
 import { CANDIDATES_FEATURE_LEVEL, SITE_FEATURE_LEVEL } from '../cluster/features.ts';
-import { SITE_OPTIONS, following } from '../cluster/testing/following.ts';
+import { SITE_OPTIONS, following, withData } from '../cluster/testing/following.ts';
 import type { GroupState } from '../cluster/state.ts';
 import { groupNotices } from './group-notices.ts';
 
@@ -155,5 +155,10 @@ test('a configuration that is to follow another site is named where the group do
   expect(notices(log)).toEqual([
     expect.stringMatching(/main does not follow another site: node.follow has no effect .* of b;/),
   ]);
-  expect(notices(following())).toEqual([]);
+  const site = following();
+  expect(notices(site)).toEqual([]);
+  site.must(withData(B, { options: { ...SITE_OPTIONS, source: 'far2:5432,far1:5432' } }));
+  expect(notices(site)).toEqual([]);
+  site.must(withData(B, { options: { ...SITE_OPTIONS, source: 'far3:5432' } }));
+  expect(notices(site)).toEqual([expect.stringMatching(/servers differs, a has far1.*, b has far3:5432/)]);
 });

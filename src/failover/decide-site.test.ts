@@ -116,6 +116,19 @@ describe('the site leader', () => {
     expect(leader.at(1000)).toEqual([]);
   });
 
+  test('stays while the group, or it, is paused', () => {
+    for (const node of [undefined, A]) {
+      const log = following();
+      log.must({ kind: 'pause', group: GROUP, node, isMaintenance: false, untilMs: undefined });
+      log.must(at(log).down(P1), at(log).down(P2));
+      const leader = leaderOf(log, { ...STREAMING, a: undefined });
+      for (const ms of [0, 2500, 60_000]) expect(leader.at(ms)).toEqual([]);
+      const other = { kind: 'lead-site', group: GROUP, epoch: log.epoch, node: B } as const;
+      expect(log.commit(other)).toMatch(/main is paused/);
+      log.must({ ...other, isAsked: true });
+    }
+  });
+
   test('is then the one that holds the most', () => {
     const log = down();
     const leader = leaderOf(log, { ...STREAMING, a: undefined });
@@ -248,6 +261,16 @@ describe('the end', () => {
     expect(leader.at(300)).toMatchObject([{ kind: 'promote', candidate: A }]);
     log.must({ ...at(log).cut(A, 200), afterFetch: true } as Command);
     expect(leader.at(400)).toMatchObject([{ kind: 'promote', candidate: A }]);
+  });
+
+  test('where only a node can be heard that is never promoted, a person lets it be', () => {
+    const log = ending();
+    log.must(withData(C, { options: { ...SITE_OPTIONS, noFailover: true } }));
+    log.must(at(log).cut(C, 100));
+    const leader = leaderOf(log, { c: STREAMING['c'] });
+    for (const ms of [0, 60_000]) expect(leader.at(ms)).toEqual([]);
+    log.must(withData(C));
+    expect(leader.at(60_001)).toMatchObject([{ kind: 'promote', candidate: C }]);
   });
 
   test('nobody is switched off for it', () => {

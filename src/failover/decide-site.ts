@@ -5,7 +5,13 @@ import { type Following, leaderRefusal } from '../cluster/apply-site.ts';
 import type { Command } from '../cluster/commands.ts';
 import { promotionBar } from '../cluster/eligibility.ts';
 import { isObjectivelyDown } from '../cluster/quorum.ts';
-import { type ClusterState, type GroupState, type NodeState, nodesOfGroup } from '../cluster/state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type NodeState,
+  isPaused,
+  nodesOfGroup,
+} from '../cluster/state.ts';
 import type { Stopwatch } from './decide.ts';
 import { canBeCut } from './obstacles.ts';
 import { type View, freshReport } from './view.ts';
@@ -30,7 +36,7 @@ export function decideSite(
   stopwatch: Stopwatch,
 ): Command | undefined {
   const leader = state.nodes.get(phase.primary);
-  if (phase.isDoubtful || leader === undefined) return undefined;
+  if (phase.isDoubtful || leader === undefined || isPaused(group)) return undefined;
   const { settings } = view;
   const isNew = leader.member === undefined;
   const isLost = isNew
