@@ -150,7 +150,8 @@ async function isSound(
     located = await ask(context, duty, signal);
   } catch (error) {
     signal.throwIfAborted();
-    if (!(error instanceof OpenedUpstreamError)) return true;
+    // The log applied here may lag behind: by that upstream it may be a primary.
+    if (!(error instanceof OpenedUpstreamError) || !(await context.confirms('follow', duty))) return true;
     const member = context.localMember();
     // It went along: what it holds is that node's by now.
     if (error.timeline === on && member !== undefined)
@@ -166,8 +167,9 @@ async function isSound(
   }
   note(located.timeline >= on && located.history !== undefined);
   const isThere = receiver.senderHost === located.host && receiver.senderPort === located.port;
-  // The way that libpq found is another server's, which should have been stopped.
-  return isThere || !prefer(context, located);
+  const isOther = prefer(context, located);
+  // libpq found another server than that, which should have been stopped.
+  return isThere || !isOther;
 }
 
 /** Until it is found that what it holds is from there after all, or is told to stream from elsewhere. */

@@ -3,19 +3,23 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import {
   type Located,
+  OpenedUpstreamError,
   type SiteSource,
+  askLeader,
   choose,
   connectionTo,
+  ensureSlot,
   hostsOf,
   locate,
   sourceText,
   tlsOf,
 } from './site-source.ts';
+import { type Walsender, startWalsender } from './testing/walsender.ts';
 
 const SOURCE: SiteSource = {
   servers: [
@@ -105,4 +109,76 @@ test('of several that take writes the one on the highest timeline is followed, a
   expect(() => choose([on('one', 1), on('other', 1, '78')], SOURCE)).toThrow(
     /one:5432,other:5432 hold different/,
   );
+});
+
+describe('servers that answer', () => {
+  const servers: Walsender[] = [];
+  afterEach(() => {
+    for (const server of servers.splice(0)) server.close();
+  });
+  const start = async (what: object = {}) => {
+    const server = await startWalsender(() => ({
+      'SHOW in_hot_standby': { in_hot_standby: 'off' },
+      IDENTIFY_SYSTEM: { systemid: '77', timeline: '2', xlogpos: '0/64', dbname: null },
+      'TIMELINE_HISTORY 2': { filename: '00000002.history', content: '1\t0/32\tno reason\n' },
+      ...what,
+    }));
+    servers.push(server);
+    return server;
+  };
+  const source = (slot?: string): SiteSource => ({
+    ...SOURCE,
+    ...{ slot, parameters: {}, servers: servers.map(({ port }) => ({ host: '127.0.0.1', port })) },
+  });
+  const STANDBY = { 'SHOW in_hot_standby': { in_hot_standby: 'on' } };
+
+  test('the primary of the database is found among standbys and strangers', async () => {
+    await start(STANDBY);
+    await start({ IDENTIFY_SYSTEM: { systemid: '78', timeline: '9', xlogpos: '0/64', dbname: null } });
+    const { port } = await start();
+    expect(await locate(source(), '77')).toEqual({
+      ...{ host: '127.0.0.1', port, systemIdentifier: '77', timeline: 2, position: 0x64n },
+      history: [{ timeline: 1, switchLsn: 0x32n, reason: 'no reason' }],
+    });
+    await expect(locate(source(), '79')).rejects.toThrow(
+      /it is a standby; .*it holds another database \(system identifier 78, the group has 79\)/,
+    );
+    // As long as it is not known which database is followed, only one may be there.
+    await expect(locate(source(), undefined)).rejects.toThrow(/hold different databases/);
+  });
+
+  test('a site leader that takes writes was opened by hand', async () => {
+    const { port } = await start();
+    const leader = { host: '127.0.0.1', port, user: 'second', password: '', applicationName: 'asks' };
+    await expect(askLeader(leader)).rejects.toThrow(OpenedUpstreamError);
+    servers.pop()?.close();
+    const standby = await start(STANDBY);
+    expect(await askLeader({ ...leader, port: standby.port })).toMatchObject({ timeline: 2 });
+  });
+
+  test('a slot that has lost its WAL is made anew; one that has not, or cannot be asked about, is left', async () => {
+    const present: Record<string, object | string> = {
+      'CREATE_REPLICATION_SLOT "2nd"': '42710',
+      'READ_REPLICATION_SLOT "2nd"': { slot_type: 'physical', restart_lsn: '0/10', restart_tli: '1' },
+      'DROP_REPLICATION_SLOT "2nd"': { done: '' },
+    };
+    const server = await startWalsender(() => {
+      const now = { ...present };
+      if (server.commands.some((command) => command.startsWith('DROP')))
+        now['CREATE_REPLICATION_SLOT "2nd"'] = { slot_name: '2nd' };
+      return now as never;
+    });
+    servers.push(server);
+    const ensure = () => ensureSlot(source('2nd'), { host: '127.0.0.1', port: server.port });
+    const verbs = () => server.commands.map((command) => command.split('_')[0]);
+    await ensure();
+    expect(verbs()).toEqual(['CREATE', 'READ']);
+    // As PostgreSQL 14 says.
+    present['READ_REPLICATION_SLOT "2nd"'] = '42601';
+    await ensure();
+    expect(verbs()).toEqual(['CREATE', 'READ', 'CREATE', 'READ']);
+    present['READ_REPLICATION_SLOT "2nd"'] = { slot_type: 'physical', restart_lsn: null, restart_tli: null };
+    await ensure();
+    expect(verbs().slice(4)).toEqual(['CREATE', 'READ', 'DROP', 'CREATE']);
+  });
 });
