@@ -1,10 +1,13 @@
 // A cluster that is a standby of another site: it follows a primary there through that site's own failover and the loss of its site leader,
 // opens nothing by itself, and takes writes once a person has promoted it. One cluster for all, and two servers by hand as the other site.
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { HostPlan } from '../../../harness/cluster-config.ts';
 import type { Host } from '../../../harness/host.ts';
 import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
 import { until } from '../../../src/base/clock.ts';
+import { signalProcess } from '../../../src/postgres/processes.ts';
 import type { EventView, GroupView, NodeView } from '../../../src/transport/types.ts';
 import { sql } from '../dangers/scene.ts';
 import { HEALTHY_TIMEOUT_MS, LIMIT_MS, runSentinelctl } from '../raft/load.ts';
@@ -138,6 +141,28 @@ test('a failover of the other site is followed', { timeout: LIMIT_MS }, async ()
   ).toContain('1');
 });
 
+test(
+  'a timeline of the same number that began elsewhere is not followed, and goes unnoticed by no new connection',
+  { timeout: LIMIT_MS },
+  async () => {
+    const first = await leader();
+    const file = join(first.dataDirectory, 'pg_wal/00000002.history');
+    const history = await readFile(file, 'utf8');
+    await writeFile(file, history.replace(/\t\S+\t/, '\t0/1000028\t'));
+    const [receiver] = await sql<{ pid: number }>(first, 'select pid from pg_stat_wal_receiver');
+    if (receiver === undefined) throw new Error('it does not stream');
+    signalProcess(receiver.pid, 'SIGTERM');
+    const stray = await waitFor('it to be cut off', (group) =>
+      /timeline 2 is another one.*sentinelctl node reinit/.test(nodeOf(group, first.node)?.message ?? ''),
+    );
+    expect(nodeOf(stray, first.node)?.state).not.toBe('streaming');
+    expect(await sql(first, 'select pid from pg_stat_wal_receiver')).toEqual([]);
+    await writeFile(file, history);
+    await waitFor('both nodes to stream again', bothStream);
+    await writeThere(1, 'r2b', [first, ...(await others())]);
+  },
+);
+
 test('the site leader being lost another node streams from there', { timeout: LIMIT_MS }, async () => {
   const [first, [second]] = [await leader(), await others()];
   if (second === undefined) throw new Error('no other node');
@@ -210,6 +235,11 @@ test('another database at the address of the other site is refused', { timeout: 
 });
 
 test('promoted, it takes writes and has all that it had received', { timeout: LIMIT_MS }, async () => {
+  const [first, [second]] = [await leader(), await others()];
+  if (second === undefined) throw new Error('no other node');
+  // On a timeline of its own, that is above all others, it must not be taken for the one that holds the most.
+  await sql(second, 'select pg_promote()');
+  await waitFor('it to be left', (left) => LEFT.test(nodeOf(left, second.node)?.message ?? ''));
   expect((await ctl('site promote --dry-run')).stdout).toContain(
     'WARNING: nothing here stops the other site',
   );
@@ -221,7 +251,13 @@ test('promoted, it takes writes and has all that it had received', { timeout: LI
   expect(done).toMatchObject({ exitCode: 0 });
   expect(done.stdout).toContain('is the primary of group main');
   const group = await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
+  expect(group.primary).toBe(first.node);
   const primary = cluster.hostOf(group.primary ?? '');
+  const [on] = await sql<{ timeline: number }>(
+    primary,
+    "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int as timeline",
+  );
+  expect(on?.timeline).toBeGreaterThan(16);
   expect(await rowsOf(primary)).toEqual(written);
   await sql(primary, "insert into public.writes values ('r7')");
   for (const host of await others())
