@@ -108,14 +108,22 @@ export function awaitedForMore(
   const eligible = phase.reports.filter(
     (report) => candidateRefusal(state, group, phase, report) === undefined,
   );
-  const isAhead = ({ node }: NodeState): boolean => {
-    const { timeline: on, position } = freshReport(view, node) ?? {};
+  const silent = silentNodes(state, group, phase.reports);
+  const isAhead = (node: NodeState): boolean => {
+    const { timeline: on, position } = freshReport(view, node.node) ?? {};
     // It starts, to tell.
-    if (on === undefined || position === undefined) return true;
+    if (on === undefined || position === undefined) return mayBePromoted(state, group, node);
     return eligible.every((report) => comparePositions({ timeline: on, position }, report) > 0);
   };
-  return silentCandidates(state, group, phase, view)
-    .filter(isAhead)
+  // Also one that may not be promoted: what it alone holds is fetched from it.
+  return nodesOfGroup(state, group.id)
+    .filter(
+      (node) =>
+        silent.includes(node.node) &&
+        asideReason(group, node.node) === undefined &&
+        canBeCut(view, node.node) &&
+        isAhead(node),
+    )
     .map(({ node }) => node);
 }
 

@@ -245,6 +245,15 @@ describe('the end', () => {
     ]);
   });
 
+  test('one that holds more and is never promoted is waited for as well', () => {
+    const log = ending();
+    log.must(withData(C, { options: { ...SITE_OPTIONS, noFailover: true } }));
+    log.must(at(log).cut(A, 100), at(log).cut(B, 90));
+    const ahead = { ...STREAMING, c: { condition: 'standby', position: 200n } } as const;
+    for (const ms of [0, 3500, 60_000]) expect(leaderOf(log, ahead).at(ms)).toEqual([]);
+    expect(leaderOf(log, STREAMING).at(0)).toMatchObject([{ kind: 'promote', candidate: A }]);
+  });
+
   test('what only a node holds that is never promoted is fetched from it first, and given up where that fails', () => {
     const log = ending();
     log.must(withData(C, { options: { ...SITE_OPTIONS, noFailover: true } }));
