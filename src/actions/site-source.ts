@@ -79,7 +79,7 @@ const OTHERS_TIMEOUT_MS = 500;
  */
 export async function locate(source: SiteSource, expected: string | undefined): Promise<Located> {
   const tls = tlsOf(source.parameters);
-  const answers = new Array<Located | string>(source.servers.length).fill('it did not answer in time');
+  const answers: (Located | string)[] = source.servers.map(() => 'it did not answer in time');
   const looks = source.servers.map(async (place, at) => {
     const found = await look({ ...connectionTo(source, place), tls }, 'primary');
     answers[at] =
@@ -103,7 +103,10 @@ export function choose(answers: readonly (Located | string)[], { servers }: Site
     .toSorted((a, b) => b.timeline - a.timeline);
   const [best, ...rivals] = found;
   if (best === undefined) {
-    const said = answers.map((answer, at) => `${sourceText(servers.slice(at, at + 1))}: ${String(answer)}`);
+    const said = answers.map((answer, at) => {
+      const what = typeof answer === 'string' ? answer : '';
+      return `${sourceText(servers.slice(at, at + 1))}: ${what}`;
+    });
     throw new Error(`no server of the other site takes writes (${said.join('; ')})`);
   }
   if (rivals.some(({ systemIdentifier }) => systemIdentifier !== best.systemIdentifier))

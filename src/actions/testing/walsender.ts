@@ -2,7 +2,7 @@
 import { type AddressInfo, type Socket, createServer } from 'node:net';
 
 /** By the beginning of a command: one row, or the code of an error. */
-export type Answers = () => Readonly<Record<string, Readonly<Record<string, string | null>> | string>>;
+type Answers = () => Readonly<Record<string, Readonly<Record<string, string | null>> | string>>;
 
 export interface Walsender {
   readonly port: number;
