@@ -1,5 +1,5 @@
 // A node of a site that asks for its upstream: nothing that is due waits for the answer.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, type Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -77,37 +77,79 @@ test('those that stream from it get their slots, also where its own configuratio
   expect(kept).toEqual(['slots b_00000002']);
 });
 
-test.each([
-  ['is set up for the other site where its timeline began as there', '0/32', true],
-  ['is never set up for it where only the number of its timeline is the same', '0/31', false],
-])('a standby %s', async (_, began, isSetUp) => {
+/** A standby of timeline 2 that does not stream, and another site that answers; what it holds of the history began at `began`. */
+async function beside(began: string) {
   const far = await startWalsender(() => ({
     'SHOW in_hot_standby': { in_hot_standby: 'off' },
     IDENTIFY_SYSTEM: { systemid: '77', timeline: '2', xlogpos: '0/64', dbname: null },
     'TIMELINE_HISTORY 2': { filename: '00000002.history', content: '1\t0/32\tno reason\n' },
   }));
+  const passfiles = `${directory}.passfile`;
   mkdirSync(join(directory, 'pg_wal'));
-  mkdirSync(`${directory}.passfile`, { recursive: true });
+  mkdirSync(passfiles, { recursive: true });
   writeFileSync(join(directory, 'pg_wal/00000002.history'), `1\t${began}\tno reason\n`);
   writeFileSync(join(directory, 'standby.signal'), '');
-  try {
-    const context = standby({ group: () => ({ systemIdentifier: '77' }) });
-    Object.assign(context, { systemIdentifier: '77' });
-    const source = { ...context.instance.options.source, servers: [{ host: '127.0.0.1', port: far.port }] };
-    Object.assign(context.instance.options, { source });
-    const lsns = { receiveLsn: lsn(0x40n), replayLsn: lsn(0x40n) };
-    const role = { kind: 'standby', timeline: timeline(2), walReceiver: undefined, ...lsns };
-    Object.assign(context.instance, {
-      readRole: () => Promise.resolve(role),
-      setSynchronousStandbys: () => Promise.resolve(),
-    });
+  const context = standby({ group: () => ({ systemIdentifier: '77' }) });
+  Object.assign(context, { systemIdentifier: '77' });
+  const account = { name: 'second', password: 'secret' };
+  const servers = [{ host: '127.0.0.1', port: far.port }];
+  Object.assign(context.instance.options, {
+    source: { ...context.instance.options.source, servers, account },
+  });
+  const position = { receiveLsn: lsn(0x40n), replayLsn: lsn(0x30n) };
+  const role = { kind: 'standby', timeline: timeline(2), walReceiver: undefined, ...position };
+  Object.assign(context.instance, {
+    readRole: () => Promise.resolve(role),
+    setSynchronousStandbys: () => Promise.resolve(),
+  });
+  return {
+    ...{ context, account, role, port: far.port },
     // To say where it stands once it is cut off takes a PostgreSQL.
-    await carryOutSite(context, DUTY, new AbortController().signal).catch(() => undefined);
+    pass: () => carryOutSite(context, DUTY, new AbortController().signal).catch(() => undefined),
+    passwords: () => readdirSync(passfiles).map((name) => readFileSync(join(passfiles, name), 'utf8')),
+    close() {
+      far.close();
+      rmSync(passfiles, { recursive: true });
+    },
+  };
+}
+
+test.each([
+  ['is set up for the other site where its timeline began as there', '0/32', true],
+  ['is never set up for it where only the number of its timeline is the same', '0/31', false],
+])('a standby %s', async (_, began, isSetUp) => {
+  const { context, pass, port, close } = await beside(began);
+  try {
+    await pass();
     const { primary_conninfo = '' } = Object.fromEntries(await readSettings(directory));
-    expect(primary_conninfo.includes(String(far.port))).toBe(isSetUp);
+    expect(primary_conninfo.includes(String(port))).toBe(isSetUp);
     expect(context.notes.site !== undefined).toBe(isSetUp);
   } finally {
-    far.close();
-    rmSync(`${directory}.passfile`, { recursive: true });
+    close();
+  }
+});
+
+test('one that is set up and does not stream gets a changed password, and is not stuck while it replays', async () => {
+  const { context, account, role, pass, passwords, close } = await beside('0/32');
+  const { notes } = context;
+  /** As if it had been so for long. */
+  const later = async (): Promise<boolean> => {
+    if (notes.site === undefined) throw new Error('it is not set up');
+    notes.site = { ...notes.site, askedMs: -1e9, sinceMs: -1000 };
+    await pass();
+    return notes.site.sinceMs === -1000;
+  };
+  try {
+    await pass();
+    expect(passwords()).toEqual(['*:*:*:second:secret\n']);
+    account.password = 'changed';
+    await later();
+    expect(passwords()).toEqual(['*:*:*:second:changed\n']);
+    expect(await later()).toBe(true);
+    role.replayLsn = lsn(0x31n);
+    expect(await later()).toBe(false);
+    expect(await later()).toBe(true);
+  } finally {
+    close();
   }
 });
