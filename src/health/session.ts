@@ -15,7 +15,8 @@ import type { SessionEnd } from './events.ts';
 import { SESSION_OPTIONS } from './heartbeat.ts';
 import { ResolvingSocket, type Resolver } from './resolve.ts';
 
-const CLOSE_TIMEOUT_MS = 200;
+/** A server that is well has answered by then; one that hangs is left without a leave-taking. */
+const CLOSE_TIMEOUT_MS = 1000;
 
 export interface Credentials {
   readonly user: string;
@@ -59,6 +60,8 @@ export class Session {
   readonly #client: pg.Client;
   readonly #loginTimer: NodeJS.Timeout;
   #phase: 'login' | 'open' | 'over' = 'login';
+  /** Settles, and never fails, when no statement is under way. */
+  #underWay: Promise<unknown> = Promise.resolve();
   /** The last message of the server that may explain an end. */
   #lastMessage: SeenError | undefined;
 
@@ -104,9 +107,12 @@ export class Session {
 
   /** Runs one statement. Where that ends the session, `onEnd` is called first. Has no deadline of its own: destroy the session. */
   async query(statement: Statement, values: readonly unknown[]): Promise<QueryOutcome> {
+    if (this.#phase !== 'open') return { kind: 'over' };
     let result: pg.QueryResult<Record<string, unknown>>;
     try {
-      result = await this.#client.query<Record<string, unknown>>({ ...statement, values: [...values] });
+      const answer = this.#client.query<Record<string, unknown>>({ ...statement, values: [...values] });
+      this.#underWay = answer.catch(() => undefined);
+      result = await answer;
     } catch (error) {
       if (!endsSession(error as SeenError)) return { kind: 'error', error: error as SeenError };
       this.#fail(error as SeenError);
@@ -123,11 +129,13 @@ export class Session {
     this.#socket.destroy();
   }
 
-  /** Takes leave of the server, which then logs nothing, but waits only a moment for it. */
+  /** Takes leave of the server, after the statement under way, so that it logs nothing; but waits only a moment for it. */
   async close(): Promise<void> {
     if (this.#phase === 'open') {
       this.#phase = 'over';
-      await settledWithin(this.#client.end(), CLOSE_TIMEOUT_MS);
+      // node-postgres would break the connection off under a statement.
+      const left = this.#underWay.then(() => this.#client.end());
+      await settledWithin(left, CLOSE_TIMEOUT_MS);
     }
     clearTimeout(this.#loginTimer);
     this.#phase = 'over';

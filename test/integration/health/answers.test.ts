@@ -248,8 +248,20 @@ describe.skipIf(!hasPostgres)('a node that answers oddly', () => {
     expect((await instance.sql(sessions)).rows).toEqual(before);
   });
 
-  test('close() leaves no session and no socket', async () => {
+  test('close() leaves no session and no socket, and breaks off no statement', async () => {
     const watch = await watchUntilUp();
+    await instance.sql(`
+      set allow_system_table_mods = on;
+      create function pg_sentinel.slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.3); return new; end';
+      create trigger slow before insert or update on pg_sentinel.heartbeat for each row execute function pg_sentinel.slow()`);
+    await until({ what: 'a write under way', timeoutMs: 5000, everyMs: 5 }, async () => {
+      const { rows } = await instance.sql(
+        `select from pg_stat_activity where usename = '${PROBE_USER}' and state = 'active'`,
+      );
+      return rows.length === 1;
+    });
+    // Its answer lies unread: a connection that is broken off now is reset.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600);
     await watch.close();
     await until({ what: 'no session', timeoutMs: 3000, everyMs: 20 }, async () => {
       const { rows } = await instance.sql(`select from pg_stat_activity where usename = '${PROBE_USER}'`);
