@@ -13,14 +13,22 @@ const LONG_FOLDERS = [
   'layouts',
   'local',
   'rejoin',
+  'restore',
   'slots',
   'walks',
 ];
 const LONG_FILES = [
   'bad-input/cluster',
-  ...['candidates', 'commands', 'hba', 'membership', 'node', 'passwords', 'settings'].map(
-    (name) => `commands/${name}`,
-  ),
+  ...[
+    'candidates',
+    'commands',
+    'hba',
+    'membership',
+    'node',
+    'passwords',
+    'scheduled-restart',
+    'settings',
+  ].map((name) => `commands/${name}`),
   'demo/availability',
   'health/answers',
   'health/crash',

@@ -10,6 +10,7 @@ import type { Duty } from '../failover/duties.ts';
 import { finishInterruptedClone } from '../postgres/clone.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { removeInterruptedInit } from '../postgres/initdb.ts';
+import { removeHalfRestored } from '../postgres/restore.ts';
 import { createAnnouncements } from './announcements.ts';
 import { carryOut, keyOf, thenLook } from './carry-out.ts';
 import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
@@ -24,6 +25,7 @@ import type { InstanceOptions } from './instance-options.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { createRegistering, isDelayed, memberOf } from './registering.ts';
 import { buildReport } from './report.ts';
+import { refuseStranger, retryRestore } from './restore-duty.ts';
 import { createFoundWatch } from './found-server.ts';
 import { createHbaDuty, withHba } from './hba-duty.ts';
 import { stopIntruder } from './intruder.ts';
@@ -54,6 +56,7 @@ export interface AgentOptions {
   readonly readDuty: () => Promise<Duty | undefined>;
   readonly registered: () => NodeState | undefined;
   readonly group: () => GroupState | undefined;
+  readonly featureLevel: () => number;
   /** What is wrong with the upstream that the configuration names; undefined: nothing, or it names none. */
   readonly upstreamProblem: () => string | undefined;
   readonly onReport: (report: AgentReport) => void;
@@ -95,6 +98,7 @@ async function tidyUp({ instance, log }: AgentOptions): Promise<void> {
     await endInterruptedRejoin(instance);
     await finishInterruptedClone(tidy);
     await removeInterruptedInit(tidy);
+    await removeHalfRestored(tidy);
   } finally {
     lock.release();
   }
@@ -197,6 +201,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     duty: () => duty,
     registration: options.registered,
     group: options.group,
+    featureLevel: options.featureLevel,
     propose: async (command) => (await propose(command)).kind === 'applied',
     confirms,
     activity(condition, message) {
@@ -291,6 +296,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       isGuarded: options.protections.guard ? guarding.isGuarded() : undefined,
       upkeep: upkept,
       found: found.latest(),
+      restores: options.instance.bootstrap !== undefined,
     });
     if (!closing.signal.aborted) options.onReport(report);
   };
@@ -333,14 +339,17 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
     // Nothing of it is ours to put right any more.
     if (present.kind === 'removed') return carryOut(context, present, signal);
-    const carryOutDuty = (): Promise<void> =>
-      tamper.around(present, signal, () =>
+    const carryOutDuty = async (): Promise<void> => {
+      if (present.kind === 'follow' || present.kind === 'cut')
+        await refuseStranger(context, await inspection.recent());
+      await tamper.around(present, signal, () =>
         thenLook({
           pass: () => carryOut(context, present, signal),
           looks: [() => parameters.look(present, signal), () => hba.look(present, signal)],
           signal,
         }),
       );
+    };
     const isRequested = await requests.carryOut(
       (request) => carryOutNodeRequest(context, request, carryOutDuty, signal),
       () => signal.aborted && !closing.signal.aborted,
@@ -407,6 +416,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     },
     retry() {
       context.notes.failedClone = undefined;
+      retryRestore(context);
       context.notes.noRoom = undefined;
       context.notes.failedFollows = undefined;
       registering.retry();

@@ -35,6 +35,8 @@ export interface AgentTiming {
   readonly formerPrimaryDelayMs: number;
   readonly startTimeoutMs: number;
   readonly cutTimeoutMs: number;
+  /** A restored data directory finds no more WAL for so long, although it looks for it: the archive has no more. */
+  readonly archiveEndMs: number;
   readonly promoteTimeoutMs: number;
   /** A clone that receives nothing for so long is given up and begun again. */
   readonly cloneStallMs: number;
@@ -52,6 +54,7 @@ export const DEFAULT_AGENT_TIMING: AgentTiming = {
   formerPrimaryDelayMs: 1500,
   startTimeoutMs: 300_000,
   cutTimeoutMs: 3000,
+  archiveEndMs: 5000,
   promoteTimeoutMs: 20_000,
   cloneStallMs: 300_000,
   rewindTimeoutMs: 3_600_000,
@@ -108,6 +111,22 @@ export interface AgentContext {
     failedClone?:
       | { readonly from: string; readonly pauseMs: number; readonly untilMs: number; readonly error: string }
       | undefined;
+    /** The restore of a data directory, where it failed: when it is tried again. */
+    failedRestore?:
+      | {
+          readonly pauseMs: number;
+          readonly untilMs: number;
+          readonly error: string;
+          /** PostgreSQL could not be started on what was restored. */
+          readonly isUnstartable: boolean;
+          /** A person wants it from the backup anew. */
+          readonly isToBeAnew?: true;
+        }
+      | undefined;
+    /** PostgreSQL was started to recover a restored data directory, and not stopped since. */
+    isRecovering?: boolean;
+    /** Recovery of a restored data directory looks for WAL and finds none: where, since when, and how often that was seen. */
+    archiveEnd?: { readonly position: Lsn; readonly sinceMs: number; readonly count: number } | undefined;
     /** There was no room for a rewind: when it is tried again. */
     noRoom?: { readonly untilMs: number; readonly error: string } | undefined;
     /** Incarnation and epoch at which WAL that it had not archived as primary was put aside, or was tried to be. */
@@ -122,6 +141,8 @@ export interface AgentContext {
   duty(): Duty;
   registration(): NodeState | undefined;
   group(): GroupState | undefined;
+  /** Of the log: below that of a command it is not proposed, nor what leads to it begun. */
+  featureLevel(): number;
   /** Proposes and waits; true where it was applied, false where it was refused or nobody answered (both are said in the log). */
   propose(command: Command): Promise<boolean>;
   /** Whether the log, read through the leader after this call, still gives this node the duty of that kind, incarnation and epoch. */

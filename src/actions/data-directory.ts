@@ -4,6 +4,7 @@ import type { NodeId } from '../base/ids.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { MEMBER_FILE, type Member, readMember } from '../postgres/member.ts';
 import { REINIT_MARKER } from '../postgres/reinit-marker.ts';
+import { RESTORE_MARKER } from '../postgres/restore-marker.ts';
 import { isRewindInterrupted } from '../postgres/rewind-marker.ts';
 
 export type DataDirectory =
@@ -12,7 +13,12 @@ export type DataDirectory =
   /** It holds something that is not PostgreSQL's, or a database that cannot be told to be ours: never touched. */
   | { readonly kind: 'foreign'; readonly reason: string }
   /** Ours, and fit only to be replaced by a clone: a rewind was interrupted, or it is damaged. */
-  | { readonly kind: 'unfit'; readonly reason: string }
+  | {
+      readonly kind: 'unfit';
+      readonly reason: string;
+      /** It was restored from a backup, for a group that has not begun. */
+      readonly isRestoring?: true;
+    }
   | { readonly kind: 'ready'; readonly control: ControlData; readonly member: Member | undefined };
 
 /** While the same PostgreSQL runs on it a data directory changes hands only by force: it is looked at again after this. */
@@ -66,6 +72,8 @@ export async function inspectDataDirectory(dataDirectory: string, node: NodeId):
   }
   if (await isRewindInterrupted(dataDirectory))
     return { kind: 'unfit', reason: 'a pg_rewind was interrupted' };
+  if (names.includes(RESTORE_MARKER))
+    return { kind: 'unfit', reason: 'its restore from a backup was not finished', isRestoring: true };
   if (names.includes(REINIT_MARKER))
     return { kind: 'unfit', reason: 'sentinelctl node reinit was asked for' };
   try {

@@ -19,6 +19,7 @@ import { type AgentContext, type Standing, placeholder, query } from './context.
 import { endOfShutdown, standingCut } from './failover-duties.ts';
 import { keepLeftovers } from './leftover-wal.ts';
 import { NO_DATA, clone, completeRewind, rejoin } from './rejoin.ts';
+import { archiveOnStandby, archivingKey } from './restore-archiving.ts';
 import { endHaste } from './zero-fill.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 import {
@@ -123,6 +124,7 @@ async function settled(
         : { from: nameOf(duty.upstream), postmasterPid, lostMs: undefined };
     await context.once('rewound', () => forgetRewound(context.instance.options.dataDirectory));
     await context.once('replaced', () => discard(context));
+    await context.once(archivingKey(context), () => archiveOnStandby(context));
   }
   await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
   await lookAfterSlots(context, duty.slots, signal);

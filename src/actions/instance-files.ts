@@ -62,6 +62,7 @@ export function instancePaths(
   passfileDirectory: string;
   socketDirectory: string;
   logFile: string;
+  restoreLogFile: string;
   divergedDirectory: string;
   adoptedHbaFile: string;
   unarchivedDirectory: string;
@@ -74,6 +75,7 @@ export function instancePaths(
     passfileDirectory: join(stateDirectory, 'passfile'),
     socketDirectory: join(stateDirectory, 'socket'),
     logFile: join(stateDirectory, 'postgresql', `${node}.log`),
+    restoreLogFile: join(stateDirectory, 'postgresql', `${node}.restore.log`),
     divergedDirectory: join(stateDirectory, 'diverged'),
     adoptedHbaFile: join(stateDirectory, `${node}.adopted-hba`),
     unarchivedDirectory: join(stateDirectory, 'unarchived', node),

@@ -6,7 +6,17 @@ import type { TablespaceMapping } from '../postgres/clone-room.ts';
 import type { Limits } from '../postgres/effective-parameters.ts';
 import type { LogRotation } from '../postgres/log-rotation.ts';
 import type { OsUser } from '../postgres/os-user.ts';
+import type { RecoveryTarget } from '../postgres/recovery-target.ts';
 import type { ProcessSettings } from '../postgres/process-settings.ts';
+
+/** The administrator's command that makes the first data directory of a group out of a backup, and how far that is recovered. */
+export interface Bootstrap {
+  /** The program, as an absolute path, and its arguments. */
+  readonly command: readonly string[];
+  readonly timeoutMs: number;
+  readonly restoreCommand: string | undefined;
+  readonly target: RecoveryTarget;
+}
 
 /** `kept-out`: only our own users may connect, until the rule was seen to be in force. */
 export type ClientAccess = 'admitted' | 'kept-out';
@@ -39,6 +49,10 @@ export interface InstanceOptions {
   readonly cloneMaxRateBytes?: number | undefined;
   /** WAL that this node completed as primary and that is not in the archive yet. */
   readonly unarchivedDirectory: string;
+  /** How the first data directory of a group is restored from a backup; undefined: it is made by initdb. */
+  readonly bootstrap?: Bootstrap | undefined;
+  /** For what the bootstrap command says. */
+  readonly restoreLogFile: string;
   readonly binaries: Binaries;
   readonly user: OsUser;
   readonly superuser: string;

@@ -54,7 +54,7 @@ function example(options: { isUnproven: boolean; keepsClientsOut: boolean }) {
     },
     log: () => undefined,
     instance: {
-      options: { replication: {}, probe: {} },
+      options: { replication: {}, probe: {}, groupParameters: () => new Map<string, string>() },
       isForeign: () => false,
       postmaster: () => ({ pid: 7 }),
       keepsClientsOut: () => Promise.resolve(options.keepsClientsOut),

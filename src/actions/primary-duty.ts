@@ -11,6 +11,8 @@ import { inspectDataDirectory } from './data-directory.ts';
 import { lockFor } from './directory-lock.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
+import { archiveAgain, archivingKey } from './restore-archiving.ts';
+import { carryOutRestore, checkFirstData, isToRestore } from './restore-duty.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 import { endHaste } from './zero-fill.ts';
@@ -28,7 +30,7 @@ export async function carryOutCreate(
 ): Promise<void> {
   const { instance, timing } = context;
   const { dataDirectory } = instance.options;
-  const member = await makeFirstData(context, signal);
+  const member = await makeFirstData(context, duty, signal);
   if (member === undefined) return;
   if (instance.postmaster() === undefined) {
     if (!(await context.confirms('create', duty))) return;
@@ -55,16 +57,26 @@ export async function carryOutCreate(
 }
 
 /** The data directory, with a member id; undefined while another process works on it. */
-async function makeFirstData(context: AgentContext, signal: AbortSignal): Promise<Member | undefined> {
+async function makeFirstData(
+  context: AgentContext,
+  duty: DutyOf<'create'>,
+  signal: AbortSignal,
+): Promise<Member | undefined> {
   const { instance } = context;
   const { binaries, user, dataDirectory, node, superuser, walDirectory } = instance.options;
   const present = await inspectDataDirectory(dataDirectory, node);
+  if (present.kind === 'ready') await checkFirstData(context, duty);
   if (present.kind === 'ready' && present.member !== undefined && instance.postmaster() !== undefined)
     return present.member;
   const lock = await lockFor(context, 'sentineld, initdb');
   if (lock === undefined) return undefined;
   try {
     let data = await inspectDataDirectory(dataDirectory, node);
+    if (isToRestore(context, duty, data)) {
+      if (!(await carryOutRestore(context, duty, data, signal))) return undefined;
+      data = await inspectDataDirectory(dataDirectory, node);
+    }
+    if (data.kind === 'ready') await checkFirstData(context, duty);
     if (data.kind === 'unfit' || data.kind === 'foreign')
       throw new Error(`cannot create the group's first primary: ${data.reason}`);
     if (data.kind === 'absent') {
@@ -135,6 +147,8 @@ export async function carryOutPrimary(
   context.activity(undefined, undefined);
   if (duty.isUnprotected === true) await confirmAdopted(context, duty);
   await context.once('admit', () => instance.admitClients());
+  // What was written until then waits for it; clients wait for nothing that is not theirs.
+  await context.once(archivingKey(context), () => archiveAgain(context, signal));
   await lookAfterSlots(context, duty.slots, signal);
   await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
   if (duty.floor === undefined)

@@ -21,9 +21,12 @@ export async function buildReport(options: {
   readonly isGuarded: boolean | undefined;
   readonly upkeep: Upkeep;
   readonly found: FoundServer | undefined;
+  /** See {@link AgentReport.restores}. */
+  readonly restores: boolean;
 }): Promise<AgentReport> {
   const { instance, activity } = options;
-  const isRunning = instance.postmaster() !== undefined;
+  const postmaster = instance.postmaster();
+  const isRunning = postmaster !== undefined;
   const role = isRunning
     ? (instance.recentRole(options.roleAgeMsMax) ?? (await readRoleQuietly(instance)))
     : undefined;
@@ -56,6 +59,8 @@ export async function buildReport(options: {
     isGuarded: role?.kind === 'primary' ? options.isGuarded : undefined,
     upkeep: options.upkeep,
     ...(options.found === undefined ? {} : { found: options.found }),
+    ...(options.restores ? { restores: true } : {}),
+    serverStartedAtS: postmaster?.startedAtS,
     ...(isRunning && options.parameters !== undefined ? { parameters: options.parameters } : {}),
   };
 }

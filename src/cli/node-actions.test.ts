@@ -31,7 +31,11 @@ describe('what is asked of the cluster', () => {
 describe('a person is asked first', () => {
   it.each([
     ['reinit pg2', /Replace the data directory of pg2 by a clone/],
-    ['restart pg1 --in-place', /pg1 is the primary: restart it in place/],
+    ['restart pg1 --in-place', /pg1 is the primary: restart it in place, with/],
+    [
+      'restart pg1 --in-place --in 2h',
+      /pg1 is the primary: restart it in place at 20.*Z, with writes waiting/,
+    ],
   ])('%s', async (line, question) => {
     const questions: string[] = [];
     const ask = (answer: string): Context['ask'] => {

@@ -7,13 +7,25 @@ import { CliError, EXIT } from './exit-codes.ts';
 import { failOver, type FailoverOptions } from './failover.ts';
 import { nodeView, waitForClone } from './node-wait.ts';
 import { confirm } from './peer-change.ts';
+import { TIME_RULE, parseTimeMs } from './time.ts';
 import { parseNode, steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
 
 const RESTART_HELP = `
 A standby leaves the sync rule first, so that no write waits for it, and comes
 back by itself. A primary is refused: switch over first, or give --in-place,
 which pauses its group for as long as the restart takes (5 minutes at most) and
-has writes wait meanwhile.`;
+has writes wait meanwhile.
+
+With --at or --in the restart is put into the log and takes place by itself, by
+the same steps, whatever becomes of this program: one for each node. A node that
+is the primary by then is skipped, unless --in-place was given with it. In a group
+they follow one another: each waits until the standbys stream again.
+
+Examples:
+  sentinelctl node restart pg2
+  sentinelctl node restart pg2 --at 03:00
+  sentinelctl node restart pg1 --in 2h --in-place
+  sentinelctl node restart pg2 --cancel`;
 
 const REINIT_HELP = `
 Only of a standby, and while its primary runs: it leaves the sync rule, is
@@ -31,6 +43,9 @@ const OUTCOME_TIMEOUT_MS = 240_000;
 interface ActionOptions extends SteerCommandOptions {
   readonly dryRun?: boolean;
   readonly inPlace?: boolean;
+  readonly at?: string;
+  readonly in?: number;
+  readonly cancel?: boolean;
   readonly yes?: boolean;
   readonly wait?: number;
 }
@@ -50,18 +65,25 @@ export function addNodeActionCommands(parent: Command, context: Context): void {
   add('restart', "restart a node's PostgreSQL")
     .option('--in-place', 'also of a primary, without a switchover: writes wait meanwhile')
     .option('-y, --yes', 'do not ask')
+    .option('--at <time>', `restart it by itself then: ${TIME_RULE}`)
+    .option('--in <duration>', 'restart it by itself after that, such as 2h', parseWait)
+    .option('--cancel', 'call off the restart that is scheduled')
     .addHelpText('after', RESTART_HELP)
     .action(async (name: string, _options: unknown, self: Command) => {
       const options = self.optsWithGlobals<ActionOptions>();
-      parseNode(name);
-      if (options.inPlace === true && options.dryRun !== true && (await isPrimary(context, options, name)))
-        await confirm(
-          context,
-          options,
-          `${name} is the primary: restart it in place, with writes waiting? [y/N] `,
-          isYes,
-        );
-      await ask('restart', name, options);
+      const schedule = scheduleOf(options);
+      const node = parseNode(name);
+      const [inPlace, dryRun] = [options.inPlace === true, options.dryRun === true];
+      if (inPlace && !dryRun && (await isPrimary(context, options, name))) {
+        const when = schedule?.atMs === undefined ? '' : ` at ${new Date(schedule.atMs).toISOString()}`;
+        const question = `${name} is the primary: restart it in place${when}, with writes waiting? [y/N] `;
+        await confirm(context, options, question, isYes);
+      }
+      if (schedule !== undefined) {
+        const request = { kind: 'schedule-restart', node, inPlace, dryRun, ...schedule } as const;
+        return steerGroup(context, options, request);
+      }
+      return ask('restart', name, options);
     });
   add('reload', 'have a node read its settings again').action(
     (name: string, _options: unknown, self: Command) =>
@@ -110,6 +132,23 @@ function addPromoteCommand(parent: Command, context: Context): void {
     if (group === undefined) throw new CliError(EXIT.failed, `there is no node ${to}`);
     await failOver(context, group.group, { ...options, to });
   });
+}
+
+/** Undefined: now. `atMs` undefined: never. */
+function scheduleOf(options: ActionOptions): { readonly atMs: number | undefined } | undefined {
+  const given = (['at', 'in', 'cancel'] as const).filter((key) => options[key] !== undefined);
+  const usage = (text: string): CliError => new CliError(EXIT.usage, text);
+  if (given.length > 1)
+    throw usage(`--${given.join(' and --')} are given; expected one of --at, --in and --cancel`);
+  if (options.cancel === true) {
+    if (options.inPlace === true) throw usage('--in-place says nothing together with --cancel');
+    return { atMs: undefined };
+  }
+  if (options.in !== undefined) return { atMs: Math.round(Date.now() + options.in) };
+  if (options.at === undefined) return undefined;
+  const atMs = parseTimeMs(options.at, Date.now());
+  if (atMs === undefined) throw usage(`--at: "${options.at}" is given; expected ${TIME_RULE}`);
+  return { atMs };
 }
 
 function parseWait(text: string): number {

@@ -103,7 +103,7 @@ function dataDirectoryConflict(
 export function applyCreateGroup(
   state: ClusterState,
   index: LogIndex,
-  command: CommandOf<'create-group'>,
+  command: Pick<CommandOf<'create-group'>, 'group' | 'primary'>,
 ): Applied {
   const present = state.groups.get(command.group)?.phase;
   if (present !== undefined && (present.kind !== 'creating' || present.primary === command.primary))
@@ -147,6 +147,8 @@ export function newGroup(id: GroupState['id'], index: LogIndex, phase: GroupStat
     failbackCount: 0,
     toAdopt: [],
     cascades: [],
+    restore: undefined,
+    restarts: [],
     recentFailovers: [],
     scheduled: undefined,
   };
@@ -157,6 +159,15 @@ export function applyGroupReady(state: ClusterState, command: CommandOf<'group-r
   if (isRefused(group)) return group;
   if (group.phase.kind !== 'creating')
     return refuse(`group ${group.id} is ${group.phase.kind}, not creating`);
+  const { restore } = group;
+  if (restore !== undefined && restore.reached?.assigned !== command.timeline)
+    return refuse(
+      `group ${group.id} is to begin on timeline ${restore.reached?.assigned ?? 'that is not assigned yet'}, not on ${command.timeline}`,
+    );
+  if (restore !== undefined && restore.reached?.systemIdentifier !== command.systemIdentifier)
+    return refuse(
+      `group ${group.id} was restored as system ${restore.reached?.systemIdentifier}, not ${command.systemIdentifier}`,
+    );
   const node = state.nodes.get(group.phase.primary);
   if (node === undefined) return refuse(`node ${group.phase.primary} is not registered`);
   const withMember = withNode(state, node.node, {

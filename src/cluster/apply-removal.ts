@@ -87,6 +87,7 @@ const forgetting = (group: GroupState, { node, member }: NodeState): GroupState 
   pausedNodes: group.pausedNodes.filter((pause) => pause.node !== node),
   toAdopt: group.toAdopt.filter((other) => other !== node),
   cascades: withoutCascades(group.cascades, node),
+  restarts: group.restarts.filter((restart) => restart.node !== node),
   absent: member === undefined ? group.absent : withoutMembers(group.absent, [member]),
 });
 

@@ -24,6 +24,8 @@ import {
 import { applyUseUpstream } from './apply-cascade.ts';
 import { applyFetchFailed, applyFetchWal } from './apply-fetch.ts';
 import { applyEndPause, applyPause } from './apply-pauses.ts';
+import { applyScheduleRestart } from './apply-restarts.ts';
+import { applyRestoreGroup } from './apply-restore.ts';
 import { applyReadmitNode, applyRemoveNode } from './apply-removal.ts';
 import { applyBeginRuleChange, applyCommitRule, applyFloorPassed } from './apply-rule.ts';
 import { applyChangeSettings, applyConfigure } from './apply-settings.ts';
@@ -156,6 +158,10 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applyAdoptGroup(state, index, command);
     case 'node-adopted':
       return applyNodeAdopted(state, command);
+    case 'restore-group':
+      return applyRestoreGroup(state, index, command);
+    case 'schedule-restart':
+      return applyScheduleRestart(state, command);
     case 'open-session':
       return applyOpenSession(state, index, command);
     case 'mark-absent':

@@ -232,6 +232,39 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     timeline: aTimeline,
     standbys: fc.array(node),
   }),
+  'restore-group': fc.record(
+    {
+      kind: fc.constant('restore-group'),
+      group,
+      primary: node,
+      reached: record({
+        epoch: anEpoch,
+        systemIdentifier: decimal,
+        timeline: aTimeline,
+        position: anLsn,
+        highestTimeline: aTimeline,
+        target: text,
+        lastTransactionMs: optional(count),
+      }),
+    },
+    { requiredKeys: ['kind', 'group', 'primary'], noNullPrototype: true },
+  ),
+  'schedule-restart': fc.record(
+    {
+      kind: fc.constant('schedule-restart'),
+      group,
+      node,
+      at: optional(
+        fc.record(
+          { atMs: count, inPlace: fc.boolean(), serverStartedAtS: count },
+          { requiredKeys: ['atMs', 'inPlace'], noNullPrototype: true },
+        ),
+      ),
+      onlyAtMs: count,
+      outcome: text.filter((outcome) => outcome !== ''),
+    },
+    { requiredKeys: ['kind', 'group', 'node', 'at'], noNullPrototype: true },
+  ),
   'node-adopted': record({ kind: fc.constant('node-adopted'), group, epoch: anEpoch, node }),
   'subjective-up': record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
   'begin-failover': fc.record(

@@ -13,6 +13,12 @@ import { decodeCause, encodeCause } from './cause-codec.ts';
 import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodePause, encodePause } from './pause-codec.ts';
+import {
+  decodeRestoreGroup,
+  decodeScheduleRestart,
+  encodeRestoreGroup,
+  encodeScheduleRestart,
+} from './restore-codec.ts';
 import { decodeRule, encodeRule } from './rule-codec.ts';
 import { decodeChange, decodeConfigure, encodeChange, encodeConfigure } from './settings-codec.ts';
 
@@ -151,6 +157,10 @@ export function encodeCommand(command: Command): CommandInit {
         case: 'nodeAdopted',
         value: { group: command.group, epoch: BigInt(command.epoch), node: command.node },
       };
+    case 'restore-group':
+      return { case: 'restoreGroup', value: encodeRestoreGroup(command) };
+    case 'schedule-restart':
+      return { case: 'scheduleRestart', value: encodeScheduleRestart(command) };
     case 'open-session': {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
@@ -335,6 +345,10 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       return decodeAdoptGroup(value);
     case 'nodeAdopted':
       return decodeNodeAdopted(value);
+    case 'restoreGroup':
+      return decodeRestoreGroup(value);
+    case 'scheduleRestart':
+      return decodeScheduleRestart(value);
     case 'openSession':
       return {
         kind: 'open-session',

@@ -91,6 +91,28 @@ export interface ScheduledSwitchover {
   readonly to: NodeId | undefined;
 }
 
+/** A restart of one node's PostgreSQL at a wall time of the leader's host, in milliseconds since 1970. */
+export interface ScheduledRestart {
+  readonly atMs: number;
+  /** Also of a primary. */
+  readonly inPlace: boolean;
+  /** It has begun: when the PostgreSQL that is to be replaced had started, in seconds since 1970 by its own host. */
+  readonly serverStartedAtS?: number;
+}
+
+/** Where the recovery of a restored data directory has stopped. */
+export interface RestoreReached {
+  readonly systemIdentifier: string;
+  readonly timeline: Timeline;
+  readonly position: Lsn;
+  /** The highest that the archive and the data directory know of. */
+  readonly highestTimeline: Timeline;
+  /** What was asked for; for people. */
+  readonly target: string;
+  /** Wall time (ms since 1970) of the last transaction that was recovered; undefined where there was none. */
+  readonly lastTransactionMs: number | undefined;
+}
+
 /** Whose word it is that a node is off. */
 export type OffWitness = 'fence-command' | 'operator';
 
@@ -399,6 +421,27 @@ export type Command =
       readonly group: GroupId;
       readonly epoch: Epoch;
       readonly node: NodeId;
+    }
+  /**
+   * As `create-group`, with a first data directory that the administrator's command restores. `reached`: of the first primary at that epoch,
+   * whose recovery has come to its target; a timeline is assigned to it.
+   */
+  | {
+      readonly kind: 'restore-group';
+      readonly group: GroupId;
+      readonly primary: NodeId;
+      readonly reached?: RestoreReached & { readonly epoch: Epoch };
+    }
+  /** Replaces the one that is scheduled for the node; `at` undefined: none any more. */
+  | {
+      readonly kind: 'schedule-restart';
+      readonly group: GroupId;
+      readonly node: NodeId;
+      readonly at: ScheduledRestart | undefined;
+      /** Only in the place of the one that is scheduled for this time. */
+      readonly onlyAtMs?: number;
+      /** What has become of it; for people. */
+      readonly outcome?: string;
     }
   /** From here on the log may hold what level `level` brought (features.ts). */
   | { readonly kind: 'set-feature-level'; readonly level: number }

@@ -15,6 +15,8 @@ const LEVELS: readonly string[] = [
   'adopted groups', // 9
   'formations, declared hosts, watched servers', // 10
   'upstreams of cascading standbys, WAL fetched from another standby', // 11
+  'groups that begin with a restored data directory', // 12
+  'scheduled restarts', // 13
 ];
 
 /** The highest level this version understands. */
@@ -31,6 +33,8 @@ export const REMOVAL_FEATURE_LEVEL = 8;
 export const ADOPTION_FEATURE_LEVEL = 9;
 export const FORMATIONS_FEATURE_LEVEL = 10;
 export const CASCADE_FEATURE_LEVEL = 11;
+export const RESTORE_FEATURE_LEVEL = 12;
+export const SCHEDULED_RESTART_FEATURE_LEVEL = 13;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

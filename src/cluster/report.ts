@@ -122,4 +122,8 @@ export interface AgentReport {
   /** Left out where nothing is known, and by an older version. */
   readonly parameters?: ParameterReport | undefined;
   readonly found?: FoundServer | undefined;
+  /** Its configuration has a command that restores the first data directory of a group. */
+  readonly restores?: boolean | undefined;
+  /** When the PostgreSQL that runs was started, in seconds since 1970 by the clock of its host. */
+  readonly serverStartedAtS?: number | undefined;
 }

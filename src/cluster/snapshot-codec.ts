@@ -22,6 +22,12 @@ import { eventListOf, listEvents } from './event-list.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodePause, encodePause } from './pause-codec.ts';
 import { decodeCascade, decodeFetch, decodeStanding, encodeCascade, encodeFetch } from './cascade-codec.ts';
+import {
+  decodeGroupRestore,
+  decodeNodeRestart,
+  encodeGroupRestore,
+  encodeNodeRestart,
+} from './restore-codec.ts';
 import { decodeRule, encodeRule } from './rule-codec.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
 import {
@@ -200,6 +206,8 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     failbackCount: group.failbackCount,
     toAdopt: [...group.toAdopt],
     upstreams: group.cascades.map(encodeCascade),
+    ...(group.restore === undefined ? {} : { restore: encodeGroupRestore(group.restore) }),
+    restarts: group.restarts.map(encodeNodeRestart),
   };
 }
 
@@ -235,6 +243,8 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     failbackCount: message.failbackCount,
     toAdopt: message.toAdopt.map(nodeId),
     cascades: message.upstreams.map(decodeCascade),
+    restore: message.restore && decodeGroupRestore(message.restore),
+    restarts: message.restarts.map(decodeNodeRestart),
   };
 }
 

@@ -11,6 +11,8 @@ import type {
   HostDeclaration,
   Leaving,
   NodeRegistration,
+  RestoreReached,
+  ScheduledRestart,
   ScheduledSwitchover,
   ServerWord,
   SyncRule,
@@ -213,6 +215,24 @@ export interface GroupState {
   readonly toAdopt: readonly NodeId[];
   /** Standbys that stream from another one, or have since the last promotion, in the order of their names; see apply-cascade.ts. */
   readonly cascades: readonly CascadeState[];
+  /** It began, or is to begin, with a data directory that was restored from a backup. */
+  readonly restore: GroupRestore | undefined;
+  /** In the order of the names of their nodes, one for each at the most; see apply-restarts.ts. */
+  readonly restarts: readonly NodeRestart[];
+}
+
+export interface GroupRestore {
+  /** Undefined until recovery has come to its target. */
+  readonly reached:
+    | (RestoreReached & {
+        /** The timeline that is opened there. */
+        readonly assigned: Timeline;
+      })
+    | undefined;
+}
+
+export interface NodeRestart extends ScheduledRestart {
+  readonly node: NodeId;
 }
 
 /**

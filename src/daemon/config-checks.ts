@@ -4,6 +4,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { parseDurationMs } from '../base/duration.ts';
 import { formatEndpoint, isLoopback, isWildcard, parseEndpoint, type Endpoint } from './config-address.ts';
 import { hbaLineDanger, hbaWarnings } from '../cluster/hba-rules.ts';
+import { checkBootstrap } from './config-bootstrap.ts';
 import { didYouMean, wrong } from './config-problems.ts';
 import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
 import type { AccountFile, ConfigFile } from './config-schema.ts';
@@ -25,6 +26,7 @@ export function checkFile(file: ConfigFile, peer: string | undefined, findings: 
   checkWatch(file, findings);
   checkRoles(file, findings);
   checkTiming(file, findings);
+  checkBootstrap(file.bootstrap, file.node, findings);
 }
 
 /** The passwords of an account, the wanted one first, or undefined with an error among the findings. Never part of a message. */

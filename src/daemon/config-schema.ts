@@ -1,48 +1,10 @@
 // The shape of sentineld's configuration file, in zod: every key, its default and its limits. The texts given as `error`
 // complete the sentence "expected ...". Checks that look at more than one key are in config-checks.ts.
-import { isAbsolute, normalize } from 'node:path';
+import { isAbsolute } from 'node:path';
 import { z } from 'zod';
-import { DURATION_RULE, parseDurationMs } from '../base/duration.ts';
-import { isName, NAME_RULE } from '../base/ids.ts';
 import { WATCHED_COUNT_MAX } from '../cluster/hosts.ts';
-import { ADDRESS_RULE, parseEndpoint } from './config-address.ts';
-
-const name = (description: string) =>
-  z
-    .string({ error: NAME_RULE })
-    .refine(isName, { error: NAME_RULE })
-    .meta({ description, pattern: '^[a-z][a-z0-9_-]{0,30}$' });
-
-const address = (description: string) =>
-  z
-    .string({ error: ADDRESS_RULE })
-    .refine((text) => parseEndpoint(text) !== undefined, { error: ADDRESS_RULE })
-    .meta({ description, examples: ['10.0.0.1:7432'] });
-
-const path = (description: string, example: string) => {
-  const rule = `an absolute path without "..", such as ${example}`;
-  return z
-    .string({ error: rule })
-    .refine((text) => isAbsolute(text) && normalize(text) === text && !text.includes('\n'), { error: rule })
-    .overwrite((text) => (text.length > 1 ? text.replace(/\/$/, '') : text))
-    .meta({ description, pattern: '^/', examples: [example] });
-};
-
-/** A duration with its default and limits, all as people write them. */
-const duration = (limits: { default: string; min: string; max: string; description: string }) => {
-  const rule = `${DURATION_RULE}, from ${limits.min} to ${limits.max}`;
-  const [minMs, maxMs] = [milliseconds(limits.min), milliseconds(limits.max)];
-  return z
-    .string({ error: rule })
-    .refine((text) => milliseconds(text) >= minMs && milliseconds(text) <= maxMs, { error: rule })
-    .default(limits.default)
-    .meta({ description: limits.description, pattern: '^\\d+(\\.\\d+)?(ms|s|min|h)$' });
-};
-
-/** Milliseconds of a duration; NaN, which no comparison accepts, where it is none. */
-function milliseconds(text: string): number {
-  return parseDurationMs(text) ?? Number.NaN;
-}
+import { bootstrap } from './config-bootstrap.ts';
+import { COMMAND_RULE, address, duration, name, path } from './config-kinds.ts';
 
 const ROLE_RULE =
   'a PostgreSQL role name: lower-case letters, digits and "_", at most 63, not beginning with a digit or "pg_" (other than pg_sentinel_...)';
@@ -293,7 +255,6 @@ const guard = z
   .nullish()
   .meta({ description: 'The guard of the primary' });
 
-const COMMAND_RULE = 'a list: the program as an absolute path, then its arguments, each in quotes';
 const fence = z
   .strictObject(
     {
@@ -440,6 +401,7 @@ export const fileSchema = z.strictObject(
     raft,
     log,
     clone,
+    bootstrap,
   },
   { error: 'a mapping with cluster, peers, state_directory, node and users' },
 );

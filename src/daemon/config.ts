@@ -4,12 +4,14 @@ import type { LogRotation } from '../postgres/log-rotation.ts';
 import type { ProcessSettings } from '../postgres/process-settings.ts';
 import { readFileSync, statSync } from 'node:fs';
 import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from 'yaml';
+import type { Bootstrap } from '../actions/instance-options.ts';
 import type { FenceCommand } from '../actions/fence-command.ts';
 import { parseDurationMs } from '../base/duration.ts';
 import { groupId, nodeId, peerId, type GroupId, type NodeId, type PeerId } from '../base/ids.ts';
 import type { NodeOptions, WatchedServer } from '../cluster/commands.ts';
 import type { PeerAddress } from '../transport/types.ts';
 import { parseEndpoint, type Endpoint } from './config-address.ts';
+import { bootstrapOf } from './config-bootstrap.ts';
 import { checkFile, nodeEndpoint, readable, readPassword } from './config-checks.ts';
 import { ConfigError, formatProblem, problemsOfIssues, type ConfigProblem } from './config-problems.ts';
 import { configJsonSchema, fileSchema, rateBytes, type ConfigFile } from './config-schema.ts';
@@ -44,6 +46,8 @@ export interface Config {
   readonly raft: RaftConfig;
   /** What a clone reads from its source in a second; absent: as fast as it goes. */
   readonly cloneMaxRateBytes?: number | undefined;
+  /** How the first data directory of a new group is restored from a backup; absent: an empty one is made. */
+  readonly bootstrap?: Bootstrap | undefined;
   readonly log: LogConfig;
   /** For a person to read, each with file, line and key. */
   readonly warnings: readonly string[];
@@ -185,6 +189,7 @@ export function loadConfig(options: LoadOptions): Config {
     raft: { snapshotEntries: file.raft?.snapshot_entries ?? DEFAULT_SNAPSHOT_ENTRIES },
     log: file.log ?? { level: 'info', format: 'json' },
     ...(file.clone?.max_rate === undefined ? {} : { cloneMaxRateBytes: rateBytes(file.clone.max_rate) }),
+    ...(file.bootstrap ? { bootstrap: bootstrapOf(file.bootstrap) } : {}),
     warnings,
   };
 }

@@ -37,10 +37,12 @@ import { createObserver, healthTargets, verdictOf } from './observer.ts';
 import { createPeerHandlers } from './peer-changes.ts';
 import { createReplica } from './replica.ts';
 import { createReports } from './reports.ts';
+import { startRestartRunner } from './restart-runner.ts';
 import { routedPeer, routedTargets } from './routes.ts';
 import { tellSite } from './site-word.ts';
 import { startServerWatch } from './server-watch.ts';
 import { buildStatus } from './status.ts';
+import { steer } from './steer.ts';
 
 export interface DaemonOptions {
   readonly config: Config;
@@ -267,6 +269,26 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     local?.standDown(incarnation, closing.signal).catch(options.onFatal);
   };
 
+  const restarts =
+    node &&
+    startRestartRunner({
+      node: node.name,
+      clock: systemClock,
+      state: () => replica.state,
+      confirm: () => readThroughLeader(),
+      serverStartedAtS: () => local?.serverStartedAtS(),
+      restart: (inPlace, signal) =>
+        steer(
+          {
+            ...{ state: () => replica.state, view, propose: replica.propose, signal },
+            ...{ self, agent: () => local?.agent },
+          },
+          { kind: 'node', node: node.name, action: 'restart', inPlace, dryRun: false },
+        ),
+      propose: replica.propose,
+      log: (level, message, fields) => log[level](fields, message),
+    });
+
   const peers = createPeerHandlers({
     cluster: config.cluster,
     self,
@@ -346,6 +368,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     observer.reconcile();
     leader.consider();
     fencing.consider();
+    if (isCaughtUp) restarts?.consider();
     changed();
   };
   replica.subscribe(follow);
@@ -373,6 +396,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     async close() {
       closing.abort();
       clearInterval(quorumCheck);
+      await restarts?.close();
       await local?.agent.close();
       await closeCore();
     },

@@ -1,6 +1,6 @@
 // One sentence for each kind of log entry, for `sentinelctl events`, the demo and notifications. For people only.
 import { formatDuration } from '../base/duration.ts';
-import { formatLsn } from '../base/lsn.ts';
+import { type Lsn, formatLsn } from '../base/lsn.ts';
 import type { GroupId, NodeId } from '../base/ids.ts';
 import type { CommandOf } from '../cluster/applied.ts';
 import type { Command, GroupSettings, Leaving, ParameterChange, SyncRule } from '../cluster/commands.ts';
@@ -116,6 +116,10 @@ function eventText(command: Command, name: (member: string) => string): string {
       return `group ${command.group} is made of servers that run: ${command.primary} is its primary${command.standbys.length === 0 ? '' : `, ${command.standbys.join(', ')} follow`}; it is not protected before ${command.primary} was restarted or switched over`;
     case 'node-adopted':
       return `${command.node} runs with settings of pg-sentinel now`;
+    case 'restore-group':
+      return restoreText(command);
+    case 'schedule-restart':
+      return scheduledRestartText(command);
     case 'open-session':
       return `peer ${command.peer} has started`;
     case 'mark-absent':
@@ -135,6 +139,37 @@ function eventText(command: Command, name: (member: string) => string): string {
     case 'conclude-server':
       return watchedText(command);
   }
+}
+
+function restoreText({ group, primary, reached }: CommandOf<'restore-group'>): string {
+  if (reached === undefined)
+    return `group ${group} is created from a backup: ${primary} runs its bootstrap command`;
+  return `${primary} has recovered to ${reached.target}: ${reachedText(reached)}`;
+}
+
+/** For people: `timeline 1, 0/3000110, the last transaction of 2026-01-02T03:04:05.678Z`. */
+function reachedText(reached: {
+  readonly timeline: number;
+  readonly position: Lsn;
+  readonly lastTransactionMs: number | undefined;
+}): string {
+  const { timeline, position, lastTransactionMs } = reached;
+  const last =
+    lastTransactionMs === undefined
+      ? 'no transaction after the backup'
+      : `the last transaction of ${new Date(lastTransactionMs).toISOString()}`;
+  return `timeline ${timeline}, ${formatLsn(position)}, ${last}`;
+}
+
+function scheduledRestartText({ node, at, onlyAtMs, outcome }: CommandOf<'schedule-restart'>): string {
+  const time = (ms: number): string => new Date(ms).toISOString();
+  if (at === undefined)
+    return onlyAtMs === undefined
+      ? `no restart of ${node} is scheduled any more`
+      : `the restart of ${node} that was scheduled for ${time(onlyAtMs)}: ${outcome ?? 'given up'}`;
+  if (at.serverStartedAtS !== undefined)
+    return `the restart of ${node} that was scheduled for ${time(at.atMs)} begins`;
+  return `a restart of ${node}${at.inPlace ? ', in place also as primary,' : ''} is scheduled for ${time(at.atMs)}`;
 }
 
 function optionsText({ options }: CommandOf<'register-node'>): string {

@@ -14,6 +14,7 @@ import {
   isUnprotected,
   nodesOfGroup,
 } from '../cluster/state.ts';
+import { RESTART_VALID_MS } from '../failover/decide-restarts.ts';
 import { SCHEDULE_VALID_MS, leaseWaitMs } from '../failover/decide.ts';
 
 export function* groupNotices(
@@ -31,6 +32,7 @@ export function* groupNotices(
   yield* pauses(group, options.atMs);
   yield* givenUpSlots(options.state, group);
   yield* waiting(group);
+  yield* restarts(group, options.atMs);
   if (group.scheduled !== undefined) {
     const { atMs, to } = group.scheduled;
     const target = to === undefined ? '' : ` to ${to}`;
@@ -41,6 +43,17 @@ export function* groupNotices(
       yield options.atMs < atMs
         ? `group ${group.id}: a switchover${target} is scheduled for ${at} (sentinelctl failover ${group.id} --at never calls it off)`
         : `group ${group.id}: the switchover${target} of ${at} could not begin yet; it is tried until ${new Date(atMs + SCHEDULE_VALID_MS).toISOString()}`;
+  }
+}
+
+function* restarts(group: GroupState, nowMs: number): Iterable<string> {
+  for (const { node, atMs, serverStartedAtS } of group.restarts) {
+    const at = new Date(atMs).toISOString();
+    if (serverStartedAtS !== undefined) yield `${node}: its restart of ${at} is under way`;
+    else if (nowMs < atMs)
+      yield `${node}: a restart is scheduled for ${at} (sentinelctl node restart ${node} --cancel calls it off)`;
+    else
+      yield `${node}: its restart of ${at} could not begin yet; it is tried until ${new Date(atMs + RESTART_VALID_MS).toISOString()}`;
   }
 }
 

@@ -21,6 +21,7 @@ import type { Health } from '../health/watch.ts';
 import { findBinaries } from '../postgres/binaries.ts';
 import { findOsUser } from '../postgres/os-user.ts';
 import { makeDirectory } from '../postgres/own-directories.ts';
+import { findPostmaster } from '../postgres/processes.ts';
 import type { Accounts } from './accounts.ts';
 import type { Config, NodeConfig } from './config.ts';
 import { keepStopped } from './left-behind.ts';
@@ -36,6 +37,8 @@ const NO_PARAMETERS: ReadonlyMap<string, string> = new Map();
 
 export interface LocalAgent {
   readonly agent: Agent;
+  /** When the PostgreSQL that runs was started, in seconds since 1970; undefined: none runs. */
+  serverStartedAtS(): number | undefined;
   /**
    * The cluster went on without this peer, at `incarnation`: the agent ends, PostgreSQL is stopped and stays so until the signal
    * aborts, and no duty of an earlier incarnation is obeyed any more, after a restart either.
@@ -95,6 +98,8 @@ export async function startLocalAgent(options: {
       passfileDirectory: paths.passfileDirectory,
       logFile: paths.logFile,
       logRotation: node.logRotation,
+      bootstrap: config.bootstrap,
+      restoreLogFile: paths.restoreLogFile,
       process: node.process,
       divergedDirectory: paths.divergedDirectory,
       lockDirectory: paths.lockDirectory,
@@ -130,6 +135,7 @@ export async function startLocalAgent(options: {
     readDuty: async () => ((await options.readThroughLeader()) ? dutyNow() : undefined),
     registered: () => replica.state.nodes.get(node.name),
     group: () => replica.state.groups.get(node.group),
+    featureLevel: () => replica.state.featureLevel,
     upstreamProblem: () => upstreamProblem(replica.state, node.name),
     onReport: options.onReport,
     onGone: () => health.localProcessesGone(node.name),
@@ -138,6 +144,7 @@ export async function startLocalAgent(options: {
   });
   return {
     agent,
+    serverStartedAtS: () => findPostmaster(node.dataDirectory)?.startedAtS,
     async standDown(incarnation, signal) {
       const stopped = keepStopped({
         dataDirectory: node.dataDirectory,

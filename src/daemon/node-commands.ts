@@ -101,6 +101,12 @@ async function say({ node }: Target, work: Promise<string>): Promise<SteerOutcom
 
 function rejoin(target: Target): SteerOutcome {
   const { options, group, node, agent, dryRun } = target;
+  if (group.phase.kind === 'creating' && group.phase.primary === node.node) {
+    const detail = `${node.node} tries again at once to begin group ${group.id}, however often that failed; see sentinelctl status`;
+    if (dryRun) return planned(detail);
+    agent.retry();
+    return done(detail);
+  }
   if (group.phase.primary === node.node)
     return refused(`${node.node} is the primary of group ${group.id}: it has nothing to join`);
   const aside = asideReason(group, node.node);

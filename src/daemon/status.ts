@@ -171,7 +171,19 @@ function groupView(options: StatusOptions, group: GroupState): GroupView {
     scheduled: group.scheduled,
     paused: group.paused && { untilMs: group.paused.untilMs, maintenance: false },
     formation: formationOf(options.state, group.id),
+    restore: restoreView(group),
+    restarts: group.restarts.map(({ node, atMs, inPlace, serverStartedAtS }) => ({
+      ...{ node, atMs, inPlace },
+      begun: serverStartedAtS !== undefined,
+    })),
   };
+}
+
+function restoreView({ restore }: GroupState): GroupView['restore'] {
+  const reached = restore?.reached;
+  if (reached === undefined) return undefined;
+  const { target, timeline, position, assigned, lastTransactionMs } = reached;
+  return { target, fromTimeline: timeline, lsn: formatLsn(position), timeline: assigned, lastTransactionMs };
 }
 
 function nodeView(

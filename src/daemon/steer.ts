@@ -11,6 +11,7 @@ import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { adopt } from './adoption.ts';
 import { findGroup } from './failover-watch.ts';
 import { type NodeCommandOptions, steerNode } from './node-commands.ts';
+import { scheduleRestart } from './scheduled-restart.ts';
 import { steerPause } from './pauses.ts';
 import { changeSettings } from './settings.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
@@ -25,6 +26,7 @@ export async function steer(
   request: SteerRequest,
 ): Promise<SteerOutcome> {
   if (request.kind === 'node') return steerNode(options, request);
+  if (request.kind === 'schedule-restart') return scheduleRestart(options, request);
   if (request.kind === 'adopt') return adopt(options, request);
   if (request.kind === 'pause' || request.kind === 'resume' || request.kind === 'maintenance')
     return steerPause(options, request);

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { groupId, nodeId, peerId, timeline } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
-import { FORMATIONS_FEATURE_LEVEL } from '../cluster/features.ts';
+import { FORMATIONS_FEATURE_LEVEL, RESTORE_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   A,
   ALONE,
@@ -91,7 +91,9 @@ describe('creating groups', () => {
     const leader = leaderOf(log);
     expect(creates(0)).toEqual([]);
     log.must({ ...registration(nodeId('d')), peer: P3, group: orders });
-    expect(creates(1)).toMatchObject([{ primary: B }]);
+    // Nobody hears its agent, which might say that the group is to be restored.
+    expect(creates(1)).toEqual([]);
+    expect(creates(5000)).toMatchObject([{ primary: B }]);
   });
 
   test('begins to wait anew at another leader', () => {
@@ -112,6 +114,50 @@ describe('creating groups', () => {
     expect(leader.at(0)).toMatchObject([{ primary: C }]);
     log.must(registration(A, MA));
     expect(leader.at(0)).toEqual([]);
+  });
+
+  const upgraded = (featureLevel = RESTORE_FEATURE_LEVEL): Log => {
+    const log = newLog({ ...newLog().state, featureLevel });
+    log.must(registration(A), registration(B), registration(C));
+    return log;
+  };
+  const B_RESTORES: SeenNodes = { ...ALL_WELL, b: { condition: 'starting', restores: true } };
+
+  test('has a backup restored by a node that is configured to, unless one has data', () => {
+    const log = upgraded();
+    expect(leaderOf(log, B_RESTORES).at(0)).toEqual([{ kind: 'restore-group', group: GROUP, primary: B }]);
+    log.must(registration(C, MC));
+    expect(leaderOf(log, B_RESTORES).at(0)).toEqual([{ kind: 'create-group', group: GROUP, primary: C }]);
+  });
+
+  test('neither restores nor makes an empty group where some peer does not understand it yet', () => {
+    const created = (commands: readonly Command[]) =>
+      kinds(commands).filter((kind) => kind.endsWith('-group'));
+    const leader = leaderOf(upgraded(RESTORE_FEATURE_LEVEL - 1), B_RESTORES);
+    expect(created(leader.at(0))).toEqual([]);
+    expect(created(leader.at(60_000))).toEqual([]);
+  });
+
+  test('waits five seconds for a node that is not heard and may be the one to restore; not where one restores or has data', () => {
+    const log = upgraded();
+    const leader = leaderOf(log, WITHOUT_A);
+    expect(leader.at(0)).toEqual([]);
+    expect(leader.at(4999)).toEqual([]);
+    expect(leader.at(5000)).toEqual([{ kind: 'create-group', group: GROUP, primary: A }]);
+    expect(leaderOf(log, { ...B_RESTORES, a: undefined }).at(0)).toMatchObject([{ primary: B }]);
+    log.must(registration(C, MC));
+    expect(leaderOf(log, WITHOUT_A).at(0)).toMatchObject([{ kind: 'create-group', primary: C }]);
+  });
+
+  test('another first primary of a restored group is one that restores, too', () => {
+    const log = upgraded();
+    log.must({ kind: 'restore-group', group: GROUP, primary: A });
+    const leader = leaderOf(log, { ...WITHOUT_A, c: { condition: 'starting', restores: true } });
+    leader.at(0);
+    expect(leader.at(60_000)).toEqual([{ kind: 'restore-group', group: GROUP, primary: C }]);
+    const nobody = leaderOf(log, WITHOUT_A);
+    nobody.at(0);
+    expect(nobody.at(60_000)).toEqual([]);
   });
 
   test('waits for the first primary', () => {

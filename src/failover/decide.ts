@@ -4,7 +4,7 @@
 import type { GroupId, PeerId } from '../base/ids.ts';
 import { type Fencing, isKnownOff } from '../cluster/candidate.ts';
 import type { Command, HostDeclaration } from '../cluster/commands.ts';
-import { featureLevelRefusal } from '../cluster/features.ts';
+import { RESTORE_FEATURE_LEVEL, featureLevelRefusal } from '../cluster/features.ts';
 import { isLeased, isObjectivelyDown, majority, standingDownCount } from '../cluster/quorum.ts';
 import {
   type ClusterState,
@@ -19,6 +19,7 @@ import { concludeServers } from './watched.ts';
 import { beginFailback } from './failback.ts';
 import { chooseCandidate, hasFollowersToCome, promotion } from './choose.ts';
 import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
+import { decideRestarts } from './decide-restarts.ts';
 import { decideSlots } from './decide-slots.ts';
 import { decideFetch } from './fetch.ts';
 import { planCascades } from './plan-cascade.ts';
@@ -58,6 +59,7 @@ export function decide(state: ClusterState, view: View, memory: Memory): Decisio
     if (command !== undefined) commands.push(command);
     commands.push(...decideSlots(state, group, view, stopwatch));
     commands.push(...planCascades(state, group, view, stopwatch));
+    commands.push(...decideRestarts(state, group, view));
   }
   commands.push(...concludeServers(state));
   return { commands, memory: kept };
@@ -71,6 +73,9 @@ function* raiseFeatureLevel(state: ClusterState): Iterable<Command> {
   yield { kind: 'set-feature-level', level };
 }
 
+/** A registered node without data that is not heard is not waited for longer than this; see createGroups. */
+const HEARING_WAIT_MS = 5000;
+
 function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): Iterable<Command> {
   const names = new Set<GroupId>();
   for (const node of state.nodes.values()) if (!state.groups.has(node.group)) names.add(node.group);
@@ -78,14 +83,22 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
   for (const name of names) {
     const everyoneIsHere = expectedPeers(state, name).every((peer) => isHere(state, peer, name));
     const waitedMs = stopwatch.elapsedMs(`create ${name}`);
-    if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
     const nodes = nodesOfGroup(state, name);
+    if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
     if (nodes.some((node) => mayRun(view, node))) continue;
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
-    const eligible = withData.length > 0 ? withData : nodes;
+    const restoring = nodes.filter((node) => freshReport(view, node.node)?.restores === true);
+    const isRestored = withData.length === 0 && restoring.length > 0;
+    // An empty group in the place of one that is to be restored would stand in its way: only its agent says that it is.
+    const mayRestore = nodes.some(({ node }) => freshReport(view, node) === undefined);
+    if (withData.length === 0 && !isRestored && mayRestore && waitedMs < HEARING_WAIT_MS) continue;
+    if (isRestored && state.featureLevel < RESTORE_FEATURE_LEVEL) continue;
+    const eligible = withData.length > 0 ? withData : isRestored ? restoring : nodes;
     const [first] = [...eligible].sort(byPriority);
-    if (first !== undefined && withData.length <= 1)
-      yield { kind: 'create-group', group: name, primary: first.node };
+    if (first === undefined || withData.length > 1) continue;
+    // mark: group-restored
+    if (isRestored) yield { kind: 'restore-group', group: name, primary: first.node };
+    else yield { kind: 'create-group', group: name, primary: first.node };
   }
 }
 
@@ -199,9 +212,14 @@ function replaceFirstPrimary(
   )
     return undefined;
   const others = nodes.filter((node) => freshReport(view, node.node) !== undefined);
-  const [first] = others.sort(byPriority);
+  const able =
+    group.restore === undefined
+      ? others
+      : others.filter((node) => freshReport(view, node.node)?.restores === true);
+  const [first] = able.sort(byPriority);
   if (first === undefined) return undefined;
   // mark: first-primary-replaced
+  if (group.restore !== undefined) return { kind: 'restore-group', group: group.id, primary: first.node };
   return { kind: 'create-group', group: group.id, primary: first.node };
 }
 

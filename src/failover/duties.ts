@@ -16,6 +16,7 @@ import { isGivenUp } from '../cluster/apply-slots.ts';
 import type { Leaving, SyncRule } from '../cluster/commands.ts';
 import {
   type ClusterState,
+  type GroupRestore,
   type GroupState,
   type NodeState,
   type Phase,
@@ -95,7 +96,11 @@ export type Duty =
       readonly reason: string;
     } & DutyBase)
   /** First primary of a new group: make a data directory and open it for writes. */
-  | ({ readonly kind: 'create' } & DutyBase)
+  | ({
+      readonly kind: 'create';
+      /** The data directory is to be restored from a backup. */
+      readonly restore?: GroupRestore;
+    } & DutyBase)
   | ({
       readonly kind: 'primary';
       readonly timeline: Timeline;
@@ -161,7 +166,7 @@ export function duties(state: ClusterState, id: NodeId): Duty {
   switch (phase.kind) {
     case 'creating':
       return phase.primary === id
-        ? { kind: 'create', ...base }
+        ? { kind: 'create', ...(group.restore === undefined ? {} : { restore: group.restore }), ...base }
         : { kind: 'none', reason: `waiting for ${phase.primary}, the first primary` };
     case 'running':
       return phase.primary === id

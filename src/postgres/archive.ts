@@ -89,7 +89,7 @@ export async function keptFiles(directory: string): Promise<string[]> {
   return inOrder(await namesIn(directory));
 }
 
-/** As PostgreSQL's archiver does: `%p` is the path, `%f` the name, `%%` a percent sign. */
+/** As PostgreSQL does: `%p` is the path, `%f` the name, `%%` a percent sign. */
 export function commandFor(command: string, path: string, file: string): string {
   return command.replace(/%([pf%])/g, (_, letter: string) =>
     letter === 'p' ? path : letter === 'f' ? file : '%',

@@ -51,7 +51,8 @@ export async function removeWithTablespaces(
   await removeAsUser(user, directory);
 }
 
-function realPath(path: string): string {
+/** Without links, as far as that can be told. */
+export function realPath(path: string): string {
   try {
     return realpathSync(path);
   } catch {
@@ -63,7 +64,7 @@ function realPath(path: string): string {
 export const OF_TABLESPACE = /^PG_\d+_\d+$/;
 
 /** Where its WAL is, in case that is not in the data directory itself. */
-async function walTarget(directory: string): Promise<string | undefined> {
+export async function walTarget(directory: string): Promise<string | undefined> {
   const path = join(directory, 'pg_wal');
   const isLink = (await lstat(path).catch(() => undefined))?.isSymbolicLink() === true;
   return isLink ? realPath(path) : undefined;
@@ -73,7 +74,8 @@ async function walTarget(directory: string): Promise<string | undefined> {
 const OF_WAL =
   /^([0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history|xlogtemp\.\d+|archive_status|summaries)$/;
 
-async function tablespaceTargets(directory: string): Promise<string[]> {
+/** Where the links to its tablespaces lead. */
+export async function tablespaceTargets(directory: string): Promise<string[]> {
   const links = join(directory, 'pg_tblspc');
   const targets: string[] = [];
   const names = await readdir(links).catch((error: unknown) => {

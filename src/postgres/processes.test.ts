@@ -23,6 +23,7 @@ describe('postmaster.pid', () => {
     const text = '4711\n/data\n1700000000\n5433\n/run/x\n127.0.0.1\n  5432001  32769\nready   \n';
     expect(parsePostmasterFile(text)).toEqual({
       pid: 4711,
+      startedAtS: 1_700_000_000,
       dataDirectory: '/data',
       port: 5433,
       socketDirectory: '/run/x',

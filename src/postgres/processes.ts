@@ -9,6 +9,8 @@ import { delay } from '../base/clock.ts';
 export interface PostmasterFile {
   readonly pid: number;
   readonly dataDirectory: string;
+  /** Seconds since 1970; undefined where it is not told. */
+  readonly startedAtS?: number | undefined;
   readonly port: number | undefined;
   readonly socketDirectory: string | undefined;
   /** The first of `listen_addresses`, `*` for all; undefined where it listens for nobody on the network. */
@@ -28,6 +30,7 @@ export function parsePostmasterFile(text: string): PostmasterFile | undefined {
   return {
     pid,
     dataDirectory: lines[1] ?? '',
+    startedAtS: Number(lines[2]) || undefined,
     port: lines[3] ? Number(lines[3]) : undefined,
     socketDirectory: lines[4] || undefined,
     listenAddress: lines[5] || undefined,

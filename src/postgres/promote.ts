@@ -41,6 +41,8 @@ interface PromoteOptions {
   readonly current: Timeline;
   readonly assigned: Timeline;
   readonly timeoutMs: number;
+  /** It has come to its recovery target, and waits there to be promoted. */
+  readonly isAtTarget?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -57,7 +59,8 @@ async function promote(options: PromoteOptions): Promise<Promotion> {
   };
   const trigger = join(dataDirectory, 'promote');
   if (await isInRecovery()) {
-    await resumeReplay(session, query());
+    // Where it waits at its recovery target, resuming would end the recovery before the timeline is assigned.
+    if (options.isAtTarget !== true) await resumeReplay(session, query());
     await placeFillers({ dataDirectory, current, assigned, owner: options.user.owner });
     const postmaster = findPostmaster(dataDirectory);
     if (postmaster === undefined)

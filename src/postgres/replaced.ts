@@ -8,6 +8,7 @@ import { removeWithTablespaces } from './outside-directories.ts';
 import { fsyncDirectory, removeFileDurably, writeFileDurably } from './durable-files.ts';
 import type { OsUser } from './os-user.ts';
 import { allGone } from './processes.ts';
+import { findRestoreMarker, removeRestored } from './restore-marker.ts';
 import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
 
 /**
@@ -98,11 +99,18 @@ export function removeDiscarded(dataDirectory: string, user: OsUser, signal?: Ab
     const prefix = `${basename(dataDirectory)}${DISCARDED}`;
     const keepers = [dataDirectory, replacedDirectory(dataDirectory)];
     for (const name of await readdir(parent).catch(() => []))
-      if (name.startsWith(prefix)) await removeWithTablespaces(user, join(parent, name), keepers);
+      if (name.startsWith(prefix)) await removeOne(user, join(parent, name), keepers);
   };
   const removal = (removals.get(dataDirectory) ?? Promise.resolve()).then(remove, remove);
   removals.set(dataDirectory, removal);
   return unlessAborted(removal, signal);
+}
+
+/** One whose restore from a backup was not finished may have links to what is another's. */
+async function removeOne(user: OsUser, directory: string, keepers: readonly string[]): Promise<void> {
+  const marker = await findRestoreMarker(directory, user);
+  if (marker === undefined) await removeWithTablespaces(user, directory, keepers);
+  else await removeRestored(user, directory, marker);
 }
 
 async function unlessAborted(removal: Promise<void>, signal: AbortSignal | undefined): Promise<void> {

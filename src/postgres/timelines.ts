@@ -14,7 +14,7 @@ export interface HistoryEntry {
   readonly reason: string;
 }
 
-const historyFileName = (of: Timeline): string => `${hex(of)}.history`;
+export const historyFileName = (of: Timeline): string => `${hex(of)}.history`;
 
 /** Lines of "timeline TAB LSN TAB reason"; comments and empty lines are left out. Throws for anything else. */
 export function parseHistory(text: string): HistoryEntry[] {

@@ -52,6 +52,11 @@ export function encodeStatus(status: StatusView): pb.StatusView {
       settings: group.settings && encodeSettings(group.settings),
       scheduled: group.scheduled && { atMs: whole(group.scheduled.atMs), to: group.scheduled.to },
       paused: group.paused && encodePause(group.paused),
+      restore: group.restore && {
+        ...group.restore,
+        lastTransactionMs: optionalWhole(group.restore.lastTransactionMs),
+      },
+      restarts: (group.restarts ?? []).map((restart) => ({ ...restart, atMs: whole(restart.atMs) })),
     })),
     warnings: [...status.warnings],
     warningGroups: [...(status.warningGroups ?? [])],
@@ -268,6 +273,17 @@ function decodeGroup(group: pb.GroupView): GroupView {
     scheduled: group.scheduled && { atMs: Number(group.scheduled.atMs), to: group.scheduled.to },
     paused: group.paused && decodePause(group.paused),
     ...(group.formation === undefined ? {} : { formation: group.formation }),
+    restore: group.restore && {
+      target: group.restore.target,
+      fromTimeline: group.restore.fromTimeline,
+      lsn: group.restore.lsn,
+      timeline: group.restore.timeline,
+      lastTransactionMs: optionalNumber(group.restore.lastTransactionMs),
+    },
+    restarts: group.restarts.map(({ node, atMs, inPlace, begun }) => ({
+      ...{ node, inPlace, begun },
+      atMs: Number(atMs),
+    })),
   };
 }
 

@@ -17,6 +17,7 @@ export function encodeReport(report: AgentReport): pb.AgentReport {
     upkeep: report.upkeep && encodeUpkeep(report.upkeep),
     ...encodeParameters(report),
     found: report.found && encodeFound(report.found),
+    serverStartedAtS: report.serverStartedAtS === undefined ? undefined : BigInt(report.serverStartedAtS),
   });
 }
 
@@ -127,6 +128,8 @@ export function decodeReport(report: pb.AgentReport): AgentReport {
     upkeep: report.upkeep && decodeUpkeep(report.upkeep),
     ...decodeParameters(report.parameters),
     ...(report.found === undefined ? {} : { found: decodeFound(report.found) }),
+    ...(report.restores === undefined ? {} : { restores: report.restores }),
+    ...(report.serverStartedAtS === undefined ? {} : { serverStartedAtS: Number(report.serverStartedAtS) }),
   };
 }
 

@@ -70,6 +70,11 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
       const { kind: _, ...value } = request;
       return { request: { case: 'nodeAction', value } };
     }
+    case 'schedule-restart': {
+      const { node, atMs, inPlace, dryRun } = request;
+      const value = { node, atMs: wholeOf(atMs), inPlace, dryRun };
+      return { request: { case: 'scheduleRestart', value } };
+    }
     case 'adopt':
       return { request: { case: 'adopt', value: { group: request.group, dryRun: request.dryRun } } };
     default:
@@ -124,6 +129,10 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
       const destroy = value.destroy ? ({ destroy: true } as const) : {};
       const acceptsLoss = value.acceptsLoss ? ({ acceptsLoss: true } as const) : {};
       return { kind: 'node', node: nodeOf(node), action, inPlace, dryRun, ...destroy, ...acceptsLoss };
+    }
+    case 'scheduleRestart': {
+      const { node, atMs, inPlace, dryRun } = value;
+      return { kind: 'schedule-restart', node: nodeOf(node), atMs: numberOf(atMs), inPlace, dryRun };
     }
     case 'adopt':
       return { kind, group: value.group, dryRun: value.dryRun };

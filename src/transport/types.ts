@@ -206,6 +206,14 @@ export type SteerRequest =
       readonly destroy?: true;
       readonly acceptsLoss?: true;
     }
+  /** Of one node, at a wall time (ms since 1970) of the leader's host; undefined: none any more. */
+  | {
+      readonly kind: 'schedule-restart';
+      readonly node: NodeId;
+      readonly atMs: number | undefined;
+      readonly inPlace: boolean;
+      readonly dryRun: boolean;
+    }
   /** A group is made of servers that run already. */
   | { readonly kind: 'adopt'; readonly group: string | undefined; readonly dryRun: boolean };
 
@@ -374,6 +382,28 @@ export interface GroupView {
   readonly paused?: PauseView | undefined;
   /** The named set of groups that it belongs to. */
   readonly formation?: string | undefined;
+  /** How it began, where that was with a restored data directory. */
+  readonly restore?: RestoreView | undefined;
+  /** Restarts of its nodes that are scheduled, or under way. */
+  readonly restarts?: readonly RestartView[] | undefined;
+}
+
+export interface RestoreView {
+  readonly target: string;
+  /** Where recovery stopped. */
+  readonly fromTimeline: number;
+  readonly lsn: string;
+  /** The timeline that was opened there. */
+  readonly timeline: number;
+  /** Wall time (ms since 1970) of the last transaction that was recovered. */
+  readonly lastTransactionMs: number | undefined;
+}
+
+export interface RestartView {
+  readonly node: string;
+  readonly atMs: number;
+  readonly inPlace: boolean;
+  readonly begun: boolean;
 }
 
 /** Of a group, or of one node, which may be in maintenance. */

@@ -2,6 +2,7 @@
 // Never used outside tests.
 import { epoch, groupId, makeMemberId, nodeId, timeline } from '../../base/ids.ts';
 import { DEFAULT_GROUP_SETTINGS } from '../../cluster/apply-settings.ts';
+import { FEATURES } from '../../cluster/features.ts';
 import type { ControlData } from '../../postgres/control-data.ts';
 import type { AgentContext } from '../context.ts';
 import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING } from '../context.ts';
@@ -124,6 +125,7 @@ export function fakeContext(options: {
       parameters: () => ({ parameters: instanceOptions.parameters, held: [], ours: {} }),
     },
     archiveLeftovers: () => undefined,
+    clearUnexpectedEnd: () => undefined,
     activity: () => undefined,
     announce: (message: string) => context.announced.push(message),
     confirms: () => Promise.resolve(context.isConfirmed),
@@ -131,6 +133,7 @@ export function fakeContext(options: {
       ...{ systemIdentifier: SYSTEM, settings: DEFAULT_GROUP_SETTINGS, toAdopt: [] },
       phase: { kind: 'running', primary: FOLLOW.upstream.node, timeline: FOLLOW.upstream.timeline },
     }),
+    featureLevel: () => FEATURES,
     dataDirectory: () =>
       Promise.resolve({
         kind: 'ready',

@@ -18,6 +18,8 @@ export interface Seen {
   readonly position?: bigint;
   readonly streamingFrom?: NodeId;
   readonly message?: string;
+  readonly restores?: boolean;
+  readonly serverStartedAtS?: number;
 }
 
 /** A node's own description; undefined: its agent was never heard of. */
@@ -64,6 +66,8 @@ export function reportOf(log: Log, node: NodeId, seen: Seen): AgentReport {
     })),
     serverVersion: undefined,
     message: seen.message,
+    restores: seen.restores,
+    serverStartedAtS: seen.serverStartedAtS,
   };
 }
 

@@ -123,6 +123,11 @@ export const STATUS: StatusView = {
         maxSlotWalBytes: 10 * 2 ** 30,
       },
       scheduled: { atMs: 1_800_000_000_000, to: 'pg2' },
+      restore: {
+        ...{ target: 'name before', fromTimeline: 1, lsn: '0/3000110', timeline: 2 },
+        lastTransactionMs: 1_700_000_000_000,
+      },
+      restarts: [{ node: 'pg2', atMs: 1_800_000_000_000, inPlace: false, begun: true }],
       paused: { untilMs: 1_800_000_000_000, maintenance: false },
     },
   ],

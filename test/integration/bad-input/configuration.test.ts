@@ -47,7 +47,7 @@ test('unknown keys, a missing key and a wrong unit are said at once, each with w
     `${config}:7: node.data_directory: missing; expected an absolute path without "..", such as /var/lib/postgresql/15/shop`,
     `${config}:10: node.data-directory: unknown key; did you mean "data_directory"?`,
     `${config}:11: down_after: unknown key; it belongs to "timing"`,
-    `${config}:12: colour: unknown key; known here: cluster, peer, peers, site, join, via, listen, state_directory, node, watch, users, timing, guard, fence, raft, log, clone`,
+    `${config}:12: colour: unknown key; known here: cluster, peer, peers, site, join, via, listen, state_directory, node, watch, users, timing, guard, fence, raft, log, clone, bootstrap`,
     `${config}:14: timing.down_after: 500 is given; expected a number with a unit: ms, s, min or h, such as 500ms or 2s, from 100ms to 10min; did you mean "500ms"?`,
     `${config}:15: timing.election_timeout: "1 hour" is given; expected a number with a unit: ms, s, min or h, such as 500ms or 2s, from 50ms to 1min`,
   ]);

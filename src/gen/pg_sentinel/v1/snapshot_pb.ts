@@ -13,7 +13,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { BeginFailover_AfterFailedPromotion, BeginFailover_Down, BeginFailover_Forced, BeginFailover_Planned, CutReport, Envelope, GroupSettings, HostDeclaration, Membership, Pause, RegisterNode, ScheduledSwitchover, ServerJudgement, ServerWord, SyncRule } from "./log_pb.ts";
+import type { BeginFailover_AfterFailedPromotion, BeginFailover_Down, BeginFailover_Forced, BeginFailover_Planned, CutReport, Envelope, GroupSettings, HostDeclaration, Membership, Pause, RegisterNode, RestoreReached, ScheduledRestart, ScheduledSwitchover, ServerJudgement, ServerWord, SyncRule } from "./log_pb.ts";
 import { file_pg_sentinel_v1_log } from "./log_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/snapshot.proto.
  */
 export const file_pg_sentinel_v1_snapshot: GenFile = /*@__PURE__*/
-  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEiuwMKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50EjAKB3JlbW92ZWQYFCADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlbW92ZWQSMAoHd2F0Y2hlZBhkIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90V2F0Y2hlZCLJAQoMU25hcHNob3RQZWVyEgwKBHBlZXIYASABKAkSDQoFc3RvcmUYAiABKAkSDwoHc2Vzc2lvbhgDIAEoCRIRCglvcGVuZWRfYXQYBCABKAQSDQoFZmxvb3IYBSABKAQSDAoEZG9uZRgGIAMoBBIQCghmZWF0dXJlcxgHIAEoDRIRCgRzaXRlGB4gASgJSACIAQESLQoEaG9zdBhkIAEoCzIfLnBnX3NlbnRpbmVsLnYxLkhvc3REZWNsYXJhdGlvbkIHCgVfc2l0ZSKAAQoPU25hcHNob3RXYXRjaGVkEg4KBnNlcnZlchgBIAEoCRIuCgV3b3JkcxgCIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudBItCgljb25jbHVkZWQYAyABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkInkKDFNuYXBzaG90Tm9kZRIyCgxyZWdpc3RyYXRpb24YASABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGUSNQoPc3ViamVjdGl2ZV9kb3duGAIgAygLMhwucGdfc2VudGluZWwudjEuU25hcHNob3REb3duIoIBCg9TbmFwc2hvdFJlbW92ZWQSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEhMKBm1lbWJlchgEIAEoCUgAiAEBEg8KB2xlYXZpbmcYBSABKAkSEwoLaXNfZG91YnRmdWwYBiABKAhCCQoHX21lbWJlciJMCgxTbmFwc2hvdERvd24SDAoEcGVlchgBIAEoCRINCgVlcG9jaBgCIAEoBBIQCghldmlkZW5jZRgDIAEoCRINCgVpbmRleBgEIAEoBCLYCAoNU25hcHNob3RHcm91cBIKCgJpZBgBIAEoCRINCgVlcG9jaBgCIAEoBBIxCghjcmVhdGluZxgDIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkNyZWF0aW5nUGhhc2VIABIvCgdydW5uaW5nGAQgASgLMhwucGdfc2VudGluZWwudjEuUnVubmluZ1BoYXNlSAASLwoHZmVuY2luZxgFIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZUgAEjMKCXByb21vdGluZxgGIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlByb21vdGluZ1BoYXNlSAASJgoEcnVsZRgHIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEjAKBG5leHQYCCABKAsyIi5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJ1bGVDaGFuZ2USLQoGZmxvb3JzGAkgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RGbG9vchIYChBoaWdoZXN0X3RpbWVsaW5lGAogASgNEjAKCGJyYW5jaGVzGAsgAygLMh4ucGdfc2VudGluZWwudjEuU25hcHNob3RCcmFuY2gSHgoRc3lzdGVtX2lkZW50aWZpZXIYDCABKAlIAYgBARIRCglmYWlsb3ZlcnMYDSABKAQSLwoIc2V0dGluZ3MYDiABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEg4KBmZlbmNlZBgPIAMoCRIYChByZWNlbnRfZmFpbG92ZXJzGBAgAygDEjYKCXNjaGVkdWxlZBgRIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISJQoGcGF1c2VkGBIgASgLMhUucGdfc2VudGluZWwudjEuUGF1c2USKwoMcGF1c2VkX25vZGVzGBMgAygLMhUucGdfc2VudGluZWwudjEuUGF1c2USNQoKcGFyYW1ldGVycxgUIAMoCzIhLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UGFyYW1ldGVyEhkKEXNldHRpbmdzX3JldmlzaW9uGBUgASgEEjgKEHNldHRpbmdzX2hpc3RvcnkYFiADKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlY29yZBIsCgZhYnNlbnQYKCADKAsyHC5wZ19zZW50aW5lbC52MS5BYnNlbnRNZW1iZXISGwoOZmFpbGJhY2tfYXRfbXMYHiABKANIAogBARIWCg5mYWlsYmFja19jb3VudBgfIAEoDRILCgNoYmEYPCADKAkSEAoIdG9fYWRvcHQYRiADKAkSMwoJdXBzdHJlYW1zGHggAygLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RVcHN0cmVhbUIHCgVwaGFzZUIUChJfc3lzdGVtX2lkZW50aWZpZXJCEQoPX2ZhaWxiYWNrX2F0X21zIlgKEFNuYXBzaG90VXBzdHJlYW0SDAoEbm9kZRgBIAEoCRIVCgh1cHN0cmVhbRgCIAEoCUgAiAEBEhIKCmxvc3RfY291bnQYAyABKA1CCwoJX3Vwc3RyZWFtIqEBCg1TbmFwc2hvdEZldGNoEgwKBG5vZGUYASABKAkSDAoEZnJvbRgCIAEoCRIvCgV1cF90bxgDIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSDwoHaXNfb3ZlchgEIAEoCBITCgZmYWlsZWQYBSABKAlIAIgBARISCgpwcmVmZXJlbmNlGHggASgIQgkKB19mYWlsZWQiYAoMQWJzZW50TWVtYmVyEg4KBm1lbWJlchgBIAEoCRIQCghzaW5jZV9tcxgCIAEoAxIbCg5naXZlbl91cF9hdF9tcxgDIAEoA0gAiAEBQhEKD19naXZlbl91cF9hdF9tcyIwChFTbmFwc2hvdFBhcmFtZXRlchIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIoEBCg5TZXR0aW5nc1JlY29yZBINCgVpbmRleBgBIAEoBBINCgVhdF9tcxgCIAEoAxIKCgJieRgDIAEoCRI3CgtkaWZmZXJlbmNlcxgEIAMoCzIiLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzRGlmZmVyZW5jZRIMCgRtb3JlGAUgASgNIlUKElNldHRpbmdzRGlmZmVyZW5jZRILCgNrZXkYASABKAkSEQoEZnJvbRgCIAEoCUgAiAEBEg8KAnRvGAMgASgJSAGIAQFCBwoFX2Zyb21CBQoDX3RvIiAKDUNyZWF0aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCSIxCgxSdW5uaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDSK1BAoMRmVuY2luZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjsKCXJlY292ZXJlZBgGIAEoCzImLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZS5SZWNvdmVyZWRIABI2CgZmb3JjZWQYCCABKAsyJC5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkZvcmNlZEgAEioKB3JlcG9ydHMYByADKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnQSCwoDb2ZmGAkgAygJEhYKCXJlaW5zdGF0ZRgKIAEoCUgBiAEBEhkKDGZlbmNlX2ZhaWxlZBgLIAEoCUgCiAEBEi4KB2ZldGNoZXMYeCADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEZldGNoGgsKCVJlY292ZXJlZEIHCgVjYXVzZUIMCgpfcmVpbnN0YXRlQg8KDV9mZW5jZV9mYWlsZWQipgEKDlByb21vdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SEAoIcHJldmlvdXMYAyABKAkSLgoEZnJvbRgEIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSEwoGZmFpbGVkGAUgASgJSACIAQESDwoHcGxhbm5lZBgGIAEoCEIJCgdfZmFpbGVkIjYKEFNuYXBzaG90U3RhbmRpbmcSEAoIdGltZWxpbmUYASABKA0SEAoIcG9zaXRpb24YAiABKAYiTAoSU25hcHNob3RSdWxlQ2hhbmdlEiYKBHJ1bGUYASABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIOCgZjaGFuZ2UYAiABKAQioQEKDVNuYXBzaG90Rmxvb3ISEAoIdGltZWxpbmUYASABKA0SLgoEZnJvbRgCIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSJgoEcnVsZRgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEiYKBG5leHQYBCABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJGCg5TbmFwc2hvdEJyYW5jaBIQCgh0aW1lbGluZRgBIAEoDRIOCgZwYXJlbnQYAiABKA0SEgoKc3dpdGNoX2xzbhgDIAEoBiJsCg1TbmFwc2hvdEV2ZW50Eg0KBWluZGV4GAEgASgEEioKCGVudmVsb3BlGAIgASgLMhgucGdfc2VudGluZWwudjEuRW52ZWxvcGUSFAoHcmVmdXNlZBgDIAEoCUgAiAEBQgoKCF9yZWZ1c2VkYgZwcm90bzM", [file_pg_sentinel_v1_log]);
+  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEiuwMKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50EjAKB3JlbW92ZWQYFCADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlbW92ZWQSMAoHd2F0Y2hlZBhkIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90V2F0Y2hlZCLJAQoMU25hcHNob3RQZWVyEgwKBHBlZXIYASABKAkSDQoFc3RvcmUYAiABKAkSDwoHc2Vzc2lvbhgDIAEoCRIRCglvcGVuZWRfYXQYBCABKAQSDQoFZmxvb3IYBSABKAQSDAoEZG9uZRgGIAMoBBIQCghmZWF0dXJlcxgHIAEoDRIRCgRzaXRlGB4gASgJSACIAQESLQoEaG9zdBhkIAEoCzIfLnBnX3NlbnRpbmVsLnYxLkhvc3REZWNsYXJhdGlvbkIHCgVfc2l0ZSKAAQoPU25hcHNob3RXYXRjaGVkEg4KBnNlcnZlchgBIAEoCRIuCgV3b3JkcxgCIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudBItCgljb25jbHVkZWQYAyABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkInkKDFNuYXBzaG90Tm9kZRIyCgxyZWdpc3RyYXRpb24YASABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGUSNQoPc3ViamVjdGl2ZV9kb3duGAIgAygLMhwucGdfc2VudGluZWwudjEuU25hcHNob3REb3duIoIBCg9TbmFwc2hvdFJlbW92ZWQSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEhMKBm1lbWJlchgEIAEoCUgAiAEBEg8KB2xlYXZpbmcYBSABKAkSEwoLaXNfZG91YnRmdWwYBiABKAhCCQoHX21lbWJlciJMCgxTbmFwc2hvdERvd24SDAoEcGVlchgBIAEoCRINCgVlcG9jaBgCIAEoBBIQCghldmlkZW5jZRgDIAEoCRINCgVpbmRleBgEIAEoBCK+CQoNU25hcHNob3RHcm91cBIKCgJpZBgBIAEoCRINCgVlcG9jaBgCIAEoBBIxCghjcmVhdGluZxgDIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkNyZWF0aW5nUGhhc2VIABIvCgdydW5uaW5nGAQgASgLMhwucGdfc2VudGluZWwudjEuUnVubmluZ1BoYXNlSAASLwoHZmVuY2luZxgFIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZUgAEjMKCXByb21vdGluZxgGIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlByb21vdGluZ1BoYXNlSAASJgoEcnVsZRgHIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEjAKBG5leHQYCCABKAsyIi5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJ1bGVDaGFuZ2USLQoGZmxvb3JzGAkgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RGbG9vchIYChBoaWdoZXN0X3RpbWVsaW5lGAogASgNEjAKCGJyYW5jaGVzGAsgAygLMh4ucGdfc2VudGluZWwudjEuU25hcHNob3RCcmFuY2gSHgoRc3lzdGVtX2lkZW50aWZpZXIYDCABKAlIAYgBARIRCglmYWlsb3ZlcnMYDSABKAQSLwoIc2V0dGluZ3MYDiABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEg4KBmZlbmNlZBgPIAMoCRIYChByZWNlbnRfZmFpbG92ZXJzGBAgAygDEjYKCXNjaGVkdWxlZBgRIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISJQoGcGF1c2VkGBIgASgLMhUucGdfc2VudGluZWwudjEuUGF1c2USKwoMcGF1c2VkX25vZGVzGBMgAygLMhUucGdfc2VudGluZWwudjEuUGF1c2USNQoKcGFyYW1ldGVycxgUIAMoCzIhLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UGFyYW1ldGVyEhkKEXNldHRpbmdzX3JldmlzaW9uGBUgASgEEjgKEHNldHRpbmdzX2hpc3RvcnkYFiADKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlY29yZBIsCgZhYnNlbnQYKCADKAsyHC5wZ19zZW50aW5lbC52MS5BYnNlbnRNZW1iZXISGwoOZmFpbGJhY2tfYXRfbXMYHiABKANIAogBARIWCg5mYWlsYmFja19jb3VudBgfIAEoDRILCgNoYmEYPCADKAkSEAoIdG9fYWRvcHQYRiADKAkSMwoJdXBzdHJlYW1zGHggAygLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RVcHN0cmVhbRIwCgdyZXN0b3JlGG4gASgLMh8ucGdfc2VudGluZWwudjEuU25hcHNob3RSZXN0b3JlEjIKCHJlc3RhcnRzGIIBIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UmVzdGFydEIHCgVwaGFzZUIUChJfc3lzdGVtX2lkZW50aWZpZXJCEQoPX2ZhaWxiYWNrX2F0X21zIlQKD1NuYXBzaG90UmVzdG9yZRIvCgdyZWFjaGVkGAEgASgLMh4ucGdfc2VudGluZWwudjEuUmVzdG9yZVJlYWNoZWQSEAoIYXNzaWduZWQYAiABKA0iTQoPU25hcHNob3RSZXN0YXJ0EgwKBG5vZGUYASABKAkSLAoCYXQYAiABKAsyIC5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRSZXN0YXJ0IlgKEFNuYXBzaG90VXBzdHJlYW0SDAoEbm9kZRgBIAEoCRIVCgh1cHN0cmVhbRgCIAEoCUgAiAEBEhIKCmxvc3RfY291bnQYAyABKA1CCwoJX3Vwc3RyZWFtIqEBCg1TbmFwc2hvdEZldGNoEgwKBG5vZGUYASABKAkSDAoEZnJvbRgCIAEoCRIvCgV1cF90bxgDIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSDwoHaXNfb3ZlchgEIAEoCBITCgZmYWlsZWQYBSABKAlIAIgBARISCgpwcmVmZXJlbmNlGHggASgIQgkKB19mYWlsZWQiYAoMQWJzZW50TWVtYmVyEg4KBm1lbWJlchgBIAEoCRIQCghzaW5jZV9tcxgCIAEoAxIbCg5naXZlbl91cF9hdF9tcxgDIAEoA0gAiAEBQhEKD19naXZlbl91cF9hdF9tcyIwChFTbmFwc2hvdFBhcmFtZXRlchIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIoEBCg5TZXR0aW5nc1JlY29yZBINCgVpbmRleBgBIAEoBBINCgVhdF9tcxgCIAEoAxIKCgJieRgDIAEoCRI3CgtkaWZmZXJlbmNlcxgEIAMoCzIiLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzRGlmZmVyZW5jZRIMCgRtb3JlGAUgASgNIlUKElNldHRpbmdzRGlmZmVyZW5jZRILCgNrZXkYASABKAkSEQoEZnJvbRgCIAEoCUgAiAEBEg8KAnRvGAMgASgJSAGIAQFCBwoFX2Zyb21CBQoDX3RvIiAKDUNyZWF0aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCSIxCgxSdW5uaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDSK1BAoMRmVuY2luZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjsKCXJlY292ZXJlZBgGIAEoCzImLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZS5SZWNvdmVyZWRIABI2CgZmb3JjZWQYCCABKAsyJC5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkZvcmNlZEgAEioKB3JlcG9ydHMYByADKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnQSCwoDb2ZmGAkgAygJEhYKCXJlaW5zdGF0ZRgKIAEoCUgBiAEBEhkKDGZlbmNlX2ZhaWxlZBgLIAEoCUgCiAEBEi4KB2ZldGNoZXMYeCADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEZldGNoGgsKCVJlY292ZXJlZEIHCgVjYXVzZUIMCgpfcmVpbnN0YXRlQg8KDV9mZW5jZV9mYWlsZWQipgEKDlByb21vdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SEAoIcHJldmlvdXMYAyABKAkSLgoEZnJvbRgEIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSEwoGZmFpbGVkGAUgASgJSACIAQESDwoHcGxhbm5lZBgGIAEoCEIJCgdfZmFpbGVkIjYKEFNuYXBzaG90U3RhbmRpbmcSEAoIdGltZWxpbmUYASABKA0SEAoIcG9zaXRpb24YAiABKAYiTAoSU25hcHNob3RSdWxlQ2hhbmdlEiYKBHJ1bGUYASABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIOCgZjaGFuZ2UYAiABKAQioQEKDVNuYXBzaG90Rmxvb3ISEAoIdGltZWxpbmUYASABKA0SLgoEZnJvbRgCIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSJgoEcnVsZRgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEiYKBG5leHQYBCABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJGCg5TbmFwc2hvdEJyYW5jaBIQCgh0aW1lbGluZRgBIAEoDRIOCgZwYXJlbnQYAiABKA0SEgoKc3dpdGNoX2xzbhgDIAEoBiJsCg1TbmFwc2hvdEV2ZW50Eg0KBWluZGV4GAEgASgEEioKCGVudmVsb3BlGAIgASgLMhgucGdfc2VudGluZWwudjEuRW52ZWxvcGUSFAoHcmVmdXNlZBgDIAEoCUgAiAEBQgoKCF9yZWZ1c2VkYgZwcm90bzM", [file_pg_sentinel_v1_log]);
 
 /**
  * @generated from message pg_sentinel.v1.StateSnapshot
@@ -472,6 +472,20 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
    * @generated from field: repeated pg_sentinel.v1.SnapshotUpstream upstreams = 120;
    */
   upstreams: SnapshotUpstream[];
+
+  /**
+   * From feature level 12 on: it began, or is to begin, with a restored data directory.
+   *
+   * @generated from field: pg_sentinel.v1.SnapshotRestore restore = 110;
+   */
+  restore?: SnapshotRestore | undefined;
+
+  /**
+   * From feature level 13 on. In the order of the names of their nodes.
+   *
+   * @generated from field: repeated pg_sentinel.v1.SnapshotRestart restarts = 130;
+   */
+  restarts: SnapshotRestart[];
 };
 
 /**
@@ -480,6 +494,54 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
  */
 export const SnapshotGroupSchema: GenMessage<SnapshotGroup> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_snapshot, 6);
+
+/**
+ * @generated from message pg_sentinel.v1.SnapshotRestore
+ */
+export type SnapshotRestore = Message<"pg_sentinel.v1.SnapshotRestore"> & {
+  /**
+   * Absent until recovery has come to its target.
+   *
+   * @generated from field: pg_sentinel.v1.RestoreReached reached = 1;
+   */
+  reached?: RestoreReached | undefined;
+
+  /**
+   * The timeline that is opened then; 0 until it is known.
+   *
+   * @generated from field: uint32 assigned = 2;
+   */
+  assigned: number;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotRestore.
+ * Use `create(SnapshotRestoreSchema)` to create a new message.
+ */
+export const SnapshotRestoreSchema: GenMessage<SnapshotRestore> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 7);
+
+/**
+ * @generated from message pg_sentinel.v1.SnapshotRestart
+ */
+export type SnapshotRestart = Message<"pg_sentinel.v1.SnapshotRestart"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: pg_sentinel.v1.ScheduledRestart at = 2;
+   */
+  at?: ScheduledRestart | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotRestart.
+ * Use `create(SnapshotRestartSchema)` to create a new message.
+ */
+export const SnapshotRestartSchema: GenMessage<SnapshotRestart> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 8);
 
 /**
  * What a cascading standby streams from at present.
@@ -512,7 +574,7 @@ export type SnapshotUpstream = Message<"pg_sentinel.v1.SnapshotUpstream"> & {
  * Use `create(SnapshotUpstreamSchema)` to create a new message.
  */
 export const SnapshotUpstreamSchema: GenMessage<SnapshotUpstream> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 7);
+  messageDesc(file_pg_sentinel_v1_snapshot, 9);
 
 /**
  * A standby that takes, or took, what it lacks from another one, at this epoch.
@@ -560,7 +622,7 @@ export type SnapshotFetch = Message<"pg_sentinel.v1.SnapshotFetch"> & {
  * Use `create(SnapshotFetchSchema)` to create a new message.
  */
 export const SnapshotFetchSchema: GenMessage<SnapshotFetch> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 8);
+  messageDesc(file_pg_sentinel_v1_snapshot, 10);
 
 /**
  * A member whose slots are kept for a while only, or no longer. Wall times in milliseconds since 1970.
@@ -589,7 +651,7 @@ export type AbsentMember = Message<"pg_sentinel.v1.AbsentMember"> & {
  * Use `create(AbsentMemberSchema)` to create a new message.
  */
 export const AbsentMemberSchema: GenMessage<AbsentMember> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 9);
+  messageDesc(file_pg_sentinel_v1_snapshot, 11);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotParameter
@@ -611,7 +673,7 @@ export type SnapshotParameter = Message<"pg_sentinel.v1.SnapshotParameter"> & {
  * Use `create(SnapshotParameterSchema)` to create a new message.
  */
 export const SnapshotParameterSchema: GenMessage<SnapshotParameter> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 10);
+  messageDesc(file_pg_sentinel_v1_snapshot, 12);
 
 /**
  * One change of settings or parameters, for people. Values are cut short.
@@ -652,7 +714,7 @@ export type SettingsRecord = Message<"pg_sentinel.v1.SettingsRecord"> & {
  * Use `create(SettingsRecordSchema)` to create a new message.
  */
 export const SettingsRecordSchema: GenMessage<SettingsRecord> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 11);
+  messageDesc(file_pg_sentinel_v1_snapshot, 13);
 
 /**
  * @generated from message pg_sentinel.v1.SettingsDifference
@@ -683,7 +745,7 @@ export type SettingsDifference = Message<"pg_sentinel.v1.SettingsDifference"> & 
  * Use `create(SettingsDifferenceSchema)` to create a new message.
  */
 export const SettingsDifferenceSchema: GenMessage<SettingsDifference> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 12);
+  messageDesc(file_pg_sentinel_v1_snapshot, 14);
 
 /**
  * @generated from message pg_sentinel.v1.CreatingPhase
@@ -700,7 +762,7 @@ export type CreatingPhase = Message<"pg_sentinel.v1.CreatingPhase"> & {
  * Use `create(CreatingPhaseSchema)` to create a new message.
  */
 export const CreatingPhaseSchema: GenMessage<CreatingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 13);
+  messageDesc(file_pg_sentinel_v1_snapshot, 15);
 
 /**
  * @generated from message pg_sentinel.v1.RunningPhase
@@ -722,7 +784,7 @@ export type RunningPhase = Message<"pg_sentinel.v1.RunningPhase"> & {
  * Use `create(RunningPhaseSchema)` to create a new message.
  */
 export const RunningPhaseSchema: GenMessage<RunningPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 14);
+  messageDesc(file_pg_sentinel_v1_snapshot, 16);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase
@@ -816,7 +878,7 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
  * Use `create(FencingPhaseSchema)` to create a new message.
  */
 export const FencingPhaseSchema: GenMessage<FencingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 15);
+  messageDesc(file_pg_sentinel_v1_snapshot, 17);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase.Recovered
@@ -829,7 +891,7 @@ export type FencingPhase_Recovered = Message<"pg_sentinel.v1.FencingPhase.Recove
  * Use `create(FencingPhase_RecoveredSchema)` to create a new message.
  */
 export const FencingPhase_RecoveredSchema: GenMessage<FencingPhase_Recovered> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 15, 0);
+  messageDesc(file_pg_sentinel_v1_snapshot, 17, 0);
 
 /**
  * @generated from message pg_sentinel.v1.PromotingPhase
@@ -873,7 +935,7 @@ export type PromotingPhase = Message<"pg_sentinel.v1.PromotingPhase"> & {
  * Use `create(PromotingPhaseSchema)` to create a new message.
  */
 export const PromotingPhaseSchema: GenMessage<PromotingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 16);
+  messageDesc(file_pg_sentinel_v1_snapshot, 18);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotStanding
@@ -895,7 +957,7 @@ export type SnapshotStanding = Message<"pg_sentinel.v1.SnapshotStanding"> & {
  * Use `create(SnapshotStandingSchema)` to create a new message.
  */
 export const SnapshotStandingSchema: GenMessage<SnapshotStanding> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 17);
+  messageDesc(file_pg_sentinel_v1_snapshot, 19);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotRuleChange
@@ -917,7 +979,7 @@ export type SnapshotRuleChange = Message<"pg_sentinel.v1.SnapshotRuleChange"> & 
  * Use `create(SnapshotRuleChangeSchema)` to create a new message.
  */
 export const SnapshotRuleChangeSchema: GenMessage<SnapshotRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 18);
+  messageDesc(file_pg_sentinel_v1_snapshot, 20);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotFloor
@@ -949,7 +1011,7 @@ export type SnapshotFloor = Message<"pg_sentinel.v1.SnapshotFloor"> & {
  * Use `create(SnapshotFloorSchema)` to create a new message.
  */
 export const SnapshotFloorSchema: GenMessage<SnapshotFloor> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 19);
+  messageDesc(file_pg_sentinel_v1_snapshot, 21);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotBranch
@@ -976,7 +1038,7 @@ export type SnapshotBranch = Message<"pg_sentinel.v1.SnapshotBranch"> & {
  * Use `create(SnapshotBranchSchema)` to create a new message.
  */
 export const SnapshotBranchSchema: GenMessage<SnapshotBranch> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 20);
+  messageDesc(file_pg_sentinel_v1_snapshot, 22);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotEvent
@@ -1005,5 +1067,5 @@ export type SnapshotEvent = Message<"pg_sentinel.v1.SnapshotEvent"> & {
  * Use `create(SnapshotEventSchema)` to create a new message.
  */
 export const SnapshotEventSchema: GenMessage<SnapshotEvent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 21);
+  messageDesc(file_pg_sentinel_v1_snapshot, 23);
 
