@@ -12,6 +12,7 @@ const LONG_FOLDERS = [
   'leave',
   'layouts',
   'local',
+  'logical',
   'rejoin',
   'restore',
   'slots',

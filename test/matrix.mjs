@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 
 const PROJECT = resolve(fileURLToPath(import.meta.url), '../..');
 
-/** Start, every step of a failover, commands on a cluster, the cut, the guard, coming back, the archive. */
+/** Start, every step of a failover, commands on a cluster, the cut, the guard, coming back, the archive, logical slots. */
 const DEFAULT_FILES = [
   'postgres/versions',
   'postgres/lifecycle',
@@ -26,6 +26,7 @@ const DEFAULT_FILES = [
   'rejoin/diverged',
   'rejoin/kinds',
   'expectations/archive',
+  'logical/survival',
 ].map((name) => `test/integration/${name}.test.ts`);
 
 const { values, positionals } = parseArgs({

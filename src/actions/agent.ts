@@ -29,6 +29,7 @@ import { refuseStranger, retryRestore } from './restore-duty.ts';
 import { createFoundWatch } from './found-server.ts';
 import { createHbaDuty, withHba } from './hba-duty.ts';
 import { stopIntruder } from './intruder.ts';
+import { createLogicalSlots } from './logical-slots.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { startLogRotation } from './log-rotation.ts';
 import { createRequests } from './requests.ts';
@@ -137,7 +138,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     onChange: () => wake(),
     mayBeForeign: () => options.group()?.toAdopt.includes(node) ?? true,
     onUnexpectedEnd: () => void noteEnd(),
-    beforeStandby: () => guarding.dismiss(),
+    beforeStandby: async (signal) => {
+      await guarding.dismiss();
+      await logicalSlots.beforeStart(duty, signal);
+    },
     onRefused: (message) => context.announce(message),
   });
 
@@ -223,6 +227,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     dataDirectory: () => inspection.recent(),
     registerAgain: async () => register(await inspection.fresh()),
     localMember: () => member,
+    dropUnfitSlots: (promotion, signal) => logicalSlots.beforePromotion(promotion, signal),
     archiveLeftovers: () => archiver.wake(),
     async once(key, work, againAfterMs = Infinity) {
       const pid = instance.postmaster()?.pid ?? 0;
@@ -248,6 +253,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const slotWatch = createSlotWatch({ announce: context.announce, nowMs: () => performance.now() });
   const parameters = createParameterDuty(context);
   const hba = createHbaDuty(context);
+  const logicalSlots = createLogicalSlots(context);
   const found = createFoundWatch(context);
   const archiver = startLeftoverArchiver({
     ...options.instance,
@@ -296,6 +302,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       isGuarded: options.protections.guard ? guarding.isGuarded() : undefined,
       upkeep: upkept,
       found: found.latest(),
+      logicalSlots: logicalSlots.report(),
       restores: options.instance.bootstrap !== undefined,
     });
     if (!closing.signal.aborted) options.onReport(report);
@@ -345,7 +352,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       await tamper.around(present, signal, () =>
         thenLook({
           pass: () => carryOut(context, present, signal),
-          looks: [() => parameters.look(present, signal), () => hba.look(present, signal)],
+          looks: [
+            () => parameters.look(present, signal),
+            () => hba.look(present, signal),
+            () => logicalSlots.look(present, signal),
+          ],
           signal,
         }),
       );
@@ -406,6 +417,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       if (isOther) {
         activity = { condition: undefined, message: undefined };
         passing.abort(new Error('the duty has changed'));
+        logicalSlots.stop();
       }
       if (isNews) wake();
     },
@@ -426,6 +438,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     async close() {
       closing.abort();
       passing.abort(new Error('sentineld is stopping'));
+      logicalSlots.stop();
       wake();
       clearInterval(reporter);
       guarding.close();

@@ -95,7 +95,7 @@ export interface AgentContext {
       | { readonly from: string; readonly postmasterPid: number; readonly lostMs: number | undefined }
       | undefined;
     /** The walreceiver that streamed when it was last looked at, and since when it does. */
-    streaming: { readonly receiverPid: number; readonly sinceMs: number } | undefined;
+    streaming: { readonly stream: string; readonly sinceMs: number } | undefined;
     /** A rewound node that takes no connections yet: what it was set up to follow, how far it came, and how many passes ago that was. */
     completing?:
       | {
@@ -161,6 +161,8 @@ export interface AgentContext {
   registerAgain(): Promise<boolean>;
   /** The member id of the data directory as found on disk. */
   localMember(): MemberId | undefined;
+  /** Before a promotion: logical slots that must not be gone on from (docs/logical-slots.md). It waits for a moment at most. */
+  dropUnfitSlots(duty: Extract<Duty, { readonly kind: 'promote' }>, signal: AbortSignal): Promise<void>;
   /** Runs `work` once for each start of PostgreSQL and `key`; again only if it failed, or after so long. */
   once(key: string, work: () => Promise<void>, againAfterMs?: number): Promise<void>;
   /** Whether {@link once} has done it for the PostgreSQL that runs now. */
@@ -176,7 +178,10 @@ export function query(context: AgentContext, signal: AbortSignal): QueryOptions 
 export function standbysFor(context: AgentContext, rule: SyncRule): SynchronousStandbys {
   if (!context.protections.rule || rule.acks === 0) return { kind: 'alone' };
   // Of a strict group after a promotion: nothing is acknowledged until enough have joined.
-  if (rule.members.length < rule.acks) return { kind: 'nobody' };
+  if (rule.members.length < rule.acks) {
+    const duty = context.duty();
+    return { kind: 'nobody', readersWaitFor: 'slots' in duty ? duty.slots : [] };
+  }
   return { kind: 'any', acks: rule.acks, members: rule.members };
 }
 

@@ -26,6 +26,7 @@ test('a promotion has its guard even where the cut before it has dismissed the o
     protections: { rule: true, cut: true, guard: true },
     guarding: { prepare: () => Promise.resolve((isGuarded = true)) },
     confirms: () => Promise.resolve(true),
+    duty: () => DUTY,
     // The cut looks at the data directory here; one that it starts as a standby to tell where its WAL ends has no guard any more.
     activity: (condition: string | undefined) => {
       if (condition === 'absent') isGuarded = false;
@@ -61,6 +62,7 @@ test('a promotion that is broken off does not end before it has written its rule
     protections: { rule: true, cut: true, guard: true },
     guarding: { prepare: () => Promise.resolve(true) },
     confirms: () => Promise.resolve(true),
+    duty: () => DUTY,
     activity: () => undefined,
     once: () => {
       ending.abort(new Error('the duty has changed'));
@@ -77,6 +79,42 @@ test('a promotion that is broken off does not end before it has written its rule
   await expect(carryOutPromote(context, DUTY, ending.signal)).rejects.toThrow('the duty has changed');
   steps.push('ended');
   expect(steps).toEqual(['rule written', 'ended']);
+});
+
+test('a promotion goes on where a slot of a member cannot be made', async () => {
+  let isBegun = false;
+  const said: string[] = [];
+  const context = {
+    notes: { cut: undefined },
+    timing: { promoteTimeoutMs: 1000 },
+    protections: { rule: true, cut: true, guard: true },
+    guarding: { prepare: () => Promise.resolve(true) },
+    confirms: () => Promise.resolve(true),
+    duty: () => DUTY,
+    activity: () => undefined,
+    once: (key: string) =>
+      key.startsWith('slots ')
+        ? Promise.reject(new Error('all replication slots are in use'))
+        : Promise.resolve(),
+    log: (_: string, message: string) => said.push(message),
+    propose: () => Promise.resolve(true),
+    instance: {
+      options: { dataDirectory: '/nowhere', node: 'pg1', user: {} },
+      isForeign: () => false,
+      postmaster: () => undefined,
+      setSynchronousStandbys: () => Promise.resolve(),
+      stop: () => Promise.resolve(),
+      session: {
+        query: () => {
+          isBegun = true;
+          return Promise.reject(new Error('far enough'));
+        },
+      },
+    },
+  } as unknown as AgentContext;
+  await carryOutPromote(context, DUTY, new AbortController().signal);
+  expect(isBegun).toBe(true);
+  expect(said[0]).toMatch(/^not all replication slots/);
 });
 
 test('a standby that gets no lease to be promoted keeps the rule that nobody fulfils', async () => {
@@ -101,10 +139,17 @@ test('a standby that gets no lease to be promoted keeps the rule that nobody ful
   expect(said.at(-1)).toMatch(/^not promoted: no lease/);
 });
 
-test('a strict group that begins with fewer members than acknowledgements has nobody to wait for yet', () => {
-  const context = { protections: { rule: true } } as AgentContext;
+test('a strict group that begins with fewer members than acknowledgements has nobody to wait for yet, but for its readers', () => {
   const member = makeMemberId(nodeId('pg2'), '00000001');
-  expect(standbysFor(context, { members: [member], acks: 2 })).toEqual({ kind: 'nobody' });
+  const slots = [member, makeMemberId(nodeId('pg3'), '00000002')];
+  const context = {
+    protections: { rule: true },
+    duty: () => ({ ...DUTY, slots }),
+  } as unknown as AgentContext;
+  expect(standbysFor(context, { members: [member], acks: 2 })).toEqual({
+    kind: 'nobody',
+    readersWaitFor: slots,
+  });
   expect(standbysFor(context, { members: [member], acks: 1 })).toMatchObject({ kind: 'any', acks: 1 });
 });
 

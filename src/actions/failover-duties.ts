@@ -181,7 +181,8 @@ export async function carryOutPromote(
       await Promise.all([
         guarded,
         ruling,
-        context.once(`slots ${duty.slots.join(' ')}`, () => keepSlots(context, duty.slots, signal)),
+        slotsOfMembers(context, duty, signal),
+        context.once(`unfit slots ${duty.epoch}`, () => context.dropUnfitSlots(duty, signal)),
       ]);
     } finally {
       // Where another step fails or this is broken off, the next duty writes the same file at once.
@@ -225,6 +226,22 @@ export async function carryOutPromote(
     timeline: promotion.timeline,
     switchLsn: promotion.switchLsn,
   });
+}
+
+/** Nobody can stream without, but a promotion that fails for one helps nobody: the primary tries again with each pass. */
+async function slotsOfMembers(
+  context: AgentContext,
+  { slots }: DutyOf<'promote'>,
+  signal: AbortSignal,
+): Promise<void> {
+  await context
+    .once(`slots ${slots.join(' ')}`, () => keepSlots(context, slots, signal))
+    .catch((error: unknown) => {
+      signal.throwIfAborted();
+      context.log('warn', 'not all replication slots of members could be made before the promotion', {
+        error: (error as Error).message,
+      });
+    });
 }
 
 /**

@@ -110,7 +110,7 @@ test.each<[string, string | undefined, boolean]>([
   ['without a slot, as one that is left of a fetch of WAL does', undefined, false],
 ])('whoever streams %s', (_, slotName, follows) => {
   const receiver: WalReceiver = {
-    ...{ pid: 7, status: 'streaming', senderHost: 'b', senderPort: 5432, slotName },
+    ...{ stream: '7 1.5', status: 'streaming', senderHost: 'b', senderPort: 5432, slotName },
     ...{ receivedTimeline: timeline(1), flushedLsn: lsn(1n) },
   } as WalReceiver;
   const context = { localMember: () => makeMemberId(nodeId('c'), '00000001') };

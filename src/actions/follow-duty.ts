@@ -17,6 +17,7 @@ import { whileRunning } from '../postgres/while-running.ts';
 import { confirmAdopted, stopForeign, takeOverStandby } from './adopt-duty.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
+import type { InForce } from './instance.ts';
 import { keepLeftovers } from './leftover-wal.ts';
 import { NO_DATA, clone, completeRewind, rejoin } from './rejoin.ts';
 import { archiveOnStandby, archivingKey } from './restore-archiving.ts';
@@ -109,7 +110,7 @@ const nameOf = ({ host, port, timeline }: Upstream): string => `${host}:${port} 
 async function settled(
   context: AgentContext,
   duty: FollowDuty,
-  { receiver, synchronousStandbyNames }: Exclude<Running, 'primary' | undefined>,
+  { receiver, ...inForce }: Exclude<Running, 'primary' | undefined>,
   signal: AbortSignal,
 ): Promise<void> {
   context.clearUnexpectedEnd();
@@ -126,12 +127,13 @@ async function settled(
     await context.once('replaced', () => discard(context));
     await context.once(archivingKey(context), () => archiveOnStandby(context));
   }
-  await context.instance.setSynchronousStandbys(placeholder(context), synchronousStandbyNames);
-  await lookAfterSlots(context, duty.slots, signal);
-  await context.once('passwords', () => keepPasswords(context, duty, signal), KEEP_PASSWORDS_EVERY_MS);
-  await context.once('advance', () => advanceIdleSlots(context, duty, signal), ADVANCE_SLOTS_EVERY_MS);
-  if (streamsOn) await endHaste(context);
-  if (streamsOn && duty.isAdopted === true) await confirmAdopted(context, duty);
+  await context.instance.setSynchronousStandbys(placeholder(context), inForce);
+  await lookAfterSlots(context, duty.slots, signal, async () => {
+    await context.once('passwords', () => keepPasswords(context, duty, signal), KEEP_PASSWORDS_EVERY_MS);
+    await context.once('advance', () => advanceIdleSlots(context, duty, signal), ADVANCE_SLOTS_EVERY_MS);
+    if (streamsOn) await endHaste(context);
+    if (streamsOn && duty.isAdopted === true) await confirmAdopted(context, duty);
+  });
 }
 
 const KEEP_PASSWORDS_EVERY_MS = 2000;
@@ -151,16 +153,14 @@ async function discard(context: AgentContext): Promise<void> {
   }
 }
 
-type Running =
-  | 'primary'
-  | { readonly receiver: WalReceiver | undefined; readonly synchronousStandbyNames: string }
-  | undefined;
+type Running = 'primary' | (InForce & { readonly receiver: WalReceiver | undefined }) | undefined;
 
 async function runningStandby(context: AgentContext, signal: AbortSignal): Promise<Running> {
   if (context.instance.postmaster() === undefined) return undefined;
   const role = await context.instance.readRole(query(context, signal));
   if (role.kind === 'primary') return 'primary';
-  return { receiver: role.walReceiver, synchronousStandbyNames: role.synchronousStandbyNames };
+  const { walReceiver: receiver, synchronousStandbyNames, readerLimit } = role;
+  return { receiver, synchronousStandbyNames, readerLimit };
 }
 
 /**
@@ -190,8 +190,8 @@ const STEADY_MS = 250;
 function isSteady(context: AgentContext, receiver: WalReceiver | undefined): boolean {
   const { streaming } = context.notes;
   if (receiver === undefined) return false;
-  if (streaming?.receiverPid === receiver.pid) return performance.now() - streaming.sinceMs >= STEADY_MS;
-  context.notes.streaming = { receiverPid: receiver.pid, sinceMs: performance.now() };
+  if (streaming?.stream === receiver.stream) return performance.now() - streaming.sinceMs >= STEADY_MS;
+  context.notes.streaming = { stream: receiver.stream, sinceMs: performance.now() };
   return false;
 }
 
@@ -297,6 +297,7 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
     passfileDirectory,
     upstream: sourceOf(context, duty, member),
     slotName: member,
+    canSyncSlots: context.instance.options.binaries.version >= 17,
     owner: user.owner,
   });
   const expected = nameOf(duty.upstream);

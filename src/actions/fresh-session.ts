@@ -7,14 +7,19 @@ const CONNECT_TIMEOUT_MS = 2000;
 /** Connects through the private socket. The caller closes it. Throws when it is refused or takes too long. */
 export async function connectFresh(
   context: AgentContext,
-  options: { readonly name: string; readonly queryTimeoutMs: number },
+  options: {
+    readonly name: string;
+    readonly queryTimeoutMs: number;
+    /** Left out: `postgres`. */
+    readonly database?: string;
+  },
 ): Promise<pg.Client> {
   const { socketDirectory, port, superuser } = context.instance.options;
   const client = new pg.Client({
     host: socketDirectory,
     port,
     user: superuser,
-    database: 'postgres',
+    database: options.database ?? 'postgres',
     application_name: options.name,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     query_timeout: options.queryTimeoutMs,

@@ -6,14 +6,35 @@ import type { HbaOptions } from '../postgres/hba.ts';
 import {
   DEFAULT_SETTINGS,
   type InstanceSettings,
+  SLOT_SYNC,
   type SynchronousStandbys,
   mayRestartAfterCrash,
+  readSettings,
 } from '../postgres/settings.ts';
+import { holdsLogicalSlot } from '../postgres/slot-files.ts';
 import { adoptedHba } from './foreign.ts';
 import type { ClientAccess, InstanceOptions } from './instance-options.ts';
 
-export function settingsOf(options: InstanceOptions, standbys: SynchronousStandbys): InstanceSettings {
+/** What is in the data directory of logical slots, whatever the log says of them. */
+export interface LogicalState {
+  readonly holdsLogicalSlot: boolean;
+  /** Its file has the synchronisation of slots on. */
+  readonly syncsSlots: boolean;
+}
+
+export async function readLogicalState(dataDirectory: string): Promise<LogicalState> {
+  const [holds, settings] = await Promise.all([holdsLogicalSlot(dataDirectory), readSettings(dataDirectory)]);
+  return { holdsLogicalSlot: holds, syncsSlots: settings.get(SLOT_SYNC) === 'on' };
+}
+
+/** `present`: left out where nothing is written by it. */
+export function settingsOf(
+  options: InstanceOptions,
+  standbys: SynchronousStandbys,
+  present: LogicalState = { holdsLogicalSlot: false, syncsSlots: false },
+): InstanceSettings {
   const maxSlotWalBytes = options.maxSlotWalBytes();
+  const hasLogicalSlots = options.logicalSlots().length > 0;
   return {
     ...DEFAULT_SETTINGS,
     version: options.binaries.version,
@@ -24,6 +45,11 @@ export function settingsOf(options: InstanceOptions, standbys: SynchronousStandb
     parameters: options.parameters,
     synchronousStandbys: standbys,
     restartAfterCrash: mayRestartAfterCrash(options.binaries.version),
+    // PostgreSQL does not start with a logical slot and less than that, nor, in some versions, synchronising slots.
+    walLevel: hasLogicalSlots || present.holdsLogicalSlot || present.syncsSlots ? 'logical' : 'replica',
+    // What a cascading standby has of slots is of no use, and is not to hold the primary's vacuum back.
+    hotStandbyFeedback: (hasLogicalSlots && !options.isCascading()) || present.syncsSlots,
+    holdsReadersBack: hasLogicalSlots,
     ...(maxSlotWalBytes === undefined ? {} : { maxSlotWalKeepSizeMb: Math.floor(maxSlotWalBytes / 2 ** 20) }),
   };
 }
@@ -68,6 +94,7 @@ export function instancePaths(
   unarchivedDirectory: string;
   takenFile: string;
   lockDirectory: string;
+  logicalSlotsFile: string;
 } {
   return {
     fenceFile: join(stateDirectory, `${node}.fence`),
@@ -81,5 +108,6 @@ export function instancePaths(
     unarchivedDirectory: join(stateDirectory, 'unarchived', node),
     takenFile: join(stateDirectory, 'postgresql', `${node}.taken.json`),
     lockDirectory: join(stateDirectory, 'local'),
+    logicalSlotsFile: join(stateDirectory, 'postgresql', `${node}.logical-slots.json`),
   };
 }

@@ -1,5 +1,6 @@
 // What a PostgreSQL instance is made of: its paths, users and settings, and whom to tell what becomes of it.
 import type { NodeId } from '../base/ids.ts';
+import type { LogicalSlot } from '../cluster/state.ts';
 import type { Account } from '../postgres/account.ts';
 import type { Binaries } from '../postgres/binaries.ts';
 import type { TablespaceMapping } from '../postgres/clone-room.ts';
@@ -64,6 +65,12 @@ export interface InstanceOptions {
   readonly groupParameters: () => ReadonlyMap<string, string>;
   /** Of the log: how much WAL a replication slot may keep; undefined until that is known. */
   readonly maxSlotWalBytes: () => number | undefined;
+  /** Of the log; none of a standby that is never promoted. */
+  readonly logicalSlots: () => readonly LogicalSlot[];
+  /** It streams from another standby, by the log. */
+  readonly isCascading: () => boolean;
+  /** For `openSlotMemory`. */
+  readonly logicalSlotsFile: string;
   /** Of the log: nodes that have, or had, a replication slot for each of their data directories. */
   readonly slotOwners: () => readonly NodeId[];
   /** See `effectiveParameters`. */
@@ -83,5 +90,5 @@ export interface InstanceOptions {
   /** Something changed that a duty may depend on. */
   readonly onChange: () => void;
   /** PostgreSQL does not run, and is about to be started as a standby. */
-  readonly beforeStandby: () => Promise<void>;
+  readonly beforeStandby: (signal: AbortSignal) => Promise<void>;
 }

@@ -25,18 +25,20 @@ import { type Role, readRole } from '../postgres/role.ts';
 import { type QueryOptions, type Session, openSession } from '../postgres/session.ts';
 import { type Effective, effectiveParameters, wantedParameters } from '../postgres/effective-parameters.ts';
 import {
+  READER_LIMIT,
   type SynchronousStandbys,
   changeParameters,
   changeSettings,
   otherSettings,
   readSettings,
+  renderReaderLimit,
   renderSynchronousStandbys,
   settingsOfLog,
   writeSettings,
 } from '../postgres/settings.ts';
 import { removeStandbySignal, writeStandbySignal } from '../postgres/upstream.ts';
 import { isForeignServer, movedSocketOf, socketOf } from './foreign.ts';
-import { hbaOptions, settingsOf } from './instance-files.ts';
+import { hbaOptions, readLogicalState, settingsOf } from './instance-files.ts';
 import type { ClientAccess, InstanceOptions } from './instance-options.ts';
 import { createRoleMemory } from './role-memory.ts';
 import { type WrittenFiles, startDespiteSettings } from './start-despite-settings.ts';
@@ -81,7 +83,7 @@ export interface Instance {
    * Changes `synchronous_standby_names` and reloads, if it is not so already. It takes effect a moment later. `inForce`: what the
    * server has now; where that is right and was set from here, its file is not read again.
    */
-  setSynchronousStandbys(standbys: SynchronousStandbys, inForce?: string): Promise<void>;
+  setSynchronousStandbys(standbys: SynchronousStandbys, inForce?: InForce): Promise<void>;
   startAs(
     role: 'primary' | 'standby',
     options: { readonly timeoutMs: number; readonly signal: AbortSignal },
@@ -90,12 +92,17 @@ export interface Instance {
   close(): Promise<void>;
 }
 
+/** What the server has of the settings that enforce a rule. */
+export type InForce = Pick<Role, 'synchronousStandbyNames' | 'readerLimit'>;
+
 /** What was last written of all that the log decides. */
 export interface Written extends Effective, WrittenParameters {
   /** Settings of our own, by name. */
   readonly ours: Readonly<Record<string, string>>;
 }
 
+/** A setting that was written and has not come into force since is put to PostgreSQL again after so long. */
+const RELOAD_AGAIN_MS = 2000;
 const IMMEDIATE_MS = 2000;
 const KILL_MS = 10_000;
 
@@ -106,6 +113,7 @@ export function openInstance(options: InstanceOptions): Instance {
   let isStopping = false;
   let isClosed = false;
   let lastReload: string | undefined;
+  let reloadAgainMs = 0;
   let parameters: Written | undefined;
   let writtenFor: ClientAccess = 'admitted';
   /** The log's rules as they were last written. */
@@ -200,7 +208,8 @@ export function openInstance(options: InstanceOptions): Instance {
       otherwise: await otherSettings(dataDirectory),
       standbys: role === 'primary' ? options.standbyLimits() : [],
     });
-    const ours = settingsOfLog(settingsOf(options, { kind: 'nobody' }));
+    const present = await readLogicalState(dataDirectory);
+    const ours = settingsOfLog(settingsOf(options, { kind: 'nobody' }, present));
     return { ...found, group, ours, held: [...found.held, ...taken.refusedParameters()] };
   };
 
@@ -255,12 +264,21 @@ export function openInstance(options: InstanceOptions): Instance {
     await writeSettings({
       dataDirectory,
       owner,
-      settings: { ...settingsOf(options, standbys), parameters: next.parameters },
+      settings: {
+        ...settingsOf(options, standbys, await readLogicalState(dataDirectory)),
+        parameters: next.parameters,
+      },
     });
     parameters = next;
     writtenFor = clients;
     await writeHbaFile(clients);
   };
+
+  /** With the rule, so that no reader of a logical slot is ever further than that. */
+  const readerLimit = (standbys: SynchronousStandbys): Record<string, string> =>
+    options.binaries.version < 17
+      ? {}
+      : { [READER_LIMIT]: renderReaderLimit(standbys, options.logicalSlots().length > 0) };
 
   return {
     options,
@@ -289,19 +307,25 @@ export function openInstance(options: InstanceOptions): Instance {
     reload: () => void reloadPostgres(dataDirectory),
     async setSynchronousStandbys(standbys, inForce) {
       const value = renderSynchronousStandbys(standbys);
+      const changes: Record<string, string> = {
+        synchronous_standby_names: value,
+        ...readerLimit(standbys),
+      };
+      const limit = changes[READER_LIMIT];
       // What the file says may never have been reloaded, if an earlier sentineld was killed in between.
-      const taken = `${findPostmaster()?.pid} ${value}`;
-      if (inForce === value && taken === lastReload) return;
-      const isWritten = (await readSettings(dataDirectory)).get('synchronous_standby_names') === value;
-      if (isWritten && taken === lastReload) return;
-      if (!isWritten)
-        await changeSettings({
-          dataDirectory,
-          changes: { synchronous_standby_names: value },
-          owner: user.owner,
-        });
+      const taken = `${findPostmaster()?.pid} ${Object.values(changes).join(' ')}`;
+      const isInForce =
+        inForce?.synchronousStandbyNames === value && (limit === undefined || inForce.readerLimit === limit);
+      if (isInForce && taken === lastReload) return;
+      const present = await readSettings(dataDirectory);
+      const isWritten = Object.entries(changes).every(([name, each]) => present.get(name) === each);
+      // PostgreSQL refuses a list of slots that are not all there yet, and keeps the former one.
+      const isAwaited = inForce === undefined || isInForce || performance.now() < reloadAgainMs;
+      if (isWritten && taken === lastReload && isAwaited) return;
+      if (!isWritten) await changeSettings({ dataDirectory, changes, owner: user.owner });
       reloadPostgres(dataDirectory);
       lastReload = taken;
+      reloadAgainMs = performance.now() + RELOAD_AGAIN_MS;
     },
     async keepsClientsOut() {
       const present = await readFile(join(dataDirectory, 'pg_hba.conf'), 'utf8').catch(() => '');
@@ -316,7 +340,7 @@ export function openInstance(options: InstanceOptions): Instance {
     async startAs(role, { timeoutMs, signal }) {
       await makeDirectory(user, options.socketDirectory);
       if (role === 'standby') {
-        if (findPostmaster() === undefined) await options.beforeStandby();
+        if (findPostmaster() === undefined) await options.beforeStandby(signal);
         // A control file that came with a clone or a rewind, or was raised by what it replayed, may ask for more than the one before.
         if (findPostmaster() === undefined) await writeParameters('standby');
         await writeStandbySignal(dataDirectory, user.owner);

@@ -33,7 +33,11 @@ const NOBODY = renderSynchronousStandbys({ kind: 'nobody' });
 
 /** A primary that runs in the minority; `steps` are those that ran once, and the rules that were set. */
 function example(options: { isUnproven: boolean; keepsClientsOut: boolean }) {
-  const host = { inForce: NOBODY, proven: undefined as number | undefined, waits: true };
+  const host = {
+    ...{ inForce: NOBODY, proven: undefined as number | undefined, waits: true },
+    /** All replication slots are in use. */
+    isFull: false,
+  };
   const steps: string[] = [];
   const context = {
     notes: { isUnproven: options.isUnproven },
@@ -50,6 +54,7 @@ function example(options: { isUnproven: boolean; keepsClientsOut: boolean }) {
     once: async (key: string, work: () => Promise<void>) => {
       if (key === 'kept out') return work();
       if (key === 'commits wait' && !host.waits) throw new Error('no commit waits');
+      if (key.startsWith('slots ') && host.isFull) throw new Error('all replication slots are in use');
       steps.push(key);
     },
     log: () => undefined,
@@ -92,6 +97,13 @@ test('clients are not let in by a later pass before a commit was seen to wait', 
   host.waits = true;
   await pass();
   expect(steps.slice(0, 2)).toEqual(['commits wait', 'admit']);
+});
+
+test('a slot that cannot be made is said, and keeps no rule waiting', async () => {
+  const { host, steps, pass } = example({ isUnproven: false, keepsClientsOut: false });
+  host.isFull = true;
+  await expect(pass()).rejects.toThrow('all replication slots are in use');
+  expect(steps).toContain(renderSynchronousStandbys(RULE));
 });
 
 test('another sentineld does not let clients in where the one before had yet to prove it', async () => {

@@ -14,6 +14,7 @@ import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
 import { archiveAgain, archivingKey } from './restore-archiving.ts';
 import { carryOutRestore, checkFirstData, isToRestore } from './restore-duty.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
+import type { InForce } from './instance.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 import { endHaste } from './zero-fill.ts';
 
@@ -136,7 +137,7 @@ export async function carryOutPrimary(
     );
   }
   context.clearUnexpectedEnd();
-  await beginRule(context, duty, { inForce: role.synchronousStandbyNames, signal });
+  await beginRule(context, duty, { inForce: role, signal });
   if (!(await isProved(context, duty))) {
     context.activity(
       undefined,
@@ -149,13 +150,23 @@ export async function carryOutPrimary(
   await context.once('admit', () => instance.admitClients());
   // What was written until then waits for it; clients wait for nothing that is not theirs.
   await context.once(archivingKey(context), () => archiveAgain(context, signal));
-  await lookAfterSlots(context, duty.slots, signal);
+  await lookAfterSlots(context, duty.slots, signal, () => keepRule(context, duty, role, signal));
+}
+
+/** The rule of the log, once clients are let in, and what goes with it. */
+async function keepRule(
+  context: AgentContext,
+  duty: DutyOf<'primary'>,
+  inForce: InForce,
+  signal: AbortSignal,
+): Promise<void> {
+  const { instance } = context;
   await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
   if (duty.floor === undefined)
     await context.once(`checkpoint ${duty.timeline}`, () => checkpointAside(context));
   if (duty.next !== undefined) await changeRule(context, duty, duty.next, signal);
   else {
-    await instance.setSynchronousStandbys(standbysFor(context, duty.rule), role.synchronousStandbyNames);
+    await instance.setSynchronousStandbys(standbysFor(context, duty.rule), inForce);
     if (duty.floor === undefined) await endHaste(context);
     else await passFloor(context, duty, duty.floor, signal);
   }
@@ -189,7 +200,7 @@ const NO_LEASE = 'it gets no lease: the log cannot be read through a leader, or 
 async function beginRule(
   context: AgentContext,
   duty: DutyOf<'primary'>,
-  { inForce, signal }: { readonly inForce: string; readonly signal: AbortSignal },
+  { inForce, signal }: { readonly inForce: InForce; readonly signal: AbortSignal },
 ): Promise<void> {
   const { instance, notes } = context;
   // One that an earlier sentineld has started may be unproven as well.
@@ -198,7 +209,7 @@ async function beginRule(
   });
   const standbys = standbysFor(context, duty.next?.rule ?? duty.rule);
   if (standbys.kind === 'alone') return;
-  if (inForce === renderSynchronousStandbys({ kind: 'nobody' }))
+  if (inForce.synchronousStandbyNames === renderSynchronousStandbys({ kind: 'nobody' }))
     await context.once('commits wait', () => waitUntilCommitsWait(context, signal));
   if (notes.isUnproven) await instance.setSynchronousStandbys(standbys, inForce);
 }

@@ -438,6 +438,7 @@ async function setUpstream(context: AgentContext, duty: FollowDuty): Promise<boo
     passfileDirectory,
     upstream: sourceOf(context, duty, member),
     slotName: member,
+    canSyncSlots: context.instance.options.binaries.version >= 17,
     owner: user.owner,
   });
   return true;

@@ -1,6 +1,13 @@
 // The agent's live report: what it finds its PostgreSQL to be right now. Never throws: what cannot be read is left out.
 import type { Epoch, MemberId, PeerId } from '../base/ids.ts';
-import type { AgentReport, FoundServer, NodeCondition, ParameterReport, Upkeep } from '../cluster/report.ts';
+import type {
+  AgentReport,
+  FoundServer,
+  LogicalSlotReport,
+  NodeCondition,
+  ParameterReport,
+  Upkeep,
+} from '../cluster/report.ts';
 import { type Role, standbyPosition } from '../postgres/role.ts';
 import type { Instance } from './instance.ts';
 
@@ -21,6 +28,8 @@ export async function buildReport(options: {
   readonly isGuarded: boolean | undefined;
   readonly upkeep: Upkeep;
   readonly found: FoundServer | undefined;
+  /** Empty where the log has none. */
+  readonly logicalSlots: readonly LogicalSlotReport[];
   /** See {@link AgentReport.restores}. */
   readonly restores: boolean;
 }): Promise<AgentReport> {
@@ -62,6 +71,7 @@ export async function buildReport(options: {
     ...(options.restores ? { restores: true } : {}),
     serverStartedAtS: postmaster?.startedAtS,
     ...(isRunning && options.parameters !== undefined ? { parameters: options.parameters } : {}),
+    ...(isRunning && options.logicalSlots.length > 0 ? { logicalSlots: options.logicalSlots } : {}),
   };
 }
 

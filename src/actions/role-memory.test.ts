@@ -10,6 +10,7 @@ const ROLE: Role = {
   flushLsn: lsn(1n),
   replication: [],
   synchronousStandbyNames: '',
+  readerLimit: undefined,
 };
 const QUERY = { timeoutMs: 1 };
 

@@ -9,25 +9,38 @@ import { STANDBY, fakeContext } from './testing/context.ts';
 
 const OTHER = makeMemberId(nodeId('c'), '00000001');
 const row = (name: string, more: object = {}) => ({
-  ...{ slot_name: name, active_pid: null, restart_lsn: '0/1000000', wal_status: 'reserved' },
+  ...{
+    slot_name: name,
+    active_pid: null,
+    restart_lsn: '0/1000000',
+    wal_status: 'reserved',
+    holds_rows: false,
+  },
   ...more,
 });
 
-async function kept(rows: readonly object[]) {
+async function kept(rows: readonly object[], room = Infinity) {
   const done: string[] = [];
+  let left = room;
   const context = fakeContext({
     dataDirectory: '/nowhere',
     query: (text) => {
-      if (text.includes('pg_create_physical')) done.push('create');
+      if (text.includes('pg_create_physical')) {
+        if (left === 0) throw Object.assign(new Error('all replication slots are in use'), { code: '53400' });
+        left -= 1;
+        done.push('create');
+      }
       if (text.includes('pg_drop_replication_slot')) {
         done.push('drop');
+        left += 1;
         return [{}];
       }
       return text.startsWith('select slot_name') ? rows : [];
     },
   });
-  await keepSlots(context, [STANDBY, OTHER], new AbortController().signal);
-  return { done, announced: context.announced };
+  const signal = new AbortController().signal;
+  const failure = await keepSlots(context, [STANDBY, OTHER], signal).catch((error: unknown) => String(error));
+  return { done, announced: context.announced, failure };
 }
 
 describe('a slot', () => {
@@ -39,6 +52,20 @@ describe('a slot', () => {
     expect((await kept([row(STANDBY), row(OTHER), row('theirs')])).done).toEqual([]);
     // It ends as ours do, and begins with the name of no node.
     expect((await kept([row(STANDBY), row(OTHER), row('theirs_deadbeef')])).done).toEqual([]);
+  });
+
+  test('that is nobody\u2019s makes room for one that is missing', async () => {
+    const gone = makeMemberId(nodeId('c'), '00000002');
+    expect(await kept([row(gone), row(STANDBY)], 0)).toMatchObject({
+      ...{ done: ['drop', 'create'], failure: undefined },
+    });
+  });
+
+  test('that cannot be made does not keep others from being made and dropped', async () => {
+    const gone = makeMemberId(nodeId('c'), '00000002');
+    expect(await kept([row(gone)], 0)).toMatchObject({
+      ...{ done: ['drop', 'create'], failure: 'Error: all replication slots are in use' },
+    });
   });
 
   test('that is in use is not dropped', async () => {
@@ -75,6 +102,25 @@ test('slots that nobody reads are moved on: on a standby to its end, on a primar
   expect(await advancedTo('0/8FFFFFF', [STANDBY])).toEqual([]);
   expect(await advancedTo('0/9000000', [STANDBY])).toEqual([[STANDBY, '0/5000000']]);
   expect(await advancedTo('0/9000000', [OTHER])).toEqual([]);
+});
+
+test('an idle slot that keeps dead rows for a former follower is made anew; one that is in use, read here or not ours is left', async () => {
+  const renewed = async (slots: readonly object[], options: { readers?: string[]; only?: string[] } = {}) => {
+    const names: unknown[] = [];
+    const context = fakeContext({ dataDirectory: '/nowhere' });
+    const query = (text: string, values: readonly unknown[] = []) => {
+      if (text.includes('pg_drop_replication_slot')) names.push(values[0]);
+      return Promise.resolve(text.startsWith('select slot_name') ? slots : [{ end: '0/1000000' }]);
+    };
+    Object.assign(context.instance.session, { query });
+    await advanceIdleSlots(context, options, new AbortController().signal);
+    return names;
+  };
+  const holding = { holds_rows: true };
+  expect(await renewed([row(STANDBY, holding), row(OTHER), row('theirs', holding)])).toEqual([STANDBY]);
+  expect(await renewed([row(STANDBY, { ...holding, active_pid: 7 })])).toEqual([]);
+  expect(await renewed([row(STANDBY, holding)], { readers: [STANDBY] })).toEqual([]);
+  expect(await renewed([row(STANDBY, holding), row(OTHER, holding)], { only: [OTHER] })).toEqual([OTHER]);
 });
 const upkeep = (slots: Upkeep['slots'], freeBytes = 2 ** 40): Upkeep => ({
   dataDisk: undefined,

@@ -2,7 +2,7 @@
 // is promoted has them before its followers connect. Slots of members that are gone are dropped, or WAL would be kept for ever.
 import { type MemberId, slotPrefix } from '../base/ids.ts';
 import { formatLsn, lagBytes, lsn, parseLsn } from '../base/lsn.ts';
-import { createSlot, dropSlot, listSlots } from '../postgres/sql.ts';
+import { type Slot, createSlot, dropSlot, listSlots, renewIdleSlot } from '../postgres/sql.ts';
 import { type AgentContext, query } from './context.ts';
 
 /** A member id is the name of a node with eight hexadecimal digits; other slots belong to somebody else and are left alone. */
@@ -18,17 +18,34 @@ const LOOK_EVERY_MS = 2000;
 /** Moving a slot on writes it to disk. */
 export const ADVANCE_SLOTS_EVERY_MS = 10_000;
 
-/** {@link keepSlots} whenever the members are others, and from time to time for what somebody else has done. */
-export function lookAfterSlots(
+/**
+ * {@link keepSlots} whenever the members are others, and from time to time for what somebody else has done; then `rest`, which does not depend on
+ * it: its failure is thrown after that, so that nothing waits for a slot that cannot be made.
+ */
+export async function lookAfterSlots(
   context: AgentContext,
   members: readonly MemberId[],
   signal: AbortSignal,
+  rest: () => Promise<void> = () => Promise.resolve(),
 ): Promise<void> {
-  return context.once(`slots ${members.join(' ')}`, () => keepSlots(context, members, signal), LOOK_EVERY_MS);
+  let failure: Error | undefined;
+  try {
+    await context.once(
+      `slots ${members.join(' ')}`,
+      () => keepSlots(context, members, signal),
+      LOOK_EVERY_MS,
+    );
+  } catch (error) {
+    signal.throwIfAborted();
+    failure = error as Error;
+  }
+  await rest();
+  if (failure !== undefined) throw failure;
 }
 
 /**
- * Creates what is missing, makes anew what is lost, and drops what is nobody's any more. One cheap query where nothing is to be done.
+ * Drops what is nobody's any more, which makes room, then creates what is missing and makes anew what is lost: all that can be before it throws. One
+ * cheap query where nothing is to be done.
  */
 export async function keepSlots(
   context: AgentContext,
@@ -37,24 +54,42 @@ export async function keepSlots(
 ): Promise<void> {
   const { session } = context.instance;
   const present = await listSlots(session, query(context, signal));
+  let failure: Error | undefined;
+  const attempt = async (work: Promise<unknown>): Promise<void> => {
+    await work.catch((error: unknown) => {
+      // One that gives no answer would give none for the others.
+      if (signal.aborted || (error as { code?: string }).code === undefined) throw error;
+      failure ??= error as Error;
+    });
+  };
+  for (const slot of present) {
+    const isOurs = isMemberSlot(context, slot.name);
+    if (isOurs && !members.some((member) => member === slot.name) && slot.activePid === undefined)
+      await attempt(dropSlot(session, slot.name, query(context, signal)));
+  }
   for (const member of members) {
     const slot = present.find(({ name }) => name === member);
     if (slot !== undefined && (slot.walStatus !== 'lost' || slot.activePid !== undefined)) continue;
-    if (slot !== undefined) {
-      // PostgreSQL takes no more connections through it. Its member can do without where its WAL is still there.
-      context.announce(
-        `replication slot ${member} is lost: it fell behind by more than max_slot_wal, and WAL that it needs was removed; it is made anew, and a member that lacks that WAL is cloned`,
-      );
-      await dropSlot(session, member, query(context, signal));
-    }
-    await createSlot(session, member, query(context, signal));
+    await attempt(makeSlot(context, member, slot !== undefined, signal));
   }
-  for (const slot of present) {
-    const isOurs = isMemberSlot(context, slot.name);
-    if (isOurs && !members.some((member) => member === slot.name) && slot.activePid === undefined) {
-      await dropSlot(session, slot.name, query(context, signal));
-    }
+  if (failure !== undefined) throw failure;
+}
+
+async function makeSlot(
+  context: AgentContext,
+  member: MemberId,
+  isLost: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const { session } = context.instance;
+  if (isLost) {
+    // PostgreSQL takes no more connections through it. Its member can do without where its WAL is still there.
+    context.announce(
+      `replication slot ${member} is lost: it fell behind by more than max_slot_wal, and WAL that it needs was removed; it is made anew, and a member that lacks that WAL is cloned`,
+    );
+    await dropSlot(session, member, query(context, signal));
   }
+  await createSlot(session, member, query(context, signal));
 }
 
 const KEPT_BYTES_MAX = 64 << 20;
@@ -63,6 +98,10 @@ const KEPT_BYTES_MAX = 64 << 20;
  * Slots that nobody reads here are moved on with what this node holds, or they would keep all WAL: on a standby all, but for those of
  * cascading standbys that stream from it (`readers`); on a primary those of the `only` members, which stream from a standby. What lies less than
  * {@link KEPT_BYTES_MAX} back is kept for those, for they may lag, and come to follow it.
+ *
+ * Those that still keep dead rows, for a member that followed this node once, are made anew first: nobody would ever move that on, and by
+ * `hot_standby_feedback` a standby hands it on to the primary, which could not vacuum for ever. What WAL a new one may lack of the old one's,
+ * `wal_keep_size` keeps, which is more than an idle slot does.
  */
 export async function advanceIdleSlots(
   context: AgentContext,
@@ -70,17 +109,24 @@ export async function advanceIdleSlots(
   signal: AbortSignal,
 ): Promise<void> {
   const { session } = context.instance;
-  const isIdle = (slot: string): boolean =>
-    isMemberSlot(context, slot) && !readers.includes(slot) && only?.includes(slot) !== false;
+  const isIdle = ({ name, activePid }: Slot): boolean =>
+    isMemberSlot(context, name) &&
+    !readers.includes(name) &&
+    only?.includes(name) !== false &&
+    activePid === undefined;
   const [row] = await session.query<{ end: string | null }>(
     'select (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end)::text as "end"',
     [],
     query(context, signal),
   );
   if (row === undefined || row.end === null) return;
-  for (const slot of await listSlots(session, query(context, signal))) {
-    if (!isIdle(slot.name) || slot.activePid !== undefined || slot.restartLsn === undefined) continue;
-    const end = parseLsn(row.end);
+  const end = parseLsn(row.end);
+  for (const slot of (await listSlots(session, query(context, signal))).filter(isIdle)) {
+    if (slot.holdsRowsBack) {
+      await renewIdleSlot(session, slot.name, query(context, signal));
+      continue;
+    }
+    if (slot.restartLsn === undefined) continue;
     const kept = only === undefined ? 0 : KEPT_BYTES_MAX;
     if (lagBytes(end, parseLsn(slot.restartLsn)) < KEPT_BYTES_MAX + kept) continue;
     await session.query(

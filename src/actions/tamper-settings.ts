@@ -1,13 +1,19 @@
 // What our files have to say at any moment, so that the tamper watch puts back nothing but what a pass has written or would write. Pure.
 import type { Duty } from '../failover/duties.ts';
-import { renderSynchronousStandbys } from '../postgres/settings.ts';
+import { READER_LIMIT, SLOT_SYNC, renderSynchronousStandbys } from '../postgres/settings.ts';
 import { type AgentContext, placeholder, standbysFor } from './context.ts';
 import type { ClientAccess } from './instance-options.ts';
 
 export type WatchedDuty = Extract<Duty, { readonly kind: 'primary' | 'follow' }>;
 
 /** Set by the passes to values that only they know, and there in every file that is whole. A cut ends a standby's delay. */
-const BY_DUTY = new Set(['primary_conninfo', 'primary_slot_name', 'recovery_min_apply_delay']);
+const BY_DUTY = new Set([
+  'primary_conninfo',
+  'primary_slot_name',
+  'recovery_min_apply_delay',
+  SLOT_SYNC,
+  READER_LIMIT,
+]);
 
 /**
  * The values of `synchronous_standby_names` that a pass of this duty may have left, the one to fall back on first: while the rule

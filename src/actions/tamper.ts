@@ -53,7 +53,10 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
   // What was last written, so that a change of the log's settings under way is nobody's meddling.
   const expected = (): Record<string, string> => {
     const written = instance.parameters();
-    return { ...written?.parameters, ...settings(), ...written?.ours };
+    const present = settings();
+    // What these are to be goes by the data directory as well, which is read where they are written.
+    if (written === undefined) for (const name of ['wal_level', 'hot_standby_feedback']) delete present[name];
+    return { ...written?.parameters, ...present, ...written?.ours };
   };
   let lookedAtMs = -Infinity;
   let lookedFullyAtMs = -Infinity;

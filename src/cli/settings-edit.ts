@@ -1,12 +1,17 @@
 // The settings of a group as a text that a person edits, and what its changes ask for. Pure.
 import { parse, stringify } from 'yaml';
 import { HBA_KEY, PARAMETER_PREFIX } from '../cluster/parameters.ts';
+import { LOGICAL_SLOT_PREFIX, logicalSlotText } from '../cluster/logical-slots.ts';
 import type { SettingsView } from '../transport/types.ts';
 import { hbaLinesOf } from '../cluster/hba-rules.ts';
 import { CliError } from './exit-codes.ts';
 import { type Change, SETTINGS, changeOf } from './settings-keys.ts';
 
 const SECTION = 'postgresql';
+const SLOTS = 'logical_slots';
+
+const wantedSlots = (view: SettingsView): SettingsView['logicalSlots'] =>
+  view.logicalSlots.filter(({ standing }) => standing !== 'unset');
 
 /** YAML with every setting, in the form in which `settings set` takes it. */
 export function editText(view: SettingsView): string {
@@ -19,9 +24,13 @@ export function editText(view: SettingsView): string {
     ...Object.entries(SETTINGS).map(([key, { meaning }]) => `#   ${key}: ${meaning}`),
     `#   ${HBA_KEY}: rules for pg_hba.conf on every node, such as - host all all 10.0.0.0/24 scram-sha-256`,
     `#   ${SECTION}: parameters of PostgreSQL on every node, such as work_mem: 64MB`,
+    `#   ${SLOTS}: logical replication slots that survive a failover, such as cdc: app:pgoutput`,
   ];
+  const slots = Object.fromEntries(
+    wantedSlots(view).map(({ name, wanted }) => [name, logicalSlotText(wanted)]),
+  );
   const body = stringify(
-    { ...settings, [HBA_KEY]: view.hba, [SECTION]: parameters },
+    { ...settings, [HBA_KEY]: view.hba, [SECTION]: parameters, [SLOTS]: slots },
     { lineWidth: 0, schema: 'failsafe' },
   );
   return `${lines.join('\n')}\n${body}`;
@@ -37,7 +46,10 @@ export function editedChange(view: SettingsView, text: string): Change | string 
     return `it is not YAML: ${(error as Error).message.split('\n')[0] ?? ''}`;
   }
   if (!isMap(document)) return 'it holds no settings: expected KEY: VALUE lines';
-  const { [SECTION]: section, [HBA_KEY]: rules, ...settings } = document;
+  const { [SECTION]: section, [HBA_KEY]: rules, [SLOTS]: slotSection, ...settings } = document;
+  // One of before logical slots, or without that part, takes none away.
+  const slots = slotSection === '' ? {} : slotSection;
+  if (slots !== undefined && !isMap(slots)) return `${SLOTS}: expected NAME: DATABASE:PLUGIN lines below it`;
   const parameters = section === undefined || section === '' ? {} : section;
   if (!isMap(parameters)) return `${SECTION}: expected NAME: VALUE lines below it`;
   const wanted = new Map<string, string>();
@@ -50,6 +62,7 @@ export function editedChange(view: SettingsView, text: string): Change | string 
     ...Object.entries(parameters).map(
       ([name, each]) => [`${PARAMETER_PREFIX}${name.toLowerCase()}`, each] as const,
     ),
+    ...Object.entries(slots ?? {}).map(([name, each]) => [`${LOGICAL_SLOT_PREFIX}${name}`, each] as const),
   ]) {
     if (typeof value !== 'string') return `${key}: expected one value`;
     if (wanted.has(key)) return `${key} is given twice`;
@@ -61,6 +74,8 @@ export function editedChange(view: SettingsView, text: string): Change | string 
   );
   for (const { name } of view.parameters)
     if (!wanted.has(`${PARAMETER_PREFIX}${name}`)) changed.set(`${PARAMETER_PREFIX}${name}`, undefined);
+  for (const { name } of slots === undefined ? [] : wantedSlots(view))
+    if (!wanted.has(`${LOGICAL_SLOT_PREFIX}${name}`)) changed.set(`${LOGICAL_SLOT_PREFIX}${name}`, undefined);
   try {
     return changeOf(changed);
   } catch (error) {
@@ -70,7 +85,10 @@ export function editedChange(view: SettingsView, text: string): Change | string 
 }
 
 /** One line for each difference: `acks: 1 -> 2`. */
-export function differenceText(view: SettingsView, { change, parameters, hba }: Change): string[] {
+export function differenceText(
+  view: SettingsView,
+  { change, parameters, hba, logicalSlots = [] }: Change,
+): string[] {
   const present = presentValues(view);
   const next = { ...view.settings, ...change };
   const settings = Object.entries(SETTINGS)
@@ -80,7 +98,11 @@ export function differenceText(view: SettingsView, { change, parameters, hba }: 
     const key = `${PARAMETER_PREFIX}${name}`;
     return `${key}: ${present.get(key) ?? '(not set)'} -> ${value ?? '(not set)'}`;
   });
-  return [...settings, ...others, ...hbaDifferenceText(view.hba, hba)];
+  const slots = logicalSlots.map(({ name, wanted }) => {
+    const key = `${LOGICAL_SLOT_PREFIX}${name}`;
+    return `${key}: ${present.get(key) ?? '(not set)'} -> ${wanted === undefined ? '(not set)' : logicalSlotText(wanted)}`;
+  });
+  return [...settings, ...others, ...slots, ...hbaDifferenceText(view.hba, hba)];
 }
 
 function hbaDifferenceText(before: readonly string[], after: readonly string[] | undefined): string[] {
@@ -94,6 +116,9 @@ function presentValues(view: SettingsView): Map<string, string> {
   return new Map([
     ...Object.entries(SETTINGS).map(([key, { exact }]) => [key, exact(view.settings)] as const),
     ...view.parameters.map(({ name, value }) => [`${PARAMETER_PREFIX}${name}`, value] as const),
+    ...wantedSlots(view).map(
+      ({ name, wanted }) => [`${LOGICAL_SLOT_PREFIX}${name}`, logicalSlotText(wanted)] as const,
+    ),
     [HBA_KEY, view.hba.join('\n')],
   ]);
 }

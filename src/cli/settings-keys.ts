@@ -1,7 +1,13 @@
 // The settings of a group by the names that people use: how each is written, and how it is read.
 import { DURATION_RULE, formatDuration, parseDurationMs } from '../base/duration.ts';
 import { isFailback, isSitePolicy } from '../cluster/apply-settings.ts';
-import type { GroupSettings, ParameterChange } from '../cluster/commands.ts';
+import type { GroupSettings, LogicalSlotChange, ParameterChange } from '../cluster/commands.ts';
+import {
+  LOGICAL_SLOT_PREFIX,
+  LOGICAL_SLOT_RULE,
+  logicalSlotNameProblem,
+  parseLogicalSlot,
+} from '../cluster/logical-slots.ts';
 import {
   HBA_KEY,
   PARAMETER_PREFIX,
@@ -138,13 +144,18 @@ export interface Change {
   readonly parameters: readonly ParameterChange[];
   /** Rules for pg_hba.conf, in the place of those before. */
   readonly hba?: readonly string[];
+  /** In the order of their names. */
+  readonly logicalSlots?: readonly LogicalSlotChange[];
 }
 
-const NAMES = `${Object.keys(SETTINGS).join(', ')}, ${HBA_KEY}, or ${PARAMETER_PREFIX}PARAMETER`;
+const NAMES = `${Object.keys(SETTINGS).join(', ')}, ${HBA_KEY}, ${LOGICAL_SLOT_PREFIX}SLOT, or ${PARAMETER_PREFIX}PARAMETER`;
 
 /** Whether the word names a setting, rather than a group. */
 export const isKey = (word: string): boolean =>
-  Object.hasOwn(SETTINGS, word) || word === HBA_KEY || word.startsWith(PARAMETER_PREFIX);
+  Object.hasOwn(SETTINGS, word) || word === HBA_KEY || hasPrefix(word);
+
+const hasPrefix = (word: string): boolean =>
+  word.startsWith(PARAMETER_PREFIX) || word.startsWith(LOGICAL_SLOT_PREFIX);
 
 /** `KEY=VALUE` words. Throws a {@link CliError} that names the key, the value, and what would be right. */
 export function parseSettings(words: readonly string[]): Change {
@@ -160,17 +171,17 @@ export function parseSettings(words: readonly string[]): Change {
   return changeOf(values);
 }
 
-/** The parameters that are to be set no longer. Throws a {@link CliError}. */
+/** The parameters and logical slots that are to be set no longer. Throws a {@link CliError}. */
 export function parseUnset(words: readonly string[]): Change {
   const values = new Map<string, undefined>();
   for (const word of words) {
     const key = keyOf(word);
-    if (!key.startsWith(PARAMETER_PREFIX) && key !== HBA_KEY)
+    if (!hasPrefix(key) && key !== HBA_KEY)
       throw new CliError(
         EXIT.usage,
         isKey(key)
           ? `${key} always has a value; change it with sentinelctl settings set`
-          : `"${word}" cannot be unset: expected ${PARAMETER_PREFIX}PARAMETER, such as ${PARAMETER_PREFIX}work_mem, or ${HBA_KEY}`,
+          : `"${word}" cannot be unset: expected ${PARAMETER_PREFIX}PARAMETER, such as ${PARAMETER_PREFIX}work_mem, ${LOGICAL_SLOT_PREFIX}SLOT, or ${HBA_KEY}`,
       );
     if (values.has(key)) throw new CliError(EXIT.usage, `${key} is given twice`);
     values.set(key, undefined);
@@ -182,10 +193,15 @@ export function parseUnset(words: readonly string[]): Change {
 export function changeOf(values: ReadonlyMap<string, string | undefined>): Change {
   let change: Partial<GroupSettings> = {};
   const parameters: ParameterChange[] = [];
+  const logicalSlots: LogicalSlotChange[] = [];
   let hba: readonly string[] | undefined;
   for (const [key, value] of values) {
     if (key === HBA_KEY) {
       hba = hbaRulesOf(value ?? '');
+      continue;
+    }
+    if (key.startsWith(LOGICAL_SLOT_PREFIX)) {
+      logicalSlots.push(slotChange(key, value));
       continue;
     }
     if (key.startsWith(PARAMETER_PREFIX)) {
@@ -208,7 +224,21 @@ export function changeOf(values: ReadonlyMap<string, string | undefined>): Chang
     change,
     parameters: parameters.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
     ...(hba === undefined ? {} : { hba }),
+    ...(logicalSlots.length === 0
+      ? {}
+      : { logicalSlots: logicalSlots.toSorted((a, b) => (a.name < b.name ? -1 : 1)) }),
   };
+}
+
+function slotChange(key: string, value: string | undefined): LogicalSlotChange {
+  const name = key.slice(LOGICAL_SLOT_PREFIX.length);
+  const problem = logicalSlotNameProblem(name);
+  if (problem !== undefined) throw new CliError(EXIT.usage, problem);
+  if (value === undefined) return { name, wanted: undefined };
+  const wanted = parseLogicalSlot(value);
+  if (wanted === undefined)
+    throw new CliError(EXIT.usage, `${key}: "${value}" is given; expected ${LOGICAL_SLOT_RULE}`);
+  return { name, wanted };
 }
 
 /** PostgreSQL's names are the same in upper case. */

@@ -28,6 +28,14 @@ const VIEW: SettingsView = {
   },
   hba: [RULE],
   hbaPending: [{ node: 'pg2', reason: 'it does not report' }],
+  logicalSlots: [
+    {
+      name: 'cdc',
+      wanted: { database: 'app', plugin: 'pgoutput', isTwoPhase: true },
+      standing: 'made',
+      notes: ['on pg1; a failover to pg2 keeps it'],
+    },
+  ],
   parameters: [
     { name: 'max_connections', value: '200', pendingRestart: ['pg1', 'pg2'], overrides: [] },
     { name: 'work_mem', value: '64MB', pendingRestart: [], overrides: ['pg3'] },
@@ -77,6 +85,21 @@ describe('set and unset ask for', () => {
       ['unset', 'main', 'postgresql.work_mem'],
       { group: 'main', change: {}, parameters: [{ name: 'work_mem', value: undefined }] },
     ],
+    [
+      ['set', 'acks=2', 'logical_slots.b=app:pgoutput:two_phase', 'logical_slots.a=app:wal2json'],
+      {
+        group: undefined,
+        change: { acks: 2 },
+        logicalSlots: [
+          { name: 'a', wanted: { database: 'app', plugin: 'wal2json', isTwoPhase: false } },
+          { name: 'b', wanted: { database: 'app', plugin: 'pgoutput', isTwoPhase: true } },
+        ],
+      },
+    ],
+    [
+      ['unset', 'logical_slots.a'],
+      { group: undefined, change: {}, logicalSlots: [{ name: 'a', wanted: undefined }] },
+    ],
   ])('%j', async (args, request) => {
     const admin = fakeAdmin();
     const { exitCode, stdout } = await run(['settings', ...args], { admin });
@@ -95,6 +118,8 @@ describe('is refused here already:', () => {
     [['set', 'site_policy=near'], /site_policy: "near" is given; expected ignore, prefer or majority/],
     [['set', 'failback=pg1'], /failback: "pg1" is given; expected off, node:NAME or site:NAME/],
     [['set', 'failback=site:'], /failback: "site:" is given/],
+    [['set', 'logical_slots.cdc=app'], /logical_slots\.cdc: "app" is given; expected DATABASE:PLUGIN/],
+    [['set', 'logical_slots.pg1_0123abcd=app:pgoutput'], /for the physical slots of members/],
     [['unset', 'acks'], /acks always has a value/],
     [['unset', 'work_mem'], /"work_mem" cannot be unset: expected postgresql\.PARAMETER/],
     [['get', 'main', 'speed'], /there is no setting "speed"; there are: durability/],
@@ -127,6 +152,8 @@ describe('get', () => {
       'postgresql.max_connections 200',
       'postgresql.work_mem 64MB',
     ]);
+    expect(stdout).toContain('logical_slots.cdc  app:pgoutput:two_phase\n');
+    expect(stdout).toContain('logical_slots.cdc: on pg1; a failover to pg2 keeps it\n');
     expect(stdout).toContain('SETTING          VALUE   MEANING\n');
     expect(stdout).toContain('max_lag          1.0 MB  async: a standby that is known to lack more is not\n');
     expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80);
@@ -141,6 +168,12 @@ describe('get', () => {
       pendingRestart: { max_connections: ['pg1', 'pg2'] },
       hba: [RULE],
       hbaPending: { pg2: 'it does not report' },
+      logicalSlots: {
+        cdc: {
+          ...{ database: 'app', plugin: 'pgoutput', isTwoPhase: true, standing: 'made' },
+          notes: ['on pg1; a failover to pg2 keeps it'],
+        },
+      },
     });
   });
 

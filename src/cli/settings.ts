@@ -2,6 +2,7 @@
 import { hostname, userInfo } from 'node:os';
 import { type Command, Option } from 'commander';
 import { HBA_KEY, PARAMETER_PREFIX } from '../cluster/parameters.ts';
+import { LOGICAL_SLOT_PREFIX, LOGICAL_SLOT_RULE, logicalSlotText } from '../cluster/logical-slots.ts';
 import type { SettingsRecord } from '../cluster/state.ts';
 import type { SettingsView } from '../transport/types.ts';
 import { type Admin, type Context, paintFor, withAdmin } from './context.ts';
@@ -35,6 +36,7 @@ ${Object.entries(SETTINGS)
   .join('\n')}
 ${wrap('  postgresql.NAME   ', 'a parameter of PostgreSQL, on every node of the group, before what its own configuration file says', HELP_WIDTH).join('\n')}
 ${wrap('  hba               ', 'rules for pg_hba.conf, one a line or @FILE, on every node of the group: after our own, before those of its configuration file', HELP_WIDTH).join('\n')}
+${wrap('  logical_slots.NAME  ', `a logical replication slot that survives a failover: ${LOGICAL_SLOT_RULE}`, HELP_WIDTH).join('\n')}
 
 Examples:
   sentinelctl settings get
@@ -42,7 +44,8 @@ Examples:
   sentinelctl settings set main durability=async lease=5s max_lag=16MB
   sentinelctl settings set postgresql.work_mem=64MB postgresql.jit=off
   sentinelctl settings set hba='host app app 10.0.0.0/24 scram-sha-256'
-  sentinelctl settings set hba=@rules.conf`;
+  sentinelctl settings set hba=@rules.conf
+  sentinelctl settings set logical_slots.cdc=app:pgoutput`;
 
 const GROUP_RULE = 'before them the group, unless there is only one';
 
@@ -77,8 +80,13 @@ export function addSettingsCommand(program: Command, context: Context): void {
   withJson(
     settings
       .command('unset')
-      .description('leave parameters of PostgreSQL, or hba, to the configuration files of the nodes again')
-      .argument('<keys...>', `${PARAMETER_PREFIX}NAME or ${HBA_KEY}; ${GROUP_RULE}`)
+      .description(
+        'leave parameters of PostgreSQL, or hba, to the configuration files of the nodes again; drop logical slots',
+      )
+      .argument(
+        '<keys...>',
+        `${PARAMETER_PREFIX}NAME, ${LOGICAL_SLOT_PREFIX}NAME or ${HBA_KEY}; ${GROUP_RULE}`,
+      )
       .action(async (given: readonly string[], _options: unknown, self: Command) => {
         const words = named(given, self);
         const [first = ''] = words;
@@ -132,13 +140,14 @@ async function apply(
   context: Context,
   options: SettingsOptions,
   group: string | undefined,
-  { change, parameters, hba }: Change,
+  { change, parameters, hba, logicalSlots }: Change,
   onlyRevision?: SettingsView['revision'],
 ): Promise<void> {
   await steerGroup(context, options, {
     ...{ kind: 'settings', group, change, by: whoAsks() },
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(hba === undefined ? {} : { hba }),
+    ...(logicalSlots === undefined ? {} : { logicalSlots }),
     ...(onlyRevision === undefined ? {} : { onlyRevision }),
   });
 }
@@ -175,10 +184,13 @@ async function get(context: Context, words: readonly string[], options: Settings
         .filter((each) => each.pendingRestart.length > 0)
         .map((each) => [each.name, each.pendingRestart]),
     );
-    const { group, revision, settings, hba, hbaPending } = view;
+    const { group, revision, settings, hba, hbaPending, logicalSlots } = view;
     const document = {
       ...{ group, ...settings, revision, postgresql: parameters, pendingRestart: pending, hba },
       hbaPending: Object.fromEntries(hbaPending.map(({ node, reason }) => [node, reason])),
+      logicalSlots: Object.fromEntries(
+        logicalSlots.map(({ name, wanted, standing, notes }) => [name, { ...wanted, standing, notes }]),
+      ),
     };
     context.stdout.write(renderDocument(options.output, document, { stream: false }));
     return;
@@ -190,6 +202,8 @@ async function get(context: Context, words: readonly string[], options: Settings
   }
   for (const { node, reason } of view.hbaPending)
     context.stdout.write(`${HBA_KEY}: not in force on ${node}: ${reason}\n`);
+  for (const { name, notes } of view.logicalSlots)
+    for (const note of notes) context.stdout.write(`${LOGICAL_SLOT_PREFIX}${name}: ${note}\n`);
 }
 
 /** Meanings go on over as many lines as they need; a parameter has its value alone beside it, in full. */
@@ -204,6 +218,7 @@ function settingsLines(context: Context, options: SettingsOptions, view: Setting
   const valueWidth = Math.max('VALUE'.length, ...rows.map(({ value }) => value.length));
   const start = (key: string, value: string): string =>
     `${key.padEnd(keyWidth)}  ${value.padEnd(valueWidth)}  `;
+  const slotWidth = Math.max(...view.logicalSlots.map(({ name }) => name.length));
   const parameterWidth = Math.max(...view.parameters.map(({ name }) => name.length));
   return [
     paintFor(context, options, context.stdout)('dim', `${start('SETTING', 'VALUE')}MEANING`),
@@ -212,6 +227,10 @@ function settingsLines(context: Context, options: SettingsOptions, view: Setting
       ({ name, value }) => `${PARAMETER_PREFIX}${name.padEnd(parameterWidth)}  ${value}`,
     ),
     ...view.hba.map((line) => `${HBA_KEY.padEnd(keyWidth)}  ${line}`),
+    ...view.logicalSlots.map(
+      ({ name, wanted, standing }) =>
+        `${LOGICAL_SLOT_PREFIX}${name.padEnd(slotWidth)}  ${logicalSlotText(wanted)}${standing === 'made' ? '' : ` (${standing === 'wanted' ? 'not made yet' : standing})`}`,
+    ),
   ];
 }
 
@@ -236,8 +255,14 @@ function printOne(context: Context, options: SettingsOptions, view: SettingsView
   const setting = Object.hasOwn(SETTINGS, key) ? SETTINGS[key] : undefined;
   const name = key.toLowerCase().slice(PARAMETER_PREFIX.length);
   const parameter = view.parameters.find((each) => each.name === name);
-  const value = isKey(key) ? (setting?.exact(view.settings) ?? parameter?.value) : undefined;
+  const slot = view.logicalSlots.find(
+    (each) => `${LOGICAL_SLOT_PREFIX}${each.name}` === key && each.standing !== 'unset',
+  );
+  const value = isKey(key)
+    ? (setting?.exact(view.settings) ?? (slot && logicalSlotText(slot.wanted)) ?? parameter?.value)
+    : undefined;
   if (value === undefined) {
+    if (key.startsWith(LOGICAL_SLOT_PREFIX)) throw new CliError(EXIT.failed, `${key} is not set`);
     if (isKey(key))
       throw new CliError(EXIT.failed, `${key} is not set: each node has it from its own configuration file`);
     changeOf(new Map([[key, '']]));

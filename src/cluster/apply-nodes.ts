@@ -130,6 +130,7 @@ export function newGroup(id: GroupState['id'], index: LogIndex, phase: GroupStat
     settings: DEFAULT_GROUP_SETTINGS,
     parameters: new Map(),
     hba: [],
+    logicalSlots: [],
     settingsRevision: toIndex(0),
     settingsHistory: [],
     rule: ALONE,

@@ -7,13 +7,15 @@ import { parsedFailback } from './eligibility.ts';
 import {
   CANDIDATES_FEATURE_LEVEL,
   HBA_FEATURE_LEVEL,
+  LOGICAL_SLOTS_FEATURE_LEVEL,
   PARAMETERS_FEATURE_LEVEL,
   SETTINGS_FEATURE_LEVEL,
   SLOTS_FEATURE_LEVEL,
 } from './features.ts';
+import { changedLogicalSlots, logicalSlotsProblem } from './logical-slots.ts';
 import { byProblem, changedParameters, hbaProblem, parametersProblem, recorded } from './parameters.ts';
 import { fewestAcks, isLeased } from './quorum.ts';
-import type { ClusterState, GroupState } from './state.ts';
+import { type ClusterState, type GroupState, nodesOfGroup } from './state.ts';
 
 /** Of a new group, and of one that was created before groups had settings. */
 export const DEFAULT_GROUP_SETTINGS: GroupSettings = {
@@ -78,6 +80,12 @@ export function applyConfigure(
     return refuse('not every peer understands this yet: upgrade all of them first');
   if (command.hba !== undefined && state.groups.has(command.group) && state.featureLevel < HBA_FEATURE_LEVEL)
     return refuse('not every peer understands rules for pg_hba.conf yet: upgrade all of them first');
+  if (
+    command.logicalSlots !== undefined &&
+    state.groups.has(command.group) &&
+    state.featureLevel < LOGICAL_SLOTS_FEATURE_LEVEL
+  )
+    return refuse('not every peer understands logical slots yet: upgrade all of them first');
   const { group, onlyRevision } = command;
   const present = state.groups.get(group)?.settingsRevision;
   if (onlyRevision !== undefined && present !== undefined && present !== onlyRevision)
@@ -123,11 +131,13 @@ function change(
   const settings: GroupSettings = { ...group.settings, ...understoodSettings(state, command.settings) };
   const parameters = changedParameters(group.parameters, command.parameters);
   const hba = command.hba ?? group.hba;
+  const slotChanges = command.logicalSlots ?? [];
   const problem =
     settingsProblem(settings) ??
     failbackProblem(state, group, settings.failback) ??
     parametersProblem(parameters, command.parameters) ??
     hbaProblem(hba) ??
+    logicalSlotsProblem(group.logicalSlots, slotChanges, nodesOfGroup(state, group.id).length) ??
     byProblem(command.by);
   if (problem !== undefined) return refuse(problem);
   if (isLeased(group) && settings.leaseMs < group.settings.leaseMs) {
@@ -142,7 +152,8 @@ function change(
       `the sync rule of group ${group.id} is being changed to fewer acknowledgements than strict asks for: try again once that is done`,
     );
   }
-  const changed = { ...group, settings, parameters, hba };
+  const logicalSlots = changedLogicalSlots(group.logicalSlots, slotChanges, at.index);
+  const changed = { ...group, settings, parameters, hba, logicalSlots };
   const isRecorded = state.featureLevel >= PARAMETERS_FEATURE_LEVEL;
   return withGroup(state, isRecorded ? recorded(group, changed, { ...at, by: command.by }) : changed);
 }

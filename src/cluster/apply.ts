@@ -40,6 +40,7 @@ import {
 } from './apply-requests.ts';
 import { applyConcludeServer, applyDeclareHost, applyJudgeServer } from './apply-hosts.ts';
 import { applyGiveUpSlot, applyMarkAbsent, applyMarkPresent } from './apply-slots.ts';
+import { applyLogicalSlot } from './logical-slots.ts';
 import type { Envelope } from './commands.ts';
 import { NO_EVENTS, addEvent } from './event-list.ts';
 import { FIRST_FEATURE_LEVEL } from './features.ts';
@@ -170,6 +171,8 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applyGiveUpSlot(state, command, proposedAtMs);
     case 'mark-present':
       return applyMarkPresent(state, command);
+    case 'logical-slot':
+      return applyLogicalSlot(state, command);
     case 'set-feature-level':
       return applySetFeatureLevel(state, command);
     case 'describe-peer':

@@ -10,6 +10,7 @@ import { decodeAdoptGroup, decodeNodeAdopted, encodeAdoptGroup } from './adoptio
 import { decodeEvidence } from './evidence-codec.ts';
 import { decodeHost, decodeWatched, encodeHost, encodeWatched } from './host-codec.ts';
 import { decodeCause, encodeCause } from './cause-codec.ts';
+import { decodeSlotChanges, decodeStanding, encodeSlotChanges, encodeStanding } from './slots-codec.ts';
 import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
 import { decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodePause, encodePause } from './pause-codec.ts';
@@ -109,6 +110,11 @@ export function encodeCommand(command: Command): CommandInit {
       };
     case 'configure': {
       const value = { group: command.group, ...encodeConfigure(command) };
+      if (command.logicalSlots !== undefined)
+        return {
+          case: 'configureLogicalSlots',
+          value: { configure: value, ...encodeSlotChanges(command.logicalSlots, command.hba) },
+        };
       return command.hba === undefined
         ? { case: 'configure', value }
         : { case: 'configureHba', value: { configure: value, hba: [...command.hba] } };
@@ -171,6 +177,8 @@ export function encodeCommand(command: Command): CommandInit {
       return { case: 'giveUpSlot', value: { group: command.group, member: command.member } };
     case 'mark-present':
       return { case: 'markPresent', value: { group: command.group, member: command.member } };
+    case 'logical-slot':
+      return { case: 'logicalSlotStanding', value: encodeStanding(command) };
     case 'set-feature-level':
       return { case: 'setFeatureLevel', value: { level: command.level } };
     case 'describe-peer':
@@ -295,6 +303,18 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       const { group } = configure;
       return { kind: 'configure', group: groupId(group), ...decodeConfigure(configure), hba: value.hba };
     }
+    case 'configureLogicalSlots': {
+      const configure = required('configure', value.configure);
+      const { group } = configure;
+      return {
+        kind: 'configure',
+        group: groupId(group),
+        ...decodeConfigure(configure),
+        ...decodeSlotChanges(value),
+      };
+    }
+    case 'logicalSlotStanding':
+      return decodeStanding(value);
     case 'fenceNode':
       return { kind: 'fence-node', node: nodeId(value.node) };
     case 'unfenceNode':

@@ -55,6 +55,19 @@ export type SitePolicy = 'ignore' | 'prefer' | 'majority';
 /** A node or site by its name. */
 export type Failback = 'off' | `node:${string}` | `site:${string}`;
 
+/** What a logical replication slot is to be. */
+export interface LogicalSlotWanted {
+  readonly database: string;
+  readonly plugin: string;
+  readonly isTwoPhase: boolean;
+}
+
+export interface LogicalSlotChange {
+  readonly name: string;
+  /** Undefined: it is dropped. */
+  readonly wanted: LogicalSlotWanted | undefined;
+}
+
 /** A parameter of PostgreSQL that a group's servers are given; lower case. `value` undefined: no longer. */
 export interface ParameterChange {
   readonly name: string;
@@ -314,6 +327,8 @@ export type Command =
       readonly parameters: readonly ParameterChange[];
       /** Rules for pg_hba.conf, in the place of those before; left out: those stay. */
       readonly hba?: readonly string[];
+      /** In the order of their names, each once. */
+      readonly logicalSlots?: readonly LogicalSlotChange[];
       /** Only where nothing has changed since that revision. */
       readonly onlyRevision?: LogIndex;
       /** By their own word; for people. */
@@ -442,6 +457,19 @@ export type Command =
       readonly onlyAtMs?: number;
       /** What has become of it; for people. */
       readonly outcome?: string;
+    }
+  /** The primary's agent is about to make a logical slot, there being none, has made it, found one as asked for, has lost it, or there is none any more that it would have to drop. */
+  | {
+      readonly kind: 'logical-slot';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+      readonly name: string;
+      /** Index of the entry that asked for the slot. */
+      readonly setAt: LogIndex;
+      readonly outcome: 'making' | 'made' | 'found' | 'lost' | 'gone';
+      /** Of one that is lost, for people. */
+      readonly reason: string | undefined;
     }
   /** From here on the log may hold what level `level` brought (features.ts). */
   | { readonly kind: 'set-feature-level'; readonly level: number }

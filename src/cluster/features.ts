@@ -17,6 +17,7 @@ const LEVELS: readonly string[] = [
   'upstreams of cascading standbys, WAL fetched from another standby', // 11
   'groups that begin with a restored data directory', // 12
   'scheduled restarts', // 13
+  'logical slots', // 14
 ];
 
 /** The highest level this version understands. */
@@ -35,6 +36,7 @@ export const FORMATIONS_FEATURE_LEVEL = 10;
 export const CASCADE_FEATURE_LEVEL = 11;
 export const RESTORE_FEATURE_LEVEL = 12;
 export const SCHEDULED_RESTART_FEATURE_LEVEL = 13;
+export const LOGICAL_SLOTS_FEATURE_LEVEL = 14;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

@@ -1,5 +1,6 @@
 // PostgreSQL parameters of a group in the log, rules for its pg_hba.conf, and what was changed when by whom. Knows names and sizes only: which parameters PostgreSQL
 // has differs by version, so that a peer which asked it here would apply something else than the others.
+import { LOGICAL_SLOT_PREFIX, logicalSlotText } from './logical-slots.ts';
 import type { LogIndex } from '../base/ids.ts';
 import type { Command, ParameterChange } from './commands.ts';
 import { type GroupState, type SettingsDifference, SETTINGS_RECORD_COUNT_MAX } from './state.ts';
@@ -98,8 +99,14 @@ export function forEvent(command: Command): Command {
   const parameters = command.parameters
     .slice(0, DIFFERENCE_COUNT_MAX)
     .map(({ name, value }) => ({ name, value: value === undefined ? undefined : shortened(value) }));
-  if (command.hba === undefined) return { ...command, parameters };
-  return { ...command, parameters, hba: command.hba.slice(0, DIFFERENCE_COUNT_MAX).map(shortened) };
+  const logicalSlots = command.logicalSlots
+    ?.slice(0, DIFFERENCE_COUNT_MAX)
+    .map(({ name, wanted }) => ({ name: shortened(name), wanted }));
+  return {
+    ...{ ...command, parameters },
+    ...(command.hba === undefined ? {} : { hba: command.hba.slice(0, DIFFERENCE_COUNT_MAX).map(shortened) }),
+    ...(logicalSlots === undefined ? {} : { logicalSlots }),
+  };
 }
 
 /** The group after the change, with its record; nothing is recorded where nothing has changed. */
@@ -125,7 +132,7 @@ export const PARAMETER_PREFIX = 'postgresql.';
 
 export const HBA_KEY = 'hba';
 
-type Recorded = Pick<GroupState, 'settings' | 'parameters' | 'hba'>;
+type Recorded = Pick<GroupState, 'settings' | 'parameters' | 'hba' | 'logicalSlots'>;
 
 /** From one state of the settings to another: settings first, then parameters in the order of their names, then rules. */
 function* differences(before: Recorded, after: Recorded): Iterable<SettingsDifference> {
@@ -145,6 +152,21 @@ function* differences(before: Recorded, after: Recorded): Iterable<SettingsDiffe
     };
   }
   yield* hbaDifferences(before.hba, after.hba);
+  yield* slotDifferences(before.logicalSlots, after.logicalSlots);
+}
+
+function* slotDifferences(
+  before: Recorded['logicalSlots'],
+  after: Recorded['logicalSlots'],
+): Iterable<SettingsDifference> {
+  const textOf = (slots: Recorded['logicalSlots'], name: string): string | undefined => {
+    const slot = slots.find((each) => each.name === name);
+    return slot === undefined || slot.standing === 'unset' ? undefined : logicalSlotText(slot);
+  };
+  for (const { name } of after) {
+    const [from, to] = [textOf(before, name), textOf(after, name)];
+    if (from !== to) yield { key: `${LOGICAL_SLOT_PREFIX}${name}`, from, to };
+  }
 }
 
 function* hbaDifferences(before: readonly string[], after: readonly string[]): Iterable<SettingsDifference> {

@@ -94,6 +94,15 @@ export interface FoundServer {
   readonly problems: readonly string[];
 }
 
+/** A logical slot of the log, as it stands on one node. */
+export interface LogicalSlotReport {
+  readonly name: string;
+  /** It is there, and fit to go on from. */
+  readonly isReady: boolean;
+  /** Why it is not, or what else is to know; undefined: nothing. */
+  readonly note: string | undefined;
+}
+
 export interface AgentReport {
   readonly node: NodeId;
   readonly peer: PeerId;
@@ -122,6 +131,8 @@ export interface AgentReport {
   /** Left out where nothing is known, and by an older version. */
   readonly parameters?: ParameterReport | undefined;
   readonly found?: FoundServer | undefined;
+  /** Left out where there are none, and by an older version. */
+  readonly logicalSlots?: readonly LogicalSlotReport[] | undefined;
   /** Its configuration has a command that restores the first data directory of a group. */
   readonly restores?: boolean | undefined;
   /** When the PostgreSQL that runs was started, in seconds since 1970 by the clock of its host. */

@@ -7,6 +7,7 @@ import type { CommandOf } from './applied.ts';
 import { DEFAULT_GROUP_SETTINGS, isFailback, isSitePolicy } from './apply-settings.ts';
 import type { Durability, Failback, GroupSettings, SitePolicy } from './commands.ts';
 import { LogFormatError, NEWER, required } from './log-format.ts';
+import { decodeSlot, encodeSlot } from './slots-codec.ts';
 import type { AbsentMember, GroupState, SettingsRecord } from './state.ts';
 
 const DURABILITY: Record<Durability, true> = { quorum: true, strict: true, async: true };
@@ -162,13 +163,14 @@ export function decodeConfigure(
   };
 }
 
-type Kept = Pick<GroupState, 'parameters' | 'hba' | 'settingsRevision' | 'settingsHistory'>;
+type Kept = Pick<GroupState, 'parameters' | 'hba' | 'logicalSlots' | 'settingsRevision' | 'settingsHistory'>;
 
 /** The part of a group in a snapshot that came with feature level 4. */
 export function encodeParameters(group: Kept) {
   return {
     parameters: [...group.parameters].map(([name, value]) => ({ name, value })),
     hba: [...group.hba],
+    logicalSlots: group.logicalSlots.map(encodeSlot),
     settingsRevision: BigInt(group.settingsRevision),
     settingsHistory: group.settingsHistory.map(encodeRecord),
   } satisfies MessageInitShape<typeof snapshot.SnapshotGroupSchema>;
@@ -178,6 +180,7 @@ export function decodeParameters(group: snapshot.SnapshotGroup): Kept {
   return {
     parameters: new Map(group.parameters.map(({ name, value }) => [name, value])),
     hba: group.hba,
+    logicalSlots: group.logicalSlots.map(decodeSlot),
     settingsRevision: logIndex(Number(group.settingsRevision)),
     settingsHistory: group.settingsHistory.map(decodeRecord),
   };

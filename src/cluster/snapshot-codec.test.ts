@@ -10,6 +10,7 @@ import { eventListOf, listEvents } from './event-list.ts';
 import {
   ADOPTION_FEATURE_LEVEL,
   CANDIDATES_FEATURE_LEVEL,
+  FEATURES,
   FORMATIONS_FEATURE_LEVEL,
   HBA_FEATURE_LEVEL,
   PAUSE_FEATURE_LEVEL,
@@ -95,6 +96,23 @@ const configured = (): Log => {
   return log;
 };
 
+/** One of each standing. */
+const withLogicalSlots = (): Log => {
+  const log = newLog({ ...running().state, featureLevel: FEATURES });
+  const base = { kind: 'configure', group: GROUP, by: '', settings: {}, parameters: [] } as const;
+  const wanted = { database: 'app', plugin: 'pgoutput', isTwoPhase: true };
+  const names = ['a', 'b', 'c', 'd'];
+  log.must({ ...base, logicalSlots: names.map((name) => ({ name, wanted })) });
+  const say = (name: string, outcome: 'made' | 'lost'): Command => ({
+    ...{ kind: 'logical-slot', group: GROUP, epoch: log.epoch, node: A, name, outcome },
+    ...{ setAt: log.group.settingsRevision, reason: outcome === 'lost' ? 'dropped' : undefined },
+  });
+  log.must(say('b', 'made'), say('c', 'made'), say('c', 'lost'));
+  log.must({ ...base, logicalSlots: [{ name: 'd', wanted: undefined }] });
+  expect(log.group.logicalSlots.map(({ standing }) => standing)).toEqual(['wanted', 'made', 'lost', 'unset']);
+  return log;
+};
+
 /** Options, sites, and a failback that was given back. */
 const placed = (): Log => {
   const log = newLog({ ...running().state, featureLevel: CANDIDATES_FEATURE_LEVEL });
@@ -140,6 +158,7 @@ describe('comes back as it went in:', () => {
     ['paused', paused],
     ['absent', absent],
     ['configured', configured],
+    ['with logical slots', withLogicalSlots],
     ['placed', placed],
     ['hosts declared, a server watched', () => declared()],
     ['removed', removed],

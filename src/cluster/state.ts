@@ -10,6 +10,7 @@ import type {
   GroupSettings,
   HostDeclaration,
   Leaving,
+  LogicalSlotWanted,
   NodeRegistration,
   RestoreReached,
   ScheduledRestart,
@@ -163,11 +164,27 @@ export interface SettingsRecord {
 }
 
 export interface SettingsDifference {
-  /** A key of {@link GroupSettings}, `postgresql.NAME`, or `hba`: then one rule that was added or taken out, or all of them in another order. */
+  /** A key of {@link GroupSettings}, `postgresql.NAME`, `logical_slots.NAME`, or `hba`: then one rule that was added or taken out, or all of them in another order. */
   readonly key: string;
   /** Undefined: not set. */
   readonly from: string | undefined;
   readonly to: string | undefined;
+}
+
+/** A logical replication slot that the primary is to have. */
+export interface LogicalSlot extends LogicalSlotWanted {
+  readonly name: string;
+  /** Index of the entry that asked for it: another one of the same name has another. */
+  readonly setAt: LogIndex;
+  /**
+   * `wanted`: not made yet. `lost`: it was made, and the primary has it no more, or not as it was; it is not made again by itself. `unset`: to
+   * be dropped.
+   */
+  readonly standing: 'wanted' | 'made' | 'lost' | 'unset';
+  /** We have made it, or are about to. False: nobody has yet, or somebody else, and then it is not dropped by us. */
+  readonly isOurs: boolean;
+  /** Why it is lost, for people. */
+  readonly reason: string | undefined;
 }
 
 export interface GroupState {
@@ -179,6 +196,8 @@ export interface GroupState {
   readonly parameters: ReadonlyMap<string, string>;
   /** Rules for pg_hba.conf of its servers, in their order, before those of a node's own configuration file. */
   readonly hba: readonly string[];
+  /** In the order of their names; see logical-slots.ts. */
+  readonly logicalSlots: readonly LogicalSlot[];
   /** Index of the entry that last changed settings or parameters; 0: none has since feature level 4. */
   readonly settingsRevision: LogIndex;
   /** The latest changes, oldest first; see {@link SETTINGS_RECORD_COUNT_MAX}. */

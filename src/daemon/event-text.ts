@@ -3,7 +3,15 @@ import { formatDuration } from '../base/duration.ts';
 import { type Lsn, formatLsn } from '../base/lsn.ts';
 import type { GroupId, NodeId } from '../base/ids.ts';
 import type { CommandOf } from '../cluster/applied.ts';
-import type { Command, GroupSettings, Leaving, ParameterChange, SyncRule } from '../cluster/commands.ts';
+import type {
+  Command,
+  GroupSettings,
+  Leaving,
+  LogicalSlotChange,
+  ParameterChange,
+  SyncRule,
+} from '../cluster/commands.ts';
+import { logicalSlotText } from '../cluster/logical-slots.ts';
 import type { ClusterEvent, ClusterState } from '../cluster/state.ts';
 import type { EventView } from '../transport/types.ts';
 import { EVIDENCE } from './evidence-text.ts';
@@ -128,6 +136,8 @@ function eventText(command: Command, name: (member: string) => string): string {
       return `${name(command.member)} was absent for slot_retention: its replication slots are given up; when it is back it is cloned, unless all that it lacks is still there`;
     case 'mark-present':
       return `${name(command.member)} is no longer absent: every node keeps a replication slot for it`;
+    case 'logical-slot':
+      return logicalSlotEvent(command);
     case 'set-feature-level':
       return `all peers are upgraded: feature level ${command.level} is in use`;
     case 'describe-peer':
@@ -234,16 +244,49 @@ export function changeText(change: Partial<GroupSettings>): string {
     .join(', ');
 }
 
-function configureText({ group, settings, parameters, hba, by }: CommandOf<'configure'>): string {
-  const parts = [changeText(settings), ...parameters.map(parameterText), hbaText(hba)].filter(
-    (part) => part !== '',
-  );
+function logicalSlotEvent({ group, node, name, outcome, reason }: CommandOf<'logical-slot'>): string {
+  const slot = `logical slot ${name} of group ${group}`;
+  switch (outcome) {
+    case 'making':
+      return `${slot} is being made on ${node}`;
+    case 'made':
+      return `${slot} was made on ${node}`;
+    case 'found':
+      return `${slot} is there on ${node}, somebody else has made it`;
+    case 'lost':
+      return `${slot} is lost: ${reason ?? 'nobody knows why'}; its consumer has to begin anew`;
+    case 'gone':
+      return `${slot} is no longer kept`;
+  }
+}
+
+function configureText({
+  group,
+  settings,
+  parameters,
+  hba,
+  logicalSlots = [],
+  by,
+}: CommandOf<'configure'>): string {
+  const parts = [
+    changeText(settings),
+    ...parameters.map(parameterText),
+    hbaText(hba),
+    ...logicalSlots.map(logicalSlotChangeText),
+  ].filter((part) => part !== '');
   return `settings of group ${group} change${by === '' ? '' : ` (${by})`}: ${parts.join(', ')}`;
 }
 
 /** For people: `work_mem = 64MB`. */
 export function parameterText({ name, value }: ParameterChange): string {
   return value === undefined ? `${name} is no longer set` : `${name} = ${value}`;
+}
+
+/** For people: `logical slot cdc app:pgoutput`. */
+export function logicalSlotChangeText({ name, wanted }: LogicalSlotChange): string {
+  return wanted === undefined
+    ? `logical slot ${name} is to be dropped`
+    : `logical slot ${name} ${logicalSlotText(wanted)}`;
 }
 
 /** For people: `hba: 2 rules`. */

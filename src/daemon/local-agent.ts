@@ -9,12 +9,13 @@ import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING, type Protections } from '../acti
 import { openFenceFile } from '../actions/fence-file.ts';
 import { instancePaths } from '../actions/instance-files.ts';
 import { type NodeId, type PeerId, epoch } from '../base/ids.ts';
+import { upstreamOf } from '../cluster/apply-cascade.ts';
 import { hasOptions } from '../cluster/eligibility.ts';
 import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { compareFences } from '../cluster/fence.ts';
 import { missingUpstream, missingUpstreamText } from '../cluster/hosts.ts';
 import type { AgentReport } from '../cluster/report.ts';
-import type { ClusterState } from '../cluster/state.ts';
+import type { ClusterState, LogicalSlot } from '../cluster/state.ts';
 import { type Duty, duties } from '../failover/duties.ts';
 import { type View, freshReport } from '../failover/view.ts';
 import type { Health } from '../health/watch.ts';
@@ -116,6 +117,9 @@ export async function startLocalAgent(options: {
       parameters: withDelay(node),
       groupParameters: () => replica.state.groups.get(node.group)?.parameters ?? NO_PARAMETERS,
       maxSlotWalBytes: () => replica.state.groups.get(node.group)?.settings.maxSlotWalBytes,
+      logicalSlots: () => logicalSlots(replica.state, node),
+      isCascading: () => isCascading(replica.state, node),
+      logicalSlotsFile: paths.logicalSlotsFile,
       slotOwners: () => slotOwners(replica.state, node.group),
       standbyLimits: () => standbyLimits(replica.state, node.name, (id) => freshReport(options.view(), id)),
       hbaLines: node.hba,
@@ -170,6 +174,21 @@ function slotOwners({ nodes, removed }: ClusterState, group: NodeConfig['group']
   return [...nodes.values(), ...removed.values()].flatMap((each) =>
     each.group === group ? [each.node] : [],
   );
+}
+
+const NO_SLOTS: readonly LogicalSlot[] = [];
+
+/** A standby that is never promoted needs none, and what it would hold back on the primary is of no use. */
+function logicalSlots(state: ClusterState, { name, group: id, options }: NodeConfig): readonly LogicalSlot[] {
+  const group = state.groups.get(id);
+  if (group === undefined) return NO_SLOTS;
+  const isNeverPromoted = options.noFailover || options.applyDelayMs > 0;
+  return isNeverPromoted && group.phase.primary !== name ? NO_SLOTS : group.logicalSlots;
+}
+
+function isCascading(state: ClusterState, { name, group: id }: NodeConfig): boolean {
+  const group = state.groups.get(id);
+  return group !== undefined && upstreamOf(state, group, name) !== undefined;
 }
 
 /** A node that is never promoted is registered with priority 0, which older peers take for the last choice. */

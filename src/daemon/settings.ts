@@ -2,8 +2,19 @@
 // it is in the log.
 import { failbackProblem, settingsProblem, understoodSettings } from '../cluster/apply-settings.ts';
 import type { Command, ParameterChange } from '../cluster/commands.ts';
-import { HBA_FEATURE_LEVEL, PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
+import {
+  HBA_FEATURE_LEVEL,
+  LOGICAL_SLOTS_FEATURE_LEVEL,
+  PARAMETERS_FEATURE_LEVEL,
+} from '../cluster/features.ts';
+import {
+  LOGICAL_SLOT_PREFIX,
+  logicalSlotVersionProblem,
+  logicalSlotsProblem,
+} from '../cluster/logical-slots.ts';
 import { PARAMETER_PREFIX, changedParameters, hbaProblem, parametersProblem } from '../cluster/parameters.ts';
+import type { NodeId } from '../base/ids.ts';
+import type { AgentReport } from '../cluster/report.ts';
 import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
 import { type View, freshReport } from '../failover/view.ts';
 import type { SettingsOutcome, SteerOutcome, SteerRequest } from '../transport/types.ts';
@@ -11,9 +22,10 @@ import { STANDBY_LIMIT_NAMES } from '../postgres/effective-parameters.ts';
 import { hbaLinesProblem, hbaWarnings } from '../cluster/hba-rules.ts';
 import { type ParameterRow, valueProblem } from '../postgres/parameter-values.ts';
 import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
-import { changeText, hbaText, parameterText, settingsText } from './event-text.ts';
+import { changeText, hbaText, logicalSlotChangeText, parameterText, settingsText } from './event-text.ts';
 import { findGroup } from './failover-watch.ts';
 import { strictShortage } from './group-notices.ts';
+import { logicalSlotNotes } from './logical-slot-notes.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 
 type SettingsRequest = Extract<SteerRequest, { readonly kind: 'settings' }>;
@@ -23,13 +35,18 @@ export async function changeSettings(
   group: GroupState,
   request: SettingsRequest,
 ): Promise<SteerOutcome> {
-  const { change, parameters = [], hba, onlyRevision, by = '' } = request;
+  const { change, parameters = [], hba, logicalSlots, onlyRevision, by = '' } = request;
   const problem =
     settingsProblem({ ...group.settings, ...change }) ??
     failbackProblem(options.state(), group, change.failback ?? group.settings.failback) ??
     parametersProblem(changedParameters(group.parameters, parameters), parameters) ??
     hbaProblem(hba ?? []) ??
-    hbaLinesProblem(hba ?? []);
+    hbaLinesProblem(hba ?? []) ??
+    logicalSlotsProblem(
+      group.logicalSlots,
+      logicalSlots ?? [],
+      nodesOfGroup(options.state(), group.id).length,
+    );
   if (problem !== undefined) return refused(problem);
   const reserved = reservedProblem(parameters);
   if (reserved !== undefined) return refused(reserved);
@@ -38,6 +55,10 @@ export async function changeSettings(
     return refused('not every peer understands this yet: upgrade all of them first');
   if (hba !== undefined && options.state().featureLevel < HBA_FEATURE_LEVEL)
     return refused('not every peer understands rules for pg_hba.conf yet: upgrade all of them first');
+  if (logicalSlots !== undefined && options.state().featureLevel < LOGICAL_SLOTS_FEATURE_LEVEL)
+    return refused('not every peer understands logical slots yet: upgrade all of them first');
+  const unkept = versionProblem(options, group, request);
+  if (unkept !== undefined) return refused(unkept);
   const isSimple = parameters.length === 0 && onlyRevision === undefined;
   const isOld = options.state().featureLevel < PARAMETERS_FEATURE_LEVEL;
   if (isOld && !isSimple) return refused('not every peer understands this yet: upgrade all of them first');
@@ -49,6 +70,7 @@ export async function changeSettings(
     : {
         ...{ kind: 'configure', group: group.id, settings: change, parameters, by },
         ...(hba === undefined ? {} : { hba }),
+        ...(logicalSlots === undefined ? {} : { logicalSlots }),
         ...(onlyRevision === undefined ? {} : { onlyRevision }),
       };
   const outcome = await proposeAndSay(options, command, '');
@@ -69,6 +91,20 @@ function reservedProblem(parameters: readonly ParameterChange[]): string | undef
     const reason = RESERVED_PARAMETERS.get(name);
     if (reason !== undefined && value !== undefined)
       return `${PARAMETER_PREFIX}${name} cannot be set: pg-sentinel sets ${name} itself (${reason})`;
+  }
+  return undefined;
+}
+
+/** By the version of the primary, where its agent reports; else that agent says so later. */
+function versionProblem(
+  { view }: SteerOptions,
+  group: GroupState,
+  { logicalSlots = [] }: SettingsRequest,
+): string | undefined {
+  const version = Number.parseInt(freshReport(view(), group.phase.primary)?.serverVersion ?? '', 10);
+  for (const { name, wanted } of logicalSlots) {
+    const problem = wanted && logicalSlotVersionProblem(wanted, version);
+    if (problem !== undefined) return `${LOGICAL_SLOT_PREFIX}${name}: ${problem}`;
   }
   return undefined;
 }
@@ -117,14 +153,22 @@ function lateText(names: readonly string[]): string {
   return `PostgreSQL takes ${names.join(', ')} at its next start, see sentinelctl status${order}`;
 }
 
-function outcomeText(settings: string, { change, parameters = [], hba }: SettingsRequest): string {
+function outcomeText(
+  settings: string,
+  { change, parameters = [], hba, logicalSlots = [] }: SettingsRequest,
+): string {
   const { slotRetentionMs, maxSlotWalBytes } = change;
   // Of these `settingsText` says nothing.
   const ofSlots = changeText({
     ...(slotRetentionMs === undefined ? {} : { slotRetentionMs }),
     ...(maxSlotWalBytes === undefined ? {} : { maxSlotWalBytes }),
   });
-  const texts = [ofSlots, ...parameters.map(parameterText), hbaText(hba)].filter((text) => text !== '');
+  const texts = [
+    ofSlots,
+    ...parameters.map(parameterText),
+    hbaText(hba),
+    ...logicalSlots.map(logicalSlotChangeText),
+  ].filter((text) => text !== '');
   const isOfServers = texts.length > 0 && Object.keys(change).length === 0;
   return (isOfServers ? texts : [settings, ...texts]).join('; ');
 }
@@ -153,8 +197,18 @@ export function settingsView(options: {
     if (report === undefined) return group.hba.length === 0 ? [] : [{ node, reason: 'it does not report' }];
     return report.hbaProblem === undefined ? [] : [{ node, reason: report.hbaProblem }];
   });
+  const nodes = nodesOfGroup(options.state, id);
+  const logicalSlots = group.logicalSlots.map((slot) => {
+    const { name, database, plugin, isTwoPhase, standing } = slot;
+    const reportOf = (node: NodeId): AgentReport | undefined => freshReport(options.view, node);
+    const { well, problems } = logicalSlotNotes({ slot, group, nodes, reportOf });
+    const notes = well === undefined ? problems : [well, ...problems];
+    return { name, wanted: { database, plugin, isTwoPhase }, standing, notes };
+  });
   return {
     kind: 'view',
-    view: { group: id, revision, settings, parameters, hba: group.hba, hbaPending, history },
+    view: {
+      ...{ group: id, revision, settings, parameters, hba: group.hba, hbaPending, logicalSlots, history },
+    },
   };
 }

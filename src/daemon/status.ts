@@ -22,6 +22,7 @@ import type { ConsensusStatus } from './consensus.ts';
 import { ruleText } from './event-text.ts';
 import { groupNotices } from './group-notices.ts';
 import { hostNotices, watchNotices } from './host-notices.ts';
+import { logicalSlotNotes } from './logical-slot-notes.ts';
 import type { ReceivedReport } from './leader.ts';
 import { peerList, roleOf } from './peer-list.ts';
 import type { ServerSight } from './server-watch.ts';
@@ -305,6 +306,11 @@ function* groupWarnings(options: StatusOptions, group: GroupState): Iterable<str
   }
   yield* groupNotices(options, group);
   yield* hostNotices(state, group);
+  for (const slot of group.logicalSlots) {
+    const reportOf = (node: NodeId): AgentReport | undefined => liveReport(options, node);
+    for (const problem of logicalSlotNotes({ slot, group, nodes, reportOf }).problems)
+      yield `logical slot ${slot.name}: ${problem}`;
+  }
   const primary = liveReport(options, group.phase.primary);
   for (const node of nodes) {
     const report = liveReport(options, node.node);

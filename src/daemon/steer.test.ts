@@ -5,6 +5,7 @@ import type { Command } from '../cluster/commands.ts';
 import {
   CANDIDATES_FEATURE_LEVEL,
   HBA_FEATURE_LEVEL,
+  LOGICAL_SLOTS_FEATURE_LEVEL,
   PARAMETERS_FEATURE_LEVEL,
   SETTINGS_FEATURE_LEVEL,
   SLOTS_FEATURE_LEVEL,
@@ -170,6 +171,25 @@ describe('settings', () => {
     expect(settingsView({ state: log.state, view: viewOf(log, 0), group: undefined })).toMatchObject({
       view: { hba: ['host all all all trust'], hbaPending: expect.any(Array) as unknown },
     });
+  });
+
+  test('a logical slot is refused until every peer understands it, and by a version that could not keep it', async () => {
+    const set = (featureLevel: number, serverVersion: string, isTwoPhase: boolean) =>
+      world(newLog({ ...running().state, featureLevel }), {
+        ...ALL_WELL,
+        a: { ...ALL_WELL['a'], serverVersion },
+      }).ask({
+        ...{ kind: 'settings', group: GROUP, change: {} },
+        logicalSlots: [{ name: 'cdc', wanted: { database: 'app', plugin: 'pgoutput', isTwoPhase } }],
+      });
+    const level = LOGICAL_SLOTS_FEATURE_LEVEL;
+    expect(await set(level - 1, '17', false)).toEqual(REFUSED(/upgrade all of them/));
+    expect(await set(level, '17', true)).toEqual(
+      REFUSED(/^logical_slots\.cdc: PostgreSQL 17 does not keep a slot with two_phase/),
+    );
+    expect(await set(level, '17', false)).toEqual(DONE(/logical slot cdc app:pgoutput/));
+    for (const version of ['16', '18.1'])
+      expect(await set(level, version, true)).toEqual(DONE(/logical slot cdc app:pgoutput:two_phase/));
   });
 
   test.each([

@@ -19,6 +19,8 @@ export interface Upstream {
   /** `application_name`: what the sync rule counts. */
   readonly applicationName: MemberId | string;
   readonly connectTimeoutSeconds?: number;
+  /** Where its walreceiver does not connect to: 17 and later synchronise slots through it. */
+  readonly database?: string;
   /** Further libpq keywords, such as sslmode and sslrootcert. */
   readonly parameters?: Readonly<Record<string, string>>;
 }
@@ -30,6 +32,7 @@ export function upstreamKeywords(upstream: Upstream, passfile: string): Record<s
     ...(upstream.hostAddress === undefined ? {} : { hostaddr: upstream.hostAddress }),
     port: String(upstream.port),
     user: upstream.user,
+    ...(upstream.database === undefined ? {} : { dbname: upstream.database }),
     passfile,
     application_name: upstream.applicationName,
     connect_timeout: String(upstream.connectTimeoutSeconds ?? 5),

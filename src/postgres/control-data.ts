@@ -43,6 +43,8 @@ export interface ControlData {
   readonly walBlockBytes: number;
   readonly checksums: boolean;
   readonly walLogHints: boolean;
+  /** `wal_level` of the primary whose WAL this is, as far as that was replayed. */
+  readonly isWalLogical: boolean;
   /** Settings that a standby must not have lower (DESIGN §8). */
   readonly maxConnections: number;
   readonly maxWorkerProcesses: number;
@@ -53,6 +55,9 @@ export interface ControlData {
 
 /** 1300 is PostgreSQL 13 to 16, 1700 is 17, 1800 is 18; where the CRC stands. */
 const CRC_OFFSET: Readonly<Record<number, number>> = { 1300: 288, 1700: 288, 1800: 292 };
+
+/** Of PostgreSQL's enum WalLevel. */
+const WAL_LEVEL_LOGICAL = 2;
 
 const TRIES_MAX = 10;
 
@@ -100,6 +105,7 @@ export function parseControlData(bytes: Buffer): ParsedControlData {
       minRecoveryTimeline: minRecoveryTimeline === 0 ? undefined : timeline(minRecoveryTimeline),
       backupEndRequired: bytes.readUInt8(168) !== 0,
       walLogHints: bytes.readUInt8(176) !== 0,
+      isWalLogical: bytes.readInt32LE(172) === WAL_LEVEL_LOGICAL,
       maxConnections: bytes.readInt32LE(180),
       maxWorkerProcesses: bytes.readInt32LE(184),
       maxWalSenders: bytes.readInt32LE(188),

@@ -27,7 +27,8 @@ export interface ReplicationRow {
 
 /** The row of pg_stat_wal_receiver; a walreceiver that is still connecting does not show. */
 export interface WalReceiver {
-  readonly pid: number;
+  /** Tells this stream from any other, also one of a process of the same id, as after the restart of a container. */
+  readonly stream: string;
   readonly status: string;
   readonly receivedTimeline: Timeline | undefined;
   readonly flushedLsn: Lsn | undefined;
@@ -44,6 +45,8 @@ export type Role =
       readonly replication: readonly ReplicationRow[];
       /** `synchronous_standby_names` as the server has it now. */
       readonly synchronousStandbyNames: string;
+      /** `synchronized_standby_slots`; undefined before 17. */
+      readonly readerLimit: string | undefined;
     }
   | {
       readonly kind: 'standby';
@@ -57,6 +60,7 @@ export type Role =
       readonly walReceiver: WalReceiver | undefined;
       readonly replication: readonly ReplicationRow[];
       readonly synchronousStandbyNames: string;
+      readonly readerLimit: string | undefined;
     };
 
 /** Reads the role. Throws as {@link Session.query} does. */
@@ -76,6 +80,10 @@ export function standbyPosition(role: Extract<Role, { kind: 'standby' }>): Lsn |
   return receiveLsn > replayLsn ? receiveLsn : replayLsn;
 }
 
+/** In a query of pg_stat_wal_receiver. */
+export const RECEIVER_STREAM =
+  "concat(pid, ' ', (select extract(epoch from backend_start) from pg_stat_get_activity(pid)))";
+
 const ROLE_QUERY = `
   select json_build_object(
     'in_recovery', pg_is_in_recovery(),
@@ -90,7 +98,8 @@ const ROLE_QUERY = `
     'replayed_at_ms', (extract(epoch from pg_last_xact_replay_timestamp()) * 1000)::bigint,
     'replay_paused', case when pg_is_in_recovery() then pg_is_wal_replay_paused() else false end,
     'synchronous_standby_names', current_setting('synchronous_standby_names'),
-    'wal_receiver', (select json_build_object('pid', pid, 'status', status, 'timeline', received_tli, 'flushed_lsn', flushed_lsn,
+    'reader_limit', current_setting('synchronized_standby_slots', true),
+    'wal_receiver', (select json_build_object('stream', ${RECEIVER_STREAM}, 'status', status, 'timeline', received_tli, 'flushed_lsn', flushed_lsn,
        'sender_host', sender_host, 'sender_port', sender_port, 'slot_name', slot_name) from pg_stat_wal_receiver),
     'replication', (select coalesce(json_agg(json_build_object(
        'pid', s.pid, 'application_name', application_name, 'client_addr', host(client_addr), 'state', state,
@@ -115,8 +124,9 @@ interface RawRole {
   replayed_at_ms: Optional<number>;
   replay_paused: boolean;
   synchronous_standby_names: string;
+  reader_limit: Optional<string>;
   wal_receiver: Optional<{
-    pid: number;
+    stream: string;
     status: string;
     timeline: Optional<number>;
     flushed_lsn: Optional<string>;
@@ -150,6 +160,7 @@ function toRole(raw: RawRole): Role {
   const common = {
     timeline: timeline(raw.timeline),
     synchronousStandbyNames: raw.synchronous_standby_names,
+    readerLimit: raw.reader_limit ?? undefined,
     replication: raw.replication.map(toReplicationRow),
   };
   const flushLsn = toLsn(raw.flush_lsn);
@@ -166,7 +177,7 @@ function toRole(raw: RawRole): Role {
       receiver === null
         ? undefined
         : {
-            pid: receiver.pid,
+            stream: receiver.stream,
             status: receiver.status,
             receivedTimeline: receiver.timeline ? timeline(receiver.timeline) : undefined,
             flushedLsn: toLsn(receiver.flushed_lsn),

@@ -46,6 +46,22 @@ test('what only some versions know is held off there, and not written for the ot
   expect(some(18)).toEqual([...slots, "idle_replication_slot_timeout = '0'"]);
 });
 
+test('with logical slots their readers get no further than every member of the rule', () => {
+  const of = (more: Partial<InstanceSettings>): string | undefined =>
+    parseSettings(renderSettings({ ...settings, version: 17, holdsReadersBack: true, ...more })).get(
+      'synchronized_standby_slots',
+    );
+  const rule = { kind: 'any', acks: 1, members: [memberId('b_1'), memberId('c_1')] } as const;
+  expect(of({ synchronousStandbys: rule })).toBe('b_1, c_1');
+  expect(of({ synchronousStandbys: rule, holdsReadersBack: false })).toBe('');
+  // On a standby: there is nobody to wait for.
+  expect(of({ synchronousStandbys: { kind: 'nobody' } })).toBe('');
+  // A strict group that lacks members acknowledges nothing: nobody is to read it either.
+  const strict = { kind: 'nobody', readersWaitFor: [memberId('b_1'), memberId('c_1')] } as const;
+  expect(of({ synchronousStandbys: strict })).toBe('b_1, c_1');
+  expect(of({ synchronousStandbys: { kind: 'alone' } })).toBe('');
+});
+
 describe('synchronous_standby_names', () => {
   test('names the members of a rule, in quotes', () => {
     const members = [memberId('pg2_00000001'), memberId('pg3_00000002')];

@@ -16,7 +16,8 @@ const NOBODY = 'pg_sentinel_nobody';
 /** What `synchronous_standby_names` is to say. */
 export type SynchronousStandbys =
   | { readonly kind: 'alone' }
-  | { readonly kind: 'nobody' }
+  /** `readersWaitFor`: on a primary, whose acknowledgement nobody's commits wait for, though its readers are to: see {@link renderReaderLimit}. */
+  | { readonly kind: 'nobody'; readonly readersWaitFor?: readonly MemberId[] }
   | { readonly kind: 'any'; readonly acks: number; readonly members: readonly MemberId[] };
 
 export interface InstanceSettings {
@@ -38,6 +39,8 @@ export interface InstanceSettings {
   /** -1: a slot keeps WAL without limit. */
   readonly maxSlotWalKeepSizeMb: number;
   readonly hotStandbyFeedback: boolean;
+  /** 17 and later: readers of logical slots get no further than every member of `synchronousStandbys`. */
+  readonly holdsReadersBack: boolean;
   readonly restartAfterCrash: boolean;
   /** The user's own parameters; throws when one of them is ours. */
   readonly parameters: Readonly<Record<string, string>>;
@@ -52,6 +55,7 @@ export const DEFAULT_SETTINGS = {
   walKeepSizeMb: 256,
   maxSlotWalKeepSizeMb: 10_240,
   hotStandbyFeedback: false,
+  holdsReadersBack: false,
   restartAfterCrash: false,
   parameters: {},
 } as const satisfies Partial<InstanceSettings>;
@@ -90,7 +94,6 @@ export function ourSettings(settings: InstanceSettings): Record<string, string> 
     unix_socket_directories: settings.socketDirectory,
     unix_socket_permissions: '0700',
     cluster_name: settings.clusterName,
-    wal_level: settings.walLevel,
     wal_log_hints: 'on',
     fsync: 'on',
     full_page_writes: 'on',
@@ -107,7 +110,6 @@ export function ourSettings(settings: InstanceSettings): Record<string, string> 
     wal_receiver_timeout: '10s',
     wal_sender_timeout: '10s',
     update_process_title: 'on',
-    hot_standby_feedback: settings.hotStandbyFeedback ? 'on' : 'off',
     max_wal_senders: String(settings.maxWalSenders),
     max_replication_slots: String(settings.maxReplicationSlots),
     wal_keep_size: `${settings.walKeepSizeMb}MB`,
@@ -116,26 +118,54 @@ export function ourSettings(settings: InstanceSettings): Record<string, string> 
     tcp_keepalives_interval: '2',
     tcp_keepalives_count: '3',
     tcp_user_timeout: '10s',
-    ...settingsOfSome(settings.version),
+    ...settingsOfSome(settings),
   };
 }
 
-/** Those of ours whose values people decide, in the settings of the group. PostgreSQL takes them by reload. */
+/** Those of ours whose values people decide, in the settings of the group. PostgreSQL takes them by reload, `wal_level` at its next start. */
 export function settingsOfLog({
   maxSlotWalKeepSizeMb,
-}: Pick<InstanceSettings, 'maxSlotWalKeepSizeMb'>): Record<string, string> {
-  return { max_slot_wal_keep_size: maxSlotWalKeepSizeMb < 0 ? '-1' : `${maxSlotWalKeepSizeMb}MB` };
+  walLevel,
+  hotStandbyFeedback,
+}: Pick<InstanceSettings, 'maxSlotWalKeepSizeMb' | 'walLevel' | 'hotStandbyFeedback'>): Record<
+  string,
+  string
+> {
+  return {
+    wal_level: walLevel,
+    hot_standby_feedback: hotStandbyFeedback ? 'on' : 'off',
+    max_slot_wal_keep_size: maxSlotWalKeepSizeMb < 0 ? '-1' : `${maxSlotWalKeepSizeMb}MB`,
+  };
+}
+
+/** What a standby of 17 and later has on while the group has logical slots (docs/logical-slots.md), and a cut switches off. */
+export const SLOT_SYNC = 'sync_replication_slots';
+/** On the primary: how far readers of logical slots get. */
+export const READER_LIMIT = 'synchronized_standby_slots';
+
+/** The value of {@link READER_LIMIT}: nobody reads what a failover by this rule could lose. Only members have slots by which it could go. */
+export function renderReaderLimit(standbys: SynchronousStandbys, holdsReadersBack: boolean): string {
+  if (!holdsReadersBack) return '';
+  if (standbys.kind === 'any') return standbys.members.join(', ');
+  return standbys.kind === 'nobody' ? (standbys.readersWaitFor ?? []).join(', ') : '';
 }
 
 /**
- * Settings that only some versions know, held at their harmless defaults, whatever a file or ALTER SYSTEM says: nobody else promotes, a
- * promotion waits until slots are no longer synchronised, a list of standbys that is not the rule's holds up logical decoding, and a
+ * Settings that only some versions know, whatever a file or ALTER SYSTEM says: nobody else promotes; slots are synchronised only while the
+ * node follows, since a promotion waits until that has ended; a list of standbys that is not the rule's would hold up logical decoding; and a
  * member that was away for a while must find its slot.
  */
-function settingsOfSome(version: number): Record<string, string> {
+function settingsOfSome({
+  version,
+  synchronousStandbys,
+  holdsReadersBack,
+}: InstanceSettings): Record<string, string> {
   return {
     ...(version < 16 && { promote_trigger_file: '' }),
-    ...(version >= 17 && { sync_replication_slots: 'off', synchronized_standby_slots: '' }),
+    ...(version >= 17 && {
+      [SLOT_SYNC]: 'off',
+      [READER_LIMIT]: renderReaderLimit(synchronousStandbys, holdsReadersBack),
+    }),
     ...(version >= 18 && { idle_replication_slot_timeout: '0' }),
   };
 }

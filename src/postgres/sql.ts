@@ -144,6 +144,8 @@ export interface Slot {
   readonly restartLsn: string | undefined;
   /** `reserved`, `extended`, `unreserved` or `lost`; undefined for a slot that reserves nothing yet. */
   readonly walStatus: string | undefined;
+  /** It keeps dead rows, as its member last asked for by `hot_standby_feedback`. */
+  readonly holdsRowsBack: boolean;
 }
 
 /** The physical replication slots of this node, a standby's too. */
@@ -153,8 +155,9 @@ export async function listSlots(session: Session, query: QueryOptions): Promise<
     active_pid: number | null;
     restart_lsn: string | null;
     wal_status: string | null;
+    holds_rows: boolean;
   }>(
-    "select slot_name, active_pid, restart_lsn::text, wal_status from pg_replication_slots where slot_type = 'physical' and not temporary order by 1",
+    "select slot_name, active_pid, restart_lsn::text, wal_status, xmin is not null or catalog_xmin is not null as holds_rows from pg_replication_slots where slot_type = 'physical' and not temporary order by 1",
     [],
     query,
   );
@@ -163,7 +166,27 @@ export async function listSlots(session: Session, query: QueryOptions): Promise<
     activePid: row.active_pid ?? undefined,
     restartLsn: row.restart_lsn ?? undefined,
     walStatus: row.wal_status ?? undefined,
+    holdsRowsBack: row.holds_rows,
   }));
+}
+
+/**
+ * Makes an idle physical slot anew, so that it keeps no dead rows any more; false where there is none, or somebody has just taken it. It
+ * keeps WAL from the last checkpoint (or restartpoint) on. One statement: whoever comes for the slot finds it, but for a moment.
+ */
+export async function renewIdleSlot(session: Session, name: string, query: QueryOptions): Promise<boolean> {
+  const text = `
+    with idle as materialized (
+      select slot_name from pg_replication_slots where slot_name = $1 and slot_type = 'physical' and active_pid is null),
+    dropped as materialized (select slot_name, pg_drop_replication_slot(slot_name)::text as done from idle)
+    select pg_create_physical_replication_slot(slot_name, true) from dropped where done is not null`;
+  try {
+    return (await session.query(text, [name], query)).length > 0;
+  } catch (error) {
+    // 55006: its member came between the two looks.
+    if ((error as { code?: string }).code === '55006') return false;
+    throw error;
+  }
 }
 
 /** Creates a physical slot that keeps WAL from now on, unless it exists. */

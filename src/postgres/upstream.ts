@@ -23,9 +23,18 @@ import {
   signalProcess,
   type ChildProcess,
 } from './processes.ts';
-import { ZERO_FILL, changeSettings, overriddenSettings, readSettings, removeOverrides } from './settings.ts';
+import {
+  SLOT_SYNC,
+  ZERO_FILL,
+  changeSettings,
+  overriddenSettings,
+  readSettings,
+  removeOverrides,
+} from './settings.ts';
 
-const UPSTREAM_KEYS = ['primary_conninfo', 'primary_slot_name', 'restore_command'];
+const UPSTREAM_KEYS = ['primary_conninfo', 'primary_slot_name', 'restore_command', SLOT_SYNC];
+/** The worker that synchronises slots asks its questions there. */
+const SLOT_SYNC_DATABASE = 'postgres';
 
 /**
  * Makes the node follow `upstream` through the slot: by reload where it runs as a standby, else from its next start on (standby.signal
@@ -37,9 +46,13 @@ export async function followUpstream(options: {
   readonly passfileDirectory: string;
   readonly upstream: Upstream;
   readonly slotName: string;
+  /** 17 and later can synchronise the upstream's logical slots: see {@link changeSlotSync}, which switches that on once it may be. */
+  readonly canSyncSlots?: boolean;
   readonly owner: Owner | undefined;
 }): Promise<'reloaded' | 'at next start'> {
-  const { dataDirectory, passfileDirectory, upstream, owner } = options;
+  const { dataDirectory, passfileDirectory, owner, canSyncSlots = false } = options;
+  // There in any case: a change of it later would break the stream off for a moment.
+  const upstream = canSyncSlots ? { ...options.upstream, database: SLOT_SYNC_DATABASE } : options.upstream;
   const running = findPostmaster(dataDirectory) !== undefined;
   const isStandby = await hasStandbySignal(dataDirectory);
   if (running && !isStandby) {
@@ -58,11 +71,37 @@ export async function followUpstream(options: {
     primary_conninfo: renderConninfo(upstreamKeywords(upstream, passfile)),
     primary_slot_name: options.slotName,
     restore_command: '',
+    ...(canSyncSlots && { [SLOT_SYNC]: 'off' }),
   };
   await removeOverrides({ dataDirectory, keys: UPSTREAM_KEYS, owner });
   await changeSettings({ dataDirectory, changes, owner });
   await removePassfiles(passfileDirectory, passfile);
   return running && reloadPostgres(dataDirectory) ? 'reloaded' : 'at next start';
+}
+
+/**
+ * Has a standby of 17 or later that follows synchronise logical slots, or no longer; false where it is so already, or it follows nobody: a cut
+ * has its way. Reloads. Must not run beside a cut.
+ */
+export async function changeSlotSync(options: {
+  readonly dataDirectory: string;
+  readonly syncsSlots: boolean;
+  readonly owner: Owner | undefined;
+}): Promise<boolean> {
+  const { dataDirectory, owner } = options;
+  const present = await readSettings(dataDirectory);
+  const conninfo = present.get('primary_conninfo') ?? '';
+  const value = options.syncsSlots ? 'on' : 'off';
+  const hasDatabase = / dbname=/.test(` ${conninfo}`);
+  if (conninfo === '' || (present.get(SLOT_SYNC) === value && (hasDatabase || !options.syncsSlots)))
+    return false;
+  const changes = {
+    [SLOT_SYNC]: value,
+    ...(hasDatabase ? {} : { primary_conninfo: `${conninfo} dbname='${SLOT_SYNC_DATABASE}'` }),
+  };
+  await removeOverrides({ dataDirectory, keys: [SLOT_SYNC], owner });
+  await changeSettings({ dataDirectory, changes, owner });
+  return reloadPostgres(dataDirectory);
 }
 
 /** From its next start on, the node is a standby. */
@@ -149,7 +188,12 @@ async function cutChanges(dataDirectory: string): Promise<Record<string, string>
   const delayed = present.has('recovery_min_apply_delay') ? { recovery_min_apply_delay: '0' } : {};
   const isHasty = !present.has(ZERO_FILL) && (await hasRoomForWal(dataDirectory));
   const hasty = isHasty ? { [ZERO_FILL]: 'off' } : {};
-  return { primary_conninfo: '', primary_slot_name: '', restore_command: '', ...delayed, ...hasty };
+  // A promotion waits until the worker that synchronises slots is gone, and that may be waiting for an upstream that is frozen.
+  const unsynced = present.has(SLOT_SYNC) ? { [SLOT_SYNC]: 'off' } : {};
+  return {
+    ...{ primary_conninfo: '', primary_slot_name: '', restore_command: '' },
+    ...{ ...unsynced, ...delayed, ...hasty },
+  };
 }
 
 /** A walreceiver that finds no room while it fills ends and tries again; one that finds none while it writes takes its PostgreSQL along. */

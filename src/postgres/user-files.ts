@@ -17,6 +17,17 @@ const fsp = fs.promises;
 const unless = (...codes) => (error) => { if (!codes.includes(error.code)) throw error; };
 const absent = unless('ENOENT', 'ENOTDIR');
 const noRight = unless('EACCES', 'EPERM', 'EROFS', 'ENOENT', 'ENOTDIR');
+const writeNew = async (path, content) => {
+  const file = await fsp.open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+  await file.writeFile(content);
+  await file.sync();
+  await file.close();
+};
+const sync = async (path) => {
+  const directory = await fsp.open(path, 'r');
+  await directory.sync();
+  await directory.close();
+};
 const jobs = {
   async remove({ path, only }) {
     const found = await (only === undefined ? fsp.lstat(path) : fsp.stat(path)).catch(absent);
@@ -59,22 +70,27 @@ const jobs = {
     while (at !== dirname(at) && (await fsp.stat(at).catch(absent)) === undefined) at = dirname(at);
     await fsp.access(at, fs.constants.W_OK | fs.constants.X_OK);
   },
-  async write({ path, content, isNew }) {
+  async placeDirectory({ path, ending, files }) {
+    const unfinished = path + ending;
+    await fsp.rm(unfinished, { recursive: true, force: true });
+    await fsp.mkdir(unfinished, { mode: 0o700 });
+    for (const [name, content] of Object.entries(files)) await writeNew(join(unfinished, name), Buffer.from(content, 'base64'));
+    await sync(unfinished);
+    await fsp.rename(unfinished, path);
+    await sync(dirname(path));
+  },
+  async write({ path, content, bytes, isNew }) {
     await fsp.mkdir(dirname(path), { recursive: true, mode: isNew ? 0o755 : 0o700 });
     const temporary = path + '.pg_sentinel_new';
     await fsp.rm(temporary, { force: true });
-    const file = await fsp.open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-    await file.writeFile(content);
-    await file.sync();
-    await file.close();
+    await writeNew(temporary, bytes === undefined ? content : Buffer.from(bytes, 'base64'));
     try {
       if (isNew) await fsp.link(temporary, path);
       else await fsp.rename(temporary, path);
     } finally {
       await fsp.rm(temporary, { force: true });
     }
-    const directory = await fsp.open(dirname(path), 'r');
-    await directory.sync();
+    await sync(dirname(path));
   },
 };
 const answer = (text) => process.stdout.write(JSON.stringify(text), () => process.exit(0));
@@ -206,6 +222,34 @@ export async function makeFileAsUser(user: OsUser, path: string, content: string
 /** The same for what may be there and is replaced; directories get mode 0700. */
 export async function replaceFileAsUser(user: OsUser, path: string, content: string): Promise<void> {
   await run(user, { job: 'write', path, content, isNew: false }, TIMEOUT_MS);
+}
+
+/** The same for what is no text. Throws as well when `signal` aborts. */
+export async function replaceBytesAsUser(
+  user: OsUser,
+  path: string,
+  content: Buffer,
+  signal: AbortSignal,
+): Promise<void> {
+  const bytes = content.toString('base64');
+  await run(user, { job: 'write', path, bytes, isNew: false }, TIMEOUT_MS, signal);
+}
+
+/**
+ * Makes a directory of mode 0700 with those files durably: whole or not at all. What there is of it before is at `path` + `ending`. Throws where there
+ * is anything but an empty directory at `path`, and when `signal` aborts.
+ */
+export async function placeDirectoryAsUser(
+  user: OsUser,
+  path: string,
+  ending: string,
+  files: Readonly<Record<string, Buffer>>,
+  signal: AbortSignal,
+): Promise<void> {
+  const contents = Object.fromEntries(
+    Object.entries(files).map(([name, content]) => [name, content.toString('base64')]),
+  );
+  await run(user, { job: 'placeDirectory', path, ending, files: contents }, TIMEOUT_MS, signal);
 }
 
 /** Reads a configuration with no more rights than the server had that it is of. */

@@ -17,6 +17,11 @@ export function encodeReport(report: AgentReport): pb.AgentReport {
     upkeep: report.upkeep && encodeUpkeep(report.upkeep),
     ...encodeParameters(report),
     found: report.found && encodeFound(report.found),
+    logicalSlots: (report.logicalSlots ?? []).map(({ name, isReady, note = '' }) => ({
+      name,
+      isReady,
+      note,
+    })),
     serverStartedAtS: report.serverStartedAtS === undefined ? undefined : BigInt(report.serverStartedAtS),
   });
 }
@@ -69,6 +74,16 @@ function decodeFound(found: pb.FoundServer): FoundServer {
   };
 }
 
+function decodeLogicalSlots(slots: readonly pb.LogicalSlotReport[]): Pick<AgentReport, 'logicalSlots'> {
+  if (slots.length === 0) return {};
+  return {
+    logicalSlots: slots.map(({ name, isReady, note }) => ({
+      ...{ name, isReady },
+      note: note === '' ? undefined : note,
+    })),
+  };
+}
+
 function foundBytes(found: FoundServer | undefined): number {
   if (found === undefined) return 0;
   const { kept, replaced, hba, notices, problems } = found;
@@ -89,6 +104,7 @@ export function reportBytes(report: AgentReport): number {
       text(report.serverVersion) +
       text(report.message) +
       text(report.parameters?.hbaProblem) +
+      (report.logicalSlots ?? []).reduce((sum, { name, note }) => sum + text(name) + text(note) + 16, 0) +
       upkeepBytes(report.upkeep) +
       foundBytes(report.found),
   );
@@ -128,6 +144,7 @@ export function decodeReport(report: pb.AgentReport): AgentReport {
     upkeep: report.upkeep && decodeUpkeep(report.upkeep),
     ...decodeParameters(report.parameters),
     ...(report.found === undefined ? {} : { found: decodeFound(report.found) }),
+    ...decodeLogicalSlots(report.logicalSlots),
     ...(report.restores === undefined ? {} : { restores: report.restores }),
     ...(report.serverStartedAtS === undefined ? {} : { serverStartedAtS: Number(report.serverStartedAtS) }),
   };

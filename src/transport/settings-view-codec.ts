@@ -2,6 +2,7 @@
 import { create } from '@bufbuild/protobuf';
 import { unreachable } from '../base/assert.ts';
 import { logIndex } from '../base/ids.ts';
+import { decodeSlotStanding, decodeWanted, encodeWanted } from '../cluster/slots-codec.ts';
 import { decodeRecord, decodeSettings, encodeRecord, encodeSettings } from '../cluster/settings-codec.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
 import type { SettingsOutcome, SettingsView } from './types.ts';
@@ -29,6 +30,11 @@ function encodeView(view: SettingsView): pb.SettingsView {
     history: view.history.map(encodeRecord),
     hba: [...view.hba],
     hbaPending: view.hbaPending.map(({ node, reason }) => ({ node, reason })),
+    logicalSlots: view.logicalSlots.map(({ name, wanted, standing, notes }) => ({
+      ...{ name, standing },
+      wanted: encodeWanted(wanted),
+      notes: [...notes],
+    })),
   });
 }
 
@@ -40,7 +46,7 @@ export function decodeSettingsOutcome(response: pb.SettingsResponse): SettingsOu
       return { kind, reason: value };
     case 'view': {
       if (value.settings === undefined) return undefined;
-      const { group, revision, settings, parameters, history, hba, hbaPending } = value;
+      const { group, revision, settings, parameters, history, hba, hbaPending, logicalSlots } = value;
       return {
         kind,
         view: {
@@ -56,6 +62,11 @@ export function decodeSettingsOutcome(response: pb.SettingsResponse): SettingsOu
           history: history.map(decodeRecord),
           hba,
           hbaPending: hbaPending.map(({ node, reason }) => ({ node, reason })),
+          logicalSlots: logicalSlots.flatMap(({ name, wanted, standing, notes }) =>
+            wanted === undefined
+              ? []
+              : [{ name, wanted: decodeWanted(wanted), standing: decodeSlotStanding(standing), notes }],
+          ),
         },
       };
     }

@@ -44,6 +44,13 @@ test.each<SteerRequest>([
     change: { sitePolicy: 'prefer', failback: 'node:pg2', failbackAfterMs: 60_000 },
   },
   { kind: 'settings', group: 'main', change: { acks: 2 }, parameters: [], hba: ['local all all peer'] },
+  {
+    ...{ kind: 'settings', group: 'main', change: { acks: 2 }, parameters: [], hba: ['local all all peer'] },
+    logicalSlots: [
+      { name: 'a', wanted: { database: 'app', plugin: 'pgoutput', isTwoPhase: true } },
+      { name: 'b', wanted: undefined },
+    ],
+  },
 ])('comes back as it was given: %j', (request) => {
   expect(decodeSteerRequest(create(SteerRequestSchema, encodeSteerRequest(request)))).toStrictEqual(request);
 });

@@ -6,6 +6,7 @@ import { isName, NAME_RULE, type NodeId, nodeId } from '../base/ids.ts';
 import { settingsLevel } from '../cluster/apply-settings.ts';
 import type { Durability, GroupSettings } from '../cluster/commands.ts';
 import { FEATURES, PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
+import { decodeSlotChanges, encodeSlotChanges } from '../cluster/slots-codec.ts';
 import { decodeConfigure, encodeConfigure } from '../cluster/settings-codec.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
 import { NODE_ACTIONS, type SteerOutcome, type SteerRequest } from './types.ts';
@@ -30,10 +31,14 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
       return { request: { case: 'schedule', value } };
     }
     case 'settings': {
-      const { group, change: settings, parameters = [], hba, onlyRevision, by = '' } = request;
+      const { group, change: settings, parameters = [], hba, logicalSlots, onlyRevision, by = '' } = request;
       const revision = onlyRevision === undefined ? {} : { onlyRevision };
       const configuring = { group, ...encodeConfigure({ settings, parameters, by, ...revision }) };
       // Requests of their own: an older peer must not do a part of it and say that it is done.
+      if (logicalSlots !== undefined) {
+        const value = { configuring, ...encodeSlotChanges(logicalSlots, hba) };
+        return { request: { case: 'configureLogicalSlots', value } };
+      }
       if (hba !== undefined)
         return { request: { case: 'configureHba', value: { configuring, hba: [...hba] } } };
       const featureLevel = settingsLevel(settings);
@@ -109,6 +114,9 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
     case 'configureHba':
       if (value.configuring === undefined) throw new BadSteerRequest('what is to be configured is missing');
       return { ...configureOf(value.configuring), hba: value.hba };
+    case 'configureLogicalSlots':
+      if (value.configuring === undefined) throw new BadSteerRequest('what is to be configured is missing');
+      return { ...configureOf(value.configuring), ...decodeSlotChanges(value) };
     case 'pause': {
       const { group, dryRun } = value;
       return { kind, group, node: optionalNode(value.node), forMs: numberOf(value.forMs), dryRun };

@@ -1,8 +1,14 @@
 // What the daemon sees of the network: messages out without waiting, messages in by callback. No gRPC type leaves this folder.
 import type { LogIndex, NodeId, PeerId } from '../base/ids.ts';
-import type { GroupSettings, ParameterChange, ScheduledSwitchover } from '../cluster/commands.ts';
+import type {
+  GroupSettings,
+  LogicalSlotChange,
+  LogicalSlotWanted,
+  ParameterChange,
+  ScheduledSwitchover,
+} from '../cluster/commands.ts';
 import type { AgentReport, Upkeep } from '../cluster/report.ts';
-import type { SettingsRecord } from '../cluster/state.ts';
+import type { LogicalSlot, SettingsRecord } from '../cluster/state.ts';
 import type { RaftMessage } from '../raft/types.ts';
 
 export interface PeerAddress {
@@ -164,6 +170,8 @@ export type SteerRequest =
       readonly parameters?: readonly ParameterChange[];
       /** Rules for pg_hba.conf, in the place of those before. */
       readonly hba?: readonly string[];
+      /** In the order of their names, each once. */
+      readonly logicalSlots?: readonly LogicalSlotChange[];
       /** Only where nothing has changed since that revision. */
       readonly onlyRevision?: LogIndex;
       /** Who asks, by their own word. */
@@ -247,8 +255,19 @@ export interface SettingsView {
   readonly hba: readonly string[];
   /** Nodes on which they are not in force, or not known to be. */
   readonly hbaPending: readonly { readonly node: string; readonly reason: string }[];
+  /** In the order of their names. */
+  readonly logicalSlots: readonly LogicalSlotView[];
   /** The latest changes, oldest first. */
   readonly history: readonly SettingsRecord[];
+}
+
+/** A logical replication slot, and how it stands on the nodes. */
+export interface LogicalSlotView {
+  readonly name: string;
+  readonly wanted: LogicalSlotWanted;
+  readonly standing: LogicalSlot['standing'];
+  /** For people: what is to know of it, one sentence each. */
+  readonly notes: readonly string[];
 }
 
 /** A parameter of PostgreSQL, for every server of the group. */

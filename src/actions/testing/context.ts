@@ -6,6 +6,7 @@ import { FEATURES } from '../../cluster/features.ts';
 import type { ControlData } from '../../postgres/control-data.ts';
 import type { AgentContext } from '../context.ts';
 import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING } from '../context.ts';
+import type { QueryOptions } from '../../postgres/session.ts';
 import type { ClientAccess, InstanceOptions } from '../instance-options.ts';
 import { hbaOptions } from '../instance-files.ts';
 import type { WatchedDuty } from '../tamper-settings.ts';
@@ -61,7 +62,11 @@ export function fakeContext(options: {
   readonly dataDirectory: string;
   readonly instance?: Partial<InstanceOptions>;
   /** Answers a statement with rows. */
-  readonly query?: (text: string) => readonly object[];
+  readonly query?: (
+    text: string,
+    values: readonly unknown[],
+    signal: AbortSignal | undefined,
+  ) => readonly object[] | Promise<readonly object[]>;
 }): FakeContext {
   const { dataDirectory } = options;
   const postmaster = { pid: process.pid, sharedMemoryId: undefined, status: 'ready' };
@@ -86,6 +91,9 @@ export function fakeContext(options: {
     parameters: {},
     groupParameters: () => new Map<string, string>(),
     maxSlotWalBytes: () => undefined,
+    logicalSlots: () => [],
+    isCascading: () => false,
+    logicalSlotsFile: `${dataDirectory}.logical-slots.json`,
     slotOwners: () => [NODE, nodeId('b'), nodeId('c')],
     standbyLimits: () => [],
     hbaLines: [],
@@ -111,7 +119,10 @@ export function fakeContext(options: {
     protections: ALL_PROTECTIONS,
     instance: {
       options: instanceOptions,
-      session: { query: (text: string) => Promise.resolve(options.query?.(text) ?? []) },
+      session: {
+        query: async (text: string, values: readonly unknown[], given?: QueryOptions) =>
+          (await options.query?.(text, values, given?.signal)) ?? [],
+      },
       isForeign: () => false,
       postmaster: () => (context.isRunning ? postmaster : undefined),
       stop: ({ fastMs }: { fastMs: number }) => {

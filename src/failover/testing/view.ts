@@ -18,6 +18,7 @@ export interface Seen {
   readonly position?: bigint;
   readonly streamingFrom?: NodeId;
   readonly message?: string;
+  readonly serverVersion?: string;
   readonly restores?: boolean;
   readonly serverStartedAtS?: number;
 }
@@ -64,7 +65,7 @@ export function reportOf(log: Log, node: NodeId, seen: Seen): AgentReport {
       syncState: 'quorum',
       flushLsn: lsn(100n),
     })),
-    serverVersion: undefined,
+    serverVersion: seen.serverVersion,
     message: seen.message,
     restores: seen.restores,
     serverStartedAtS: seen.serverStartedAtS,

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/log.proto.
  */
 export const file_pg_sentinel_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIrkSCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSAASMwoMZGVjbGFyZV9ob3N0GFogASgLMhsucGdfc2VudGluZWwudjEuRGVjbGFyZUhvc3RIABI3Cg53YXRjaGVkX3NlcnZlchhbIAEoCzIdLnBnX3NlbnRpbmVsLnYxLldhdGNoZWRTZXJ2ZXJIABItCglmZXRjaF93YWwYVSABKAsyGC5wZ19zZW50aW5lbC52MS5GZXRjaFdhbEgAEjMKDGZldGNoX2ZhaWxlZBhWIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZldGNoRmFpbGVkSAASMwoMdXNlX3Vwc3RyZWFtGFcgASgLMhsucGdfc2VudGluZWwudjEuVXNlVXBzdHJlYW1IABI1Cg1yZXN0b3JlX2dyb3VwGF8gASgLMhwucGdfc2VudGluZWwudjEuUmVzdG9yZUdyb3VwSAASOwoQc2NoZWR1bGVfcmVzdGFydBhkIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlUmVzdGFydEgAQgkKB2NvbW1hbmRKBAgBEAJSC3Byb3Bvc2FsX2lkIsQBCgpNZW1iZXJzaGlwEg4KBnZvdGVycxgBIAMoCRIQCghsZWFybmVycxgCIAMoCRI8CglhZGRyZXNzZXMYAyADKAsyKS5wZ19zZW50aW5lbC52MS5NZW1iZXJzaGlwLkFkZHJlc3Nlc0VudHJ5EhMKC2luY2FybmF0aW9uGAQgASgEEg8KB2pvaW5pbmcYBSABKAgaMAoOQWRkcmVzc2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI5CghTeW5jUnVsZRIPCgdtZW1iZXJzGAEgAygJEgwKBGFja3MYAiABKA0SDgoGbGVhc2VkGAMgASgIIr0CCg1Hcm91cFNldHRpbmdzEhIKCmR1cmFiaWxpdHkYASABKAkSDAoEYWNrcxgCIAEoDRIQCghsZWFzZV9tcxgDIAEoBBIVCg1tYXhfbGFnX2J5dGVzGAQgASgEEhUKDW1heF9mYWlsb3ZlcnMYBSABKA0SGgoSZmFpbG92ZXJfd2luZG93X21zGAYgASgEEh4KEXNsb3RfcmV0ZW50aW9uX21zGCggASgESACIAQESHwoSbWF4X3Nsb3Rfd2FsX2J5dGVzGCkgASgESAGIAQESEwoLc2l0ZV9wb2xpY3kYMiABKAkSEAoIZmFpbGJhY2sYMyABKAkSGQoRZmFpbGJhY2tfYWZ0ZXJfbXMYNCABKARCFAoSX3Nsb3RfcmV0ZW50aW9uX21zQhUKE19tYXhfc2xvdF93YWxfYnl0ZXMiUQoOQ2hhbmdlU2V0dGluZ3MSDQoFZ3JvdXAYASABKAkSMAoIc2V0dGluZ3MYAiABKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0NoYW5nZSL+AwoOU2V0dGluZ3NDaGFuZ2USFwoKZHVyYWJpbGl0eRgBIAEoCUgAiAEBEhEKBGFja3MYAiABKA1IAYgBARIVCghsZWFzZV9tcxgDIAEoBEgCiAEBEhoKDW1heF9sYWdfYnl0ZXMYBCABKARIA4gBARIaCg1tYXhfZmFpbG92ZXJzGAUgASgNSASIAQESHwoSZmFpbG92ZXJfd2luZG93X21zGAYgASgESAWIAQESHgoRc2xvdF9yZXRlbnRpb25fbXMYKCABKARIBogBARIfChJtYXhfc2xvdF93YWxfYnl0ZXMYKSABKARIB4gBARIYCgtzaXRlX3BvbGljeRgyIAEoCUgIiAEBEhUKCGZhaWxiYWNrGDMgASgJSAmIAQESHgoRZmFpbGJhY2tfYWZ0ZXJfbXMYNCABKARICogBAUINCgtfZHVyYWJpbGl0eUIHCgVfYWNrc0ILCglfbGVhc2VfbXNCEAoOX21heF9sYWdfYnl0ZXNCEAoOX21heF9mYWlsb3ZlcnNCFQoTX2ZhaWxvdmVyX3dpbmRvd19tc0IUChJfc2xvdF9yZXRlbnRpb25fbXNCFQoTX21heF9zbG90X3dhbF9ieXRlc0IOCgxfc2l0ZV9wb2xpY3lCCwoJX2ZhaWxiYWNrQhQKEl9mYWlsYmFja19hZnRlcl9tcyK7AQoJQ29uZmlndXJlEg0KBWdyb3VwGAEgASgJEjAKCHNldHRpbmdzGAIgASgLMh4ucGdfc2VudGluZWwudjEuU2V0dGluZ3NDaGFuZ2USMwoKcGFyYW1ldGVycxgDIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlBhcmFtZXRlckNoYW5nZRIaCg1vbmx5X3JldmlzaW9uGAQgASgESACIAQESCgoCYnkYBSABKAlCEAoOX29ubHlfcmV2aXNpb24iSQoMQ29uZmlndXJlSGJhEiwKCWNvbmZpZ3VyZRgBIAEoCzIZLnBnX3NlbnRpbmVsLnYxLkNvbmZpZ3VyZRILCgNoYmEYPCADKAkiPQoPUGFyYW1ldGVyQ2hhbmdlEgwKBG5hbWUYASABKAkSEgoFdmFsdWUYAiABKAlIAIgBAUIICgZfdmFsdWUijQIKDFJlZ2lzdGVyTm9kZRIMCgRub2RlGAEgASgJEg0KBWdyb3VwGAIgASgJEgwKBHBlZXIYAyABKAkSDAoEaG9zdBgEIAEoCRIMCgRwb3J0GAUgASgNEhMKBm1lbWJlchgGIAEoCUgAiAEBEh4KEXN5c3RlbV9pZGVudGlmaWVyGAcgASgJSAGIAQESEAoIcHJpb3JpdHkYCCABKBESEwoLbm9fZmFpbG92ZXIYHiABKAgSDwoHbm9fc3luYxgfIAEoCBIWCg5hcHBseV9kZWxheV9tcxggIAEoBBIQCgh1cHN0cmVhbRh4IAEoCUIJCgdfbWVtYmVyQhQKEl9zeXN0ZW1faWRlbnRpZmllciItCgtDcmVhdGVHcm91cBINCgVncm91cBgBIAEoCRIPCgdwcmltYXJ5GAIgASgJImcKCkdyb3VwUmVhZHkSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGbWVtYmVyGAMgASgJEhkKEXN5c3RlbV9pZGVudGlmaWVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNIk0KDlN1YmplY3RpdmVEb3duEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBBIQCghldmlkZW5jZRgEIAEoCSI5CgxTdWJqZWN0aXZlVXASDAoEcGVlchgBIAEoCRIMCgRub2RlGAIgASgJEg0KBWVwb2NoGAMgASgEItUDCg1CZWdpbkZhaWxvdmVyEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEjIKBGRvd24YAyABKAsyIi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkRvd25IABI4CgdwbGFubmVkGAQgASgLMiUucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5QbGFubmVkSAASTgoQcHJvbW90aW9uX2ZhaWxlZBgFIAEoCzIyLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuQWZ0ZXJGYWlsZWRQcm9tb3Rpb25IABI2CgZmb3JjZWQYBiABKAsyJC5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkZvcmNlZEgAEhwKD3NjaGVkdWxlZF9hdF9tcxgHIAEoA0gBiAEBEhAKCGZhaWxiYWNrGB4gASgIGgYKBERvd24aIQoHUGxhbm5lZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190bxoWChRBZnRlckZhaWxlZFByb21vdGlvbhogCgZGb3JjZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG9CBwoFY2F1c2VCEgoQX3NjaGVkdWxlZF9hdF9tcyKRAQoJQ3V0UmVwb3J0Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGbWVtYmVyGAQgASgJEhAKCHRpbWVsaW5lGAUgASgNEhAKCHBvc2l0aW9uGAYgASgGEg8KB3N0b3BwZWQYByABKAgSEwoLYWZ0ZXJfZmV0Y2gYeCABKAgidAoHUHJvbW90ZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIRCgljYW5kaWRhdGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SJgoEcnVsZRgFIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlIlwKCFByb21vdGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEgoKc3dpdGNoX2xzbhgFIAEoBiJNCg9Qcm9tb3Rpb25GYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkiWAoIRmV0Y2hXYWwSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIMCgRmcm9tGAQgASgJEhIKCnByZWZlcmVuY2UYeCABKAgiSQoLRmV0Y2hGYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkiXQoLVXNlVXBzdHJlYW0SDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIVCgh1cHN0cmVhbRgEIAEoCUgAiAEBQgsKCV91cHN0cmVhbSImCgZSZXN1bWUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiVwoPQmVnaW5SdWxlQ2hhbmdlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEiYKBG5leHQYAyABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSI6CgpDb21taXRSdWxlEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEg4KBmNoYW5nZRgDIAEoBCIrCgtGbG9vclBhc3NlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBCJhCgtPcGVuU2Vzc2lvbhIMCgRwZWVyGAEgASgJEg8KB3Nlc3Npb24YAiABKAkSDQoFc3RvcmUYAyABKAkSEAoIZmVhdHVyZXMYBCABKA0SEgoKc2Vlbl9pbmRleBgFIAEoBCIgCg9TZXRGZWF0dXJlTGV2ZWwSDQoFbGV2ZWwYASABKA0iGQoJRmVuY2VOb2RlEgwKBG5vZGUYASABKAkiGwoLVW5mZW5jZU5vZGUSDAoEbm9kZRgBIAEoCSIlChRBY2tub3dsZWRnZUZhaWxvdmVycxINCgVncm91cBgBIAEoCSJBCgdOb2RlT2ZmEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSCgoCYnkYBCABKAkiSQoLRmVuY2VGYWlsZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCRIOCgZyZWFzb24YBCABKAkifAoSU2NoZWR1bGVTd2l0Y2hvdmVyEg0KBWdyb3VwGAEgASgJEi8KAmF0GAIgASgLMiMucGdfc2VudGluZWwudjEuU2NoZWR1bGVkU3dpdGNob3ZlchIXCgpvbmx5X2F0X21zGAMgASgDSACIAQFCDQoLX29ubHlfYXRfbXMiPAoTU2NoZWR1bGVkU3dpdGNob3ZlchINCgVhdF9tcxgBIAEoAxIPCgJ0bxgCIAEoCUgAiAEBQgUKA190byJrCgVQYXVzZRINCgVncm91cBgBIAEoCRIRCgRub2RlGAIgASgJSACIAQESEwoLbWFpbnRlbmFuY2UYAyABKAgSFQoIdW50aWxfbXMYBCABKANIAYgBAUIHCgVfbm9kZUILCglfdW50aWxfbXMiKgoMRGVzY3JpYmVQZWVyEgwKBHBlZXIYASABKAkSDAoEc2l0ZRgCIAEoCSJKCgtEZWNsYXJlSG9zdBIMCgRwZWVyGAEgASgJEi0KBGhvc3QYAiABKAsyHy5wZ19zZW50aW5lbC52MS5Ib3N0RGVjbGFyYXRpb24iagoPSG9zdERlY2xhcmF0aW9uEigKBHJ1bnMYASABKAsyGi5wZ19zZW50aW5lbC52MS5Ib3N0ZWROb2RlEi0KBXdhdGNoGAIgAygLMh4ucGdfc2VudGluZWwudjEuV2F0Y2hlZEFkZHJlc3MiPAoKSG9zdGVkTm9kZRIMCgRub2RlGAEgASgJEg0KBWdyb3VwGAIgASgJEhEKCWZvcm1hdGlvbhgDIAEoCSJPCg5XYXRjaGVkQWRkcmVzcxIOCgZzZXJ2ZXIYASABKAkSDAoEaG9zdBgCIAEoCRIMCgRwb3J0GAMgASgNEhEKCWZvcm1hdGlvbhgEIAEoCSKRAQoNV2F0Y2hlZFNlcnZlchIOCgZzZXJ2ZXIYASABKAkSMQoGanVkZ2VkGAIgASgLMh8ucGdfc2VudGluZWwudjEuU2VydmVySnVkZ2VtZW50SAASNQoJY29uY2x1ZGVkGAMgASgLMiAucGdfc2VudGluZWwudjEuU2VydmVyQ29uY2x1c2lvbkgAQgYKBHNhaWQiSQoPU2VydmVySnVkZ2VtZW50EgwKBHBlZXIYASABKAkSKAoEd29yZBgCIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlNlcnZlcldvcmQiaAoQU2VydmVyQ29uY2x1c2lvbhIoCgR3b3JkGAEgASgLMhoucGdfc2VudGluZWwudjEuU2VydmVyV29yZBIqCgZiZWZvcmUYAiABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkInAKClNlcnZlcldvcmQSFQoIZXZpZGVuY2UYASABKAlIAIgBARIRCgRyb2xlGAIgASgJSAGIAQESFQoIdGltZWxpbmUYAyABKA1IAogBAUILCglfZXZpZGVuY2VCBwoFX3JvbGVCCwoJX3RpbWVsaW5lImMKCEVuZFBhdXNlEg0KBWdyb3VwGAEgASgJEhEKBG5vZGUYAiABKAlIAIgBARIaCg1vbmx5X3VudGlsX21zGAMgASgDSAGIAQFCBwoFX25vZGVCEAoOX29ubHlfdW50aWxfbXMiKwoKTWFya0Fic2VudBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiKwoKR2l2ZVVwU2xvdBINCgVncm91cBgBIAEoCRIOCgZtZW1iZXIYAiABKAkiLAoLTWFya1ByZXNlbnQSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIlAKClJlbW92ZU5vZGUSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCRIPCgdsZWF2aW5nGAMgASgJEhQKDGFjY2VwdHNfbG9zcxgEIAEoCCIqCgtSZWFkbWl0Tm9kZRINCgVncm91cBgBIAEoCRIMCgRub2RlGAIgASgJImsKCkFkb3B0R3JvdXASDQoFZ3JvdXAYASABKAkSDwoHcHJpbWFyeRgCIAEoCRIZChFzeXN0ZW1faWRlbnRpZmllchgDIAEoCRIQCgh0aW1lbGluZRgEIAEoDRIQCghzdGFuZGJ5cxgFIAMoCSI5CgtOb2RlQWRvcHRlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJIl8KDFJlc3RvcmVHcm91cBINCgVncm91cBgBIAEoCRIPCgdwcmltYXJ5GAIgASgJEi8KB3JlYWNoZWQYAyABKAsyHi5wZ19zZW50aW5lbC52MS5SZXN0b3JlUmVhY2hlZCLCAQoOUmVzdG9yZVJlYWNoZWQSDQoFZXBvY2gYASABKAQSGQoRc3lzdGVtX2lkZW50aWZpZXIYAiABKAkSEAoIdGltZWxpbmUYAyABKA0SEAoIcG9zaXRpb24YBCABKAYSGAoQaGlnaGVzdF90aW1lbGluZRgFIAEoDRIOCgZ0YXJnZXQYBiABKAkSIAoTbGFzdF90cmFuc2FjdGlvbl9tcxgHIAEoA0gAiAEBQhYKFF9sYXN0X3RyYW5zYWN0aW9uX21zIpUBCg9TY2hlZHVsZVJlc3RhcnQSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCRIsCgJhdBgDIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFJlc3RhcnQSFwoKb25seV9hdF9tcxgEIAEoA0gAiAEBEg8KB291dGNvbWUYBSABKAlCDQoLX29ubHlfYXRfbXMibQoQU2NoZWR1bGVkUmVzdGFydBINCgVhdF9tcxgBIAEoAxIQCghpbl9wbGFjZRgCIAEoCBIgChNzZXJ2ZXJfc3RhcnRlZF9hdF9zGAMgASgDSACIAQFCFgoUX3NlcnZlcl9zdGFydGVkX2F0X3NiBnByb3RvMw");
+  fileDesc("ChhwZ19zZW50aW5lbC92MS9sb2cucHJvdG8SDnBnX3NlbnRpbmVsLnYxIssTCghFbnZlbG9wZRIWCg5wcm9wb3NlZF9hdF9tcxgCIAEoAxIPCgdzZXNzaW9uGAMgASgJEhAKCHNlcXVlbmNlGAQgASgEEhYKDmFuc3dlcmVkX2JlbG93GAUgASgEEjUKDXJlZ2lzdGVyX25vZGUYCiABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGVIABIzCgxjcmVhdGVfZ3JvdXAYCyABKAsyGy5wZ19zZW50aW5lbC52MS5DcmVhdGVHcm91cEgAEjEKC2dyb3VwX3JlYWR5GAwgASgLMhoucGdfc2VudGluZWwudjEuR3JvdXBSZWFkeUgAEjkKD3N1YmplY3RpdmVfZG93bhgNIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVEb3duSAASNQoNc3ViamVjdGl2ZV91cBgOIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN1YmplY3RpdmVVcEgAEjcKDmJlZ2luX2ZhaWxvdmVyGA8gASgLMh0ucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3ZlckgAEi8KCmN1dF9yZXBvcnQYECABKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnRIABIqCgdwcm9tb3RlGBEgASgLMhcucGdfc2VudGluZWwudjEuUHJvbW90ZUgAEiwKCHByb21vdGVkGBIgASgLMhgucGdfc2VudGluZWwudjEuUHJvbW90ZWRIABI7ChBwcm9tb3Rpb25fZmFpbGVkGBMgASgLMh8ucGdfc2VudGluZWwudjEuUHJvbW90aW9uRmFpbGVkSAASKAoGcmVzdW1lGBQgASgLMhYucGdfc2VudGluZWwudjEuUmVzdW1lSAASPAoRYmVnaW5fcnVsZV9jaGFuZ2UYFSABKAsyHy5wZ19zZW50aW5lbC52MS5CZWdpblJ1bGVDaGFuZ2VIABIxCgtjb21taXRfcnVsZRgWIAEoCzIaLnBnX3NlbnRpbmVsLnYxLkNvbW1pdFJ1bGVIABIzCgxmbG9vcl9wYXNzZWQYFyABKAsyGy5wZ19zZW50aW5lbC52MS5GbG9vclBhc3NlZEgAEjMKDG9wZW5fc2Vzc2lvbhgYIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk9wZW5TZXNzaW9uSAASPAoRc2V0X2ZlYXR1cmVfbGV2ZWwYGSABKAsyHy5wZ19zZW50aW5lbC52MS5TZXRGZWF0dXJlTGV2ZWxIABI5Cg9jaGFuZ2Vfc2V0dGluZ3MYGiABKAsyHi5wZ19zZW50aW5lbC52MS5DaGFuZ2VTZXR0aW5nc0gAEi8KCmZlbmNlX25vZGUYGyABKAsyGS5wZ19zZW50aW5lbC52MS5GZW5jZU5vZGVIABIzCgx1bmZlbmNlX25vZGUYHCABKAsyGy5wZ19zZW50aW5lbC52MS5VbmZlbmNlTm9kZUgAEkUKFWFja25vd2xlZGdlX2ZhaWxvdmVycxgdIAEoCzIkLnBnX3NlbnRpbmVsLnYxLkFja25vd2xlZGdlRmFpbG92ZXJzSAASKwoIbm9kZV9vZmYYHiABKAsyFy5wZ19zZW50aW5lbC52MS5Ob2RlT2ZmSAASQQoTc2NoZWR1bGVfc3dpdGNob3ZlchgfIAEoCzIiLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlU3dpdGNob3ZlckgAEjMKDGZlbmNlX2ZhaWxlZBggIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZlbmNlRmFpbGVkSAASJgoFcGF1c2UYISABKAsyFS5wZ19zZW50aW5lbC52MS5QYXVzZUgAEi0KCWVuZF9wYXVzZRgiIAEoCzIYLnBnX3NlbnRpbmVsLnYxLkVuZFBhdXNlSAASLgoJY29uZmlndXJlGCMgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlSAASMQoLbWFya19hYnNlbnQYKCABKAsyGi5wZ19zZW50aW5lbC52MS5NYXJrQWJzZW50SAASMgoMZ2l2ZV91cF9zbG90GCkgASgLMhoucGdfc2VudGluZWwudjEuR2l2ZVVwU2xvdEgAEjMKDG1hcmtfcHJlc2VudBgqIAEoCzIbLnBnX3NlbnRpbmVsLnYxLk1hcmtQcmVzZW50SAASNQoNZGVzY3JpYmVfcGVlchgtIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkRlc2NyaWJlUGVlckgAEjUKDWNvbmZpZ3VyZV9oYmEYMiABKAsyHC5wZ19zZW50aW5lbC52MS5Db25maWd1cmVIYmFIABIxCgtyZW1vdmVfbm9kZRg3IAEoCzIaLnBnX3NlbnRpbmVsLnYxLlJlbW92ZU5vZGVIABIzCgxyZWFkbWl0X25vZGUYOCABKAsyGy5wZ19zZW50aW5lbC52MS5SZWFkbWl0Tm9kZUgAEjEKC2Fkb3B0X2dyb3VwGDwgASgLMhoucGdfc2VudGluZWwudjEuQWRvcHRHcm91cEgAEjMKDG5vZGVfYWRvcHRlZBg9IAEoCzIbLnBnX3NlbnRpbmVsLnYxLk5vZGVBZG9wdGVkSAASMwoMZGVjbGFyZV9ob3N0GFogASgLMhsucGdfc2VudGluZWwudjEuRGVjbGFyZUhvc3RIABI3Cg53YXRjaGVkX3NlcnZlchhbIAEoCzIdLnBnX3NlbnRpbmVsLnYxLldhdGNoZWRTZXJ2ZXJIABItCglmZXRjaF93YWwYVSABKAsyGC5wZ19zZW50aW5lbC52MS5GZXRjaFdhbEgAEjMKDGZldGNoX2ZhaWxlZBhWIAEoCzIbLnBnX3NlbnRpbmVsLnYxLkZldGNoRmFpbGVkSAASMwoMdXNlX3Vwc3RyZWFtGFcgASgLMhsucGdfc2VudGluZWwudjEuVXNlVXBzdHJlYW1IABI1Cg1yZXN0b3JlX2dyb3VwGF8gASgLMhwucGdfc2VudGluZWwudjEuUmVzdG9yZUdyb3VwSAASOwoQc2NoZWR1bGVfcmVzdGFydBhkIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlUmVzdGFydEgAEkkKF2NvbmZpZ3VyZV9sb2dpY2FsX3Nsb3RzGIwBIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkNvbmZpZ3VyZUxvZ2ljYWxTbG90c0gAEkUKFWxvZ2ljYWxfc2xvdF9zdGFuZGluZxiNASABKAsyIy5wZ19zZW50aW5lbC52MS5Mb2dpY2FsU2xvdFN0YW5kaW5nSABCCQoHY29tbWFuZEoECAEQAlILcHJvcG9zYWxfaWQixAEKCk1lbWJlcnNoaXASDgoGdm90ZXJzGAEgAygJEhAKCGxlYXJuZXJzGAIgAygJEjwKCWFkZHJlc3NlcxgDIAMoCzIpLnBnX3NlbnRpbmVsLnYxLk1lbWJlcnNoaXAuQWRkcmVzc2VzRW50cnkSEwoLaW5jYXJuYXRpb24YBCABKAQSDwoHam9pbmluZxgFIAEoCBowCg5BZGRyZXNzZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjkKCFN5bmNSdWxlEg8KB21lbWJlcnMYASADKAkSDAoEYWNrcxgCIAEoDRIOCgZsZWFzZWQYAyABKAgivQIKDUdyb3VwU2V0dGluZ3MSEgoKZHVyYWJpbGl0eRgBIAEoCRIMCgRhY2tzGAIgASgNEhAKCGxlYXNlX21zGAMgASgEEhUKDW1heF9sYWdfYnl0ZXMYBCABKAQSFQoNbWF4X2ZhaWxvdmVycxgFIAEoDRIaChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKAQSHgoRc2xvdF9yZXRlbnRpb25fbXMYKCABKARIAIgBARIfChJtYXhfc2xvdF93YWxfYnl0ZXMYKSABKARIAYgBARITCgtzaXRlX3BvbGljeRgyIAEoCRIQCghmYWlsYmFjaxgzIAEoCRIZChFmYWlsYmFja19hZnRlcl9tcxg0IAEoBEIUChJfc2xvdF9yZXRlbnRpb25fbXNCFQoTX21heF9zbG90X3dhbF9ieXRlcyJRCg5DaGFuZ2VTZXR0aW5ncxINCgVncm91cBgBIAEoCRIwCghzZXR0aW5ncxgCIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzQ2hhbmdlIv4DCg5TZXR0aW5nc0NoYW5nZRIXCgpkdXJhYmlsaXR5GAEgASgJSACIAQESEQoEYWNrcxgCIAEoDUgBiAEBEhUKCGxlYXNlX21zGAMgASgESAKIAQESGgoNbWF4X2xhZ19ieXRlcxgEIAEoBEgDiAEBEhoKDW1heF9mYWlsb3ZlcnMYBSABKA1IBIgBARIfChJmYWlsb3Zlcl93aW5kb3dfbXMYBiABKARIBYgBARIeChFzbG90X3JldGVudGlvbl9tcxgoIAEoBEgGiAEBEh8KEm1heF9zbG90X3dhbF9ieXRlcxgpIAEoBEgHiAEBEhgKC3NpdGVfcG9saWN5GDIgASgJSAiIAQESFQoIZmFpbGJhY2sYMyABKAlICYgBARIeChFmYWlsYmFja19hZnRlcl9tcxg0IAEoBEgKiAEBQg0KC19kdXJhYmlsaXR5QgcKBV9hY2tzQgsKCV9sZWFzZV9tc0IQCg5fbWF4X2xhZ19ieXRlc0IQCg5fbWF4X2ZhaWxvdmVyc0IVChNfZmFpbG92ZXJfd2luZG93X21zQhQKEl9zbG90X3JldGVudGlvbl9tc0IVChNfbWF4X3Nsb3Rfd2FsX2J5dGVzQg4KDF9zaXRlX3BvbGljeUILCglfZmFpbGJhY2tCFAoSX2ZhaWxiYWNrX2FmdGVyX21zIrsBCglDb25maWd1cmUSDQoFZ3JvdXAYASABKAkSMAoIc2V0dGluZ3MYAiABKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0NoYW5nZRIzCgpwYXJhbWV0ZXJzGAMgAygLMh8ucGdfc2VudGluZWwudjEuUGFyYW1ldGVyQ2hhbmdlEhoKDW9ubHlfcmV2aXNpb24YBCABKARIAIgBARIKCgJieRgFIAEoCUIQCg5fb25seV9yZXZpc2lvbiJJCgxDb25maWd1cmVIYmESLAoJY29uZmlndXJlGAEgASgLMhkucGdfc2VudGluZWwudjEuQ29uZmlndXJlEgsKA2hiYRg8IAMoCSKsAQoVQ29uZmlndXJlTG9naWNhbFNsb3RzEiwKCWNvbmZpZ3VyZRgBIAEoCzIZLnBnX3NlbnRpbmVsLnYxLkNvbmZpZ3VyZRIqCgNoYmEYAiABKAsyGC5wZ19zZW50aW5lbC52MS5IYmFSdWxlc0gAiAEBEjEKBXNsb3RzGIwBIAMoCzIhLnBnX3NlbnRpbmVsLnYxLkxvZ2ljYWxTbG90Q2hhbmdlQgYKBF9oYmEiGQoISGJhUnVsZXMSDQoFcnVsZXMYASADKAkiZAoRTG9naWNhbFNsb3RDaGFuZ2USDAoEbmFtZRgBIAEoCRI2CgZ3YW50ZWQYAiABKAsyIS5wZ19zZW50aW5lbC52MS5Mb2dpY2FsU2xvdFdhbnRlZEgAiAEBQgkKB193YW50ZWQiSAoRTG9naWNhbFNsb3RXYW50ZWQSEAoIZGF0YWJhc2UYASABKAkSDgoGcGx1Z2luGAIgASgJEhEKCXR3b19waGFzZRgDIAEoCCKAAQoTTG9naWNhbFNsb3RTdGFuZGluZxINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEgwKBG5hbWUYBCABKAkSDgoGc2V0X2F0GAUgASgEEg8KB291dGNvbWUYBiABKAkSDgoGcmVhc29uGAcgASgJIj0KD1BhcmFtZXRlckNoYW5nZRIMCgRuYW1lGAEgASgJEhIKBXZhbHVlGAIgASgJSACIAQFCCAoGX3ZhbHVlIo0CCgxSZWdpc3Rlck5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEgwKBGhvc3QYBCABKAkSDAoEcG9ydBgFIAEoDRITCgZtZW1iZXIYBiABKAlIAIgBARIeChFzeXN0ZW1faWRlbnRpZmllchgHIAEoCUgBiAEBEhAKCHByaW9yaXR5GAggASgREhMKC25vX2ZhaWxvdmVyGB4gASgIEg8KB25vX3N5bmMYHyABKAgSFgoOYXBwbHlfZGVsYXlfbXMYICABKAQSEAoIdXBzdHJlYW0YeCABKAlCCQoHX21lbWJlckIUChJfc3lzdGVtX2lkZW50aWZpZXIiLQoLQ3JlYXRlR3JvdXASDQoFZ3JvdXAYASABKAkSDwoHcHJpbWFyeRgCIAEoCSJnCgpHcm91cFJlYWR5Eg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEg4KBm1lbWJlchgDIAEoCRIZChFzeXN0ZW1faWRlbnRpZmllchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDSJNCg5TdWJqZWN0aXZlRG93bhIMCgRwZWVyGAEgASgJEgwKBG5vZGUYAiABKAkSDQoFZXBvY2gYAyABKAQSEAoIZXZpZGVuY2UYBCABKAkiOQoMU3ViamVjdGl2ZVVwEgwKBHBlZXIYASABKAkSDAoEbm9kZRgCIAEoCRINCgVlcG9jaBgDIAEoBCLVAwoNQmVnaW5GYWlsb3ZlchINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIyCgRkb3duGAMgASgLMiIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Eb3duSAASOAoHcGxhbm5lZBgEIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuUGxhbm5lZEgAEk4KEHByb21vdGlvbl9mYWlsZWQYBSABKAsyMi5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkFmdGVyRmFpbGVkUHJvbW90aW9uSAASNgoGZm9yY2VkGAYgASgLMiQucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5Gb3JjZWRIABIcCg9zY2hlZHVsZWRfYXRfbXMYByABKANIAYgBARIQCghmYWlsYmFjaxgeIAEoCBoGCgREb3duGiEKB1BsYW5uZWQSDwoCdG8YASABKAlIAIgBAUIFCgNfdG8aFgoUQWZ0ZXJGYWlsZWRQcm9tb3Rpb24aIAoGRm9yY2VkEg8KAnRvGAEgASgJSACIAQFCBQoDX3RvQgcKBWNhdXNlQhIKEF9zY2hlZHVsZWRfYXRfbXMikQEKCUN1dFJlcG9ydBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEg4KBm1lbWJlchgEIAEoCRIQCgh0aW1lbGluZRgFIAEoDRIQCghwb3NpdGlvbhgGIAEoBhIPCgdzdG9wcGVkGAcgASgIEhMKC2FmdGVyX2ZldGNoGHggASgIInQKB1Byb21vdGUSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSEQoJY2FuZGlkYXRlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEiYKBHJ1bGUYBSABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJcCghQcm9tb3RlZBINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEhAKCHRpbWVsaW5lGAQgASgNEhIKCnN3aXRjaF9sc24YBSABKAYiTQoPUHJvbW90aW9uRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJIlgKCEZldGNoV2FsEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDAoEZnJvbRgEIAEoCRISCgpwcmVmZXJlbmNlGHggASgIIkkKC0ZldGNoRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJIl0KC1VzZVVwc3RyZWFtEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSFQoIdXBzdHJlYW0YBCABKAlIAIgBAUILCglfdXBzdHJlYW0iJgoGUmVzdW1lEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEIlcKD0JlZ2luUnVsZUNoYW5nZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBImCgRuZXh0GAMgASgLMhgucGdfc2VudGluZWwudjEuU3luY1J1bGUiOgoKQ29tbWl0UnVsZRINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIOCgZjaGFuZ2UYAyABKAQiKwoLRmxvb3JQYXNzZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQiYQoLT3BlblNlc3Npb24SDAoEcGVlchgBIAEoCRIPCgdzZXNzaW9uGAIgASgJEg0KBXN0b3JlGAMgASgJEhAKCGZlYXR1cmVzGAQgASgNEhIKCnNlZW5faW5kZXgYBSABKAQiIAoPU2V0RmVhdHVyZUxldmVsEg0KBWxldmVsGAEgASgNIhkKCUZlbmNlTm9kZRIMCgRub2RlGAEgASgJIhsKC1VuZmVuY2VOb2RlEgwKBG5vZGUYASABKAkiJQoUQWNrbm93bGVkZ2VGYWlsb3ZlcnMSDQoFZ3JvdXAYASABKAkiQQoHTm9kZU9mZhINCgVncm91cBgBIAEoCRINCgVlcG9jaBgCIAEoBBIMCgRub2RlGAMgASgJEgoKAmJ5GAQgASgJIkkKC0ZlbmNlRmFpbGVkEg0KBWdyb3VwGAEgASgJEg0KBWVwb2NoGAIgASgEEgwKBG5vZGUYAyABKAkSDgoGcmVhc29uGAQgASgJInwKElNjaGVkdWxlU3dpdGNob3ZlchINCgVncm91cBgBIAEoCRIvCgJhdBgCIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISFwoKb25seV9hdF9tcxgDIAEoA0gAiAEBQg0KC19vbmx5X2F0X21zIjwKE1NjaGVkdWxlZFN3aXRjaG92ZXISDQoFYXRfbXMYASABKAMSDwoCdG8YAiABKAlIAIgBAUIFCgNfdG8iawoFUGF1c2USDQoFZ3JvdXAYASABKAkSEQoEbm9kZRgCIAEoCUgAiAEBEhMKC21haW50ZW5hbmNlGAMgASgIEhUKCHVudGlsX21zGAQgASgDSAGIAQFCBwoFX25vZGVCCwoJX3VudGlsX21zIioKDERlc2NyaWJlUGVlchIMCgRwZWVyGAEgASgJEgwKBHNpdGUYAiABKAkiSgoLRGVjbGFyZUhvc3QSDAoEcGVlchgBIAEoCRItCgRob3N0GAIgASgLMh8ucGdfc2VudGluZWwudjEuSG9zdERlY2xhcmF0aW9uImoKD0hvc3REZWNsYXJhdGlvbhIoCgRydW5zGAEgASgLMhoucGdfc2VudGluZWwudjEuSG9zdGVkTm9kZRItCgV3YXRjaBgCIAMoCzIeLnBnX3NlbnRpbmVsLnYxLldhdGNoZWRBZGRyZXNzIjwKCkhvc3RlZE5vZGUSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIRCglmb3JtYXRpb24YAyABKAkiTwoOV2F0Y2hlZEFkZHJlc3MSDgoGc2VydmVyGAEgASgJEgwKBGhvc3QYAiABKAkSDAoEcG9ydBgDIAEoDRIRCglmb3JtYXRpb24YBCABKAkikQEKDVdhdGNoZWRTZXJ2ZXISDgoGc2VydmVyGAEgASgJEjEKBmp1ZGdlZBgCIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudEgAEjUKCWNvbmNsdWRlZBgDIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNlcnZlckNvbmNsdXNpb25IAEIGCgRzYWlkIkkKD1NlcnZlckp1ZGdlbWVudBIMCgRwZWVyGAEgASgJEigKBHdvcmQYAiABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkImgKEFNlcnZlckNvbmNsdXNpb24SKAoEd29yZBgBIAEoCzIaLnBnX3NlbnRpbmVsLnYxLlNlcnZlcldvcmQSKgoGYmVmb3JlGAIgASgLMhoucGdfc2VudGluZWwudjEuU2VydmVyV29yZCJwCgpTZXJ2ZXJXb3JkEhUKCGV2aWRlbmNlGAEgASgJSACIAQESEQoEcm9sZRgCIAEoCUgBiAEBEhUKCHRpbWVsaW5lGAMgASgNSAKIAQFCCwoJX2V2aWRlbmNlQgcKBV9yb2xlQgsKCV90aW1lbGluZSJjCghFbmRQYXVzZRINCgVncm91cBgBIAEoCRIRCgRub2RlGAIgASgJSACIAQESGgoNb25seV91bnRpbF9tcxgDIAEoA0gBiAEBQgcKBV9ub2RlQhAKDl9vbmx5X3VudGlsX21zIisKCk1hcmtBYnNlbnQSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIisKCkdpdmVVcFNsb3QSDQoFZ3JvdXAYASABKAkSDgoGbWVtYmVyGAIgASgJIiwKC01hcmtQcmVzZW50Eg0KBWdyb3VwGAEgASgJEg4KBm1lbWJlchgCIAEoCSJQCgpSZW1vdmVOb2RlEg0KBWdyb3VwGAEgASgJEgwKBG5vZGUYAiABKAkSDwoHbGVhdmluZxgDIAEoCRIUCgxhY2NlcHRzX2xvc3MYBCABKAgiKgoLUmVhZG1pdE5vZGUSDQoFZ3JvdXAYASABKAkSDAoEbm9kZRgCIAEoCSJrCgpBZG9wdEdyb3VwEg0KBWdyb3VwGAEgASgJEg8KB3ByaW1hcnkYAiABKAkSGQoRc3lzdGVtX2lkZW50aWZpZXIYAyABKAkSEAoIdGltZWxpbmUYBCABKA0SEAoIc3RhbmRieXMYBSADKAkiOQoLTm9kZUFkb3B0ZWQSDQoFZ3JvdXAYASABKAkSDQoFZXBvY2gYAiABKAQSDAoEbm9kZRgDIAEoCSJfCgxSZXN0b3JlR3JvdXASDQoFZ3JvdXAYASABKAkSDwoHcHJpbWFyeRgCIAEoCRIvCgdyZWFjaGVkGAMgASgLMh4ucGdfc2VudGluZWwudjEuUmVzdG9yZVJlYWNoZWQiwgEKDlJlc3RvcmVSZWFjaGVkEg0KBWVwb2NoGAEgASgEEhkKEXN5c3RlbV9pZGVudGlmaWVyGAIgASgJEhAKCHRpbWVsaW5lGAMgASgNEhAKCHBvc2l0aW9uGAQgASgGEhgKEGhpZ2hlc3RfdGltZWxpbmUYBSABKA0SDgoGdGFyZ2V0GAYgASgJEiAKE2xhc3RfdHJhbnNhY3Rpb25fbXMYByABKANIAIgBAUIWChRfbGFzdF90cmFuc2FjdGlvbl9tcyKVAQoPU2NoZWR1bGVSZXN0YXJ0Eg0KBWdyb3VwGAEgASgJEgwKBG5vZGUYAiABKAkSLAoCYXQYAyABKAsyIC5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRSZXN0YXJ0EhcKCm9ubHlfYXRfbXMYBCABKANIAIgBARIPCgdvdXRjb21lGAUgASgJQg0KC19vbmx5X2F0X21zIm0KEFNjaGVkdWxlZFJlc3RhcnQSDQoFYXRfbXMYASABKAMSEAoIaW5fcGxhY2UYAiABKAgSIAoTc2VydmVyX3N0YXJ0ZWRfYXRfcxgDIAEoA0gAiAEBQhYKFF9zZXJ2ZXJfc3RhcnRlZF9hdF9zYgZwcm90bzM");
 
 /**
  * The data of an entry of kind `command`.
@@ -337,6 +337,20 @@ export type Envelope = Message<"pg_sentinel.v1.Envelope"> & {
      */
     value: ScheduleRestart;
     case: "scheduleRestart";
+  } | {
+    /**
+     * From feature level 14 on.
+     *
+     * @generated from field: pg_sentinel.v1.ConfigureLogicalSlots configure_logical_slots = 140;
+     */
+    value: ConfigureLogicalSlots;
+    case: "configureLogicalSlots";
+  } | {
+    /**
+     * @generated from field: pg_sentinel.v1.LogicalSlotStanding logical_slot_standing = 141;
+     */
+    value: LogicalSlotStanding;
+    case: "logicalSlotStanding";
   } | { case: undefined; value?: undefined };
 };
 
@@ -669,6 +683,160 @@ export const ConfigureHbaSchema: GenMessage<ConfigureHba> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_log, 7);
 
 /**
+ * As Configure, with logical replication slots, and rules for pg_hba.conf where those change too.
+ *
+ * @generated from message pg_sentinel.v1.ConfigureLogicalSlots
+ */
+export type ConfigureLogicalSlots = Message<"pg_sentinel.v1.ConfigureLogicalSlots"> & {
+  /**
+   * @generated from field: pg_sentinel.v1.Configure configure = 1;
+   */
+  configure?: Configure | undefined;
+
+  /**
+   * @generated from field: optional pg_sentinel.v1.HbaRules hba = 2;
+   */
+  hba?: HbaRules | undefined;
+
+  /**
+   * In the order of their names, each once.
+   *
+   * @generated from field: repeated pg_sentinel.v1.LogicalSlotChange slots = 140;
+   */
+  slots: LogicalSlotChange[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.ConfigureLogicalSlots.
+ * Use `create(ConfigureLogicalSlotsSchema)` to create a new message.
+ */
+export const ConfigureLogicalSlotsSchema: GenMessage<ConfigureLogicalSlots> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 8);
+
+/**
+ * @generated from message pg_sentinel.v1.HbaRules
+ */
+export type HbaRules = Message<"pg_sentinel.v1.HbaRules"> & {
+  /**
+   * @generated from field: repeated string rules = 1;
+   */
+  rules: string[];
+};
+
+/**
+ * Describes the message pg_sentinel.v1.HbaRules.
+ * Use `create(HbaRulesSchema)` to create a new message.
+ */
+export const HbaRulesSchema: GenMessage<HbaRules> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 9);
+
+/**
+ * @generated from message pg_sentinel.v1.LogicalSlotChange
+ */
+export type LogicalSlotChange = Message<"pg_sentinel.v1.LogicalSlotChange"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Absent: it is dropped.
+   *
+   * @generated from field: optional pg_sentinel.v1.LogicalSlotWanted wanted = 2;
+   */
+  wanted?: LogicalSlotWanted | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlotChange.
+ * Use `create(LogicalSlotChangeSchema)` to create a new message.
+ */
+export const LogicalSlotChangeSchema: GenMessage<LogicalSlotChange> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 10);
+
+/**
+ * @generated from message pg_sentinel.v1.LogicalSlotWanted
+ */
+export type LogicalSlotWanted = Message<"pg_sentinel.v1.LogicalSlotWanted"> & {
+  /**
+   * @generated from field: string database = 1;
+   */
+  database: string;
+
+  /**
+   * @generated from field: string plugin = 2;
+   */
+  plugin: string;
+
+  /**
+   * @generated from field: bool two_phase = 3;
+   */
+  twoPhase: boolean;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlotWanted.
+ * Use `create(LogicalSlotWantedSchema)` to create a new message.
+ */
+export const LogicalSlotWantedSchema: GenMessage<LogicalSlotWanted> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 11);
+
+/**
+ * What the primary's agent finds, or has done, of a logical slot.
+ *
+ * @generated from message pg_sentinel.v1.LogicalSlotStanding
+ */
+export type LogicalSlotStanding = Message<"pg_sentinel.v1.LogicalSlotStanding"> & {
+  /**
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: string node = 3;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string name = 4;
+   */
+  name: string;
+
+  /**
+   * Index of the entry that asked for the slot.
+   *
+   * @generated from field: uint64 set_at = 5;
+   */
+  setAt: bigint;
+
+  /**
+   * making, made, found, lost or gone.
+   *
+   * @generated from field: string outcome = 6;
+   */
+  outcome: string;
+
+  /**
+   * Of one that is lost, for people.
+   *
+   * @generated from field: string reason = 7;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlotStanding.
+ * Use `create(LogicalSlotStandingSchema)` to create a new message.
+ */
+export const LogicalSlotStandingSchema: GenMessage<LogicalSlotStanding> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_log, 12);
+
+/**
  * @generated from message pg_sentinel.v1.ParameterChange
  */
 export type ParameterChange = Message<"pg_sentinel.v1.ParameterChange"> & {
@@ -692,7 +860,7 @@ export type ParameterChange = Message<"pg_sentinel.v1.ParameterChange"> & {
  * Use `create(ParameterChangeSchema)` to create a new message.
  */
 export const ParameterChangeSchema: GenMessage<ParameterChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 8);
+  messageDesc(file_pg_sentinel_v1_log, 13);
 
 /**
  * @generated from message pg_sentinel.v1.RegisterNode
@@ -772,7 +940,7 @@ export type RegisterNode = Message<"pg_sentinel.v1.RegisterNode"> & {
  * Use `create(RegisterNodeSchema)` to create a new message.
  */
 export const RegisterNodeSchema: GenMessage<RegisterNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 9);
+  messageDesc(file_pg_sentinel_v1_log, 14);
 
 /**
  * @generated from message pg_sentinel.v1.CreateGroup
@@ -794,7 +962,7 @@ export type CreateGroup = Message<"pg_sentinel.v1.CreateGroup"> & {
  * Use `create(CreateGroupSchema)` to create a new message.
  */
 export const CreateGroupSchema: GenMessage<CreateGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 10);
+  messageDesc(file_pg_sentinel_v1_log, 15);
 
 /**
  * @generated from message pg_sentinel.v1.GroupReady
@@ -831,7 +999,7 @@ export type GroupReady = Message<"pg_sentinel.v1.GroupReady"> & {
  * Use `create(GroupReadySchema)` to create a new message.
  */
 export const GroupReadySchema: GenMessage<GroupReady> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 11);
+  messageDesc(file_pg_sentinel_v1_log, 16);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveDown
@@ -865,7 +1033,7 @@ export type SubjectiveDown = Message<"pg_sentinel.v1.SubjectiveDown"> & {
  * Use `create(SubjectiveDownSchema)` to create a new message.
  */
 export const SubjectiveDownSchema: GenMessage<SubjectiveDown> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 12);
+  messageDesc(file_pg_sentinel_v1_log, 17);
 
 /**
  * @generated from message pg_sentinel.v1.SubjectiveUp
@@ -892,7 +1060,7 @@ export type SubjectiveUp = Message<"pg_sentinel.v1.SubjectiveUp"> & {
  * Use `create(SubjectiveUpSchema)` to create a new message.
  */
 export const SubjectiveUpSchema: GenMessage<SubjectiveUp> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 13);
+  messageDesc(file_pg_sentinel_v1_log, 18);
 
 /**
  * @generated from message pg_sentinel.v1.BeginFailover
@@ -959,7 +1127,7 @@ export type BeginFailover = Message<"pg_sentinel.v1.BeginFailover"> & {
  * Use `create(BeginFailoverSchema)` to create a new message.
  */
 export const BeginFailoverSchema: GenMessage<BeginFailover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14);
+  messageDesc(file_pg_sentinel_v1_log, 19);
 
 /**
  * A quorum of standing subjective-down entries.
@@ -974,7 +1142,7 @@ export type BeginFailover_Down = Message<"pg_sentinel.v1.BeginFailover.Down"> & 
  * Use `create(BeginFailover_DownSchema)` to create a new message.
  */
 export const BeginFailover_DownSchema: GenMessage<BeginFailover_Down> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14, 0);
+  messageDesc(file_pg_sentinel_v1_log, 19, 0);
 
 /**
  * A person asked for it.
@@ -993,7 +1161,7 @@ export type BeginFailover_Planned = Message<"pg_sentinel.v1.BeginFailover.Planne
  * Use `create(BeginFailover_PlannedSchema)` to create a new message.
  */
 export const BeginFailover_PlannedSchema: GenMessage<BeginFailover_Planned> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14, 1);
+  messageDesc(file_pg_sentinel_v1_log, 19, 1);
 
 /**
  * The promotion of this epoch was reported as failed by its own agent.
@@ -1008,7 +1176,7 @@ export type BeginFailover_AfterFailedPromotion = Message<"pg_sentinel.v1.BeginFa
  * Use `create(BeginFailover_AfterFailedPromotionSchema)` to create a new message.
  */
 export const BeginFailover_AfterFailedPromotionSchema: GenMessage<BeginFailover_AfterFailedPromotion> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14, 2);
+  messageDesc(file_pg_sentinel_v1_log, 19, 2);
 
 /**
  * A person accepts that acknowledged writes may be lost.
@@ -1027,7 +1195,7 @@ export type BeginFailover_Forced = Message<"pg_sentinel.v1.BeginFailover.Forced"
  * Use `create(BeginFailover_ForcedSchema)` to create a new message.
  */
 export const BeginFailover_ForcedSchema: GenMessage<BeginFailover_Forced> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 14, 3);
+  messageDesc(file_pg_sentinel_v1_log, 19, 3);
 
 /**
  * @generated from message pg_sentinel.v1.CutReport
@@ -1083,7 +1251,7 @@ export type CutReport = Message<"pg_sentinel.v1.CutReport"> & {
  * Use `create(CutReportSchema)` to create a new message.
  */
 export const CutReportSchema: GenMessage<CutReport> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 15);
+  messageDesc(file_pg_sentinel_v1_log, 20);
 
 /**
  * @generated from message pg_sentinel.v1.Promote
@@ -1120,7 +1288,7 @@ export type Promote = Message<"pg_sentinel.v1.Promote"> & {
  * Use `create(PromoteSchema)` to create a new message.
  */
 export const PromoteSchema: GenMessage<Promote> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 16);
+  messageDesc(file_pg_sentinel_v1_log, 21);
 
 /**
  * @generated from message pg_sentinel.v1.Promoted
@@ -1157,7 +1325,7 @@ export type Promoted = Message<"pg_sentinel.v1.Promoted"> & {
  * Use `create(PromotedSchema)` to create a new message.
  */
 export const PromotedSchema: GenMessage<Promoted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 17);
+  messageDesc(file_pg_sentinel_v1_log, 22);
 
 /**
  * @generated from message pg_sentinel.v1.PromotionFailed
@@ -1189,7 +1357,7 @@ export type PromotionFailed = Message<"pg_sentinel.v1.PromotionFailed"> & {
  * Use `create(PromotionFailedSchema)` to create a new message.
  */
 export const PromotionFailedSchema: GenMessage<PromotionFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 18);
+  messageDesc(file_pg_sentinel_v1_log, 23);
 
 /**
  * A standby that has cut its streams takes what it lacks from another one that has, too, so that it can be promoted.
@@ -1230,7 +1398,7 @@ export type FetchWal = Message<"pg_sentinel.v1.FetchWal"> & {
  * Use `create(FetchWalSchema)` to create a new message.
  */
 export const FetchWalSchema: GenMessage<FetchWal> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 19);
+  messageDesc(file_pg_sentinel_v1_log, 24);
 
 /**
  * @generated from message pg_sentinel.v1.FetchFailed
@@ -1262,7 +1430,7 @@ export type FetchFailed = Message<"pg_sentinel.v1.FetchFailed"> & {
  * Use `create(FetchFailedSchema)` to create a new message.
  */
 export const FetchFailedSchema: GenMessage<FetchFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 20);
+  messageDesc(file_pg_sentinel_v1_log, 25);
 
 /**
  * A cascading standby streams from the node that its registration names; absent: from the primary.
@@ -1296,7 +1464,7 @@ export type UseUpstream = Message<"pg_sentinel.v1.UseUpstream"> & {
  * Use `create(UseUpstreamSchema)` to create a new message.
  */
 export const UseUpstreamSchema: GenMessage<UseUpstream> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 21);
+  messageDesc(file_pg_sentinel_v1_log, 26);
 
 /**
  * @generated from message pg_sentinel.v1.Resume
@@ -1318,7 +1486,7 @@ export type Resume = Message<"pg_sentinel.v1.Resume"> & {
  * Use `create(ResumeSchema)` to create a new message.
  */
 export const ResumeSchema: GenMessage<Resume> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 22);
+  messageDesc(file_pg_sentinel_v1_log, 27);
 
 /**
  * @generated from message pg_sentinel.v1.BeginRuleChange
@@ -1345,7 +1513,7 @@ export type BeginRuleChange = Message<"pg_sentinel.v1.BeginRuleChange"> & {
  * Use `create(BeginRuleChangeSchema)` to create a new message.
  */
 export const BeginRuleChangeSchema: GenMessage<BeginRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 23);
+  messageDesc(file_pg_sentinel_v1_log, 28);
 
 /**
  * @generated from message pg_sentinel.v1.CommitRule
@@ -1374,7 +1542,7 @@ export type CommitRule = Message<"pg_sentinel.v1.CommitRule"> & {
  * Use `create(CommitRuleSchema)` to create a new message.
  */
 export const CommitRuleSchema: GenMessage<CommitRule> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 24);
+  messageDesc(file_pg_sentinel_v1_log, 29);
 
 /**
  * @generated from message pg_sentinel.v1.FloorPassed
@@ -1396,7 +1564,7 @@ export type FloorPassed = Message<"pg_sentinel.v1.FloorPassed"> & {
  * Use `create(FloorPassedSchema)` to create a new message.
  */
 export const FloorPassedSchema: GenMessage<FloorPassed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 25);
+  messageDesc(file_pg_sentinel_v1_log, 30);
 
 /**
  * @generated from message pg_sentinel.v1.OpenSession
@@ -1439,7 +1607,7 @@ export type OpenSession = Message<"pg_sentinel.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 26);
+  messageDesc(file_pg_sentinel_v1_log, 31);
 
 /**
  * @generated from message pg_sentinel.v1.SetFeatureLevel
@@ -1456,7 +1624,7 @@ export type SetFeatureLevel = Message<"pg_sentinel.v1.SetFeatureLevel"> & {
  * Use `create(SetFeatureLevelSchema)` to create a new message.
  */
 export const SetFeatureLevelSchema: GenMessage<SetFeatureLevel> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 27);
+  messageDesc(file_pg_sentinel_v1_log, 32);
 
 /**
  * The node's PostgreSQL is stopped and stays so.
@@ -1475,7 +1643,7 @@ export type FenceNode = Message<"pg_sentinel.v1.FenceNode"> & {
  * Use `create(FenceNodeSchema)` to create a new message.
  */
 export const FenceNodeSchema: GenMessage<FenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 28);
+  messageDesc(file_pg_sentinel_v1_log, 33);
 
 /**
  * @generated from message pg_sentinel.v1.UnfenceNode
@@ -1492,7 +1660,7 @@ export type UnfenceNode = Message<"pg_sentinel.v1.UnfenceNode"> & {
  * Use `create(UnfenceNodeSchema)` to create a new message.
  */
 export const UnfenceNodeSchema: GenMessage<UnfenceNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 29);
+  messageDesc(file_pg_sentinel_v1_log, 34);
 
 /**
  * A person has looked at the failovers so far: the group may fail over by itself again.
@@ -1511,7 +1679,7 @@ export type AcknowledgeFailovers = Message<"pg_sentinel.v1.AcknowledgeFailovers"
  * Use `create(AcknowledgeFailoversSchema)` to create a new message.
  */
 export const AcknowledgeFailoversSchema: GenMessage<AcknowledgeFailovers> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 30);
+  messageDesc(file_pg_sentinel_v1_log, 35);
 
 /**
  * The node's host is off, or its PostgreSQL is stopped and will not come back by itself.
@@ -1547,7 +1715,7 @@ export type NodeOff = Message<"pg_sentinel.v1.NodeOff"> & {
  * Use `create(NodeOffSchema)` to create a new message.
  */
 export const NodeOffSchema: GenMessage<NodeOff> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 31);
+  messageDesc(file_pg_sentinel_v1_log, 36);
 
 /**
  * The fence command could not switch the node off; it is tried again.
@@ -1581,7 +1749,7 @@ export type FenceFailed = Message<"pg_sentinel.v1.FenceFailed"> & {
  * Use `create(FenceFailedSchema)` to create a new message.
  */
 export const FenceFailedSchema: GenMessage<FenceFailed> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 32);
+  messageDesc(file_pg_sentinel_v1_log, 37);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduleSwitchover
@@ -1612,7 +1780,7 @@ export type ScheduleSwitchover = Message<"pg_sentinel.v1.ScheduleSwitchover"> & 
  * Use `create(ScheduleSwitchoverSchema)` to create a new message.
  */
 export const ScheduleSwitchoverSchema: GenMessage<ScheduleSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 33);
+  messageDesc(file_pg_sentinel_v1_log, 38);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduledSwitchover
@@ -1636,7 +1804,7 @@ export type ScheduledSwitchover = Message<"pg_sentinel.v1.ScheduledSwitchover"> 
  * Use `create(ScheduledSwitchoverSchema)` to create a new message.
  */
 export const ScheduledSwitchoverSchema: GenMessage<ScheduledSwitchover> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 34);
+  messageDesc(file_pg_sentinel_v1_log, 39);
 
 /**
  * The group does not fail over by itself; or, where a node is named, its agent leaves that node's PostgreSQL as it is, and the node is
@@ -1675,7 +1843,7 @@ export type Pause = Message<"pg_sentinel.v1.Pause"> & {
  * Use `create(PauseSchema)` to create a new message.
  */
 export const PauseSchema: GenMessage<Pause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 35);
+  messageDesc(file_pg_sentinel_v1_log, 40);
 
 /**
  * Where the peer is, by its own configuration.
@@ -1701,7 +1869,7 @@ export type DescribePeer = Message<"pg_sentinel.v1.DescribePeer"> & {
  * Use `create(DescribePeerSchema)` to create a new message.
  */
 export const DescribePeerSchema: GenMessage<DescribePeer> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 36);
+  messageDesc(file_pg_sentinel_v1_log, 41);
 
 /**
  * What the peer's own configuration says of its host. Takes the place of what it said before.
@@ -1725,7 +1893,7 @@ export type DeclareHost = Message<"pg_sentinel.v1.DeclareHost"> & {
  * Use `create(DeclareHostSchema)` to create a new message.
  */
 export const DeclareHostSchema: GenMessage<DeclareHost> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 37);
+  messageDesc(file_pg_sentinel_v1_log, 42);
 
 /**
  * @generated from message pg_sentinel.v1.HostDeclaration
@@ -1751,7 +1919,7 @@ export type HostDeclaration = Message<"pg_sentinel.v1.HostDeclaration"> & {
  * Use `create(HostDeclarationSchema)` to create a new message.
  */
 export const HostDeclarationSchema: GenMessage<HostDeclaration> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 38);
+  messageDesc(file_pg_sentinel_v1_log, 43);
 
 /**
  * @generated from message pg_sentinel.v1.HostedNode
@@ -1780,7 +1948,7 @@ export type HostedNode = Message<"pg_sentinel.v1.HostedNode"> & {
  * Use `create(HostedNodeSchema)` to create a new message.
  */
 export const HostedNodeSchema: GenMessage<HostedNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 39);
+  messageDesc(file_pg_sentinel_v1_log, 44);
 
 /**
  * @generated from message pg_sentinel.v1.WatchedAddress
@@ -1812,7 +1980,7 @@ export type WatchedAddress = Message<"pg_sentinel.v1.WatchedAddress"> & {
  * Use `create(WatchedAddressSchema)` to create a new message.
  */
 export const WatchedAddressSchema: GenMessage<WatchedAddress> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 40);
+  messageDesc(file_pg_sentinel_v1_log, 45);
 
 /**
  * How a server is that is only watched. Nothing is done to it.
@@ -1848,7 +2016,7 @@ export type WatchedServer = Message<"pg_sentinel.v1.WatchedServer"> & {
  * Use `create(WatchedServerSchema)` to create a new message.
  */
 export const WatchedServerSchema: GenMessage<WatchedServer> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 41);
+  messageDesc(file_pg_sentinel_v1_log, 46);
 
 /**
  * What one peer sees.
@@ -1872,7 +2040,7 @@ export type ServerJudgement = Message<"pg_sentinel.v1.ServerJudgement"> & {
  * Use `create(ServerJudgementSchema)` to create a new message.
  */
 export const ServerJudgementSchema: GenMessage<ServerJudgement> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 42);
+  messageDesc(file_pg_sentinel_v1_log, 47);
 
 /**
  * What a majority of the voters sees.
@@ -1898,7 +2066,7 @@ export type ServerConclusion = Message<"pg_sentinel.v1.ServerConclusion"> & {
  * Use `create(ServerConclusionSchema)` to create a new message.
  */
 export const ServerConclusionSchema: GenMessage<ServerConclusion> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 43);
+  messageDesc(file_pg_sentinel_v1_log, 48);
 
 /**
  * @generated from message pg_sentinel.v1.ServerWord
@@ -1929,7 +2097,7 @@ export type ServerWord = Message<"pg_sentinel.v1.ServerWord"> & {
  * Use `create(ServerWordSchema)` to create a new message.
  */
 export const ServerWordSchema: GenMessage<ServerWord> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 44);
+  messageDesc(file_pg_sentinel_v1_log, 49);
 
 /**
  * @generated from message pg_sentinel.v1.EndPause
@@ -1958,7 +2126,7 @@ export type EndPause = Message<"pg_sentinel.v1.EndPause"> & {
  * Use `create(EndPauseSchema)` to create a new message.
  */
 export const EndPauseSchema: GenMessage<EndPause> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 45);
+  messageDesc(file_pg_sentinel_v1_log, 50);
 
 /**
  * The member does not stream, or its agent is not heard: its replication slots are kept for slot_retention from here on.
@@ -1982,7 +2150,7 @@ export type MarkAbsent = Message<"pg_sentinel.v1.MarkAbsent"> & {
  * Use `create(MarkAbsentSchema)` to create a new message.
  */
 export const MarkAbsentSchema: GenMessage<MarkAbsent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 46);
+  messageDesc(file_pg_sentinel_v1_log, 51);
 
 /**
  * It was absent for longer than that: every node drops its slot.
@@ -2006,7 +2174,7 @@ export type GiveUpSlot = Message<"pg_sentinel.v1.GiveUpSlot"> & {
  * Use `create(GiveUpSlotSchema)` to create a new message.
  */
 export const GiveUpSlotSchema: GenMessage<GiveUpSlot> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 47);
+  messageDesc(file_pg_sentinel_v1_log, 52);
 
 /**
  * It is back: every node keeps a slot for it.
@@ -2030,7 +2198,7 @@ export type MarkPresent = Message<"pg_sentinel.v1.MarkPresent"> & {
  * Use `create(MarkPresentSchema)` to create a new message.
  */
 export const MarkPresentSchema: GenMessage<MarkPresent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 48);
+  messageDesc(file_pg_sentinel_v1_log, 53);
 
 /**
  * The node leaves its group and the log, and is not registered again before it is readmitted. Of one that was removed: more is asked of
@@ -2069,7 +2237,7 @@ export type RemoveNode = Message<"pg_sentinel.v1.RemoveNode"> & {
  * Use `create(RemoveNodeSchema)` to create a new message.
  */
 export const RemoveNodeSchema: GenMessage<RemoveNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 49);
+  messageDesc(file_pg_sentinel_v1_log, 54);
 
 /**
  * The node may be registered again.
@@ -2093,7 +2261,7 @@ export type ReadmitNode = Message<"pg_sentinel.v1.ReadmitNode"> & {
  * Use `create(ReadmitNodeSchema)` to create a new message.
  */
 export const ReadmitNodeSchema: GenMessage<ReadmitNode> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 50);
+  messageDesc(file_pg_sentinel_v1_log, 55);
 
 /**
  * Creates a group out of servers that run already and that somebody else has made.
@@ -2136,7 +2304,7 @@ export type AdoptGroup = Message<"pg_sentinel.v1.AdoptGroup"> & {
  * Use `create(AdoptGroupSchema)` to create a new message.
  */
 export const AdoptGroupSchema: GenMessage<AdoptGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 51);
+  messageDesc(file_pg_sentinel_v1_log, 56);
 
 /**
  * The server of an adopted node runs with settings of pg-sentinel now.
@@ -2165,7 +2333,7 @@ export type NodeAdopted = Message<"pg_sentinel.v1.NodeAdopted"> & {
  * Use `create(NodeAdoptedSchema)` to create a new message.
  */
 export const NodeAdoptedSchema: GenMessage<NodeAdopted> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 52);
+  messageDesc(file_pg_sentinel_v1_log, 57);
 
 /**
  * Creates a group whose first data directory is made by the administrator's command, from a backup; and, once PostgreSQL has recovered to
@@ -2199,7 +2367,7 @@ export type RestoreGroup = Message<"pg_sentinel.v1.RestoreGroup"> & {
  * Use `create(RestoreGroupSchema)` to create a new message.
  */
 export const RestoreGroupSchema: GenMessage<RestoreGroup> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 53);
+  messageDesc(file_pg_sentinel_v1_log, 58);
 
 /**
  * Where recovery has stopped.
@@ -2256,7 +2424,7 @@ export type RestoreReached = Message<"pg_sentinel.v1.RestoreReached"> & {
  * Use `create(RestoreReachedSchema)` to create a new message.
  */
 export const RestoreReachedSchema: GenMessage<RestoreReached> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 54);
+  messageDesc(file_pg_sentinel_v1_log, 59);
 
 /**
  * A restart of one node's PostgreSQL at a given time. Takes the place of the one that is scheduled for that node.
@@ -2301,7 +2469,7 @@ export type ScheduleRestart = Message<"pg_sentinel.v1.ScheduleRestart"> & {
  * Use `create(ScheduleRestartSchema)` to create a new message.
  */
 export const ScheduleRestartSchema: GenMessage<ScheduleRestart> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 55);
+  messageDesc(file_pg_sentinel_v1_log, 60);
 
 /**
  * @generated from message pg_sentinel.v1.ScheduledRestart
@@ -2334,5 +2502,5 @@ export type ScheduledRestart = Message<"pg_sentinel.v1.ScheduledRestart"> & {
  * Use `create(ScheduledRestartSchema)` to create a new message.
  */
 export const ScheduledRestartSchema: GenMessage<ScheduledRestart> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_log, 56);
+  messageDesc(file_pg_sentinel_v1_log, 61);
 

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/report.proto.
  */
 export const file_pg_sentinel_v1_report: GenFile = /*@__PURE__*/
-  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxItIFCgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBARIXCgppc19ndWFyZGVkGA8gASgISAaIAQESJgoGdXBrZWVwGBAgASgLMhYucGdfc2VudGluZWwudjEuVXBrZWVwEjMKCnBhcmFtZXRlcnMYESABKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJSZXBvcnQSKgoFZm91bmQYRiABKAsyGy5wZ19zZW50aW5lbC52MS5Gb3VuZFNlcnZlchIVCghyZXN0b3JlcxhuIAEoCEgHiAEBEiEKE3NlcnZlcl9zdGFydGVkX2F0X3MYggEgASgDSAiIAQFCCQoHX21lbWJlckILCglfdGltZWxpbmVCCwoJX3Bvc2l0aW9uQg0KC19yZXBsYXlfbHNuQhEKD19zZXJ2ZXJfdmVyc2lvbkIKCghfbWVzc2FnZUINCgtfaXNfZ3VhcmRlZEILCglfcmVzdG9yZXNCFgoUX3NlcnZlcl9zdGFydGVkX2F0X3Mi0gEKC0ZvdW5kU2VydmVyEgwKBHJvbGUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIQCgh0aW1lbGluZRgDIAEoDRIuCgh1cHN0cmVhbRgEIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRISCgpmcmVlX3Nsb3RzGAUgASgNEgwKBGtlcHQYBiADKAkSEAoIcmVwbGFjZWQYByADKAkSCwoDaGJhGAggAygJEg8KB25vdGljZXMYCSADKAkSEAoIcHJvYmxlbXMYCiADKAkixQQKBlVwa2VlcBIyCglkYXRhX2Rpc2sYASABKAsyHy5wZ19zZW50aW5lbC52MS5VcGtlZXAuRGlza1Jvb20SMQoId2FsX2Rpc2sYAiABKAsyHy5wZ19zZW50aW5lbC52MS5VcGtlZXAuRGlza1Jvb20SKwoFc2xvdHMYAyABKAsyHC5wZ19zZW50aW5lbC52MS5VcGtlZXAuU2xvdHMSMQoIYXJjaGl2ZXIYBCABKAsyHy5wZ19zZW50aW5lbC52MS5VcGtlZXAuQXJjaGl2ZXISGAoLcmVhZHlfY291bnQYBSABKARIAIgBARI+Cg9wZW5kaW5nX3Jlc3RhcnQYBiABKAsyJS5wZ19zZW50aW5lbC52MS5VcGtlZXAuUGVuZGluZ1Jlc3RhcnQaMwoIRGlza1Jvb20SEgoKZnJlZV9ieXRlcxgBIAEoBBITCgt0b3RhbF9ieXRlcxgCIAEoBBqBAQoFU2xvdHMSEgoKa2VwdF9ieXRlcxgBIAEoBBIRCgRtb3N0GAIgASgJSACIAQESFwoKc2FmZV9ieXRlcxgoIAEoBEgBiAEBEhIKCnVucmVzZXJ2ZWQYKSADKAkSDAoEbG9zdBgqIAMoCUIHCgVfbW9zdEINCgtfc2FmZV9ieXRlcxotCghBcmNoaXZlchINCgVpc19vbhgBIAEoCBISCgppc19mYWlsaW5nGAIgASgIGiIKDlBlbmRpbmdSZXN0YXJ0EhAKCHNldHRpbmdzGAEgAygJQg4KDF9yZWFkeV9jb3VudCLUAQoPUGFyYW1ldGVyUmVwb3J0EhcKD3BlbmRpbmdfcmVzdGFydBgBIAMoCRISCgpvdmVycmlkZGVuGAIgAygJEjsKBmxpbWl0cxgDIAMoCzIrLnBnX3NlbnRpbmVsLnYxLlBhcmFtZXRlclJlcG9ydC5MaW1pdHNFbnRyeRIYCgtoYmFfcHJvYmxlbRg8IAEoCUgAiAEBGi0KC0xpbWl0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAFCDgoMX2hiYV9wcm9ibGVtIioKDFN0cmVhbVNvdXJjZRIMCgRob3N0GAEgASgJEgwKBHBvcnQYAiABKA0ibgoJV2FsU2VuZGVyEhgKEGFwcGxpY2F0aW9uX25hbWUYASABKAkSDQoFc3RhdGUYAiABKAkSEgoKc3luY19zdGF0ZRgDIAEoCRIWCglmbHVzaF9sc24YBCABKAZIAIgBAUIMCgpfZmx1c2hfbHNuYgZwcm90bzM");
+  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIo0GCgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBARIXCgppc19ndWFyZGVkGA8gASgISAaIAQESJgoGdXBrZWVwGBAgASgLMhYucGdfc2VudGluZWwudjEuVXBrZWVwEjMKCnBhcmFtZXRlcnMYESABKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJSZXBvcnQSKgoFZm91bmQYRiABKAsyGy5wZ19zZW50aW5lbC52MS5Gb3VuZFNlcnZlchIVCghyZXN0b3JlcxhuIAEoCEgHiAEBEiEKE3NlcnZlcl9zdGFydGVkX2F0X3MYggEgASgDSAiIAQESOQoNbG9naWNhbF9zbG90cxiMASADKAsyIS5wZ19zZW50aW5lbC52MS5Mb2dpY2FsU2xvdFJlcG9ydEIJCgdfbWVtYmVyQgsKCV90aW1lbGluZUILCglfcG9zaXRpb25CDQoLX3JlcGxheV9sc25CEQoPX3NlcnZlcl92ZXJzaW9uQgoKCF9tZXNzYWdlQg0KC19pc19ndWFyZGVkQgsKCV9yZXN0b3Jlc0IWChRfc2VydmVyX3N0YXJ0ZWRfYXRfcyLSAQoLRm91bmRTZXJ2ZXISDAoEcm9sZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhAKCHRpbWVsaW5lGAMgASgNEi4KCHVwc3RyZWFtGAQgASgLMhwucGdfc2VudGluZWwudjEuU3RyZWFtU291cmNlEhIKCmZyZWVfc2xvdHMYBSABKA0SDAoEa2VwdBgGIAMoCRIQCghyZXBsYWNlZBgHIAMoCRILCgNoYmEYCCADKAkSDwoHbm90aWNlcxgJIAMoCRIQCghwcm9ibGVtcxgKIAMoCSLFBAoGVXBrZWVwEjIKCWRhdGFfZGlzaxgBIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5EaXNrUm9vbRIxCgh3YWxfZGlzaxgCIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5EaXNrUm9vbRIrCgVzbG90cxgDIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5TbG90cxIxCghhcmNoaXZlchgEIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5BcmNoaXZlchIYCgtyZWFkeV9jb3VudBgFIAEoBEgAiAEBEj4KD3BlbmRpbmdfcmVzdGFydBgGIAEoCzIlLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5QZW5kaW5nUmVzdGFydBozCghEaXNrUm9vbRISCgpmcmVlX2J5dGVzGAEgASgEEhMKC3RvdGFsX2J5dGVzGAIgASgEGoEBCgVTbG90cxISCgprZXB0X2J5dGVzGAEgASgEEhEKBG1vc3QYAiABKAlIAIgBARIXCgpzYWZlX2J5dGVzGCggASgESAGIAQESEgoKdW5yZXNlcnZlZBgpIAMoCRIMCgRsb3N0GCogAygJQgcKBV9tb3N0Qg0KC19zYWZlX2J5dGVzGi0KCEFyY2hpdmVyEg0KBWlzX29uGAEgASgIEhIKCmlzX2ZhaWxpbmcYAiABKAgaIgoOUGVuZGluZ1Jlc3RhcnQSEAoIc2V0dGluZ3MYASADKAlCDgoMX3JlYWR5X2NvdW50ItQBCg9QYXJhbWV0ZXJSZXBvcnQSFwoPcGVuZGluZ19yZXN0YXJ0GAEgAygJEhIKCm92ZXJyaWRkZW4YAiADKAkSOwoGbGltaXRzGAMgAygLMisucGdfc2VudGluZWwudjEuUGFyYW1ldGVyUmVwb3J0LkxpbWl0c0VudHJ5EhgKC2hiYV9wcm9ibGVtGDwgASgJSACIAQEaLQoLTGltaXRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4AUIOCgxfaGJhX3Byb2JsZW0iQQoRTG9naWNhbFNsb3RSZXBvcnQSDAoEbmFtZRgBIAEoCRIQCghpc19yZWFkeRgCIAEoCBIMCgRub3RlGAMgASgJIioKDFN0cmVhbVNvdXJjZRIMCgRob3N0GAEgASgJEgwKBHBvcnQYAiABKA0ibgoJV2FsU2VuZGVyEhgKEGFwcGxpY2F0aW9uX25hbWUYASABKAkSDQoFc3RhdGUYAiABKAkSEgoKc3luY19zdGF0ZRgDIAEoCRIWCglmbHVzaF9sc24YBCABKAZIAIgBAUIMCgpfZmx1c2hfbHNuYgZwcm90bzM");
 
 /**
  * @generated from message pg_sentinel.v1.AgentReport
@@ -131,6 +131,13 @@ export type AgentReport = Message<"pg_sentinel.v1.AgentReport"> & {
    * @generated from field: optional int64 server_started_at_s = 130;
    */
   serverStartedAtS?: bigint | undefined;
+
+  /**
+   * From feature level 14 on.
+   *
+   * @generated from field: repeated pg_sentinel.v1.LogicalSlotReport logical_slots = 140;
+   */
+  logicalSlots: LogicalSlotReport[];
 };
 
 /**
@@ -393,6 +400,39 @@ export const ParameterReportSchema: GenMessage<ParameterReport> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_report, 3);
 
 /**
+ * A logical replication slot of the log, as it stands on this node.
+ *
+ * @generated from message pg_sentinel.v1.LogicalSlotReport
+ */
+export type LogicalSlotReport = Message<"pg_sentinel.v1.LogicalSlotReport"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * It is there, and fit to go on from.
+   *
+   * @generated from field: bool is_ready = 2;
+   */
+  isReady: boolean;
+
+  /**
+   * Why it is not, or what else is to know; empty: nothing.
+   *
+   * @generated from field: string note = 3;
+   */
+  note: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlotReport.
+ * Use `create(LogicalSlotReportSchema)` to create a new message.
+ */
+export const LogicalSlotReportSchema: GenMessage<LogicalSlotReport> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_report, 4);
+
+/**
  * Where a standby's walreceiver is connected to.
  *
  * @generated from message pg_sentinel.v1.StreamSource
@@ -414,7 +454,7 @@ export type StreamSource = Message<"pg_sentinel.v1.StreamSource"> & {
  * Use `create(StreamSourceSchema)` to create a new message.
  */
 export const StreamSourceSchema: GenMessage<StreamSource> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 4);
+  messageDesc(file_pg_sentinel_v1_report, 5);
 
 /**
  * One row of pg_stat_replication.
@@ -448,5 +488,5 @@ export type WalSender = Message<"pg_sentinel.v1.WalSender"> & {
  * Use `create(WalSenderSchema)` to create a new message.
  */
 export const WalSenderSchema: GenMessage<WalSender> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 5);
+  messageDesc(file_pg_sentinel_v1_report, 6);
 

@@ -13,7 +13,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { BeginFailover_AfterFailedPromotion, BeginFailover_Down, BeginFailover_Forced, BeginFailover_Planned, CutReport, Envelope, GroupSettings, HostDeclaration, Membership, Pause, RegisterNode, RestoreReached, ScheduledRestart, ScheduledSwitchover, ServerJudgement, ServerWord, SyncRule } from "./log_pb.ts";
+import type { BeginFailover_AfterFailedPromotion, BeginFailover_Down, BeginFailover_Forced, BeginFailover_Planned, CutReport, Envelope, GroupSettings, HostDeclaration, LogicalSlotWanted, Membership, Pause, RegisterNode, RestoreReached, ScheduledRestart, ScheduledSwitchover, ServerJudgement, ServerWord, SyncRule } from "./log_pb.ts";
 import { file_pg_sentinel_v1_log } from "./log_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/snapshot.proto.
  */
 export const file_pg_sentinel_v1_snapshot: GenFile = /*@__PURE__*/
-  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEiuwMKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50EjAKB3JlbW92ZWQYFCADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlbW92ZWQSMAoHd2F0Y2hlZBhkIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90V2F0Y2hlZCLJAQoMU25hcHNob3RQZWVyEgwKBHBlZXIYASABKAkSDQoFc3RvcmUYAiABKAkSDwoHc2Vzc2lvbhgDIAEoCRIRCglvcGVuZWRfYXQYBCABKAQSDQoFZmxvb3IYBSABKAQSDAoEZG9uZRgGIAMoBBIQCghmZWF0dXJlcxgHIAEoDRIRCgRzaXRlGB4gASgJSACIAQESLQoEaG9zdBhkIAEoCzIfLnBnX3NlbnRpbmVsLnYxLkhvc3REZWNsYXJhdGlvbkIHCgVfc2l0ZSKAAQoPU25hcHNob3RXYXRjaGVkEg4KBnNlcnZlchgBIAEoCRIuCgV3b3JkcxgCIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudBItCgljb25jbHVkZWQYAyABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkInkKDFNuYXBzaG90Tm9kZRIyCgxyZWdpc3RyYXRpb24YASABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGUSNQoPc3ViamVjdGl2ZV9kb3duGAIgAygLMhwucGdfc2VudGluZWwudjEuU25hcHNob3REb3duIoIBCg9TbmFwc2hvdFJlbW92ZWQSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEhMKBm1lbWJlchgEIAEoCUgAiAEBEg8KB2xlYXZpbmcYBSABKAkSEwoLaXNfZG91YnRmdWwYBiABKAhCCQoHX21lbWJlciJMCgxTbmFwc2hvdERvd24SDAoEcGVlchgBIAEoCRINCgVlcG9jaBgCIAEoBBIQCghldmlkZW5jZRgDIAEoCRINCgVpbmRleBgEIAEoBCK+CQoNU25hcHNob3RHcm91cBIKCgJpZBgBIAEoCRINCgVlcG9jaBgCIAEoBBIxCghjcmVhdGluZxgDIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkNyZWF0aW5nUGhhc2VIABIvCgdydW5uaW5nGAQgASgLMhwucGdfc2VudGluZWwudjEuUnVubmluZ1BoYXNlSAASLwoHZmVuY2luZxgFIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZUgAEjMKCXByb21vdGluZxgGIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlByb21vdGluZ1BoYXNlSAASJgoEcnVsZRgHIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEjAKBG5leHQYCCABKAsyIi5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJ1bGVDaGFuZ2USLQoGZmxvb3JzGAkgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RGbG9vchIYChBoaWdoZXN0X3RpbWVsaW5lGAogASgNEjAKCGJyYW5jaGVzGAsgAygLMh4ucGdfc2VudGluZWwudjEuU25hcHNob3RCcmFuY2gSHgoRc3lzdGVtX2lkZW50aWZpZXIYDCABKAlIAYgBARIRCglmYWlsb3ZlcnMYDSABKAQSLwoIc2V0dGluZ3MYDiABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEg4KBmZlbmNlZBgPIAMoCRIYChByZWNlbnRfZmFpbG92ZXJzGBAgAygDEjYKCXNjaGVkdWxlZBgRIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISJQoGcGF1c2VkGBIgASgLMhUucGdfc2VudGluZWwudjEuUGF1c2USKwoMcGF1c2VkX25vZGVzGBMgAygLMhUucGdfc2VudGluZWwudjEuUGF1c2USNQoKcGFyYW1ldGVycxgUIAMoCzIhLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UGFyYW1ldGVyEhkKEXNldHRpbmdzX3JldmlzaW9uGBUgASgEEjgKEHNldHRpbmdzX2hpc3RvcnkYFiADKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlY29yZBIsCgZhYnNlbnQYKCADKAsyHC5wZ19zZW50aW5lbC52MS5BYnNlbnRNZW1iZXISGwoOZmFpbGJhY2tfYXRfbXMYHiABKANIAogBARIWCg5mYWlsYmFja19jb3VudBgfIAEoDRILCgNoYmEYPCADKAkSEAoIdG9fYWRvcHQYRiADKAkSMwoJdXBzdHJlYW1zGHggAygLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RVcHN0cmVhbRIwCgdyZXN0b3JlGG4gASgLMh8ucGdfc2VudGluZWwudjEuU25hcHNob3RSZXN0b3JlEjIKCHJlc3RhcnRzGIIBIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UmVzdGFydEIHCgVwaGFzZUIUChJfc3lzdGVtX2lkZW50aWZpZXJCEQoPX2ZhaWxiYWNrX2F0X21zIlQKD1NuYXBzaG90UmVzdG9yZRIvCgdyZWFjaGVkGAEgASgLMh4ucGdfc2VudGluZWwudjEuUmVzdG9yZVJlYWNoZWQSEAoIYXNzaWduZWQYAiABKA0iTQoPU25hcHNob3RSZXN0YXJ0EgwKBG5vZGUYASABKAkSLAoCYXQYAiABKAsyIC5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRSZXN0YXJ0IlgKEFNuYXBzaG90VXBzdHJlYW0SDAoEbm9kZRgBIAEoCRIVCgh1cHN0cmVhbRgCIAEoCUgAiAEBEhIKCmxvc3RfY291bnQYAyABKA1CCwoJX3Vwc3RyZWFtIqEBCg1TbmFwc2hvdEZldGNoEgwKBG5vZGUYASABKAkSDAoEZnJvbRgCIAEoCRIvCgV1cF90bxgDIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSDwoHaXNfb3ZlchgEIAEoCBITCgZmYWlsZWQYBSABKAlIAIgBARISCgpwcmVmZXJlbmNlGHggASgIQgkKB19mYWlsZWQiYAoMQWJzZW50TWVtYmVyEg4KBm1lbWJlchgBIAEoCRIQCghzaW5jZV9tcxgCIAEoAxIbCg5naXZlbl91cF9hdF9tcxgDIAEoA0gAiAEBQhEKD19naXZlbl91cF9hdF9tcyIwChFTbmFwc2hvdFBhcmFtZXRlchIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIoEBCg5TZXR0aW5nc1JlY29yZBINCgVpbmRleBgBIAEoBBINCgVhdF9tcxgCIAEoAxIKCgJieRgDIAEoCRI3CgtkaWZmZXJlbmNlcxgEIAMoCzIiLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzRGlmZmVyZW5jZRIMCgRtb3JlGAUgASgNIlUKElNldHRpbmdzRGlmZmVyZW5jZRILCgNrZXkYASABKAkSEQoEZnJvbRgCIAEoCUgAiAEBEg8KAnRvGAMgASgJSAGIAQFCBwoFX2Zyb21CBQoDX3RvIiAKDUNyZWF0aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCSIxCgxSdW5uaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDSK1BAoMRmVuY2luZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjsKCXJlY292ZXJlZBgGIAEoCzImLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZS5SZWNvdmVyZWRIABI2CgZmb3JjZWQYCCABKAsyJC5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkZvcmNlZEgAEioKB3JlcG9ydHMYByADKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnQSCwoDb2ZmGAkgAygJEhYKCXJlaW5zdGF0ZRgKIAEoCUgBiAEBEhkKDGZlbmNlX2ZhaWxlZBgLIAEoCUgCiAEBEi4KB2ZldGNoZXMYeCADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEZldGNoGgsKCVJlY292ZXJlZEIHCgVjYXVzZUIMCgpfcmVpbnN0YXRlQg8KDV9mZW5jZV9mYWlsZWQipgEKDlByb21vdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SEAoIcHJldmlvdXMYAyABKAkSLgoEZnJvbRgEIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSEwoGZmFpbGVkGAUgASgJSACIAQESDwoHcGxhbm5lZBgGIAEoCEIJCgdfZmFpbGVkIjYKEFNuYXBzaG90U3RhbmRpbmcSEAoIdGltZWxpbmUYASABKA0SEAoIcG9zaXRpb24YAiABKAYiTAoSU25hcHNob3RSdWxlQ2hhbmdlEiYKBHJ1bGUYASABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIOCgZjaGFuZ2UYAiABKAQioQEKDVNuYXBzaG90Rmxvb3ISEAoIdGltZWxpbmUYASABKA0SLgoEZnJvbRgCIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSJgoEcnVsZRgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEiYKBG5leHQYBCABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJGCg5TbmFwc2hvdEJyYW5jaBIQCgh0aW1lbGluZRgBIAEoDRIOCgZwYXJlbnQYAiABKA0SEgoKc3dpdGNoX2xzbhgDIAEoBiJsCg1TbmFwc2hvdEV2ZW50Eg0KBWluZGV4GAEgASgEEioKCGVudmVsb3BlGAIgASgLMhgucGdfc2VudGluZWwudjEuRW52ZWxvcGUSFAoHcmVmdXNlZBgDIAEoCUgAiAEBQgoKCF9yZWZ1c2VkYgZwcm90bzM", [file_pg_sentinel_v1_log]);
+  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEiuwMKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50EjAKB3JlbW92ZWQYFCADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlbW92ZWQSMAoHd2F0Y2hlZBhkIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90V2F0Y2hlZCLJAQoMU25hcHNob3RQZWVyEgwKBHBlZXIYASABKAkSDQoFc3RvcmUYAiABKAkSDwoHc2Vzc2lvbhgDIAEoCRIRCglvcGVuZWRfYXQYBCABKAQSDQoFZmxvb3IYBSABKAQSDAoEZG9uZRgGIAMoBBIQCghmZWF0dXJlcxgHIAEoDRIRCgRzaXRlGB4gASgJSACIAQESLQoEaG9zdBhkIAEoCzIfLnBnX3NlbnRpbmVsLnYxLkhvc3REZWNsYXJhdGlvbkIHCgVfc2l0ZSKAAQoPU25hcHNob3RXYXRjaGVkEg4KBnNlcnZlchgBIAEoCRIuCgV3b3JkcxgCIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudBItCgljb25jbHVkZWQYAyABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkInkKDFNuYXBzaG90Tm9kZRIyCgxyZWdpc3RyYXRpb24YASABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGUSNQoPc3ViamVjdGl2ZV9kb3duGAIgAygLMhwucGdfc2VudGluZWwudjEuU25hcHNob3REb3duIoIBCg9TbmFwc2hvdFJlbW92ZWQSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEhMKBm1lbWJlchgEIAEoCUgAiAEBEg8KB2xlYXZpbmcYBSABKAkSEwoLaXNfZG91YnRmdWwYBiABKAhCCQoHX21lbWJlciJMCgxTbmFwc2hvdERvd24SDAoEcGVlchgBIAEoCRINCgVlcG9jaBgCIAEoBBIQCghldmlkZW5jZRgDIAEoCRINCgVpbmRleBgEIAEoBCLzCQoNU25hcHNob3RHcm91cBIKCgJpZBgBIAEoCRINCgVlcG9jaBgCIAEoBBIxCghjcmVhdGluZxgDIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkNyZWF0aW5nUGhhc2VIABIvCgdydW5uaW5nGAQgASgLMhwucGdfc2VudGluZWwudjEuUnVubmluZ1BoYXNlSAASLwoHZmVuY2luZxgFIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZUgAEjMKCXByb21vdGluZxgGIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlByb21vdGluZ1BoYXNlSAASJgoEcnVsZRgHIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEjAKBG5leHQYCCABKAsyIi5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJ1bGVDaGFuZ2USLQoGZmxvb3JzGAkgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RGbG9vchIYChBoaWdoZXN0X3RpbWVsaW5lGAogASgNEjAKCGJyYW5jaGVzGAsgAygLMh4ucGdfc2VudGluZWwudjEuU25hcHNob3RCcmFuY2gSHgoRc3lzdGVtX2lkZW50aWZpZXIYDCABKAlIAYgBARIRCglmYWlsb3ZlcnMYDSABKAQSLwoIc2V0dGluZ3MYDiABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEg4KBmZlbmNlZBgPIAMoCRIYChByZWNlbnRfZmFpbG92ZXJzGBAgAygDEjYKCXNjaGVkdWxlZBgRIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISJQoGcGF1c2VkGBIgASgLMhUucGdfc2VudGluZWwudjEuUGF1c2USKwoMcGF1c2VkX25vZGVzGBMgAygLMhUucGdfc2VudGluZWwudjEuUGF1c2USNQoKcGFyYW1ldGVycxgUIAMoCzIhLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UGFyYW1ldGVyEhkKEXNldHRpbmdzX3JldmlzaW9uGBUgASgEEjgKEHNldHRpbmdzX2hpc3RvcnkYFiADKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlY29yZBIsCgZhYnNlbnQYKCADKAsyHC5wZ19zZW50aW5lbC52MS5BYnNlbnRNZW1iZXISGwoOZmFpbGJhY2tfYXRfbXMYHiABKANIAogBARIWCg5mYWlsYmFja19jb3VudBgfIAEoDRILCgNoYmEYPCADKAkSEAoIdG9fYWRvcHQYRiADKAkSMwoJdXBzdHJlYW1zGHggAygLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RVcHN0cmVhbRIwCgdyZXN0b3JlGG4gASgLMh8ucGdfc2VudGluZWwudjEuU25hcHNob3RSZXN0b3JlEjIKCHJlc3RhcnRzGIIBIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UmVzdGFydBIzCg1sb2dpY2FsX3Nsb3RzGIwBIAMoCzIbLnBnX3NlbnRpbmVsLnYxLkxvZ2ljYWxTbG90QgcKBXBoYXNlQhQKEl9zeXN0ZW1faWRlbnRpZmllckIRCg9fZmFpbGJhY2tfYXRfbXMiVAoPU25hcHNob3RSZXN0b3JlEi8KB3JlYWNoZWQYASABKAsyHi5wZ19zZW50aW5lbC52MS5SZXN0b3JlUmVhY2hlZBIQCghhc3NpZ25lZBgCIAEoDSJNCg9TbmFwc2hvdFJlc3RhcnQSDAoEbm9kZRgBIAEoCRIsCgJhdBgCIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFJlc3RhcnQikQEKC0xvZ2ljYWxTbG90EgwKBG5hbWUYASABKAkSMQoGd2FudGVkGAIgASgLMiEucGdfc2VudGluZWwudjEuTG9naWNhbFNsb3RXYW50ZWQSDgoGc2V0X2F0GAMgASgEEhAKCHN0YW5kaW5nGAQgASgJEg8KB2lzX291cnMYBSABKAgSDgoGcmVhc29uGAYgASgJIlgKEFNuYXBzaG90VXBzdHJlYW0SDAoEbm9kZRgBIAEoCRIVCgh1cHN0cmVhbRgCIAEoCUgAiAEBEhIKCmxvc3RfY291bnQYAyABKA1CCwoJX3Vwc3RyZWFtIqEBCg1TbmFwc2hvdEZldGNoEgwKBG5vZGUYASABKAkSDAoEZnJvbRgCIAEoCRIvCgV1cF90bxgDIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSDwoHaXNfb3ZlchgEIAEoCBITCgZmYWlsZWQYBSABKAlIAIgBARISCgpwcmVmZXJlbmNlGHggASgIQgkKB19mYWlsZWQiYAoMQWJzZW50TWVtYmVyEg4KBm1lbWJlchgBIAEoCRIQCghzaW5jZV9tcxgCIAEoAxIbCg5naXZlbl91cF9hdF9tcxgDIAEoA0gAiAEBQhEKD19naXZlbl91cF9hdF9tcyIwChFTbmFwc2hvdFBhcmFtZXRlchIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIoEBCg5TZXR0aW5nc1JlY29yZBINCgVpbmRleBgBIAEoBBINCgVhdF9tcxgCIAEoAxIKCgJieRgDIAEoCRI3CgtkaWZmZXJlbmNlcxgEIAMoCzIiLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzRGlmZmVyZW5jZRIMCgRtb3JlGAUgASgNIlUKElNldHRpbmdzRGlmZmVyZW5jZRILCgNrZXkYASABKAkSEQoEZnJvbRgCIAEoCUgAiAEBEg8KAnRvGAMgASgJSAGIAQFCBwoFX2Zyb21CBQoDX3RvIiAKDUNyZWF0aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCSIxCgxSdW5uaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDSK1BAoMRmVuY2luZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjsKCXJlY292ZXJlZBgGIAEoCzImLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZS5SZWNvdmVyZWRIABI2CgZmb3JjZWQYCCABKAsyJC5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkZvcmNlZEgAEioKB3JlcG9ydHMYByADKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnQSCwoDb2ZmGAkgAygJEhYKCXJlaW5zdGF0ZRgKIAEoCUgBiAEBEhkKDGZlbmNlX2ZhaWxlZBgLIAEoCUgCiAEBEi4KB2ZldGNoZXMYeCADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEZldGNoGgsKCVJlY292ZXJlZEIHCgVjYXVzZUIMCgpfcmVpbnN0YXRlQg8KDV9mZW5jZV9mYWlsZWQipgEKDlByb21vdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SEAoIcHJldmlvdXMYAyABKAkSLgoEZnJvbRgEIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSEwoGZmFpbGVkGAUgASgJSACIAQESDwoHcGxhbm5lZBgGIAEoCEIJCgdfZmFpbGVkIjYKEFNuYXBzaG90U3RhbmRpbmcSEAoIdGltZWxpbmUYASABKA0SEAoIcG9zaXRpb24YAiABKAYiTAoSU25hcHNob3RSdWxlQ2hhbmdlEiYKBHJ1bGUYASABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIOCgZjaGFuZ2UYAiABKAQioQEKDVNuYXBzaG90Rmxvb3ISEAoIdGltZWxpbmUYASABKA0SLgoEZnJvbRgCIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSJgoEcnVsZRgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEiYKBG5leHQYBCABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJGCg5TbmFwc2hvdEJyYW5jaBIQCgh0aW1lbGluZRgBIAEoDRIOCgZwYXJlbnQYAiABKA0SEgoKc3dpdGNoX2xzbhgDIAEoBiJsCg1TbmFwc2hvdEV2ZW50Eg0KBWluZGV4GAEgASgEEioKCGVudmVsb3BlGAIgASgLMhgucGdfc2VudGluZWwudjEuRW52ZWxvcGUSFAoHcmVmdXNlZBgDIAEoCUgAiAEBQgoKCF9yZWZ1c2VkYgZwcm90bzM", [file_pg_sentinel_v1_log]);
 
 /**
  * @generated from message pg_sentinel.v1.StateSnapshot
@@ -486,6 +486,13 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
    * @generated from field: repeated pg_sentinel.v1.SnapshotRestart restarts = 130;
    */
   restarts: SnapshotRestart[];
+
+  /**
+   * From feature level 14 on. In the order of their names.
+   *
+   * @generated from field: repeated pg_sentinel.v1.LogicalSlot logical_slots = 140;
+   */
+  logicalSlots: LogicalSlot[];
 };
 
 /**
@@ -544,6 +551,58 @@ export const SnapshotRestartSchema: GenMessage<SnapshotRestart> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_snapshot, 8);
 
 /**
+ * A logical replication slot that the primary is to have, and that has to survive a failover.
+ *
+ * @generated from message pg_sentinel.v1.LogicalSlot
+ */
+export type LogicalSlot = Message<"pg_sentinel.v1.LogicalSlot"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: pg_sentinel.v1.LogicalSlotWanted wanted = 2;
+   */
+  wanted?: LogicalSlotWanted | undefined;
+
+  /**
+   * Index of the entry that asked for it.
+   *
+   * @generated from field: uint64 set_at = 3;
+   */
+  setAt: bigint;
+
+  /**
+   * wanted, made, lost or unset.
+   *
+   * @generated from field: string standing = 4;
+   */
+  standing: string;
+
+  /**
+   * pg-sentinel has made it, or is about to.
+   *
+   * @generated from field: bool is_ours = 5;
+   */
+  isOurs: boolean;
+
+  /**
+   * Of one that is lost.
+   *
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.LogicalSlot.
+ * Use `create(LogicalSlotSchema)` to create a new message.
+ */
+export const LogicalSlotSchema: GenMessage<LogicalSlot> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 9);
+
+/**
  * What a cascading standby streams from at present.
  *
  * @generated from message pg_sentinel.v1.SnapshotUpstream
@@ -574,7 +633,7 @@ export type SnapshotUpstream = Message<"pg_sentinel.v1.SnapshotUpstream"> & {
  * Use `create(SnapshotUpstreamSchema)` to create a new message.
  */
 export const SnapshotUpstreamSchema: GenMessage<SnapshotUpstream> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 9);
+  messageDesc(file_pg_sentinel_v1_snapshot, 10);
 
 /**
  * A standby that takes, or took, what it lacks from another one, at this epoch.
@@ -622,7 +681,7 @@ export type SnapshotFetch = Message<"pg_sentinel.v1.SnapshotFetch"> & {
  * Use `create(SnapshotFetchSchema)` to create a new message.
  */
 export const SnapshotFetchSchema: GenMessage<SnapshotFetch> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 10);
+  messageDesc(file_pg_sentinel_v1_snapshot, 11);
 
 /**
  * A member whose slots are kept for a while only, or no longer. Wall times in milliseconds since 1970.
@@ -651,7 +710,7 @@ export type AbsentMember = Message<"pg_sentinel.v1.AbsentMember"> & {
  * Use `create(AbsentMemberSchema)` to create a new message.
  */
 export const AbsentMemberSchema: GenMessage<AbsentMember> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 11);
+  messageDesc(file_pg_sentinel_v1_snapshot, 12);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotParameter
@@ -673,7 +732,7 @@ export type SnapshotParameter = Message<"pg_sentinel.v1.SnapshotParameter"> & {
  * Use `create(SnapshotParameterSchema)` to create a new message.
  */
 export const SnapshotParameterSchema: GenMessage<SnapshotParameter> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 12);
+  messageDesc(file_pg_sentinel_v1_snapshot, 13);
 
 /**
  * One change of settings or parameters, for people. Values are cut short.
@@ -714,7 +773,7 @@ export type SettingsRecord = Message<"pg_sentinel.v1.SettingsRecord"> & {
  * Use `create(SettingsRecordSchema)` to create a new message.
  */
 export const SettingsRecordSchema: GenMessage<SettingsRecord> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 13);
+  messageDesc(file_pg_sentinel_v1_snapshot, 14);
 
 /**
  * @generated from message pg_sentinel.v1.SettingsDifference
@@ -745,7 +804,7 @@ export type SettingsDifference = Message<"pg_sentinel.v1.SettingsDifference"> & 
  * Use `create(SettingsDifferenceSchema)` to create a new message.
  */
 export const SettingsDifferenceSchema: GenMessage<SettingsDifference> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 14);
+  messageDesc(file_pg_sentinel_v1_snapshot, 15);
 
 /**
  * @generated from message pg_sentinel.v1.CreatingPhase
@@ -762,7 +821,7 @@ export type CreatingPhase = Message<"pg_sentinel.v1.CreatingPhase"> & {
  * Use `create(CreatingPhaseSchema)` to create a new message.
  */
 export const CreatingPhaseSchema: GenMessage<CreatingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 15);
+  messageDesc(file_pg_sentinel_v1_snapshot, 16);
 
 /**
  * @generated from message pg_sentinel.v1.RunningPhase
@@ -784,7 +843,7 @@ export type RunningPhase = Message<"pg_sentinel.v1.RunningPhase"> & {
  * Use `create(RunningPhaseSchema)` to create a new message.
  */
 export const RunningPhaseSchema: GenMessage<RunningPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 16);
+  messageDesc(file_pg_sentinel_v1_snapshot, 17);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase
@@ -878,7 +937,7 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
  * Use `create(FencingPhaseSchema)` to create a new message.
  */
 export const FencingPhaseSchema: GenMessage<FencingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 17);
+  messageDesc(file_pg_sentinel_v1_snapshot, 18);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase.Recovered
@@ -891,7 +950,7 @@ export type FencingPhase_Recovered = Message<"pg_sentinel.v1.FencingPhase.Recove
  * Use `create(FencingPhase_RecoveredSchema)` to create a new message.
  */
 export const FencingPhase_RecoveredSchema: GenMessage<FencingPhase_Recovered> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 17, 0);
+  messageDesc(file_pg_sentinel_v1_snapshot, 18, 0);
 
 /**
  * @generated from message pg_sentinel.v1.PromotingPhase
@@ -935,7 +994,7 @@ export type PromotingPhase = Message<"pg_sentinel.v1.PromotingPhase"> & {
  * Use `create(PromotingPhaseSchema)` to create a new message.
  */
 export const PromotingPhaseSchema: GenMessage<PromotingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 18);
+  messageDesc(file_pg_sentinel_v1_snapshot, 19);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotStanding
@@ -957,7 +1016,7 @@ export type SnapshotStanding = Message<"pg_sentinel.v1.SnapshotStanding"> & {
  * Use `create(SnapshotStandingSchema)` to create a new message.
  */
 export const SnapshotStandingSchema: GenMessage<SnapshotStanding> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 19);
+  messageDesc(file_pg_sentinel_v1_snapshot, 20);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotRuleChange
@@ -979,7 +1038,7 @@ export type SnapshotRuleChange = Message<"pg_sentinel.v1.SnapshotRuleChange"> & 
  * Use `create(SnapshotRuleChangeSchema)` to create a new message.
  */
 export const SnapshotRuleChangeSchema: GenMessage<SnapshotRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 20);
+  messageDesc(file_pg_sentinel_v1_snapshot, 21);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotFloor
@@ -1011,7 +1070,7 @@ export type SnapshotFloor = Message<"pg_sentinel.v1.SnapshotFloor"> & {
  * Use `create(SnapshotFloorSchema)` to create a new message.
  */
 export const SnapshotFloorSchema: GenMessage<SnapshotFloor> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 21);
+  messageDesc(file_pg_sentinel_v1_snapshot, 22);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotBranch
@@ -1038,7 +1097,7 @@ export type SnapshotBranch = Message<"pg_sentinel.v1.SnapshotBranch"> & {
  * Use `create(SnapshotBranchSchema)` to create a new message.
  */
 export const SnapshotBranchSchema: GenMessage<SnapshotBranch> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 22);
+  messageDesc(file_pg_sentinel_v1_snapshot, 23);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotEvent
@@ -1067,5 +1126,5 @@ export type SnapshotEvent = Message<"pg_sentinel.v1.SnapshotEvent"> & {
  * Use `create(SnapshotEventSchema)` to create a new message.
  */
 export const SnapshotEventSchema: GenMessage<SnapshotEvent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 23);
+  messageDesc(file_pg_sentinel_v1_snapshot, 24);
 
