@@ -224,6 +224,9 @@ test('what a killed run left is removed, with its processes and the directories 
   // Somebody's, without the marker.
   await mkdir(join(root, 'data.restore-ffffffff', 'precious'), { recursive: true });
   await mkdir(join(root, 'data.restore-later'));
+  // Killed while its marker was written.
+  await mkdir(join(root, 'data.restore-0000000a'));
+  await writeFile(join(root, 'data.restore-0000000a', 'pg_sentinel_restore.new'), '');
   const child = spawn('/bin/sleep', ['300'], { env: { PG_SENTINEL_DATA_DIRECTORY: join(work, 'data') } });
   const ended = once(child, 'exit');
   await writeFile(join(work, 'pg_sentinel_restore'), '');

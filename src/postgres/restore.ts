@@ -9,7 +9,7 @@ import { delay } from '../base/clock.ts';
 import { type Binaries, dataVersion } from './binaries.ts';
 import { beginParts, endParts, makeParts, partsFile, readParts, removeParts } from './clone-parts.ts';
 import { readControlData } from './control-data.ts';
-import { fsyncDirectory, fsyncTree, writeFileDurably } from './durable-files.ts';
+import { fsyncDirectory, fsyncTree, temporaryOf, writeFileDurably } from './durable-files.ts';
 import type { OsUser } from './os-user.ts';
 import { makeNewDirectory } from './outside-directories.ts';
 import { allGone, signalProcess } from './processes.ts';
@@ -199,8 +199,11 @@ export async function removeHalfRestored(place: RestorePlace): Promise<void> {
   for (const name of (await readdir(parent).catch(() => [])).filter(isWork)) {
     const work = join(parent, name);
     if (await exists(join(work, WORK_MARKER))) await removeWork(place, work);
-    // Killed before it had its marker: nothing is in it yet.
-    else await removeEmptyAsUser(user, work);
+    else {
+      // Killed before it had its marker: nothing but that is in it yet, half-written.
+      await removeAsUser(user, temporaryOf(join(work, WORK_MARKER)));
+      await removeEmptyAsUser(user, work);
+    }
   }
 }
 
