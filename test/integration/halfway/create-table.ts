@@ -103,11 +103,14 @@ const isRunning = (cluster: LocalCluster, timeoutMs: number): Promise<boolean> =
     () => false,
   );
 
-/** A client's write is taken and there. */
+/** A client is let in, its write is taken and there. */
 async function takesWrites(cluster: LocalCluster): Promise<void> {
   const primary = await cluster.primary();
-  const client = await prepareClients(primary);
-  const session = await openSession(primary.target, { ...client, applicationName: 'created' });
+  const settings = { ...(await prepareClients(primary)), applicationName: 'created' };
+  // The group runs before its first primary has heard so: until then that one lets nobody in.
+  const session = await until({ what: 'a client to be let in', timeoutMs: LIMIT_MS, everyMs: 50 }, () =>
+    openSession(primary.target, settings).catch(() => undefined),
+  );
   try {
     expect(await session.insert(INSERT, 'created', LIMIT_MS)).toMatchObject({ kind: 'acked' });
     expect(await readBack(primary)).toEqual(['created']);
