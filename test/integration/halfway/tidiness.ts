@@ -106,9 +106,9 @@ function historyKind(
   directory: string,
   file: string,
 ): 'TIMELINE.history' | 'FILLER.history' | 'EMPTY.history' {
-  if (textOf(join(directory, file)) !== '') return 'TIMELINE.history';
+  if (textOf(join(directory, file)).trim() !== '') return 'TIMELINE.history';
   const names = readdirSync(directory).filter((name) => HISTORY.test(name));
-  const latest = names.toSorted().findLast((name) => textOf(join(directory, name)) !== '');
+  const latest = names.toSorted().findLast((name) => textOf(join(directory, name)).trim() !== '');
   if (latest === undefined || latest < file) return 'EMPTY.history';
   const number = Number.parseInt(file, 16);
   const ancestors = parseHistory(textOf(join(directory, latest)));
