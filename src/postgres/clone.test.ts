@@ -117,6 +117,24 @@ describe('whatever a crash interrupts', () => {
     expect(await readdir(old())).toEqual(['PG_VERSION']);
   });
 
+  test('no marker stays of what was moved away to be removed: neither beside the data directory nor in its place', async () => {
+    await writeFile(rewindMarker(old()), '');
+    await finishInterruptedClone({ dataDirectory, user });
+    expect(await readdir(folder)).toEqual(['data']);
+    await rename(dataDirectory, `${dataDirectory}.pg_sentinel_discarded-00000001`);
+    await writeFile(rewindMarker(dataDirectory), '');
+    await finishInterruptedClone({ dataDirectory, user });
+    expect(await readdir(folder)).toEqual(['data.pg_sentinel_discarded-00000001']);
+  });
+
+  test('a link to what cannot be reached now keeps its marker', async () => {
+    await rename(dataDirectory, join(folder, 'elsewhere'));
+    await symlink(join(folder, 'unmounted', 'data'), dataDirectory);
+    await writeFile(rewindMarker(dataDirectory), '');
+    await finishInterruptedClone({ dataDirectory, user });
+    expect(await isRewindInterrupted(dataDirectory)).toBe(true);
+  });
+
   test('a clone that is replaced is under a name that nobody starts before any of it is removed', async () => {
     await mkdir(old());
     await takePlace(dataDirectory, await makeClone());

@@ -38,6 +38,7 @@ import {
   discardedGone,
   discardInterrupted,
   exists,
+  forgetMovedAway,
   moveDirectory,
   removeDiscarded,
   replacedDirectory,
@@ -183,7 +184,7 @@ async function removeHalf({ dataDirectory, user, onNote }: TidyOptions, fresh: s
 }
 
 /**
- * Completes what a clone interrupted between its renames left, and removes half copies, whose program may still be at work. Before
+ * Completes what a clone or a removal interrupted between its renames left, and removes half copies, whose program may still be at work. Before
  * anything else uses the directory.
  */
 export async function finishInterruptedClone(options: TidyOptions): Promise<void> {
@@ -198,9 +199,9 @@ export async function finishInterruptedClone(options: TidyOptions): Promise<void
       await removeHalf(options, fresh);
     }
   }
-  if (!(await exists(old)) || (await exists(dataDirectory))) return;
   // No clone has come into its place.
-  await moveDirectory(old, dataDirectory);
+  if ((await exists(old)) && !(await exists(dataDirectory))) await moveDirectory(old, dataDirectory);
+  for (const directory of [old, dataDirectory]) await forgetMovedAway(directory);
 }
 
 /** Paths of the copies that an earlier clone has left, also of one whose directory was not made yet. */

@@ -151,6 +151,19 @@ async function moveAway(directory: string, dataDirectory: string): Promise<void>
   await removeFileDurably(rewindMarker(directory));
 }
 
+/**
+ * Removes the marker of a directory that is not there any more: a move was broken off before that. A data directory that somebody puts there has not
+ * been rewound. A link stays marked, also where what it leads to cannot be reached now.
+ */
+export async function forgetMovedAway(directory: string): Promise<void> {
+  if (!(await isRewindInterrupted(directory))) return;
+  const isThere = await lstat(directory).then(
+    () => true,
+    (error: unknown) => (error as NodeJS.ErrnoException).code !== 'ENOENT',
+  );
+  if (!isThere) await removeFileDurably(rewindMarker(directory));
+}
+
 /** Puts a whole clone into the data directory's place. What was never seen to work makes room; what that has replaced is kept. */
 export async function takePlace(dataDirectory: string, fresh: string): Promise<void> {
   const old = replacedDirectory(dataDirectory);

@@ -5,7 +5,7 @@
 // PG_SENTINEL_TEST_UNSAFE=no-cut, or another name of unsafe.ts, runs the same tests on a sentineld without that protection: they must
 // then fail (docs/safety.md says which; unsafe.ts how it is left out).
 import { readFileSync } from 'node:fs';
-import { Client } from 'pg';
+import type { Client } from 'pg';
 import { expect, onTestFailed } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
 import type { GroupSettings } from '../../../src/cluster/commands.ts';
@@ -13,11 +13,12 @@ import type { EventView, GroupView } from '../../../src/transport/types.ts';
 import { isAcked, type Acked } from '../../../harness/attempt.ts';
 import { clusterAdmin } from '../../../harness/admin.ts';
 import { INSERT, prepareClients, readBack } from '../../../harness/clients.ts';
-import { GROUP, SUPERUSER } from '../../../harness/cluster-config.ts';
+import { GROUP } from '../../../harness/cluster-config.ts';
 import { checkHistory } from '../../../harness/history.ts';
 import type { Host } from '../../../harness/host.ts';
 import { startLocalCluster, type LocalCluster } from '../../../harness/local-cluster.ts';
 import { signalAll } from '../../../harness/processes.ts';
+import { asSuperuser, connectSuperuser } from '../../../harness/superuser.ts';
 import {
   CLIENT_DEFAULTS,
   startStubbornWriter,
@@ -261,27 +262,11 @@ function once(work: () => void): () => void {
   };
 }
 
-/** A superuser's session on the node's private socket, which no rule of clients shuts out. The caller ends it. */
-export async function connectTo(host: Host): Promise<Client> {
-  const client = new Client({
-    host: host.socketDirectory,
-    port: host.target.port,
-    user: SUPERUSER,
-    database: 'postgres',
-    connectionTimeoutMillis: 10_000,
-    options: '-c synchronous_commit=local',
-  });
-  client.on('error', () => undefined);
-  await client.connect();
-  return client;
-}
+const LOCALLY = { isLocal: true };
+
+/** A superuser's session on the node's private socket; its own commits wait for nobody. The caller ends it. */
+export const connectTo = (host: Host): Promise<Client> => connectSuperuser(host, LOCALLY);
 
 /** One statement by the superuser; its own commit waits for nobody. */
-export async function sql<Row extends object>(host: Host, text: string): Promise<Row[]> {
-  const client = await connectTo(host);
-  try {
-    return (await client.query<Row>(text)).rows;
-  } finally {
-    await client.end().catch(() => undefined);
-  }
-}
+export const sql = async <Row extends object>(host: Host, text: string): Promise<Row[]> =>
+  (await asSuperuser(host, (client) => client.query<Row>(text), LOCALLY)).rows;

@@ -3,9 +3,8 @@
 import { spawn } from 'node:child_process';
 import { appendFile, chmod, cp, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { SUPERUSER } from '../../../harness/cluster-config.ts';
+import { asSuperuser } from '../../../harness/superuser.ts';
 import { readBack } from '../../../harness/clients.ts';
 import type { Host } from '../../../harness/host.ts';
 import { delay, until } from '../../../src/base/clock.ts';
@@ -68,14 +67,7 @@ const archived = () => readdir(join(root, 'files'));
 /** By hand, as backup programs do: there may be no pg_basebackup here. */
 async function takeBackup(primary: Host, to: string): Promise<void> {
   const isOld = loaded.cluster.postgres.version < 15;
-  const client = new pg.Client({
-    host: primary.socketDirectory,
-    port: primary.target.port,
-    user: SUPERUSER,
-    database: 'postgres',
-  });
-  await client.connect();
-  try {
+  await asSuperuser(primary, async (client) => {
     await client.query(
       isOld ? "select pg_start_backup('b', true, false)" : "select pg_backup_start('b', true)",
     );
@@ -90,9 +82,7 @@ async function takeBackup(primary: Host, to: string): Promise<void> {
       : 'select labelfile from pg_backup_stop(true)';
     const { rows } = await client.query<{ labelfile: string }>(text);
     await writeFile(join(to, 'backup_label'), rows[0]?.labelfile ?? '');
-  } finally {
-    await client.end();
-  }
+  });
 }
 
 async function restore(): Promise<{ readonly host: Pick<Host, 'socketDirectory' | 'target'> }> {

@@ -9,7 +9,7 @@ import { startLocalCluster, type LocalCluster } from '../../../harness/local-clu
 import { openSession } from '../../../harness/session.ts';
 import { createHalting } from './halting.ts';
 import { LIMIT_MS, TEST_MS, TIDY_MS } from './scene.ts';
-import { lastOfLogs, runsOf, type Steps, unknownSteps } from './table.ts';
+import { lastOfLogs, runsOf, type Steps, sureOf, unknownSteps } from './table.ts';
 import { createTidiness, filesOfHealthy } from './tidiness.ts';
 
 export const CREATE: Steps = {
@@ -49,11 +49,17 @@ export const CREATE: Steps = {
   'sql grant': 'alone',
   'propose group-ready': 'alone',
   'applied group-ready': 'alone',
+  // Clients are let in.
+  'write pgdata/pg_hba.conf #2': 'alone',
+  'SIGHUP to postgres': 'alone',
+  'sql checkpoint': 'alone',
+  'SIGHUP to postgres #2': 'alone',
 };
 
 /** A cluster of one host, from nothing; what was killed has been started again. */
 async function create(
-  orders: { readonly step: string; readonly whole: boolean } | undefined,
+  orders: { readonly step: string; readonly whole: boolean; readonly isSure: boolean } | undefined,
+  known: Steps,
   judge: (cluster: LocalCluster, steps: readonly string[]) => Promise<void>,
 ): Promise<boolean> {
   const halts = await mkdtemp(join(tmpdir(), 'pg-sentinel-halting-'));
@@ -72,13 +78,14 @@ async function create(
       await until({ what: `the step ${orders.step}`, timeoutMs: LIMIT_MS, everyMs: 20 }, async () => {
         return halting.isHalted(host) || (await isRunning(cluster, 50));
       });
-    const isKilled = halting.isHalted(host);
+    const isKilled = orders?.isSure === true ? await halting.isHaltedLater(host) : halting.isHalted(host);
     if (isKilled) {
       halting.disarm(host);
       await host.stopSentineld();
       host.startSentineld();
     }
     await cluster.waitUntilHealthy(LIMIT_MS);
+    if (orders === undefined) await halting.notedLater(host, sureOf(known));
     await judge(cluster, halting.disarm(host));
     return isKilled;
   } catch (error) {
@@ -96,11 +103,14 @@ const isRunning = (cluster: LocalCluster, timeoutMs: number): Promise<boolean> =
     () => false,
   );
 
-/** A client's write is taken and there. */
+/** A client is let in, its write is taken and there. */
 async function takesWrites(cluster: LocalCluster): Promise<void> {
   const primary = await cluster.primary();
-  const client = await prepareClients(primary);
-  const session = await openSession(primary.target, { ...client, applicationName: 'created' });
+  const settings = { ...(await prepareClients(primary)), applicationName: 'created' };
+  // The group runs before its first primary has heard so: until then that one lets nobody in.
+  const session = await until({ what: 'a client to be let in', timeoutMs: LIMIT_MS, everyMs: 50 }, () =>
+    openSession(primary.target, settings).catch(() => undefined),
+  );
   try {
     expect(await session.insert(INSERT, 'created', LIMIT_MS)).toMatchObject({ kind: 'acked' });
     expect(await readBack(primary)).toEqual(['created']);
@@ -116,7 +126,7 @@ export function testCreating(steps: Steps, known: Steps = steps): void {
   afterAll(() => console.log(`create: ${killCount} kills`));
 
   test('has no step that is not in the table', { timeout: TEST_MS }, async () => {
-    await create(undefined, async (cluster, recorded) => {
+    await create(undefined, known, async (cluster, recorded) => {
       await takesWrites(cluster);
       healthy = filesOfHealthy(cluster);
       unknownSteps(recorded, known);
@@ -124,10 +134,14 @@ export function testCreating(steps: Steps, known: Steps = steps): void {
   });
 
   test.each(runsOf(steps))('killed before: $step ($who)', { timeout: TEST_MS }, async ({ step, who }) => {
-    const isKilled = await create({ step, whole: who === 'whole' }, async (cluster) => {
-      await takesWrites(cluster);
-      await createTidiness(cluster, healthy).waitUntilTidy(TIDY_MS);
-    });
+    const isKilled = await create(
+      { step, whole: who === 'whole', isSure: who !== 'sometimes' },
+      known,
+      async (cluster) => {
+        await takesWrites(cluster);
+        await createTidiness(cluster, healthy).waitUntilTidy(TIDY_MS);
+      },
+    );
     if (isKilled) killCount += 1;
     expect(isKilled || who === 'sometimes', 'it came to that step').toBe(true);
   });

@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { DeadlineError, until } from '../../../src/base/clock.ts';
 
 const PRELOAD = pathToFileURL(fileURLToPath(new URL('preload.mjs', import.meta.url))).href;
 
@@ -16,6 +17,10 @@ export interface Halting {
   arm(host: Place, orders?: { readonly step: string; readonly whole?: boolean }): void;
   /** Whether it has come to its step, and was ended. */
   isHalted(host: Place): boolean;
+  /** The operation is over as far as one sees: waits for what it has begun in the background. Whether the host has come to its step. */
+  isHaltedLater(host: Place): Promise<boolean>;
+  /** The same for steps that are only noted: until each of them has come, or no longer. */
+  notedLater(host: Place, steps: readonly string[]): Promise<void>;
   /** Ends what {@link arm} began; returns the steps since then, in their order, each once. */
   disarm(host: Place): string[];
 }
@@ -24,6 +29,12 @@ export interface Halting {
 export function createHalting(directory: string): Halting {
   mkdirSync(directory, { recursive: true });
   const file = (host: Place, name: string): string => join(directory, `${basename(host.directory)}.${name}`);
+  const isHalted = (host: Place): boolean => existsSync(file(host, 'halted'));
+  const notedOf = (host: Place): string[] => {
+    if (!existsSync(file(host, 'steps'))) return [];
+    const lines = readFileSync(file(host, 'steps'), 'utf8').trim().split('\n');
+    return [...new Set(lines.filter((line) => line !== '').map((line) => line.slice(line.indexOf(' ') + 1)))];
+  };
   let count = 0;
   return {
     environment: { NODE_OPTIONS: `--import=${PRELOAD}`, PG_SENTINEL_HALTING: directory },
@@ -33,14 +44,29 @@ export function createHalting(directory: string): Halting {
       writeFileSync(file(host, 'orders.new'), JSON.stringify({ id: `${count}`, ...orders }));
       renameSync(file(host, 'orders.new'), file(host, 'orders'));
     },
-    isHalted: (host) => existsSync(file(host, 'halted')),
+    isHalted,
+    async isHaltedLater(host) {
+      await later('the step', () => isHalted(host));
+      return isHalted(host);
+    },
+    notedLater: (host, steps) =>
+      later('the steps', () => {
+        const noted = new Set(notedOf(host));
+        return steps.every((step) => noted.has(step));
+      }),
     disarm(host) {
       rmSync(file(host, 'orders'), { force: true });
-      if (!existsSync(file(host, 'steps'))) return [];
-      const lines = readFileSync(file(host, 'steps'), 'utf8').trim().split('\n');
-      return [
-        ...new Set(lines.filter((line) => line !== '').map((line) => line.slice(line.indexOf(' ') + 1))),
-      ];
+      return notedOf(host);
     },
   };
 }
+
+const LATER_MS = 15_000;
+
+const later = (what: string, condition: () => boolean): Promise<void> =>
+  until({ what, timeoutMs: LATER_MS, everyMs: 20 }, condition).then(
+    () => undefined,
+    (error: unknown) => {
+      if (!(error instanceof DeadlineError)) throw error;
+    },
+  );

@@ -61,6 +61,8 @@ const CLONED: Steps = {
   'write data.clone-*/standby.signal': 'alone',
   'write data.clone-*/postgresql.auto.conf': 'alone',
   'write data.clone-*/pg_sentinel.conf': 'alone',
+  'write data.clone-*/pg_sentinel_external/N-own.conf': 'alone',
+  'write data.clone-*/postgresql.conf': 'alone',
   'write data.clone-*/pg_sentinel_member.json': 'alone',
   'remove data.clone-*.parts': 'alone',
   'remove data.clone-*/pg_sentinel_clone_incomplete': 'alone',

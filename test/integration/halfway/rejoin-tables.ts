@@ -1,13 +1,13 @@
 // A former primary that comes back, its sentineld killed at each step: started again, it rejoins by itself; what only it had written is saved.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Client } from 'pg';
 import { expect } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
 import { nodeId } from '../../../src/base/ids.ts';
 import { rewindMarker } from '../../../src/postgres/rewind-marker.ts';
-import { SUPERUSER } from '../../../harness/cluster-config.ts';
 import type { Host } from '../../../harness/host.ts';
+import type { LocalCluster } from '../../../harness/local-cluster.ts';
+import { sql } from '../../../harness/superuser.ts';
 import { goesOnWithout, LIMIT_MS, type Scene } from './scene.ts';
 import { CLONE } from './steps.ts';
 import type { Operation, Steps, Table } from './table.ts';
@@ -93,26 +93,6 @@ const REPLACED: Steps = {
   'remove pgdata.pg_sentinel_discarded-*': 'alone',
 };
 
-async function sql(host: Host, ...statements: string[]): Promise<Record<string, unknown>[]> {
-  const client = new Client({
-    host: host.socketDirectory,
-    port: host.target.port,
-    user: SUPERUSER,
-    database: 'postgres',
-    connectionTimeoutMillis: 10_000,
-    query_timeout: LIMIT_MS,
-  });
-  client.on('error', () => undefined);
-  await client.connect();
-  try {
-    let rows: Record<string, unknown>[] = [];
-    for (const statement of statements) rows = (await client.query<Record<string, unknown>>(statement)).rows;
-    return rows;
-  } finally {
-    await client.end().catch(() => undefined);
-  }
-}
-
 let written = 0;
 
 /** Writes a row that is on `host` alone and kills its PostgreSQL; returns the row. */
@@ -153,10 +133,22 @@ async function crashed({ cluster, roles }: Scene): Promise<Operation> {
       await goesOnWithout(cluster, former);
     },
     async complete() {
-      expect((await cluster.waitUntilHealthy(LIMIT_MS)).primary).not.toBe(former.node);
+      await isStandby(cluster, former);
       await isSaved(former, row);
     },
   };
+}
+
+/** Its sentineld is started while the others go on; it ends as a standby. */
+const comesBack = (cluster: LocalCluster, former: Host): Operation => ({
+  victim: former,
+  before: () => Promise.resolve(),
+  start: () => Promise.resolve(former.startSentineld()),
+  complete: () => isStandby(cluster, former),
+});
+
+async function isStandby(cluster: LocalCluster, former: Host): Promise<void> {
+  expect((await cluster.waitUntilHealthy(LIMIT_MS)).primary).not.toBe(former.node);
 }
 
 /** Its host is lost when it has stopped cleanly for a switchover, and the others have gone on. */
@@ -172,14 +164,7 @@ async function stoppedCleanly({ cluster, roles, halting }: Scene): Promise<Opera
   await former.stopSentineld();
   await goesOnWithout(cluster, former);
   await switched;
-  return {
-    victim: former,
-    before: () => Promise.resolve(),
-    start: () => Promise.resolve(former.startSentineld()),
-    async complete() {
-      expect((await cluster.waitUntilHealthy(LIMIT_MS)).primary).not.toBe(former.node);
-    },
-  };
+  return comesBack(cluster, former);
 }
 
 async function rewindInterrupted({ cluster, roles }: Scene): Promise<Operation> {
@@ -190,14 +175,7 @@ async function rewindInterrupted({ cluster, roles }: Scene): Promise<Operation> 
   await former.stopAll();
   await goesOnWithout(cluster, former);
   writeFileSync(rewindMarker(former.dataDirectory), '');
-  return {
-    victim: former,
-    before: () => Promise.resolve(),
-    start: () => Promise.resolve(former.startSentineld()),
-    async complete() {
-      expect((await cluster.waitUntilHealthy(LIMIT_MS)).primary).not.toBe(former.node);
-    },
-  };
+  return comesBack(cluster, former);
 }
 
 export const REJOIN: readonly Table[] = [

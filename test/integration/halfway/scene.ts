@@ -37,6 +37,8 @@ export interface Run {
   readonly step: string;
   /** Its PostgreSQL too: every process of the host. */
   readonly whole?: boolean;
+  /** It comes each time, be it after all is well again. */
+  readonly isSure: boolean;
   /** Started before the kill is awaited; what it throws does not matter, a half-done operation may say anything. */
   operation(): Promise<unknown>;
   /** After the kill, before the victim is started again; by default at once, or with `whole` once the group goes on without it. */
@@ -51,8 +53,8 @@ export interface Scene {
   roles(): Promise<Roles>;
   /** Writes while `work` runs, which begins and ends with a healthy cluster, and judges: nothing lost, nothing left behind. */
   judged(work: () => Promise<void>): Promise<void>;
-  /** The steps of one whole operation. */
-  record(victim: Host, operation: () => Promise<unknown>): Promise<string[]>;
+  /** The steps of one whole operation; also what comes after it, until each of `sure` has come. */
+  record(victim: Host, operation: () => Promise<unknown>, sure: readonly string[]): Promise<string[]>;
   /** Kills, starts again. False where the operation went through without that step. */
   kill(run: Run): Promise<boolean>;
   close(): Promise<void>;
@@ -113,12 +115,13 @@ export async function openScene(name: string): Promise<Scene> {
         expect.soft(verdict.doubles, 'acknowledged after another had taken over').toEqual([]);
         expect.soft(verdict.duplicates, 'there twice').toEqual([]);
       },
-      async record(victim, operation) {
+      async record(victim, operation, sure) {
         let steps: string[] = [];
         halting.arm(victim);
         try {
           await operation();
           await cluster.waitUntilHealthy(LIMIT_MS);
+          await halting.notedLater(victim, sure);
         } finally {
           steps = halting.disarm(victim);
         }
@@ -140,7 +143,8 @@ export async function openScene(name: string): Promise<Scene> {
             return isOver && (await isWell(cluster)) ? 'over' : undefined;
           },
         );
-        if (isHalted === 'over' && !halting.isHalted(victim)) {
+        const isKilled = isHalted === 'halted' || (run.isSure && (await halting.isHaltedLater(victim)));
+        if (!isKilled && !halting.isHalted(victim)) {
           halting.disarm(victim);
           return false;
         }

@@ -35,6 +35,8 @@ const TARGET: Steps = {
   'remove state/passfile/upstream-*.pass': 'alone',
   'write pgdata/pg_sentinel.conf': 'alone',
   'SIGHUP to postgres': 'whole',
+  // Where the stream does not end soon enough.
+  'SIGTERM to walreceiver': 'sometimes',
   'propose cut-report': 'whole',
   'applied cut-report': 'whole',
   // The first time that it is primary.
@@ -72,6 +74,8 @@ const LEADER: Steps = {
   'remove state/passfile/upstream-*.pass': 'alone',
   'write pgdata/pg_sentinel.conf': 'alone',
   'SIGHUP to postgres': 'alone',
+  // Where the stream does not end soon enough.
+  'SIGTERM to walreceiver': 'sometimes',
   'propose cut-report': 'alone',
   'applied cut-report': 'sometimes',
   'propose promote': 'both',

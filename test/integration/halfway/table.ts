@@ -61,7 +61,7 @@ export function testTables(name: string, tables: readonly Table[]): void {
         let recorded: string[] = [];
         await scene.judged(async () => {
           const { victim, start, complete } = await prepare(scene);
-          recorded = await scene.record(victim, start);
+          recorded = await scene.record(victim, start, sureOf(steps));
           await complete();
         });
         unknownSteps(recorded, { ...known, ...steps });
@@ -75,7 +75,7 @@ export function testTables(name: string, tables: readonly Table[]): void {
           await scene.judged(async () => {
             const { victim, start, before, complete } = await prepare(scene);
             isKilled = await scene.kill({
-              ...{ victim, step, whole: who === 'whole', operation: start },
+              ...{ victim, step, whole: who === 'whole', isSure: who !== 'sometimes', operation: start },
               ...(before === undefined ? {} : { before }),
             });
             await complete();
@@ -105,6 +105,10 @@ const nameOf = (step: string): string => step.replace(/ #\d+$/, '');
  */
 const BESIDE =
   /^(write|link|remove) state\/local\/|^(propose|applied|refused|unknown) (subjective-(down|up)|mark-absent|mark-present|begin-rule-change|commit-rule|floor-passed|register-node|set-feature-level|cut-report|configure|set-accounts)\b/;
+
+/** Those that come each time. */
+export const sureOf = (steps: Steps): string[] =>
+  Object.entries(steps).flatMap(([step, who]) => (who === 'sometimes' ? [] : [step]));
 
 export const runsOf = (steps: Steps): { readonly step: string; readonly who: Exclude<Who, 'both'> }[] =>
   Object.entries(steps).flatMap(([step, who]) =>

@@ -1,14 +1,14 @@
 // What an operation may leave behind on a host: nothing that was not there before. Files, slots and processes, each named by what it is, so
 // that one that a kill has left is seen.
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { Client } from 'pg';
 import { DeadlineError, until } from '../../../src/base/clock.ts';
 import { processState } from '../../../src/postgres/processes.ts';
-import { SUPERUSER } from '../../../harness/cluster-config.ts';
+import { parseHistory } from '../../../src/postgres/timelines.ts';
 import type { Host } from '../../../harness/host.ts';
 import type { LocalCluster } from '../../../harness/local-cluster.ts';
 import { processesBelow } from '../../../harness/processes.ts';
+import { asSuperuser } from '../../../harness/superuser.ts';
 
 export interface Tidiness {
   /** Waits until nothing is left behind on any host; says what is. The cluster is healthy. */
@@ -28,7 +28,7 @@ export function createTidiness(cluster: LocalCluster, healthy: readonly string[]
       found.push(...filesOf(host).flatMap((name) => (known.has(name) ? [] : [`${host.node}: ${name}`])));
       found.push(...strays(host, host.node === primary).map((name) => `${host.node}: process ${name}`));
       const wanted = nodes.flatMap(({ node, member }) => (node === host.node ? [] : [member ?? '']));
-      const { slots, isPrimary } = await look(host);
+      const { slots = [], isPrimary } = (await look(host)) ?? {};
       if (isPrimary !== (host.node === primary)) found.push(`${host.node}: takes writes: ${isPrimary}`);
       found.push(...slots.flatMap((slot) => (wanted.includes(slot) ? [] : [`${host.node}: slot ${slot}`])));
       found.push(
@@ -57,7 +57,7 @@ const MAY_COME = [
   'pgdata/tablespace_map.old',
   'pgdata/standby.signal',
   'pgdata/pg_wal/TIMELINE.history',
-  // The timeline of a promotion that was given up: what lies below a later one stays, for standbys ask for each in between (docs/failover.md).
+  // The number of a promotion that was given up, below a later one: it stays, for standbys ask for each in between (docs/failover.md).
   'pgdata/pg_wal/FILLER.history',
   'state/diverged/',
   'state/diverged/NODE-N.jsonl',
@@ -89,25 +89,39 @@ function filesOf(host: Host): string[] {
 
 function named(host: Host, path: string, isDirectory: boolean): string {
   const name = path
-    .replaceAll(/\b[0-9A-F]{8}\.history\b/g, (file) => historyKind(join(host.directory, path), file))
+    .replaceAll(/\b[0-9A-F]{8}\.history\b/g, (file) => historyKind(join(host.directory, dirname(path)), file))
     .replaceAll(/\bpg\d+\b/g, 'NODE')
     .replaceAll(/-[0-9a-f]{8,16}\b/g, '-*')
     .replaceAll(/\d+/g, 'N');
   return isDirectory ? `${name}/` : name;
 }
 
-/** An empty one is a filler below a real one, and else what keeps PostgreSQL from starting as a standby. */
-function historyKind(path: string, file: string): 'TIMELINE.history' | 'FILLER.history' | 'EMPTY.history' {
-  if (sizeOf(path) > 0) return 'TIMELINE.history';
-  const directory = dirname(path);
-  const isBelow = readdirSync(directory).some(
-    (other) => /^[0-9A-F]{8}\.history$/.test(other) && other > file && sizeOf(join(directory, other)) > 0,
-  );
-  return isBelow ? 'FILLER.history' : 'EMPTY.history';
+const HISTORY = /^[0-9A-F]{8}\.history$/;
+
+/**
+ * An empty one is a filler where the log has given up its number: the latest timeline is above it, and does not descend from it. One that it does
+ * descend from has lost what it said; one above every real one keeps PostgreSQL from starting as a standby.
+ */
+function historyKind(
+  directory: string,
+  file: string,
+): 'TIMELINE.history' | 'FILLER.history' | 'EMPTY.history' {
+  if (textOf(join(directory, file)).trim() !== '') return 'TIMELINE.history';
+  const names = readdirSync(directory).filter((name) => HISTORY.test(name));
+  const latest = names.toSorted().findLast((name) => textOf(join(directory, name)).trim() !== '');
+  if (latest === undefined || latest < file) return 'EMPTY.history';
+  const number = Number.parseInt(file, 16);
+  const ancestors = parseHistory(textOf(join(directory, latest)));
+  return ancestors.some(({ timeline }) => timeline === number) ? 'EMPTY.history' : 'FILLER.history';
 }
 
-function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 1;
+/** What is gone by now was no empty one. */
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '# gone';
+  }
 }
 
 /** The processes of a host that are neither sentineld, nor PostgreSQL and its children, nor a primary's guard. */
@@ -131,23 +145,13 @@ function titleOf(pid: number): string {
   }
 }
 
-async function look(host: Host): Promise<{ readonly slots: string[]; readonly isPrimary: boolean }> {
-  const client = new Client({
-    host: host.socketDirectory,
-    port: host.target.port,
-    user: SUPERUSER,
-    database: 'postgres',
-    connectionTimeoutMillis: 5000,
-    query_timeout: 5000,
-  });
-  client.on('error', () => undefined);
-  try {
-    await client.connect();
-    const { rows } = await client.query<{ slots: string[]; primary: boolean }>(
-      `select array(select slot_name::text from pg_replication_slots) as slots, not pg_is_in_recovery() as primary`,
-    );
-    return { slots: rows[0]?.slots ?? [], isPrimary: rows[0]?.primary === true };
-  } finally {
-    await client.end().catch(() => undefined);
-  }
+interface Looked {
+  readonly slots: string[];
+  readonly isPrimary: boolean;
+}
+
+async function look(host: Host): Promise<Looked | undefined> {
+  const text = `select array(select slot_name::text from pg_replication_slots) as slots, not pg_is_in_recovery() as "isPrimary"`;
+  const { rows } = await asSuperuser(host, (client) => client.query<Looked>(text), { queryTimeoutMs: 5000 });
+  return rows[0];
 }

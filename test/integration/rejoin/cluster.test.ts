@@ -3,11 +3,10 @@
 import { spawn } from 'node:child_process';
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { SUPERUSER } from '../../../harness/cluster-config.ts';
 import type { Host } from '../../../harness/host.ts';
 import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
+import { sql } from '../../../harness/superuser.ts';
 import { until } from '../../../src/base/clock.ts';
 import { findOsUser, spawnIds } from '../../../src/postgres/os-user.ts';
 import { findPostmaster, signalProcess } from '../../../src/postgres/processes.ts';
@@ -25,26 +24,6 @@ beforeAll(async () => {
   await cluster.waitUntilHealthy(LIMIT_MS);
 }, LIMIT_MS);
 afterAll(() => cluster?.close(), LIMIT_MS);
-
-async function sql(host: Host, ...statements: string[]): Promise<Record<string, unknown>[]> {
-  const client = new pg.Client({
-    host: host.socketDirectory,
-    port: host.target.port,
-    user: SUPERUSER,
-    database: 'postgres',
-    connectionTimeoutMillis: 5000,
-    query_timeout: STEP_MS,
-  });
-  client.on('error', () => undefined);
-  await client.connect();
-  try {
-    let rows: Record<string, unknown>[] = [];
-    for (const statement of statements) rows = (await client.query<Record<string, unknown>>(statement)).rows;
-    return rows;
-  } finally {
-    await client.end().catch(() => undefined);
-  }
-}
 
 const setting = async (host: Host, name: string): Promise<unknown> =>
   (await sql(host, `select current_setting('${name}') as value`))[0]?.['value'];
