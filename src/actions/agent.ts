@@ -42,6 +42,8 @@ export interface AgentOptions {
   readonly peer: PeerId;
   /** As the log can have it now: what not every peer understands yet is left out. */
   readonly registration: () => Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
+  /** See `createRegistering`. */
+  readonly registrationObstacle?: () => string | undefined;
   readonly instance: Omit<
     InstanceOptions,
     'onUnexpectedEnd' | 'onChange' | 'beforeStandby' | 'onRefused' | 'mayBeForeign'
@@ -263,6 +265,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   const registering = createRegistering({
     wanted: options.registration,
+    ...(options.registrationObstacle === undefined ? {} : { obstacle: options.registrationObstacle }),
     registered: options.registered,
     postmaster: () => instance.postmaster(),
     isRemoved: () => duty.kind === 'removed' || (duty.kind === 'none' && duty.isRemoved === true),

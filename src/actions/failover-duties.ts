@@ -1,15 +1,17 @@
 // The duties of a failover: cut and report, hand over, promote. Each can be broken off at any point and begun again, by this
 // agent or after a restart: it looks at what is, not at what it did before.
 import { delay } from '../base/clock.ts';
+import type { MemberId, Timeline } from '../base/ids.ts';
 import { type Lsn, formatLsn, lsn } from '../base/lsn.ts';
 import { type FenceToken, compareFences } from '../cluster/fence.ts';
+import { hasFollowed } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { readCutPosition } from '../postgres/position.ts';
 import { type Promotion, promotePostgres } from '../postgres/promote.ts';
 import { checkpoint } from '../postgres/sql.ts';
 import { readSettings } from '../postgres/settings.ts';
-import { removeFillers } from '../postgres/timelines.ts';
+import { removeFillers, removeHistories, unreachedHistories } from '../postgres/timelines.ts';
 import { cutUpstream, writeStandbySignal } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
 import { stopForeign, takeOverForCut } from './adopt-duty.ts';
@@ -17,6 +19,7 @@ import { type AgentContext, type Standing, placeholder, query, standbysFor } fro
 import { inspectDataDirectory } from './data-directory.ts';
 import { fetchWal, holdsAllOf } from './fetch-wal.ts';
 import { keepGuarded } from './guarding.ts';
+import { wasOpened } from './opened.ts';
 import { keepSlots } from './slots.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
@@ -281,6 +284,14 @@ async function cutOff(
       await instance.stop({ fastMs: 1000, signal });
     }
   }
+  if (await isLeftOut(context, data.member?.memberId)) {
+    if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 0, signal });
+    context.activity(
+      'stopped',
+      `not reported, and left as it is: somebody opened it for writes while its group followed another site`,
+    );
+    return undefined;
+  }
   if (instance.postmaster() === undefined) {
     if (options.wasPrimary === true) {
       context.activity('stopped', 'stopped: another node takes over');
@@ -320,6 +331,13 @@ async function cutOff(
     timeoutMs: timing.startTimeoutMs,
     signal,
   });
+  const unreached = await unreachedOf(context, standing);
+  if (unreached.length > 0) {
+    await instance.stop({ fastMs: 1000, signal });
+    await removeHistories(dataDirectory, unreached);
+    context.log('info', 'removed the histories of timelines of which nothing came', { timelines: unreached });
+    return cutOff(context, options);
+  }
   context.activity(undefined, 'cut off from every upstream');
   const postmasterPid = instance.postmaster()?.pid;
   if (postmasterPid !== undefined) {
@@ -327,6 +345,23 @@ async function cutOff(
     context.notes.cut = { token: { incarnation, epoch }, postmasterPid, standing };
   }
   return standing;
+}
+
+/**
+ * A site leader that lags has read the history of a timeline that the other site went on to, and nothing more of it. PostgreSQL would name that one
+ * as the parent of the timeline to which it is promoted, from where it never left the one before.
+ */
+async function unreachedOf(context: AgentContext, { timeline }: Standing): Promise<readonly Timeline[]> {
+  const group = context.group();
+  return group !== undefined && hasFollowed(group)
+    ? unreachedHistories(context.instance.options.dataDirectory, timeline)
+    : [];
+}
+
+/** It would be taken for the one that holds the most, for what was written to it is on a timeline of its own. */
+async function isLeftOut(context: AgentContext, member: MemberId | undefined): Promise<boolean> {
+  const group = context.group();
+  return group !== undefined && hasFollowed(group) && member !== undefined && wasOpened(context, member);
 }
 
 /** Where this node stands by the cut of this very epoch, if that cut was this agent's and PostgreSQL has run ever since. */

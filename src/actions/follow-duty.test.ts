@@ -1,11 +1,14 @@
 // Whether a standby can follow directly: its WAL lies on the log's history of timelines, not beyond where one was left.
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { makeMemberId, nodeId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type { TimelineBranch } from '../cluster/state.ts';
 import type { Upstream } from '../failover/duties.ts';
 import type { WalReceiver } from '../postgres/role.ts';
-import { followObstacle, isFollowing, isReconnecting } from './follow-duty.ts';
+import { followObstacle, isFollowing, isReconnecting, strayHistory } from './follow-duty.ts';
 import { fakeContext } from './testing/context.ts';
 
 const at = (on: number, position: number) => ({ timeline: timeline(on), position: lsn(BigInt(position)) });
@@ -115,4 +118,26 @@ test.each<[string, string | undefined, boolean]>([
   } as WalReceiver;
   const context = { localMember: () => makeMemberId(nodeId('c'), '00000001') };
   expect(isFollowing(context, { receiver }, upstream(1))).toBe(follows);
+});
+
+describe('its own history', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'pg-sentinel-history-'));
+  mkdirSync(join(directory, 'pg_wal'));
+  writeFileSync(join(directory, 'pg_wal/00000002.history'), '1\t0/64\tno reason\n');
+  afterAll(() => rmSync(directory, { recursive: true }));
+  const stray = (branches: readonly TimelineBranch[], to = upstream(2)) =>
+    strayHistory(directory, at(2, 120), { upstream: to, branches });
+
+  test('may be that of the same numbers, and another one all the same', async () => {
+    expect(await stray([branch(2, 1, 90)])).toMatch(/timeline 2 began elsewhere than the log says/);
+    expect(await stray([], upstream(2, at(1, 90)))).toMatch(/timeline 2 began elsewhere/);
+  });
+
+  test('is no obstacle where it says the same, or says nothing', async () => {
+    expect(await stray([branch(2, 1, 100)])).toBeUndefined();
+    expect(await stray([], upstream(2, at(1, 100)))).toBeUndefined();
+    expect(
+      await strayHistory(directory, at(3, 120), { upstream: upstream(3), branches: [] }),
+    ).toBeUndefined();
+  });
 });

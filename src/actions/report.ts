@@ -57,6 +57,7 @@ export async function buildReport(options: {
       role === undefined ? undefined : role.kind === 'primary' ? role.flushLsn : standbyPosition(role),
     replayLsn: role?.kind === 'standby' ? role.replayLsn : undefined,
     streamingFrom: streamingFrom(role),
+    ...sourceEnd(role),
     walSenders: (role?.replication ?? []).map(({ applicationName, state, syncState, flushLsn }) => ({
       applicationName,
       state,
@@ -81,6 +82,13 @@ async function readRoleQuietly(instance: Instance): Promise<Role | undefined> {
   } catch {
     return undefined;
   }
+}
+
+function sourceEnd(role: Role | undefined): Pick<AgentReport, 'sourceEnd'> {
+  const end = role?.kind === 'standby' ? role.walReceiver?.sourceEnd : undefined;
+  return end === undefined || role?.kind !== 'standby' || role.walReceiver?.status !== 'streaming'
+    ? {}
+    : { sourceEnd: end };
 }
 
 function streamingFrom(role: Role | undefined): { readonly host: string; readonly port: number } | undefined {

@@ -1,4 +1,5 @@
 // The failover protocol's commands: begin, cut reports, promote, outcome, resume. Table of phases (command -> next phase):
+//   following  promote-site -> fencing (apply-site.ts)
 //   running    begin-failover(down: quorum | planned | forced) -> fencing
 //   fencing    cut-report, node-off -> fencing · promote -> promoting · resume -> running
 //              begin-failover(down, if planned | forced) -> fencing
@@ -24,6 +25,7 @@ import {
   type Phase,
   asideReason,
   asideRemedy,
+  hasFollowed,
   hasUnknownRule,
   isHeld,
   isPaused,
@@ -42,6 +44,11 @@ export function applyBeginFailover(
   if (isRefused(group)) return group;
   const phase = group.phase;
   if (phase.kind === 'creating') return refuse(`group ${group.id} is being created`);
+  if (phase.kind === 'following') {
+    return refuse(
+      `group ${group.id} follows another site: nothing in it fails over; sentinelctl site promote ${group.id} makes a primary here`,
+    );
+  }
   const refusal =
     causeRefusal(state, group, phase, command.cause) ??
     scheduleRefusal(group, command) ??
@@ -121,7 +128,7 @@ function withFailover(state: ClusterState, group: GroupState, atMs: number): rea
 function causeRefusal(
   state: ClusterState,
   group: GroupState,
-  phase: Exclude<Phase, { kind: 'creating' }>,
+  phase: Exclude<Phase, { kind: 'creating' | 'following' }>,
   cause: FailoverCause,
 ): string | undefined {
   switch (cause.kind) {
@@ -155,6 +162,8 @@ function causeRefusal(
     case 'forced': {
       if (phase.kind === 'fencing' && phase.cause.kind === 'recovered')
         return `group ${group.id} was recovered: all of its nodes have to report, or to be given up: sentinelctl node unregister NODE --accept-data-loss`;
+      if (hasFollowed(group))
+        return `group ${group.id} is being promoted already: the node that holds the most will be its primary; where only nodes can be heard that are never promoted, take no_failover or apply_delay out of the configuration of one, and restart its sentineld`;
       if (phase.kind === 'fencing' && phase.cause.kind === 'forced' && phase.cause.to === cause.to)
         return `group ${group.id} is fencing already, on a person's word`;
       return cause.to === undefined ? undefined : targetRefusal(state, group, cause.to);
@@ -333,8 +342,10 @@ export function applyResume(state: ClusterState, command: CommandOf<'resume'>): 
   if (isRefused(group)) return group;
   const phase = group.phase;
   if (phase.kind !== 'fencing') return refuse(`group ${group.id} is ${phase.kind}, not fencing`);
-  if (hasUnknownRule(group))
-    return refuse(`group ${group.id} was recovered: a node of it can only be promoted`);
+  if (hasUnknownRule(group) || hasFollowed(group))
+    return refuse(
+      `group ${group.id} ${hasFollowed(group) ? 'has followed another site' : 'was recovered'}: a node of it can only be promoted`,
+    );
   if (phase.reports.some((report) => report.node === phase.primary)) {
     // mark: resume-after-report
     return refuse(`${phase.primary} has stopped and reported: it can only be promoted`);

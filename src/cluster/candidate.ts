@@ -66,6 +66,7 @@ export function candidateRefusal(
   if (fetching !== undefined && !fetching.isOver && fetching.failed === undefined)
     return `${candidate.node} is fetching WAL from ${fetching.from}`;
   if (hasUnknownRule(group)) return refusalWithoutRule(state, group, phase.reports, candidate);
+  if (phase.cause.kind === 'followed') return refusalOfFollower(state, group, phase.reports, candidate);
   if (candidate.timeline > phase.timeline)
     return `${candidate.node} is on timeline ${candidate.timeline}, which the log never assigned`;
   const refusal = refusalByRule(state, group, phase, candidate);
@@ -165,6 +166,25 @@ function refusalWithoutRule(
   return ahead === undefined ? undefined : aheadText(state, group, ahead, candidate);
 }
 
+/**
+ * Of a group that has followed another site: its nodes have acknowledged nothing, and hold what that site sent, on that site's timelines. Of
+ * those that can be heard the one that holds the most loses the least.
+ */
+function refusalOfFollower(
+  state: ClusterState,
+  group: GroupState,
+  reports: readonly CutReport[],
+  candidate: CutReport,
+): string | undefined {
+  const ahead = reports.find(
+    (report) =>
+      comparePositions(report, candidate) > 0 &&
+      asideReason(group, report.node) === undefined &&
+      !isPassedOver(state, group, report),
+  );
+  return ahead === undefined ? undefined : aheadText(state, group, ahead, candidate);
+}
+
 /** The registered nodes of the group of which there is no report of their present data directory. */
 export function silentNodes(
   state: ClusterState,
@@ -204,7 +224,8 @@ export function firstMembers(
     ({ node }) =>
       asideReason(group, node) === undefined && syncBar(state, group, node) === undefined && !hasMoved(node),
   );
-  return followersAtOnce(phase.primary, able, candidate);
+  const former = phase.cause.kind === 'followed' ? candidate.node : phase.primary;
+  return followersAtOnce(former, able, candidate);
 }
 
 /** The members of those of the reports that can follow the candidate directly. */

@@ -75,7 +75,13 @@ const settingsChange = fc.record(
 /** Of none at all nothing is written. */
 const options = fc
   .record(
-    { noFailover: fc.boolean(), noSync: fc.boolean(), applyDelayMs: count, upstream: node },
+    {
+      noFailover: fc.boolean(),
+      noSync: fc.boolean(),
+      applyDelayMs: count,
+      upstream: node,
+      source: fc.string({ minLength: 1 }),
+    },
     { requiredKeys: ['noFailover', 'noSync', 'applyDelayMs'], noNullPrototype: true },
   )
   .filter(hasOptions);
@@ -281,6 +287,14 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     },
     { requiredKeys: ['kind', 'group', 'node', 'at'], noNullPrototype: true },
   ),
+  'lead-site': fc.record(
+    {
+      ...{ kind: fc.constant('lead-site' as const), group, epoch: optional(anEpoch), node },
+      isAsked: fc.constant(true as const),
+    },
+    { requiredKeys: ['kind', 'group', 'epoch', 'node'], noNullPrototype: true },
+  ),
+  'promote-site': record({ kind: fc.constant('promote-site'), group, epoch: anEpoch }),
   'node-adopted': record({ kind: fc.constant('node-adopted'), group, epoch: anEpoch, node }),
   'subjective-up': record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
   'begin-failover': fc.record(

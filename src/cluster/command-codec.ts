@@ -21,6 +21,7 @@ import {
   encodeScheduleRestart,
 } from './restore-codec.ts';
 import { decodeRule, encodeRule } from './rule-codec.ts';
+import { decodeLeadSite, encodeSite } from './site-codec.ts';
 import { decodeChange, decodeConfigure, encodeChange, encodeConfigure } from './settings-codec.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
@@ -167,6 +168,9 @@ export function encodeCommand(command: Command): CommandInit {
       return { case: 'restoreGroup', value: encodeRestoreGroup(command) };
     case 'schedule-restart':
       return { case: 'scheduleRestart', value: encodeScheduleRestart(command) };
+    case 'lead-site':
+    case 'promote-site':
+      return encodeSite(command);
     case 'open-session': {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
@@ -369,6 +373,10 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       return decodeRestoreGroup(value);
     case 'scheduleRestart':
       return decodeScheduleRestart(value);
+    case 'leadSite':
+      return decodeLeadSite(value);
+    case 'promoteSite':
+      return { kind: 'promote-site', ...decodeScope(value) };
     case 'openSession':
       return {
         kind: 'open-session',

@@ -172,6 +172,8 @@ export interface NodeOptions {
   readonly applyDelayMs: number;
   /** The standby that it streams from, while that is well: then, and as long as this stands, no commit waits for it. Absent: the primary. */
   readonly upstream?: NodeId;
+  /** The servers of another site that it can stream from, such as `a:5432,b:5432`: then its group begins by following that. */
+  readonly source?: string;
 }
 
 /** What a peer's configuration says of its host. */
@@ -471,6 +473,20 @@ export type Command =
       /** Of one that is lost, for people. */
       readonly reason: string | undefined;
     }
+  /**
+   * That node is the site leader: it streams from a primary of another site, and the others of its group from it. Without an epoch the group
+   * begins with it.
+   */
+  | {
+      readonly kind: 'lead-site';
+      readonly group: GroupId;
+      readonly epoch: Epoch | undefined;
+      readonly node: NodeId;
+      /** On a person's word: the present one may be well. */
+      readonly isAsked?: true;
+    }
+  /** On a person's word: the group follows the other site no longer, and its best node becomes the primary. */
+  | { readonly kind: 'promote-site'; readonly group: GroupId; readonly epoch: Epoch }
   /** From here on the log may hold what level `level` brought (features.ts). */
   | { readonly kind: 'set-feature-level'; readonly level: number }
   /** A peer says which site it is in; undefined: none. */

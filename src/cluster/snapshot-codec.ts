@@ -266,6 +266,8 @@ function encodePhase({ id, epoch: at, phase }: GroupState): PhaseInit {
       return { case: 'creating', value: { primary: phase.primary } };
     case 'running':
       return { case: 'running', value: { primary: phase.primary, timeline: phase.timeline } };
+    case 'following':
+      return { case: 'following', value: { primary: phase.primary, isDoubtful: phase.isDoubtful } };
     case 'fencing': {
       const { primary, timeline: on, cause } = phase;
       const reports = phase.reports.map((report) => ({ ...report, group: id, epoch: BigInt(at) }));
@@ -294,6 +296,8 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
       return { kind, primary: nodeId(value.primary) };
     case 'running':
       return { kind, primary: nodeId(value.primary), timeline: timeline(value.timeline) };
+    case 'following':
+      return { kind, primary: nodeId(value.primary), isDoubtful: value.isDoubtful };
     case 'fencing':
       return {
         kind,
@@ -324,7 +328,9 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
 }
 
 function encodeFencingCause(cause: FencingCause): CauseInit {
-  return cause.kind === 'recovered' ? { case: 'recovered', value: {} } : encodeCause(cause);
+  return cause.kind === 'recovered' || cause.kind === 'followed'
+    ? { case: cause.kind, value: {} }
+    : encodeCause(cause);
 }
 
 function decodeFencingCause(message: pb.FencingPhase): FencingCause {
@@ -339,6 +345,7 @@ function decodeFencingCause(message: pb.FencingPhase): FencingCause {
     case 'forced':
       return { kind, to: value.to === undefined ? undefined : nodeId(value.to) };
     case 'recovered':
+    case 'followed':
       return { kind };
     case undefined:
       throw unknownPart('cause of a fencing', message);

@@ -19,7 +19,8 @@ import {
   running,
   runningAlone,
 } from '../cluster/testing/example.ts';
-import { CANDIDATES_FEATURE_LEVEL } from '../cluster/features.ts';
+import { CANDIDATES_FEATURE_LEVEL, SITE_FEATURE_LEVEL } from '../cluster/features.ts';
+import { SITE_OPTIONS, following, withData } from '../cluster/testing/following.ts';
 import type { GroupState } from '../cluster/state.ts';
 import { groupNotices } from './group-notices.ts';
 
@@ -146,4 +147,18 @@ test('pauses and maintenance, with what is left of the time', () => {
   expect(notices(running(), { paused: { untilMs: undefined }, scheduled })).toContainEqual(
     expect.stringMatching(/group main is paused: the switchover to b of .* waits for sentinelctl resume/),
   );
+});
+
+test('a configuration that is to follow another site is named where the group does not', () => {
+  const log = newLog({ ...running().state, featureLevel: SITE_FEATURE_LEVEL });
+  log.must({ ...registration(B, MB), options: SITE_OPTIONS });
+  expect(notices(log)).toEqual([
+    expect.stringMatching(/main does not follow another site: node.follow has no effect .* of b;/),
+  ]);
+  const site = following();
+  expect(notices(site)).toEqual([]);
+  site.must(withData(B, { options: { ...SITE_OPTIONS, source: 'far2:5432,far1:5432' } }));
+  expect(notices(site)).toEqual([]);
+  site.must(withData(B, { options: { ...SITE_OPTIONS, source: 'far3:5432' } }));
+  expect(notices(site)).toEqual([expect.stringMatching(/servers differs, a has far1.*, b has far3:5432/)]);
 });

@@ -1,6 +1,6 @@
 // Which of the nodes that have reported the leader proposes to promote, with which rule, and for whom it waits a moment longer. Pure.
 // That a promotion is safe is apply's business (cluster/candidate.ts): this chooses among those that are.
-import { type NodeId, timeline } from '../base/ids.ts';
+import { type NodeId, type Timeline, timeline } from '../base/ids.ts';
 import {
   type Fencing,
   candidateRefusal,
@@ -19,7 +19,7 @@ import {
 } from '../cluster/state.ts';
 import { canBeCut, isTooFarBehind, mayBePromoted } from './obstacles.ts';
 import { wantedRule } from './rule-plan.ts';
-import type { View } from './view.ts';
+import { type View, freshReport } from './view.ts';
 
 /**
  * The best report that may be promoted: the wish of a person, else the one with most WAL, then one that was not to be promoted last, then one that follows the primary directly, then (where the group's settings ask for it) one in the site of the former
@@ -56,11 +56,13 @@ export function chooseCandidate(
   const isBarred = (report: CutReport): number => Number(isLastChoice(state, group, report));
   const isCascading = ({ node }: CutReport): number =>
     Number(state.nodes.get(node)?.options?.upstream !== undefined);
-  const isLast = (report: CutReport): number => Number(report.node === phase.primary);
-  const mayLose = cause.kind === 'forced' || isLeaseRule;
+  const isLast = (report: CutReport): number =>
+    Number(cause.kind !== 'followed' && report.node === phase.primary);
+  const mayLose = cause.kind === 'forced' || cause.kind === 'followed' || isLeaseRule;
   // Nothing but the reports says who holds the most: the first one to come is not promoted over another that holds more.
   const toCome = silentCandidates(state, group, phase, view);
   if (isPatient && mayLose && cause.kind !== 'planned' && toCome.length > 0) return undefined;
+  if (awaitedForMore(state, group, phase, view).length > 0) return undefined;
   const [best] = eligible.sort(
     (a, b) =>
       (mayLose ? comparePositions(b, a) : 0) ||
@@ -89,6 +91,40 @@ function wishOf(group: GroupState, phase: Fencing, former: CutReport | undefined
   const old = phase.reports.find((report) => report.node === reinstate);
   const isPassed = old !== undefined && former !== undefined && comparePositions(former, old) > 0;
   return group.rule.leased === true && isPassed ? undefined : reinstate;
+}
+
+/**
+ * Of a group that has followed another site: those that replay what they have received, which may take long, and hold more than all that have
+ * reported. Nothing else holds it. Only their own last word says so, which is no ground for a promise, but enough to wait: until they report, are
+ * heard no longer, or a person fences them.
+ */
+export function awaitedForMore(
+  state: ClusterState,
+  group: GroupState,
+  phase: Fencing,
+  view: View,
+): readonly NodeId[] {
+  if (phase.cause.kind !== 'followed') return [];
+  const eligible = phase.reports.filter(
+    (report) => candidateRefusal(state, group, phase, report) === undefined,
+  );
+  const silent = silentNodes(state, group, phase.reports);
+  const isAhead = (node: NodeState): boolean => {
+    const { timeline: on, position } = freshReport(view, node.node) ?? {};
+    // It starts, to tell.
+    if (on === undefined || position === undefined) return mayBePromoted(state, group, node);
+    return eligible.every((report) => comparePositions({ timeline: on, position }, report) > 0);
+  };
+  // Also one that may not be promoted: what it alone holds is fetched from it.
+  return nodesOfGroup(state, group.id)
+    .filter(
+      (node) =>
+        silent.includes(node.node) &&
+        asideReason(group, node.node) === undefined &&
+        canBeCut(view, node.node) &&
+        isAhead(node),
+    )
+    .map(({ node }) => node);
 }
 
 /** Those that could be promoted and can still report where they stand. */
@@ -141,7 +177,20 @@ export function promotion(
     group: group.id,
     epoch: group.epoch,
     candidate: candidate.node,
-    timeline: timeline(group.highestTimeline + 1),
+    timeline: nextTimeline(group, phase),
     rule: wantedRule(group, members, []),
   };
+}
+
+/** Numbers that are left out when a group opens that has followed another site: at least so many, and less than twice as many more. */
+const SITE_GAP = 16;
+
+/**
+ * Above every timeline known. The log does not know how many the other site has opened meanwhile, and what a site leader has received that cannot
+ * be heard: the same number would be taken for the same history. So some are left out, and not always as many, for two sites that follow the
+ * same one may both be promoted where it ended. Each costs a small file.
+ */
+function nextTimeline({ highestTimeline, epoch }: GroupState, { cause }: Fencing): Timeline {
+  const gap = cause.kind === 'followed' ? SITE_GAP + (epoch % (2 * SITE_GAP)) : 0;
+  return timeline(highestTimeline + 1 + gap);
 }

@@ -21,6 +21,7 @@ export interface Seen {
   readonly serverVersion?: string;
   readonly restores?: boolean;
   readonly serverStartedAtS?: number;
+  readonly follows?: AgentReport['follows'];
 }
 
 /** A node's own description; undefined: its agent was never heard of. */
@@ -69,6 +70,7 @@ export function reportOf(log: Log, node: NodeId, seen: Seen): AgentReport {
     message: seen.message,
     restores: seen.restores,
     serverStartedAtS: seen.serverStartedAtS,
+    ...(seen.follows === undefined ? {} : { follows: seen.follows }),
   };
 }
 
