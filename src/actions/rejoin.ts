@@ -426,7 +426,7 @@ async function startClone(context: AgentContext, duty: FollowDuty, signal: Abort
 }
 
 /** `false` where the data directory has no member id. */
-export async function setUpstream(context: AgentContext, duty: FollowDuty): Promise<boolean> {
+async function setUpstream(context: AgentContext, duty: FollowDuty): Promise<boolean> {
   const { dataDirectory, passfileDirectory, user } = context.instance.options;
   const member = context.localMember();
   if (member === undefined) return false;

@@ -67,7 +67,7 @@ test('those that stream from it get their slots, also where its own configuratio
   const kept: string[] = [];
   const once = (key: string): Promise<void> => Promise.resolve(void kept.push(key));
   const context = standby({ once }, false);
-  const receiver = { status: 'streaming', pid: 1 };
+  const receiver = { status: 'streaming', stream: 'one' };
   const role = { kind: 'standby', walReceiver: receiver, synchronousStandbyNames: 'nobody' };
   Object.assign(context.instance, { readRole: () => Promise.resolve(role) });
   const duty = { ...DUTY, slots: [makeMemberId(nodeId('b'), '00000002')] };

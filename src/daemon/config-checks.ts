@@ -273,6 +273,11 @@ function checkFollow(
     );
   if (sslrootcert !== undefined && sslmode?.startsWith('verify') !== true)
     findings.error('node.follow.sslrootcert', 'is used with sslmode verify-ca and verify-full only');
+  if (file.bootstrap !== undefined && file.bootstrap !== null)
+    findings.error(
+      'bootstrap',
+      'it is given together with node.follow; expected one of them: a new group begins with a backup, or with what the other site holds',
+    );
   if (file.node?.upstream !== undefined)
     findings.warning(
       'node.upstream',

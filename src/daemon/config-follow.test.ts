@@ -75,6 +75,10 @@ test.each([
     follow('', 'far:5432, FAR:5432'),
     'node.follow.servers.1: "FAR:5432" is listed twice; expected each server once',
   ],
+  [
+    `${follow('')}\nbootstrap: { command: [/bin/restore] }`,
+    'bootstrap: it is given together with node.follow; expected one of them',
+  ],
   [follow(', slot: Second'), 'node.follow.slot: "Second" is given; expected the name of a replication slot'],
   [
     follow(', sslmode: prefer'),
