@@ -1,4 +1,4 @@
-// The log format: what goes in comes out, for every kind of command, and what is not understood is refused. The bytes
+// The log format: what is not understood is refused, and memberships come back as they went in (commands: codec-commands.test.ts). The bytes
 // of one entry are pinned, so that a change of the format that breaks old logs cannot pass unnoticed.
 import { create, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
@@ -8,9 +8,8 @@ import { epoch, groupId, memberId, nodeId, peerId, timeline } from '../base/ids.
 import { lsn } from '../base/lsn.ts';
 import { EnvelopeSchema } from '../gen/pg_sentinel/v1/log_pb.ts';
 import { decodeEnvelope, decodeMembership, encodeEnvelope, encodeMembership } from './codec.ts';
-import type { Command, Envelope } from './commands.ts';
+import type { Envelope } from './commands.ts';
 import { LogFormatError } from './log-format.ts';
-import { commands, count, peer, record, text } from './testing/any-command.ts';
 
 const sample: Envelope = {
   session: 'a-17-0f',
@@ -30,23 +29,6 @@ const sample: Envelope = {
 };
 
 describe('envelope', () => {
-  for (const [kind, arbitrary] of Object.entries<fc.Arbitrary<Command>>(commands)) {
-    test(`${kind} comes back as it went in`, () => {
-      const envelopes = record({
-        session: text,
-        sequence: count,
-        answeredBelow: count,
-        proposedAtMs: count,
-        command: arbitrary,
-      });
-      fc.assert(
-        fc.property(envelopes, (envelope) => {
-          expect(decodeEnvelope(encodeEnvelope(envelope))).toStrictEqual(envelope);
-        }),
-      );
-    });
-  }
-
   test('the bytes of an entry can still be read', () => {
     const written =
       '1080d095ffbc311a07612d31372d3066200328028201280a046d61696e10291a0470672d32220d70675f32' +
@@ -111,11 +93,13 @@ describe('envelope', () => {
 
 describe('membership', () => {
   test('comes back as it went in', () => {
-    const memberships = record({
+    const peer = fc.stringMatching(/^[a-z][a-z0-9_-]{0,30}$/).map(peerId);
+    const address = fc.string({ unit: 'grapheme' });
+    const memberships = fc.record({
       voters: fc.array(peer),
       learners: fc.array(peer),
-      addresses: fc.array(fc.tuple(peer, text)).map((addresses) => new Map(addresses)),
-      incarnation: count,
+      addresses: fc.array(fc.tuple(peer, address)).map((addresses) => new Map(addresses)),
+      incarnation: fc.maxSafeNat(),
     });
     fc.assert(
       fc.property(memberships, (membership) => {

@@ -1,25 +1,27 @@
-// Any command that the log may hold: one arbitrary for each kind, for tests of what is written and read.
+// The log format: what goes in comes out, for every kind of command.
 import fc from 'fast-check';
-import { epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '../../base/ids.ts';
-import { lsn } from '../../base/lsn.ts';
-import type { Command, Evidence, FailoverCause, ServerWord, SyncRule } from '../commands.ts';
-import { hasOptions } from '../eligibility.ts';
+import { expect, test } from 'vitest';
+import { epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
+import { lsn } from '../base/lsn.ts';
+import { decodeEnvelope, encodeEnvelope } from './codec.ts';
+import type { Command, Evidence, FailoverCause, ServerWord, SyncRule } from './commands.ts';
+import { hasOptions } from './eligibility.ts';
 
 /** As `fc.record`, but of ordinary objects, so that strict equality holds. */
-export const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> =>
+const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> =>
   fc.record(model, { noNullPrototype: true }) as fc.Arbitrary<T>;
 const name = fc.stringMatching(/^[a-z][a-z0-9_-]{0,30}$/);
-export const peer = name.map(peerId);
+const peer = name.map(peerId);
 const leaving = fc.constantFrom('leave', 'stop', 'destroy');
 const node = name.map(nodeId);
 const group = name.map(groupId);
 const member = fc.stringMatching(/^[a-z][a-z0-9_]{0,62}$/).map(memberId);
-export const count = fc.maxSafeNat();
+const count = fc.maxSafeNat();
 const anEpoch = count.map(epoch);
 const aTimeline = fc.integer({ min: 1, max: 0xffffffff }).map(timeline);
 const anLsn = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn }).map(lsn);
 const decimal = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn }).map(String);
-export const text = fc.string({ unit: 'grapheme' });
+const text = fc.string({ unit: 'grapheme' });
 const rule: fc.Arbitrary<SyncRule> = fc.oneof(
   record({ members: fc.array(member), acks: fc.nat() }),
   record({ members: fc.array(member), acks: fc.nat(), leased: fc.constant(true as const) }),
@@ -91,7 +93,7 @@ const serverWord: fc.Arbitrary<ServerWord> = fc.oneof(
 
 type OfKind<K extends Command['kind']> = Extract<Command, { readonly kind: K }>;
 /** One arbitrary for each kind of command: the compiler asks for one when a kind is added. */
-export const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
+const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
   'register-node': fc.record(
     {
       kind: fc.constant('register-node'),
@@ -353,3 +355,20 @@ export const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
   }),
   'set-feature-level': record({ kind: fc.constant('set-feature-level'), level: fc.nat() }),
 };
+
+for (const [kind, arbitrary] of Object.entries<fc.Arbitrary<Command>>(commands)) {
+  test(`${kind} comes back as it went in`, () => {
+    const envelopes = record({
+      session: text,
+      sequence: count,
+      answeredBelow: count,
+      proposedAtMs: count,
+      command: arbitrary,
+    });
+    fc.assert(
+      fc.property(envelopes, (envelope) => {
+        expect(decodeEnvelope(encodeEnvelope(envelope))).toStrictEqual(envelope);
+      }),
+    );
+  });
+}
