@@ -126,7 +126,7 @@ describe('its own history', () => {
   writeFileSync(join(directory, 'pg_wal/00000002.history'), '1\t0/64\tno reason\n');
   afterAll(() => rmSync(directory, { recursive: true }));
   const stray = (branches: readonly TimelineBranch[], to = upstream(2)) =>
-    strayHistory(directory, at(2, 120), { upstream: to, branches });
+    strayHistory(directory, at(2, 120), { upstream: to, branches, inherited: [] });
 
   test('may be that of the same numbers, and another one all the same', async () => {
     expect(await stray([branch(2, 1, 90)])).toMatch(/timeline 2 began elsewhere than the log says/);
@@ -137,7 +137,15 @@ describe('its own history', () => {
     expect(await stray([branch(2, 1, 100)])).toBeUndefined();
     expect(await stray([], upstream(2, at(1, 100)))).toBeUndefined();
     expect(
-      await strayHistory(directory, at(3, 120), { upstream: upstream(3), branches: [] }),
+      await strayHistory(directory, at(3, 120), { upstream: upstream(3), branches: [], inherited: [] }),
     ).toBeUndefined();
+  });
+
+  test('is compared with that of the other site, too, and not at all in a group that never followed one', async () => {
+    const to = { upstream: upstream(3, at(2, 130)), branches: [] };
+    expect(await strayHistory(directory, at(2, 120), { ...to, inherited: [branch(2, 1, 90)] })).toMatch(
+      /timeline 2 began elsewhere/,
+    );
+    expect(await strayHistory(directory, at(2, 120), { ...to, branches: [branch(2, 1, 90)] })).toBeUndefined();
   });
 });

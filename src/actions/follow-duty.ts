@@ -214,18 +214,20 @@ async function redirect(context: AgentContext, duty: FollowDuty, signal: AbortSi
 /**
  * Equal numbers are not equal history: a node that was not heard when its group opened may have gone on with the other site that the group
  * followed, or with one that somebody has opened. Its own history files say where its timelines began; undefined: nothing that the log does not say.
+ * In a group that never followed another site the log assigns every timeline, and this is not asked.
  */
 export async function strayHistory(
   dataDirectory: string,
   { timeline }: Pick<Standing, 'timeline'>,
-  { upstream, branches }: Pick<FollowDuty, 'upstream' | 'branches'>,
+  { upstream, branches, inherited }: Pick<FollowDuty, 'upstream' | 'branches' | 'inherited'>,
 ): Promise<string | undefined> {
+  if (inherited === undefined) return undefined;
   const history = await readHistory(dataDirectory, timeline);
   if (history === undefined) return undefined;
   const { timeline: child, from } = upstream;
   const opening =
     from === undefined ? [] : [{ timeline: child, parent: from.timeline, switchLsn: from.position }];
-  const mismatch = historyMismatch({ timeline, history, branches: [...branches, ...opening] });
+  const mismatch = historyMismatch({ timeline, history, branches: [...inherited, ...branches, ...opening] });
   return mismatch && `its history is another one: ${mismatch}`;
 }
 

@@ -13,6 +13,7 @@ import { highest } from './apply-nodes.ts';
 import { candidateRefusal, firstMembers } from './candidate.ts';
 import type { CutReport, FailoverCause, SyncRule } from './commands.ts';
 import { ruleRefusal } from './apply-rule.ts';
+import { openedSite } from './site-history.ts';
 import { withoutMembers } from './apply-slots.ts';
 import { failbackAt, failbackRefusal, isPreferred, promotionBar } from './eligibility.ts';
 import { CANDIDATES_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from './features.ts';
@@ -213,11 +214,17 @@ export function applyCutReport(state: ClusterState, command: CommandOf<'cut-repo
     return refuse(`there is no node ${command.node} in group ${group.id}`);
   if (node.member !== command.member)
     return refuse(`${command.node} is registered as ${node.member ?? 'no member'}, not ${command.member}`);
-  const { kind: _, group: __, epoch: ___, afterFetch = false, ...report } = command;
-  const reports = [...group.phase.reports.filter((known) => known.node !== command.node), report];
+  const { kind: _, group: __, epoch: ___, afterFetch = false, isStrange = false, ...report } = command;
+  const { strange: strangeBefore = [], ...phase } = group.phase;
+  const isOther = (known: CutReport): boolean => known.node !== command.node;
+  const reports = [...phase.reports.filter(isOther), ...(isStrange ? [] : [report])];
+  const strange = [...strangeBefore.filter(isOther), ...(isStrange ? [report] : [])];
   return withGroup(state, {
     ...group,
-    phase: { ...group.phase, reports, ...fetchesAfter(group.phase, report, afterFetch) },
+    phase: {
+      ...{ ...phase, reports, ...fetchesAfter(phase, report, afterFetch) },
+      ...(strange.length === 0 ? {} : { strange }),
+    },
     highestTimeline: highest(group.highestTimeline, command.timeline),
   });
 }
@@ -250,6 +257,7 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
   };
   return withGroup(state, {
     ...group,
+    ...openedSite(group, candidate, command.timeline),
     phase: {
       kind: 'promoting',
       primary: command.candidate,

@@ -3,13 +3,16 @@
 import { type LogIndex, type NodeId, epoch as toEpoch } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { newGroup } from './apply-nodes.ts';
+import { silentNodes } from './candidate.ts';
 import { SITE_FEATURE_LEVEL } from './features.ts';
 import { isObjectivelyDown, majority } from './quorum.ts';
+import { heardReports } from './site-history.ts';
 import {
   type ClusterState,
   type GroupState,
   type Phase,
   asideReason,
+  asideRemedy,
   isPaused,
   nodesOfGroup,
 } from './state.ts';
@@ -44,7 +47,7 @@ function begin(state: ClusterState, index: LogIndex, { group, node }: CommandOf<
   if (withData !== undefined)
     return refuse(`${withData.node} has data: a group that follows another site begins without any`);
   const phase = { kind: 'following', primary: node, isDoubtful: false } as const;
-  const begun = newGroup(group, index, phase);
+  const begun = { ...newGroup(group, index, phase), site: { history: undefined, opened: undefined } };
   const refusal = leaderRefusal(state, begun, node);
   return refusal === undefined ? withGroup(state, begun) : refuse(refusal);
 }
@@ -98,10 +101,16 @@ export function applyPromoteSite(
     return refuse('not every peer understands this yet: upgrade all of them first');
   const group = groupAt(state, command.group, command.epoch);
   if (isRefused(group)) return group;
+  const { to } = command;
+  const refusal =
+    (to === undefined ? undefined : namedRefusal(state, group, to)) ??
+    promotionRefusal(group, to !== undefined) ??
+    (nodesOfGroup(state, group.id).every(({ member }) => member === undefined)
+      ? `no node of group ${group.id} has data yet`
+      : undefined);
+  if (refusal !== undefined) return refuse(refusal);
   const { phase } = group;
-  if (phase.kind !== 'following') return refuse(`group ${group.id} is ${phase.kind}, not following`);
-  if (nodesOfGroup(state, group.id).every(({ member }) => member === undefined))
-    return refuse(`no node of group ${group.id} has data yet`);
+  const isDoubtful = phase.kind === 'following' && phase.isDoubtful;
   return withGroup(state, {
     ...group,
     epoch: toEpoch(index),
@@ -109,11 +118,45 @@ export function applyPromoteSite(
       kind: 'fencing',
       primary: phase.primary,
       timeline: group.highestTimeline,
-      cause: { kind: phase.isDoubtful ? 'recovered' : 'followed' },
+      cause: isDoubtful
+        ? { kind: 'recovered' }
+        : { kind: 'followed', ...(to === undefined ? {} : { to }) },
       reports: [],
       off: [],
       reinstate: undefined,
     },
     scheduled: undefined,
   });
+}
+
+/**
+ * A fencing that has found nobody may be begun again with a node that a person names, as long as no node was promoted: after a recovery of the log
+ * only once all have reported, for one may have been before.
+ */
+function promotionRefusal(group: GroupState, isNamed: boolean): string | undefined {
+  const { id, phase } = group;
+  if (phase.kind === 'following')
+    return phase.isDoubtful && isNamed
+      ? `group ${id} was recovered: all of its nodes have to report before one is named`
+      : undefined;
+  const isStuck =
+    phase.kind === 'fencing' && (phase.cause.kind === 'followed' || phase.cause.kind === 'recovered');
+  if (!isNamed || !isStuck || group.site === undefined || group.branches.length > 0)
+    return `group ${id} is ${phase.kind}, not following`;
+  return undefined;
+}
+
+/** Why a person cannot have that node promoted; undefined where it can be, whatever it holds. */
+export function namedRefusal(state: ClusterState, group: GroupState, id: NodeId): string | undefined {
+  const node = state.nodes.get(id);
+  if (node === undefined || node.group !== group.id) return `there is no node ${id} in group ${group.id}`;
+  const aside = asideReason(group, id);
+  if (aside !== undefined) return `${id} is ${aside}; ${asideRemedy(aside)}`;
+  if (node.member === undefined) return `${id} has no data yet`;
+  const { phase } = group;
+  if (phase.kind !== 'fencing' || phase.cause.kind !== 'recovered') return undefined;
+  const silent = silentNodes(state, group, heardReports(phase));
+  return silent.length === 0
+    ? undefined
+    : `the log was recovered: all nodes have to report before one is named, and ${silent.join(', ')} did not yet`;
 }

@@ -145,6 +145,21 @@ export interface CutReport {
   readonly stopped: boolean;
 }
 
+/** One branch of timelines: `timeline` left `parent` at `switchLsn`. */
+export interface TimelineBranch {
+  readonly timeline: Timeline;
+  readonly parent: Timeline;
+  readonly switchLsn: Lsn;
+}
+
+/** The timelines of another site. */
+export interface SiteHistory {
+  /** The present one. */
+  readonly timeline: Timeline;
+  /** The way to it. */
+  readonly branches: readonly TimelineBranch[];
+}
+
 /** A node as its own agent describes it. */
 export interface NodeRegistration {
   readonly node: NodeId;
@@ -246,6 +261,8 @@ export type Command =
       readonly epoch: Epoch;
       /** The node had ended its fetch of WAL by then, if it had one: an earlier report may still come in after that. */
       readonly afterFetch?: true;
+      /** What it holds is not known to be from the other site that its group has followed; see site-history.ts. */
+      readonly isStrange?: true;
     } & CutReport)
   | {
       readonly kind: 'promote';
@@ -486,7 +503,21 @@ export type Command =
       readonly isAsked?: true;
     }
   /** On a person's word: the group follows the other site no longer, and its best node becomes the primary. */
-  | { readonly kind: 'promote-site'; readonly group: GroupId; readonly epoch: Epoch }
+  | {
+      readonly kind: 'promote-site';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      /** That node and no other, whatever is lost. */
+      readonly to?: NodeId;
+    }
+  /** The site leader says which way the other site's timelines have come, as the primary there has told it. */
+  | {
+      readonly kind: 'tell-site';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+      readonly history: SiteHistory;
+    }
   /** From here on the log may hold what level `level` brought (features.ts). */
   | { readonly kind: 'set-feature-level'; readonly level: number }
   /** A peer says which site it is in; undefined: none. */

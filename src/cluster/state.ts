@@ -16,8 +16,12 @@ import type {
   ScheduledRestart,
   ScheduledSwitchover,
   ServerWord,
+  SiteHistory,
   SyncRule,
+  TimelineBranch,
 } from './commands.ts';
+
+export type { TimelineBranch } from './commands.ts';
 
 /** One peer's standing judgement that a node is down. Counts only towards a failover from `epoch`. */
 export interface SubjectiveDown {
@@ -54,8 +58,8 @@ export interface RemovedNode {
 export type FencingCause =
   | FailoverCause
   | { readonly kind: 'recovered' }
-  /** The group has followed another site, and nobody in it has acknowledged anything; see apply-site.ts. */
-  | { readonly kind: 'followed' };
+  /** The group has followed another site, and nobody in it has acknowledged anything; see apply-site.ts. `to`: a person has named that node. */
+  | { readonly kind: 'followed'; readonly to?: NodeId };
 
 /** A standby that takes, or took, what it lacks from another one that is cut off as well, at the present epoch. */
 export interface WalFetch {
@@ -111,6 +115,11 @@ export type Phase =
       readonly reinstate: NodeId | undefined;
       /** In the order in which they began; each node once. Absent: none. */
       readonly fetches?: readonly WalFetch[];
+      /**
+       * Of a group that has followed another site: nodes that are cut off too, but whose WAL is not known to be from there. Nothing is promoted
+       * or proved by what they say. Absent: none.
+       */
+      readonly strange?: readonly CutReport[];
     }
   | {
       readonly kind: 'promoting';
@@ -139,12 +148,6 @@ export interface Floor {
   readonly before: Floor | undefined;
 }
 
-/** One branch of the group's timelines: `timeline` left `parent` at `switchLsn`. */
-export interface TimelineBranch {
-  readonly timeline: Timeline;
-  readonly parent: Timeline;
-  readonly switchLsn: Lsn;
-}
 
 /** Until `untilMs` (wall time, ms since 1970), or until a person ends it. */
 export interface Pause {
@@ -250,6 +253,15 @@ export interface GroupState {
   readonly restore: GroupRestore | undefined;
   /** In the order of the names of their nodes, one for each at the most; see apply-restarts.ts. */
   readonly restarts: readonly NodeRestart[];
+  /** It began by following another site; see site-history.ts. Absent: it did not. */
+  readonly site?: FollowedSite;
+}
+
+export interface FollowedSite {
+  /** Undefined: nobody has told yet. */
+  readonly history: SiteHistory | undefined;
+  /** The first timeline that was assigned here: lower ones are the other site's. Undefined: none was. */
+  readonly opened: Timeline | undefined;
 }
 
 export interface GroupRestore {

@@ -133,7 +133,9 @@ function eventText(command: Command, name: (member: string) => string): string {
         ? `group ${command.group} follows another site: ${command.node} streams from there, the others from it`
         : `${command.node} streams from the other site, the others from it${command.isAsked === true ? ', as a person has asked' : ''}`;
     case 'promote-site':
-      return `group ${command.group} follows the other site no longer, as a person has asked: its best node becomes a primary`;
+      return `group ${command.group} follows the other site no longer, as a person has asked: ${command.to === undefined ? 'its best node' : `${command.to}, and no other,`} becomes a primary`;
+    case 'tell-site':
+      return `the other site of group ${command.group} is on timeline ${command.history.timeline}, as ${command.node} was told there`;
     case 'open-session':
       return `peer ${command.peer} has started`;
     case 'mark-absent':

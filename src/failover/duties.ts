@@ -141,6 +141,8 @@ export type Duty =
       readonly kind: 'follow';
       readonly upstream: Upstream;
       readonly branches: readonly TimelineBranch[];
+      /** Of a group that has followed another site, and does no longer: how the timelines before those of the log came about there. */
+      readonly inherited?: readonly TimelineBranch[];
       /** Cascading standbys that stream from this node: their slots are theirs to move on. Absent: none. */
       readonly readers?: readonly MemberId[];
       /** Whether this node's present member id counts in the rule: then its data directory must not be touched. */
@@ -272,6 +274,7 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
         (group.floor === undefined || group.rule.acks === 0 || group.settings.durability === 'strict'),
     },
     branches: group.branches,
+    ...(group.site === undefined ? {} : { inherited: group.site.history?.branches ?? [] }),
     isCounted: isCounted(group, node),
     ...named(
       'readers',

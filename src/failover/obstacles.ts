@@ -7,6 +7,7 @@ import { isLastChoice, promotionBar } from '../cluster/eligibility.ts';
 import type { CutReport } from '../cluster/commands.ts';
 import { disowned, disownedText } from '../cluster/hosts.ts';
 import { reportsSuffice } from '../cluster/quorum.ts';
+import { heardReports } from '../cluster/site-history.ts';
 import {
   type ClusterState,
   type GroupState,
@@ -26,7 +27,7 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
   if (group.phase.kind === 'following') return followingText(group);
   if (group.phase.kind === 'fencing' && hasUnknownRule(group)) {
     const doubtful = doubtfulNodes(state, group);
-    const silent = [...silentNodes(state, group, group.phase.reports), ...doubtful];
+    const silent = [...silentNodes(state, group, heardReports(group.phase)), ...doubtful];
     if (silent.length === 0) return undefined;
     const remedy = silent
       .map((node) => (doubtful.includes(node) ? DOUBT(node) : recoveryRemedy(state, group, node)))
