@@ -24,6 +24,7 @@ import { endInterruptedRejoin } from './interrupted-rejoin.ts';
 import type { InstanceOptions } from './instance-options.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { createRegistering, isDelayed, memberOf } from './registering.ts';
+import { strangeReason } from './opened.ts';
 import { buildReport } from './report.ts';
 import { refuseStranger, retryRestore } from './restore-duty.ts';
 import { createFoundWatch } from './found-server.ts';
@@ -307,6 +308,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       found: found.latest(),
       logicalSlots: logicalSlots.report(),
       restores: options.instance.bootstrap !== undefined,
+      strange: (timeline) =>
+        strangeReason(options.group(), options.instance.dataDirectory, { member, timeline }),
     });
     if (!closing.signal.aborted) options.onReport(report);
   };

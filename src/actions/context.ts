@@ -118,8 +118,8 @@ export interface AgentContext {
     siteServer?: { readonly host: string; readonly port: number };
     /** The walreceiver and timeline whose history was compared with its upstream's, or is to be, and when that was last tried. */
     siteSeen?: { readonly key: string; readonly isDone: boolean; readonly askedMs: number };
-    /** It was cut off from that, for what it holds is not from there. */
-    siteStray?: string;
+    /** It was cut off from that, for what it holds is not from there: why, and when that was last asked. */
+    siteStray?: { readonly from: string; readonly text: string; readonly askedMs: number };
     /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */
     isUnproven: boolean;
     /** The last clone, where it failed: when the next one from that node may begin. */

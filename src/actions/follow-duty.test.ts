@@ -146,6 +146,8 @@ describe('its own history', () => {
     expect(await strayHistory(directory, at(2, 120), { ...to, inherited: [branch(2, 1, 90)] })).toMatch(
       /timeline 2 began elsewhere/,
     );
-    expect(await strayHistory(directory, at(2, 120), { ...to, branches: [branch(2, 1, 90)] })).toBeUndefined();
+    expect(
+      await strayHistory(directory, at(2, 120), { ...to, branches: [branch(2, 1, 90)] }),
+    ).toBeUndefined();
   });
 });

@@ -23,6 +23,7 @@ import { keepLeftovers } from './leftover-wal.ts';
 import { NO_DATA, clone, completeRewind, rejoin } from './rejoin.ts';
 import { archiveOnStandby, archivingKey } from './restore-archiving.ts';
 import { endHaste } from './zero-fill.ts';
+import { openedReason } from './opened.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 import {
   type FollowDuty,
@@ -61,6 +62,12 @@ export async function carryOutFollow(
   }
   if (await completeRewind(context, duty, data.control, signal)) return;
   const running = await runningStandby(context, signal);
+  if (running !== 'primary') {
+    const opened = await openedReason(context.group(), instance.options.dataDirectory, data.member.memberId);
+    // Neither following nor a rewind, which go by the numbers of timelines, would notice that the WAL is another.
+    if (opened !== undefined)
+      return clone(context, duty, `${opened}, which is lost with its data directory`, signal);
+  }
   if (running === 'primary') {
     if (!(await context.confirms('follow', duty))) return;
     context.announce(

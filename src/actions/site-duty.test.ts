@@ -103,7 +103,7 @@ async function beside(began: string) {
     setSynchronousStandbys: () => Promise.resolve(),
   });
   return {
-    ...{ context, account, role, port: far.port },
+    ...{ context, account, role, port: far.port, asked: far },
     // To say where it stands once it is cut off takes a PostgreSQL.
     pass: () => carryOutSite(context, DUTY, new AbortController().signal).catch(() => undefined),
     passwords: () => readdirSync(passfiles).map((name) => readFileSync(join(passfiles, name), 'utf8')),
@@ -150,6 +150,87 @@ test('one that is set up and does not stream gets a changed password, and is not
     expect(await later()).toBe(false);
     expect(await later()).toBe(true);
   } finally {
+    close();
+  }
+});
+
+test('one that is stray asks the other site again only after a while, and says why it does not stream', async () => {
+  const { context, close, asked } = await beside('0/31');
+  const pass = () => carryOutSite(context, DUTY, new AbortController().signal);
+  // To say where it stands once it is cut off takes a PostgreSQL.
+  const from = `127.0.0.1 ${asked.port}  {}`;
+  context.notes.siteStray = { from, text: 'cannot go on; sentinelctl node reinit a', askedMs: -1e9 };
+  try {
+    await expect(pass()).rejects.toThrow(/its timeline 2 is another one.*sentinelctl node reinit a/);
+    const count = asked.commands.length;
+    expect(count).toBeGreaterThan(0);
+    for (let each = 0; each < 3; each += 1)
+      await expect(pass()).rejects.toThrow(/its timeline 2 is another one.*sentinelctl node reinit a/);
+    expect(asked.commands.length).toBe(count);
+  } finally {
+    close();
+  }
+});
+
+test('the site leader tells which timelines the other site has come through, once', async () => {
+  const { context, role, port, close } = await beside('0/32');
+  const proposed: object[] = [];
+  const group = { systemIdentifier: '77', site: { history: undefined as unknown, opened: undefined } };
+  Object.assign(context, {
+    group: () => group,
+    propose: (command: { readonly history: unknown }) => {
+      proposed.push(command);
+      group.site.history = command.history;
+      return Promise.resolve(true);
+    },
+  });
+  const receiver = {
+    ...{ status: 'streaming', stream: 'one', receivedTimeline: timeline(2) },
+    ...{ senderHost: '127.0.0.1', senderPort: port },
+  };
+  Object.assign(role, { walReceiver: receiver });
+  const pass = () => carryOutSite(context, DUTY, new AbortController().signal).catch(() => undefined);
+  try {
+    await pass();
+    await pass();
+    Object.assign(role, { walReceiver: { ...receiver, stream: 'two' } });
+    await pass();
+    expect(proposed).toEqual([
+      {
+        ...{ kind: 'tell-site', group: DUTY.group, epoch: DUTY.epoch, node: 'a' },
+        history: { timeline: 2, branches: [{ timeline: 2, parent: 1, switchLsn: 0x32n }] },
+      },
+    ]);
+  } finally {
+    close();
+  }
+});
+
+test('a node does not go along with a site leader whose timeline the other site is not known to have', async () => {
+  const { context, port, close } = await beside('0/32');
+  const far = await startWalsender(() => ({
+    'SHOW in_hot_standby': { in_hot_standby: 'on' },
+    IDENTIFY_SYSTEM: { systemid: '77', timeline: '2', xlogpos: '0/64', dbname: null },
+    'TIMELINE_HISTORY 2': { filename: '00000002.history', content: '1\t0/32\tno reason\n' },
+  }));
+  const said: string[] = [];
+  const site = { history: { timeline: timeline(1), branches: [] as object[] }, opened: undefined };
+  Object.assign(context, {
+    group: () => ({ systemIdentifier: '77', site, phase: { kind: 'following' } }),
+    activity: (_: string, message: string) => said.push(message),
+  });
+  const upstream = { ...FOLLOW.upstream, port: far.port, site: 'inside' } as const;
+  const pass = () => carryOutSite(context, { ...FOLLOW, upstream }, new AbortController().signal);
+  try {
+    await pass();
+    expect(said.at(-1)).toMatch(/stands on timeline 2, which the other site is not known to have/);
+    expect(context.notes.site).toBeUndefined();
+    site.history = { timeline: timeline(2), branches: [] };
+    await pass().catch(() => undefined);
+    expect(said.at(-1)).not.toMatch(/not known to have/);
+    expect(port).toBeGreaterThan(0);
+  } finally {
+    far.close();
     close();
   }
 });

@@ -1,7 +1,9 @@
 // The duty of a node whose group follows another site: the site leader streams from whichever server there takes writes, the others stream
 // from the site leader. Must never open the node for writes, and never replace data that somebody has written to here.
 import { unlessAborted } from '../base/clock.ts';
+import type { Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
+import { isKnownTimeline, isSameHistory } from '../cluster/site-history.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { markOpened } from '../postgres/opened-marker.ts';
 import { standbyPosition } from '../postgres/role.ts';
@@ -139,7 +141,8 @@ async function isSound(
   if (receiver === undefined || on === undefined) return true;
   const key = `${receiver.stream} ${on} ${targetOf(context, duty)}`;
   const seen = notes.siteSeen?.key === key ? notes.siteSeen : undefined;
-  if (seen !== undefined && (seen.isDone || performance.now() - seen.askedMs < ASK_EVERY_MS)) return true;
+  const isDone = seen?.isDone === true && isKnown(context, on);
+  if (seen !== undefined && (isDone || performance.now() - seen.askedMs < ASK_EVERY_MS)) return true;
   const note = (isDone: boolean): void => {
     notes.siteSeen = { key, isDone, askedMs: performance.now() };
   };
@@ -162,9 +165,10 @@ async function isSound(
   const stray = strayTimeline(on, await readHistory(dataDirectory, on), located);
   if (stray !== undefined) {
     context.announce(`cut off from ${whom(duty)}: ${stray}`);
-    await cutStray(context, duty, signal);
+    await cutStray(context, duty, stray, signal);
     return false;
   }
+  await tell(context, duty, located, signal);
   note(located.timeline >= on && located.history !== undefined);
   const isThere = receiver.senderHost === located.host && receiver.senderPort === located.port;
   const isOther = prefer(context, located);
@@ -172,13 +176,50 @@ async function isSound(
   return isThere || !isOther;
 }
 
+/** By the log: the other site's, as the site leader has told. */
+function isKnown(context: AgentContext, timeline: Timeline): boolean {
+  const group = context.group();
+  return group === undefined || isKnownTimeline(group, timeline);
+}
+
+/** The site leader says which timelines are the other site's: nodes that stand on another one are not taken for what that has written. */
+async function tell(
+  context: AgentContext,
+  duty: FollowDuty,
+  located: Located,
+  signal: AbortSignal,
+): Promise<void> {
+  const { group, epoch, upstream } = duty;
+  const site = context.group()?.site;
+  if (upstream.site !== 'outside' || located.history === undefined || site === undefined) return;
+  const history = { timeline: located.timeline, branches: branchesOf(located) };
+  if (site.history !== undefined && isSameHistory(site.history, history)) return;
+  const { node } = context.instance.options;
+  await unlessAborted(signal, context.propose({ kind: 'tell-site', group, epoch, node, history }));
+}
+
 /** Until it is found that what it holds is from there after all, or is told to stream from elsewhere. */
-async function cutStray(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+async function cutStray(
+  context: AgentContext,
+  duty: FollowDuty,
+  text: string,
+  signal: AbortSignal,
+): Promise<void> {
   const { notes } = context;
-  if (notes.siteStray === targetOf(context, duty)) return;
-  await cutAndRead(context, signal);
-  notes.siteStray = targetOf(context, duty);
+  const from = targetOf(context, duty);
+  if (notes.siteStray?.from !== from) await cutAndRead(context, signal);
+  notes.siteStray = { from, text, askedMs: performance.now() };
   delete notes.site;
+}
+
+/** It would go along. Not for long, as a rule: the site leader has just been told of a new timeline there, or is about to tell it. */
+function unknownText(
+  context: AgentContext,
+  { upstream }: FollowDuty,
+  { timeline }: Located,
+): string | undefined {
+  if (upstream.site === 'outside' || isKnown(context, timeline)) return undefined;
+  return `waiting: ${upstream.node}, the site leader, stands on timeline ${timeline}, which the other site is not known to have`;
 }
 
 /** Says that two servers there take writes; `true` where libpq is to try another one first than before. */
@@ -214,6 +255,12 @@ async function turn(context: AgentContext, duty: FollowDuty, signal: AbortSignal
   const { instance, notes } = context;
   const known = notes.site;
   const pid = instance.postmaster()?.pid;
+  const { siteStray: stray } = notes;
+  // Each question is a connection to every server of the other site.
+  if (stray?.from === targetOf(context, duty)) {
+    if (performance.now() - stray.askedMs < ASK_EVERY_MS) throw new Error(stray.text);
+    notes.siteStray = { ...stray, askedMs: performance.now() };
+  }
   if (known === undefined || known.from !== targetOf(context, duty) || known.postmasterPid !== pid)
     // What it holds is compared first: a walreceiver writes over the segment that it begins with.
     return askAndHelp(context, duty, () => setUp(context, duty), signal);
@@ -262,7 +309,7 @@ async function askAndHelp(
     }
   } catch (error) {
     signal.throwIfAborted();
-    const isWrong = notes.siteStray === targetOf(context, duty) || error instanceof OpenedUpstreamError;
+    const isWrong = notes.siteStray?.from === targetOf(context, duty) || error instanceof OpenedUpstreamError;
     if (!isWrong) await connect();
     if (notes.site !== undefined) await renewPassword(context, duty);
     countAnew(context);
@@ -274,6 +321,12 @@ async function askAndHelp(
     throw new Error(
       `cannot follow ${sourceText([located])}: it holds another database (system identifier ${located.systemIdentifier}, the group has ${expected})`,
     );
+  const unknown = unknownText(context, duty, located);
+  if (unknown !== undefined) {
+    countAnew(context);
+    context.activity('standby', unknown);
+    return;
+  }
   const role = await instance.readRole(query(context, signal));
   const position = role.kind === 'standby' ? standbyPosition(role) : undefined;
   if (role.kind !== 'standby' || position === undefined) return connect();
@@ -331,10 +384,10 @@ async function takeAnew(
   signal: AbortSignal,
 ): Promise<void> {
   const { located, obstacle, replayLsn } = found;
-  if (obstacle.kind === 'stray') await cutStray(context, duty, signal);
   const { node } = context.instance.options;
-  if (duty.upstream.site === 'outside')
-    throw new Error(`${obstacle.text}; sentinelctl node reinit ${node} has it copied anew from there`);
+  const advice = `${obstacle.text}; sentinelctl node reinit ${node} has it copied anew from there`;
+  if (obstacle.kind === 'stray') await cutStray(context, duty, advice, signal);
+  if (duty.upstream.site === 'outside') throw new Error(advice);
   // Exactly where it stands is known after a cut only.
   const standing = await cutAndRead(context, signal);
   const exact = await obstacleTo(context, duty, standing, located);
@@ -361,8 +414,14 @@ async function cloneFrom(
   });
   if (located === undefined) return;
   const { host, port, timeline } = located;
+  const unknown = unknownText(context, duty, located);
+  if (unknown !== undefined) {
+    context.activity('absent', unknown);
+    return;
+  }
   if (isOutside) {
     prefer(context, located);
+    await tell(context, duty, located, signal);
     await unlessAborted(signal, ensureSlot(siteSource(context), located));
   }
   const place = isOutside ? { host, port, node: sourceText([located]) as typeof duty.upstream.node } : {};

@@ -3,6 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { type NodeId, timeline } from '../base/ids.ts';
 import type { Command } from './commands.ts';
 import { SITE_FEATURE_LEVEL } from './features.ts';
+import { lsn } from '../base/lsn.ts';
+import { isKnownTimeline } from './site-history.ts';
 import { hasFollowed, hasUnknownRule } from './state.ts';
 import {
   A,
@@ -11,6 +13,7 @@ import {
   C,
   GROUP,
   type Log,
+  MA,
   MB,
   MC,
   P1,
@@ -227,6 +230,121 @@ describe('its end', () => {
     log.must(at(log).cut(A, 200), at(log).cut(B, 100));
     expect(log.commit(at(log).promote(A, 2, ALONE))).toMatch(/a is never promoted/);
     expect(log.commit(at(log).promote(B, 2, ALONE))).toBeUndefined();
+  });
+});
+
+/** The site leader tells that the other site is on that timeline. */
+const tell = (log: Log, on: number, node: NodeId = A): Command => ({
+  ...{ kind: 'tell-site', group: GROUP, epoch: log.epoch, node },
+  history: {
+    timeline: timeline(on),
+    branches: Array.from({ length: on - 1 }, (_, index) => ({
+      ...{ timeline: timeline(index + 2), parent: timeline(index + 1), switchLsn: lsn(100n) },
+    })),
+  },
+});
+const numbers = (log: Log): number[] =>
+  [1, 2, 3, 4, 20, 21].filter((number) => isKnownTimeline(log.group, timeline(number)));
+
+describe('the timelines of the other site', () => {
+  test('are those that the site leader was told last', () => {
+    const log = following();
+    expect(numbers(log)).toEqual([]);
+    log.must(tell(log, 3));
+    expect(numbers(log)).toEqual([1, 2, 3]);
+    expect(log.commit(tell(log, 3))).toMatch(/told already/);
+    expect(log.commit(tell(log, 4, B))).toMatch(/b is not the site leader/);
+    log.must(tell(log, 1));
+    expect(numbers(log)).toEqual([1]);
+  });
+
+  test('are not told to a group that follows nobody, or not any more; what is assigned here is known as well', () => {
+    const log = following();
+    log.must(tell(log, 2));
+    ending(log);
+    expect(log.commit(tell(log, 3))).toMatch(/follows nobody/);
+    log.must(at(log).cut(A, 100), at(log).promote(A, 20, ALONE));
+    expect(numbers(log)).toEqual([1, 2, 20, 21]);
+    const doubtful = recovered(following());
+    expect(doubtful.commit(tell(doubtful, 2))).toMatch(/follows nobody/);
+  });
+});
+
+const STRANGE = { timeline: timeline(7), isStrange: true };
+
+describe('a node of which it is not known that what it holds is from there', () => {
+  test('is neither promoted nor counted, however much it holds; those that are level with it are no members', () => {
+    const log = ending();
+    log.must(at(log).cut(A, 100), at(log).cut(B, 900, STRANGE));
+    expect(log.group.highestTimeline).toBe(7);
+    expect(log.commit(at(log).promote(B, 20, ALONE))).toMatch(/b has not reported/);
+    expect(log.commit(at(log).promote(A, 20, { members: [MB], acks: 1 }))).toMatch(/cannot follow/);
+    log.must(at(log).promote(A, 20, ALONE));
+  });
+
+  test('is not in the way of a failover after a promotion that came to nothing', () => {
+    const log = ending();
+    log.must(at(log).cut(A, 100), at(log).cut(C, 110), at(log).promote(C, 20, { members: [MA], acks: 1 }));
+    log.must(at(log).down(P1, C), at(log).down(P2, C), at(log).begin());
+    log.must(at(log).cut(B, 900, { ...STRANGE, timeline: timeline(2) }));
+    expect(log.commit(at(log).promote(B, 21, ALONE))).toMatch(/b has not reported/);
+    log.must(at(log).cut(A, 110), at(log).promote(A, 21, ALONE));
+  });
+
+  test('has reported, where all have to', () => {
+    const log = recovered(following());
+    ending(log);
+    log.must(at(log).cut(A, 100), at(log).cut(C, 90), at(log).cut(B, 900, STRANGE));
+    expect(log.commit(at(log).promote(C, 20, ALONE))).toMatch(/a holds more WAL than c/);
+    log.must(at(log).promote(A, 20, ALONE));
+  });
+
+  test('may be told later that it is not, and the reverse', () => {
+    const log = ending();
+    log.must(at(log).cut(B, 900, STRANGE), at(log).cut(B, 900));
+    const reports = () => {
+      const { phase } = log.group;
+      return phase.kind === 'fencing' ? [phase.reports.length, phase.strange?.length] : [];
+    };
+    expect(reports()).toEqual([1, undefined]);
+    log.must(at(log).cut(B, 900, STRANGE));
+    expect(reports()).toEqual([0, 1]);
+  });
+});
+
+describe('a node that a person names', () => {
+  const name = (log: Log, to: NodeId): Command => ({
+    ...{ kind: 'promote-site', group: GROUP, epoch: log.epoch, to },
+  });
+
+  test('is the one that is promoted, also from a fencing that has found nobody', () => {
+    const log = ending();
+    log.must(at(log).cut(A, 100, STRANGE));
+    const before = log.epoch;
+    log.must(name(log, A));
+    expect(log.epoch).toBeGreaterThan(before);
+    expect(decodeState(encodeState(log.state))).toEqual(log.state);
+    log.must(at(log).cut(A, 100, { timeline: timeline(7) }), at(log).cut(B, 900));
+    expect(log.commit(at(log).promote(B, 20, ALONE))).toMatch(/asked to lead to a/);
+    log.must(at(log).promote(A, 30, ALONE));
+    // The way that the group has gone is that node's.
+    expect([7, 1].map((number) => isKnownTimeline(log.group, timeline(number)))).toEqual([true, false]);
+  });
+
+  test('has data and is not aside; nobody is named once a node was promoted, or before all have reported that may have been', () => {
+    const log = following();
+    expect(log.commit(name(log, 'x' as NodeId))).toMatch(/no node x/);
+    log.must({ kind: 'fence-node', node: B });
+    expect(log.commit(name(log, B))).toMatch(/b is fenced/);
+    const lost = recovered(following());
+    expect(lost.commit(name(lost, A))).toMatch(/all of its nodes have to report/);
+    ending(lost);
+    lost.must(at(lost).cut(A, 100, STRANGE), at(lost).cut(B, 90, STRANGE));
+    expect(lost.commit(name(lost, A))).toMatch(/c did not yet/);
+    lost.must(at(lost).cut(C, 90, STRANGE), name(lost, A));
+    const open = ending();
+    open.must(at(open).cut(A, 100), at(open).promote(A, 20, ALONE));
+    expect(open.commit(name(open, B))).toMatch(/promoting, not following/);
   });
 });
 

@@ -118,9 +118,7 @@ export function applyPromoteSite(
       kind: 'fencing',
       primary: phase.primary,
       timeline: group.highestTimeline,
-      cause: isDoubtful
-        ? { kind: 'recovered' }
-        : { kind: 'followed', ...(to === undefined ? {} : { to }) },
+      cause: isDoubtful ? { kind: 'recovered' } : { kind: 'followed', ...(to === undefined ? {} : { to }) },
       reports: [],
       off: [],
       reinstate: undefined,

@@ -180,8 +180,7 @@ function refusalOfFollower(
   reports: readonly CutReport[],
   candidate: CutReport,
 ): string | undefined {
-  if (to !== undefined)
-    return candidate.node === to ? undefined : `the promotion was asked to lead to ${to}`;
+  if (to !== undefined) return candidate.node === to ? undefined : `the promotion was asked to lead to ${to}`;
   const ahead = reports.find(
     (report) =>
       comparePositions(report, candidate) > 0 &&

@@ -141,4 +141,6 @@ export interface AgentReport {
   readonly sourceEnd?: Lsn | undefined;
   /** The group that is to follow another site by the configuration of this node, which registers only once every peer understands that. */
   readonly follows?: GroupId | undefined;
+  /** Why what it holds is not known to be from the other site that its group follows, or has followed; see site-history.ts. */
+  readonly strange?: string | undefined;
 }

@@ -148,7 +148,6 @@ export interface Floor {
   readonly before: Floor | undefined;
 }
 
-
 /** Until `untilMs` (wall time, ms since 1970), or until a person ends it. */
 export interface Pause {
   readonly untilMs: number | undefined;

@@ -150,6 +150,16 @@ describe('the site leader', () => {
     expect(leader.at(5000)).toMatchObject([{ node: C }]);
   });
 
+  test('is never one of which it is not known that what it holds is from there', () => {
+    const log = down();
+    const strange = { ...STREAMING['c'], position: 500n, timeline: 2, strange: 'it stands on timeline 2' };
+    const leader = leaderOf(log, { ...STREAMING, a: undefined, c: strange });
+    leader.at(0);
+    expect(leader.at(2500)).toMatchObject([{ kind: 'lead-site', node: B }]);
+    const alone = leaderOf(log, { c: strange });
+    for (const ms of [0, 2500, 60_000]) expect(alone.at(ms)).toEqual([]);
+  });
+
   test('stays where all that could take its place are down as well', () => {
     const log = down();
     for (const node of [B, C]) log.must(at(log).down(P1, node), at(log).down(P2, node));
@@ -240,9 +250,86 @@ describe('the end', () => {
   test('the site leader, where another one is promoted, is a member too', () => {
     const log = ending();
     log.must(at(log).cut(A, 90), at(log).cut(B, 100));
-    expect(leaderOf(log, { ...STREAMING, c: undefined }).at(0)).toMatchObject([
+    const leader = leaderOf(log, { ...STREAMING, c: undefined });
+    leader.at(0);
+    expect(leader.at(3500)).toMatchObject([
       { kind: 'promote', candidate: B, rule: { members: [MA], acks: 1 } },
     ]);
+  });
+
+  test.each<[string, SeenNodes[string], number]>([
+    ['that is not heard', undefined, 3000],
+    [
+      'whose PostgreSQL is stopped, to be started cut off',
+      { condition: 'stopped', isSilentOfPosition: true },
+      10_000,
+    ],
+    ['whose start has failed once', { condition: 'failed', isSilentOfPosition: true }, 10_000],
+    [
+      'whose report is late, and that held more',
+      { condition: 'standby', position: 200n, ageMs: 2000 },
+      10_000,
+    ],
+    [
+      'whose report is late, and that held no more',
+      { condition: 'standby', position: 90n, ageMs: 2000 },
+      3000,
+    ],
+    ['that is being cloned', { condition: 'cloning', isSilentOfPosition: true }, 3000],
+    [
+      'that stands on a timeline that nobody knows',
+      { strange: 'it stands', position: 200n, timeline: 2 },
+      3000,
+    ],
+  ])('a node %s is waited for, and for how long', (_, a, untilMs) => {
+    const log = ending();
+    log.must(at(log).cut(B, 100), at(log).cut(C, 90));
+    const leader = leaderOf(log, { ...STREAMING, a });
+    for (const ms of [0, untilMs - 1]) expect(leader.at(ms)).toEqual([]);
+    expect(leader.at(untilMs)).toMatchObject([{ kind: 'promote', candidate: B }]);
+  });
+
+  test('one that says an earlier timeline, and more bytes, is waited for', () => {
+    const log = ending();
+    log.must(at(log).cut(B, 100, { timeline: timeline(2) }), at(log).cut(C, 90));
+    const leader = leaderOf(log, { ...STREAMING, a: { condition: 'standby', position: 200n, timeline: 1 } });
+    for (const ms of [0, 3500, 60_000]) expect(leader.at(ms)).toEqual([]);
+  });
+
+  test('a node that a person has named is promoted, whatever the others hold, with no members at first', () => {
+    const log = following();
+    log.must({ kind: 'promote-site', group: GROUP, epoch: log.epoch, to: B });
+    const leader = leaderOf(log, STREAMING);
+    log.must(at(log).cut(A, 200), at(log).cut(C, 300));
+    for (const ms of [0, 60_000]) expect(leader.at(ms)).toEqual([]);
+    log.must(at(log).cut(B, 90, { timeline: timeline(2) }));
+    expect(leader.at(60_001)).toMatchObject([
+      { kind: 'promote', candidate: B, rule: { members: [], acks: 0 } },
+    ]);
+  });
+
+  test('also where the promotion is tried again, or the log was recovered, the new timeline leaves a gap', () => {
+    const failed = ending();
+    failed.must(...[A, B, C].map((node) => at(failed).cut(node, 100)));
+    const [first] = leaderOf(failed, STREAMING).at(0);
+    failed.must(first as Command, {
+      ...{ kind: 'promotion-failed', group: GROUP, epoch: failed.epoch },
+      ...{ node: (first as Extract<Command, { kind: 'promote' }>).candidate, reason: 'tried' },
+    });
+    failed.must({
+      kind: 'begin-failover',
+      group: GROUP,
+      epoch: failed.epoch,
+      cause: { kind: 'promotion-failed' },
+    });
+    const lost = recovered(following());
+    lost.must({ kind: 'promote-site', group: GROUP, epoch: lost.epoch });
+    for (const log of [failed, lost]) {
+      log.must(...[A, B, C].map((node) => at(log).cut(node, 100)));
+      const { highestTimeline } = log.group;
+      const [again] = leaderOf(log, STREAMING).at(0);
+      expect((again as Extract<Command, { kind: 'promote' }>).timeline).toBeGreaterThan(highestTimeline + 16);
+    }
   });
 
   test('one that holds more and is never promoted is waited for as well', () => {

@@ -50,7 +50,10 @@ export function decideSite(
   return next && { kind: 'lead-site', group: group.id, epoch: group.epoch, node: next.node };
 }
 
-/** The one that holds the most; one that may never be promoted where there is no other. */
+/**
+ * The one that holds the most; one that may never be promoted where there is no other. Never one of which it is not known that what it holds is
+ * from the other site: that one would not get on there, and the others would not follow it.
+ */
 function bestLeader(
   state: ClusterState,
   group: GroupState,
@@ -63,6 +66,7 @@ function bestLeader(
     ({ node, member, subjectiveDown }) =>
       node !== phase.primary &&
       leaderRefusal(state, group, node) === undefined &&
+      freshReport(view, node)?.strange === undefined &&
       !isObjectivelyDown(voters, subjectiveDown, group.epoch) &&
       (isNew ? freshReport(view, node) !== undefined : member !== undefined && canBeCut(view, node)),
   );

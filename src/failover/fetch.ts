@@ -33,6 +33,8 @@ export function decideFetch(scene: Scene, candidate: CutReport | undefined): Com
   if (running !== undefined) return watch(scene, running, candidate);
   // The primary of a switchover whose target failed is to be it again.
   if (state.featureLevel < CASCADE_FEATURE_LEVEL || phase.reinstate !== undefined) return undefined;
+  // What others hold does not matter: a person has named the node.
+  if (phase.cause.kind === 'followed' && phase.cause.to !== undefined) return undefined;
   const source = furthest(scene);
   if (source === undefined || !isServing(scene, source.node)) return undefined;
   // Of a group that has followed another site nobody else holds what one holds that may not be promoted.

@@ -1,11 +1,11 @@
 // Remembers that somebody opened a data directory for writes while its group followed another site: once it was started as a standby again nothing else
 // tells. What it holds beyond is no part of what the other site has written, so that it must never be the one that "holds the most". The file
 // names the member that it is about: a clone or a rewind makes another one of the directory.
-import { readFile, readdir } from 'node:fs/promises';
+import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MemberId } from '../base/ids.ts';
 import type { ControlData } from './control-data.ts';
-import { writeFileDurably, type Owner } from './durable-files.ts';
+import { fsyncDirectory, writeFileDurably, type Owner } from './durable-files.ts';
 
 const OPENED_MARKER = 'pg_sentinel_opened';
 
@@ -26,6 +26,12 @@ export async function isMarkedOpened(dataDirectory: string, member: MemberId): P
     throw error;
   });
   return text.trim() === member;
+}
+
+/** It is to be promoted on a person's word: what it holds is the group's from then on. */
+export async function forgetOpened(dataDirectory: string): Promise<void> {
+  await rm(join(dataDirectory, OPENED_MARKER), { force: true });
+  await fsyncDirectory(dataDirectory);
 }
 
 /** How PostgreSQL that does not run has ended: as a standby, and not as one that takes writes. */

@@ -104,6 +104,7 @@ export function reportBytes(report: AgentReport): number {
       text(report.serverVersion) +
       text(report.message) +
       text(report.follows) +
+      text(report.strange) +
       text(report.parameters?.hbaProblem) +
       (report.logicalSlots ?? []).reduce((sum, { name, note }) => sum + text(name) + text(note) + 16, 0) +
       upkeepBytes(report.upkeep) +
@@ -150,6 +151,7 @@ export function decodeReport(report: pb.AgentReport): AgentReport {
     ...(report.serverStartedAtS === undefined ? {} : { serverStartedAtS: Number(report.serverStartedAtS) }),
     ...(report.sourceEnd === undefined ? {} : { sourceEnd: lsn(report.sourceEnd) }),
     ...(report.follows === undefined ? {} : { follows: groupId(report.follows) }),
+    ...(report.strange === undefined ? {} : { strange: report.strange }),
   };
 }
 
