@@ -91,6 +91,8 @@ export function groupFindings(group: GroupView): Finding[] {
         return [['down', inGroup('the log was recovered, and a person has to say how it goes on')]];
       return followingFindings(group, inGroup);
     case 'fencing':
+      if (group.source !== undefined)
+        return [['failing over', inGroup('a standby of another site no longer, it has no primary yet')]];
       return [['failing over', inGroup(`${group.primary ?? 'the primary'} is being cut off`)]];
     case 'promoting':
       return [['failing over', inGroup(`${group.primary ?? 'the candidate'} is being promoted`)]];

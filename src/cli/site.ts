@@ -1,6 +1,7 @@
 // `sentinelctl site`: a group that follows another site: which node streams from there, and the end of it.
 import type { Command } from 'commander';
 import type { Context } from './context.ts';
+import { CliError, EXIT } from './exit-codes.ts';
 import { confirm } from './peer-change.ts';
 import { askCluster, parseNode, steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
 
@@ -19,9 +20,14 @@ The best node becomes a primary, and the group an ordinary one, for ever. Nothin
 here can stop the other site: make sure that nobody writes there any more. Where
 it still runs, stop its primary cleanly first: then nothing is lost.
 
+A node that somebody has opened by hand, or that stands on a timeline which the
+other site is not known to have, is left out. Where it is the only one, or holds
+what you want, --to NODE --accept-data-loss has it promoted, and no other.
+
 Examples:
   sentinelctl site promote --dry-run
-  sentinelctl site promote main --yes`;
+  sentinelctl site promote main --yes
+  sentinelctl site promote main --to pg2 --accept-data-loss`;
 
 const LEAD_HELP = `
 No client notices: nothing in the group takes writes. After a recovery of the log
@@ -36,6 +42,11 @@ const PROMOTE_TIMEOUT_MS = 120_000;
 
 type SiteOptions = SteerCommandOptions & { readonly yes?: boolean; readonly dryRun?: boolean };
 
+interface PromoteOptions {
+  readonly to?: string;
+  readonly acceptDataLoss?: boolean;
+}
+
 export function addSiteCommand(program: Command, context: Context): void {
   const site = program
     .command('site')
@@ -46,13 +57,26 @@ export function addSiteCommand(program: Command, context: Context): void {
       .command('promote')
       .description('end following the other site: the best node becomes a primary')
       .argument('[group]', 'the group; may be left out where there is only one')
+      .option('--to <node>', 'that node and no other; only with --accept-data-loss')
+      .option('--accept-data-loss', 'with --to: what any other node holds beyond is lost')
       .option('-y, --yes', 'do not ask')
       .option('--dry-run', 'only say what would happen, or why it could not be done'),
   )
     .addHelpText('after', PROMOTE_HELP)
     .action(async (group: string | undefined, _options: unknown, self: Command) => {
-      const options = self.optsWithGlobals<SiteOptions>();
-      const request = { kind: 'promote-site', group } as const;
+      const options = self.optsWithGlobals<SiteOptions & PromoteOptions>();
+      const { to } = options;
+      if ((to === undefined) === (options.acceptDataLoss === true))
+        throw new CliError(
+          EXIT.usage,
+          to === undefined
+            ? '--accept-data-loss says something only together with --to'
+            : '--to has that node promoted whatever the others hold: expected --accept-data-loss with it',
+        );
+      const request = {
+        ...({ kind: 'promote-site', group } as const),
+        ...(to === undefined ? {} : { to: parseNode(to) }),
+      };
       if (options.dryRun === true)
         return steerGroup(context, options, { ...request, dryRun: true }, PROMOTE_TIMEOUT_MS);
       if (options.yes !== true) {

@@ -164,7 +164,7 @@ function causeRefusal(
       if (phase.kind === 'fencing' && phase.cause.kind === 'recovered')
         return `group ${group.id} was recovered: all of its nodes have to report, or to be given up: sentinelctl node unregister NODE --accept-data-loss`;
       if (hasFollowed(group))
-        return `group ${group.id} is being promoted already: the node that holds the most will be its primary; where only nodes can be heard that are never promoted, take no_failover or apply_delay out of the configuration of one, and restart its sentineld`;
+        return `group ${group.id} is being promoted already: the node that holds the most will be its primary; what it waits for says sentinelctl status, and sentinelctl site promote ${group.id} --to NODE --accept-data-loss has that node promoted whatever the others hold`;
       if (phase.kind === 'fencing' && phase.cause.kind === 'forced' && phase.cause.to === cause.to)
         return `group ${group.id} is fencing already, on a person's word`;
       return cause.to === undefined ? undefined : targetRefusal(state, group, cause.to);

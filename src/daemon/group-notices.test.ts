@@ -7,6 +7,7 @@ import {
   ALONE,
   B,
   C,
+  GROUP,
   type Log,
   MB,
   MC,
@@ -161,4 +162,13 @@ test('a configuration that is to follow another site is named where the group do
   expect(notices(site)).toEqual([]);
   site.must(withData(B, { options: { ...SITE_OPTIONS, source: 'far3:5432' } }));
   expect(notices(site)).toEqual([expect.stringMatching(/servers differs, a has far1.*, b has far3:5432/)]);
+});
+
+test('a site that was promoted is well with the file that it began with', () => {
+  const site = following();
+  site.must({ kind: 'promote-site', group: GROUP, epoch: site.epoch });
+  site.must(at(site).cut(A, 100), at(site).cut(B, 100), at(site).cut(C, 100));
+  site.must(at(site).promote(A, 20, { members: [MB, MC], acks: 1 }), at(site).promoted(A, 20, 100));
+  expect(site.group.phase.kind).toBe('running');
+  expect(notices(site)).toEqual([]);
 });

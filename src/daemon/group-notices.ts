@@ -58,16 +58,17 @@ function* restarts(group: GroupState, nowMs: number): Iterable<string> {
   }
 }
 
-/** An ordinary group, or one that was promoted: neither goes to follow another site. One that does follows the same, whoever streams. */
-function* uselessFollow(state: ClusterState, { id, phase }: GroupState): Iterable<string> {
+/** An ordinary group does not go over to following another site. One that does follow follows the same, whoever streams. */
+function* uselessFollow(state: ClusterState, { id, phase, site }: GroupState): Iterable<string> {
   const nodes = nodesOfGroup(state, id).filter(({ options }) => options?.source !== undefined);
   const serversOf = ({ options }: (typeof nodes)[number]): string =>
     (options?.source ?? '').split(',').sort().join(',');
   if (phase.kind === 'following' && new Set(nodes.map(serversOf)).size > 1)
     yield `group ${id}: node.follow.servers differs, ${nodes.map((node) => `${node.node} has ${node.options?.source ?? ''}`).join(', ')}: who takes the site leader's place would follow others`;
-  if (phase.kind !== 'running') return;
+  // One that was promoted may keep it in its files: nothing is amiss.
+  if (phase.kind !== 'running' || site !== undefined) return;
   if (nodes.length > 0)
-    yield `group ${id} does not follow another site: node.follow has no effect in the configuration of ${nodes.map(({ node }) => node).join(', ')}; take it out there, or set the site up anew`;
+    yield `group ${id} does not follow another site: node.follow has no effect in the configuration of ${nodes.map(({ node }) => node).join(', ')}; take it out there (only a group that begins without data follows another site)`;
 }
 
 function* givenUpSlots(state: ClusterState, group: GroupState): Iterable<string> {

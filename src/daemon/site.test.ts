@@ -6,7 +6,9 @@ import { A, B, C, GROUP, type Log, at, recovered, running } from '../cluster/tes
 import { BEGIN, SITE_OPTIONS, emptyLog, following, known, withData } from '../cluster/testing/following.ts';
 import { type SeenNodes, viewOf } from '../failover/testing/view.ts';
 import { steer } from './steer.ts';
+import { timeline } from '../base/ids.ts';
 import type { SiteRequest } from './site.ts';
+import { siteWait } from './site-plan.ts';
 
 const STREAMING: SeenNodes = {
   a: { condition: 'standby', position: 0x500n },
@@ -104,6 +106,41 @@ describe('promote', () => {
     expect(outcome.detail).not.toContain('b is not asked');
   });
 
+  test('leaves a strange node out, and names it with the command that has it promoted all the same', async () => {
+    const strange = { ...STREAMING['b'], strange: 'somebody opened it for writes' };
+    const { outcome } = await ask(following(), { ...PROMOTE, dryRun: true }, { ...STREAMING, b: strange });
+    if (outcome.kind !== 'done') throw new Error(outcome.kind);
+    expect(outcome.detail).toContain('a becomes the primary');
+    expect(outcome.detail).toMatch(
+      /b is left out, for somebody opened it.*given up; sentinelctl site promote main --to b --accept-data-loss/,
+    );
+    const left = { b: { ...strange, condition: 'failed' } } as const;
+    expect((await ask(following(), PROMOTE, left)).outcome).toEqual(
+      refused(/may be promoted: b is left out, .*site promote main --to b --accept-data-loss/),
+    );
+  });
+
+  test('of a node by its name says what is lost, and begins also where nobody else could be promoted', async () => {
+    const seen = { b: { condition: 'failed', strange: 'somebody opened it' } } as const;
+    const log = following();
+    const plan = await ask(log, { ...PROMOTE, to: B, dryRun: true }, seen);
+    expect(plan.outcome).toMatchObject({
+      detail: expect.stringMatching(
+        /b becomes the primary, and no other node, though somebody opened it: .*any other node holds beyond is lost/,
+      ),
+    });
+    expect((await ask(log, { ...PROMOTE, to: C, dryRun: true }, seen)).outcome).toEqual(
+      refused(/the agent of c cannot be reached/),
+    );
+    log.must({ kind: 'promote-site', group: GROUP, epoch: log.epoch });
+    const { proposed } = await ask(log, { ...PROMOTE, to: B }, seen, () => {
+      log.must(at(log).cut(B, 6), at(log).promote(B, 30, { members: [], acks: 0 }));
+      log.must(at(log).promoted(B, 30, 6));
+    });
+    expect(proposed).toMatchObject([{ kind: 'promote-site', to: B }]);
+    expect((await ask(log, { ...PROMOTE, to: B }, seen)).outcome.kind).toBe('refused');
+  });
+
   test('after a recovery of the log it begins also where nothing runs, for nothing is started before', async () => {
     const stopped = { a: { condition: 'stopped' }, b: { condition: 'stopped' } } as const;
     const { outcome } = await ask(recovered(following()), { ...PROMOTE, dryRun: true }, stopped);
@@ -149,5 +186,42 @@ describe('lead', () => {
     );
     expect((await ask(log, { ...again, acceptsLoss: true })).outcome.kind).toBe('done');
     expect(log.group.phase).toEqual({ kind: 'following', primary: A, isDoubtful: false });
+  });
+});
+
+describe('what a promotion waits for', () => {
+  const STRANGE = { timeline: timeline(7), isStrange: true };
+  const ending = (): Log => {
+    const log = following();
+    log.must({ kind: 'promote-site', group: GROUP, epoch: log.epoch });
+    return log;
+  };
+  const wait = (log: Log, seen: SeenNodes = STREAMING) =>
+    siteWait(log.state, log.group, viewOf(log, 0, seen));
+
+  test('is the node that holds more, or that starts', () => {
+    const log = ending();
+    log.must(at(log).cut(B, 0x100));
+    expect(wait(log)).toMatch(/^a holds more than the others .*sentinelctl fence a gives it up/);
+    const starting = { ...STREAMING, a: { condition: 'starting', isSilentOfPosition: true } } as const;
+    expect(wait(log, starting)).toMatch(/^a is being started, and has not said yet what it holds/);
+    log.must(at(log).cut(A, 0x500), at(log).cut(C, 0x500));
+    expect(wait(log)).toBeUndefined();
+  });
+
+  test('is a person, where no node is promoted by itself', () => {
+    const log = ending();
+    log.must(at(log).cut(A, 0x100, STRANGE), at(log).cut(B, 0x100, STRANGE));
+    expect(wait(log, {})).toMatch(
+      /a is left out.*b is left out.*c did not report yet.*site promote main --to NODE --accept-data-loss/,
+    );
+    log.must({ kind: 'promote-site', group: GROUP, epoch: log.epoch, to: C });
+    expect(wait(log, {})).toMatch(/^c, which a person has named, has not reported yet/);
+  });
+
+  test('is nothing while it follows, and in a group that never did', () => {
+    expect(wait(following())).toBeUndefined();
+    const log = running();
+    expect(siteWait(log.state, log.group, viewOf(log, 0, {}))).toBeUndefined();
   });
 });

@@ -12,6 +12,7 @@ import {
   type GroupState,
   type NodeState,
   asideReason,
+  hasFollowed,
   nodesOfGroup,
   pauseOf,
   isDoubtfulSite,
@@ -26,7 +27,7 @@ import { hostNotices, watchNotices } from './host-notices.ts';
 import { logicalSlotNotes } from './logical-slot-notes.ts';
 import type { ReceivedReport } from './leader.ts';
 import { peerList, roleOf } from './peer-list.ts';
-import { sourceOfGroup } from './site.ts';
+import { siteWait, sourceOfGroup } from './site-plan.ts';
 import type { ServerSight } from './server-watch.ts';
 import { watchedViews } from './status-watched.ts';
 
@@ -179,7 +180,9 @@ function groupView(options: StatusOptions, group: GroupState): GroupView {
       ...{ node, atMs, inPlace },
       begun: serverStartedAtS !== undefined,
     })),
-    ...(group.phase.kind === 'following' ? { source: sourceOfGroup(options.state, group) } : {}),
+    ...(group.phase.kind === 'following' || hasFollowed(group)
+      ? { source: sourceOfGroup(options.state, group) }
+      : {}),
     ...(isDoubtfulSite(group) ? { isDoubtful: true } : {}),
   };
 }
@@ -311,6 +314,9 @@ function* groupWarnings(options: StatusOptions, group: GroupState): Iterable<str
     if (obstacle !== undefined && nodes.length > 1)
       yield `group ${group.id} could not fail over now: ${obstacle}`;
   }
+  const wait = siteWait(state, group, options.view);
+  if (wait !== undefined)
+    yield `group ${group.id} follows the other site no longer, and has no primary yet: ${wait}`;
   yield* groupNotices(options, group);
   yield* hostNotices(state, group);
   for (const slot of group.logicalSlots) {

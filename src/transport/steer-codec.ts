@@ -82,8 +82,10 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
     }
     case 'adopt':
       return { request: { case: 'adopt', value: { group: request.group, dryRun: request.dryRun } } };
-    case 'promote-site':
-      return { request: { case: 'promoteSite', value: { group: request.group, dryRun: request.dryRun } } };
+    case 'promote-site': {
+      const { group, dryRun, to } = request;
+      return { request: { case: 'promoteSite', value: { group, dryRun, to } } };
+    }
     case 'lead-site': {
       const { node, dryRun, acceptsLoss = false } = request;
       return { request: { case: 'leadSite', value: { node, dryRun, acceptsLoss } } };
@@ -151,7 +153,10 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
     case 'adopt':
       return { kind, group: value.group, dryRun: value.dryRun };
     case 'promoteSite':
-      return { kind: 'promote-site', group: value.group, dryRun: value.dryRun };
+      return {
+        ...{ kind: 'promote-site', group: value.group, dryRun: value.dryRun },
+        ...(value.to === undefined ? {} : { to: nodeOf(value.to) }),
+      };
     case 'leadSite':
       return {
         ...{ kind: 'lead-site', node: nodeOf(value.node), dryRun: value.dryRun },

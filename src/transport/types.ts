@@ -225,7 +225,13 @@ export type SteerRequest =
   /** A group is made of servers that run already. */
   | { readonly kind: 'adopt'; readonly group: string | undefined; readonly dryRun: boolean }
   /** A group that follows another site becomes an ordinary one. */
-  | { readonly kind: 'promote-site'; readonly group: string | undefined; readonly dryRun: boolean }
+  | {
+      readonly kind: 'promote-site';
+      readonly group: string | undefined;
+      readonly dryRun: boolean;
+      /** That node and no other, whatever is lost. */
+      readonly to?: NodeId;
+    }
   /** Another node of its group streams from the other site. `acceptsLoss`: of what was written here, if it was promoted in a part of the log that is lost. */
   | {
       readonly kind: 'lead-site';

@@ -133,12 +133,12 @@ test('a failover of the other site is followed', { timeout: LIMIT_MS }, async ()
   await source.kill(source.servers[0]);
   await source.sql(there, 'select pg_promote()');
   await writeThere(1, 'r2', [await leader(), ...(await others())]);
-  expect(
-    await source.sql(
-      there,
-      `select count(*) from pg_replication_slots where slot_name = '${SLOT}' and active`,
-    ),
-  ).toContain('1');
+  const active = `select count(*) from pg_replication_slots where slot_name = '${SLOT}' and active`;
+  // It may have been set up once more in between.
+  await until(
+    { what: 'the slot there to be in use', timeoutMs: HEALTHY_TIMEOUT_MS, everyMs: 100 },
+    async () => (await source.sql(there, active)).includes('1'),
+  );
 });
 
 test(
