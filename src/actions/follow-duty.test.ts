@@ -8,8 +8,9 @@ import { lsn } from '../base/lsn.ts';
 import type { TimelineBranch } from '../cluster/state.ts';
 import type { Upstream } from '../failover/duties.ts';
 import type { WalReceiver } from '../postgres/role.ts';
-import { followObstacle, isFollowing, isReconnecting, strayHistory } from './follow-duty.ts';
-import { fakeContext } from './testing/context.ts';
+import { carryOutFollow, followObstacle, isFollowing, isReconnecting, strayHistory } from './follow-duty.ts';
+import { markOpened } from '../postgres/opened-marker.ts';
+import { FOLLOW, fakeContext } from './testing/context.ts';
 
 const at = (on: number, position: number) => ({ timeline: timeline(on), position: lsn(BigInt(position)) });
 const branch = (on: number, parent: number, from: number): TimelineBranch => ({
@@ -150,4 +151,36 @@ describe('its own history', () => {
       await strayHistory(directory, at(2, 120), { ...to, branches: [branch(2, 1, 90)] }),
     ).toBeUndefined();
   });
+});
+
+test('a node that was opened while its group followed another site is copied anew, however it stands', async () => {
+  const dataDirectory = mkdtempSync(join(tmpdir(), 'pg-sentinel-opened-'));
+  const member = makeMemberId(nodeId('a'), '00000001');
+  const said: string[] = [];
+  const context = fakeContext({ dataDirectory });
+  const site = { history: undefined, opened: timeline(20) };
+  const group = { systemIdentifier: '77', toAdopt: [], phase: { kind: 'running' } };
+  Object.assign(context, {
+    systemIdentifier: '77',
+    dataDirectory: () =>
+      Promise.resolve({ kind: 'ready', control: { systemIdentifier: '77' }, member: { memberId: member } }),
+    registration: () => ({ member }),
+    group: () => ({ ...group, site }),
+    activity: (_: string, message: string) => said.push(message),
+  });
+  const running = { kind: 'standby', walReceiver: undefined, synchronousStandbyNames: 'nobody' };
+  Object.assign(context.instance, { readRole: () => Promise.resolve(running) });
+  const duty = { ...FOLLOW, upstream: { ...FOLLOW.upstream, isReady: false } };
+  const pass = () => carryOutFollow(context, duty, new AbortController().signal).catch(() => undefined);
+  try {
+    await markOpened({ dataDirectory, member, owner: undefined });
+    await pass();
+    expect(said).toEqual([expect.stringMatching(/must be cloned \(somebody opened it for writes/)]);
+    Object.assign(context, { group: () => group });
+    said.length = 0;
+    await pass();
+    expect(said.join()).not.toMatch(/opened it/);
+  } finally {
+    rmSync(dataDirectory, { recursive: true });
+  }
 });
