@@ -15,6 +15,7 @@ const LONG_FOLDERS = [
   'logical',
   'rejoin',
   'restore',
+  'site',
   'slots',
   'walks',
 ];

@@ -24,6 +24,7 @@ import { endInterruptedRejoin } from './interrupted-rejoin.ts';
 import type { InstanceOptions } from './instance-options.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { createRegistering, isDelayed, memberOf } from './registering.ts';
+import { strangeReason } from './opened.ts';
 import { buildReport } from './report.ts';
 import { refuseStranger, retryRestore } from './restore-duty.ts';
 import { createFoundWatch } from './found-server.ts';
@@ -42,6 +43,8 @@ export interface AgentOptions {
   readonly peer: PeerId;
   /** As the log can have it now: what not every peer understands yet is left out. */
   readonly registration: () => Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
+  /** See `createRegistering`. */
+  readonly registrationObstacle?: () => string | undefined;
   readonly instance: Omit<
     InstanceOptions,
     'onUnexpectedEnd' | 'onChange' | 'beforeStandby' | 'onRefused' | 'mayBeForeign'
@@ -263,6 +266,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   const registering = createRegistering({
     wanted: options.registration,
+    ...(options.registrationObstacle === undefined ? {} : { obstacle: options.registrationObstacle }),
     registered: options.registered,
     postmaster: () => instance.postmaster(),
     isRemoved: () => duty.kind === 'removed' || (duty.kind === 'none' && duty.isRemoved === true),
@@ -304,6 +308,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       found: found.latest(),
       logicalSlots: logicalSlots.report(),
       restores: options.instance.bootstrap !== undefined,
+      strange: (timeline) =>
+        strangeReason(options.group(), options.instance.dataDirectory, { member, timeline }),
     });
     if (!closing.signal.aborted) options.onReport(report);
   };

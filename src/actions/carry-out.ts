@@ -7,6 +7,7 @@ import { carryOutFollow } from './follow-duty.ts';
 import { carryOutHandsOff } from './hands-off-duty.ts';
 import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
 import { carryOutRemoved } from './removed-duty.ts';
+import { carryOutSite } from './site-duty.ts';
 import { carryOutStopped } from './stopped-duty.ts';
 
 export async function carryOut(
@@ -26,7 +27,9 @@ export async function carryOut(
     case 'promote':
       return carryOutPromote(context, duty, signal);
     case 'follow':
-      return carryOutFollow(context, duty, signal);
+      return duty.upstream.site === undefined
+        ? carryOutFollow(context, duty, signal)
+        : carryOutSite(context, duty, signal);
     case 'hands-off':
       return carryOutHandsOff(context, duty, signal);
     case 'stopped':
@@ -44,7 +47,7 @@ export function keyOf(duty: Duty): string {
     case 'none':
       return 'none';
     case 'follow':
-      return `follow ${duty.incarnation} ${duty.epoch} ${duty.upstream.node} ${duty.upstream.host} ${duty.upstream.port} ${duty.upstream.timeline}`;
+      return `follow ${duty.incarnation} ${duty.epoch} ${duty.upstream.node} ${duty.upstream.host} ${duty.upstream.port} ${duty.upstream.timeline} ${duty.upstream.site ?? ''}`;
     case 'cut':
       return `cut ${duty.incarnation} ${duty.epoch}${fetchKey(duty)}`;
     case 'primary':

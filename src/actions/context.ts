@@ -105,6 +105,21 @@ export interface AgentContext {
           readonly ends: RecoveryEnds | undefined;
         }
       | undefined;
+    /** Of a group that follows another site: what this PostgreSQL was set up to stream from, since when, and when that was last asked. */
+    site?: {
+      readonly from: string;
+      readonly postmasterPid: number;
+      readonly sinceMs: number;
+      readonly askedMs: number;
+      /** How far it had replayed then. */
+      readonly replayLsn?: Lsn | undefined;
+    };
+    /** The server there that libpq is to try first, for another one takes writes too. */
+    siteServer?: { readonly host: string; readonly port: number };
+    /** The walreceiver and timeline whose history was compared with its upstream's, or is to be, and when that was last tried. */
+    siteSeen?: { readonly key: string; readonly isDone: boolean; readonly askedMs: number };
+    /** It was cut off from that, for what it holds is not from there: why, and when that was last asked. */
+    siteStray?: { readonly from: string; readonly text: string; readonly askedMs: number };
     /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */
     isUnproven: boolean;
     /** The last clone, where it failed: when the next one from that node may begin. */

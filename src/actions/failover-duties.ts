@@ -1,15 +1,18 @@
 // The duties of a failover: cut and report, hand over, promote. Each can be broken off at any point and begun again, by this
 // agent or after a restart: it looks at what is, not at what it did before.
 import { delay } from '../base/clock.ts';
+import type { Timeline } from '../base/ids.ts';
 import { type Lsn, formatLsn, lsn } from '../base/lsn.ts';
 import { type FenceToken, compareFences } from '../cluster/fence.ts';
+import { heardReports } from '../cluster/site-history.ts';
 import type { Duty } from '../failover/duties.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { readCutPosition } from '../postgres/position.ts';
+import { forgetOpened } from '../postgres/opened-marker.ts';
 import { type Promotion, promotePostgres } from '../postgres/promote.ts';
 import { checkpoint } from '../postgres/sql.ts';
 import { readSettings } from '../postgres/settings.ts';
-import { removeFillers } from '../postgres/timelines.ts';
+import { removeFillers, removeHistories, unreachedHistories } from '../postgres/timelines.ts';
 import { cutUpstream, writeStandbySignal } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
 import { stopForeign, takeOverForCut } from './adopt-duty.ts';
@@ -17,6 +20,7 @@ import { type AgentContext, type Standing, placeholder, query, standbysFor } fro
 import { inspectDataDirectory } from './data-directory.ts';
 import { fetchWal, holdsAllOf } from './fetch-wal.ts';
 import { keepGuarded } from './guarding.ts';
+import { leftOut, strangeness } from './opened.ts';
 import { keepSlots } from './slots.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
@@ -43,16 +47,17 @@ export async function carryOutCut(
   if (isAdopted) await takeOverForCut(context, signal);
   const raising = context.fence.raise(duty);
   raising.catch(() => undefined);
-  const again = (): Promise<Standing | undefined> =>
+  const again = (): Promise<Cut | undefined> =>
     cutOff(context, { wasPrimary: duty.wasPrimary, token: duty, signal, kind: 'cut' });
   const { fetch } = duty;
   // One that was to fetch WAL may be streaming, also where that was before a restart of this process: it is cut off anew, and reports anew.
   const known = fetch === undefined ? undefined : standingCut(context, duty);
-  const standing = fetch === undefined && hasReported(context) ? undefined : (known ?? (await again()));
+  const standing: Cut | undefined =
+    fetch === undefined && hasReported(context) ? undefined : (known ?? (await again()));
   await raising;
   if (standing === undefined) return;
   if (fetch?.kind !== 'from' || holdsAllOf(standing, fetch.source))
-    return report(context, duty, standing, false);
+    return report(context, duty, standing, standing.isStopped === true);
   const failure = await fetchWal(context, fetch.source, signal).then(
     () => undefined,
     (error: unknown) => (error as Error).message,
@@ -193,6 +198,7 @@ export async function carryOutPromote(
       context.activity('standby', NO_LEASE_TO_PROMOTE);
       return;
     }
+    if (context.group()?.site !== undefined) await forgetOpened(dataDirectory);
     promotion = await promotePostgres({
       dataDirectory,
       user: instance.options.user,
@@ -258,8 +264,10 @@ async function cutOff(
     readonly signal: AbortSignal;
     /** It may have been promoted already, by this duty. */
     readonly isPromotion?: boolean;
+    /** What was read and never reached is gone already; whatever is there again stays. */
+    readonly isTidy?: true;
   },
-): Promise<Standing | undefined> {
+): Promise<Cut | undefined> {
   const { instance, timing } = context;
   const { signal } = options;
   const { dataDirectory, passfileDirectory, user } = instance.options;
@@ -280,6 +288,16 @@ async function cutOff(
       // A promotion that was given up left it without the placeholder, and from none to one the change takes effect late.
       await instance.stop({ fastMs: 1000, signal });
     }
+  }
+  const left = options.isPromotion === true ? undefined : await leftOut(context, data.member?.memberId);
+  if (left !== undefined) {
+    if (instance.postmaster() !== undefined) await instance.stop({ fastMs: 0, signal });
+    const { node } = instance.options;
+    context.activity(
+      'stopped',
+      `left as it is, and not promoted: ${left}; a person may have it promoted all the same, by its name (${node})`,
+    );
+    return { ...(await stoppedStanding(dataDirectory)), isStopped: true, isStrange: true };
   }
   if (instance.postmaster() === undefined) {
     if (options.wasPrimary === true) {
@@ -320,13 +338,49 @@ async function cutOff(
     timeoutMs: timing.startTimeoutMs,
     signal,
   });
-  context.activity(undefined, 'cut off from every upstream');
+  const unreached = options.isTidy === true ? [] : await unreachedOf(context, standing);
+  if (unreached.length > 0) {
+    // Not stopped, as the leader sees it: it is about to say where it stands.
+    context.activity('starting', 'starting anew without what it has read of timelines of which nothing came');
+    await instance.stop({ fastMs: 1000, signal });
+    await removeHistories(dataDirectory, unreached);
+    context.log('info', 'removed the histories of timelines of which nothing came', { timelines: unreached });
+    return cutOff(context, { ...options, isTidy: true });
+  }
+  const strange = await strangeness(context, data.member?.memberId, standing);
+  context.activity(
+    undefined,
+    strange === undefined ? 'cut off from every upstream' : `cut off, and not promoted: ${strange}`,
+  );
   const postmasterPid = instance.postmaster()?.pid;
   if (postmasterPid !== undefined) {
     const { incarnation, epoch } = options.token;
     context.notes.cut = { token: { incarnation, epoch }, postmasterPid, standing };
   }
-  return standing;
+  return strange === undefined ? standing : { ...standing, isStrange: true };
+}
+
+/** Where it stands once it is cut off. */
+interface Cut extends Standing {
+  /** It was left as it is: that is where its last checkpoint began. */
+  readonly isStopped?: true;
+  /** What it holds is not known to be from the other site that the group has followed. */
+  readonly isStrange?: true;
+}
+
+async function stoppedStanding(dataDirectory: string): Promise<Standing> {
+  const { checkpointTimeline: timeline, checkpoint: position } = await readControlData(dataDirectory);
+  return { timeline, position };
+}
+
+/**
+ * A site leader that lags has read the history of a timeline that the other site went on to, and nothing more of it. PostgreSQL would name that one
+ * as the parent of the timeline to which it is promoted, from where it never left the one before.
+ */
+async function unreachedOf(context: AgentContext, { timeline }: Standing): Promise<readonly Timeline[]> {
+  return context.group()?.site === undefined
+    ? []
+    : unreachedHistories(context.instance.options.dataDirectory, timeline);
 }
 
 /** Where this node stands by the cut of this very epoch, if that cut was this agent's and PostgreSQL has run ever since. */
@@ -378,14 +432,14 @@ function hasReported(context: AgentContext): boolean {
   const { node } = context.instance.options;
   return (
     phase?.kind === 'fencing' &&
-    phase.reports.some((known) => known.node === node && known.member === context.localMember())
+    heardReports(phase).some((known) => known.node === node && known.member === context.localMember())
   );
 }
 
 async function report(
   context: AgentContext,
   duty: DutyOf<'cut'> | DutyOf<'hand-over'>,
-  standing: Standing,
+  standing: Cut,
   stopped: boolean,
 ): Promise<void> {
   const member = context.registration()?.member;
@@ -402,6 +456,7 @@ async function report(
     timeline: standing.timeline,
     position: standing.position,
     stopped,
+    ...(standing.isStrange === true ? { isStrange: true } : {}),
     ...(duty.kind === 'cut' && duty.fetch !== undefined ? { afterFetch: true } : {}),
   });
 }

@@ -47,7 +47,10 @@ function scene(isRestarted = false) {
     timing: { fetchTimeoutMs: 5000, queryTimeoutMs: 1000 },
     protections: { rule: false, cut: true, guard: true },
     fence: { raise: () => Promise.resolve() },
-    group: () => ({ phase: { kind: 'fencing', reports: [{ node: 'pg3', member: MEMBER }] }, toAdopt: [] }),
+    group: () => ({
+      phase: { kind: 'fencing', cause: { kind: 'down' }, reports: [{ node: 'pg3', member: MEMBER }] },
+      toAdopt: [],
+    }),
     localMember: () => MEMBER,
     registration: () => ({ member: MEMBER }),
     propose: (command: Command) => Promise.resolve(proposed.push(command)),

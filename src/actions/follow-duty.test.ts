@@ -1,12 +1,16 @@
 // Whether a standby can follow directly: its WAL lies on the log's history of timelines, not beyond where one was left.
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { makeMemberId, nodeId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type { TimelineBranch } from '../cluster/state.ts';
 import type { Upstream } from '../failover/duties.ts';
 import type { WalReceiver } from '../postgres/role.ts';
-import { followObstacle, isFollowing, isReconnecting } from './follow-duty.ts';
-import { fakeContext } from './testing/context.ts';
+import { carryOutFollow, followObstacle, isFollowing, isReconnecting, strayHistory } from './follow-duty.ts';
+import { markOpened } from '../postgres/opened-marker.ts';
+import { FOLLOW, fakeContext } from './testing/context.ts';
 
 const at = (on: number, position: number) => ({ timeline: timeline(on), position: lsn(BigInt(position)) });
 const branch = (on: number, parent: number, from: number): TimelineBranch => ({
@@ -115,4 +119,68 @@ test.each<[string, string | undefined, boolean]>([
   } as WalReceiver;
   const context = { localMember: () => makeMemberId(nodeId('c'), '00000001') };
   expect(isFollowing(context, { receiver }, upstream(1))).toBe(follows);
+});
+
+describe('its own history', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'pg-sentinel-history-'));
+  mkdirSync(join(directory, 'pg_wal'));
+  writeFileSync(join(directory, 'pg_wal/00000002.history'), '1\t0/64\tno reason\n');
+  afterAll(() => rmSync(directory, { recursive: true }));
+  const stray = (branches: readonly TimelineBranch[], to = upstream(2)) =>
+    strayHistory(directory, at(2, 120), { upstream: to, branches, inherited: [] });
+
+  test('may be that of the same numbers, and another one all the same', async () => {
+    expect(await stray([branch(2, 1, 90)])).toMatch(/timeline 2 began elsewhere than the log says/);
+    expect(await stray([], upstream(2, at(1, 90)))).toMatch(/timeline 2 began elsewhere/);
+  });
+
+  test('is no obstacle where it says the same, or says nothing', async () => {
+    expect(await stray([branch(2, 1, 100)])).toBeUndefined();
+    expect(await stray([], upstream(2, at(1, 100)))).toBeUndefined();
+    expect(
+      await strayHistory(directory, at(3, 120), { upstream: upstream(3), branches: [], inherited: [] }),
+    ).toBeUndefined();
+  });
+
+  test('is compared with that of the other site, too, and not at all in a group that never followed one', async () => {
+    const to = { upstream: upstream(3, at(2, 130)), branches: [] };
+    expect(await strayHistory(directory, at(2, 120), { ...to, inherited: [branch(2, 1, 90)] })).toMatch(
+      /timeline 2 began elsewhere/,
+    );
+    expect(
+      await strayHistory(directory, at(2, 120), { ...to, branches: [branch(2, 1, 90)] }),
+    ).toBeUndefined();
+  });
+});
+
+test('a node that was opened while its group followed another site is copied anew, however it stands', async () => {
+  const dataDirectory = mkdtempSync(join(tmpdir(), 'pg-sentinel-opened-'));
+  const member = makeMemberId(nodeId('a'), '00000001');
+  const said: string[] = [];
+  const context = fakeContext({ dataDirectory });
+  const site = { history: undefined, opened: timeline(20) };
+  const group = { systemIdentifier: '77', toAdopt: [], phase: { kind: 'running' } };
+  Object.assign(context, {
+    systemIdentifier: '77',
+    dataDirectory: () =>
+      Promise.resolve({ kind: 'ready', control: { systemIdentifier: '77' }, member: { memberId: member } }),
+    registration: () => ({ member }),
+    group: () => ({ ...group, site }),
+    activity: (_: string, message: string) => said.push(message),
+  });
+  const running = { kind: 'standby', walReceiver: undefined, synchronousStandbyNames: 'nobody' };
+  Object.assign(context.instance, { readRole: () => Promise.resolve(running) });
+  const duty = { ...FOLLOW, upstream: { ...FOLLOW.upstream, isReady: false } };
+  const pass = () => carryOutFollow(context, duty, new AbortController().signal).catch(() => undefined);
+  try {
+    await markOpened({ dataDirectory, member, owner: undefined });
+    await pass();
+    expect(said).toEqual([expect.stringMatching(/must be cloned \(somebody opened it for writes/)]);
+    Object.assign(context, { group: () => group });
+    said.length = 0;
+    await pass();
+    expect(said.join()).not.toMatch(/opened it/);
+  } finally {
+    rmSync(dataDirectory, { recursive: true });
+  }
 });

@@ -1,17 +1,18 @@
 // The duty of a standby: stream from the upstream that the log names. Follow by reload or start where its WAL lies on the
 // log's history of timelines, else pg_rewind, else a clone (rejoin.ts).
-import { readdir } from 'node:fs/promises';
 import { DeadlineError, until } from '../base/clock.ts';
 import type { Timeline } from '../base/ids.ts';
 import { formatLsn } from '../base/lsn.ts';
 import type { TimelineBranch } from '../cluster/state.ts';
 import type { Upstream } from '../failover/duties.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
+import { historyMismatch } from '../postgres/divergence.ts';
+import { endedAsStandby, isUnstartedClone } from '../postgres/opened-marker.ts';
 import { readCutPosition } from '../postgres/position.ts';
 import { discardReplaced } from '../postgres/replaced.ts';
 import type { WalReceiver } from '../postgres/role.ts';
 import { forgetRewound } from '../postgres/rewound.ts';
-import { removeFillers } from '../postgres/timelines.ts';
+import { readHistory, removeFillers } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
 import { confirmAdopted, stopForeign, takeOverStandby } from './adopt-duty.ts';
@@ -22,13 +23,14 @@ import { keepLeftovers } from './leftover-wal.ts';
 import { NO_DATA, clone, completeRewind, rejoin } from './rejoin.ts';
 import { archiveOnStandby, archivingKey } from './restore-archiving.ts';
 import { endHaste } from './zero-fill.ts';
+import { openedReason } from './opened.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 import {
   type FollowDuty,
   findUpstreamPassword,
   isAnswering,
   keepPasswords,
-  sourceOf,
+  streamOf,
 } from './upstream-source.ts';
 
 /** One pass; it is called again and again. */
@@ -60,6 +62,12 @@ export async function carryOutFollow(
   }
   if (await completeRewind(context, duty, data.control, signal)) return;
   const running = await runningStandby(context, signal);
+  if (running !== 'primary') {
+    const opened = await openedReason(context.group(), instance.options.dataDirectory, data.member.memberId);
+    // Neither following nor a rewind, which go by the numbers of timelines, would notice that the WAL is another.
+    if (opened !== undefined)
+      return clone(context, duty, `${opened}, which is lost with its data directory`, signal);
+  }
   if (running === 'primary') {
     if (!(await context.confirms('follow', duty))) return;
     context.announce(
@@ -107,7 +115,7 @@ export function isReconnecting(
 const nameOf = ({ host, port, timeline }: Upstream): string => `${host}:${port} timeline ${timeline}`;
 
 /** It streams as it should: only its slots need care, and what a clone has replaced is no longer needed. */
-async function settled(
+export async function settled(
   context: AgentContext,
   duty: FollowDuty,
   { receiver, ...inForce }: Exclude<Running, 'primary' | undefined>,
@@ -153,9 +161,9 @@ async function discard(context: AgentContext): Promise<void> {
   }
 }
 
-type Running = 'primary' | (InForce & { readonly receiver: WalReceiver | undefined }) | undefined;
+export type Running = 'primary' | (InForce & { readonly receiver: WalReceiver | undefined }) | undefined;
 
-async function runningStandby(context: AgentContext, signal: AbortSignal): Promise<Running> {
+export async function runningStandby(context: AgentContext, signal: AbortSignal): Promise<Running> {
   if (context.instance.postmaster() === undefined) return undefined;
   const role = await context.instance.readRole(query(context, signal));
   if (role.kind === 'primary') return 'primary';
@@ -198,13 +206,36 @@ function isSteady(context: AgentContext, receiver: WalReceiver | undefined): boo
 /** A running standby is turned to another upstream: cut first, so that where it stands is known. */
 async function redirect(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
   const standing = standingCut(context, duty) ?? (await cutAndRead(context, signal));
-  const obstacle = followObstacle(standing, duty.upstream, duty.branches);
+  const stray = await strayHistory(context.instance.options.dataDirectory, standing, duty);
+  const obstacle = stray ?? followObstacle(standing, duty.upstream, duty.branches);
   if (obstacle === undefined) return follow(context, duty, signal);
   if (!duty.upstream.isReady) {
     context.activity('standby', `waiting for ${duty.upstream.node}: ${obstacle}`);
     return;
   }
-  await rejoin(context, duty, obstacle, signal);
+  // pg_rewind goes by the numbers of timelines, too.
+  if (stray !== undefined) await clone(context, duty, stray, signal);
+  else await rejoin(context, duty, obstacle, signal);
+}
+
+/**
+ * Equal numbers are not equal history: a node that was not heard when its group opened may have gone on with the other site that the group
+ * followed, or with one that somebody has opened. Its own history files say where its timelines began; undefined: nothing that the log does not say.
+ * In a group that never followed another site the log assigns every timeline, and this is not asked.
+ */
+export async function strayHistory(
+  dataDirectory: string,
+  { timeline }: Pick<Standing, 'timeline'>,
+  { upstream, branches, inherited }: Pick<FollowDuty, 'upstream' | 'branches' | 'inherited'>,
+): Promise<string | undefined> {
+  if (inherited === undefined) return undefined;
+  const history = await readHistory(dataDirectory, timeline);
+  if (history === undefined) return undefined;
+  const { timeline: child, from } = upstream;
+  const opening =
+    from === undefined ? [] : [{ timeline: child, parent: from.timeline, switchLsn: from.position }];
+  const mismatch = historyMismatch({ timeline, history, branches: [...inherited, ...branches, ...opening] });
+  return mismatch && `its history is another one: ${mismatch}`;
 }
 
 /** A stopped node that was a standby starts cut off, to see where it stands; one that was a primary is rewound. */
@@ -216,12 +247,9 @@ async function startOrRejoin(
 ): Promise<void> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, user } = instance.options;
-  const endedAsStandby =
-    control.state === 'in archive recovery' ||
-    control.state === 'shut down in recovery' ||
-    (await isUnstartedClone(dataDirectory));
+  const wasStandby = endedAsStandby(control) || (await isUnstartedClone(dataDirectory));
   // pg_rewind finds nothing to do where the timeline is the same, and the WAL on it may be another all the same.
-  if (!endedAsStandby && newestTimeline(control) === duty.upstream.timeline) {
+  if (!wasStandby && newestTimeline(control) === duty.upstream.timeline) {
     const reason = `it was opened for writes by somebody else, on the timeline of ${duty.upstream.node}`;
     context.announce(`${reason}; what was written there is lost with its data directory`);
     return clone(context, duty, reason, signal);
@@ -233,7 +261,7 @@ async function startOrRejoin(
       duty.branches,
     );
     if (obstacle !== undefined) return rejoin(context, duty, obstacle, signal);
-  } else if (!endedAsStandby) {
+  } else if (!wasStandby) {
     return rejoin(context, duty, 'it ended as a primary, without a clean shutdown', signal);
   }
   context.activity('starting', `starting as a standby of ${duty.upstream.node}`);
@@ -253,13 +281,7 @@ async function startOrRejoin(
 const newestTimeline = (control: ControlData): number =>
   Math.max(control.checkpointTimeline, control.minRecoveryTimeline ?? 0);
 
-/** Its control file is the source's, a running primary's. */
-async function isUnstartedClone(dataDirectory: string): Promise<boolean> {
-  const names = await readdir(dataDirectory);
-  return names.includes('backup_label') && names.includes('standby.signal');
-}
-
-async function cutAndRead(context: AgentContext, signal: AbortSignal): Promise<Standing> {
+export async function cutAndRead(context: AgentContext, signal: AbortSignal): Promise<Standing> {
   const { instance, timing } = context;
   const { dataDirectory, passfileDirectory, user, socketDirectory, port, superuser } = instance.options;
   context.notes.followed = undefined;
@@ -295,9 +317,7 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
   await followUpstream({
     dataDirectory,
     passfileDirectory,
-    upstream: sourceOf(context, duty, member),
-    slotName: member,
-    canSyncSlots: context.instance.options.binaries.version >= 17,
+    ...streamOf(context, duty, member),
     owner: user.owner,
   });
   const expected = nameOf(duty.upstream);
@@ -342,7 +362,7 @@ const FAILED_FOLLOWS_MAX = 2;
 /** Why a node that stands there cannot follow the upstream directly; undefined where it can. */
 export function followObstacle(
   standing: Standing,
-  upstream: Upstream,
+  upstream: Pick<Upstream, 'timeline' | 'from'>,
   branches: readonly TimelineBranch[],
 ): string | undefined {
   const text = `timeline ${standing.timeline}, ${formatLsn(standing.position)}`;
@@ -361,7 +381,7 @@ export function followObstacle(
 
 function parentOf(
   child: Timeline,
-  upstream: Upstream,
+  upstream: Pick<Upstream, 'timeline' | 'from'>,
   branches: readonly TimelineBranch[],
 ): { readonly timeline: Timeline; readonly switchLsn: Standing['position'] } | undefined {
   if (child === upstream.timeline && upstream.from !== undefined) {

@@ -8,6 +8,7 @@ import type { Limits } from '../postgres/effective-parameters.ts';
 import type { LogRotation } from '../postgres/log-rotation.ts';
 import type { OsUser } from '../postgres/os-user.ts';
 import type { RecoveryTarget } from '../postgres/recovery-target.ts';
+import type { SiteSource } from './site-source.ts';
 import type { ProcessSettings } from '../postgres/process-settings.ts';
 
 /** The administrator's command that makes the first data directory of a group out of a backup, and how far that is recovered. */
@@ -59,6 +60,8 @@ export interface InstanceOptions {
   readonly superuser: string;
   readonly replication: Account;
   readonly probe: Account;
+  /** Another site that this node can stream from; left out: none. */
+  readonly source?: SiteSource | undefined;
   /** Of the node's own configuration file. */
   readonly parameters: Readonly<Record<string, string>>;
   /** Of the log; they count before the node's own. */

@@ -129,3 +129,16 @@ describe('reinit', () => {
     expect(await readdir(dataDirectory)).toEqual([]);
   });
 });
+
+test('a site leader is not given up while the other site does not answer', async () => {
+  const { context, ask } = example({ ...FOLLOW, upstream: { ...FOLLOW.upstream, site: 'outside' } });
+  const source = {
+    servers: [{ host: '127.0.0.1', port: 1 }],
+    account: { name: 'second', password: 'secret' },
+    ...{ slot: undefined, parameters: {}, applicationName: 'second' },
+  };
+  Object.assign(context.instance.options, { source });
+  await expect(ask(REINIT)).rejects.toThrow(/no server of the other site takes writes .* left as it is/);
+  expect(context.stops).toEqual([]);
+  expect(await readdir(dataDirectory)).toEqual([]);
+});

@@ -1,12 +1,14 @@
 // What a person asks of a node's PostgreSQL: restart, reload, a new clone. Each is carried out in a pass of its own, so that nothing else is
 // done to it meanwhile. Must never stop or replace a PostgreSQL whose part in the log is another than whoever asked has seen.
-import { delay } from '../base/clock.ts';
+import { delay, unlessAborted } from '../base/clock.ts';
 import type { Duty } from '../failover/duties.ts';
 import { reloadPostgres } from '../postgres/lifecycle.ts';
 import { markForReinit } from '../postgres/reinit-marker.ts';
 import { checkpoint } from '../postgres/sql.ts';
 import { whileRunning } from '../postgres/while-running.ts';
 import { type AgentContext, query } from './context.ts';
+import { locate } from './site-source.ts';
+import { siteSource } from './upstream-source.ts';
 
 export type NodeRequest =
   /**
@@ -43,12 +45,16 @@ export async function carryOutNodeRequest(
   }
 }
 
-/** It has left the sync rule, and nobody promotes it, for as long as the log says that it is aside. */
+/**
+ * It has left the sync rule, and nobody promotes it, for as long as the log says that it is aside. A site leader cannot be set aside, and need
+ * not: no commit waits for it, and nothing is promoted in a group that follows another site.
+ */
 async function confirmAside(context: AgentContext): Promise<void> {
   const duty = context.duty();
-  if (duty.kind !== 'hands-off')
+  const isSiteLeader = duty.kind === 'follow' && duty.upstream.site === 'outside';
+  if (duty.kind !== 'hands-off' && !isSiteLeader)
     throw new Error(`its part is another by now (${duty.kind}); nothing was done`);
-  if (!(await context.confirms('hands-off', duty)))
+  if (!(await context.confirms(duty.kind, duty)))
     throw new Error('the log cannot be read through a leader, or says otherwise; nothing was done');
 }
 
@@ -143,6 +149,7 @@ async function reinit(
     if (reason !== undefined) throw new Error(`${reason}; its data directory was left as it is`);
   };
   refuse();
+  await mustReachSite(context, signal);
   const data = await context.dataDirectory();
   if (data.kind === 'foreign') throw new Error(data.reason);
   await stopStandby(context, 'stopping: a new clone was asked for', signal);
@@ -150,10 +157,22 @@ async function reinit(
   await confirmAside(context);
   signal.throwIfAborted();
   refuse();
+  await mustReachSite(context, signal);
   notes.failedClone = undefined;
   notes.noRoom = undefined;
   if (data.kind === 'absent') return 'it has no data directory';
   await markForReinit({ dataDirectory, owner: user.owner });
   context.log('warn', 'the data directory is to be replaced by a clone: a person asked for it');
   return 'its data directory is replaced by a clone';
+}
+
+/** A site leader is copied from the other site: what it holds may be all that is left of that, and is not given up before that answers. */
+async function mustReachSite(context: AgentContext, signal: AbortSignal): Promise<void> {
+  const duty = context.duty();
+  if (duty.kind !== 'follow' || duty.upstream.site !== 'outside') return;
+  const asked = locate(siteSource(context), context.group()?.systemIdentifier);
+  await unlessAborted(signal, asked).catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw new Error(`${(error as Error).message}; its data directory was left as it is`, { cause: error });
+  });
 }

@@ -25,6 +25,8 @@ export function createRegistering(options: {
   readonly wanted: () => Omit<NodeRegistration, 'member' | 'systemIdentifier'>;
   readonly registered: () => NodeState | undefined;
   readonly postmaster: () => PostmasterFile | undefined;
+  /** Why it is not registered for the first time yet: what it is would not be understood. Left out: it may be. */
+  readonly obstacle?: () => string | undefined;
   /** A person has taken the node out: to ask for it again and again would fill the log. */
   readonly isRemoved: () => boolean;
   /** Whether its PostgreSQL replays with a delay, or cannot be asked. */
@@ -60,6 +62,7 @@ export function createRegistering(options: {
       const member = memberOf(data);
       const systemIdentifier = data.kind === 'ready' ? data.control.systemIdentifier : undefined;
       const known = options.registered();
+      if (known === undefined && options.obstacle?.() !== undefined) return false;
       const { options: wantedOptions, ...wanted } = options.wanted();
       const nodeOptions = await withPresentDelay(wantedOptions, known?.options);
       const { priority } = wanted;
@@ -95,7 +98,7 @@ export function createRegistering(options: {
           : { wish, reason: outcome.reason, untilMs: performance.now() + pauseMs, pauseMs };
       return outcome.kind === 'applied';
     },
-    refusal: () => refusal?.reason,
+    refusal: () => (options.registered() === undefined ? options.obstacle?.() : undefined) ?? refusal?.reason,
     retry() {
       refusal = undefined;
     },

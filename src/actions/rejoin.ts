@@ -24,7 +24,7 @@ import { inspectDataDirectory } from './data-directory.ts';
 import { lockFor } from './directory-lock.ts';
 import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
 import { isEnding, oneMore } from './recovery-ends.ts';
-import { type FollowDuty, findUpstreamPassword, isAnswering, sourceOf } from './upstream-source.ts';
+import { type FollowDuty, findUpstreamPassword, isAnswering, sourceOf, streamOf } from './upstream-source.ts';
 
 /** pg_rewind where it is to be had, else a clone. Only while this data directory counts for nothing. */
 export async function rejoin(
@@ -432,13 +432,11 @@ async function setUpstream(context: AgentContext, duty: FollowDuty): Promise<boo
   if (member === undefined) return false;
   // From now on it streams again: a promotion must not count on that cut.
   context.notes.cut = undefined;
-  await findUpstreamPassword(context, duty);
+  if (duty.upstream.site !== 'outside') await findUpstreamPassword(context, duty);
   await followUpstream({
     dataDirectory,
     passfileDirectory,
-    upstream: sourceOf(context, duty, member),
-    slotName: member,
-    canSyncSlots: context.instance.options.binaries.version >= 17,
+    ...streamOf(context, duty, member),
     owner: user.owner,
   });
   return true;

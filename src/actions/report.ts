@@ -1,5 +1,5 @@
 // The agent's live report: what it finds its PostgreSQL to be right now. Never throws: what cannot be read is left out.
-import type { Epoch, MemberId, PeerId } from '../base/ids.ts';
+import type { Epoch, MemberId, PeerId, Timeline } from '../base/ids.ts';
 import type {
   AgentReport,
   FoundServer,
@@ -32,6 +32,8 @@ export async function buildReport(options: {
   readonly logicalSlots: readonly LogicalSlotReport[];
   /** See {@link AgentReport.restores}. */
   readonly restores: boolean;
+  /** See {@link AgentReport.strange}. */
+  readonly strange: (timeline: Timeline | undefined) => Promise<string | undefined>;
 }): Promise<AgentReport> {
   const { instance, activity } = options;
   const postmaster = instance.postmaster();
@@ -44,6 +46,7 @@ export async function buildReport(options: {
       ? 'absent'
       : 'stopped'
     : (role?.kind ?? 'starting');
+  const strange = await options.strange(role?.timeline).catch(() => undefined);
   return {
     node: instance.options.node,
     peer: options.peer,
@@ -57,6 +60,7 @@ export async function buildReport(options: {
       role === undefined ? undefined : role.kind === 'primary' ? role.flushLsn : standbyPosition(role),
     replayLsn: role?.kind === 'standby' ? role.replayLsn : undefined,
     streamingFrom: streamingFrom(role),
+    ...sourceEnd(role),
     walSenders: (role?.replication ?? []).map(({ applicationName, state, syncState, flushLsn }) => ({
       applicationName,
       state,
@@ -69,6 +73,7 @@ export async function buildReport(options: {
     upkeep: options.upkeep,
     ...(options.found === undefined ? {} : { found: options.found }),
     ...(options.restores ? { restores: true } : {}),
+    ...(strange === undefined ? {} : { strange }),
     serverStartedAtS: postmaster?.startedAtS,
     ...(isRunning && options.parameters !== undefined ? { parameters: options.parameters } : {}),
     ...(isRunning && options.logicalSlots.length > 0 ? { logicalSlots: options.logicalSlots } : {}),
@@ -81,6 +86,13 @@ async function readRoleQuietly(instance: Instance): Promise<Role | undefined> {
   } catch {
     return undefined;
   }
+}
+
+function sourceEnd(role: Role | undefined): Pick<AgentReport, 'sourceEnd'> {
+  const end = role?.kind === 'standby' ? role.walReceiver?.sourceEnd : undefined;
+  return end === undefined || role?.kind !== 'standby' || role.walReceiver?.status !== 'streaming'
+    ? {}
+    : { sourceEnd: end };
 }
 
 function streamingFrom(role: Role | undefined): { readonly host: string; readonly port: number } | undefined {

@@ -63,6 +63,23 @@ export async function withDeadline<T>(what: string, timeoutMs: number, work: Pro
   }
 }
 
+/** The result of `work`, or the signal's reason as soon as it aborts. `work` goes on: it must have a deadline of its own, and do no harm later. */
+export async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  let end = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    end = () => reject(signal.reason as Error);
+    if (signal.aborted) end();
+    else signal.addEventListener('abort', end, { once: true });
+  });
+  // Whichever comes second is of no interest.
+  work.catch(() => undefined);
+  try {
+    return await Promise.race([aborted, work]);
+  } finally {
+    signal.removeEventListener('abort', end);
+  }
+}
+
 /**
  * Calls `condition` every `everyMs` until it returns something other than `undefined` or `false`, and returns that.
  * Throws {@link DeadlineError} after `timeoutMs`, and the signal's reason when it aborts.

@@ -139,13 +139,15 @@ function checkNode(status: StatusView, group: GroupView, node: NodeView, limits:
 }
 
 const isAside = (node: NodeView): boolean => node.fenced === true || node.paused !== undefined;
-const isPrimaryBy = (group: GroupView, node: NodeView): boolean => group.primary === node.node;
+const isPrimaryBy = (group: GroupView, node: NodeView): boolean =>
+  group.phase !== 'following' && group.primary === node.node;
 
 function* logFindings(status: StatusView, group: GroupView, node: NodeView): Iterable<Finding> {
   if (status.leader === undefined) yield noLeader(status);
   const isPrimary = isPrimaryBy(group, node);
   switch (group.phase) {
     case 'running':
+    case 'following':
       break;
     case 'creating':
       yield { level: 'WARNING', text: `group ${group.group} is being created` };
@@ -199,6 +201,11 @@ function* primaryFindings(node: NodeView, says: string): Iterable<Finding> {
 }
 
 function* replicationFindings(group: GroupView, node: NodeView): Iterable<Finding> {
+  if (group.phase === 'following') {
+    if (node.state === 'streaming' && node.lagBytes === undefined)
+      yield { level: 'UNKNOWN', text: 'how far it is behind the other site is not known' };
+    return;
+  }
   if (group.phase !== 'running') return;
   if (isPrimaryBy(group, node)) {
     if (group.rule === 'alone' && group.durability !== 'async')

@@ -86,7 +86,13 @@ export function groupFindings(group: GroupView): Finding[] {
           ),
         ],
       ];
+    case 'following':
+      if (group.isDoubtful === true)
+        return [['down', inGroup('the log was recovered, and a person has to say how it goes on')]];
+      return followingFindings(group, inGroup);
     case 'fencing':
+      if (group.source !== undefined)
+        return [['failing over', inGroup('a standby of another site no longer, it has no primary yet')]];
       return [['failing over', inGroup(`${group.primary ?? 'the primary'} is being cut off`)]];
     case 'promoting':
       return [['failing over', inGroup(`${group.primary ?? 'the candidate'} is being promoted`)]];
@@ -104,6 +110,19 @@ export function groupFindings(group: GroupView): Finding[] {
     ]);
   }
   return findings;
+}
+
+/** Nothing is to take writes; what can be amiss is that it does not get what the other site writes. */
+function followingFindings(group: GroupView, inGroup: (text: string) => string): Finding[] {
+  return group.nodes.flatMap((node): Finding[] => {
+    const isLeader = node.node === group.primary;
+    if (!isLeader || (node.state === 'streaming' && node.heldDownBy.length === 0))
+      return nodeFindings(node, false);
+    const what = node.state === 'unknown' ? 'its agent does not report' : `it is ${node.state}`;
+    return [
+      ['degraded', inGroup(`${node.node} does not stream from the other site, as far as is known: ${what}`)],
+    ];
+  });
 }
 
 function nodeFindings(node: NodeView, isPrimary: boolean): Finding[] {

@@ -4,7 +4,7 @@ import type { EventView } from '../transport/types.ts';
 
 export interface PhaseChange {
   readonly group: string;
-  readonly phase: 'creating' | 'running' | 'fencing' | 'promoting';
+  readonly phase: 'creating' | 'following' | 'running' | 'fencing' | 'promoting';
   readonly atMs: number;
   /** Since the phase `fencing` of the same failover began; undefined outside one, or where clocks disagree. */
   readonly sinceMs: number | undefined;
@@ -15,6 +15,8 @@ export interface PhaseChange {
 const PHASE_OF: Readonly<Record<string, PhaseChange['phase']>> = {
   'create-group': 'creating',
   'group-ready': 'running',
+  'lead-site': 'following',
+  'promote-site': 'fencing',
   'begin-failover': 'fencing',
   promote: 'promoting',
   promoted: 'running',

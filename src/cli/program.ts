@@ -4,6 +4,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { DURATION_RULE, parseDurationMs } from '../base/duration.ts';
 import { messageOf, type Context } from './context.ts';
 import { addAdoptCommand } from './adopt.ts';
+import { addSiteCommand } from './site.ts';
 import { addEventsCommand } from './events.ts';
 import { CliError, EXIT, EXIT_CODES_HELP, UNKNOWN_CODE } from './exit-codes.ts';
 import { addFailoverCommand } from './failover.ts';
@@ -86,6 +87,7 @@ function buildProgram(context: Context, version: string): Command {
   addUriCommand(program, context);
   addPeerCommand(program, context);
   addAdoptCommand(program, context);
+  addSiteCommand(program, context);
   return program;
 }
 

@@ -44,7 +44,15 @@ export function renderOverview(groups: readonly GroupView[], { width, paint }: O
     return [
       { text: group.group, style: trouble ? 'bold' : undefined },
       ...(hasFormations ? [{ text: formationOf(group) }] : []),
-      { text: group.phase, style: group.phase === 'running' ? (trouble ? 'yellow' : 'green') : 'red' },
+      {
+        text: group.phase,
+        style:
+          ['running', 'following'].includes(group.phase) && group.isDoubtful !== true
+            ? trouble
+              ? 'yellow'
+              : 'green'
+            : 'red',
+      },
       { text: group.primary ?? '-' },
       { text: primary?.timeline === undefined ? '?' : String(primary.timeline) },
       { text: `${well}/${group.nodes.length}`, style: well === group.nodes.length ? undefined : 'yellow' },

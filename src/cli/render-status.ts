@@ -65,6 +65,7 @@ function headline(status: StatusView, options: RenderOptions): string[] {
 
 const PHASE_STYLE: Readonly<Record<string, Style>> = {
   running: 'green',
+  following: 'green',
   creating: 'yellow',
   fencing: 'yellow',
   promoting: 'yellow',
@@ -147,7 +148,13 @@ function explain(group: GroupView): string {
   switch (group.phase) {
     case 'creating':
       return `making the first primary, ${primary}; no writes yet`;
+    case 'following':
+      if (group.isDoubtful === true)
+        return `a standby of another site before the log was recovered, and perhaps promoted since: its nodes are left as they are until sentinelctl site lead NODE or sentinelctl site promote ${group.group} says how it goes on`;
+      return `a standby of another site: ${primary} streams from ${group.source ?? 'there'}, the others from it; no writes here before sentinelctl site promote ${group.group}`;
     case 'fencing':
+      if (group.source !== undefined)
+        return 'a standby of another site no longer: every node ends its WAL streams and says where it stands; no writes before the one that holds the most is the primary';
       return `cutting ${primary} off; writes wait until a node that has every acknowledged commit is chosen`;
     case 'promoting':
       return `promoting ${primary}; writes wait until it is open`;

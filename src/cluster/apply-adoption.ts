@@ -25,6 +25,8 @@ export function applyAdoptGroup(
     if (node.systemIdentifier === undefined) return refuse(`${name} has no data directory`);
   }
   for (const node of nodes) {
+    if (node.options?.source !== undefined)
+      return refuse(`${node.node} is to follow another site (node.follow), which an adopted group does not`);
     if (node.systemIdentifier === undefined) continue;
     if (node.systemIdentifier !== systemIdentifier)
       return refuse(

@@ -1,4 +1,5 @@
 // The failover protocol's commands: begin, cut reports, promote, outcome, resume. Table of phases (command -> next phase):
+//   following  promote-site -> fencing (apply-site.ts)
 //   running    begin-failover(down: quorum | planned | forced) -> fencing
 //   fencing    cut-report, node-off -> fencing · promote -> promoting · resume -> running
 //              begin-failover(down, if planned | forced) -> fencing
@@ -12,6 +13,7 @@ import { highest } from './apply-nodes.ts';
 import { candidateRefusal, firstMembers } from './candidate.ts';
 import type { CutReport, FailoverCause, SyncRule } from './commands.ts';
 import { ruleRefusal } from './apply-rule.ts';
+import { openedSite } from './site-history.ts';
 import { withoutMembers } from './apply-slots.ts';
 import { failbackAt, failbackRefusal, isPreferred, promotionBar } from './eligibility.ts';
 import { CANDIDATES_FEATURE_LEVEL, SETTINGS_FEATURE_LEVEL } from './features.ts';
@@ -24,6 +26,7 @@ import {
   type Phase,
   asideReason,
   asideRemedy,
+  hasFollowed,
   hasUnknownRule,
   isHeld,
   isPaused,
@@ -42,6 +45,11 @@ export function applyBeginFailover(
   if (isRefused(group)) return group;
   const phase = group.phase;
   if (phase.kind === 'creating') return refuse(`group ${group.id} is being created`);
+  if (phase.kind === 'following') {
+    return refuse(
+      `group ${group.id} follows another site: nothing in it fails over; sentinelctl site promote ${group.id} makes a primary here`,
+    );
+  }
   const refusal =
     causeRefusal(state, group, phase, command.cause) ??
     scheduleRefusal(group, command) ??
@@ -121,7 +129,7 @@ function withFailover(state: ClusterState, group: GroupState, atMs: number): rea
 function causeRefusal(
   state: ClusterState,
   group: GroupState,
-  phase: Exclude<Phase, { kind: 'creating' }>,
+  phase: Exclude<Phase, { kind: 'creating' | 'following' }>,
   cause: FailoverCause,
 ): string | undefined {
   switch (cause.kind) {
@@ -155,6 +163,8 @@ function causeRefusal(
     case 'forced': {
       if (phase.kind === 'fencing' && phase.cause.kind === 'recovered')
         return `group ${group.id} was recovered: all of its nodes have to report, or to be given up: sentinelctl node unregister NODE --accept-data-loss`;
+      if (hasFollowed(group))
+        return `group ${group.id} is being promoted already: the node that holds the most will be its primary; what it waits for says sentinelctl status, and sentinelctl site promote ${group.id} --to NODE --accept-data-loss has that node promoted whatever the others hold`;
       if (phase.kind === 'fencing' && phase.cause.kind === 'forced' && phase.cause.to === cause.to)
         return `group ${group.id} is fencing already, on a person's word`;
       return cause.to === undefined ? undefined : targetRefusal(state, group, cause.to);
@@ -204,11 +214,17 @@ export function applyCutReport(state: ClusterState, command: CommandOf<'cut-repo
     return refuse(`there is no node ${command.node} in group ${group.id}`);
   if (node.member !== command.member)
     return refuse(`${command.node} is registered as ${node.member ?? 'no member'}, not ${command.member}`);
-  const { kind: _, group: __, epoch: ___, afterFetch = false, ...report } = command;
-  const reports = [...group.phase.reports.filter((known) => known.node !== command.node), report];
+  const { kind: _, group: __, epoch: ___, afterFetch = false, isStrange = false, ...report } = command;
+  const { strange: strangeBefore = [], ...phase } = group.phase;
+  const isOther = (known: CutReport): boolean => known.node !== command.node;
+  const reports = [...phase.reports.filter(isOther), ...(isStrange ? [] : [report])];
+  const strange = [...strangeBefore.filter(isOther), ...(isStrange ? [report] : [])];
   return withGroup(state, {
     ...group,
-    phase: { ...group.phase, reports, ...fetchesAfter(group.phase, report, afterFetch) },
+    phase: {
+      ...{ ...phase, reports, ...fetchesAfter(phase, report, afterFetch) },
+      ...(strange.length === 0 ? {} : { strange }),
+    },
     highestTimeline: highest(group.highestTimeline, command.timeline),
   });
 }
@@ -241,6 +257,7 @@ export function applyPromote(state: ClusterState, command: CommandOf<'promote'>)
   };
   return withGroup(state, {
     ...group,
+    ...openedSite(group, candidate, command.timeline),
     phase: {
       kind: 'promoting',
       primary: command.candidate,
@@ -333,8 +350,10 @@ export function applyResume(state: ClusterState, command: CommandOf<'resume'>): 
   if (isRefused(group)) return group;
   const phase = group.phase;
   if (phase.kind !== 'fencing') return refuse(`group ${group.id} is ${phase.kind}, not fencing`);
-  if (hasUnknownRule(group))
-    return refuse(`group ${group.id} was recovered: a node of it can only be promoted`);
+  if (hasUnknownRule(group) || hasFollowed(group))
+    return refuse(
+      `group ${group.id} ${hasFollowed(group) ? 'has followed another site' : 'was recovered'}: a node of it can only be promoted`,
+    );
   if (phase.reports.some((report) => report.node === phase.primary)) {
     // mark: resume-after-report
     return refuse(`${phase.primary} has stopped and reported: it can only be promoted`);

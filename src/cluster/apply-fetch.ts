@@ -57,15 +57,16 @@ export function fetchRefusal(
   if (replaced !== undefined)
     return `${replaced.node} has another data directory than the one it reported of`;
   const { kind } = phase.cause;
-  if (kind !== 'down' && kind !== 'promotion-failed') return `nobody fetches WAL in a ${kind} failover`;
+  if (kind !== 'down' && kind !== 'promotion-failed' && kind !== 'followed')
+    return `nobody fetches WAL in a ${kind} failover`;
   const { fetches = [] } = phase;
   if (runningFetch(phase) !== undefined) return 'another fetch is under way';
   if (fetches.some(({ node }) => node === report.node))
     return `${report.node} has fetched at this epoch already`;
   if (fetches.some(({ node, isOver }) => node === source.node && !isOver))
     return `${source.node} has not reported since it fetched WAL itself`;
-  // What it is asked for may go on growing, and its clients may be told of it.
-  if ([report.node, source.node].includes(phase.primary)) {
+  // What it is asked for may go on growing, and its clients may be told of it. A site leader was none.
+  if (kind !== 'followed' && [report.node, source.node].includes(phase.primary)) {
     // mark: fetch-from-former-primary
     return `${phase.primary} is the former primary`;
   }

@@ -50,6 +50,9 @@ function judgedByVoters(nodes: ClusterState['nodes'], voters: readonly PeerId[])
 function recovered(group: GroupState, index: LogIndex): GroupState {
   // mark: recovered-group
   const { phase } = group;
+  // It must not take writes by itself; nor may it go on, for it may have been promoted, and what was written since would be replaced.
+  if (phase.kind === 'following')
+    return { ...group, epoch: toEpoch(index), phase: { ...phase, isDoubtful: true } };
   return {
     ...group,
     epoch: toEpoch(index),

@@ -10,9 +10,9 @@ import {
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup, withNode } from './applied.ts';
 import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
 import { loopRefusal } from './apply-cascade.ts';
-import type { NodeOptions, SyncRule } from './commands.ts';
+import type { NodeOptions, NodeRegistration, SyncRule } from './commands.ts';
 import { hasOptions } from './eligibility.ts';
-import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL } from './features.ts';
+import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL, SITE_FEATURE_LEVEL } from './features.ts';
 import type { ClusterState, GroupState, NodeState } from './state.ts';
 import { hasUnknownRule, nodesOfGroup } from './state.ts';
 
@@ -54,18 +54,37 @@ export function applyRegisterNode(state: ClusterState, command: CommandOf<'regis
     const conflict = dataDirectoryConflict(group, known, command);
     if (conflict !== undefined) return refuse(conflict);
   }
-  const next = withNode(state, command.node, {
-    ...registration,
-    subjectiveDown: known?.subjectiveDown ?? [],
-  });
+  const next = withSource(
+    withNode(state, command.node, { ...registration, subjectiveDown: known?.subjectiveDown ?? [] }),
+    group,
+    registration,
+  );
   if (group === undefined || known?.options?.upstream === taken?.upstream) return next;
   const cascades = group.cascades.filter(({ node }) => node !== command.node);
-  return withGroup(next, { ...group, cascades });
+  return withGroup(next, { ...(next.groups.get(group.id) ?? group), cascades });
+}
+
+/** Which database a group that follows another site holds, its site leader's first copy says. */
+function withSource(
+  state: ClusterState,
+  group: GroupState | undefined,
+  { node, systemIdentifier }: NodeRegistration,
+): ClusterState {
+  const isFirst =
+    group?.phase.kind === 'following' &&
+    group.phase.primary === node &&
+    group.systemIdentifier === undefined &&
+    systemIdentifier !== undefined;
+  return isFirst ? withGroup(state, { ...group, systemIdentifier }) : state;
 }
 
 function optionsAt(featureLevel: number, options: NodeOptions): NodeOptions | undefined {
-  const { upstream, ...earlier } = options;
-  const known = featureLevel >= CASCADE_FEATURE_LEVEL && upstream !== undefined ? options : earlier;
+  const { upstream, source, ...earlier } = options;
+  const known: NodeOptions = {
+    ...earlier,
+    ...(featureLevel >= CASCADE_FEATURE_LEVEL && upstream !== undefined ? { upstream } : {}),
+    ...(featureLevel >= SITE_FEATURE_LEVEL && source !== undefined ? { source } : {}),
+  };
   return featureLevel >= CANDIDATES_FEATURE_LEVEL && hasOptions(known) ? known : undefined;
 }
 
@@ -90,7 +109,8 @@ function dataDirectoryConflict(
   const isCounted =
     group.rule.members.includes(before) || (group.next?.rule.members.includes(before) ?? false);
   if (isCounted) return `member ${before} is still in the sync rule of group ${group.id}`;
-  const isPrimary = group.phase.kind !== 'creating' && group.phase.primary === command.node;
+  const { phase } = group;
+  const isPrimary = phase.kind !== 'creating' && phase.kind !== 'following' && phase.primary === command.node;
   if (isPrimary)
     return `${command.node} is the primary of group ${group.id}: its data directory cannot change`;
   return undefined;
@@ -112,6 +132,9 @@ export function applyCreateGroup(
   const primary = nodes.find((node) => node.node === command.primary);
   if (primary === undefined)
     return refuse(`node ${command.primary} is not registered in group ${command.group}`);
+  const follower = nodes.find((node) => node.options?.source !== undefined);
+  if (follower !== undefined)
+    return refuse(`${follower.node} is to follow another site: group ${command.group} begins with that`);
   const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
   if (withData.length > 0 && (withData.length > 1 || withData[0]?.node !== command.primary)) {
     return refuse(

@@ -3,7 +3,15 @@
 import type { GroupId, NodeId } from '../base/ids.ts';
 import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
 import { PAUSE_FEATURE_LEVEL } from './features.ts';
-import { type ClusterState, type GroupState, type NodePause, pauseOf } from './state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type NodePause,
+  doubtfulSiteText,
+  isDoubtfulSite,
+  pauseOf,
+  primaryWord,
+} from './state.ts';
 
 /** Takes the place of an earlier one of the same group or node. */
 export function applyPause(state: ClusterState, command: CommandOf<'pause'>): Applied {
@@ -45,8 +53,9 @@ function nodeRefusal(
   { isMaintenance, untilMs }: CommandOf<'pause'>,
 ): string | undefined {
   if (!isNodeOf(state, group.id, node)) return `there is no node ${node} in group ${group.id}`;
+  if (isDoubtfulSite(group)) return doubtfulSiteText(group.id);
   if (isMaintenance && group.phase.primary === node)
-    return `${node} is the primary of group ${group.id}: fail over first`;
+    return `${node} is ${primaryWord(group).name}: ${primaryWord(group).remedy}`;
   if (group.fenced.includes(node)) return `${node} is fenced: unfence it first`;
   const present = pauseOf(group, node);
   if (present !== undefined)
@@ -54,7 +63,7 @@ function nodeRefusal(
       ? `${node} is ${isMaintenance ? 'in maintenance' : 'paused'} already`
       : undefined;
   // It may be the one that has to be promoted.
-  return group.phase.kind === 'running'
+  return group.phase.kind === 'running' || group.phase.kind === 'following'
     ? undefined
     : `group ${group.id} is ${group.phase.kind}; wait until it is running`;
 }

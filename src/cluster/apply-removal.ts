@@ -8,7 +8,15 @@ import { isCounted as isMemberCounted, withoutMembers } from './apply-slots.ts';
 import type { Leaving } from './commands.ts';
 import { mayBeNeeded } from './eligibility.ts';
 import { REMOVAL_FEATURE_LEVEL } from './features.ts';
-import { type ClusterState, type GroupState, type NodeState, hasUnknownRule } from './state.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type NodeState,
+  doubtfulSiteText,
+  hasUnknownRule,
+  isDoubtfulSite,
+  primaryWord,
+} from './state.ts';
 
 /** In the order of what they do to the node: a later one may be asked for after an earlier one. */
 const LEAVINGS: readonly Leaving[] = ['leave', 'stop', 'destroy'];
@@ -64,9 +72,15 @@ export function removalObstacle(
     if (acceptsLoss === true) return undefined;
     return `group ${group.id} was recovered, and waits for ${node.node} to report; if it never will, --accept-data-loss gives up what it alone may hold`;
   }
-  if (phase.primary === node.node) return `${node.node} is the primary of group ${group.id}: fail over first`;
+  // Any of them may hold what was acknowledged, and a promotion waits for all.
+  if (isDoubtfulSite(group))
+    return acceptsLoss === true
+      ? undefined
+      : `${doubtfulSiteText(group.id)}; if ${node.node} is lost for good, --accept-data-loss gives up what it alone may hold`;
+  if (phase.primary === node.node)
+    return `${node.node} is ${primaryWord(group).name}: ${primaryWord(group).remedy}`;
   // Its report may be needed, or it may be the one to be promoted.
-  if (phase.kind !== 'running' && phase.kind !== 'creating')
+  if (phase.kind !== 'running' && phase.kind !== 'creating' && phase.kind !== 'following')
     return `group ${group.id} is ${phase.kind}; wait until it is running`;
   if (group.scheduled?.to === node.node)
     return `a switchover to ${node.node} is scheduled: sentinelctl failover ${group.id} --at never calls it off`;

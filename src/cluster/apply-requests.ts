@@ -3,7 +3,7 @@
 import type { NodeId } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { SETTINGS_FEATURE_LEVEL } from './features.ts';
-import type { ClusterState, GroupState } from './state.ts';
+import { type ClusterState, type GroupState, hasFollowed, primaryWord } from './state.ts';
 
 /** Its agent stops its PostgreSQL. A primary is switched over first: who is to be primary must not be asked to stop. */
 export function applyFenceNode(state: ClusterState, { node }: CommandOf<'fence-node'>): Applied {
@@ -11,8 +11,9 @@ export function applyFenceNode(state: ClusterState, { node }: CommandOf<'fence-n
   if (isRefused(group)) return group;
   if (group.fenced.includes(node)) return refuse(`${node} is fenced already`);
   if (group.phase.kind === 'creating') return refuse(`group ${group.id} is being created`);
-  if (group.phase.primary === node)
-    return refuse(`${node} is the primary of group ${group.id}: fail over first`);
+  // Of a group that has followed another site it only streamed from there: a person may give up what it holds.
+  if (group.phase.primary === node && !hasFollowed(group))
+    return refuse(`${node} is ${primaryWord(group).name}: ${primaryWord(group).remedy}`);
   return withGroup(state, { ...group, fenced: [...group.fenced, node].sort() });
 }
 

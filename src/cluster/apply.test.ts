@@ -165,7 +165,8 @@ describe.each(phaseNames)('in phase %s', (phase) => {
       for (const by of [-1, 1]) {
         const log = PHASES[phase]();
         const command = TABLE[name]?.command(log);
-        if (command === undefined || !('epoch' in command)) throw new Error(name);
+        if (command === undefined || !('epoch' in command) || command.epoch === undefined)
+          throw new Error(name);
         const before = log.state;
         expect(log.commit({ ...command, epoch: epoch(command.epoch + by) })).toMatch(/is at epoch/);
         expectUnchanged(before, log.state);

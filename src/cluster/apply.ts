@@ -39,6 +39,8 @@ import {
   applyUnfenceNode,
 } from './apply-requests.ts';
 import { applyConcludeServer, applyDeclareHost, applyJudgeServer } from './apply-hosts.ts';
+import { applyLeadSite, applyPromoteSite } from './apply-site.ts';
+import { applyTellSite } from './site-history.ts';
 import { applyGiveUpSlot, applyMarkAbsent, applyMarkPresent } from './apply-slots.ts';
 import { applyLogicalSlot } from './logical-slots.ts';
 import type { Envelope } from './commands.ts';
@@ -163,6 +165,12 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applyRestoreGroup(state, index, command);
     case 'schedule-restart':
       return applyScheduleRestart(state, command);
+    case 'lead-site':
+      return applyLeadSite(state, index, command);
+    case 'promote-site':
+      return applyPromoteSite(state, index, command);
+    case 'tell-site':
+      return applyTellSite(state, command);
     case 'open-session':
       return applyOpenSession(state, index, command);
     case 'mark-absent':

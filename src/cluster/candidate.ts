@@ -4,6 +4,7 @@ import type { MemberId, NodeId } from '../base/ids.ts';
 import type { CutReport, SyncRule } from './commands.ts';
 import { isLastChoice, mayBeNeeded, promotionBar, syncBar } from './eligibility.ts';
 import { reportsSuffice } from './quorum.ts';
+import { heardReports } from './site-history.ts';
 import {
   type ClusterState,
   type Floor,
@@ -57,7 +58,8 @@ export function candidateRefusal(
   const aside = asideReason(group, candidate.node);
   if (aside !== undefined) return `${candidate.node} is ${aside}`;
   const barred = promotionBar(state, group, candidate.node);
-  const isByName = phase.cause.kind === 'forced' && phase.cause.to === candidate.node;
+  const { cause } = phase;
+  const isByName = (cause.kind === 'forced' || cause.kind === 'followed') && cause.to === candidate.node;
   if (barred !== undefined && !isByName && !isLastChoice(state, group, candidate)) {
     // mark: candidate-barred
     return `${candidate.node} is ${barred}`;
@@ -65,13 +67,14 @@ export function candidateRefusal(
   const fetching = phase.fetches?.find(({ node }) => node === candidate.node);
   if (fetching !== undefined && !fetching.isOver && fetching.failed === undefined)
     return `${candidate.node} is fetching WAL from ${fetching.from}`;
-  if (hasUnknownRule(group)) return refusalWithoutRule(state, group, phase.reports, candidate);
+  if (hasUnknownRule(group)) return refusalWithoutRule(state, group, phase, candidate);
+  if (cause.kind === 'followed') return refusalOfFollower(state, group, cause.to, phase.reports, candidate);
   if (candidate.timeline > phase.timeline)
     return `${candidate.node} is on timeline ${candidate.timeline}, which the log never assigned`;
   const refusal = refusalByRule(state, group, phase, candidate);
-  return refusal === undefined || phase.cause.kind !== 'forced'
+  return refusal === undefined || cause.kind !== 'forced'
     ? refusal
-    : forcedRefusal(group, phase, phase.cause.to, candidate);
+    : forcedRefusal(group, phase, cause.to, candidate);
 }
 
 /** Of a failover on a person's word: what may be lost is accepted, two primaries are not. */
@@ -89,7 +92,7 @@ function forcedRefusal(
 
 /** The former primary, or any other node, is known to take no more writes at this epoch: it has reported, or is off. */
 export function isKnownOff(phase: Fencing, node: NodeId): boolean {
-  return phase.off.includes(node) || phase.reports.some((report) => report.node === node);
+  return phase.off.includes(node) || heardReports(phase).some((report) => report.node === node);
 }
 
 /** Only what the sync rule proves. A switchover on purpose of a leased group loses nothing either: it needs the primary's report. */
@@ -154,14 +157,36 @@ function aheadText(state: ClusterState, group: GroupState, ahead: CutReport, can
 function refusalWithoutRule(
   state: ClusterState,
   group: GroupState,
-  reports: readonly CutReport[],
+  phase: Fencing,
   candidate: CutReport,
 ): string | undefined {
-  const silent = [...silentNodes(state, group, reports), ...doubtfulNodes(state, group)];
+  const { reports } = phase;
+  const silent = [...silentNodes(state, group, heardReports(phase)), ...doubtfulNodes(state, group)];
   if (silent.length > 0) {
     return `the log was recovered, so all nodes of group ${group.id} have to report first; not heard of: ${silent.join(', ')}`;
   }
   const ahead = reports.find((report) => comparePositions(report, candidate) > 0);
+  return ahead === undefined ? undefined : aheadText(state, group, ahead, candidate);
+}
+
+/**
+ * Of a group that has followed another site: its nodes have acknowledged nothing, and hold what that site sent, on that site's timelines. Of
+ * those that can be heard the one that holds the most loses the least; but for a node that a person has named.
+ */
+function refusalOfFollower(
+  state: ClusterState,
+  group: GroupState,
+  to: NodeId | undefined,
+  reports: readonly CutReport[],
+  candidate: CutReport,
+): string | undefined {
+  if (to !== undefined) return candidate.node === to ? undefined : `the promotion was asked to lead to ${to}`;
+  const ahead = reports.find(
+    (report) =>
+      comparePositions(report, candidate) > 0 &&
+      asideReason(group, report.node) === undefined &&
+      !isPassedOver(state, group, report),
+  );
   return ahead === undefined ? undefined : aheadText(state, group, ahead, candidate);
 }
 
@@ -204,7 +229,11 @@ export function firstMembers(
     ({ node }) =>
       asideReason(group, node) === undefined && syncBar(state, group, node) === undefined && !hasMoved(node),
   );
-  return followersAtOnce(phase.primary, able, candidate);
+  const { cause } = phase;
+  // Equal numbers of timelines are not equal history: what a named node stands on may be its own.
+  if (cause.kind === 'followed' && cause.to !== undefined) return [];
+  const former = cause.kind === 'followed' ? candidate.node : phase.primary;
+  return followersAtOnce(former, able, candidate);
 }
 
 /** The members of those of the reports that can follow the candidate directly. */

@@ -75,6 +75,7 @@ const options = fc
       noSync: fc.boolean(),
       applyDelayMs: count,
       upstream: node,
+      source: fc.string({ minLength: 1 }),
     },
     { requiredKeys: ['noFailover', 'noSync', 'applyDelayMs'], noNullPrototype: true },
   )
@@ -281,6 +282,24 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     },
     { requiredKeys: ['kind', 'group', 'node', 'at'], noNullPrototype: true },
   ),
+  'lead-site': fc.record(
+    {
+      ...{ kind: fc.constant('lead-site' as const), group, epoch: optional(anEpoch), node },
+      isAsked: fc.constant(true as const),
+    },
+    { requiredKeys: ['kind', 'group', 'epoch', 'node'], noNullPrototype: true },
+  ),
+  'promote-site': fc.record(
+    { kind: fc.constant('promote-site' as const), group, epoch: anEpoch, to: node },
+    { requiredKeys: ['kind', 'group', 'epoch'], noNullPrototype: true },
+  ),
+  'tell-site': record({
+    ...{ kind: fc.constant('tell-site'), group, epoch: anEpoch, node },
+    history: record({
+      timeline: aTimeline,
+      branches: fc.array(record({ timeline: aTimeline, parent: aTimeline, switchLsn: anLsn })),
+    }),
+  }),
   'node-adopted': record({ kind: fc.constant('node-adopted'), group, epoch: anEpoch, node }),
   'subjective-up': record({ kind: fc.constant('subjective-up'), peer, node, epoch: anEpoch }),
   'begin-failover': fc.record(
@@ -294,16 +313,23 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     },
     { requiredKeys: ['kind', 'group', 'epoch', 'cause'], noNullPrototype: true },
   ),
-  'cut-report': record({
-    kind: fc.constant('cut-report'),
-    group,
-    epoch: anEpoch,
-    node,
-    member,
-    timeline: aTimeline,
-    position: anLsn,
-    stopped: fc.boolean(),
-  }),
+  'cut-report': fc.record(
+    {
+      kind: fc.constant('cut-report' as const),
+      group,
+      epoch: anEpoch,
+      node,
+      member,
+      timeline: aTimeline,
+      position: anLsn,
+      stopped: fc.boolean(),
+      isStrange: fc.constant(true as const),
+    },
+    {
+      requiredKeys: ['kind', 'group', 'epoch', 'node', 'member', 'timeline', 'position', 'stopped'],
+      noNullPrototype: true,
+    },
+  ),
   promote: record({
     kind: fc.constant('promote'),
     group,

@@ -21,6 +21,7 @@ import {
   encodeScheduleRestart,
 } from './restore-codec.ts';
 import { decodeRule, encodeRule } from './rule-codec.ts';
+import { decodeLeadSite, decodePromoteSite, decodeTellSite, encodeSite } from './site-codec.ts';
 import { decodeChange, decodeConfigure, encodeChange, encodeConfigure } from './settings-codec.ts';
 
 type CommandInit = NonNullable<MessageInitShape<typeof pb.EnvelopeSchema>['command']>;
@@ -58,8 +59,8 @@ export function encodeCommand(command: Command): CommandInit {
         },
       };
     case 'cut-report': {
-      const { kind: _, ...value } = command;
-      return { case: 'cutReport', value: { ...value, epoch: BigInt(command.epoch) } };
+      const { kind: _, isStrange: strange = false, ...value } = command;
+      return { case: 'cutReport', value: { ...value, strange, epoch: BigInt(command.epoch) } };
     }
     case 'promote': {
       const { kind: _, ...value } = command;
@@ -167,6 +168,10 @@ export function encodeCommand(command: Command): CommandInit {
       return { case: 'restoreGroup', value: encodeRestoreGroup(command) };
     case 'schedule-restart':
       return { case: 'scheduleRestart', value: encodeScheduleRestart(command) };
+    case 'lead-site':
+    case 'promote-site':
+    case 'tell-site':
+      return encodeSite(command);
     case 'open-session': {
       const { kind: _, ...value } = command;
       return { case: 'openSession', value: { ...value, seenIndex: BigInt(command.seenIndex) } };
@@ -237,6 +242,7 @@ export function decodeCommand(envelope: pb.Envelope): Command {
         ...decodeScope(value),
         ...decodeReport(value),
         ...(value.afterFetch ? { afterFetch: true } : {}),
+        ...(value.strange ? { isStrange: true } : {}),
       };
     case 'promote':
       return {
@@ -369,6 +375,12 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       return decodeRestoreGroup(value);
     case 'scheduleRestart':
       return decodeScheduleRestart(value);
+    case 'leadSite':
+      return decodeLeadSite(value);
+    case 'promoteSite':
+      return decodePromoteSite(value);
+    case 'tellSite':
+      return decodeTellSite(value);
     case 'openSession':
       return {
         kind: 'open-session',

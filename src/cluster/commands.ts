@@ -145,6 +145,21 @@ export interface CutReport {
   readonly stopped: boolean;
 }
 
+/** One branch of timelines: `timeline` left `parent` at `switchLsn`. */
+export interface TimelineBranch {
+  readonly timeline: Timeline;
+  readonly parent: Timeline;
+  readonly switchLsn: Lsn;
+}
+
+/** The timelines of another site. */
+export interface SiteHistory {
+  /** The present one. */
+  readonly timeline: Timeline;
+  /** The way to it. */
+  readonly branches: readonly TimelineBranch[];
+}
+
 /** A node as its own agent describes it. */
 export interface NodeRegistration {
   readonly node: NodeId;
@@ -172,6 +187,8 @@ export interface NodeOptions {
   readonly applyDelayMs: number;
   /** The standby that it streams from, while that is well: then, and as long as this stands, no commit waits for it. Absent: the primary. */
   readonly upstream?: NodeId;
+  /** The servers of another site that it can stream from, such as `a:5432,b:5432`: then its group begins by following that. */
+  readonly source?: string;
 }
 
 /** What a peer's configuration says of its host. */
@@ -244,6 +261,8 @@ export type Command =
       readonly epoch: Epoch;
       /** The node had ended its fetch of WAL by then, if it had one: an earlier report may still come in after that. */
       readonly afterFetch?: true;
+      /** What it holds is not known to be from the other site that its group has followed; see site-history.ts. */
+      readonly isStrange?: true;
     } & CutReport)
   | {
       readonly kind: 'promote';
@@ -470,6 +489,34 @@ export type Command =
       readonly outcome: 'making' | 'made' | 'found' | 'lost' | 'gone';
       /** Of one that is lost, for people. */
       readonly reason: string | undefined;
+    }
+  /**
+   * That node is the site leader: it streams from a primary of another site, and the others of its group from it. Without an epoch the group
+   * begins with it.
+   */
+  | {
+      readonly kind: 'lead-site';
+      readonly group: GroupId;
+      readonly epoch: Epoch | undefined;
+      readonly node: NodeId;
+      /** On a person's word: the present one may be well. */
+      readonly isAsked?: true;
+    }
+  /** On a person's word: the group follows the other site no longer, and its best node becomes the primary. */
+  | {
+      readonly kind: 'promote-site';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      /** That node and no other, whatever is lost. */
+      readonly to?: NodeId;
+    }
+  /** The site leader says which way the other site's timelines have come, as the primary there has told it. */
+  | {
+      readonly kind: 'tell-site';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly node: NodeId;
+      readonly history: SiteHistory;
     }
   /** From here on the log may hold what level `level` brought (features.ts). */
   | { readonly kind: 'set-feature-level'; readonly level: number }

@@ -10,6 +10,7 @@ import { disowned, disownedText } from './hosts.ts';
 import type { Failback, GroupSettings, NodeOptions } from './commands.ts';
 import { isOfFloor } from './quorum.ts';
 import {
+  hasFollowed,
   hasUnknownRule,
   type ClusterState,
   type GroupState,
@@ -20,8 +21,8 @@ import {
 
 export const NO_OPTIONS: NodeOptions = { noFailover: false, noSync: false, applyDelayMs: 0 };
 
-export const hasOptions = ({ noFailover, noSync, applyDelayMs, upstream }: NodeOptions): boolean =>
-  noFailover || noSync || applyDelayMs > 0 || upstream !== undefined;
+export const hasOptions = ({ noFailover, noSync, applyDelayMs, upstream, source }: NodeOptions): boolean =>
+  noFailover || noSync || applyDelayMs > 0 || upstream !== undefined || source !== undefined;
 
 /**
  * Why the node is not promoted unless a person forces it by its name; undefined where it may be. Whoever is or was to be the primary may be
@@ -29,7 +30,9 @@ export const hasOptions = ({ noFailover, noSync, applyDelayMs, upstream }: NodeO
  */
 export function promotionBar(state: ClusterState, group: GroupState, node: NodeId): string | undefined {
   const { phase } = group;
-  if (phase.primary === node) return undefined;
+  // A site leader is no primary, and may be one that is never to be.
+  const isStandby = phase.kind === 'following' || hasFollowed(group);
+  if (phase.primary === node && !isStandby) return undefined;
   if (phase.kind === 'fencing' && phase.reinstate === node) return undefined;
   return bar(state, group, node);
 }

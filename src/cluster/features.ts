@@ -18,6 +18,7 @@ const LEVELS: readonly string[] = [
   'groups that begin with a restored data directory', // 12
   'scheduled restarts', // 13
   'logical slots', // 14
+  'groups that follow another site', // 15
 ];
 
 /** The highest level this version understands. */
@@ -37,6 +38,7 @@ export const CASCADE_FEATURE_LEVEL = 11;
 export const RESTORE_FEATURE_LEVEL = 12;
 export const SCHEDULED_RESTART_FEATURE_LEVEL = 13;
 export const LOGICAL_SLOTS_FEATURE_LEVEL = 14;
+export const SITE_FEATURE_LEVEL = 15;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

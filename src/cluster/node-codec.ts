@@ -10,8 +10,8 @@ export function encodeRegistration({
   ...rest
 }: NodeRegistration): MessageInitShape<typeof pb.RegisterNodeSchema> {
   if (options === undefined) return rest;
-  const { noFailover, noSync, applyDelayMs, upstream = '' } = options;
-  return { ...rest, noFailover, noSync, applyDelayMs: BigInt(applyDelayMs), upstream };
+  const { noFailover, noSync, applyDelayMs, upstream = '', source = '' } = options;
+  return { ...rest, noFailover, noSync, applyDelayMs: BigInt(applyDelayMs), upstream, source };
 }
 
 export function decodeRegistration(value: pb.RegisterNode): NodeRegistration {
@@ -31,6 +31,8 @@ export function decodeRegistration(value: pb.RegisterNode): NodeRegistration {
 function decodeOptions(value: pb.RegisterNode): Pick<NodeRegistration, 'options'> {
   const { noFailover, noSync } = value;
   const upstream = value.upstream === '' ? {} : { upstream: nodeId(value.upstream) };
-  const options = { noFailover, noSync, applyDelayMs: Number(value.applyDelayMs), ...upstream };
+  const source = value.source === '' ? {} : { source: value.source };
+  const applyDelayMs = Number(value.applyDelayMs);
+  const options = { noFailover, noSync, applyDelayMs, ...upstream, ...source };
   return hasOptions(options) ? { options } : {};
 }

@@ -1,6 +1,6 @@
 // Live figures of a node as its own agent sees them. They travel beside the log (an idle cluster writes nothing to it),
 // are kept in memory, and are never the ground for a promise: decisions that need one re-read committed entries.
-import type { Epoch, MemberId, NodeId, PeerId, Timeline } from '../base/ids.ts';
+import type { Epoch, GroupId, MemberId, NodeId, PeerId, Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
 
 /** What the agent finds its PostgreSQL to be. */
@@ -137,4 +137,10 @@ export interface AgentReport {
   readonly restores?: boolean | undefined;
   /** When the PostgreSQL that runs was started, in seconds since 1970 by the clock of its host. */
   readonly serverStartedAtS?: number | undefined;
+  /** Of a standby: how far the server that it streams from had written when it last said so. */
+  readonly sourceEnd?: Lsn | undefined;
+  /** The group that is to follow another site by the configuration of this node, which registers only once every peer understands that. */
+  readonly follows?: GroupId | undefined;
+  /** Why what it holds is not known to be from the other site that its group follows, or has followed; see site-history.ts. */
+  readonly strange?: string | undefined;
 }

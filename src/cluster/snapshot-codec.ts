@@ -9,6 +9,7 @@ import * as pb from '../gen/pg_sentinel/v1/snapshot_pb.ts';
 import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
 import { envelopeMessage, membershipMessage, membershipOf } from './codec.ts';
 import { encodeCause } from './cause-codec.ts';
+import type { CutReport } from './commands.ts';
 import {
   decodeCommand,
   decodeLeaving,
@@ -29,6 +30,7 @@ import {
   encodeNodeRestart,
 } from './restore-codec.ts';
 import { decodeRule, encodeRule } from './rule-codec.ts';
+import { decodeFollowedSite, encodeFollowedSite } from './site-codec.ts';
 import { DAMAGED, LogFormatError, NEWER, reading, required, unknownPart } from './log-format.ts';
 import {
   decodeAbsent,
@@ -208,6 +210,7 @@ function encodeGroup(group: GroupState): Init<typeof pb.SnapshotGroupSchema> {
     upstreams: group.cascades.map(encodeCascade),
     ...(group.restore === undefined ? {} : { restore: encodeGroupRestore(group.restore) }),
     restarts: group.restarts.map(encodeNodeRestart),
+    ...(group.site === undefined ? {} : { site: encodeFollowedSite(group.site) }),
   };
 }
 
@@ -245,6 +248,7 @@ function decodeGroup(message: pb.SnapshotGroup): GroupState {
     cascades: message.upstreams.map(decodeCascade),
     restore: message.restore && decodeGroupRestore(message.restore),
     restarts: message.restarts.map(decodeNodeRestart),
+    ...(message.site === undefined ? {} : { site: decodeFollowedSite(message.site) }),
   };
 }
 
@@ -266,13 +270,17 @@ function encodePhase({ id, epoch: at, phase }: GroupState): PhaseInit {
       return { case: 'creating', value: { primary: phase.primary } };
     case 'running':
       return { case: 'running', value: { primary: phase.primary, timeline: phase.timeline } };
+    case 'following':
+      return { case: 'following', value: { primary: phase.primary, isDoubtful: phase.isDoubtful } };
     case 'fencing': {
       const { primary, timeline: on, cause } = phase;
-      const reports = phase.reports.map((report) => ({ ...report, group: id, epoch: BigInt(at) }));
+      const encoded = (all: readonly CutReport[]) =>
+        all.map((report) => ({ ...report, group: id, epoch: BigInt(at) }));
+      const [reports, strange] = [encoded(phase.reports), encoded(phase.strange ?? [])];
       const off = [...phase.off];
       const reinstate = phase.reinstate === undefined ? {} : { reinstate: phase.reinstate };
       const failed = phase.fenceFailed === undefined ? {} : { fenceFailed: phase.fenceFailed };
-      const further = { ...reinstate, ...failed, fetches: (phase.fetches ?? []).map(encodeFetch) };
+      const further = { ...reinstate, ...failed, strange, fetches: (phase.fetches ?? []).map(encodeFetch) };
       const value = { primary, timeline: on, cause: encodeFencingCause(cause), reports, off, ...further };
       return { case: 'fencing', value };
     }
@@ -294,6 +302,8 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
       return { kind, primary: nodeId(value.primary) };
     case 'running':
       return { kind, primary: nodeId(value.primary), timeline: timeline(value.timeline) };
+    case 'following':
+      return { kind, primary: nodeId(value.primary), isDoubtful: value.isDoubtful };
     case 'fencing':
       return {
         kind,
@@ -305,6 +315,7 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
         reinstate: value.reinstate === undefined ? undefined : nodeId(value.reinstate),
         ...(value.fenceFailed === undefined ? {} : { fenceFailed: value.fenceFailed }),
         ...(value.fetches.length === 0 ? {} : { fetches: value.fetches.map(decodeFetch) }),
+        ...(value.strange.length === 0 ? {} : { strange: value.strange.map(decodeReport) }),
       };
     case 'promoting':
       return {
@@ -324,7 +335,8 @@ function decodePhase(message: pb.SnapshotGroup): Phase {
 }
 
 function encodeFencingCause(cause: FencingCause): CauseInit {
-  return cause.kind === 'recovered' ? { case: 'recovered', value: {} } : encodeCause(cause);
+  if (cause.kind === 'followed') return { case: cause.kind, value: { to: cause.to } };
+  return cause.kind === 'recovered' ? { case: cause.kind, value: {} } : encodeCause(cause);
 }
 
 function decodeFencingCause(message: pb.FencingPhase): FencingCause {
@@ -340,6 +352,8 @@ function decodeFencingCause(message: pb.FencingPhase): FencingCause {
       return { kind, to: value.to === undefined ? undefined : nodeId(value.to) };
     case 'recovered':
       return { kind };
+    case 'followed':
+      return { kind, ...(value.to === undefined ? {} : { to: nodeId(value.to) }) };
     case undefined:
       throw unknownPart('cause of a fencing', message);
     default:

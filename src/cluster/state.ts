@@ -16,8 +16,12 @@ import type {
   ScheduledRestart,
   ScheduledSwitchover,
   ServerWord,
+  SiteHistory,
   SyncRule,
+  TimelineBranch,
 } from './commands.ts';
+
+export type { TimelineBranch } from './commands.ts';
 
 /** One peer's standing judgement that a node is down. Counts only towards a failover from `epoch`. */
 export interface SubjectiveDown {
@@ -51,7 +55,11 @@ export interface RemovedNode {
  * Why a group is being fenced: as its `begin-failover` says, or because the log itself was recovered by one peer alone. Then
  * nobody knows what was committed after the end of that peer's log, the sync rule included (see {@link hasUnknownRule}).
  */
-export type FencingCause = FailoverCause | { readonly kind: 'recovered' };
+export type FencingCause =
+  | FailoverCause
+  | { readonly kind: 'recovered' }
+  /** The group has followed another site, and nobody in it has acknowledged anything; see apply-site.ts. `to`: a person has named that node. */
+  | { readonly kind: 'followed'; readonly to?: NodeId };
 
 /** A standby that takes, or took, what it lacks from another one that is cut off as well, at the present epoch. */
 export interface WalFetch {
@@ -83,6 +91,14 @@ export interface CascadeState {
 export type Phase =
   | { readonly kind: 'creating'; readonly primary: NodeId }
   | { readonly kind: 'running'; readonly primary: NodeId; readonly timeline: Timeline }
+  /** A standby of another site: no node is open for writes, and none is to be. */
+  | {
+      readonly kind: 'following';
+      /** The site leader: it streams from there, the others from it. */
+      readonly primary: NodeId;
+      /** The log was recovered since, and nobody knows what was promoted meanwhile: its nodes are left as they are until a person has said. */
+      readonly isDoubtful: boolean;
+    }
   | {
       readonly kind: 'fencing';
       /** The former primary, to be cut off. */
@@ -99,6 +115,11 @@ export type Phase =
       readonly reinstate: NodeId | undefined;
       /** In the order in which they began; each node once. Absent: none. */
       readonly fetches?: readonly WalFetch[];
+      /**
+       * Of a group that has followed another site: nodes that are cut off too, but whose WAL is not known to be from there. Nothing is promoted
+       * or proved by what they say. Absent: none.
+       */
+      readonly strange?: readonly CutReport[];
     }
   | {
       readonly kind: 'promoting';
@@ -125,13 +146,6 @@ export interface Floor {
   readonly rule: SyncRule;
   readonly next: SyncRule | undefined;
   readonly before: Floor | undefined;
-}
-
-/** One branch of the group's timelines: `timeline` left `parent` at `switchLsn`. */
-export interface TimelineBranch {
-  readonly timeline: Timeline;
-  readonly parent: Timeline;
-  readonly switchLsn: Lsn;
 }
 
 /** Until `untilMs` (wall time, ms since 1970), or until a person ends it. */
@@ -238,6 +252,15 @@ export interface GroupState {
   readonly restore: GroupRestore | undefined;
   /** In the order of the names of their nodes, one for each at the most; see apply-restarts.ts. */
   readonly restarts: readonly NodeRestart[];
+  /** It began by following another site; see site-history.ts. Absent: it did not. */
+  readonly site?: FollowedSite;
+}
+
+export interface FollowedSite {
+  /** Undefined: nobody has told yet. */
+  readonly history: SiteHistory | undefined;
+  /** The first timeline that was assigned here: lower ones are the other site's. Undefined: none was. */
+  readonly opened: Timeline | undefined;
 }
 
 export interface GroupRestore {
@@ -336,6 +359,30 @@ export const SETTINGS_RECORD_COUNT_MAX = 50;
  */
 export function hasUnknownRule(group: Pick<GroupState, 'phase'>): boolean {
   return group.phase.kind === 'fencing' && group.phase.cause.kind === 'recovered';
+}
+
+/** It followed another site before the log was recovered, and may have been promoted since: its nodes are left as they are until a person has said. */
+export function isDoubtfulSite({ phase }: Pick<GroupState, 'phase'>): boolean {
+  return phase.kind === 'following' && phase.isDoubtful;
+}
+
+/** What people are told who ask for anything else meanwhile. */
+export const doubtfulSiteText = (id: GroupId): string =>
+  `group ${id} was recovered, and may have been promoted in the part of the log that is lost: say first how it goes on, sentinelctl site promote ${id} or sentinelctl site lead NODE`;
+
+/** It has followed another site until a person ended that: nobody in the group has acknowledged anything yet. */
+export function hasFollowed(group: Pick<GroupState, 'phase'>): boolean {
+  return group.phase.kind === 'fencing' && group.phase.cause.kind === 'followed';
+}
+
+/** What its phase's `primary` is called, with the command that makes another node it. */
+export function primaryWord({ id, phase }: Pick<GroupState, 'id' | 'phase'>): {
+  readonly name: string;
+  readonly remedy: string;
+} {
+  return phase.kind === 'following'
+    ? { name: `the site leader of group ${id}`, remedy: 'sentinelctl site lead another node first' }
+    : { name: `the primary of group ${id}`, remedy: 'fail over first' };
 }
 
 /**

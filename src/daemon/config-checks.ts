@@ -235,6 +235,7 @@ function checkNode(file: ConfigFile, peer: string | undefined, findings: Finding
   }
   if (node.upstream === node.name)
     findings.error('node.upstream', wrong('', node.upstream, 'another node of its group than itself'));
+  checkFollow(file, node, findings);
   checkDirectories(file, node, findings);
   for (const [name, value] of Object.entries(node.parameters ?? {})) {
     const reason = RESERVED_PARAMETERS.get(name.toLowerCase());
@@ -244,6 +245,44 @@ function checkNode(file: ConfigFile, peer: string | undefined, findings: Finding
       findings.error(`node.parameters.${name}`, 'holds a line break; expected one line');
   }
   for (const [at, line] of (node.hba ?? []).entries()) checkHbaLine(`node.hba.${at}`, line, findings);
+}
+
+/** The other site is another cluster: none of its servers is this node. */
+function checkFollow(
+  file: ConfigFile,
+  { follow, address }: NonNullable<ConfigFile['node']>,
+  findings: Findings,
+): void {
+  if (follow === undefined || follow === null) return;
+  const seen = new Set<string>();
+  for (const [at, text] of follow.servers.entries()) {
+    const key = `node.follow.servers.${at}`;
+    if (isWildcard(parseEndpoint(text)?.host ?? ''))
+      findings.error(key, wrong('', text, 'an address that this host can connect to'));
+    if (text.toLowerCase() === address?.toLowerCase())
+      findings.error(key, `"${text}" is the address of this node; expected servers of the other site`);
+    if (seen.has(text.toLowerCase()))
+      findings.error(key, `"${text}" is listed twice; expected each server once`);
+    seen.add(text.toLowerCase());
+  }
+  const { sslmode, sslrootcert } = follow;
+  if (sslmode?.startsWith('verify') === true && sslrootcert === undefined)
+    findings.error(
+      'node.follow.sslrootcert',
+      wrong('', undefined, `the certificate authority, as node.follow.sslmode is ${sslmode}`),
+    );
+  if (sslrootcert !== undefined && sslmode?.startsWith('verify') !== true)
+    findings.error('node.follow.sslrootcert', 'is used with sslmode verify-ca and verify-full only');
+  if (file.bootstrap !== undefined && file.bootstrap !== null)
+    findings.error(
+      'bootstrap',
+      'it is given together with node.follow; expected one of them: a new group begins with a backup, or with what the other site holds',
+    );
+  if (file.node?.upstream !== undefined)
+    findings.warning(
+      'node.upstream',
+      'while its group follows the other site, every node streams from the site leader',
+    );
 }
 
 function checkDirectories(file: ConfigFile, node: NonNullable<ConfigFile['node']>, findings: Findings): void {

@@ -44,3 +44,35 @@ function milliseconds(text: string): number {
 
 /** Of a program with its arguments, without a shell. */
 export const COMMAND_RULE = 'a list: the program as an absolute path, then its arguments, each in quotes';
+
+const ROLE_RULE =
+  'a PostgreSQL role name: lower-case letters, digits and "_", at most 63, not beginning with a digit or "pg_" (other than pg_sentinel_...)';
+export const roleName = (defaultName: string) =>
+  z
+    .string({ error: ROLE_RULE })
+    .regex(/^(?!pg_(?!sentinel_))[a-z_][a-z0-9_]{0,62}$/, { error: ROLE_RULE })
+    .default(defaultName);
+
+const SECRET_RULE = 'text (in quotes where it looks like a number)';
+export const account = (description: string, defaultName: string) =>
+  z
+    .strictObject({
+      name: roleName(defaultName),
+      password: z
+        .string({ error: SECRET_RULE })
+        .optional()
+        .meta({ description: 'The password itself; prefer password_file' }),
+      password_file: path(
+        'File that holds the password on its first line, and while it is changed the one before it on the second',
+        '/etc/pg-sentinel/role.password',
+      ).optional(),
+      password_env: z
+        .string({ error: 'the name of an environment variable' })
+        .regex(/^[A-Za-z_]\w*$/, { error: 'the name of an environment variable' })
+        .optional()
+        .meta({ description: 'Environment variable that holds the password' }),
+    })
+    .meta({
+      description,
+      oneOf: [{ required: ['password'] }, { required: ['password_file'] }, { required: ['password_env'] }],
+    });

@@ -4,39 +4,8 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { WATCHED_COUNT_MAX } from '../cluster/hosts.ts';
 import { bootstrap } from './config-bootstrap.ts';
-import { COMMAND_RULE, address, duration, name, path } from './config-kinds.ts';
-
-const ROLE_RULE =
-  'a PostgreSQL role name: lower-case letters, digits and "_", at most 63, not beginning with a digit or "pg_" (other than pg_sentinel_...)';
-const roleName = (defaultName: string) =>
-  z
-    .string({ error: ROLE_RULE })
-    .regex(/^(?!pg_(?!sentinel_))[a-z_][a-z0-9_]{0,62}$/, { error: ROLE_RULE })
-    .default(defaultName);
-
-const SECRET_RULE = 'text (in quotes where it looks like a number)';
-const account = (description: string, defaultName: string) =>
-  z
-    .strictObject({
-      name: roleName(defaultName),
-      password: z
-        .string({ error: SECRET_RULE })
-        .optional()
-        .meta({ description: 'The password itself; prefer password_file' }),
-      password_file: path(
-        'File that holds the password on its first line, and while it is changed the one before it on the second',
-        '/etc/pg-sentinel/role.password',
-      ).optional(),
-      password_env: z
-        .string({ error: 'the name of an environment variable' })
-        .regex(/^[A-Za-z_]\w*$/, { error: 'the name of an environment variable' })
-        .optional()
-        .meta({ description: 'Environment variable that holds the password' }),
-    })
-    .meta({
-      description,
-      oneOf: [{ required: ['password'] }, { required: ['password_file'] }, { required: ['password_env'] }],
-    });
+import { followSection } from './config-follow.ts';
+import { COMMAND_RULE, account, address, duration, name, path, roleName } from './config-kinds.ts';
 
 const parameterValue = z.union([z.string(), z.number(), z.boolean()], {
   error: 'text, a number or true/false, as PostgreSQL would take it',
@@ -121,6 +90,7 @@ const node = z
       upstream: name(
         'A standby of the same group that this one streams from while that is well; default: the primary. No commit waits for it',
       ).optional(),
+      follow: followSection,
       parameters: z
         .record(z.string().regex(/^[a-zA-Z_][\w.]*$/, { error: PARAMETER_RULE }), parameterValue, {
           error: 'a mapping of PostgreSQL parameters to values',

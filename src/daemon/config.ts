@@ -6,6 +6,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from 'yaml';
 import type { Bootstrap } from '../actions/instance-options.ts';
 import type { FenceCommand } from '../actions/fence-command.ts';
+import { sourceText } from '../actions/site-source.ts';
 import { parseDurationMs } from '../base/duration.ts';
 import { groupId, nodeId, peerId, type GroupId, type NodeId, type PeerId } from '../base/ids.ts';
 import type { NodeOptions, WatchedServer } from '../cluster/commands.ts';
@@ -75,6 +76,17 @@ export interface NodeConfig {
   readonly hba: readonly string[];
   readonly logRotation: LogRotation;
   readonly process: ProcessSettings;
+  /** The other site that its group begins by following. */
+  readonly follow?: FollowConfig | undefined;
+}
+
+export interface FollowConfig {
+  readonly servers: readonly Endpoint[];
+  /** Undefined: that of `users.replication`. */
+  readonly account: AccountConfig | undefined;
+  readonly slot: string | undefined;
+  /** `sslmode` and `sslrootcert`, where they are given. */
+  readonly parameters: Readonly<Record<string, string>>;
 }
 
 export interface UsersConfig {
@@ -152,7 +164,9 @@ export function loadConfig(options: LoadOptions): Config {
   // A witness streams from nobody, so it need not hold the file with that password.
   const replication = file.node === undefined ? undefined : file.users.replication;
   const replicationPassword = replication && readPassword('users.replication', replication, env, findings);
-  const inlineSecret = file.users.probe.password ?? replication?.password;
+  const source = file.node?.follow?.user;
+  const sourcePassword = source && readPassword('node.follow.user', source, env, findings);
+  const inlineSecret = file.users.probe.password ?? replication?.password ?? source?.password;
   if (inlineSecret !== undefined && isReadableByAll(path)) {
     findings.warning(
       '',
@@ -172,7 +186,7 @@ export function loadConfig(options: LoadOptions): Config {
     listen: endpoint(file.listen ?? file.peers[peer] ?? ''),
     via: routesOf(file),
     stateDirectory: file.state_directory,
-    node: nodeOf(file, peer),
+    node: nodeOf(file, peer, source && accountOf(source, sourcePassword)),
     watch: (file.watch ?? [])
       .map(({ name, address, formation }) => ({ server: nodeId(name), ...endpoint(address), formation }))
       .sort((a, b) => (a.server < b.server ? -1 : 1)),
@@ -259,10 +273,15 @@ function validate(
   return second.success ? second.data : undefined;
 }
 
-function nodeOf(file: ConfigFile, peer: string): NodeConfig | undefined {
+function nodeOf(
+  file: ConfigFile,
+  peer: string,
+  sourceAccount: AccountConfig | undefined,
+): NodeConfig | undefined {
   const { node } = file;
   const address = nodeEndpoint(file, peer);
   if (node === undefined || address === undefined) return undefined;
+  const follow = node.follow ? followOf(node.follow, sourceAccount) : undefined;
   return {
     name: nodeId(node.name),
     group: groupId(node.group),
@@ -280,6 +299,7 @@ function nodeOf(file: ConfigFile, peer: string): NodeConfig | undefined {
       noSync: node.no_sync,
       applyDelayMs: Math.round(durationMs(node.apply_delay)),
       ...(node.upstream === undefined ? {} : { upstream: nodeId(node.upstream) }),
+      ...(follow === undefined ? {} : { source: sourceText(follow.servers) }),
     },
     parameters: Object.fromEntries(
       Object.entries(node.parameters ?? {}).map(([name, value]) => [
@@ -290,6 +310,23 @@ function nodeOf(file: ConfigFile, peer: string): NodeConfig | undefined {
     hba: node.hba ?? [],
     logRotation: { bytesMax: node.log_size_mb * 1024 * 1024, fileCount: node.log_files },
     process: { oomScoreAdj: node.oom_score_adj, coreLimitMb: node.core_limit_mb },
+    ...(follow === undefined ? {} : { follow }),
+  };
+}
+
+function followOf(
+  follow: NonNullable<NonNullable<ConfigFile['node']>['follow']>,
+  account: AccountConfig | undefined,
+): FollowConfig {
+  const { slot, sslmode, sslrootcert } = follow;
+  return {
+    servers: follow.servers.map(endpoint),
+    account,
+    slot,
+    parameters: {
+      ...(sslmode === undefined ? {} : { sslmode }),
+      ...(sslrootcert === undefined ? {} : { sslrootcert }),
+    },
   };
 }
 

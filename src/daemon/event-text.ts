@@ -128,6 +128,14 @@ function eventText(command: Command, name: (member: string) => string): string {
       return restoreText(command);
     case 'schedule-restart':
       return scheduledRestartText(command);
+    case 'lead-site':
+      return command.epoch === undefined
+        ? `group ${command.group} follows another site: ${command.node} streams from there, the others from it`
+        : `${command.node} streams from the other site, the others from it${command.isAsked === true ? ', as a person has asked' : ''}`;
+    case 'promote-site':
+      return `group ${command.group} follows the other site no longer, as a person has asked: ${command.to === undefined ? 'its best node' : `${command.to}, and no other,`} becomes a primary`;
+    case 'tell-site':
+      return `the other site of group ${command.group} is on timeline ${command.history.timeline}, as ${command.node} was told there`;
     case 'open-session':
       return `peer ${command.peer} has started`;
     case 'mark-absent':
@@ -184,12 +192,13 @@ function scheduledRestartText({ node, at, onlyAtMs, outcome }: CommandOf<'schedu
 
 function optionsText({ options }: CommandOf<'register-node'>): string {
   if (options === undefined) return '';
-  const { noFailover, noSync, applyDelayMs, upstream } = options;
+  const { noFailover, noSync, applyDelayMs, upstream, source } = options;
   const words = [
     ...(noFailover ? ['never promoted'] : []),
     ...(noSync ? ['never counted'] : []),
     ...(applyDelayMs > 0 ? [`delayed by ${formatDuration(applyDelayMs)}`] : []),
     ...(upstream === undefined ? [] : [`upstream ${upstream}`]),
+    ...(source === undefined ? [] : [`knows the other site at ${source}`]),
   ];
   return `; ${words.join(', ')}`;
 }

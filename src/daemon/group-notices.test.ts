@@ -7,6 +7,7 @@ import {
   ALONE,
   B,
   C,
+  GROUP,
   type Log,
   MB,
   MC,
@@ -19,7 +20,8 @@ import {
   running,
   runningAlone,
 } from '../cluster/testing/example.ts';
-import { CANDIDATES_FEATURE_LEVEL } from '../cluster/features.ts';
+import { CANDIDATES_FEATURE_LEVEL, SITE_FEATURE_LEVEL } from '../cluster/features.ts';
+import { SITE_OPTIONS, following, withData } from '../cluster/testing/following.ts';
 import type { GroupState } from '../cluster/state.ts';
 import { groupNotices } from './group-notices.ts';
 
@@ -146,4 +148,27 @@ test('pauses and maintenance, with what is left of the time', () => {
   expect(notices(running(), { paused: { untilMs: undefined }, scheduled })).toContainEqual(
     expect.stringMatching(/group main is paused: the switchover to b of .* waits for sentinelctl resume/),
   );
+});
+
+test('a configuration that is to follow another site is named where the group does not', () => {
+  const log = newLog({ ...running().state, featureLevel: SITE_FEATURE_LEVEL });
+  log.must({ ...registration(B, MB), options: SITE_OPTIONS });
+  expect(notices(log)).toEqual([
+    expect.stringMatching(/main does not follow another site: node.follow has no effect .* of b;/),
+  ]);
+  const site = following();
+  expect(notices(site)).toEqual([]);
+  site.must(withData(B, { options: { ...SITE_OPTIONS, source: 'far2:5432,far1:5432' } }));
+  expect(notices(site)).toEqual([]);
+  site.must(withData(B, { options: { ...SITE_OPTIONS, source: 'far3:5432' } }));
+  expect(notices(site)).toEqual([expect.stringMatching(/servers differs, a has far1.*, b has far3:5432/)]);
+});
+
+test('a site that was promoted is well with the file that it began with', () => {
+  const site = following();
+  site.must({ kind: 'promote-site', group: GROUP, epoch: site.epoch });
+  site.must(at(site).cut(A, 100), at(site).cut(B, 100), at(site).cut(C, 100));
+  site.must(at(site).promote(A, 20, { members: [MB, MC], acks: 1 }), at(site).promoted(A, 20, 100));
+  expect(site.group.phase.kind).toBe('running');
+  expect(notices(site)).toEqual([]);
 });

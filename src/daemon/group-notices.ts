@@ -22,6 +22,7 @@ export function* groupNotices(
   group: GroupState,
 ): Iterable<string> {
   yield* adoption(group);
+  yield* uselessFollow(options.state, group);
   const text = durabilityNotice(options.state, group);
   if (text !== undefined) yield `group ${group.id}: ${text}`;
   const shortage = strictShortage(options.state, group);
@@ -55,6 +56,19 @@ function* restarts(group: GroupState, nowMs: number): Iterable<string> {
     else
       yield `${node}: its restart of ${at} could not begin yet; it is tried until ${new Date(atMs + RESTART_VALID_MS).toISOString()}`;
   }
+}
+
+/** An ordinary group does not go over to following another site. One that does follow follows the same, whoever streams. */
+function* uselessFollow(state: ClusterState, { id, phase, site }: GroupState): Iterable<string> {
+  const nodes = nodesOfGroup(state, id).filter(({ options }) => options?.source !== undefined);
+  const serversOf = ({ options }: (typeof nodes)[number]): string =>
+    (options?.source ?? '').split(',').sort().join(',');
+  if (phase.kind === 'following' && new Set(nodes.map(serversOf)).size > 1)
+    yield `group ${id}: node.follow.servers differs, ${nodes.map((node) => `${node.node} has ${node.options?.source ?? ''}`).join(', ')}: who takes the site leader's place would follow others`;
+  // One that was promoted may keep it in its files: nothing is amiss.
+  if (phase.kind !== 'running' || site !== undefined) return;
+  if (nodes.length > 0)
+    yield `group ${id} does not follow another site: node.follow has no effect in the configuration of ${nodes.map(({ node }) => node).join(', ')}; take it out there (only a group that begins without data follows another site)`;
 }
 
 function* givenUpSlots(state: ClusterState, group: GroupState): Iterable<string> {

@@ -7,11 +7,13 @@ import type { Logger } from 'pino';
 import { type Agent, startAgent } from '../actions/agent.ts';
 import { ALL_PROTECTIONS, DEFAULT_AGENT_TIMING, type Protections } from '../actions/context.ts';
 import { openFenceFile } from '../actions/fence-file.ts';
+import type { SiteSource } from '../actions/site-source.ts';
 import { instancePaths } from '../actions/instance-files.ts';
 import { type NodeId, type PeerId, epoch } from '../base/ids.ts';
 import { upstreamOf } from '../cluster/apply-cascade.ts';
 import { hasOptions } from '../cluster/eligibility.ts';
-import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
+import type { NodeOptions } from '../cluster/commands.ts';
+import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL, SITE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { compareFences } from '../cluster/fence.ts';
 import { missingUpstream, missingUpstreamText } from '../cluster/hosts.ts';
 import type { AgentReport } from '../cluster/report.ts';
@@ -19,11 +21,12 @@ import type { ClusterState, LogicalSlot } from '../cluster/state.ts';
 import { type Duty, duties } from '../failover/duties.ts';
 import { type View, freshReport } from '../failover/view.ts';
 import type { Health } from '../health/watch.ts';
+import type { Account } from '../postgres/account.ts';
 import { findBinaries } from '../postgres/binaries.ts';
 import { findOsUser } from '../postgres/os-user.ts';
 import { makeDirectory } from '../postgres/own-directories.ts';
 import { findPostmaster } from '../postgres/processes.ts';
-import type { Accounts } from './accounts.ts';
+import { type Accounts, openAccount } from './accounts.ts';
 import type { Config, NodeConfig } from './config.ts';
 import { keepStopped } from './left-behind.ts';
 import type { Replica } from './replica.ts';
@@ -89,6 +92,7 @@ export async function startLocalAgent(options: {
   const agent = await startAgent({
     peer: config.peer,
     registration: () => registrationOf(config.peer, node, replica.state.featureLevel),
+    registrationObstacle: () => obstacleToRegistering(node, replica.state.featureLevel),
     instance: {
       node: node.name,
       clusterName: config.cluster,
@@ -114,6 +118,7 @@ export async function startLocalAgent(options: {
       superuser: superuser.name,
       replication,
       probe,
+      ...sourceOf(options, replication),
       parameters: withDelay(node),
       groupParameters: () => replica.state.groups.get(node.group)?.parameters ?? NO_PARAMETERS,
       maxSlotWalBytes: () => replica.state.groups.get(node.group)?.settings.maxSlotWalBytes,
@@ -141,7 +146,9 @@ export async function startLocalAgent(options: {
     group: () => replica.state.groups.get(node.group),
     featureLevel: () => replica.state.featureLevel,
     upstreamProblem: () => upstreamProblem(replica.state, node.name),
-    onReport: options.onReport,
+    // It may be registered too late to be asked.
+    onReport: (report) =>
+      options.onReport(node.follow === undefined ? report : { ...report, follows: node.group }),
     onGone: () => health.localProcessesGone(node.name),
     onBack: () => health.localProcessesBack(node.name),
     log: (level, message, fields) => log[level]({ node: node.name, ...fields }, message),
@@ -198,14 +205,40 @@ export function registrationOf(
   featureLevel: number,
 ): ReturnType<Parameters<typeof startAgent>[0]['registration']> {
   const { name, group, host, port } = node;
-  const { upstream: _, ...earlier } = node.options;
+  const { upstream, source, ...earlier } = node.options;
   // What `apply` passes over would be missed in the log, and proposed again and again.
-  const options = featureLevel >= CASCADE_FEATURE_LEVEL ? node.options : earlier;
+  const options: NodeOptions = {
+    ...earlier,
+    ...(upstream !== undefined && featureLevel >= CASCADE_FEATURE_LEVEL ? { upstream } : {}),
+    ...(source !== undefined && featureLevel >= SITE_FEATURE_LEVEL ? { source } : {}),
+  };
   const isNeverPromoted = options.noFailover || options.applyDelayMs > 0;
   return {
     ...{ node: name, group, peer, host, port, priority: isNeverPromoted ? 0 : node.priority },
     ...(featureLevel >= CANDIDATES_FEATURE_LEVEL && hasOptions(options) ? { options } : {}),
   };
+}
+
+/** Before that its group would be created as an ordinary one: nobody would know that it is to follow another site. */
+const obstacleToRegistering = ({ follow }: NodeConfig, featureLevel: number): string | undefined =>
+  follow === undefined || featureLevel >= SITE_FEATURE_LEVEL
+    ? undefined
+    : `it is to follow another site (node.follow), which not every peer understands yet: upgrade all of them first`;
+
+/** The account of `users.replication` where the other site has that, too. */
+function sourceOf(
+  { node, config, log }: Pick<Parameters<typeof startLocalAgent>[0], 'node' | 'config' | 'log'>,
+  replication: Account,
+): { readonly source?: SiteSource } {
+  const { follow } = node;
+  if (follow === undefined) return {};
+  const { servers, slot, parameters } = follow;
+  const account =
+    follow.account === undefined
+      ? replication
+      : openAccount(follow.account, { log: (level, message, fields) => log[level](fields, message) });
+  const applicationName = `pg_sentinel_site_${config.cluster}`;
+  return { source: { servers, account, slot, parameters, applicationName } };
 }
 
 /** PostgreSQL's own settings of the node; a cut ends the delay, and its next duty begins it again. */

@@ -3,10 +3,18 @@
 // becomes of this peer on the way the node comes back by itself, and the command may be run again.
 import { delay } from '../base/clock.ts';
 import { formatDuration } from '../base/duration.ts';
-import type { PeerId } from '../base/ids.ts';
+import type { NodeId, PeerId } from '../base/ids.ts';
 import type { Agent } from '../actions/agent.ts';
 import { PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
-import { type GroupState, type NodeState, asideReason, isPaused, pauseOf } from '../cluster/state.ts';
+import {
+  type GroupState,
+  type NodeState,
+  asideReason,
+  isPaused,
+  pauseOf,
+  doubtfulSiteText,
+  isDoubtfulSite,
+} from '../cluster/state.ts';
 import { isStreaming } from '../failover/rule-plan.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
@@ -78,14 +86,18 @@ export async function steerNode(options: Options, request: Request): Promise<Ste
       return follow(target);
     case 'restart':
       if (group.phase.primary !== node.node) return restartStandby(target);
-      return request.inPlace ? restartPrimary(target) : refused(primaryAdvice(target));
+      return request.inPlace && group.phase.kind !== 'following'
+        ? restartPrimary(target)
+        : refused(primaryAdvice(target));
     case 'reinit':
       return reinit(target);
   }
 }
 
 const primaryAdvice = ({ node, group }: Target): string =>
-  `${node.node} is the primary of group ${group.id}: switch over first (sentinelctl failover), then it restarts as a standby and no write waits for that; --in-place restarts it where it is, and writes wait meanwhile`;
+  group.phase.kind === 'following'
+    ? `${node.node} is the site leader of group ${group.id}: sentinelctl site lead another node first, then it restarts as any standby`
+    : `${node.node} is the primary of group ${group.id}: switch over first (sentinelctl failover), then it restarts as a standby and no write waits for that; --in-place restarts it where it is, and writes wait meanwhile`;
 
 function reload({ agent, options }: Target): Promise<string> {
   return agent.ask({ kind: 'reload' }, { timeoutMs: BUSY_TIMEOUT_MS, signal: options.signal });
@@ -99,6 +111,13 @@ async function say({ node }: Target, work: Promise<string>): Promise<SteerOutcom
   }
 }
 
+function retrySource({ node, agent, dryRun }: Target): SteerOutcome {
+  const detail = `${node.node}, the site leader, tries again at once to stream from the other site; see sentinelctl status`;
+  if (dryRun) return planned(detail);
+  agent.retry();
+  return done(detail);
+}
+
 function rejoin(target: Target): SteerOutcome {
   const { options, group, node, agent, dryRun } = target;
   if (group.phase.kind === 'creating' && group.phase.primary === node.node) {
@@ -108,7 +127,9 @@ function rejoin(target: Target): SteerOutcome {
     return done(detail);
   }
   if (group.phase.primary === node.node)
-    return refused(`${node.node} is the primary of group ${group.id}: it has nothing to join`);
+    return group.phase.kind === 'following'
+      ? retrySource(target)
+      : refused(`${node.node} is the primary of group ${group.id}: it has nothing to join`);
   const aside = asideReason(group, node.node);
   if (aside !== undefined)
     return refused(
@@ -147,7 +168,8 @@ async function follow(target: Target): Promise<SteerOutcome> {
 function standbyObstacle({ options, group, node }: Target): string | undefined {
   if (options.state().featureLevel < PAUSE_FEATURE_LEVEL)
     return 'not every peer understands this yet: upgrade all of them first';
-  if (group.phase.kind !== 'running')
+  if (isDoubtfulSite(group)) return doubtfulSiteText(group.id);
+  if (group.phase.kind !== 'running' && group.phase.kind !== 'following')
     return `group ${group.id} is ${group.phase.kind}; ask again once it runs`;
   if (group.fenced.includes(node.node)) return `${node.node} is fenced: its PostgreSQL is stopped`;
   const pause = pauseOf(group, node.node);
@@ -270,6 +292,7 @@ async function reinit(target: Target): Promise<SteerOutcome> {
   const obstacle = (): string | undefined => sourceObstacle(target);
   const reason = obstacle() ?? standbyObstacle(target);
   if (reason !== undefined) return refused(`${node.node} is not cloned anew: ${reason}`);
+  if (group.phase.kind === 'following' && group.phase.primary === node.node) return reinitSiteLeader(target);
   const loss = lossText(options, group, node.node);
   const outcome = await whileAside(target, () =>
     agent.ask({ kind: 'reinit', obstacle }, { timeoutMs: BUSY_TIMEOUT_MS, signal: options.signal }),
@@ -287,11 +310,31 @@ function sourceObstacle({ options, group, node }: Target): string | undefined {
   const present = options.state().groups.get(group.id);
   if (present === undefined) return `there is no group ${group.id}`;
   const { phase } = present;
+  if (phase.kind === 'following') return siteSourceObstacle(options, phase.primary, node.node);
   if (phase.primary === node.node) return `it is the primary of group ${group.id}; switch over first`;
   if (phase.kind !== 'running') return `group ${group.id} is ${phase.kind}; ask again once it runs`;
   const report = freshReport(options.view(), phase.primary);
   if (report?.condition === 'primary' && report.timeline === phase.timeline) return undefined;
   return `its primary ${phase.primary} is not known to run, and there would be nothing to clone from`;
+}
+
+/** The site leader is cloned from the other site, which only its agent can ask. */
+function siteSourceObstacle(options: Target['options'], leader: NodeId, node: NodeId): string | undefined {
+  if (leader === node || freshReport(options.view(), leader)?.streamingFrom !== undefined) return undefined;
+  return `${leader}, the site leader, is not known to stream from the other site, and there would be nothing to clone from`;
+}
+
+/** It cannot be set aside, nor need it be: no commit waits for it, and nothing is promoted meanwhile. */
+async function reinitSiteLeader(target: Target): Promise<SteerOutcome> {
+  const { node, agent, options, dryRun } = target;
+  const steps =
+    'is stopped, and its data directory is replaced by a copy that is taken from the other site, which has to answer; other nodes whose WAL does not fit that copy are cloned from it afterwards';
+  if (dryRun) return planned(`${node.node} ${steps}`);
+  const work = agent.ask(
+    { kind: 'reinit', obstacle: () => sourceObstacle(target) },
+    { timeoutMs: BUSY_TIMEOUT_MS, signal: options.signal },
+  );
+  return say(target, work);
 }
 
 const tookText = (startedMs: number): string => formatDuration(Math.round(performance.now() - startedMs));

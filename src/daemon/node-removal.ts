@@ -7,7 +7,13 @@ import { doubtText, removalObstacle } from '../cluster/apply-removal.ts';
 import type { Leaving } from '../cluster/commands.ts';
 import { countableStandbys } from '../cluster/eligibility.ts';
 import { REMOVAL_FEATURE_LEVEL } from '../cluster/features.ts';
-import { type GroupState, type NodeState, hasUnknownRule, pauseOf } from '../cluster/state.ts';
+import {
+  type GroupState,
+  type NodeState,
+  hasUnknownRule,
+  pauseOf,
+  isDoubtfulSite,
+} from '../cluster/state.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { isCounted, lossText, planned, setAside, wait } from './pauses.ts';
@@ -70,7 +76,7 @@ async function remove(options: SteerOptions, removal: Removal): Promise<SteerOut
     if (aside.kind === 'refused') return refused(`${isNot}${aside.reason}`);
     if (dryRun)
       return planned(
-        `${id} ${counted ? 'leaves the sync rule, ' : ''}leaves group ${group.id} and the log, its slots are dropped, and its PostgreSQL ${WAYS[leaving]}${hasUnknownRule(group) ? lostText(id) : ''}${lossText(options, group, id)}${fewerText(options, group, node)}`,
+        `${id} ${counted ? 'leaves the sync rule, ' : ''}leaves group ${group.id} and the log, its slots are dropped, and its PostgreSQL ${WAYS[leaving]}${hasUnknownRule(group) || isDoubtfulSite(group) ? lostText(id) : ''}${lossText(options, group, id)}${fewerText(options, group, node)}`,
       );
   } else if (dryRun) return planned(`${id} leaves the log, and its PostgreSQL ${WAYS[leaving]}`);
   const command = { kind: 'remove-node', group: node.group, node: id, leaving, ...more } as const;

@@ -18,6 +18,7 @@ import {
   running,
   runningAlone,
 } from '../cluster/testing/example.ts';
+import { following } from '../cluster/testing/following.ts';
 import { PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { createObserver, healthTargets, missingCommand, type Verdict } from './observer.ts';
 import type { ProposalOutcome } from './replica.ts';
@@ -179,6 +180,13 @@ describe('what the health checks are to watch', () => {
     expect(expected(runningAlone())).toEqual({ a: 'primary', b: 'standby', c: 'standby' });
     expect(expected(fencing())).toEqual({ a: 'primary', b: 'standby', c: 'standby' });
     expect(expected(promoting())).toEqual({ a: 'standby', b: 'primary', c: 'standby' });
+  });
+
+  test('of a group that follows another site, or did until now, standbys alone', () => {
+    const log = following();
+    expect(expected(log)).toEqual({ a: 'standby', b: 'standby', c: 'standby' });
+    log.must({ kind: 'promote-site', group: log.group.id, epoch: log.epoch });
+    expect(expected(log)).toEqual({ a: 'standby', b: 'standby', c: 'standby' });
   });
 
   test('with address, epoch and the peer on their host', () => {

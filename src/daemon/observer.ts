@@ -2,7 +2,7 @@
 // epoch moves on, a node that is still down is proposed again for the new one.
 import type { NodeId, PeerId } from '../base/ids.ts';
 import type { Command, Evidence } from '../cluster/commands.ts';
-import { type ClusterState, type GroupState, pauseOf } from '../cluster/state.ts';
+import { type ClusterState, type GroupState, hasFollowed, pauseOf } from '../cluster/state.ts';
 import type { Judgement } from '../health/events.ts';
 import type { Target } from '../health/watch.ts';
 import type { ProposalOutcome } from './replica.ts';
@@ -107,7 +107,10 @@ export function healthTargets(state: ClusterState): Target[] {
       host: node.host,
       port: node.port,
       epoch: group.epoch,
-      expect: group.phase.primary === node.node ? 'primary' : 'standby',
+      expect:
+        group.phase.primary === node.node && group.phase.kind !== 'following' && !hasFollowed(group)
+          ? 'primary'
+          : 'standby',
       hostPeer: node.peer,
     });
   }

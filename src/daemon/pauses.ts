@@ -5,7 +5,7 @@ import { formatDuration } from '../base/duration.ts';
 import type { NodeId } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
 import { PAUSE_FEATURE_LEVEL } from '../cluster/features.ts';
-import { type GroupState, pauseOf } from '../cluster/state.ts';
+import { type GroupState, pauseOf, primaryWord } from '../cluster/state.ts';
 import { switchoverObstacle } from '../failover/obstacles.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
@@ -99,7 +99,7 @@ async function maintain(
   const { node, to, dryRun } = request;
   const aside = { ...request, isMaintenance: true };
   if (group.phase.primary !== node) return setAside(options, group, aside);
-  const isOfPrimary = `${node} is the primary of group ${group.id}, and not in maintenance: `;
+  const isOfPrimary = `${node} is ${primaryWord(group).name}, and not in maintenance: `;
   if (pauseOf(group, node) !== undefined) return refused(`${isOfPrimary}it is paused; resume it first`);
   const obstacle =
     switchoverObstacle(options.state(), group, to, options.view()) ?? strictObstacle(options, group, node);

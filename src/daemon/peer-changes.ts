@@ -3,7 +3,7 @@
 import { delay } from '../base/clock.ts';
 import type { PeerId } from '../base/ids.ts';
 import { majority } from '../cluster/quorum.ts';
-import type { ClusterState } from '../cluster/state.ts';
+import { type ClusterState, primaryWord } from '../cluster/state.ts';
 import type { ChangeRefusal, Membership, MembershipChange } from '../raft/types.ts';
 import type { PeerChangeOutcome, PeerHandlers } from '../transport/types.ts';
 import { parseEndpoint } from './config-address.ts';
@@ -196,7 +196,9 @@ function obstacleToRemove(
     (group) => options.state().nodes.get(group.phase.primary)?.peer === peer,
   );
   if (led !== undefined)
-    return `its node ${led.phase.primary} is the primary of group ${led.id}, which no agent would look after; run sentinelctl failover ${led.id} first`;
+    return led.phase.kind === 'following'
+      ? `its node ${led.phase.primary} is ${primaryWord(led).name}, which no agent would look after; ${primaryWord(led).remedy}`
+      : `its node ${led.phase.primary} is the primary of group ${led.id}, which no agent would look after; run sentinelctl failover ${led.id} first`;
   if (!membership.voters.includes(peer)) return undefined;
   const rest = membership.voters.filter((voter) => voter !== peer);
   if (rest.length === 0) return `${peer} is the last voter`;

@@ -23,6 +23,6 @@ export function routedTargets(targets: readonly Target[], routes: Routes): Targe
 
 /** The WAL stream, and what a rewind or a clone reads. */
 export function routedDuty(duty: Duty, routes: Routes): Duty {
-  if (duty.kind !== 'follow') return duty;
+  if (duty.kind !== 'follow' || duty.upstream.site === 'outside') return duty;
   return { ...duty, upstream: { ...duty.upstream, ...routes.nodes.get(duty.upstream.node) } };
 }

@@ -1,7 +1,7 @@
 // What a host's file says of its part reaches the log once every peer understands it, and only then.
 import { expect, test } from 'vitest';
 import { NO_OPTIONS } from '../cluster/eligibility.ts';
-import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
+import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL, SITE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { A, B, GROUP, P1 } from '../cluster/testing/example.ts';
 import { registrationOf } from './local-agent.ts';
 import { tellSite } from './site-word.ts';
@@ -48,4 +48,11 @@ test('an upstream is registered once every peer understands it: before, each pas
   const noSync = { ...node, options: { ...options, noSync: true } };
   const before = registrationOf(P1, noSync, CASCADE_FEATURE_LEVEL - 1);
   expect(before.options).toEqual({ ...NO_OPTIONS, noSync: true });
+});
+
+test('so is the other site that its group is to follow', () => {
+  const options = { ...NO_OPTIONS, source: 'far:5432' };
+  const node = { name: A, group: GROUP, host: 'a', port: 5432, priority: 100, options };
+  expect(registrationOf(P1, node, SITE_FEATURE_LEVEL)).toMatchObject({ options });
+  expect(registrationOf(P1, node, SITE_FEATURE_LEVEL - 1)).not.toHaveProperty('options');
 });

@@ -12,8 +12,10 @@ import {
   type GroupState,
   type NodeState,
   asideReason,
+  hasFollowed,
   nodesOfGroup,
   pauseOf,
+  isDoubtfulSite,
 } from '../cluster/state.ts';
 import { failoverObstacle } from '../failover/obstacles.ts';
 import type { View } from '../failover/view.ts';
@@ -25,6 +27,7 @@ import { hostNotices, watchNotices } from './host-notices.ts';
 import { logicalSlotNotes } from './logical-slot-notes.ts';
 import type { ReceivedReport } from './leader.ts';
 import { peerList, roleOf } from './peer-list.ts';
+import { siteWait, sourceOfGroup } from './site-plan.ts';
 import type { ServerSight } from './server-watch.ts';
 import { watchedViews } from './status-watched.ts';
 
@@ -177,6 +180,10 @@ function groupView(options: StatusOptions, group: GroupState): GroupView {
       ...{ node, atMs, inPlace },
       begun: serverStartedAtS !== undefined,
     })),
+    ...(group.phase.kind === 'following' || hasFollowed(group)
+      ? { source: sourceOfGroup(options.state, group) }
+      : {}),
+    ...(isDoubtfulSite(group) ? { isDoubtful: true } : {}),
   };
 }
 
@@ -198,7 +205,9 @@ function nodeView(
   const role = isPrimary ? 'primary' : report?.condition === 'standby' ? 'standby' : 'none';
   const sender = primary?.walSenders.find((candidate) => candidate.applicationName === node.member);
   const pause = pauseOf(group, node.node);
-  const isBehind = role === 'standby' && primary?.position !== undefined && report?.position !== undefined;
+  // While the group follows another site, what that has written counts, as far as the site leader was told.
+  const following = group.phase.kind === 'following';
+  const end = following ? primary?.sourceEnd : primary?.position;
   return {
     node: node.node,
     address: formatEndpoint(node),
@@ -208,8 +217,8 @@ function nodeView(
     timeline: report?.timeline,
     lsn: report?.position === undefined ? undefined : formatLsn(report.position),
     lagBytes:
-      isBehind && primary?.position !== undefined && report?.position !== undefined
-        ? Math.max(0, lagBytes(primary.position, report.position))
+      role === 'standby' && end !== undefined && report?.position !== undefined
+        ? Math.max(0, lagBytes(end, report.position))
         : undefined,
     sync: role === 'standby' && sender !== undefined ? sender.syncState : undefined,
     member: node.member,
@@ -224,7 +233,8 @@ function nodeView(
     guarded: report?.isGuarded,
     upkeep: report?.upkeep,
     notPromoted: promotionBar(options.state, group, node.node),
-    notCounted: group.phase.primary === node.node ? undefined : syncBar(options.state, group, node.node),
+    notCounted:
+      following || group.phase.primary === node.node ? undefined : syncBar(options.state, group, node.node),
     ...upstreamView(options.state, group, node),
   };
 }
@@ -236,7 +246,7 @@ function upstreamView(
   { node, options }: NodeState,
 ): Pick<NodeView, 'upstream' | 'upstreamUsed'> {
   const upstream = options?.upstream;
-  if (upstream === undefined || group.phase.primary === node) return {};
+  if (upstream === undefined || group.phase.kind === 'following' || group.phase.primary === node) return {};
   return { upstream, upstreamUsed: upstreamOf(state, group, node) !== undefined };
 }
 
@@ -304,6 +314,9 @@ function* groupWarnings(options: StatusOptions, group: GroupState): Iterable<str
     if (obstacle !== undefined && nodes.length > 1)
       yield `group ${group.id} could not fail over now: ${obstacle}`;
   }
+  const wait = siteWait(state, group, options.view);
+  if (wait !== undefined)
+    yield `group ${group.id} follows the other site no longer, and has no primary yet: ${wait}`;
   yield* groupNotices(options, group);
   yield* hostNotices(state, group);
   for (const slot of group.logicalSlots) {
@@ -356,8 +369,12 @@ function* groupsToCome(state: ClusterState): Iterable<string> {
       .filter((node) => node.group === name)
       .toSorted((a, b) => (a.node < b.node ? -1 : 1));
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
-    yield withData.length > 1
-      ? `group ${name} is not created: ${withData.map((node) => node.node).join(' and ')} each hold a database; leave it on one of them and move the others away`
-      : `group ${name} is not created yet; registered so far: ${nodes.map((node) => node.node).join(', ')}`;
+    const followers = nodes.filter(({ options }) => options?.source !== undefined);
+    if (followers.length > 0 && withData.length > 0)
+      yield `group ${name} is not created: it is to follow another site (node.follow on ${followers.map(({ node }) => node).join(', ')}), and begins without data, but ${withData.map(({ node }) => node).join(' and ')} ${withData.length === 1 ? 'has' : 'have'} a database; move it away`;
+    else
+      yield withData.length > 1
+        ? `group ${name} is not created: ${withData.map((node) => node.node).join(' and ')} each hold a database; leave it on one of them and move the others away`
+        : `group ${name} is not created yet; registered so far: ${nodes.map((node) => node.node).join(', ')}`;
   }
 }

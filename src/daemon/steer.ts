@@ -14,6 +14,7 @@ import { type NodeCommandOptions, steerNode } from './node-commands.ts';
 import { scheduleRestart } from './scheduled-restart.ts';
 import { steerPause } from './pauses.ts';
 import { changeSettings } from './settings.ts';
+import { steerSite } from './site.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 import { switchOver } from './switchover.ts';
 
@@ -28,6 +29,7 @@ export async function steer(
   if (request.kind === 'node') return steerNode(options, request);
   if (request.kind === 'schedule-restart') return scheduleRestart(options, request);
   if (request.kind === 'adopt') return adopt(options, request);
+  if (request.kind === 'promote-site' || request.kind === 'lead-site') return steerSite(options, request);
   if (request.kind === 'pause' || request.kind === 'resume' || request.kind === 'maintenance')
     return steerPause(options, request);
   const state = options.state();

@@ -1,6 +1,6 @@
 // Which of the nodes that have reported the leader proposes to promote, with which rule, and for whom it waits a moment longer. Pure.
 // That a promotion is safe is apply's business (cluster/candidate.ts): this chooses among those that are.
-import { type NodeId, timeline } from '../base/ids.ts';
+import { type NodeId, type Timeline, timeline } from '../base/ids.ts';
 import {
   type Fencing,
   candidateRefusal,
@@ -10,6 +10,7 @@ import {
 } from '../cluster/candidate.ts';
 import type { Command, CutReport } from '../cluster/commands.ts';
 import { isLastChoice, siteOfNode, syncBar } from '../cluster/eligibility.ts';
+import { heardReports } from '../cluster/site-history.ts';
 import {
   type ClusterState,
   type GroupState,
@@ -17,9 +18,10 @@ import {
   asideReason,
   nodesOfGroup,
 } from '../cluster/state.ts';
+import type { AgentReport } from '../cluster/report.ts';
 import { canBeCut, isTooFarBehind, mayBePromoted } from './obstacles.ts';
 import { wantedRule } from './rule-plan.ts';
-import type { View } from './view.ts';
+import { type View, freshReport } from './view.ts';
 
 /**
  * The best report that may be promoted: the wish of a person, else the one with most WAL, then one that was not to be promoted last, then one that follows the primary directly, then (where the group's settings ask for it) one in the site of the former
@@ -56,11 +58,13 @@ export function chooseCandidate(
   const isBarred = (report: CutReport): number => Number(isLastChoice(state, group, report));
   const isCascading = ({ node }: CutReport): number =>
     Number(state.nodes.get(node)?.options?.upstream !== undefined);
-  const isLast = (report: CutReport): number => Number(report.node === phase.primary);
-  const mayLose = cause.kind === 'forced' || isLeaseRule;
+  const isLast = (report: CutReport): number =>
+    Number(cause.kind !== 'followed' && report.node === phase.primary);
+  const mayLose = cause.kind === 'forced' || cause.kind === 'followed' || isLeaseRule;
   // Nothing but the reports says who holds the most: the first one to come is not promoted over another that holds more.
   const toCome = silentCandidates(state, group, phase, view);
   if (isPatient && mayLose && cause.kind !== 'planned' && toCome.length > 0) return undefined;
+  if (awaitedOfSite(state, group, phase, patientMs, view).length > 0) return undefined;
   const [best] = eligible.sort(
     (a, b) =>
       (mayLose ? comparePositions(b, a) : 0) ||
@@ -91,6 +95,88 @@ function wishOf(group: GroupState, phase: Fencing, former: CutReport | undefined
   return group.rule.leased === true && isPassed ? undefined : reinstate;
 }
 
+/** One that does not run, or was heard until just now, is waited for longer than others: it is being started, or its agent is busy. */
+const RESTART_WAIT_MS = 10_000;
+
+/**
+ * Of a group that has followed another site: whom a promotion waits for. At first (`targetTimeoutMs`) for every node that has data, whatever it is
+ * about: its agent may be stopping and starting PostgreSQL to say where it stands. Then, a little longer, for one that does not run or was heard until
+ * just now, unless its last word is that it holds no more. And as long as it takes for those that run and say so: {@link awaitedForMore}.
+ */
+function awaitedOfSite(
+  state: ClusterState,
+  group: GroupState,
+  phase: Fencing,
+  elapsedMs: number,
+  view: View,
+): readonly NodeId[] {
+  if (phase.cause.kind !== 'followed') return [];
+  const { targetTimeoutMs } = view.settings;
+  const { to } = phase.cause;
+  const eligible = eligibleReports(state, group, phase);
+  const isToCome = ({ node }: NodeState): boolean => {
+    // What the others hold does not matter: a person has named that node.
+    if (to !== undefined) return node === to;
+    if (elapsedMs < targetTimeoutMs) return true;
+    const entry = view.reports.get(node);
+    if (entry === undefined || elapsedMs >= RESTART_WAIT_MS) return false;
+    const { condition, strange } = entry.report;
+    if (canBeCut(view, node) || condition === 'absent' || condition === 'cloning') return false;
+    const isRecent = view.nowMs - entry.receivedAtMs < RESTART_WAIT_MS;
+    return isRecent && strange === undefined && isPerhapsAhead(entry.report, eligible) !== false;
+  };
+  const soon = unheardMembers(state, group, phase).filter(isToCome);
+  return [...soon.map(({ node }) => node), ...awaitedForMore(state, group, phase, view)];
+}
+
+const eligibleReports = (state: ClusterState, group: GroupState, phase: Fencing): readonly CutReport[] =>
+  phase.reports.filter((report) => candidateRefusal(state, group, phase, report) === undefined);
+
+/** Whether its last word is that it holds more than all of those; undefined where it has said nothing of that. A standby may say an earlier timeline than it is on: then more bytes are enough. */
+function isPerhapsAhead(
+  { timeline: on, position }: Pick<AgentReport, 'timeline' | 'position'>,
+  eligible: readonly CutReport[],
+): boolean | undefined {
+  if (on === undefined || position === undefined) return undefined;
+  return eligible.every(
+    (report) => position > report.position || comparePositions({ timeline: on, position }, report) > 0,
+  );
+}
+
+/** Those that have data, have not reported of it, and are not kept from it by a person. */
+function unheardMembers(state: ClusterState, group: GroupState, phase: Fencing): readonly NodeState[] {
+  const silent = silentNodes(state, group, heardReports(phase));
+  return nodesOfGroup(state, group.id).filter(
+    ({ node, member }) =>
+      member !== undefined && silent.includes(node) && asideReason(group, node) === undefined,
+  );
+}
+
+/**
+ * Of a group that has followed another site: those that replay what they have received, which may take long, and hold more than all that have
+ * reported. Nothing else holds it. Only their own last word says so, which is no ground for a promise, but enough to wait: until they report, are
+ * heard no longer, or a person fences them.
+ */
+export function awaitedForMore(
+  state: ClusterState,
+  group: GroupState,
+  phase: Fencing,
+  view: View,
+): readonly NodeId[] {
+  if (phase.cause.kind !== 'followed' || phase.cause.to !== undefined) return [];
+  const eligible = eligibleReports(state, group, phase);
+  const isAhead = (node: NodeState): boolean => {
+    const report = freshReport(view, node.node);
+    if (report === undefined || report.strange !== undefined) return false;
+    // It starts, to tell.
+    return isPerhapsAhead(report, eligible) ?? mayBePromoted(state, group, node);
+  };
+  // Also one that may not be promoted: what it alone holds is fetched from it.
+  return unheardMembers(state, group, phase)
+    .filter((node) => canBeCut(view, node.node) && isAhead(node))
+    .map(({ node }) => node);
+}
+
 /** Those that could be promoted and can still report where they stand. */
 function silentCandidates(
   state: ClusterState,
@@ -98,7 +184,7 @@ function silentCandidates(
   phase: Fencing,
   view: View,
 ): readonly NodeState[] {
-  const silent = silentNodes(state, group, phase.reports);
+  const silent = silentNodes(state, group, heardReports(phase));
   return nodesOfGroup(state, group.id).filter(
     (node) =>
       silent.includes(node.node) &&
@@ -124,7 +210,7 @@ export function hasFollowersToCome(
       node !== phase.primary &&
       asideReason(group, node) === undefined &&
       syncBar(state, group, node) === undefined &&
-      !phase.reports.some((report) => report.node === node) &&
+      !heardReports(phase).some((report) => report.node === node) &&
       canBeCut(view, node),
   );
 }
@@ -141,7 +227,21 @@ export function promotion(
     group: group.id,
     epoch: group.epoch,
     candidate: candidate.node,
-    timeline: timeline(group.highestTimeline + 1),
+    timeline: nextTimeline(group),
     rule: wantedRule(group, members, []),
   };
+}
+
+/** Numbers that are left out when a group opens that has followed another site: at least so many, and less than twice as many more. */
+const SITE_GAP = 16;
+
+/**
+ * Above every timeline known. As long as none was opened here, the log does not know how many the other site has opened meanwhile, and what a site leader has received that cannot
+ * be heard: the same number would be taken for the same history. So some are left out, and not always as many, for two sites that follow the
+ * same one may both be promoted where it ended. Each costs a small file.
+ */
+function nextTimeline({ highestTimeline, epoch, site, branches }: GroupState): Timeline {
+  const isFirst = site !== undefined && branches.length === 0;
+  const gap = isFirst ? SITE_GAP + (epoch % (2 * SITE_GAP)) : 0;
+  return timeline(highestTimeline + 1 + gap);
 }

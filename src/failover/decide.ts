@@ -2,6 +2,7 @@
 // has to be remembered between calls (since when something holds) goes in and out as `memory`. Proposing the same command
 // twice is harmless: apply refuses what no longer fits.
 import type { GroupId, PeerId } from '../base/ids.ts';
+import { runningFetch } from '../cluster/apply-fetch.ts';
 import { type Fencing, isKnownOff } from '../cluster/candidate.ts';
 import type { Command, HostDeclaration } from '../cluster/commands.ts';
 import { RESTORE_FEATURE_LEVEL, featureLevelRefusal } from '../cluster/features.ts';
@@ -20,6 +21,7 @@ import { beginFailback } from './failback.ts';
 import { chooseCandidate, hasFollowersToCome, promotion } from './choose.ts';
 import { failoverObstacle, switchoverObstacle } from './obstacles.ts';
 import { decideRestarts } from './decide-restarts.ts';
+import { beginSite, decideSite } from './decide-site.ts';
 import { decideSlots } from './decide-slots.ts';
 import { decideFetch } from './fetch.ts';
 import { planCascades } from './plan-cascade.ts';
@@ -86,6 +88,12 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
     const nodes = nodesOfGroup(state, name);
     if (!everyoneIsHere && waitedMs < view.settings.creationWaitMs) continue;
     if (nodes.some((node) => mayRun(view, node))) continue;
+    if (nodes.some(({ options }) => options?.source !== undefined)) {
+      const begun = beginSite(nodes);
+      if (begun !== undefined) yield begun;
+      continue;
+    }
+    if (isToFollow(state, view, name)) continue;
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
     const restoring = nodes.filter((node) => freshReport(view, node.node)?.restores === true);
     const isRestored = withData.length === 0 && restoring.length > 0;
@@ -100,6 +108,17 @@ function* createGroups(state: ClusterState, view: View, stopwatch: Stopwatch): I
     if (isRestored) yield { kind: 'restore-group', group: name, primary: first.node };
     else yield { kind: 'create-group', group: name, primary: first.node };
   }
+}
+
+/**
+ * A node of it that is to follow another site waits until every peer understands that. Its agent's own word, beside the log, for what it would
+ * say there no older peer understands.
+ */
+function isToFollow({ nodes }: ClusterState, view: View, group: GroupId): boolean {
+  return [...view.reports.values()].some(
+    ({ report: { node, follows } }) =>
+      follows === group && !nodes.has(node) && freshReport(view, node) !== undefined,
+  );
 }
 
 /** The peers that may bring a node into a group that is to be created: all voters, and learners that say so, but for those that say otherwise. */
@@ -150,6 +169,8 @@ function decideGroup(
   switch (phase.kind) {
     case 'creating':
       return replaceFirstPrimary(state, group, view, stopwatch);
+    case 'following':
+      return decideSite(state, group, phase, view, stopwatch);
     case 'running': {
       const isNew =
         stopwatch.isRunning(promotion) && stopwatch.elapsedMs(promotion) < view.settings.promotionGraceMs;
@@ -301,6 +322,14 @@ function decideFencing(
     return best === undefined ? undefined : promotion(state, group, phase, best);
   }
   const elapsedMs = stopwatch.elapsedMs(`fencing ${group.id} ${group.epoch}`);
+  if (phase.cause.kind === 'followed') {
+    const best = chooseCandidate(state, group, phase, elapsedMs, view);
+    // Others are waited for.
+    if (best === undefined && runningFetch(phase) === undefined) return undefined;
+    const fetch = decideFetch({ state, group, phase, view, stopwatch }, best);
+    if (fetch !== undefined) return fetch === 'wait' ? undefined : fetch;
+    return best === undefined ? undefined : promotion(state, group, phase, best);
+  }
   const former = phase.reports.find((report) => report.node === phase.primary);
   if (phase.cause.kind === 'planned' && former === undefined) {
     if (

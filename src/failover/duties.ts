@@ -12,6 +12,7 @@ import {
 import type { Lsn } from '../base/lsn.ts';
 import { upstreamOf } from '../cluster/apply-cascade.ts';
 import { isCounted } from '../cluster/apply-removal.ts';
+import type { Following } from '../cluster/apply-site.ts';
 import { isGivenUp } from '../cluster/apply-slots.ts';
 import type { Leaving, SyncRule } from '../cluster/commands.ts';
 import {
@@ -42,6 +43,11 @@ export interface Upstream {
    * this very node.
    */
   readonly isReady: boolean;
+  /**
+   * Of a group that follows another site: `outside` for the site leader, whose upstream is there and known to its own configuration alone,
+   * `inside` for the others. No timeline of the log counts: those are the other site's.
+   */
+  readonly site?: 'outside' | 'inside';
 }
 
 /** A standby that is cut off takes what it lacks from another one. */
@@ -135,6 +141,8 @@ export type Duty =
       readonly kind: 'follow';
       readonly upstream: Upstream;
       readonly branches: readonly TimelineBranch[];
+      /** Of a group that has followed another site, and does no longer: how the timelines before those of the log came about there. */
+      readonly inherited?: readonly TimelineBranch[];
       /** Cascading standbys that stream from this node: their slots are theirs to move on. Absent: none. */
       readonly readers?: readonly MemberId[];
       /** Whether this node's present member id counts in the rule: then its data directory must not be touched. */
@@ -168,6 +176,8 @@ export function duties(state: ClusterState, id: NodeId): Duty {
       return phase.primary === id
         ? { kind: 'create', ...(group.restore === undefined ? {} : { restore: group.restore }), ...base }
         : { kind: 'none', reason: `waiting for ${phase.primary}, the first primary` };
+    case 'following':
+      return followSiteDuty(state, group, phase, node, base);
     case 'running':
       return phase.primary === id
         ? primaryDuty(state, group, phase.timeline, base)
@@ -177,7 +187,12 @@ export function duties(state: ClusterState, id: NodeId): Duty {
       // After a recovery every report is needed, and who was the primary is not known.
       if (cause === 'recovered') return { kind: 'cut', wasPrimary: false, ...base };
       if (cause !== 'planned')
-        return { kind: 'cut', wasPrimary: phase.primary === id, ...fetchOf(state, phase, id), ...base };
+        return {
+          kind: 'cut',
+          wasPrimary: phase.primary === id && cause !== 'followed',
+          ...fetchOf(state, phase, id),
+          ...base,
+        };
       if (phase.primary === id)
         return { kind: 'hand-over', timeline: phase.timeline, rule: group.rule, ...base };
       const isHandedOver = phase.reports.some((report) => report.node === phase.primary);
@@ -240,7 +255,7 @@ function primaryDuty(state: ClusterState, group: GroupState, timeline: Timeline,
 function followDuty(state: ClusterState, group: GroupState, node: NodeState, base: DutyBase): Duty {
   const phase = group.phase;
   const primary = state.nodes.get(phase.primary);
-  if (primary === undefined || phase.kind === 'creating')
+  if (primary === undefined || phase.kind === 'creating' || phase.kind === 'following')
     return { kind: 'none', reason: `waiting for ${phase.primary}` };
   const cascaded = phase.kind === 'promoting' ? undefined : upstreamOf(state, group, node.node);
   const { node: upstream, host, port } = cascaded ?? primary;
@@ -259,12 +274,50 @@ function followDuty(state: ClusterState, group: GroupState, node: NodeState, bas
         (group.floor === undefined || group.rule.acks === 0 || group.settings.durability === 'strict'),
     },
     branches: group.branches,
+    ...(group.site === undefined ? {} : { inherited: group.site.history?.branches ?? [] }),
     isCounted: isCounted(group, node),
     ...named(
       'readers',
       cascadesWhere(state, group, (from) => from === node.node),
     ),
     ...(group.toAdopt.includes(node.node) ? { isAdopted: true } : {}),
+    ...base,
+  };
+}
+
+/** The site leader streams from the other site, the others from it. */
+function followSiteDuty(
+  state: ClusterState,
+  group: GroupState,
+  phase: Following,
+  { node: id }: NodeState,
+  base: DutyBase,
+): Duty {
+  const leader = state.nodes.get(phase.primary);
+  if (phase.isDoubtful)
+    return {
+      kind: 'none',
+      reason: `the log was recovered, and group ${group.id} may have been promoted in the part that is lost: sentinelctl site lead NODE has it follow the other site again, sentinelctl site promote ${group.id} makes a primary of the node that holds the most`,
+    };
+  if (leader === undefined) return { kind: 'none', reason: `waiting for ${phase.primary}` };
+  const isLeader = leader.node === id;
+  if (!isLeader && leader.member === undefined)
+    return { kind: 'none', reason: `waiting until ${leader.node} is cloned from the other site` };
+  const readers = base.slots.filter(() => isLeader);
+  return {
+    kind: 'follow',
+    upstream: {
+      node: leader.node,
+      host: leader.host,
+      port: leader.port,
+      timeline: group.highestTimeline,
+      from: undefined,
+      isReady: true,
+      site: isLeader ? 'outside' : 'inside',
+    },
+    branches: [],
+    isCounted: false,
+    ...named('readers', readers),
     ...base,
   };
 }

@@ -47,6 +47,7 @@ function needsProof(group: GroupState, phase: Fencing): boolean {
     }
     case 'planned':
     case 'recovered':
+    case 'followed':
       return false;
   }
 }

@@ -33,9 +33,14 @@ export function decideFetch(scene: Scene, candidate: CutReport | undefined): Com
   if (running !== undefined) return watch(scene, running, candidate);
   // The primary of a switchover whose target failed is to be it again.
   if (state.featureLevel < CASCADE_FEATURE_LEVEL || phase.reinstate !== undefined) return undefined;
+  // What others hold does not matter: a person has named the node.
+  if (phase.cause.kind === 'followed' && phase.cause.to !== undefined) return undefined;
   const source = furthest(scene);
   if (source === undefined || !isServing(scene, source.node)) return undefined;
-  const isNeeded = candidate === undefined || isLastChoice(state, group, candidate);
+  // Of a group that has followed another site nobody else holds what one holds that may not be promoted.
+  const isAhead =
+    phase.cause.kind === 'followed' && candidate !== undefined && comparePositions(source, candidate) > 0;
+  const isNeeded = candidate === undefined || isLastChoice(state, group, candidate) || isAhead;
   // One that failed has cost what a preference may cost.
   const isOptional = !isNeeded && phase.fetches?.every(({ failed }) => failed === undefined) !== false;
   const isWorthIt = (report: CutReport): boolean =>
@@ -62,14 +67,16 @@ export function decideFetch(scene: Scene, candidate: CutReport | undefined): Com
   return { kind: 'fetch-wal', group: id, epoch, node: best.node, from: source.node, ...how };
 }
 
-/** The standby that holds the most of those that count. */
+/** The standby that holds the most of those that count: of a group that has followed another site, all. */
 function furthest({ state, group, phase }: Scene): CutReport | undefined {
+  const isFollowed = phase.cause.kind === 'followed';
   const [first] = phase.reports
     .filter(
       (report) =>
-        report.node !== phase.primary &&
-        report.timeline <= phase.timeline &&
-        !isPassedOver(state, group, report),
+        isFollowed ||
+        (report.node !== phase.primary &&
+          report.timeline <= phase.timeline &&
+          !isPassedOver(state, group, report)),
     )
     .sort((a, b) => comparePositions(b, a) || (a.node < b.node ? -1 : 1));
   return first;
@@ -121,5 +128,6 @@ function watch(scene: Scene, fetch: WalFetch, candidate: CutReport | undefined):
 
 /** It is promoted only where nobody else can be. */
 function isLastResort({ state, group, phase }: Scene, candidate: CutReport): boolean {
-  return candidate.node === phase.primary || isLastChoice(state, group, candidate);
+  const isFormer = candidate.node === phase.primary && phase.cause.kind !== 'followed';
+  return isFormer || isLastChoice(state, group, candidate);
 }

@@ -7,6 +7,7 @@ import { isLastChoice, promotionBar } from '../cluster/eligibility.ts';
 import type { CutReport } from '../cluster/commands.ts';
 import { disowned, disownedText } from '../cluster/hosts.ts';
 import { reportsSuffice } from '../cluster/quorum.ts';
+import { heardReports } from '../cluster/site-history.ts';
 import {
   type ClusterState,
   type GroupState,
@@ -23,9 +24,10 @@ const NO_STANDBY = 'no standby can be reached';
 
 /** Why a failover from the present primary could not be completed now, or undefined. Also for `status` and people. */
 export function failoverObstacle(state: ClusterState, group: GroupState, view: View): string | undefined {
+  if (group.phase.kind === 'following') return followingText(group);
   if (group.phase.kind === 'fencing' && hasUnknownRule(group)) {
     const doubtful = doubtfulNodes(state, group);
-    const silent = [...silentNodes(state, group, group.phase.reports), ...doubtful];
+    const silent = [...silentNodes(state, group, heardReports(group.phase)), ...doubtful];
     if (silent.length === 0) return undefined;
     const remedy = silent
       .map((node) => (doubtful.includes(node) ? DOUBT(node) : recoveryRemedy(state, group, node)))
@@ -53,6 +55,10 @@ export function failoverObstacle(state: ClusterState, group: GroupState, view: V
   }
   return `too few agents of the sync rule's members can be reached (${reachable.size} of ${group.rule.members.length})`;
 }
+
+/** Why nothing of a group that follows another site fails over, and what can be done. */
+const followingText = ({ id }: Pick<GroupState, 'id'>): string =>
+  `group ${id} follows another site, and nothing in it fails over: sentinelctl site promote ${id} makes a primary here, sentinelctl site lead NODE has another node stream from there`;
 
 const DOUBT = (node: NodeId): string =>
   `; ${node} was removed before, and may have been let in again: sentinelctl node register ${node} has it report, node unregister ${node} --accept-data-loss gives up what it alone may hold`;
@@ -144,6 +150,7 @@ export function switchoverObstacle(
   to: NodeId | undefined,
   view: View,
 ): string | undefined {
+  if (group.phase.kind === 'following') return followingText(group);
   if (group.phase.kind !== 'running')
     return `group ${group.id} is ${group.phase.kind}; wait until it is running`;
   if (to === group.phase.primary) return `${to} is the primary already`;

@@ -322,7 +322,7 @@ async function copyByProtocol(options: CloneOptions, { fresh, tablespaces, wal }
     password: source.password,
   };
   const client = await connectReplication(
-    { ...target, applicationName: source.applicationName, ssl: tlsOf(source) },
+    { ...target, applicationName: source.applicationName, ssl: source.tls ?? tlsOf(source) },
     options.stallMs,
   );
   const linkTo = (location: string): string =>

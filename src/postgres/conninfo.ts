@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ConnectionOptions } from 'node:tls';
 import type { MemberId } from '../base/ids.ts';
 import { fsyncDirectory, writeFileDurably, type Owner } from './durable-files.ts';
 
@@ -23,6 +24,8 @@ export interface Upstream {
   readonly database?: string;
   /** Further libpq keywords, such as sslmode and sslrootcert. */
   readonly parameters?: Readonly<Record<string, string>>;
+  /** How node-postgres is to encrypt, where not as `parameters` say. */
+  readonly tls?: ConnectionOptions | boolean | undefined;
 }
 
 /** The libpq keywords of an upstream. libpq matches a passfile that says `*` for everything. */

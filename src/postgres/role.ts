@@ -35,6 +35,8 @@ export interface WalReceiver {
   readonly senderHost: string | undefined;
   readonly senderPort: number | undefined;
   readonly slotName: string | undefined;
+  /** How far the server had written when it last said so. */
+  readonly sourceEnd?: Lsn | undefined;
 }
 
 export type Role =
@@ -100,7 +102,7 @@ const ROLE_QUERY = `
     'synchronous_standby_names', current_setting('synchronous_standby_names'),
     'reader_limit', current_setting('synchronized_standby_slots', true),
     'wal_receiver', (select json_build_object('stream', ${RECEIVER_STREAM}, 'status', status, 'timeline', received_tli, 'flushed_lsn', flushed_lsn,
-       'sender_host', sender_host, 'sender_port', sender_port, 'slot_name', slot_name) from pg_stat_wal_receiver),
+       'sender_host', sender_host, 'sender_port', sender_port, 'slot_name', slot_name, 'latest_end_lsn', latest_end_lsn) from pg_stat_wal_receiver),
     'replication', (select coalesce(json_agg(json_build_object(
        'pid', s.pid, 'application_name', application_name, 'client_addr', host(client_addr), 'state', state,
        'sync_state', sync_state, 'sync_priority', sync_priority, 'sent_lsn', sent_lsn, 'write_lsn', write_lsn,
@@ -133,6 +135,7 @@ interface RawRole {
     sender_host: Optional<string>;
     sender_port: Optional<number>;
     slot_name: Optional<string>;
+    latest_end_lsn: Optional<string>;
   }>;
   replication: {
     pid: number;
@@ -184,6 +187,7 @@ function toRole(raw: RawRole): Role {
             senderHost: receiver.sender_host ?? undefined,
             senderPort: receiver.sender_port ?? undefined,
             slotName: receiver.slot_name ?? undefined,
+            sourceEnd: toLsn(receiver.latest_end_lsn),
           },
   };
 }

@@ -16,9 +16,10 @@ export async function connectSource(source: Upstream, timeoutMs: number): Promis
     connectionTimeoutMillis: timeoutMs,
     query_timeout: timeoutMs,
     ssl:
-      mode === 'require' || mode?.startsWith('verify') === true
+      source.tls ??
+      (mode === 'require' || mode?.startsWith('verify') === true
         ? { rejectUnauthorized: mode !== 'require' }
-        : false,
+        : false),
   });
   client.on('error', () => undefined);
   try {

@@ -187,4 +187,22 @@ export async function removeFillers(options: {
   return stray;
 }
 
+/** History files of timelines above `current`, on which nothing was received yet: PostgreSQL would promote to a child of theirs all the same. */
+export async function unreachedHistories(
+  dataDirectory: string,
+  current: Timeline,
+): Promise<readonly Timeline[]> {
+  const histories = await listHistories(dataDirectory);
+  return histories.map((history) => history.timeline).filter((number) => number > current);
+}
+
+/** Only while PostgreSQL does not run, which keeps in mind what it has read, and nothing is to come on those timelines any more. */
+export async function removeHistories(dataDirectory: string, timelines: readonly Timeline[]): Promise<void> {
+  const directory = join(dataDirectory, 'pg_wal');
+  // From the top, so that an interruption leaves no gap below a file.
+  for (const number of timelines.toSorted((a, b) => b - a))
+    await rm(join(directory, historyFileName(number)), { force: true });
+  await fsyncDirectory(directory);
+}
+
 const hex = (value: number): string => value.toString(16).toUpperCase().padStart(8, '0');

@@ -284,6 +284,8 @@ function decodeGroup(group: pb.GroupView): GroupView {
       ...{ node, inPlace, begun },
       atMs: Number(atMs),
     })),
+    ...(group.source === undefined ? {} : { source: group.source }),
+    ...(group.isDoubtful ? { isDoubtful: true } : {}),
   };
 }
 

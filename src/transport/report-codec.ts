@@ -1,7 +1,7 @@
 // Agent reports to their wire form and back (proto/pg_sentinel/v1/report.proto).
 // Must never fail on a word of a later version where a general one will do.
 import { create } from '@bufbuild/protobuf';
-import { epoch, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
+import { epoch, groupId, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
 import { type Lsn, lsn } from '../base/lsn.ts';
 import type { AgentReport, FoundServer, NodeCondition, Upkeep } from '../cluster/report.ts';
 import * as pb from '../gen/pg_sentinel/v1/report_pb.ts';
@@ -103,6 +103,8 @@ export function reportBytes(report: AgentReport): number {
       text(report.streamingFrom?.host) +
       text(report.serverVersion) +
       text(report.message) +
+      text(report.follows) +
+      text(report.strange) +
       text(report.parameters?.hbaProblem) +
       (report.logicalSlots ?? []).reduce((sum, { name, note }) => sum + text(name) + text(note) + 16, 0) +
       upkeepBytes(report.upkeep) +
@@ -147,6 +149,9 @@ export function decodeReport(report: pb.AgentReport): AgentReport {
     ...decodeLogicalSlots(report.logicalSlots),
     ...(report.restores === undefined ? {} : { restores: report.restores }),
     ...(report.serverStartedAtS === undefined ? {} : { serverStartedAtS: Number(report.serverStartedAtS) }),
+    ...(report.sourceEnd === undefined ? {} : { sourceEnd: lsn(report.sourceEnd) }),
+    ...(report.follows === undefined ? {} : { follows: groupId(report.follows) }),
+    ...(report.strange === undefined ? {} : { strange: report.strange }),
   };
 }
 

@@ -26,6 +26,9 @@ test.each<SteerRequest>([
   { kind: 'node', node: PG2, action: 'reinit', inPlace: false, dryRun: true },
   { kind: 'node', node: PG2, action: 'drop', inPlace: false, dryRun: false, destroy: true },
   { kind: 'node', node: PG2, action: 'unregister', inPlace: false, dryRun: false, acceptsLoss: true },
+  { kind: 'promote-site', group: undefined, dryRun: true },
+  { kind: 'promote-site', group: 'main', dryRun: false, to: PG2 },
+  { kind: 'lead-site', node: PG2, dryRun: false, acceptsLoss: true },
   { kind: 'settings', group: undefined, change: { acks: 2 } },
   { kind: 'settings', group: 'main', change: { durability: 'async', leaseMs: 2000 }, by: 'ann@db1' },
   {

@@ -82,6 +82,14 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
     }
     case 'adopt':
       return { request: { case: 'adopt', value: { group: request.group, dryRun: request.dryRun } } };
+    case 'promote-site': {
+      const { group, dryRun, to } = request;
+      return { request: { case: 'promoteSite', value: { group, dryRun, to } } };
+    }
+    case 'lead-site': {
+      const { node, dryRun, acceptsLoss = false } = request;
+      return { request: { case: 'leadSite', value: { node, dryRun, acceptsLoss } } };
+    }
     default:
       return unreachable(request);
   }
@@ -144,6 +152,16 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
     }
     case 'adopt':
       return { kind, group: value.group, dryRun: value.dryRun };
+    case 'promoteSite':
+      return {
+        ...{ kind: 'promote-site', group: value.group, dryRun: value.dryRun },
+        ...(value.to === undefined ? {} : { to: nodeOf(value.to) }),
+      };
+    case 'leadSite':
+      return {
+        ...{ kind: 'lead-site', node: nodeOf(value.node), dryRun: value.dryRun },
+        ...(value.acceptsLoss ? { acceptsLoss: true } : {}),
+      };
     case undefined:
       throw new BadSteerRequest('this peer does not know what was asked for; is it of an older version?');
     default:

@@ -223,7 +223,22 @@ export type SteerRequest =
       readonly dryRun: boolean;
     }
   /** A group is made of servers that run already. */
-  | { readonly kind: 'adopt'; readonly group: string | undefined; readonly dryRun: boolean };
+  | { readonly kind: 'adopt'; readonly group: string | undefined; readonly dryRun: boolean }
+  /** A group that follows another site becomes an ordinary one. */
+  | {
+      readonly kind: 'promote-site';
+      readonly group: string | undefined;
+      readonly dryRun: boolean;
+      /** That node and no other, whatever is lost. */
+      readonly to?: NodeId;
+    }
+  /** Another node of its group streams from the other site. `acceptsLoss`: of what was written here, if it was promoted in a part of the log that is lost. */
+  | {
+      readonly kind: 'lead-site';
+      readonly node: NodeId;
+      readonly dryRun: boolean;
+      readonly acceptsLoss?: true;
+    };
 
 export const NODE_ACTIONS = [
   'restart',
@@ -386,7 +401,7 @@ export interface PeerView {
 
 export interface GroupView {
   readonly group: string;
-  /** creating, running, fencing, promoting. */
+  /** creating, following, running, fencing, promoting. */
   readonly phase: string;
   readonly epoch: number;
   readonly primary: string | undefined;
@@ -405,6 +420,10 @@ export interface GroupView {
   readonly restore?: RestoreView | undefined;
   /** Restarts of its nodes that are scheduled, or under way. */
   readonly restarts?: readonly RestartView[] | undefined;
+  /** Of a group that follows another site: the servers there. */
+  readonly source?: string | undefined;
+  /** It did so before the log was recovered, and nobody knows whether it does still. */
+  readonly isDoubtful?: true;
 }
 
 export interface RestoreView {

@@ -21,6 +21,11 @@ export interface Seen {
   readonly serverVersion?: string;
   readonly restores?: boolean;
   readonly serverStartedAtS?: number;
+  readonly follows?: AgentReport['follows'];
+  readonly strange?: string;
+  /** Undefined: 1. */
+  readonly timeline?: number;
+  readonly isSilentOfPosition?: true;
 }
 
 /** A node's own description; undefined: its agent was never heard of. */
@@ -55,8 +60,8 @@ export function reportOf(log: Log, node: NodeId, seen: Seen): AgentReport {
     condition: seen.condition ?? 'standby',
     fenceEpoch:
       seen.fenceEpoch ?? log.state.groups.values().next().value?.epoch ?? (0 as AgentReport['fenceEpoch']),
-    timeline: ON,
-    position: lsn(seen.position ?? 100n),
+    timeline: seen.timeline === undefined ? ON : timeline(seen.timeline),
+    position: seen.isSilentOfPosition === true ? undefined : lsn(seen.position ?? 100n),
     replayLsn: undefined,
     streamingFrom: seen.streamingFrom === undefined ? undefined : { host: seen.streamingFrom, port: 5432 },
     walSenders: (seen.streamsTo ?? []).map((to) => ({
@@ -69,6 +74,8 @@ export function reportOf(log: Log, node: NodeId, seen: Seen): AgentReport {
     message: seen.message,
     restores: seen.restores,
     serverStartedAtS: seen.serverStartedAtS,
+    ...(seen.follows === undefined ? {} : { follows: seen.follows }),
+    ...(seen.strange === undefined ? {} : { strange: seen.strange }),
   };
 }
 

@@ -13,7 +13,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { BeginFailover_AfterFailedPromotion, BeginFailover_Down, BeginFailover_Forced, BeginFailover_Planned, CutReport, Envelope, GroupSettings, HostDeclaration, LogicalSlotWanted, Membership, Pause, RegisterNode, RestoreReached, ScheduledRestart, ScheduledSwitchover, ServerJudgement, ServerWord, SyncRule } from "./log_pb.ts";
+import type { BeginFailover_AfterFailedPromotion, BeginFailover_Down, BeginFailover_Forced, BeginFailover_Planned, CutReport, Envelope, GroupSettings, HostDeclaration, LogicalSlotWanted, Membership, Pause, RegisterNode, RestoreReached, ScheduledRestart, ScheduledSwitchover, ServerJudgement, ServerWord, SiteHistory, SyncRule } from "./log_pb.ts";
 import { file_pg_sentinel_v1_log } from "./log_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/snapshot.proto.
  */
 export const file_pg_sentinel_v1_snapshot: GenFile = /*@__PURE__*/
-  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEiuwMKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50EjAKB3JlbW92ZWQYFCADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlbW92ZWQSMAoHd2F0Y2hlZBhkIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90V2F0Y2hlZCLJAQoMU25hcHNob3RQZWVyEgwKBHBlZXIYASABKAkSDQoFc3RvcmUYAiABKAkSDwoHc2Vzc2lvbhgDIAEoCRIRCglvcGVuZWRfYXQYBCABKAQSDQoFZmxvb3IYBSABKAQSDAoEZG9uZRgGIAMoBBIQCghmZWF0dXJlcxgHIAEoDRIRCgRzaXRlGB4gASgJSACIAQESLQoEaG9zdBhkIAEoCzIfLnBnX3NlbnRpbmVsLnYxLkhvc3REZWNsYXJhdGlvbkIHCgVfc2l0ZSKAAQoPU25hcHNob3RXYXRjaGVkEg4KBnNlcnZlchgBIAEoCRIuCgV3b3JkcxgCIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudBItCgljb25jbHVkZWQYAyABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkInkKDFNuYXBzaG90Tm9kZRIyCgxyZWdpc3RyYXRpb24YASABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGUSNQoPc3ViamVjdGl2ZV9kb3duGAIgAygLMhwucGdfc2VudGluZWwudjEuU25hcHNob3REb3duIoIBCg9TbmFwc2hvdFJlbW92ZWQSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEhMKBm1lbWJlchgEIAEoCUgAiAEBEg8KB2xlYXZpbmcYBSABKAkSEwoLaXNfZG91YnRmdWwYBiABKAhCCQoHX21lbWJlciJMCgxTbmFwc2hvdERvd24SDAoEcGVlchgBIAEoCRINCgVlcG9jaBgCIAEoBBIQCghldmlkZW5jZRgDIAEoCRINCgVpbmRleBgEIAEoBCLzCQoNU25hcHNob3RHcm91cBIKCgJpZBgBIAEoCRINCgVlcG9jaBgCIAEoBBIxCghjcmVhdGluZxgDIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkNyZWF0aW5nUGhhc2VIABIvCgdydW5uaW5nGAQgASgLMhwucGdfc2VudGluZWwudjEuUnVubmluZ1BoYXNlSAASLwoHZmVuY2luZxgFIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZUgAEjMKCXByb21vdGluZxgGIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlByb21vdGluZ1BoYXNlSAASJgoEcnVsZRgHIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEjAKBG5leHQYCCABKAsyIi5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJ1bGVDaGFuZ2USLQoGZmxvb3JzGAkgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RGbG9vchIYChBoaWdoZXN0X3RpbWVsaW5lGAogASgNEjAKCGJyYW5jaGVzGAsgAygLMh4ucGdfc2VudGluZWwudjEuU25hcHNob3RCcmFuY2gSHgoRc3lzdGVtX2lkZW50aWZpZXIYDCABKAlIAYgBARIRCglmYWlsb3ZlcnMYDSABKAQSLwoIc2V0dGluZ3MYDiABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEg4KBmZlbmNlZBgPIAMoCRIYChByZWNlbnRfZmFpbG92ZXJzGBAgAygDEjYKCXNjaGVkdWxlZBgRIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISJQoGcGF1c2VkGBIgASgLMhUucGdfc2VudGluZWwudjEuUGF1c2USKwoMcGF1c2VkX25vZGVzGBMgAygLMhUucGdfc2VudGluZWwudjEuUGF1c2USNQoKcGFyYW1ldGVycxgUIAMoCzIhLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UGFyYW1ldGVyEhkKEXNldHRpbmdzX3JldmlzaW9uGBUgASgEEjgKEHNldHRpbmdzX2hpc3RvcnkYFiADKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlY29yZBIsCgZhYnNlbnQYKCADKAsyHC5wZ19zZW50aW5lbC52MS5BYnNlbnRNZW1iZXISGwoOZmFpbGJhY2tfYXRfbXMYHiABKANIAogBARIWCg5mYWlsYmFja19jb3VudBgfIAEoDRILCgNoYmEYPCADKAkSEAoIdG9fYWRvcHQYRiADKAkSMwoJdXBzdHJlYW1zGHggAygLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RVcHN0cmVhbRIwCgdyZXN0b3JlGG4gASgLMh8ucGdfc2VudGluZWwudjEuU25hcHNob3RSZXN0b3JlEjIKCHJlc3RhcnRzGIIBIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UmVzdGFydBIzCg1sb2dpY2FsX3Nsb3RzGIwBIAMoCzIbLnBnX3NlbnRpbmVsLnYxLkxvZ2ljYWxTbG90QgcKBXBoYXNlQhQKEl9zeXN0ZW1faWRlbnRpZmllckIRCg9fZmFpbGJhY2tfYXRfbXMiVAoPU25hcHNob3RSZXN0b3JlEi8KB3JlYWNoZWQYASABKAsyHi5wZ19zZW50aW5lbC52MS5SZXN0b3JlUmVhY2hlZBIQCghhc3NpZ25lZBgCIAEoDSJNCg9TbmFwc2hvdFJlc3RhcnQSDAoEbm9kZRgBIAEoCRIsCgJhdBgCIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFJlc3RhcnQikQEKC0xvZ2ljYWxTbG90EgwKBG5hbWUYASABKAkSMQoGd2FudGVkGAIgASgLMiEucGdfc2VudGluZWwudjEuTG9naWNhbFNsb3RXYW50ZWQSDgoGc2V0X2F0GAMgASgEEhAKCHN0YW5kaW5nGAQgASgJEg8KB2lzX291cnMYBSABKAgSDgoGcmVhc29uGAYgASgJIlgKEFNuYXBzaG90VXBzdHJlYW0SDAoEbm9kZRgBIAEoCRIVCgh1cHN0cmVhbRgCIAEoCUgAiAEBEhIKCmxvc3RfY291bnQYAyABKA1CCwoJX3Vwc3RyZWFtIqEBCg1TbmFwc2hvdEZldGNoEgwKBG5vZGUYASABKAkSDAoEZnJvbRgCIAEoCRIvCgV1cF90bxgDIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSDwoHaXNfb3ZlchgEIAEoCBITCgZmYWlsZWQYBSABKAlIAIgBARISCgpwcmVmZXJlbmNlGHggASgIQgkKB19mYWlsZWQiYAoMQWJzZW50TWVtYmVyEg4KBm1lbWJlchgBIAEoCRIQCghzaW5jZV9tcxgCIAEoAxIbCg5naXZlbl91cF9hdF9tcxgDIAEoA0gAiAEBQhEKD19naXZlbl91cF9hdF9tcyIwChFTbmFwc2hvdFBhcmFtZXRlchIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIoEBCg5TZXR0aW5nc1JlY29yZBINCgVpbmRleBgBIAEoBBINCgVhdF9tcxgCIAEoAxIKCgJieRgDIAEoCRI3CgtkaWZmZXJlbmNlcxgEIAMoCzIiLnBnX3NlbnRpbmVsLnYxLlNldHRpbmdzRGlmZmVyZW5jZRIMCgRtb3JlGAUgASgNIlUKElNldHRpbmdzRGlmZmVyZW5jZRILCgNrZXkYASABKAkSEQoEZnJvbRgCIAEoCUgAiAEBEg8KAnRvGAMgASgJSAGIAQFCBwoFX2Zyb21CBQoDX3RvIiAKDUNyZWF0aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCSIxCgxSdW5uaW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRIQCgh0aW1lbGluZRgCIAEoDSK1BAoMRmVuY2luZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjsKCXJlY292ZXJlZBgGIAEoCzImLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZS5SZWNvdmVyZWRIABI2CgZmb3JjZWQYCCABKAsyJC5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkZvcmNlZEgAEioKB3JlcG9ydHMYByADKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnQSCwoDb2ZmGAkgAygJEhYKCXJlaW5zdGF0ZRgKIAEoCUgBiAEBEhkKDGZlbmNlX2ZhaWxlZBgLIAEoCUgCiAEBEi4KB2ZldGNoZXMYeCADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEZldGNoGgsKCVJlY292ZXJlZEIHCgVjYXVzZUIMCgpfcmVpbnN0YXRlQg8KDV9mZW5jZV9mYWlsZWQipgEKDlByb21vdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SEAoIcHJldmlvdXMYAyABKAkSLgoEZnJvbRgEIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSEwoGZmFpbGVkGAUgASgJSACIAQESDwoHcGxhbm5lZBgGIAEoCEIJCgdfZmFpbGVkIjYKEFNuYXBzaG90U3RhbmRpbmcSEAoIdGltZWxpbmUYASABKA0SEAoIcG9zaXRpb24YAiABKAYiTAoSU25hcHNob3RSdWxlQ2hhbmdlEiYKBHJ1bGUYASABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIOCgZjaGFuZ2UYAiABKAQioQEKDVNuYXBzaG90Rmxvb3ISEAoIdGltZWxpbmUYASABKA0SLgoEZnJvbRgCIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSJgoEcnVsZRgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEiYKBG5leHQYBCABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJGCg5TbmFwc2hvdEJyYW5jaBIQCgh0aW1lbGluZRgBIAEoDRIOCgZwYXJlbnQYAiABKA0SEgoKc3dpdGNoX2xzbhgDIAEoBiJsCg1TbmFwc2hvdEV2ZW50Eg0KBWluZGV4GAEgASgEEioKCGVudmVsb3BlGAIgASgLMhgucGdfc2VudGluZWwudjEuRW52ZWxvcGUSFAoHcmVmdXNlZBgDIAEoCUgAiAEBQgoKCF9yZWZ1c2VkYgZwcm90bzM", [file_pg_sentinel_v1_log]);
+  fileDesc("Ch1wZ19zZW50aW5lbC92MS9zbmFwc2hvdC5wcm90bxIOcGdfc2VudGluZWwudjEiuwMKDVN0YXRlU25hcHNob3QSFgoOZm9ybWF0X3ZlcnNpb24YASABKA0SFQoNYXBwbGllZF9pbmRleBgCIAEoBBIuCgptZW1iZXJzaGlwGAMgASgLMhoucGdfc2VudGluZWwudjEuTWVtYmVyc2hpcBIYChBtZW1iZXJzaGlwX2luZGV4GAQgASgEEhUKDWZlYXR1cmVfbGV2ZWwYBSABKA0SKwoFcGVlcnMYBiADKAsyHC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFBlZXISLQoGZ3JvdXBzGAcgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RHcm91cBIrCgVub2RlcxgIIAMoCzIcLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90Tm9kZRItCgZldmVudHMYCSADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEV2ZW50EjAKB3JlbW92ZWQYFCADKAsyHy5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJlbW92ZWQSMAoHd2F0Y2hlZBhkIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90V2F0Y2hlZCLJAQoMU25hcHNob3RQZWVyEgwKBHBlZXIYASABKAkSDQoFc3RvcmUYAiABKAkSDwoHc2Vzc2lvbhgDIAEoCRIRCglvcGVuZWRfYXQYBCABKAQSDQoFZmxvb3IYBSABKAQSDAoEZG9uZRgGIAMoBBIQCghmZWF0dXJlcxgHIAEoDRIRCgRzaXRlGB4gASgJSACIAQESLQoEaG9zdBhkIAEoCzIfLnBnX3NlbnRpbmVsLnYxLkhvc3REZWNsYXJhdGlvbkIHCgVfc2l0ZSKAAQoPU25hcHNob3RXYXRjaGVkEg4KBnNlcnZlchgBIAEoCRIuCgV3b3JkcxgCIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNlcnZlckp1ZGdlbWVudBItCgljb25jbHVkZWQYAyABKAsyGi5wZ19zZW50aW5lbC52MS5TZXJ2ZXJXb3JkInkKDFNuYXBzaG90Tm9kZRIyCgxyZWdpc3RyYXRpb24YASABKAsyHC5wZ19zZW50aW5lbC52MS5SZWdpc3Rlck5vZGUSNQoPc3ViamVjdGl2ZV9kb3duGAIgAygLMhwucGdfc2VudGluZWwudjEuU25hcHNob3REb3duIoIBCg9TbmFwc2hvdFJlbW92ZWQSDAoEbm9kZRgBIAEoCRINCgVncm91cBgCIAEoCRIMCgRwZWVyGAMgASgJEhMKBm1lbWJlchgEIAEoCUgAiAEBEg8KB2xlYXZpbmcYBSABKAkSEwoLaXNfZG91YnRmdWwYBiABKAhCCQoHX21lbWJlciJMCgxTbmFwc2hvdERvd24SDAoEcGVlchgBIAEoCRINCgVlcG9jaBgCIAEoBBIQCghldmlkZW5jZRgDIAEoCRINCgVpbmRleBgEIAEoBCLWCgoNU25hcHNob3RHcm91cBIKCgJpZBgBIAEoCRINCgVlcG9jaBgCIAEoBBIxCghjcmVhdGluZxgDIAEoCzIdLnBnX3NlbnRpbmVsLnYxLkNyZWF0aW5nUGhhc2VIABIvCgdydW5uaW5nGAQgASgLMhwucGdfc2VudGluZWwudjEuUnVubmluZ1BoYXNlSAASLwoHZmVuY2luZxgFIAEoCzIcLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZUgAEjMKCXByb21vdGluZxgGIAEoCzIeLnBnX3NlbnRpbmVsLnYxLlByb21vdGluZ1BoYXNlSAASNAoJZm9sbG93aW5nGJYBIAEoCzIeLnBnX3NlbnRpbmVsLnYxLkZvbGxvd2luZ1BoYXNlSAASJgoEcnVsZRgHIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEjAKBG5leHQYCCABKAsyIi5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFJ1bGVDaGFuZ2USLQoGZmxvb3JzGAkgAygLMh0ucGdfc2VudGluZWwudjEuU25hcHNob3RGbG9vchIYChBoaWdoZXN0X3RpbWVsaW5lGAogASgNEjAKCGJyYW5jaGVzGAsgAygLMh4ucGdfc2VudGluZWwudjEuU25hcHNob3RCcmFuY2gSHgoRc3lzdGVtX2lkZW50aWZpZXIYDCABKAlIAYgBARIRCglmYWlsb3ZlcnMYDSABKAQSLwoIc2V0dGluZ3MYDiABKAsyHS5wZ19zZW50aW5lbC52MS5Hcm91cFNldHRpbmdzEg4KBmZlbmNlZBgPIAMoCRIYChByZWNlbnRfZmFpbG92ZXJzGBAgAygDEjYKCXNjaGVkdWxlZBgRIAEoCzIjLnBnX3NlbnRpbmVsLnYxLlNjaGVkdWxlZFN3aXRjaG92ZXISJQoGcGF1c2VkGBIgASgLMhUucGdfc2VudGluZWwudjEuUGF1c2USKwoMcGF1c2VkX25vZGVzGBMgAygLMhUucGdfc2VudGluZWwudjEuUGF1c2USNQoKcGFyYW1ldGVycxgUIAMoCzIhLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UGFyYW1ldGVyEhkKEXNldHRpbmdzX3JldmlzaW9uGBUgASgEEjgKEHNldHRpbmdzX2hpc3RvcnkYFiADKAsyHi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc1JlY29yZBIsCgZhYnNlbnQYKCADKAsyHC5wZ19zZW50aW5lbC52MS5BYnNlbnRNZW1iZXISGwoOZmFpbGJhY2tfYXRfbXMYHiABKANIAogBARIWCg5mYWlsYmFja19jb3VudBgfIAEoDRILCgNoYmEYPCADKAkSEAoIdG9fYWRvcHQYRiADKAkSMwoJdXBzdHJlYW1zGHggAygLMiAucGdfc2VudGluZWwudjEuU25hcHNob3RVcHN0cmVhbRIwCgdyZXN0b3JlGG4gASgLMh8ucGdfc2VudGluZWwudjEuU25hcHNob3RSZXN0b3JlEjIKCHJlc3RhcnRzGIIBIAMoCzIfLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90UmVzdGFydBIzCg1sb2dpY2FsX3Nsb3RzGIwBIAMoCzIbLnBnX3NlbnRpbmVsLnYxLkxvZ2ljYWxTbG90EisKBHNpdGUYmQEgASgLMhwucGdfc2VudGluZWwudjEuU25hcHNob3RTaXRlQgcKBXBoYXNlQhQKEl9zeXN0ZW1faWRlbnRpZmllckIRCg9fZmFpbGJhY2tfYXRfbXMiXAoMU25hcHNob3RTaXRlEiwKB2hpc3RvcnkYASABKAsyGy5wZ19zZW50aW5lbC52MS5TaXRlSGlzdG9yeRITCgZvcGVuZWQYAiABKA1IAIgBAUIJCgdfb3BlbmVkIlQKD1NuYXBzaG90UmVzdG9yZRIvCgdyZWFjaGVkGAEgASgLMh4ucGdfc2VudGluZWwudjEuUmVzdG9yZVJlYWNoZWQSEAoIYXNzaWduZWQYAiABKA0iTQoPU25hcHNob3RSZXN0YXJ0EgwKBG5vZGUYASABKAkSLAoCYXQYAiABKAsyIC5wZ19zZW50aW5lbC52MS5TY2hlZHVsZWRSZXN0YXJ0IpEBCgtMb2dpY2FsU2xvdBIMCgRuYW1lGAEgASgJEjEKBndhbnRlZBgCIAEoCzIhLnBnX3NlbnRpbmVsLnYxLkxvZ2ljYWxTbG90V2FudGVkEg4KBnNldF9hdBgDIAEoBBIQCghzdGFuZGluZxgEIAEoCRIPCgdpc19vdXJzGAUgASgIEg4KBnJlYXNvbhgGIAEoCSJYChBTbmFwc2hvdFVwc3RyZWFtEgwKBG5vZGUYASABKAkSFQoIdXBzdHJlYW0YAiABKAlIAIgBARISCgpsb3N0X2NvdW50GAMgASgNQgsKCV91cHN0cmVhbSKhAQoNU25hcHNob3RGZXRjaBIMCgRub2RlGAEgASgJEgwKBGZyb20YAiABKAkSLwoFdXBfdG8YAyABKAsyIC5wZ19zZW50aW5lbC52MS5TbmFwc2hvdFN0YW5kaW5nEg8KB2lzX292ZXIYBCABKAgSEwoGZmFpbGVkGAUgASgJSACIAQESEgoKcHJlZmVyZW5jZRh4IAEoCEIJCgdfZmFpbGVkImAKDEFic2VudE1lbWJlchIOCgZtZW1iZXIYASABKAkSEAoIc2luY2VfbXMYAiABKAMSGwoOZ2l2ZW5fdXBfYXRfbXMYAyABKANIAIgBAUIRCg9fZ2l2ZW5fdXBfYXRfbXMiMAoRU25hcHNob3RQYXJhbWV0ZXISDAoEbmFtZRgBIAEoCRINCgV2YWx1ZRgCIAEoCSKBAQoOU2V0dGluZ3NSZWNvcmQSDQoFaW5kZXgYASABKAQSDQoFYXRfbXMYAiABKAMSCgoCYnkYAyABKAkSNwoLZGlmZmVyZW5jZXMYBCADKAsyIi5wZ19zZW50aW5lbC52MS5TZXR0aW5nc0RpZmZlcmVuY2USDAoEbW9yZRgFIAEoDSJVChJTZXR0aW5nc0RpZmZlcmVuY2USCwoDa2V5GAEgASgJEhEKBGZyb20YAiABKAlIAIgBARIPCgJ0bxgDIAEoCUgBiAEBQgcKBV9mcm9tQgUKA190byIgCg1DcmVhdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkiMQoMUnVubmluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0iNgoORm9sbG93aW5nUGhhc2USDwoHcHJpbWFyeRgBIAEoCRITCgtpc19kb3VidGZ1bBgCIAEoCCLCBQoMRmVuY2luZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SMgoEZG93bhgDIAEoCzIiLnBnX3NlbnRpbmVsLnYxLkJlZ2luRmFpbG92ZXIuRG93bkgAEjgKB3BsYW5uZWQYBCABKAsyJS5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLlBsYW5uZWRIABJOChBwcm9tb3Rpb25fZmFpbGVkGAUgASgLMjIucGdfc2VudGluZWwudjEuQmVnaW5GYWlsb3Zlci5BZnRlckZhaWxlZFByb21vdGlvbkgAEjsKCXJlY292ZXJlZBgGIAEoCzImLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZS5SZWNvdmVyZWRIABI2CgZmb3JjZWQYCCABKAsyJC5wZ19zZW50aW5lbC52MS5CZWdpbkZhaWxvdmVyLkZvcmNlZEgAEjoKCGZvbGxvd2VkGJYBIAEoCzIlLnBnX3NlbnRpbmVsLnYxLkZlbmNpbmdQaGFzZS5Gb2xsb3dlZEgAEioKB3JlcG9ydHMYByADKAsyGS5wZ19zZW50aW5lbC52MS5DdXRSZXBvcnQSCwoDb2ZmGAkgAygJEhYKCXJlaW5zdGF0ZRgKIAEoCUgBiAEBEhkKDGZlbmNlX2ZhaWxlZBgLIAEoCUgCiAEBEi4KB2ZldGNoZXMYeCADKAsyHS5wZ19zZW50aW5lbC52MS5TbmFwc2hvdEZldGNoEisKB3N0cmFuZ2UYmQEgAygLMhkucGdfc2VudGluZWwudjEuQ3V0UmVwb3J0GgsKCVJlY292ZXJlZBoiCghGb2xsb3dlZBIPCgJ0bxgBIAEoCUgAiAEBQgUKA190b0IHCgVjYXVzZUIMCgpfcmVpbnN0YXRlQg8KDV9mZW5jZV9mYWlsZWQipgEKDlByb21vdGluZ1BoYXNlEg8KB3ByaW1hcnkYASABKAkSEAoIdGltZWxpbmUYAiABKA0SEAoIcHJldmlvdXMYAyABKAkSLgoEZnJvbRgEIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSEwoGZmFpbGVkGAUgASgJSACIAQESDwoHcGxhbm5lZBgGIAEoCEIJCgdfZmFpbGVkIjYKEFNuYXBzaG90U3RhbmRpbmcSEAoIdGltZWxpbmUYASABKA0SEAoIcG9zaXRpb24YAiABKAYiTAoSU25hcHNob3RSdWxlQ2hhbmdlEiYKBHJ1bGUYASABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZRIOCgZjaGFuZ2UYAiABKAQioQEKDVNuYXBzaG90Rmxvb3ISEAoIdGltZWxpbmUYASABKA0SLgoEZnJvbRgCIAEoCzIgLnBnX3NlbnRpbmVsLnYxLlNuYXBzaG90U3RhbmRpbmcSJgoEcnVsZRgDIAEoCzIYLnBnX3NlbnRpbmVsLnYxLlN5bmNSdWxlEiYKBG5leHQYBCABKAsyGC5wZ19zZW50aW5lbC52MS5TeW5jUnVsZSJGCg5TbmFwc2hvdEJyYW5jaBIQCgh0aW1lbGluZRgBIAEoDRIOCgZwYXJlbnQYAiABKA0SEgoKc3dpdGNoX2xzbhgDIAEoBiJsCg1TbmFwc2hvdEV2ZW50Eg0KBWluZGV4GAEgASgEEioKCGVudmVsb3BlGAIgASgLMhgucGdfc2VudGluZWwudjEuRW52ZWxvcGUSFAoHcmVmdXNlZBgDIAEoCUgAiAEBQgoKCF9yZWZ1c2VkYgZwcm90bzM", [file_pg_sentinel_v1_log]);
 
 /**
  * @generated from message pg_sentinel.v1.StateSnapshot
@@ -331,6 +331,14 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
      */
     value: PromotingPhase;
     case: "promoting";
+  } | {
+    /**
+     * From feature level 15 on.
+     *
+     * @generated from field: pg_sentinel.v1.FollowingPhase following = 150;
+     */
+    value: FollowingPhase;
+    case: "following";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -493,6 +501,13 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
    * @generated from field: repeated pg_sentinel.v1.LogicalSlot logical_slots = 140;
    */
   logicalSlots: LogicalSlot[];
+
+  /**
+   * From feature level 15 on: the group began by following another site.
+   *
+   * @generated from field: pg_sentinel.v1.SnapshotSite site = 153;
+   */
+  site?: SnapshotSite | undefined;
 };
 
 /**
@@ -501,6 +516,32 @@ export type SnapshotGroup = Message<"pg_sentinel.v1.SnapshotGroup"> & {
  */
 export const SnapshotGroupSchema: GenMessage<SnapshotGroup> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_snapshot, 6);
+
+/**
+ * @generated from message pg_sentinel.v1.SnapshotSite
+ */
+export type SnapshotSite = Message<"pg_sentinel.v1.SnapshotSite"> & {
+  /**
+   * Absent: nothing was told of it yet.
+   *
+   * @generated from field: pg_sentinel.v1.SiteHistory history = 1;
+   */
+  history?: SiteHistory | undefined;
+
+  /**
+   * The first timeline that was assigned here; absent: none was.
+   *
+   * @generated from field: optional uint32 opened = 2;
+   */
+  opened?: number | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.SnapshotSite.
+ * Use `create(SnapshotSiteSchema)` to create a new message.
+ */
+export const SnapshotSiteSchema: GenMessage<SnapshotSite> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 7);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotRestore
@@ -526,7 +567,7 @@ export type SnapshotRestore = Message<"pg_sentinel.v1.SnapshotRestore"> & {
  * Use `create(SnapshotRestoreSchema)` to create a new message.
  */
 export const SnapshotRestoreSchema: GenMessage<SnapshotRestore> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 7);
+  messageDesc(file_pg_sentinel_v1_snapshot, 8);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotRestart
@@ -548,7 +589,7 @@ export type SnapshotRestart = Message<"pg_sentinel.v1.SnapshotRestart"> & {
  * Use `create(SnapshotRestartSchema)` to create a new message.
  */
 export const SnapshotRestartSchema: GenMessage<SnapshotRestart> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 8);
+  messageDesc(file_pg_sentinel_v1_snapshot, 9);
 
 /**
  * A logical replication slot that the primary is to have, and that has to survive a failover.
@@ -600,7 +641,7 @@ export type LogicalSlot = Message<"pg_sentinel.v1.LogicalSlot"> & {
  * Use `create(LogicalSlotSchema)` to create a new message.
  */
 export const LogicalSlotSchema: GenMessage<LogicalSlot> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 9);
+  messageDesc(file_pg_sentinel_v1_snapshot, 10);
 
 /**
  * What a cascading standby streams from at present.
@@ -633,7 +674,7 @@ export type SnapshotUpstream = Message<"pg_sentinel.v1.SnapshotUpstream"> & {
  * Use `create(SnapshotUpstreamSchema)` to create a new message.
  */
 export const SnapshotUpstreamSchema: GenMessage<SnapshotUpstream> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 10);
+  messageDesc(file_pg_sentinel_v1_snapshot, 11);
 
 /**
  * A standby that takes, or took, what it lacks from another one, at this epoch.
@@ -681,7 +722,7 @@ export type SnapshotFetch = Message<"pg_sentinel.v1.SnapshotFetch"> & {
  * Use `create(SnapshotFetchSchema)` to create a new message.
  */
 export const SnapshotFetchSchema: GenMessage<SnapshotFetch> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 11);
+  messageDesc(file_pg_sentinel_v1_snapshot, 12);
 
 /**
  * A member whose slots are kept for a while only, or no longer. Wall times in milliseconds since 1970.
@@ -710,7 +751,7 @@ export type AbsentMember = Message<"pg_sentinel.v1.AbsentMember"> & {
  * Use `create(AbsentMemberSchema)` to create a new message.
  */
 export const AbsentMemberSchema: GenMessage<AbsentMember> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 12);
+  messageDesc(file_pg_sentinel_v1_snapshot, 13);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotParameter
@@ -732,7 +773,7 @@ export type SnapshotParameter = Message<"pg_sentinel.v1.SnapshotParameter"> & {
  * Use `create(SnapshotParameterSchema)` to create a new message.
  */
 export const SnapshotParameterSchema: GenMessage<SnapshotParameter> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 13);
+  messageDesc(file_pg_sentinel_v1_snapshot, 14);
 
 /**
  * One change of settings or parameters, for people. Values are cut short.
@@ -773,7 +814,7 @@ export type SettingsRecord = Message<"pg_sentinel.v1.SettingsRecord"> & {
  * Use `create(SettingsRecordSchema)` to create a new message.
  */
 export const SettingsRecordSchema: GenMessage<SettingsRecord> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 14);
+  messageDesc(file_pg_sentinel_v1_snapshot, 15);
 
 /**
  * @generated from message pg_sentinel.v1.SettingsDifference
@@ -804,7 +845,7 @@ export type SettingsDifference = Message<"pg_sentinel.v1.SettingsDifference"> & 
  * Use `create(SettingsDifferenceSchema)` to create a new message.
  */
 export const SettingsDifferenceSchema: GenMessage<SettingsDifference> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 15);
+  messageDesc(file_pg_sentinel_v1_snapshot, 16);
 
 /**
  * @generated from message pg_sentinel.v1.CreatingPhase
@@ -821,7 +862,7 @@ export type CreatingPhase = Message<"pg_sentinel.v1.CreatingPhase"> & {
  * Use `create(CreatingPhaseSchema)` to create a new message.
  */
 export const CreatingPhaseSchema: GenMessage<CreatingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 16);
+  messageDesc(file_pg_sentinel_v1_snapshot, 17);
 
 /**
  * @generated from message pg_sentinel.v1.RunningPhase
@@ -843,7 +884,35 @@ export type RunningPhase = Message<"pg_sentinel.v1.RunningPhase"> & {
  * Use `create(RunningPhaseSchema)` to create a new message.
  */
 export const RunningPhaseSchema: GenMessage<RunningPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 17);
+  messageDesc(file_pg_sentinel_v1_snapshot, 18);
+
+/**
+ * The group follows another site.
+ *
+ * @generated from message pg_sentinel.v1.FollowingPhase
+ */
+export type FollowingPhase = Message<"pg_sentinel.v1.FollowingPhase"> & {
+  /**
+   * The node that streams from there.
+   *
+   * @generated from field: string primary = 1;
+   */
+  primary: string;
+
+  /**
+   * The log was recovered since: nobody knows whether the group was promoted in the part that is lost.
+   *
+   * @generated from field: bool is_doubtful = 2;
+   */
+  isDoubtful: boolean;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.FollowingPhase.
+ * Use `create(FollowingPhaseSchema)` to create a new message.
+ */
+export const FollowingPhaseSchema: GenMessage<FollowingPhase> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 19);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase
@@ -894,6 +963,14 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
      */
     value: BeginFailover_Forced;
     case: "forced";
+  } | {
+    /**
+     * From feature level 15 on: the group has followed another site.
+     *
+     * @generated from field: pg_sentinel.v1.FencingPhase.Followed followed = 150;
+     */
+    value: FencingPhase_Followed;
+    case: "followed";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -930,6 +1007,13 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
    * @generated from field: repeated pg_sentinel.v1.SnapshotFetch fetches = 120;
    */
   fetches: SnapshotFetch[];
+
+  /**
+   * From feature level 15 on. Of nodes whose WAL is not known to be from the other site that the group has followed.
+   *
+   * @generated from field: repeated pg_sentinel.v1.CutReport strange = 153;
+   */
+  strange: CutReport[];
 };
 
 /**
@@ -937,7 +1021,7 @@ export type FencingPhase = Message<"pg_sentinel.v1.FencingPhase"> & {
  * Use `create(FencingPhaseSchema)` to create a new message.
  */
 export const FencingPhaseSchema: GenMessage<FencingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 18);
+  messageDesc(file_pg_sentinel_v1_snapshot, 20);
 
 /**
  * @generated from message pg_sentinel.v1.FencingPhase.Recovered
@@ -950,7 +1034,26 @@ export type FencingPhase_Recovered = Message<"pg_sentinel.v1.FencingPhase.Recove
  * Use `create(FencingPhase_RecoveredSchema)` to create a new message.
  */
 export const FencingPhase_RecoveredSchema: GenMessage<FencingPhase_Recovered> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 18, 0);
+  messageDesc(file_pg_sentinel_v1_snapshot, 20, 0);
+
+/**
+ * @generated from message pg_sentinel.v1.FencingPhase.Followed
+ */
+export type FencingPhase_Followed = Message<"pg_sentinel.v1.FencingPhase.Followed"> & {
+  /**
+   * The node that a person has named.
+   *
+   * @generated from field: optional string to = 1;
+   */
+  to?: string | undefined;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.FencingPhase.Followed.
+ * Use `create(FencingPhase_FollowedSchema)` to create a new message.
+ */
+export const FencingPhase_FollowedSchema: GenMessage<FencingPhase_Followed> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_snapshot, 20, 1);
 
 /**
  * @generated from message pg_sentinel.v1.PromotingPhase
@@ -994,7 +1097,7 @@ export type PromotingPhase = Message<"pg_sentinel.v1.PromotingPhase"> & {
  * Use `create(PromotingPhaseSchema)` to create a new message.
  */
 export const PromotingPhaseSchema: GenMessage<PromotingPhase> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 19);
+  messageDesc(file_pg_sentinel_v1_snapshot, 21);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotStanding
@@ -1016,7 +1119,7 @@ export type SnapshotStanding = Message<"pg_sentinel.v1.SnapshotStanding"> & {
  * Use `create(SnapshotStandingSchema)` to create a new message.
  */
 export const SnapshotStandingSchema: GenMessage<SnapshotStanding> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 20);
+  messageDesc(file_pg_sentinel_v1_snapshot, 22);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotRuleChange
@@ -1038,7 +1141,7 @@ export type SnapshotRuleChange = Message<"pg_sentinel.v1.SnapshotRuleChange"> & 
  * Use `create(SnapshotRuleChangeSchema)` to create a new message.
  */
 export const SnapshotRuleChangeSchema: GenMessage<SnapshotRuleChange> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 21);
+  messageDesc(file_pg_sentinel_v1_snapshot, 23);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotFloor
@@ -1070,7 +1173,7 @@ export type SnapshotFloor = Message<"pg_sentinel.v1.SnapshotFloor"> & {
  * Use `create(SnapshotFloorSchema)` to create a new message.
  */
 export const SnapshotFloorSchema: GenMessage<SnapshotFloor> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 22);
+  messageDesc(file_pg_sentinel_v1_snapshot, 24);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotBranch
@@ -1097,7 +1200,7 @@ export type SnapshotBranch = Message<"pg_sentinel.v1.SnapshotBranch"> & {
  * Use `create(SnapshotBranchSchema)` to create a new message.
  */
 export const SnapshotBranchSchema: GenMessage<SnapshotBranch> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 23);
+  messageDesc(file_pg_sentinel_v1_snapshot, 25);
 
 /**
  * @generated from message pg_sentinel.v1.SnapshotEvent
@@ -1126,5 +1229,5 @@ export type SnapshotEvent = Message<"pg_sentinel.v1.SnapshotEvent"> & {
  * Use `create(SnapshotEventSchema)` to create a new message.
  */
 export const SnapshotEventSchema: GenMessage<SnapshotEvent> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_snapshot, 24);
+  messageDesc(file_pg_sentinel_v1_snapshot, 26);
 
