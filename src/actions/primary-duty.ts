@@ -319,7 +319,9 @@ async function startInPlace(
     await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
     return true;
   }
-  await instance.writeConfiguration({ kind: 'nobody' }, 'kept-out', 'primary');
+  // Clients are let in before the rule is in force, and their commits wait. Readers of logical slots must as well: they could get what a failover loses.
+  const readersWaitFor = standbys.kind === 'any' ? standbys.members : standbys.readersWaitFor;
+  await instance.writeConfiguration({ kind: 'nobody', readersWaitFor }, 'kept-out', 'primary');
   await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
   return true;
 }
