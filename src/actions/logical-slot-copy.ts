@@ -2,6 +2,7 @@
 // never put a file there with which it would not start.
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { logicalSlotText } from '../cluster/logical-slots.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import { readSlotFiles } from '../postgres/logical-slots.ts';
 import { placeSlot, slotStateProblem, snapshotOf } from '../postgres/slot-files.ts';
@@ -45,7 +46,8 @@ export async function copyMissingSlots(
   const source = sourceOf(context, duty, 'pg_sentinel_slots');
   await withSource(source, { timeoutMs: SOURCE_TIMEOUT_MS, signal }, async (client) => {
     let room = roomForCopies(present, duty.slots);
-    for (const { name, setAt } of missing) {
+    for (const slot of missing) {
+      const { name, setAt } = slot;
       try {
         signal.throwIfAborted();
         if (room <= 0) throw new Error('no replication slot is free here beside those of members');
@@ -57,9 +59,11 @@ export async function copyMissingSlots(
             'WAL that it needs is no longer here: it can be copied once its consumer has gone on',
           );
         signal.throwIfAborted();
-        const { timeline } = duty.upstream;
-        const { incarnation } = duty;
-        await memory.note(member, { name, setAt, standing: 'unfit', timeline, incarnation, isOurs: true });
+        await memory.note(member, {
+          ...{ name, setAt, standing: 'unfit', text: logicalSlotText(slot), isOurs: true },
+          ...{ timeline: duty.upstream.timeline, incarnation: duty.incarnation },
+        });
+        signal.throwIfAborted();
         await placeSlot({ user, dataDirectory, name, state, snapshot, signal });
         room -= 1;
         context.log('info', `logical slot ${name} was copied from ${duty.upstream.node}`);

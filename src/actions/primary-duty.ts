@@ -320,7 +320,7 @@ async function startInPlace(
     return true;
   }
   // Clients are let in before the rule is in force, and their commits wait. Readers of logical slots must as well: they could get what a failover loses.
-  const readersWaitFor = standbys.kind === 'any' ? standbys.members : standbys.readersWaitFor;
+  const readersWaitFor = standbys.kind === 'any' ? standbys.members : (standbys.readersWaitFor ?? []);
   await instance.writeConfiguration({ kind: 'nobody', readersWaitFor }, 'kept-out', 'primary');
   await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
   return true;

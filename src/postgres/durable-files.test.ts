@@ -34,13 +34,19 @@ test('a link, something that is no file, and a file of another user are not', as
   await expect(readOwnFile(path, { ...own, uid: own.uid + 1 })).rejects.toThrow(/belongs to user/);
 });
 
-test('nor is a pipe, which would be waited for, or a file that is too large', { timeout: 20_000 }, async () => {
-  const pipe = join(directory, 'pipe');
-  execFileSync('mkfifo', [pipe]);
-  const path = join(directory, 'a.conf');
-  await writeFile(path, 'text');
-  await expect(readOwnFile(pipe, undefined)).rejects.toThrow(/is no regular file/);
-  expect(() => readOwnFileSync(pipe, undefined)).toThrow(/is no regular file/);
-  await expect(readOwnFile(path, undefined, 3)).rejects.toThrow(/has 4 bytes, where 3 are expected at most/);
-  expect(() => readOwnFileSync(path, undefined, 3)).toThrow(/has 4 bytes/);
-});
+test(
+  'nor is a pipe, which would be waited for, or a file that is too large',
+  { timeout: 20_000 },
+  async () => {
+    const pipe = join(directory, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    const path = join(directory, 'a.conf');
+    await writeFile(path, 'text');
+    await expect(readOwnFile(pipe, undefined)).rejects.toThrow(/is no regular file/);
+    expect(() => readOwnFileSync(pipe, undefined)).toThrow(/is no regular file/);
+    await expect(readOwnFile(path, undefined, 3)).rejects.toThrow(
+      /has 4 bytes, where 3 are expected at most/,
+    );
+    expect(() => readOwnFileSync(path, undefined, 3)).toThrow(/has 4 bytes/);
+  },
+);

@@ -113,7 +113,9 @@ function mustBeOwn(
       `${path} belongs to user ${found.uid}, not to ${owner.uid}: it is neither read nor written`,
     );
   if (found.size > bytesMax)
-    throw new Error(`${path} has ${found.size} bytes, where ${bytesMax} are expected at most: it is not read`);
+    throw new Error(
+      `${path} has ${found.size} bytes, where ${bytesMax} are expected at most: it is not read`,
+    );
 }
 
 /** Removes `path`, if it is there, so that it stays away after a loss of power. */
