@@ -2,6 +2,7 @@
 // never put a file there with which it would not start.
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { settledWithin } from '../base/clock.ts';
 import { logicalSlotText } from '../cluster/logical-slots.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import { readSlotFiles } from '../postgres/logical-slots.ts';
@@ -27,15 +28,25 @@ const COPY_TIMEOUT_MS = 5000;
 export async function copyMissingSlots(
   context: AgentContext,
   duty: FollowDuty,
-  options: {
-    readonly memory: SlotMemory;
-    readonly slots: readonly LogicalSlot[];
-    readonly notes: CopyNotes;
-    readonly signal: AbortSignal;
-  },
+  options: CopyOptions,
 ): Promise<void> {
-  const { memory, slots, notes } = options;
   const signal = AbortSignal.any([options.signal, AbortSignal.timeout(COPY_TIMEOUT_MS)]);
+  const copying = copyAll(context, duty, { ...options, signal });
+  // A disk that does not answer heeds no signal; what is still to come then ends there.
+  await settledWithin(copying, 2 * COPY_TIMEOUT_MS, signal);
+  signal.throwIfAborted();
+  await copying;
+}
+
+interface CopyOptions {
+  readonly memory: SlotMemory;
+  readonly slots: readonly LogicalSlot[];
+  readonly notes: CopyNotes;
+  readonly signal: AbortSignal;
+}
+
+async function copyAll(context: AgentContext, duty: FollowDuty, options: CopyOptions): Promise<void> {
+  const { memory, slots, notes, signal } = options;
   const { dataDirectory, user } = context.instance.options;
   const member = context.localMember();
   const present = await readdir(join(dataDirectory, 'pg_replslot')).catch(() => undefined);
