@@ -99,7 +99,7 @@ test('clients are not let in by a later pass before a commit was seen to wait', 
   expect(steps.slice(0, 2)).toEqual(['commits wait', 'admit']);
 });
 
-test('a slot that cannot be made is said, and keeps no rule waiting', async () => {
+test('slots that cannot be looked after keep no rule waiting', async () => {
   const { host, steps, pass } = example({ isUnproven: false, keepsClientsOut: false });
   host.isFull = true;
   await expect(pass()).rejects.toThrow('all replication slots are in use');

@@ -145,7 +145,7 @@ export async function carryOutPrimary(
     );
     return;
   }
-  context.activity(undefined, undefined);
+  context.activity(undefined, context.notes.slotProblem);
   if (duty.isUnprotected === true) await confirmAdopted(context, duty);
   await context.once('admit', () => instance.admitClients());
   // What was written until then waits for it; clients wait for nothing that is not theirs.
