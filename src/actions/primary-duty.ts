@@ -15,7 +15,7 @@ import { archiveAgain, archivingKey } from './restore-archiving.ts';
 import { carryOutRestore, checkFirstData, isToRestore } from './restore-duty.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
 import type { InForce } from './instance.ts';
-import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
+import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots, slotNote } from './slots.ts';
 import { endHaste } from './zero-fill.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
@@ -145,7 +145,8 @@ export async function carryOutPrimary(
     );
     return;
   }
-  context.activity(undefined, context.notes.slotProblem);
+  const waits = standbysFor(context, duty.rule).kind !== 'alone';
+  context.activity(undefined, slotNote(context, { readerLimit: role.readerLimit, waits }));
   if (duty.isUnprotected === true) await confirmAdopted(context, duty);
   await context.once('admit', () => instance.admitClients());
   // What was written until then waits for it; clients wait for nothing that is not theirs.

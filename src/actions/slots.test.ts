@@ -4,7 +4,7 @@ import { makeMemberId, nodeId } from '../base/ids.ts';
 import type { Upkeep } from '../cluster/report.ts';
 import { slotWarnings } from '../cluster/slot-warnings.ts';
 import { createSlotWatch } from './slot-watch.ts';
-import { advanceIdleSlots, keepSlots, lookAfterSlots } from './slots.ts';
+import { advanceIdleSlots, keepSlots, lookAfterSlots, slotNote } from './slots.ts';
 import { STANDBY, fakeContext } from './testing/context.ts';
 
 const OTHER = makeMemberId(nodeId('c'), '00000001');
@@ -77,6 +77,16 @@ test('slots that PostgreSQL has no room for are said, and fail no pass', async (
   room.error = new Error('no answer');
   await expect(look()).rejects.toThrow('no answer');
   expect(rests).toBe(4);
+});
+
+test('where PostgreSQL refuses the list of slots that readers wait for, for want of one, that is said', () => {
+  const context = fakeContext({ dataDirectory: '/nowhere', instance: { logicalSlots: () => [{}] as never } });
+  const note = (readerLimit: string | undefined, waits = true): string | undefined =>
+    slotNote(context, { readerLimit, waits });
+  expect(note('')).toBeUndefined();
+  context.notes.slotProblem = 'no room';
+  expect(note('')).toBe('no room; nothing holds consumers of logical slots back meanwhile');
+  expect([note('', false), note(undefined), note(STANDBY)]).toEqual(['no room', 'no room', 'no room']);
 });
 
 describe('a slot', () => {

@@ -54,6 +54,19 @@ function noteProblem({ notes, log }: AgentContext, problem: string | undefined):
   notes.slotProblem = problem;
 }
 
+/** `slotProblem` of a primary, whose commits wait for members or not, with what follows from it. Pure. `readerLimit`: in force; undefined before 17. */
+export function slotNote(
+  { notes, instance }: Pick<AgentContext, 'notes' | 'instance'>,
+  { readerLimit, waits }: { readonly readerLimit: string | undefined; readonly waits: boolean },
+): string | undefined {
+  if (notes.slotProblem === undefined) return undefined;
+  // The first releases of 17 refuse a list that names a slot which is not there.
+  const isFree = waits && readerLimit === '' && instance.options.logicalSlots().length > 0;
+  return isFree
+    ? `${notes.slotProblem}; nothing holds consumers of logical slots back meanwhile`
+    : notes.slotProblem;
+}
+
 /**
  * Drops what is nobody's any more, which makes room, then creates what is missing and makes anew what is lost: all that can be before it throws. One
  * cheap query where nothing is to be done.
