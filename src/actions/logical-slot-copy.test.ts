@@ -5,7 +5,7 @@ import { openSlotMemory } from './logical-slot-memory.ts';
 import { FOLLOW, STANDBY, fakeContext } from './testing/context.ts';
 
 vi.mock('node:fs/promises', async (original) => ({
-  ...(await original<typeof import('node:fs/promises')>()),
+  ...(await original<object>()),
   readdir: () => new Promise(() => undefined),
 }));
 

@@ -75,7 +75,7 @@ function wantedStep(facts: PrimaryFacts): PrimaryStep {
   if (isThere(facts.former)) return stay(false, formerNote(facts.former, node));
   // Nobody was told yet that it is made: another one may take its place.
   if (isThere(known) && !isFitOn(known, timeline)) {
-    if (!known.isOurs) return stay(false, unknownNote(node));
+    if (!known.isOurs || known.standing === 'left') return stay(false, unknownNote(node));
     return found.activePid === undefined
       ? { kind: 'drop', outcome: undefined, reason: `the slot on ${node} is not fit to go on from` }
       : stay(false, unfitInUse(node, found.activePid));

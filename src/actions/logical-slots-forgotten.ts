@@ -71,7 +71,8 @@ async function lookAfter(
       standing: 'unfit',
       formerAt: isStill(round, known) ? known.formerAt : positionOf(found),
     };
-  if (known.standing === 'left') return known;
+  // Nobody reads from one of ours on a standby.
+  if (known.standing === 'left' && (isPrimary || !known.isOurs)) return known;
   const isFit = isPrimary && isFitOrNew(known, timeline);
   const left = isFit ? undefined : ({ ...known, standing: 'left' } as const);
   if (!isOursStill(known, found)) {

@@ -126,6 +126,13 @@ test('one that a person has unset is dropped where it was ours, and only forgott
   expect(await round([KNOWN], own, { standing: 'unset' })).toMatchObject({ dropped: ['cdc'], known: [] });
 });
 
+test('nor does one of ours stay that was left while this node was the primary', async () => {
+  const left = { ...KNOWN, setAt: 5, standing: 'left' } as const;
+  expect(await round([left], { isSynced: false }, { standing: 'unset' })).toMatchObject({
+    ...{ dropped: ['cdc'], known: [] },
+  });
+});
+
 test('nor is one of a person dropped once it is unset', async () => {
   const theirs = { ...KNOWN, isOurs: false };
   const unset = { standing: 'unset', isOurs: false } as const;

@@ -42,6 +42,8 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
   const bars: Bars = new Map();
   const copyNotes: CopyNotes = new Map();
   let reports = new Map<string, LogicalSlotReport>();
+  /** Those of the last round that came to its end. */
+  let found = reports;
   let reportedPid: number | undefined;
   let reportedAtMs = -Infinity;
   let begunAtMs = -Infinity;
@@ -67,13 +69,13 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
     // Where the duty has changed meanwhile, nothing more is asked: another statement may be under way on that session.
     find: async () => {
       signal.throwIfAborted();
-      const found = await findLogicalSlots(majorVersion, (text) =>
+      const present = await findLogicalSlots(majorVersion, (text) =>
         instance.session.query(text, [], query(context, signal)),
       );
       signal.throwIfAborted();
-      return found;
+      return present;
     },
-    noteOf: (name) => reports.get(name)?.note,
+    noteOf: (name) => found.get(name)?.note,
     say: (report) => void next.set(report.name, report),
   });
 
@@ -91,6 +93,7 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
     const round = roundOf(duty, signal, next);
     if (!(await isIdle())) await lookAfter(round, duty);
     signal.throwIfAborted();
+    found = next;
     tell(next, pid);
   };
 
