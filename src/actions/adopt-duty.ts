@@ -44,9 +44,10 @@ export async function carryOutUnprotected(
   await context.once('let in', () => letOursIn(context, signal), TAKE_OVER_EVERY_MS);
   await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
   await lookAfterSlots(context, duty.slots, signal);
+  const { slotProblem } = context.notes;
   context.activity(
     undefined,
-    'being adopted: it runs with settings that are not ours until it is restarted or switched over',
+    `${slotProblem === undefined ? '' : `${slotProblem}; `}being adopted: it runs with settings that are not ours until it is restarted or switched over`,
   );
 }
 

@@ -122,6 +122,8 @@ export interface AgentContext {
     siteStray?: { readonly from: string; readonly text: string; readonly askedMs: number };
     /** PostgreSQL was started as primary without the log's word: clients are kept out until it has proved itself. */
     isUnproven: boolean;
+    /** Why not every other member has its slot here, when that was last looked at. */
+    slotProblem?: string | undefined;
     /** The last clone, where it failed: when the next one from that node may begin. */
     failedClone?:
       | { readonly from: string; readonly pauseMs: number; readonly untilMs: number; readonly error: string }

@@ -122,7 +122,7 @@ export async function settled(
   signal: AbortSignal,
 ): Promise<void> {
   context.clearUnexpectedEnd();
-  context.activity(undefined, undefined);
+  context.activity(undefined, context.notes.slotProblem);
   const streamsOn = isSteady(context, receiver);
   if (streamsOn) {
     context.notes.failedFollows = undefined;

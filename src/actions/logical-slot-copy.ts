@@ -2,6 +2,8 @@
 // never put a file there with which it would not start.
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { settledWithin } from '../base/clock.ts';
+import { logicalSlotText } from '../cluster/logical-slots.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import { readSlotFiles } from '../postgres/logical-slots.ts';
 import { placeSlot, slotStateProblem, snapshotOf } from '../postgres/slot-files.ts';
@@ -26,15 +28,25 @@ const COPY_TIMEOUT_MS = 5000;
 export async function copyMissingSlots(
   context: AgentContext,
   duty: FollowDuty,
-  options: {
-    readonly memory: SlotMemory;
-    readonly slots: readonly LogicalSlot[];
-    readonly notes: CopyNotes;
-    readonly signal: AbortSignal;
-  },
+  options: CopyOptions,
 ): Promise<void> {
-  const { memory, slots, notes } = options;
   const signal = AbortSignal.any([options.signal, AbortSignal.timeout(COPY_TIMEOUT_MS)]);
+  const copying = copyAll(context, duty, { ...options, signal });
+  // A disk that does not answer heeds no signal; what is still to come then ends there.
+  await settledWithin(copying, 2 * COPY_TIMEOUT_MS, signal);
+  signal.throwIfAborted();
+  await copying;
+}
+
+interface CopyOptions {
+  readonly memory: SlotMemory;
+  readonly slots: readonly LogicalSlot[];
+  readonly notes: CopyNotes;
+  readonly signal: AbortSignal;
+}
+
+async function copyAll(context: AgentContext, duty: FollowDuty, options: CopyOptions): Promise<void> {
+  const { memory, slots, notes, signal } = options;
   const { dataDirectory, user } = context.instance.options;
   const member = context.localMember();
   const present = await readdir(join(dataDirectory, 'pg_replslot')).catch(() => undefined);
@@ -45,7 +57,8 @@ export async function copyMissingSlots(
   const source = sourceOf(context, duty, 'pg_sentinel_slots');
   await withSource(source, { timeoutMs: SOURCE_TIMEOUT_MS, signal }, async (client) => {
     let room = roomForCopies(present, duty.slots);
-    for (const { name, setAt } of missing) {
+    for (const slot of missing) {
+      const { name, setAt } = slot;
       try {
         signal.throwIfAborted();
         if (room <= 0) throw new Error('no replication slot is free here beside those of members');
@@ -57,9 +70,11 @@ export async function copyMissingSlots(
             'WAL that it needs is no longer here: it can be copied once its consumer has gone on',
           );
         signal.throwIfAborted();
-        const { timeline } = duty.upstream;
-        const { incarnation } = duty;
-        await memory.note(member, { name, setAt, standing: 'unfit', timeline, incarnation, isOurs: true });
+        await memory.note(member, {
+          ...{ name, setAt, standing: 'unfit', text: logicalSlotText(slot), isOurs: true },
+          ...{ timeline: duty.upstream.timeline, incarnation: duty.incarnation },
+        });
+        signal.throwIfAborted();
         await placeSlot({ user, dataDirectory, name, state, snapshot, signal });
         room -= 1;
         context.log('info', `logical slot ${name} was copied from ${duty.upstream.node}`);

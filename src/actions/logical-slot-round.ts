@@ -3,7 +3,7 @@ import type { LogicalSlotReport } from '../cluster/report.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import type { Found } from '../postgres/logical-slots.ts';
 import { type AgentContext, query } from './context.ts';
-import type { Reign, SlotMemory } from './logical-slot-memory.ts';
+import type { SlotMemory } from './logical-slot-memory.ts';
 
 /** What a round goes by. */
 export interface Round {
@@ -20,26 +20,25 @@ export interface Round {
   readonly say: (report: LogicalSlotReport) => void;
 }
 
-/**
- * The primary of that timeline. `parent`: which it leaves, where its promotion is under way and the log does not have it yet.
- */
-export function reignOf(context: AgentContext, timeline: number, parent?: number): Reign {
-  const branches = context.group()?.branches ?? [];
-  return {
-    timeline,
-    parent: parent ?? branches.find((branch) => branch.timeline === timeline)?.parent,
-    opened: branches.map((branch) => branch.timeline),
-  };
-}
-
 /** A server process that is at work for a connection of ours ends soon after that is closed, and lets go of its slot. */
 export const NOTICE_CLOSED = "set client_connection_check_interval = '100ms'";
 
-/** Never one that somebody reads from; whether it was there and was dropped. */
-export async function dropIdle({ context, signal }: Round, name: string): Promise<boolean> {
-  return (await context.instance.session.query(DROP_IDLE, [name], query(context, signal))).length > 0;
+/**
+ * Never one that somebody reads from, one that decodes something else, which is another one, or what PostgreSQL synchronises, which it drops itself; whether
+ * it was there and was dropped.
+ */
+export async function dropIdle(
+  { context, signal }: Pick<Round, 'context' | 'signal'>,
+  { name, text }: { readonly name: string; readonly text: string },
+): Promise<boolean> {
+  const { session, options } = context.instance;
+  const isSynced = options.binaries.version >= 17 ? 'synced and pg_is_in_recovery()' : 'false';
+  const rows = await session.query(
+    `select pg_drop_replication_slot(slot_name) from pg_replication_slots
+     where slot_name = $1 and database || ':' || plugin || case when two_phase then ':two_phase' else '' end = $2
+       and slot_type = 'logical' and active_pid is null and not (${isSynced})`,
+    [name, text],
+    query(context, signal),
+  );
+  return rows.length > 0;
 }
-
-export const DROP_IDLE = `
-  select pg_drop_replication_slot(slot_name) from pg_replication_slots
-  where slot_name = $1 and slot_type = 'logical' and active_pid is null`;

@@ -16,9 +16,14 @@ const ROW: LogicalSlotRow = {
   ...{ activePid: undefined, catalogXmin: 700, confirmedLsn: lsn(0x7000n) },
   ...{ isLost: false, isFailover: true, isSynced: false },
 };
-const OURS: KnownSlot = { name: 'cdc', setAt: 7, standing: 'fit', timeline: 1, incarnation: 1, isOurs: true };
+const OURS: KnownSlot = {
+  ...{ name: 'cdc', setAt: 7, text: 'app:pgoutput', standing: 'fit', timeline: 2 },
+  ...{ incarnation: 1, isOurs: true },
+};
 const THEIRS: KnownSlot = { ...OURS, isOurs: false };
 const UNFIT: KnownSlot = { ...OURS, standing: 'unfit' };
+/** Under another primary. */
+const BEFORE: KnownSlot = { ...OURS, timeline: 1 };
 const GONE: KnownSlot = { ...OURS, standing: 'gone', isOurs: false };
 const step = (
   slot: Partial<LogicalSlot>,
@@ -29,7 +34,7 @@ const step = (
     slot: { ...SLOT, ...slot },
     found: found && { ...ROW, ...found },
     ...{ timeline: 2 },
-    ...{ known: OURS, isFit: true, node: 'pg2', walLevel: 'logical', walEnd: lsn(0x9000n) },
+    ...{ known: OURS, former: undefined, node: 'pg2', walLevel: 'logical', walEnd: lsn(0x9000n) },
     ...{ majorVersion: 15, before: undefined },
     ...more,
   });
@@ -61,6 +66,29 @@ describe('a slot that is wanted', () => {
     });
     for (const known of [undefined, THEIRS, GONE])
       expect(step({ standing: 'wanted' }, {}, { known })).toMatchObject({ kind: 'say', outcome: 'found' });
+  });
+
+  it('that is there is never taken for fit where it is known not to be, nor where it is of an earlier entry', () => {
+    const wanted = { standing: 'wanted' } as const;
+    const drop = expect.stringMatching(/not known to be fit to go on from: drop it/) as unknown;
+    const left: KnownSlot = { ...OURS, setAt: 3, standing: 'left' };
+    const theirs: KnownSlot = { ...left, isOurs: false };
+    for (const former of [left, theirs])
+      expect(step(wanted, {}, { known: undefined, former })).toMatchObject({ kind: 'stay', note: drop });
+    const ours: KnownSlot = { ...OURS, setAt: 3 };
+    expect(step(wanted, { activePid: 9 }, { known: undefined, former: ours })).toMatchObject({
+      ...{ kind: 'stay', note: expect.stringMatching(/is dropped once nobody reads from it/) as unknown },
+    });
+    // Seen to be gone: what is there is new.
+    const gone: KnownSlot = { ...ours, standing: 'gone' };
+    expect(step(wanted, {}, { known: undefined, former: gone })).toMatchObject({ outcome: 'found' });
+    for (const known of [UNFIT, BEFORE]) {
+      expect(step(wanted, {}, { known })).toMatchObject({ kind: 'drop', outcome: undefined });
+      expect(step(wanted, { activePid: 9 }, { known })).toMatchObject({ kind: 'stay', isReady: false });
+      expect(step(wanted, {}, { known: { ...known, isOurs: false } })).toMatchObject({
+        ...{ kind: 'stay', note: drop },
+      });
+    }
   });
 
   it('is not said to be made while it is half made, which may come to nothing', () => {
@@ -99,8 +127,8 @@ describe('a slot that was made', () => {
   });
 
   it('is dropped where its copy is not fit to go on from, and said where somebody reads from that', () => {
-    for (const known of [UNFIT, OURS]) {
-      const unfit = { known, isFit: false };
+    for (const known of [UNFIT, BEFORE]) {
+      const unfit = { known };
       expect(step({}, {}, unfit)).toMatchObject({ kind: 'drop', outcome: 'lost' });
       expect(step({}, { activePid: 9 }, unfit)).toMatchObject({ kind: 'say', outcome: 'lost' });
       expect(step({ standing: 'lost' }, { activePid: 9 }, unfit)).toMatchObject({ kind: 'stay' });
@@ -110,11 +138,14 @@ describe('a slot that was made', () => {
   });
 
   it('is lost, and left, where nobody knows anything of it or somebody else has made it', () => {
-    expect(step({}, {}, { known: undefined, isFit: false })).toEqual({
+    expect(step({}, {}, { known: undefined })).toEqual({
       ...{ kind: 'say', outcome: 'lost' },
       reason: 'nobody knows whether the slot on pg2 is fit to go on from',
     });
-    expect(step({}, {}, { known: THEIRS, isFit: false })).toMatchObject({ kind: 'say', outcome: 'lost' });
+    expect(step({}, {}, { known: { ...THEIRS, timeline: 1 } })).toMatchObject({
+      kind: 'say',
+      outcome: 'lost',
+    });
   });
 
   it('is lost where its consumer has more than there is: it would pass over what is written until then', () => {
@@ -130,9 +161,9 @@ describe('a slot that was made', () => {
     for (const found of [undefined, { isLost: true }, { database: 'other' }])
       expect(step(lost, found)).toEqual({ kind: 'stay', isReady: false, note: 'why', isGone: true });
     // Whether or not the log took it at once.
-    for (const known of [GONE, { ...THEIRS, timeline: 2 }])
+    for (const known of [GONE, THEIRS])
       expect(step(lost, {}, { known })).toMatchObject({ kind: 'say', outcome: 'found' });
-    for (const known of [undefined, THEIRS])
+    for (const known of [undefined, { ...THEIRS, timeline: 1 }])
       expect(step(lost, {}, { known })).toMatchObject({
         ...{ kind: 'stay', isReady: false },
         note: expect.stringMatching(/not known to be a new one: drop it/) as unknown,

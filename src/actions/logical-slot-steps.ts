@@ -5,7 +5,7 @@ import type { CommandOf } from '../cluster/applied.ts';
 import { logicalSlotText, logicalSlotVersionProblem } from '../cluster/logical-slots.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
-import type { KnownSlot } from './logical-slot-memory.ts';
+import { type KnownSlot, isFitOn, isFitOrNew } from './logical-slot-memory.ts';
 
 type Outcome = CommandOf<'logical-slot'>['outcome'];
 
@@ -27,8 +27,8 @@ export interface PrimaryFacts {
   readonly found: LogicalSlotRow | undefined;
   /** What this agent knows of a slot of that entry in its data directory. */
   readonly known: KnownSlot | undefined;
-  /** See `isFitAfter`. What nobody knows anything of is not fit. */
-  readonly isFit: boolean;
+  /** What it knows of one of that name, of an earlier entry: it is not fit, or is to be dropped. */
+  readonly former: KnownSlot | undefined;
   /** Of this primary. */
   readonly timeline: number;
   readonly node: string;
@@ -62,7 +62,8 @@ const isOurs = (known: KnownSlot | undefined): boolean => known?.isOurs === true
 export const isOursStill = (known: KnownSlot | undefined, found: LogicalSlotRow): boolean =>
   known?.isOurs === true && (known.standing !== 'gone' || found.isLost);
 
-function wantedStep({ slot, found, known, walLevel, majorVersion, node }: PrimaryFacts): PrimaryStep {
+function wantedStep(facts: PrimaryFacts): PrimaryStep {
+  const { slot, found, known, walLevel, majorVersion, node, timeline } = facts;
   const problem = logicalSlotVersionProblem(slot, majorVersion);
   if (problem !== undefined) return stay(false, `${problem}; unset it, and set it again`);
   if (found === undefined)
@@ -71,9 +72,28 @@ function wantedStep({ slot, found, known, walLevel, majorVersion, node }: Primar
   if (found.isLost)
     return stay(false, 'a slot like it is there, but is lost: drop that, and it is made anew');
   if (isHalfMade(found)) return stay(false, BEING_MADE);
+  if (isThere(facts.former)) return stay(false, formerNote(facts.former, node));
+  // Nobody was told yet that it is made: another one may take its place.
+  if (isThere(known) && !isFitOn(known, timeline)) {
+    if (!known.isOurs || known.standing === 'left') return stay(false, unknownNote(node));
+    return found.activePid === undefined
+      ? { kind: 'drop', outcome: undefined, reason: `the slot on ${node} is not fit to go on from` }
+      : stay(false, unfitInUse(node, found.activePid));
+  }
   // Before a slot is made that is noted, so that it is known as ours whatever comes in between.
   return say(isOurs(known) ? 'made' : 'found');
 }
+
+const isThere = (known: KnownSlot | undefined): known is KnownSlot =>
+  known !== undefined && known.standing !== 'gone';
+
+const formerNote = (former: KnownSlot, node: string): string =>
+  former.isOurs && former.standing !== 'left'
+    ? `the former slot of that name on ${node} is dropped once nobody reads from it`
+    : unknownNote(node);
+
+const unknownNote = (node: string): string =>
+  `the slot of that name on ${node} is not known to be fit to go on from: drop it (pg_drop_replication_slot), and it is made anew`;
 
 /** It is in the view while it waits for the transactions that run, and gone again if that is given up. */
 const isHalfMade = (found: LogicalSlotRow): boolean => found.confirmedLsn === undefined;
@@ -84,7 +104,7 @@ function madeStep({
   slot,
   found,
   known,
-  isFit,
+  timeline,
   node,
   majorVersion,
   before,
@@ -95,7 +115,7 @@ function madeStep({
   if (!isSame(found, slot)) return say('lost', `on ${node} ${foreignText(found)}`);
   if (found.isLost)
     return say('lost', `on ${node} it was invalidated: WAL or catalog rows that it needs are gone`);
-  if (!isFit) {
+  if (!isFitOn(known, timeline)) {
     if (known === undefined || known.standing === 'gone')
       return say('lost', `nobody knows whether the slot on ${node} is fit to go on from`);
     if (!known.isOurs)
@@ -123,8 +143,7 @@ function lostStep({ slot, found, known, node, timeline }: PrimaryFacts): Primary
     return { kind: 'stay', isReady: false, note: slot.reason, isGone: true };
   if (isHalfMade(found)) return stay(false, BEING_MADE);
   // Noted as fit by this primary: it is the new one, and the log has not taken that yet.
-  const isNew = known?.standing === 'gone' || (known?.standing === 'fit' && known.timeline === timeline);
-  if (isNew) return say('found');
+  if (isFitOrNew(known, timeline)) return say('found');
   if (!isOurs(known))
     return stay(
       false,

@@ -24,6 +24,7 @@ const ROW: LogicalSlotRow = {
 const KNOWN: KnownSlot = {
   name: 'cdc',
   setAt: 7,
+  text: 'app:pgoutput',
   standing: 'fit',
   timeline: 1,
   incarnation: 1,
@@ -108,6 +109,57 @@ test('what the log has lost by a forced recovery is left, for its consumer may r
   // Set again it is used, and somebody else's.
   const again: LogicalSlot = { ...SLOT, setAt: logIndex(9), standing: 'wanted', isOurs: false };
   expect(await round({ slots: [again], known: [] })).toMatchObject({ proposed: ['found'], dropped: [] });
+});
+
+test('one that the log has lost and that is not fit stays known, and is not taken for fit once it is set again', async () => {
+  const unfit = { ...KNOWN, incarnation: 0, standing: 'unfit' } as const;
+  const found = await round({ slots: [], known: [unfit] });
+  const left = { ...unfit, standing: 'left' } as const;
+  expect(found).toMatchObject({ dropped: [], known: [left] });
+  expect(found.announced).toEqual([
+    expect.stringMatching(/recovered by force .* drop it .* before .* set again/) as unknown,
+  ]);
+  expect(await round({ slots: [], known: [left] })).toMatchObject({ known: [left], announced: [] });
+  const again: LogicalSlot = { ...SLOT, setAt: logIndex(9), standing: 'wanted', isOurs: false };
+  expect(await round({ slots: [again], known: [left] })).toMatchObject({
+    ...{ proposed: [], dropped: [], known: [left] },
+    said: [{ isReady: false, note: expect.stringMatching(/drop it .* made anew/) as unknown }],
+  });
+  expect(await round({ slots: [again], known: [left], isThere: false })).toMatchObject({
+    proposed: ['making'],
+  });
+});
+
+test('one of which nobody knows anything stays doubtful when it is unset, and set again', async () => {
+  const made: LogicalSlot = { ...SLOT, standing: 'made' };
+  const lost = await round({ slots: [made], known: [] });
+  expect(lost).toMatchObject({ proposed: ['lost'], known: [{ standing: 'unfit', isOurs: false }] });
+  const unset = await round({ known: lost.known });
+  expect(unset).toMatchObject({ proposed: ['gone'], dropped: [], known: [{ standing: 'left' }] });
+  // Also where it is unset before anybody has looked at it.
+  const atOnce = await round({ known: [] });
+  expect(atOnce).toMatchObject({ proposed: ['gone'], dropped: [], known: [{ standing: 'left' }] });
+  const again: LogicalSlot = { ...SLOT, setAt: logIndex(9), standing: 'wanted', isOurs: false };
+  for (const { known } of [unset, atOnce])
+    expect(await round({ slots: [again], known })).toMatchObject({
+      proposed: [],
+      said: [{ isReady: false }],
+    });
+});
+
+test('nor is one that a person has made dropped for an unfit one of that name that decoded something else', async () => {
+  const another = { ...KNOWN, text: 'app:test_decoding' };
+  expect(await round({ slots: [], known: [another] })).toMatchObject({
+    dropped: [],
+    known: [],
+    announced: [],
+  });
+});
+
+test('what was fit on another primary, and not said to be so by the promotion, is lost', async () => {
+  const made: LogicalSlot = { ...SLOT, standing: 'made' };
+  const known = [{ ...KNOWN, timeline: PRIMARY.timeline - 1 }];
+  expect(await round({ slots: [made], known })).toMatchObject({ dropped: ['cdc'], proposed: ['lost'] });
 });
 
 describe('a slot that is to be made', () => {

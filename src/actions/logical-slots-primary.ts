@@ -2,12 +2,13 @@
 // unset them.
 import type { Duty } from '../failover/duties.ts';
 import type { CommandOf } from '../cluster/applied.ts';
+import { logicalSlotText } from '../cluster/logical-slots.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import { type Found, createLogicalSlot } from '../postgres/logical-slots.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
-import { type KnownSlot, isFitAfter } from './logical-slot-memory.ts';
+import { type KnownSlot, isFitOrNew } from './logical-slot-memory.ts';
 import { type PrimaryStep, isSame, primaryStep } from './logical-slot-steps.ts';
-import { NOTICE_CLOSED, type Round, dropIdle, reignOf } from './logical-slot-round.ts';
+import { NOTICE_CLOSED, type Round, dropIdle } from './logical-slot-round.ts';
 import { dropForgotten } from './logical-slots-forgotten.ts';
 
 type Outcome = CommandOf<'logical-slot'>['outcome'];
@@ -20,18 +21,18 @@ export async function primaryRound(round: Round, duty: PrimaryDuty): Promise<voi
   const { context, memory, slots, signal } = round;
   const member = context.localMember();
   if (member === undefined) return;
-  await dropForgotten(round, member);
+  await dropForgotten(round, member, { timeline: duty.timeline });
   const found = await round.find();
   const known = await memory.all(member);
-  const reign = reignOf(context, duty.timeline);
   for (const slot of slots) {
     const { name, setAt } = slot;
-    const knownSlot = known.find((each) => each.name === name && each.setAt === setAt);
+    const noted = known.find((each) => each.name === name);
+    const knownSlot = noted?.setAt === setAt ? noted : undefined;
     const step = primaryStep({
       slot,
       found: found.slots.find((each) => each.name === name),
       known: knownSlot,
-      isFit: isFitAfter(knownSlot, reign),
+      former: knownSlot === undefined ? noted : undefined,
       timeline: duty.timeline,
       node: context.instance.options.node,
       walLevel: found.walLevel,
@@ -44,7 +45,8 @@ export async function primaryRound(round: Round, duty: PrimaryDuty): Promise<voi
       await carryOut(round, duty, { slot, step, found, known: knownSlot });
     } catch (error) {
       signal.throwIfAborted();
-      round.say({ name, isReady: false, note: (error as Error).message });
+      const why = 'reason' in step && step.reason !== undefined ? `${step.reason}; ` : '';
+      round.say({ name, isReady: false, note: `${why}${(error as Error).message}` });
     }
   }
 }
@@ -66,11 +68,12 @@ async function carryOut(
 ): Promise<void> {
   const { context, memory, signal } = round;
   const { name, setAt } = slot;
+  const text = logicalSlotText(slot);
   const member = context.localMember();
   if (member === undefined) return;
   const note = (standing: KnownSlot['standing'], isOurs: boolean): Promise<void> =>
     memory.note(member, {
-      ...{ name, setAt, standing, isOurs },
+      ...{ name, setAt, standing, isOurs, text },
       ...{ timeline: duty.timeline, incarnation: round.incarnation },
     });
   const wasOurs = known?.isOurs === true && slot.isOurs;
@@ -105,7 +108,7 @@ async function carryOut(
       return;
     case 'drop':
       // Somebody has begun to read from it, or has dropped it: the next round sees which.
-      if (!(await dropIdle(round, name))) {
+      if (!(await dropIdle(round, { name, text }))) {
         round.say({ name, isReady: false, note: step.reason });
         return;
       }
@@ -131,7 +134,10 @@ async function carryOut(
       }
       if (step.outcome === 'found') await note('fit', false);
       const isSaid = await propose(step.outcome, step.reason);
-      if (step.outcome === 'gone' && isSaid) await memory.forget(member, name);
+      // One that is there and of which nobody knows that it is fit is not to pass for that once it is set again.
+      const isLeft = here !== undefined && !isFitOrNew(known, duty.timeline);
+      if (step.outcome === 'gone' && isSaid)
+        await (isLeft ? note('left', false) : memory.forget(member, name));
       round.say({ name, isReady: step.outcome === 'found' || step.outcome === 'made', note: step.reason });
     }
   }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { logIndex } from '../base/ids.ts';
+import { lsn } from '../base/lsn.ts';
 import type { LogicalSlotReport } from '../cluster/report.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
@@ -24,6 +25,7 @@ const ROW: LogicalSlotRow = {
 const KNOWN: KnownSlot = {
   name: 'cdc',
   setAt: 7,
+  text: 'app:pgoutput',
   standing: 'fit',
   timeline: 1,
   incarnation: 1,
@@ -124,15 +126,63 @@ test('one that a person has unset is dropped where it was ours, and only forgott
   expect(await round([KNOWN], own, { standing: 'unset' })).toMatchObject({ dropped: ['cdc'], known: [] });
 });
 
+test('nor does one of ours stay that was left while this node was the primary', async () => {
+  const left = { ...KNOWN, setAt: 5, standing: 'left' } as const;
+  expect(await round([left], { isSynced: false }, { standing: 'unset' })).toMatchObject({
+    ...{ dropped: ['cdc'], known: [] },
+  });
+});
+
 test('nor is one of a person dropped once it is unset', async () => {
   const theirs = { ...KNOWN, isOurs: false };
   const unset = { standing: 'unset', isOurs: false } as const;
   const { dropped, known, announced } = await round([theirs], { isSynced: false }, unset);
-  expect({ dropped, known }).toEqual({ dropped: [], known: [] });
+  // Set again it must not pass as one that is fit.
+  const left = { ...theirs, standing: 'left' } as const;
+  expect({ dropped, known }).toEqual({ dropped: [], known: [left] });
   // It would keep WAL on that node for ever.
   expect(announced).toEqual([expect.stringMatching(/^logical slot cdc on a, .* is left there/) as unknown]);
+  // Once.
+  expect(await round([left], { isSynced: false }, unset)).toMatchObject({ known: [left], announced: [] });
   // What PostgreSQL has synchronised it drops itself.
-  expect(await round([theirs], {}, unset)).toMatchObject({ dropped: [], known: [], announced: [] });
+  expect(await round([theirs], {}, unset)).toMatchObject({ dropped: [], announced: [] });
+});
+
+test('the copy of an earlier slot of that name is not fit until it has moved on, or was seen not to be there', async () => {
+  const at = (position: bigint) => ({ confirmedLsn: lsn(position) });
+  const earlier = { ...KNOWN, setAt: 6 };
+  const first = await round([earlier], at(0x70n), { standing: 'wanted' });
+  expect(first).toMatchObject({
+    known: [{ setAt: 7, standing: 'unfit', formerAt: '0/70' }],
+    said: [{ isReady: false, note: expect.stringMatching(/copy of a former slot/) as unknown }],
+  });
+  expect(await round(first.known, at(0x70n))).toMatchObject({
+    known: first.known,
+    said: [{ isReady: false }],
+  });
+  const moved = await round(first.known, at(0x90n));
+  expect(moved).toMatchObject({ known: [{ setAt: 7, standing: 'fit' }], said: [{ isReady: true }] });
+  expect(moved.known[0]?.formerAt).toBeUndefined();
+  const absent = await round(first.known, { name: 'other' });
+  expect(absent).toMatchObject({ known: [], said: [{ isReady: false }] });
+  expect(await round(absent.known, at(0x70n))).toMatchObject({ said: [{ isReady: true }] });
+});
+
+test('nor is that of a slot which was lost since, where another one was made by hand', async () => {
+  const at = { confirmedLsn: lsn(0x70n) };
+  const lost = await round([KNOWN], at, { standing: 'lost' });
+  expect(lost).toMatchObject({ known: [{ setAt: 7, standing: 'unfit', formerAt: '0/70' }], announced: [] });
+  expect(await round(lost.known, at)).toMatchObject({ said: [{ isReady: false }] });
+});
+
+test('what decodes something else under that name is not the one that is known, and never dropped for it', async () => {
+  const theirs = { isSynced: false, plugin: 'test_decoding' };
+  for (const standing of ['made', 'unset'] as const)
+    expect(await round([KNOWN], theirs, { standing })).toMatchObject({
+      dropped: [],
+      known: [],
+      announced: [],
+    });
 });
 
 test('a look at a primary that says nothing ends with the duty, and nothing more is asked here', async () => {

@@ -1,6 +1,7 @@
 // Logical slots on a standby: PostgreSQL 17 and later synchronises them itself; before, this agent has copied them and moves them on behind the
 // primary's. Must never move one on beyond what its consumer has confirmed: it would lack changes after a failover.
 import { formatLsn } from '../base/lsn.ts';
+import { logicalSlotText } from '../cluster/logical-slots.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
 import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
 import { findLogicalSlots } from '../postgres/logical-slots.ts';
@@ -10,7 +11,7 @@ import type { CopyNotes } from './logical-slot-copy.ts';
 import type { KnownSlot } from './logical-slot-memory.ts';
 import { type Bar, foreignText, isSame, readiness, restartNote } from './logical-slot-steps.ts';
 import { NOTICE_CLOSED, type Round, dropIdle } from './logical-slot-round.ts';
-import { dropForgotten } from './logical-slots-forgotten.ts';
+import { dropForgotten, forgetAbsent, isToKeep, positionOf } from './logical-slots-forgotten.ts';
 import { type FollowDuty, sourceOf } from './upstream-source.ts';
 
 /** By slot and entry: see {@link readiness}. */
@@ -21,9 +22,6 @@ const ADVANCE_TIMEOUT_MS = 30_000;
 /** PostgreSQL before 17 says so of WAL that is gone. */
 const WAL_GONE = '58P01';
 
-/** Of no use to anybody: the log has them as lost, or a person has unset them. */
-const isToKeep = ({ standing }: LogicalSlot): boolean => standing === 'wanted' || standing === 'made';
-
 /**
  * Logical slots are kept by standbys that stream from the primary itself: PostgreSQL synchronises from no other, and rows that a copy needs are protected
  * by this node's slot on the primary alone.
@@ -32,9 +30,9 @@ export async function cascadeRound(round: Round, duty: FollowDuty): Promise<void
   const member = round.context.localMember();
   if (member === undefined) return;
   const { memory, slots } = round;
-  await dropForgotten(round, member, () => false);
-  const left = await memory.all(member);
-  await memory.note(member, ...left.map((slot) => ({ ...slot, standing: 'unfit' as const })));
+  await dropForgotten(round, member, { isKept: () => false, timeline: undefined });
+  const fit = (await memory.all(member)).filter(({ standing }) => standing === 'fit');
+  await memory.note(member, ...fit.map((slot) => ({ ...slot, standing: 'unfit' as const })));
   for (const { name } of slots)
     round.say({ name, isReady: false, note: `it follows ${duty.upstream.node}, which is a standby` });
 }
@@ -44,35 +42,65 @@ export async function syncRound(round: Round, duty: FollowDuty): Promise<void> {
   const { context, memory, slots } = round;
   const member = context.localMember();
   if (member === undefined) return;
-  await dropForgotten(round, member, isToKeep);
+  await dropForgotten(round, member, { isKept: isToKeep, timeline: undefined });
   const found = await round.find();
+  await forgetAbsent(round, member, found.slots);
   const { node } = context.instance.options;
   for (const slot of slots) {
     const { name, setAt } = slot;
     const local = found.slots.find((each) => each.name === name);
-    const known = (await memory.all(member)).find((each) => each.name === name && each.setAt === setAt);
+    const noted = (await memory.all(member)).find((each) => each.name === name);
+    const known = noted?.setAt === setAt ? noted : undefined;
     const isStreaming = found.receiver?.timeline === duty.upstream.timeline;
-    const isFormer = known !== undefined && known.standing !== 'gone' && local?.isSynced === false;
-    if (isStreaming && isFormer && isSame(local, slot) && local.isFailover) {
+    const isFormer = known !== undefined && isOfEntry(known) && local?.isSynced === false;
+    if (isStreaming && isFormer && isToKeep(slot) && isSame(local, slot) && local.isFailover) {
       // Of a former primary: PostgreSQL would synchronise none at all for its sake. Before the new primary is there it may be the only one.
-      if (await dropIdle(round, name))
+      if (await dropIdle(round, { name, text: logicalSlotText(slot) }))
         context.log(
           'info',
           `logical slot ${name} of its time as primary was dropped: it is synchronised anew`,
         );
     }
+    const formerAt = local === undefined ? undefined : formerPosition(local, noted, setAt);
     const note =
       syncNote({ local, slot, node, isLogical: found.walLevel === 'logical' }) ??
-      (isStreaming ? undefined : notStreaming(round, duty));
+      (isStreaming ? undefined : notStreaming(round, duty)) ??
+      (formerAt === undefined ? undefined : FORMER_NOTE);
     // What it found under that primary before stays so while the stream is interrupted.
     if (local?.isSynced === true && isStreaming && isToKeep(slot))
       await memory.note(member, {
-        ...{ name, setAt, standing: note === undefined ? 'fit' : 'unfit' },
+        ...{
+          name,
+          setAt,
+          standing: note === undefined ? 'fit' : 'unfit',
+          text: logicalSlotText(slot),
+          formerAt,
+        },
         ...{ timeline: duty.upstream.timeline, incarnation: round.incarnation, isOurs: slot.isOurs },
       });
     round.say({ name, isReady: note === undefined, note });
   }
 }
+
+/**
+ * Where a slot stands that PostgreSQL may have synchronised from an earlier one of that name: between two looks at the primary, half a minute apart, it
+ * does not notice that there is another. Undefined: it is no such slot, or has moved on since, which only the new one lets it.
+ */
+function formerPosition(
+  local: LogicalSlotRow,
+  noted: KnownSlot | undefined,
+  setAt: number,
+): string | undefined {
+  if (!local.isSynced || noted === undefined || noted.standing === 'gone') return undefined;
+  const present = positionOf(local);
+  if (noted.setAt !== setAt) return present;
+  return noted.formerAt === present ? present : undefined;
+}
+
+const isOfEntry = ({ standing }: KnownSlot): boolean => standing === 'fit' || standing === 'unfit';
+
+const FORMER_NOTE =
+  'what is here may be the copy of a former slot of that name until PostgreSQL has moved it on, which goes on as its consumer does';
 
 const notStreaming = ({ context }: Round, { upstream }: FollowDuty): string =>
   `${context.instance.options.node} does not stream from ${upstream.node} at present`;
@@ -105,11 +133,12 @@ export async function copyRound(
   const { context, memory, signal } = round;
   const member = context.localMember();
   if (member === undefined) return;
-  await dropForgotten(round, member, isToKeep);
+  await dropForgotten(round, member, { isKept: isToKeep, timeline: undefined });
   const slots = round.slots.filter(({ standing }) => standing === 'made');
   if (slots.length === 0) return;
   const upstream = await findUpstream(round, duty);
   const found = await round.find();
+  await forgetAbsent(round, member, found.slots);
   const { node } = context.instance.options;
   for (const slot of slots) {
     const { name, setAt } = slot;
@@ -149,7 +178,7 @@ export async function copyRound(
       const { incarnation } = round;
       await memory.note(member, {
         ...{ name, setAt, standing, timeline, incarnation, stream },
-        isOurs: known.isOurs,
+        ...{ isOurs: known.isOurs, text: logicalSlotText(slot) },
       });
       round.say({ name, isReady, note });
     }
@@ -203,15 +232,10 @@ async function advance(
 }
 
 /** It is copied anew at the next start. */
-async function dropLost(
-  round: Round,
-  local: LogicalSlotRow,
-  { isOurs }: KnownSlot,
-  why: string,
-): Promise<string> {
+async function dropLost(round: Round, local: LogicalSlotRow, known: KnownSlot, why: string): Promise<string> {
   const { context, memory } = round;
   const member = context.localMember();
-  if (!isOurs) return `${why}; drop it there (pg_drop_replication_slot)`;
-  if ((await dropIdle(round, local.name)) && member !== undefined) await memory.forget(member, local.name);
+  if (!known.isOurs) return `${why}; drop it there (pg_drop_replication_slot)`;
+  if ((await dropIdle(round, known)) && member !== undefined) await memory.forget(member, local.name);
   return `${why}; it is copied when ${context.instance.options.node} is started again`;
 }

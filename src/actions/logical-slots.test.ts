@@ -1,4 +1,5 @@
 // Logical slots of a node as its part changes: before a promotion, on a cascading standby, at a start. Nothing of it holds a failover up.
+import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, rename, rm, rmdir } from 'node:fs/promises';
 import { type Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -23,6 +24,7 @@ const SLOT: LogicalSlot = {
 const KNOWN: KnownSlot = {
   name: 'cdc',
   setAt: 7,
+  text: 'app:pgoutput',
   standing: 'fit',
   timeline: 1,
   incarnation: 1,
@@ -69,6 +71,7 @@ async function scene(
     /** Called with each drop, which never ends by itself. */
     readonly onDrop?: () => void;
     readonly stream?: string;
+    readonly failing?: { readonly isFailing: boolean };
   } = {},
 ): Promise<Scene> {
   const [dropped, proposed]: [unknown[], string[]] = [[], []];
@@ -82,6 +85,7 @@ async function scene(
       binaries: { version: options.version ?? 15, directory: '/nowhere', has: {} } as never,
     },
     query: (text, values, given) => {
+      if (options.failing?.isFailing === true) throw new Error('it fails');
       if (options.hangs === true) return new Promise(() => undefined);
       if (text.includes('pg_drop_replication_slot')) {
         dropped.push(values[0]);
@@ -133,6 +137,7 @@ describe('before a promotion', () => {
       { ...KNOWN, stream: '2 1000.5' },
       { stream: '2 1000.6' },
     ],
+    ['one of a stream that this process has not seen', { ...KNOWN, stream: '2 1000.5' }, {}],
   ])('%s is dropped, and known as unfit', async (_, known, options) => {
     const { slots, dropped, known: after } = await scene([known], options);
     await slots.beforePromotion({ ...PROMOTE, timeline: timeline(3) }, signal());
@@ -147,6 +152,62 @@ describe('before a promotion', () => {
     const { slots, dropped } = await scene([unfit, { ...unfit, name: 'other' }], { onDrop });
     await expect(slots.beforePromotion(PROMOTE, abort.signal)).rejects.toThrow('the duty has changed');
     expect(dropped).toEqual(['cdc']);
+  });
+
+  test('what is fit is said to be so for the promotion, and once: nothing else counts on the primary', async () => {
+    const copy = { ...KNOWN, stream: '2 1000.5' };
+    const { slots, known } = await scene([copy], { stream: '2 1000.5' });
+    await slots.beforePromotion(PROMOTE, signal());
+    expect(await known()).toEqual([{ ...copy, timeline: 2 }]);
+    // Begun again by another sentineld, which has seen no stream.
+    const again = await scene(await known(), {});
+    await again.slots.beforePromotion(PROMOTE, signal());
+    expect({ known: await again.known(), dropped: again.dropped }).toEqual({
+      ...{ known: [{ ...copy, timeline: 2 }], dropped: [] },
+    });
+    const unasked = await scene([KNOWN]);
+    await unasked.slots.look({ ...PRIMARY, timeline: timeline(2) }, signal());
+    await until({ what: 'a report', timeoutMs: 10_000, everyMs: 5 }, () => unasked.slots.report().length > 0);
+    expect(unasked.proposed).toEqual(['lost']);
+  });
+
+  test('what is unfit is dropped, and lost on the primary, also where that cannot be written anywhere', async () => {
+    const outdated = { ...KNOWN, stream: '2 1000.5' };
+    const { slots, dropped, proposed, known } = await scene([outdated], { stream: '2 1000.6' });
+    await mkdir(join(root, 'slots.json.new'));
+    await slots.beforePromotion(PROMOTE, signal());
+    expect(dropped).toEqual(['cdc']);
+    await slots.look({ ...PRIMARY, timeline: timeline(2) }, signal());
+    await until({ what: 'a report', timeoutMs: 10_000, everyMs: 5 }, () => slots.report().length > 0);
+    expect({ proposed, known: await known() }).toEqual({ proposed: ['lost'], known: [outdated] });
+  });
+
+  test('what was fit stays so where that cannot be written, and is written as soon as it can', async () => {
+    const { slots, dropped, proposed, known } = await scene([KNOWN]);
+    await mkdir(join(root, 'slots.json.new'));
+    await slots.beforePromotion(PROMOTE, signal());
+    await rmdir(join(root, 'slots.json.new'));
+    await slots.look({ ...PRIMARY, timeline: timeline(2) }, signal());
+    await until({ what: 'a report', timeoutMs: 10_000, everyMs: 5 }, () => slots.report().length > 0);
+    expect({ dropped, proposed }).toEqual({ dropped: [], proposed: [] });
+    expect(await known()).toEqual([{ ...KNOWN, timeline: 2 }]);
+  });
+
+  test('a primary that cannot look after its slots says so: what it found as a standby says nothing of them', async () => {
+    const failing = { isFailing: false };
+    const { slots } = await scene([KNOWN], { failing, found: [{ ...row, synced: true }], version: 17 });
+    const look = async (duty: Duty): Promise<unknown> => {
+      await slots.look(duty, signal());
+      await until({ what: 'a report', timeoutMs: 10_000, everyMs: 5 }, () => slots.report().length > 0);
+      return slots.report();
+    };
+    await look(FOLLOW);
+    slots.stop();
+    expect(slots.report()).toEqual([]);
+    failing.isFailing = true;
+    expect(await look({ ...PRIMARY, timeline: timeline(2) })).toEqual([
+      { name: 'cdc', isReady: false, note: 'cannot be looked after: it fails' },
+    ]);
   });
 
   test('what cannot be noted as unfit then is so before anything counts on the primary', async () => {
@@ -192,11 +253,23 @@ test('a file of what is known that cannot be read is said, and does not make slo
   await slots.look(FOLLOW, signal());
   await until({ what: 'a report', timeoutMs: 10_000, everyMs: 5 }, () => slots.report().length > 0);
   expect(slots.report()).toMatchObject([
-    { name: 'cdc', isReady: false, note: expect.stringMatching(/cannot be looked after: EISDIR/) as unknown },
+    {
+      name: 'cdc',
+      isReady: false,
+      note: expect.stringMatching(/cannot be looked after: .* is no regular file/) as unknown,
+    },
   ]);
   await rmdir(file);
   await rename(`${file}.aside`, file);
   expect(await known()).toEqual([KNOWN]);
+});
+
+test('a file of what is known that is a pipe holds no pass up', { timeout: 20_000 }, async () => {
+  const { slots } = await scene([]);
+  await rm(join(root, 'slots.json'), { force: true });
+  execFileSync('mkfifo', [join(root, 'slots.json')]);
+  await slots.look(FOLLOW, signal());
+  await until({ what: 'a report', timeoutMs: 10_000, everyMs: 5 }, () => slots.report().length > 0);
 });
 
 test('a round does not begin for a duty that has passed', async () => {

@@ -3,13 +3,12 @@
 import type { LogicalSlotReport } from '../cluster/report.ts';
 import type { Duty } from '../failover/duties.ts';
 import { withDeadline } from '../base/clock.ts';
-import type { MemberId } from '../base/ids.ts';
 import { findLogicalSlots } from '../postgres/logical-slots.ts';
 import { keyOf } from './carry-out.ts';
 import { type AgentContext, query } from './context.ts';
-import { DROP_IDLE, type Round, reignOf } from './logical-slot-round.ts';
+import { type Round, dropIdle } from './logical-slot-round.ts';
 import { type CopyNotes, copyMissingSlots } from './logical-slot-copy.ts';
-import { type KnownSlot, type SlotMemory, isFitAfter, openSlotMemory } from './logical-slot-memory.ts';
+import { type KnownSlot, isFitAfter, openSlotMemory } from './logical-slot-memory.ts';
 import { primaryRound } from './logical-slots-primary.ts';
 import { type Bars, cascadeRound, copyRound, syncRound } from './logical-slots-standby.ts';
 import { followsPrimary, keepSlotSync } from './slot-sync.ts';
@@ -27,6 +26,8 @@ export interface LogicalSlots {
 }
 
 const ROUND_EVERY_MS = 2000;
+/** What was found says nothing any more. */
+const STALE_MS = 10_000;
 /** No promotion waits longer for slots; the primary drops then what is left, and says that it is lost. */
 const PROMOTION_WAITS_MS = 500;
 
@@ -41,58 +42,74 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
   const bars: Bars = new Map();
   const copyNotes: CopyNotes = new Map();
   let reports = new Map<string, LogicalSlotReport>();
+  /** Those of the last round that came to its end. */
+  let found = reports;
   let reportedPid: number | undefined;
+  let reportedAtMs = -Infinity;
   let begunAtMs = -Infinity;
   let running: { readonly key: string; readonly abort: AbortController } | undefined;
   let failure: string | undefined;
   let lookedStream: string | undefined;
-  /** What the file could not be told before the promotion: until it is, nothing that it has counts on the primary. */
-  let unmarked: (() => Promise<unknown>) | undefined;
 
   const roundOf = (
     { incarnation }: PrimaryOrFollow,
     signal: AbortSignal,
     next: Map<string, LogicalSlotReport>,
   ): Round => ({
-    ...{ context, memory, majorVersion, incarnation, signal },
+    ...{ context, majorVersion, incarnation, signal },
+    // What a round has found that was broken off says nothing of what has come since.
+    memory: {
+      ...memory,
+      note: async (member, ...slots) => {
+        signal.throwIfAborted();
+        await memory.note(member, ...slots);
+      },
+    },
     slots: options.logicalSlots(),
     // Where the duty has changed meanwhile, nothing more is asked: another statement may be under way on that session.
     find: async () => {
       signal.throwIfAborted();
-      const found = await findLogicalSlots(majorVersion, (text) =>
+      const present = await findLogicalSlots(majorVersion, (text) =>
         instance.session.query(text, [], query(context, signal)),
       );
       signal.throwIfAborted();
-      return found;
+      return present;
     },
-    noteOf: (name) => reports.get(name)?.note,
+    noteOf: (name) => found.get(name)?.note,
     say: (report) => void next.set(report.name, report),
   });
+
+  const lookAfter = async (round: Round, duty: PrimaryOrFollow): Promise<void> => {
+    if (duty.kind === 'primary') await primaryRound(round, duty);
+    else if (followsPrimary(context, duty))
+      await (majorVersion >= 17 ? syncRound(round, duty) : copyRound(round, duty, { bars, copyNotes }));
+    // Else the log has moved on, and the duty has not followed yet: nothing is dropped for that.
+    else if (options.isCascading()) await cascadeRound(round, duty);
+  };
 
   const work = async (duty: PrimaryOrFollow, signal: AbortSignal): Promise<void> => {
     const pid = instance.postmaster()?.pid;
     const next = new Map<string, LogicalSlotReport>();
     const round = roundOf(duty, signal, next);
-    if (duty.kind === 'primary') {
-      await unmarked?.();
-      unmarked = undefined;
-      await primaryRound(round, duty);
-    } else if (followsPrimary(context, duty))
-      await (majorVersion >= 17 ? syncRound(round, duty) : copyRound(round, duty, { bars, copyNotes }));
-    // Else the log has moved on, and the duty has not followed yet: nothing is dropped for that.
-    else if (options.isCascading()) await cascadeRound(round, duty);
+    if (!(await isIdle())) await lookAfter(round, duty);
     signal.throwIfAborted();
+    found = next;
+    tell(next, pid);
+  };
+
+  const tell = (next: Map<string, LogicalSlotReport>, pid: number | undefined): void => {
     reports = next;
     reportedPid = pid;
+    reportedAtMs = performance.now();
   };
 
   const tellFailure = ({ message }: Error): void => {
     const pid = instance.postmaster()?.pid;
-    if (reports.size === 0) {
-      // Nothing was ever found: a person is told why.
+    // What was found stands for a while. Before that, as after a promotion, and later a person is told why nobody knows.
+    if (pid !== reportedPid || reports.size === 0 || performance.now() - reportedAtMs > STALE_MS) {
       const note = `cannot be looked after: ${message}`;
-      reports = new Map(options.logicalSlots().map(({ name }) => [name, { name, isReady: false, note }]));
-      reportedPid = pid;
+      tell(new Map(options.logicalSlots().map(({ name }) => [name, { name, isReady: false, note }])), pid);
+      reportedAtMs = -Infinity;
     }
     if (message === failure) return;
     context.log('warn', 'cannot look after the logical slots', { error: message });
@@ -143,11 +160,6 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
       lookedStream = context.notes.streaming?.stream;
       try {
         if (duty.kind === 'follow') await keepSlotSync(context, duty, signal);
-        if (await isIdle()) {
-          reports = new Map();
-          begunAtMs = performance.now();
-          return;
-        }
         signal.throwIfAborted();
         begin(duty);
       } catch (error) {
@@ -158,6 +170,8 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
     },
     stop,
     async beforeStart(duty, signal) {
+      // What it would still find was before.
+      stop();
       if (majorVersion >= 17 || duty.kind !== 'follow' || !followsPrimary(context, duty)) return;
       bars.clear();
       try {
@@ -172,18 +186,22 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
       stop();
       const member = context.localMember();
       if (member === undefined) return;
+      const limited = AbortSignal.any([signal, AbortSignal.timeout(PROMOTION_WAITS_MS)]);
+      const judging = memory.judge(member, verdictBefore(context, duty));
+      const unfitDropped = judging.then((known) =>
+        dropUnfit({ context, signal: limited }, known.filter(isUnfitCopy)),
+      );
+      const kept = judging.then(() => memory.keep());
+      kept.catch(() => undefined);
       try {
-        const limited = AbortSignal.any([signal, AbortSignal.timeout(PROMOTION_WAITS_MS)]);
-        const marking = unfitMarker(context, { memory, member, duty });
-        unmarked = marking;
-        const dropping = marking().then((unfit) => {
-          unmarked = undefined;
-          return dropUnfit(context, unfit, limited);
-        });
-        await withDeadline('logical slots before the promotion', PROMOTION_WAITS_MS, dropping);
+        await withDeadline(
+          'logical slots before the promotion',
+          PROMOTION_WAITS_MS,
+          unfitDropped.then(() => kept),
+        );
       } catch (error) {
         signal.throwIfAborted();
-        context.log('warn', 'logical slots that are not fit to go on from are left for the primary to drop', {
+        context.log('warn', 'the primary has to see to logical slots that are not fit to go on from', {
           error: (error as Error).message,
         });
       }
@@ -193,41 +211,35 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
 }
 
 /**
- * Notes as unfit what must not be gone on from once that promotion is over, and returns it: of those that this agent knows, for what it knows nothing of is
- * not taken for fit. By how things stand when this is called, whenever the work is done.
+ * Which of those that this agent knows may be gone on from once that promotion is over: all others are unfit. By how things stand when this is called,
+ * whenever it is asked.
  */
-function unfitMarker(
+function verdictBefore(
   context: AgentContext,
-  options: { readonly memory: SlotMemory; readonly member: MemberId; readonly duty: PromoteDuty },
-): () => Promise<readonly KnownSlot[]> {
-  const { memory, member, duty } = options;
-  const reign = reignOf(context, duty.timeline, duty.from.timeline);
-  const { streaming } = context.notes;
-  /** It has streamed since that was found: WAL has come of which nobody knows what it did to the copy. */
-  const isOutdated = ({ stream }: KnownSlot): boolean =>
-    stream !== undefined && streaming !== undefined && stream !== streaming.stream;
-  return async () => {
-    const unfit = (await memory.all(member)).filter(
-      (slot) => slot.standing !== 'gone' && (!isFitAfter(slot, reign) || isOutdated(slot)),
-    );
-    if (unfit.length > 0)
-      await memory.note(member, ...unfit.map((slot) => ({ ...slot, standing: 'unfit' as const })));
-    return unfit;
+  { timeline, from }: PromoteDuty,
+): (slot: KnownSlot) => KnownSlot {
+  const branches = context.group()?.branches ?? [];
+  const reign = { timeline, parent: from.timeline, opened: branches.map((branch) => branch.timeline) };
+  const stream = context.notes.streaming?.stream;
+  return (slot) => {
+    if (slot.standing !== 'fit' || slot.timeline === timeline) return slot;
+    // Of a copy, where WAL may have come by another stream since, nobody knows what that did to it: also where this process has seen none yet.
+    const isOutdated = slot.stream !== undefined && slot.stream !== stream;
+    return isOutdated || !isFitAfter(slot, reign) ? { ...slot, standing: 'unfit' } : { ...slot, timeline };
   };
 }
 
+const isUnfitCopy = ({ standing, isOurs }: KnownSlot): boolean => standing === 'unfit' && isOurs;
+
 async function dropUnfit(
-  context: AgentContext,
+  round: Pick<Round, 'context' | 'signal'>,
   unfit: readonly KnownSlot[],
-  signal: AbortSignal,
 ): Promise<void> {
   let failure: Error | undefined;
-  for (const { name } of unfit.filter(({ isOurs }) => isOurs)) {
+  for (const slot of unfit) {
     // The promotion has gone on, on the same session.
-    signal.throwIfAborted();
-    await context.instance.session
-      .query(DROP_IDLE, [name], query(context, signal))
-      .catch((error: unknown) => (failure ??= error as Error));
+    round.signal.throwIfAborted();
+    await dropIdle(round, slot).catch((error: unknown) => (failure ??= error as Error));
   }
   if (failure !== undefined) throw failure;
 }

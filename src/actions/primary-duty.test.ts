@@ -7,7 +7,7 @@ import type { Duty } from '../failover/duties.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { renderHba } from '../postgres/hba.ts';
 import { writeNewMember } from '../postgres/member.ts';
-import { renderSynchronousStandbys } from '../postgres/settings.ts';
+import { type SynchronousStandbys, renderSynchronousStandbys } from '../postgres/settings.ts';
 import { type AgentContext, DEFAULT_AGENT_TIMING } from './context.ts';
 import { hbaOptions } from './instance-files.ts';
 import { openInstance } from './instance.ts';
@@ -99,7 +99,7 @@ test('clients are not let in by a later pass before a commit was seen to wait', 
   expect(steps.slice(0, 2)).toEqual(['commits wait', 'admit']);
 });
 
-test('a slot that cannot be made is said, and keeps no rule waiting', async () => {
+test('slots that cannot be looked after keep no rule waiting', async () => {
   const { host, steps, pass } = example({ isUnproven: false, keepsClientsOut: false });
   host.isFull = true;
   await expect(pass()).rejects.toThrow('all replication slots are in use');
@@ -180,9 +180,24 @@ test('what somebody has written into the rules of an adopted server lets no repl
   await rm(directory, { recursive: true });
 });
 
+const STARTED = new Error('started');
+
 describe('a primary that has ended by itself', () => {
   /** What is said of it where the log cannot be read. */
   async function said(options: { isPaused: boolean; isClean: boolean }): Promise<string> {
+    return (await passed({ ...DUTY, isPaused: options.isPaused }, options)).said;
+  }
+
+  /** What is written for a start, of one that is paused. */
+  async function startedWith(duty: typeof DUTY): Promise<readonly SynchronousStandbys[]> {
+    const paused = { ...duty, isPaused: true };
+    return (await passed(paused, { isClean: false, isConfirmed: true })).written;
+  }
+
+  async function passed(
+    duty: typeof DUTY,
+    options: { readonly isClean: boolean; readonly isConfirmed?: boolean },
+  ): Promise<{ readonly said: string; readonly written: readonly SynchronousStandbys[] }> {
     const dataDirectory = await mkdtemp(join(tmpdir(), 'pg-sentinel-primary-'));
     try {
       await writeFile(join(dataDirectory, 'PG_VERSION'), '15\n');
@@ -191,19 +206,28 @@ describe('a primary that has ended by itself', () => {
       const { systemIdentifier } = await readControlData(dataDirectory);
       const member = await writeNewMember({ dataDirectory, node, systemIdentifier, owner: undefined });
       const messages: string[] = [];
+      const written: SynchronousStandbys[] = [];
       const context = {
+        notes: {},
+        duty: () => duty,
+        log: () => undefined,
         timing: DEFAULT_AGENT_TIMING,
-        protections: { rule: false, cut: true, guard: true },
-        guarding: { message: () => undefined },
+        protections: { rule: options.isConfirmed === true, cut: true, guard: true },
+        guarding: { message: () => undefined, prepare: () => Promise.resolve(true), isForsaken: () => true },
         registration: () => ({ member: member.memberId }),
         unexpectedEnd: () => ({ atMs: performance.now(), isClean: options.isClean }),
-        confirms: () => Promise.resolve(false),
+        confirms: () => Promise.resolve(options.isConfirmed === true),
         activity: (_condition: string, message: string) => messages.push(message),
-        instance: { options: { dataDirectory, node }, postmaster: () => undefined, isForeign: () => false },
+        instance: {
+          ...{ options: { dataDirectory, node }, postmaster: () => undefined, isForeign: () => false },
+          writeConfiguration: (standbys: SynchronousStandbys) => Promise.resolve(written.push(standbys)),
+          startAs: () => Promise.reject(STARTED),
+        },
       } as unknown as AgentContext;
-      const duty = { ...DUTY, isPaused: options.isPaused };
-      await carryOutPrimary(context, duty, new AbortController().signal);
-      return messages.join();
+      await carryOutPrimary(context, duty, new AbortController().signal).catch((error: unknown) => {
+        if (error !== STARTED) throw error;
+      });
+      return { said: messages.join(), written };
     } finally {
       await rm(dataDirectory, { recursive: true });
     }
@@ -217,5 +241,14 @@ describe('a primary that has ended by itself', () => {
   test('is started at once after a crash while it is paused, and not at all where somebody has shut it down', async () => {
     expect(await said({ isPaused: true, isClean: false })).toMatch(/not started: the log cannot be read/);
     expect(await said({ isPaused: true, isClean: true })).toMatch(/left so while it is paused/);
+  });
+
+  test('holds readers of logical slots back from its start: clients come in before the rule is in force', async () => {
+    const { rule } = DUTY;
+    expect(await startedWith(DUTY)).toEqual([{ kind: 'nobody', readersWaitFor: rule.members }]);
+    // Of a strict group that lacks members: for all others, as without a start.
+    const lacking = { ...DUTY, rule: { members: [], acks: 1 }, slots: rule.members };
+    expect(await startedWith(lacking)).toEqual([{ kind: 'nobody', readersWaitFor: rule.members }]);
+    expect(await startedWith({ ...DUTY, rule: { members: [], acks: 0 } })).toEqual([{ kind: 'alone' }]);
   });
 });

@@ -15,7 +15,7 @@ import { archiveAgain, archivingKey } from './restore-archiving.ts';
 import { carryOutRestore, checkFirstData, isToRestore } from './restore-duty.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
 import type { InForce } from './instance.ts';
-import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
+import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots, slotNote } from './slots.ts';
 import { endHaste } from './zero-fill.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
@@ -145,7 +145,8 @@ export async function carryOutPrimary(
     );
     return;
   }
-  context.activity(undefined, undefined);
+  const waits = standbysFor(context, duty.rule).kind !== 'alone';
+  context.activity(undefined, slotNote(context, { readerLimit: role.readerLimit, waits }));
   if (duty.isUnprotected === true) await confirmAdopted(context, duty);
   await context.once('admit', () => instance.admitClients());
   // What was written until then waits for it; clients wait for nothing that is not theirs.
@@ -319,7 +320,9 @@ async function startInPlace(
     await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
     return true;
   }
-  await instance.writeConfiguration({ kind: 'nobody' }, 'kept-out', 'primary');
+  // Clients are let in before the rule is in force, and their commits wait. Readers of logical slots must as well: they could get what a failover loses.
+  const readersWaitFor = standbys.kind === 'any' ? standbys.members : (standbys.readersWaitFor ?? []);
+  await instance.writeConfiguration({ kind: 'nobody', readersWaitFor }, 'kept-out', 'primary');
   await instance.startAs('primary', { timeoutMs: timing.startTimeoutMs, signal });
   return true;
 }

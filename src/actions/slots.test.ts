@@ -4,7 +4,7 @@ import { makeMemberId, nodeId } from '../base/ids.ts';
 import type { Upkeep } from '../cluster/report.ts';
 import { slotWarnings } from '../cluster/slot-warnings.ts';
 import { createSlotWatch } from './slot-watch.ts';
-import { advanceIdleSlots, keepSlots } from './slots.ts';
+import { advanceIdleSlots, keepSlots, lookAfterSlots, slotNote } from './slots.ts';
 import { STANDBY, fakeContext } from './testing/context.ts';
 
 const OTHER = makeMemberId(nodeId('c'), '00000001');
@@ -42,6 +42,52 @@ async function kept(rows: readonly object[], room = Infinity) {
   const failure = await keepSlots(context, [STANDBY, OTHER], signal).catch((error: unknown) => String(error));
   return { done, announced: context.announced, failure };
 }
+
+test('slots that PostgreSQL has no room for are said, and fail no pass', async () => {
+  const room = { error: undefined as Error | undefined };
+  const context = fakeContext({
+    dataDirectory: '/nowhere',
+    query: (text) => {
+      if (text.includes('pg_create_physical') && room.error !== undefined) throw room.error;
+      return [];
+    },
+  });
+  const logged: string[] = [];
+  const once = (_key: string, work: () => Promise<void>): Promise<void> => work();
+  Object.assign(context, { once, log: (_level: string, text: string) => logged.push(text) });
+  let rests = 0;
+  const look = (): Promise<void> =>
+    lookAfterSlots(context, [STANDBY], new AbortController().signal, () => {
+      rests += 1;
+      return Promise.resolve();
+    });
+  room.error = Object.assign(new Error('all replication slots are in use'), { code: '53400' });
+  await look();
+  await look();
+  const problem = 'replication slots of members cannot all be kept: all replication slots are in use';
+  expect({ logged, said: context.notes.slotProblem, rests }).toEqual({
+    logged: [problem],
+    said: problem,
+    rests: 2,
+  });
+  room.error = undefined;
+  await look();
+  expect(context.notes.slotProblem).toBeUndefined();
+  // What it has not said is no state to live with.
+  room.error = new Error('no answer');
+  await expect(look()).rejects.toThrow('no answer');
+  expect(rests).toBe(4);
+});
+
+test('where PostgreSQL refuses the list of slots that readers wait for, for want of one, that is said', () => {
+  const context = fakeContext({ dataDirectory: '/nowhere', instance: { logicalSlots: () => [{}] as never } });
+  const note = (readerLimit: string | undefined, waits = true): string | undefined =>
+    slotNote(context, { readerLimit, waits });
+  expect(note('')).toBeUndefined();
+  context.notes.slotProblem = 'no room';
+  expect(note('')).toBe('no room; nothing holds consumers of logical slots back meanwhile');
+  expect([note('', false), note(undefined), note(STANDBY)]).toEqual(['no room', 'no room', 'no room']);
+});
 
 describe('a slot', () => {
   test('that is there is left alone, one that is missing is made, one that is nobody\u2019s is dropped', async () => {

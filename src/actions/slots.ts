@@ -20,7 +20,8 @@ export const ADVANCE_SLOTS_EVERY_MS = 10_000;
 
 /**
  * {@link keepSlots} whenever the members are others, and from time to time for what somebody else has done; then `rest`, which does not depend on
- * it: its failure is thrown after that, so that nothing waits for a slot that cannot be made.
+ * it. What PostgreSQL refuses is noted for a person (`slotProblem`), for it may do so for long, as where others have taken all slots; any other failure is
+ * thrown after `rest`.
  */
 export async function lookAfterSlots(
   context: AgentContext,
@@ -29,18 +30,41 @@ export async function lookAfterSlots(
   rest: () => Promise<void> = () => Promise.resolve(),
 ): Promise<void> {
   let failure: Error | undefined;
+  const look = async (): Promise<void> => {
+    noteProblem(context, await keepSlots(context, members, signal).then(() => undefined, refusalOf));
+  };
   try {
-    await context.once(
-      `slots ${members.join(' ')}`,
-      () => keepSlots(context, members, signal),
-      LOOK_EVERY_MS,
-    );
+    await context.once(`slots ${members.join(' ')}`, look, LOOK_EVERY_MS);
   } catch (error) {
     signal.throwIfAborted();
     failure = error as Error;
   }
   await rest();
   if (failure !== undefined) throw failure;
+}
+
+/** Throws what PostgreSQL has not said. */
+function refusalOf(error: unknown): string {
+  if ((error as { code?: string }).code === undefined) throw error;
+  return `replication slots of members cannot all be kept: ${(error as Error).message}`;
+}
+
+function noteProblem({ notes, log }: AgentContext, problem: string | undefined): void {
+  if (problem !== undefined && problem !== notes.slotProblem) log('warn', problem);
+  notes.slotProblem = problem;
+}
+
+/** `slotProblem` of a primary, whose commits wait for members or not, with what follows from it. Pure. `readerLimit`: in force; undefined before 17. */
+export function slotNote(
+  { notes, instance }: Pick<AgentContext, 'notes' | 'instance'>,
+  { readerLimit, waits }: { readonly readerLimit: string | undefined; readonly waits: boolean },
+): string | undefined {
+  if (notes.slotProblem === undefined) return undefined;
+  // The first releases of 17 refuse a list that names a slot which is not there.
+  const isFree = waits && readerLimit === '' && instance.options.logicalSlots().length > 0;
+  return isFree
+    ? `${notes.slotProblem}; nothing holds consumers of logical slots back meanwhile`
+    : notes.slotProblem;
 }
 
 /**

@@ -1,5 +1,5 @@
 // What a node's PostgreSQL does not take of the log's settings, and what it is given then.
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -126,7 +126,9 @@ test('a file that is damaged is nothing known', async () => {
   expect(JSON.parse(await readFile(join(folder, 'taken.json'), 'utf8'))).toMatchObject({
     parameters: { a: '1' },
   });
-  await rm(join(folder, 'taken.json'));
+  // The folder is the postgres user's: a link there is not followed.
+  await rename(join(folder, 'taken.json'), join(folder, 'elsewhere.json'));
+  await symlink(join(folder, 'elsewhere.json'), join(folder, 'taken.json'));
   taken = open();
   expect(unproven()).toEqual(['a']);
 });

@@ -1,8 +1,6 @@
 // Which of the parameters and rules for pg_hba.conf in the log this node's PostgreSQL is known to take, and which it has refused: those must
 // never keep it from starting. What was refused is not given to it again before the log says something else. Survives sentineld.
-import { readFileSync } from 'node:fs';
-import type { Owner } from '../postgres/durable-files.ts';
-import { writeFileDurably } from '../postgres/durable-files.ts';
+import { type Owner, readOwnFileSync, writeFileDurably } from '../postgres/durable-files.ts';
 import { hbaLineDanger, hbaLinesProblem } from '../cluster/hba-rules.ts';
 
 export interface TakenSettings {
@@ -130,11 +128,13 @@ export function createTakenSettings(options: {
 const isSame = (some: readonly string[], others: readonly string[]): boolean =>
   some.length === others.length && some.every((line, at) => line === others[at]);
 
+const FILE_BYTES_MAX = 16 << 20;
+
 /** What cannot be read is nothing known: then all of the log's is tried again. */
 function readKept(path: string): Kept {
   try {
-    const read = JSON.parse(readFileSync(path, 'utf8')) as Partial<Kept>;
-    return { ...NOTHING, ...read };
+    const text = readOwnFileSync(path, undefined, FILE_BYTES_MAX);
+    return text === undefined ? NOTHING : { ...NOTHING, ...(JSON.parse(text) as Partial<Kept>) };
   } catch {
     return NOTHING;
   }

@@ -1,9 +1,10 @@
 // Files in a directory of somebody else's: only regular ones of his own are read.
+import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { readOwnFile } from './durable-files.ts';
+import { readOwnFile, readOwnFileSync } from './durable-files.ts';
 
 let directory: string;
 beforeEach(async () => {
@@ -19,6 +20,8 @@ test('a regular file of the owner is read; one that is not there is undefined', 
   await writeFile(path, 'text');
   expect(await readOwnFile(path, own)).toBe('text');
   expect(await readOwnFile(path, undefined)).toBe('text');
+  expect(readOwnFileSync(path, own, 4)).toBe('text');
+  expect(readOwnFileSync(join(directory, 'none'), own)).toBeUndefined();
 });
 
 test('a link, something that is no file, and a file of another user are not', async () => {
@@ -30,3 +33,20 @@ test('a link, something that is no file, and a file of another user are not', as
   await expect(readOwnFile(directory, undefined)).rejects.toThrow(/is no regular file/);
   await expect(readOwnFile(path, { ...own, uid: own.uid + 1 })).rejects.toThrow(/belongs to user/);
 });
+
+test(
+  'nor is a pipe, which would be waited for, or a file that is too large',
+  { timeout: 20_000 },
+  async () => {
+    const pipe = join(directory, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    const path = join(directory, 'a.conf');
+    await writeFile(path, 'text');
+    await expect(readOwnFile(pipe, undefined)).rejects.toThrow(/is no regular file/);
+    expect(() => readOwnFileSync(pipe, undefined)).toThrow(/is no regular file/);
+    await expect(readOwnFile(path, undefined, 3)).rejects.toThrow(
+      /has 4 bytes, where 3 are expected at most/,
+    );
+    expect(() => readOwnFileSync(path, undefined, 3)).toThrow(/has 4 bytes/);
+  },
+);

@@ -1,5 +1,6 @@
 // Files that must survive the loss of power: written beside the target, flushed, renamed over it, and the directory
 // flushed too. Nothing here may leave a half-written file under its final name.
+import { type Stats, closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { constants, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
@@ -55,27 +56,66 @@ export async function writeNewFile(options: {
 
 /**
  * The text of a regular file in a directory that belongs to somebody else. Undefined where there is none. Throws for anything but a regular file of
- * `owner`'s (undefined: of whomever): by a link or a pipe of his, root would hand out what he may not read, or wait for ever.
+ * `owner`'s (undefined: of whomever), or for one of more than `bytesMax`: by a link or a pipe of his, root would hand out what he may not read, or wait for ever.
  */
-export async function readOwnFile(path: string, owner: Owner | undefined): Promise<string | undefined> {
-  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-  const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
-    if (error.code === 'ELOOP') throw new Error(`${path} is a symbolic link: it is neither read nor written`);
-    throw error;
-  });
+export async function readOwnFile(
+  path: string,
+  owner: Owner | undefined,
+  bytesMax = Infinity,
+): Promise<string | undefined> {
+  const file = await open(path, OWN_FILE).catch((error: unknown) => noFile(path, error));
   if (file === undefined) return undefined;
   try {
-    const found = await file.stat();
-    if (!found.isFile()) throw new Error(`${path} is no regular file: it is neither read nor written`);
-    if (owner !== undefined && found.uid !== owner.uid)
-      throw new Error(
-        `${path} belongs to user ${found.uid}, not to ${owner.uid}: it is neither read nor written`,
-      );
+    mustBeOwn(path, await file.stat(), { owner, bytesMax });
     return await file.readFile('utf8');
   } finally {
     await file.close();
   }
+}
+
+/** {@link readOwnFile}, at once. */
+export function readOwnFileSync(
+  path: string,
+  owner: Owner | undefined,
+  bytesMax = Infinity,
+): string | undefined {
+  let file: number | undefined;
+  try {
+    file = openSync(path, OWN_FILE);
+  } catch (error) {
+    return noFile(path, error);
+  }
+  try {
+    mustBeOwn(path, fstatSync(file), { owner, bytesMax });
+    return readFileSync(file, 'utf8');
+  } finally {
+    closeSync(file);
+  }
+}
+
+const OWN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+function noFile(path: string, error: unknown): undefined {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT') return undefined;
+  if (code === 'ELOOP') throw new Error(`${path} is a symbolic link: it is neither read nor written`);
+  throw error;
+}
+
+function mustBeOwn(
+  path: string,
+  found: Stats,
+  { owner, bytesMax }: { readonly owner: Owner | undefined; readonly bytesMax: number },
+): void {
+  if (!found.isFile()) throw new Error(`${path} is no regular file: it is neither read nor written`);
+  if (owner !== undefined && found.uid !== owner.uid)
+    throw new Error(
+      `${path} belongs to user ${found.uid}, not to ${owner.uid}: it is neither read nor written`,
+    );
+  if (found.size > bytesMax)
+    throw new Error(
+      `${path} has ${found.size} bytes, where ${bytesMax} are expected at most: it is not read`,
+    );
 }
 
 /** Removes `path`, if it is there, so that it stays away after a loss of power. */
