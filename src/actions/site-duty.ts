@@ -191,7 +191,9 @@ async function tell(
 ): Promise<void> {
   const { group, epoch, upstream } = duty;
   const site = context.group()?.site;
-  if (upstream.site !== 'outside' || located.history === undefined || site === undefined) return;
+  if (upstream.site !== 'outside' || site === undefined) return;
+  // A server that lost the file of its history is on its timeline all the same.
+  if (located.history === undefined && isKnown(context, located.timeline)) return;
   const history = { timeline: located.timeline, branches: branchesOf(located) };
   if (site.history !== undefined && isSameHistory(site.history, history)) return;
   const { node } = context.instance.options;
