@@ -235,7 +235,7 @@ test('it tells the timeline also where the other site cannot say how that came a
 });
 
 test('a node does not go along with a site leader whose timeline the other site is not known to have', async () => {
-  const { context, port, close } = await beside('0/32');
+  const { context, role, close } = await beside('0/32');
   const far = await startWalsender(() => ({
     'SHOW in_hot_standby': { in_hot_standby: 'on' },
     IDENTIFY_SYSTEM: { systemid: '77', timeline: '2', xlogpos: '0/64', dbname: null },
@@ -256,7 +256,16 @@ test('a node does not go along with a site leader whose timeline the other site 
     site.history = { timeline: timeline(2), branches: [] };
     await pass().catch(() => undefined);
     expect(said.at(-1)).not.toMatch(/not known to have/);
-    expect(port).toBeGreaterThan(0);
+    const isSetUp = async () =>
+      Object.fromEntries(await readSettings(directory))['primary_conninfo']?.includes(String(far.port)) ===
+      true;
+    expect(await isSetUp()).toBe(true);
+    // It streams from elsewhere still, with a slot that the site leader may need.
+    site.history = { timeline: timeline(1), branches: [] };
+    delete context.notes.site;
+    Object.assign(role, { walReceiver: { status: 'streaming', stream: 'one', senderPort: 1 } });
+    await pass().catch(() => undefined);
+    expect(await isSetUp()).toBe(false);
   } finally {
     far.close();
     close();
