@@ -78,11 +78,13 @@ test('those that stream from it get their slots, also where its own configuratio
 });
 
 /** A standby of timeline 2 that does not stream, and another site that answers; what it holds of the history began at `began`. */
-async function beside(began: string) {
+async function beside(began: string, isHistoryThere = true) {
   const far = await startWalsender(() => ({
     'SHOW in_hot_standby': { in_hot_standby: 'off' },
     IDENTIFY_SYSTEM: { systemid: '77', timeline: '2', xlogpos: '0/64', dbname: null },
-    'TIMELINE_HISTORY 2': { filename: '00000002.history', content: '1\t0/32\tno reason\n' },
+    'TIMELINE_HISTORY 2': isHistoryThere
+      ? { filename: '00000002.history', content: '1\t0/32\tno reason\n' }
+      : '58P01',
   }));
   const passfiles = `${directory}.passfile`;
   mkdirSync(join(directory, 'pg_wal'));
@@ -206,8 +208,34 @@ test('the site leader tells which timelines the other site has come through, onc
   }
 });
 
+test('it tells the timeline also where the other site cannot say how that came about, unless it is known', async () => {
+  const { context, role, close, port } = await beside('0/32', false);
+  const proposed: object[] = [];
+  const group = {
+    ...{ systemIdentifier: '77', phase: { kind: 'following' } },
+    site: { history: undefined as unknown, opened: undefined },
+  };
+  const propose = (command: object) => Promise.resolve(proposed.push(command));
+  Object.assign(context, { group: () => group, propose });
+  const receiver = { status: 'streaming', receivedTimeline: timeline(2), senderHost: '127.0.0.1' };
+  const pass = (stream: string) => {
+    Object.assign(role, { walReceiver: { ...receiver, stream, senderPort: port } });
+    return carryOutSite(context, DUTY, new AbortController().signal).catch(() => undefined);
+  };
+  try {
+    await pass('one');
+    const history = { timeline: timeline(2), branches: [] };
+    expect(proposed).toMatchObject([{ kind: 'tell-site', history }]);
+    group.site.history = { ...history, branches: [{ timeline: 2, parent: 1, switchLsn: 0x32n }] };
+    await pass('two');
+    expect(proposed).toHaveLength(1);
+  } finally {
+    close();
+  }
+});
+
 test('a node does not go along with a site leader whose timeline the other site is not known to have', async () => {
-  const { context, port, close } = await beside('0/32');
+  const { context, role, close } = await beside('0/32');
   const far = await startWalsender(() => ({
     'SHOW in_hot_standby': { in_hot_standby: 'on' },
     IDENTIFY_SYSTEM: { systemid: '77', timeline: '2', xlogpos: '0/64', dbname: null },
@@ -228,7 +256,16 @@ test('a node does not go along with a site leader whose timeline the other site 
     site.history = { timeline: timeline(2), branches: [] };
     await pass().catch(() => undefined);
     expect(said.at(-1)).not.toMatch(/not known to have/);
-    expect(port).toBeGreaterThan(0);
+    const isSetUp = async () =>
+      Object.fromEntries(await readSettings(directory))['primary_conninfo']?.includes(String(far.port)) ===
+      true;
+    expect(await isSetUp()).toBe(true);
+    // It streams from elsewhere still, with a slot that the site leader may need.
+    site.history = { timeline: timeline(1), branches: [] };
+    delete context.notes.site;
+    Object.assign(role, { walReceiver: { status: 'streaming', stream: 'one', senderPort: 1 } });
+    await pass().catch(() => undefined);
+    expect(await isSetUp()).toBe(false);
   } finally {
     far.close();
     close();

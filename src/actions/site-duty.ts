@@ -191,7 +191,9 @@ async function tell(
 ): Promise<void> {
   const { group, epoch, upstream } = duty;
   const site = context.group()?.site;
-  if (upstream.site !== 'outside' || located.history === undefined || site === undefined) return;
+  if (upstream.site !== 'outside' || site === undefined) return;
+  // A server that lost the file of its history is on its timeline all the same.
+  if (located.history === undefined && isKnown(context, located.timeline)) return;
   const history = { timeline: located.timeline, branches: branchesOf(located) };
   if (site.history !== undefined && isSameHistory(site.history, history)) return;
   const { node } = context.instance.options;
@@ -321,13 +323,15 @@ async function askAndHelp(
     throw new Error(
       `cannot follow ${sourceText([located])}: it holds another database (system identifier ${located.systemIdentifier}, the group has ${expected})`,
     );
+  const role = await instance.readRole(query(context, signal));
   const unknown = unknownText(context, duty, located);
   if (unknown !== undefined) {
-    countAnew(context);
+    // Where it streamed from before, it may keep a slot in use that the site leader needs to get on, and to tell.
+    if (role.kind === 'standby' && role.walReceiver !== undefined) await cutAndRead(context, signal);
+    delete notes.site;
     context.activity('standby', unknown);
     return;
   }
-  const role = await instance.readRole(query(context, signal));
   const position = role.kind === 'standby' ? standbyPosition(role) : undefined;
   if (role.kind !== 'standby' || position === undefined) return connect();
   const obstacle = await obstacleTo(context, duty, { timeline: role.timeline, position }, located);
