@@ -229,6 +229,10 @@ test('it tells the timeline also where the other site cannot say how that came a
     group.site.history = { ...history, branches: [{ timeline: 2, parent: 1, switchLsn: 0x32n }] };
     await pass('two');
     expect(proposed).toHaveLength(1);
+    // One that has come back says less than its successor has.
+    group.site.history = { timeline: timeline(4), branches: [] };
+    await pass('three');
+    expect(proposed).toHaveLength(1);
   } finally {
     close();
   }

@@ -194,6 +194,8 @@ async function tell(
   if (upstream.site !== 'outside' || site === undefined) return;
   // A server that lost the file of its history is on its timeline all the same.
   if (located.history === undefined && isKnown(context, located.timeline)) return;
+  // A server of the other site that has come back, before its successor has answered.
+  if (located.timeline < (site.history?.timeline ?? 0)) return;
   const history = { timeline: located.timeline, branches: branchesOf(located) };
   if (site.history !== undefined && isSameHistory(site.history, history)) return;
   const { node } = context.instance.options;

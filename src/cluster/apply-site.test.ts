@@ -22,6 +22,7 @@ import {
   memberOfNode,
   recovered,
   registration,
+  newLog,
 } from './testing/example.ts';
 import { BEGIN, SITE_OPTIONS, emptyLog, following, known, withData } from './testing/following.ts';
 import { decodeState, encodeState } from './snapshot-codec.ts';
@@ -256,6 +257,8 @@ describe('the timelines of the other site', () => {
     expect(log.commit(tell(log, 4, B))).toMatch(/b is not the site leader/);
     log.must(tell(log, 1));
     expect(numbers(log)).toEqual([1]);
+    // A number above all of them is assigned here one day.
+    expect(log.group.highestTimeline).toBe(3);
   });
 
   test('are not told to a group that follows nobody, or not any more; what is assigned here is known as well', () => {
@@ -341,7 +344,19 @@ describe('a node that a person names', () => {
     ending(lost);
     lost.must(at(lost).cut(A, 100, STRANGE), at(lost).cut(B, 90, STRANGE));
     expect(lost.commit(name(lost, A))).toMatch(/c did not yet/);
-    lost.must(at(lost).cut(C, 90, STRANGE), name(lost, A));
+    lost.must(at(lost).cut(C, 90, STRANGE));
+    const x = 'x' as NodeId;
+    const removed = {
+      node: x,
+      group: GROUP,
+      peer: P2,
+      member: undefined,
+      leaving: 'leave',
+      isDoubtful: true,
+    } as const;
+    const withRemoved = newLog({ ...lost.state, removed: new Map([[x, removed]]) });
+    expect(withRemoved.commit(name(lost, A))).toMatch(/x did not yet/);
+    lost.must(name(lost, A));
     const open = ending();
     open.must(at(open).cut(A, 100), at(open).promote(A, 20, ALONE));
     expect(open.commit(name(open, B))).toMatch(/promoting, not following/);

@@ -3,7 +3,7 @@
 import { type LogIndex, type NodeId, epoch as toEpoch } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { newGroup } from './apply-nodes.ts';
-import { silentNodes } from './candidate.ts';
+import { doubtfulNodes, silentNodes } from './candidate.ts';
 import { SITE_FEATURE_LEVEL } from './features.ts';
 import { isObjectivelyDown, majority } from './quorum.ts';
 import { heardReports } from './site-history.ts';
@@ -153,7 +153,7 @@ export function namedRefusal(state: ClusterState, group: GroupState, id: NodeId)
   if (node.member === undefined) return `${id} has no data yet`;
   const { phase } = group;
   if (phase.kind !== 'fencing' || phase.cause.kind !== 'recovered') return undefined;
-  const silent = silentNodes(state, group, heardReports(phase));
+  const silent = [...silentNodes(state, group, heardReports(phase)), ...doubtfulNodes(state, group)];
   return silent.length === 0
     ? undefined
     : `the log was recovered: all nodes have to report before one is named, and ${silent.join(', ')} did not yet`;

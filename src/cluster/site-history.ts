@@ -3,6 +3,7 @@
 // never promoted without a person's word, proves nothing, and no node is made to follow it.
 import type { Timeline } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
+import { highest } from './apply-nodes.ts';
 import type { CutReport, SiteHistory } from './commands.ts';
 import { SITE_FEATURE_LEVEL } from './features.ts';
 import { type ClusterState, type FollowedSite, type GroupState, hasUnknownRule } from './state.ts';
@@ -37,7 +38,9 @@ export function applyTellSite(
   if (phase.primary !== node) return refuse(`${node} is not the site leader of group ${id}`);
   if (site.history !== undefined && isSameHistory(site.history, history))
     return refuse('it was told already');
-  return withGroup(state, { ...group, site: { ...site, history } });
+  // What this site opens one day is above all that it knows of.
+  const highestTimeline = highest(group.highestTimeline, history.timeline);
+  return withGroup(state, { ...group, highestTimeline, site: { ...site, history } });
 }
 
 export function isSameHistory(a: SiteHistory, b: SiteHistory): boolean {
