@@ -21,6 +21,7 @@ test('a promotion has its guard even where the cut before it has dismissed the o
   let guardedAtPromotion: boolean | undefined;
   const done = Promise.resolve();
   const context = {
+    group: () => undefined,
     notes: { cut: undefined },
     timing: { promoteTimeoutMs: 1000 },
     protections: { rule: true, cut: true, guard: true },
@@ -58,6 +59,7 @@ test('a promotion that is broken off does not end before it has written its rule
   let finishWriting = (): void => undefined;
   const writing = new Promise<void>((resolve) => (finishWriting = resolve));
   const context = {
+    group: () => undefined,
     notes: { cut: undefined },
     protections: { rule: true, cut: true, guard: true },
     guarding: { prepare: () => Promise.resolve(true) },
@@ -85,6 +87,7 @@ test('a promotion goes on where a slot of a member cannot be made', async () => 
   let isBegun = false;
   const said: string[] = [];
   const context = {
+    group: () => undefined,
     notes: { cut: undefined },
     timing: { promoteTimeoutMs: 1000 },
     protections: { rule: true, cut: true, guard: true },
@@ -120,6 +123,7 @@ test('a promotion goes on where a slot of a member cannot be made', async () => 
 test('a standby that gets no lease to be promoted keeps the rule that nobody fulfils', async () => {
   const said: (string | undefined)[] = [];
   const context = {
+    group: () => undefined,
     notes: { cut: undefined },
     protections: { rule: true, cut: true, guard: true },
     guarding: { prepare: () => Promise.resolve(false) },
@@ -143,6 +147,7 @@ test('a strict group that begins with fewer members than acknowledgements has no
   const member = makeMemberId(nodeId('pg2'), '00000001');
   const slots = [member, makeMemberId(nodeId('pg3'), '00000002')];
   const context = {
+    group: () => undefined,
     protections: { rule: true },
     duty: () => ({ ...DUTY, slots }),
   } as unknown as AgentContext;
