@@ -2,6 +2,7 @@
 // primary elsewhere; that it is opened for writes is sentineld's to do, by the log's word alone.
 import { INITDB_TIMEOUT_MS } from '../actions/primary-duty.ts';
 import { type DataDirectory, inspectDataDirectory } from '../actions/data-directory.ts';
+import { readControlData } from '../postgres/control-data.ts';
 import { initDataDirectory } from '../postgres/initdb.ts';
 import { writeNewMember } from '../postgres/member.ts';
 import { exists } from '../postgres/replaced.ts';
@@ -53,20 +54,27 @@ async function create(request: CreateRequest, host: LocalHost, data: DataDirecto
     const { name: superuser } = config.users.superuser;
     const { signal } = request;
     const timeoutMs = INITDB_TIMEOUT_MS;
-    await initDataDirectory({ binaries, user, dataDirectory, walDirectory, superuser, timeoutMs, signal });
+    const init = { binaries, user, dataDirectory, walDirectory, superuser, timeoutMs, signal };
+    // Without its id it would be taken for somebody's at the next run, with the rules that initdb gave it.
+    await initDataDirectory({ ...init, finish: (directory) => giveMember(host, directory) });
   } else {
     for (const what of await takenAlong(host)) request.say(what);
     await takeAlong(host);
+    // Last: with it the directory is whole, and the node's.
+    await giveMember(host, dataDirectory);
   }
   const made = await inspectDataDirectory(dataDirectory, node.name);
   if (made.kind !== 'ready') throw new Error(`${dataDirectory} is ${made.kind} after it was made`);
   const { systemIdentifier } = made.control;
-  // Last: with it the directory is whole, and the node's.
-  await writeNewMember({ dataDirectory, node: node.name, systemIdentifier, owner: user.owner });
   return {
     detail: `${dataDirectory} is the first data directory of group ${node.group} (node ${node.name}, PostgreSQL ${version}, system identifier ${systemIdentifier})`,
     next: `start sentineld on this host, before or together with those of the other nodes of ${node.group}: the group is created on the node that has data`,
   };
+}
+
+async function giveMember({ node, user }: LocalHost, dataDirectory: string): Promise<void> {
+  const { systemIdentifier } = await readControlData(dataDirectory);
+  await writeNewMember({ dataDirectory, node: node.name, systemIdentifier, owner: user.owner });
 }
 
 const walText = ({ node }: LocalHost): string =>

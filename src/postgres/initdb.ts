@@ -20,6 +20,8 @@ export interface InitOptions {
   readonly walDirectory?: string | undefined;
   /** `C` sorts by bytes and can never change under an index. */
   readonly locale?: string;
+  /** Writes what else belongs to it, given where it is until it takes its place: whoever finds it there finds all of it. */
+  readonly finish?: ((directory: string) => Promise<void>) | undefined;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -46,6 +48,7 @@ export async function initDataDirectory(options: InitOptions): Promise<void> {
     await makeDirectory(user, fresh);
     await makeParts(user, fresh, wal === undefined ? [] : [wal]);
     await runInitdb(options, fresh, wal);
+    await options.finish?.(fresh);
     // From now on its WAL is found by the link in it, wherever it is moved.
     await endParts(fresh);
     await rmdir(dataDirectory).catch((error: unknown) => {

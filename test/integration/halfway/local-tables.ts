@@ -27,9 +27,9 @@ const INITDB: Steps = {
   'start initdb': 'alone',
   'started initdb': 'alone',
   'ended initdb': 'alone',
+  'write data.init-*/pg_sentinel_member.json': 'alone',
   'remove data.init-*.parts': 'alone',
   'rename data.init-* to data': 'alone',
-  'write data/pg_sentinel_member.json': 'alone',
 };
 /** Of a directory that somebody else has made, with its configuration elsewhere. */
 const TAKEN: Steps = {
