@@ -327,7 +327,8 @@ function decideFencing(
     // Others are waited for.
     if (best === undefined && runningFetch(phase) === undefined) return undefined;
     const fetch = decideFetch({ state, group, phase, view, stopwatch }, best);
-    if (fetch !== undefined) return fetch === 'wait' ? undefined : fetch;
+    if (fetch === 'wait') return undefined;
+    if (fetch !== undefined) return fetch;
     return best === undefined ? undefined : promotion(state, group, phase, best);
   }
   const former = phase.reports.find((report) => report.node === phase.primary);

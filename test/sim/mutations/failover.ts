@@ -84,7 +84,7 @@ export const FAILOVER_MUTATIONS: readonly Mutation[] = [
     id: '41-timeline-picked-by-postgresql',
     title: 'PostgreSQL picks the timeline of a promotion, so that two share a number',
     file: 'src/failover/choose.ts',
-    find: 'timeline(group.highestTimeline + 1)',
+    find: 'nextTimeline(group)',
     replace: 'timeline(candidate.timeline + 1)',
     also: [
       {
