@@ -32,11 +32,15 @@ const LONG_FILES = [
     'settings',
   ].map((name) => `commands/${name}`),
   'demo/availability',
+  'demo/demo',
   'health/answers',
   'health/crash',
+  'postgres/failover',
   'postgres/slow-clone',
   'raft/idle',
+  'raft/left-behind',
   'raft/membership',
+  'raft/store',
 ];
 export const LONG_TESTS = [
   ...LONG_FOLDERS.map((folder) => `test/integration/${folder}/*.test.ts`),
