@@ -21,7 +21,8 @@ beforeAll(async () => {
   loaded = await startLoadedCluster({
     cluster: 'node',
     spareCount: 0,
-    settings: () => ({ clone: { max_rate: '1000MB' } }),
+    // A clone takes a few seconds, so that whoever waits sees it.
+    settings: () => ({ clone: { max_rate: '20MB' } }),
     parameters: (directory) => ({
       archive_mode: true,
       log_replication_commands: true,
@@ -233,7 +234,7 @@ describe('reinit', () => {
     expect(ended).toMatchObject({ exitCode: 0, stderr: expect.stringMatching(/streams, after /) as unknown });
     expect(ended.stderr).toMatch(/cloning from pg\d/);
     const asked = await readFile(source.postgresLogFile, 'utf8');
-    expect(asked).toMatch(/received replication command: BASE_BACKUP.*MAX_RATE '?1024000\b/);
+    expect(asked).toMatch(/received replication command: BASE_BACKUP.*MAX_RATE '?20480\b/);
     await healthy();
   });
 
