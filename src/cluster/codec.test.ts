@@ -232,6 +232,14 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     timeline: aTimeline,
     standbys: fc.array(node),
   }),
+  'replace-database': record({
+    kind: fc.constant('replace-database'),
+    group,
+    epoch: anEpoch,
+    primary: node,
+    from: decimal,
+    to: decimal,
+  }),
   'restore-group': fc.record(
     {
       kind: fc.constant('restore-group'),

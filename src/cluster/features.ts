@@ -17,6 +17,9 @@ const LEVELS: readonly string[] = [
   'upstreams of cascading standbys, WAL fetched from another standby', // 11
   'groups that begin with a restored data directory', // 12
   'scheduled restarts', // 13
+  '(kept)', // 14
+  '(kept)', // 15
+  'groups whose database is replaced by another one', // 16
 ];
 
 /** The highest level this version understands. */
@@ -35,6 +38,7 @@ export const FORMATIONS_FEATURE_LEVEL = 10;
 export const CASCADE_FEATURE_LEVEL = 11;
 export const RESTORE_FEATURE_LEVEL = 12;
 export const SCHEDULED_RESTART_FEATURE_LEVEL = 13;
+export const REPLACEMENT_FEATURE_LEVEL = 16;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

@@ -11,17 +11,18 @@ const OUTPUT_MAX = 4000;
 const walks = readWalks(PAGE);
 
 export interface Walker {
-  /** Runs the commands of a walk, in order. */
-  walk(title: string): Promise<void>;
+  /** Runs the commands of a walk, in order; with `before`, only those before the first one that it fits. */
+  walk(title: string, options?: { readonly before?: RegExp }): Promise<void>;
   hostOf(name: string): Host;
 }
 
 /** `byName`: the hosts that there are; `all#` means each of them. */
 export function createWalker(byName: ReadonlyMap<string, Host>): Walker {
-  async function walk(title: string): Promise<void> {
-    const commands = walks.get(title) ?? expect.fail(`${PAGE} has no walk "${title}"`);
-    expect(commands.length).toBeGreaterThan(0);
-    for (const command of commands) await carryOut(command);
+  async function walk(title: string, { before }: { readonly before?: RegExp } = {}): Promise<void> {
+    const all = walks.get(title) ?? expect.fail(`${PAGE} has no walk "${title}"`);
+    const end = before === undefined ? all.length : all.findIndex(({ text }) => before.test(text));
+    expect(end).toBeGreaterThan(0);
+    for (const command of all.slice(0, end)) await carryOut(command);
   }
 
   /** What sentineld has logged last on each host, for the message of a failure. */
