@@ -170,7 +170,7 @@ test('what somebody has written into the rules of an adopted server lets no repl
 
 describe('a primary that has ended by itself', () => {
   /** What is said of it where the log cannot be read. */
-  async function said(options: { isPaused: boolean; isClean: boolean }): Promise<string> {
+  async function said(options: { isPaused: boolean; isClean: boolean; system?: string }): Promise<string> {
     const dataDirectory = await mkdtemp(join(tmpdir(), 'pg-sentinel-primary-'));
     try {
       await writeFile(join(dataDirectory, 'PG_VERSION'), '15\n');
@@ -184,6 +184,7 @@ describe('a primary that has ended by itself', () => {
         protections: { rule: false, cut: true, guard: true },
         guarding: { message: () => undefined },
         registration: () => ({ member: member.memberId }),
+        group: () => ({ systemIdentifier: options.system ?? systemIdentifier }),
         unexpectedEnd: () => ({ atMs: performance.now(), isClean: options.isClean }),
         confirms: () => Promise.resolve(false),
         activity: (_condition: string, message: string) => messages.push(message),
@@ -205,5 +206,11 @@ describe('a primary that has ended by itself', () => {
   test('is started at once after a crash while it is paused, and not at all where somebody has shut it down', async () => {
     expect(await said({ isPaused: true, isClean: false })).toMatch(/not started: the log cannot be read/);
     expect(await said({ isPaused: true, isClean: true })).toMatch(/left so while it is paused/);
+  });
+
+  test('is not started where its data directory holds another database, and says what to do', async () => {
+    await expect(said({ isPaused: true, isClean: false, system: '2' })).rejects.toThrow(
+      /another database \(system identifier 1, the group has 2\).*sentinelctl node replace-database pg1$/,
+    );
   });
 });
