@@ -38,6 +38,9 @@ export const FORMATIONS_FEATURE_LEVEL = 10;
 export const CASCADE_FEATURE_LEVEL = 11;
 export const RESTORE_FEATURE_LEVEL = 12;
 export const SCHEDULED_RESTART_FEATURE_LEVEL = 13;
+// Kept for what is under way.
+export const KEPT_14_FEATURE_LEVEL = 14;
+export const KEPT_15_FEATURE_LEVEL = 15;
 export const REPLACEMENT_FEATURE_LEVEL = 16;
 
 /** Why the level cannot be `level` now, or undefined where it can. */

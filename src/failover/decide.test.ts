@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { groupId, nodeId, peerId, timeline } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
-import { FEATURES, FORMATIONS_FEATURE_LEVEL, RESTORE_FEATURE_LEVEL } from '../cluster/features.ts';
+import { FORMATIONS_FEATURE_LEVEL, RESTORE_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   A,
   ALONE,
@@ -180,17 +180,6 @@ describe('creating groups', () => {
       phase: { kind: 'creating', primary: B },
     });
     expect(leader.at(80_000)).toEqual([]);
-  });
-
-  test('never where the group has a database that the first one alone holds', () => {
-    const log = newLog({ ...running().state, featureLevel: FEATURES });
-    log.must({ kind: 'pause', group: GROUP, node: undefined, isMaintenance: false, untilMs: undefined });
-    const base = { group: GROUP, epoch: log.epoch, primary: A, from: '77', to: '88' };
-    log.must({ kind: 'replace-database', ...base });
-    log.must({ ...registration(A), systemIdentifier: undefined });
-    const leader = leaderOf(log, WITHOUT_A);
-    expect(leader.at(0)).toEqual([]);
-    expect(leader.at(60_000)).toEqual([]);
   });
 });
 
