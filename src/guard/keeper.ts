@@ -181,7 +181,8 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
     }
     if (lease !== undefined && !(await request({ kind: 'lease', lease }))) return;
     if (!(await request({ kind: 'terms', terms: wanted }))) return;
-    isTaken = terms === wanted;
+    // One that has still to end a primary elsewhere watches over nothing here.
+    isTaken = terms === wanted && state?.dataDirectory === wanted.dataDirectory;
     options.onChange();
   };
 
