@@ -34,6 +34,7 @@ import { startLogRotation } from './log-rotation.ts';
 import { createRequests } from './requests.ts';
 import { createTamperWatch } from './tamper.ts';
 import { createSlotWatch } from './slot-watch.ts';
+import { endStray } from './stray-database.ts';
 import { createUpkeepWatch } from './upkeep.ts';
 import { createUpstreamWatch } from './upstream-watch.ts';
 
@@ -319,6 +320,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (end !== undefined && instance.postmaster() !== undefined) context.clearUnexpectedEnd();
     const present = duty;
     if (await stopIntruder(context, present, { peer: options.peer, signal })) return;
+    if (await endStray(context, present, { peer: options.peer, signal })) return;
     if (present.kind === 'none') {
       await found.look(signal);
       const isRegistered = isTold && (await register(await inspection.recent()));

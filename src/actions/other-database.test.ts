@@ -8,9 +8,8 @@ import type { OfferedDatabase } from './other-database.ts';
 import { mustBeDatabaseOfGroup, offerDatabase, otherDatabaseText } from './other-database.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { FOLLOW, PRIMARY, fakeContext } from './testing/context.ts';
-import { IN_PRODUCTION, writeControl } from './testing/control-file.ts';
+import { IN_PRODUCTION, SHUT_DOWN, writeControl } from './testing/control-file.ts';
 
-const SHUT_DOWN = 1;
 /** What the group of the context has, and what writeControl makes. */
 const [OLD, NEW] = ['7710476986005549374', '1'];
 
