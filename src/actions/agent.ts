@@ -14,6 +14,7 @@ import { removeHalfRestored } from '../postgres/restore.ts';
 import { createAnnouncements } from './announcements.ts';
 import { carryOut, keyOf, thenLook } from './carry-out.ts';
 import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
+import { rememberDatabase } from './database-before.ts';
 import { type DataDirectory, createInspection, inspectDataDirectory } from './data-directory.ts';
 import { lockDirectory } from './directory-lock.ts';
 import type { FenceFile } from './fence-file.ts';
@@ -338,6 +339,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     else if (present.kind === 'removed') member = memberOf(await inspection.recent());
     else if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());
+    if (present.kind === 'primary' || present.kind === 'follow') await rememberDatabase(context);
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
     // Nothing of it is ours to put right any more.
     if (present.kind === 'removed') return carryOut(context, present, signal);

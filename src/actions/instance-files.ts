@@ -67,6 +67,7 @@ export function instancePaths(
   adoptedHbaFile: string;
   unarchivedDirectory: string;
   takenFile: string;
+  databaseFile: string;
   lockDirectory: string;
 } {
   return {
@@ -80,6 +81,7 @@ export function instancePaths(
     adoptedHbaFile: join(stateDirectory, `${node}.adopted-hba`),
     unarchivedDirectory: join(stateDirectory, 'unarchived', node),
     takenFile: join(stateDirectory, 'postgresql', `${node}.taken.json`),
+    databaseFile: join(stateDirectory, 'postgresql', `${node}.database.json`),
     lockDirectory: join(stateDirectory, 'local'),
   };
 }

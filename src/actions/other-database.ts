@@ -1,11 +1,12 @@
 // A data directory that holds another database than the group's, such as one that pg_upgrade has made: what is said of it, and what has to be so
 // before a person's word makes it the group's. Changes nothing on disk.
 import { readFile, readdir } from 'node:fs/promises';
-import { createServer, isIP } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { ControlData } from '../postgres/control-data.ts';
 import type { AgentContext } from './context.ts';
 import { type DataDirectory, inspectDataDirectory } from './data-directory.ts';
+import { compareWithBefore, countDatabases } from './database-before.ts';
 
 export interface OfferedDatabase {
   /** System identifiers: of the group's database, and of the one in the data directory. */
@@ -31,7 +32,9 @@ export async function offerDatabase(context: AgentContext, { propose }: Replacem
     throw new Error('the log cannot be read through a leader, or says otherwise; nothing was done');
   const { dataDirectory, node, binaries } = context.instance.options;
   if (context.instance.postmaster() !== undefined)
-    throw new Error(`PostgreSQL runs in ${dataDirectory}: stop it first, with pg_ctl stop`);
+    throw new Error(
+      `PostgreSQL runs in ${dataDirectory}: stop it first, with pg_ctl stop; where it has run since pg_upgrade was there, that has to be run again`,
+    );
   const data = await inspectDataDirectory(dataDirectory, node);
   if (data.kind !== 'ready')
     throw new Error(
@@ -40,7 +43,7 @@ export async function offerDatabase(context: AgentContext, { propose }: Replacem
   const { systemIdentifier: to, state } = data.control;
   if (from === to)
     throw new Error(
-      `${dataDirectory} holds the database that the group has already (system identifier ${to}): node.data_directory has to name the new one, and sentineld has to be restarted for that`,
+      `${dataDirectory} holds the database that the group has already (system identifier ${to}): node.data_directory has to name the new one, and sentineld has to be restarted for that. If it has run since pg_upgrade was there, run that again first`,
     );
   const version = (await readFile(join(dataDirectory, 'PG_VERSION'), 'utf8')).trim();
   if (version !== `${binaries.version}`)
@@ -57,32 +60,47 @@ export async function offerDatabase(context: AgentContext, { propose }: Replacem
     throw new Error(
       `${dataDirectory} holds ${stray}: it is a standby's, or a copy that was never recovered; nothing was done`,
     );
+  if (names.includes(UPGRADING))
+    throw new Error(
+      `${dataDirectory} holds ${UPGRADING}: pg_upgrade has not ended, or it has failed; if its last run has said that the upgrade is complete, remove that directory`,
+    );
+  const compared = await compareWithBefore(context, from, data);
   await mustHavePort(context);
-  const databases = (await readdir(join(dataDirectory, 'base'))).filter((name) => /^\d+$/.test(name));
-  const text = `${dataDirectory}, PostgreSQL ${version}, system identifier ${to}, ${databases.length} databases with the templates`;
+  const count = await countDatabases(dataDirectory);
+  const text = `${dataDirectory}, PostgreSQL ${version}, system identifier ${to}, ${count} databases with the templates; ${compared}`;
   return propose({ from, to, text });
 }
 
 const UNFINISHED = ['standby.signal', 'recovery.signal', 'backup_label', 'tablespace_map'];
 
+/** What pg_upgrade (from 15 on) writes down in the new data directory while it runs, and leaves there where it fails. */
+const UPGRADING = 'pg_upgrade_output.d';
+
 /** The old server may still run, out of its own directory: writes that it takes would be lost. */
 async function mustHavePort(context: AgentContext): Promise<void> {
-  const { port } = context.instance.options;
-  const host = context.registration()?.host;
-  const code = await new Promise<string | undefined>((resolve) => {
+  const { port, listenAddresses } = context.instance.options;
+  for (const host of listenAddresses.flatMap((each) => (each === '*' ? EVERYWHERE : [each]))) {
+    const code = await tryToListen(host, port);
+    if (code === 'EADDRINUSE')
+      throw new Error(
+        `something listens on port ${port} here, such as the server of the database before: stop it first. If it has run since pg_upgrade was there, what it took is not in the new one: run that again`,
+      );
+    // A host without IPv6 has no such address.
+    const isMissing = code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL';
+    if (code !== undefined && !(isMissing && host === EVERYWHERE[1]))
+      throw new Error(`PostgreSQL could not listen on port ${port} of ${host} (${code}); nothing was done`);
+  }
+}
+
+const EVERYWHERE = ['0.0.0.0', '::'];
+
+/** As PostgreSQL will. The error's code, undefined where it can. */
+const tryToListen = (host: string, port: number): Promise<string | undefined> =>
+  new Promise((resolve) => {
     const server = createServer();
     server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
-    // As PostgreSQL will: a host name may be another one here.
-    server.listen(
-      { host: host === undefined || isIP(host) === 0 ? '0.0.0.0' : host, port, exclusive: true },
-      () => server.close(() => resolve(undefined)),
-    );
+    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(undefined)));
   });
-  if (code === 'EADDRINUSE')
-    throw new Error(
-      `something listens on port ${port} here, such as the server of the database before: stop it first, or what it takes is lost`,
-    );
-}
 
 /** Throws where a group that has a database is to begin with another one, or with an empty one. */
 export function mustBeDatabaseOfGroup(context: AgentContext, data: DataDirectory): void {
