@@ -24,6 +24,7 @@ import { type Instance, openInstance } from './instance.ts';
 import { endInterruptedRejoin } from './interrupted-rejoin.ts';
 import type { InstanceOptions } from './instance-options.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
+import { mustNotBeOther } from './other-database.ts';
 import { createRegistering, isDelayed, memberOf } from './registering.ts';
 import { buildReport } from './report.ts';
 import { refuseStranger, retryRestore } from './restore-duty.ts';
@@ -346,6 +347,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const carryOutDuty = async (): Promise<void> => {
       if (present.kind === 'follow' || present.kind === 'cut')
         await refuseStranger(context, await inspection.recent());
+      if (present.kind === 'cut' || present.kind === 'promote' || present.kind === 'hand-over')
+        mustNotBeOther(context, await inspection.recent());
       await tamper.around(present, signal, () =>
         thenLook({
           pass: () => carryOut(context, present, signal),

@@ -67,9 +67,13 @@ export async function compareWithBefore(
     throw new Error(
       `PostgreSQL runs in ${place}, with the database before (process ${running.pid}); ${ANEW}`,
     );
+  const offeredAt = timeOf(offered.control);
+  // A log that was recovered may have forgotten that.
+  if (known?.systemIdentifier === offered.control.systemIdentifier)
+    return `the one that this node has run last, until ${offeredAt}`;
   // pg_upgrade writes into a data directory that initdb has made, and that was nobody's.
   if (offered.member !== undefined)
-    return `one that this node had before, last written at ${timeOf(offered.control)}: all that was written since is lost`;
+    return `one that this node had before, last written at ${offeredAt}: all that was written since is lost`;
   if (place === undefined) return unsure('it is not known here where the database before is');
   if (!isElsewhere) return unsure('the database before was in this very place');
   const control = await readControlData(place).catch(() => undefined);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { rememberDatabase } from './database-before.ts';
 import type { OfferedDatabase } from './other-database.ts';
-import { mustBeDatabaseOfGroup, offerDatabase, otherDatabaseText } from './other-database.ts';
+import { mustBeDatabaseOfGroup, mustNotBeOther, offerDatabase, otherDatabaseText } from './other-database.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { FOLLOW, PRIMARY, fakeContext } from './testing/context.ts';
 import { IN_PRODUCTION, SHUT_DOWN, writeControl } from './testing/control-file.ts';
@@ -141,6 +141,11 @@ describe('beside the database before, which this node has run', () => {
     ],
     ['where that is yet another one', () => before(SHUT_DOWN, LATER, '3'), /is not in \S+before any more/],
     ['where this node had another one', () => remember('3'), /it is not known here where/],
+    [
+      'that ran last, which the log has forgotten',
+      () => remember(NEW),
+      /; the one that this node has run last/,
+    ],
     ['in the same place', () => remember(OLD, directory), /was in this very place, so that nobody/],
     [
       'which the group had before',
@@ -198,6 +203,9 @@ test('a group that has a database begins with no other one, and with no empty on
   expect(() => mustBeDatabaseOfGroup(context, { kind: 'absent' })).toThrow(/no data directory in/);
   const found = await inspectDataDirectory(directory, context.instance.options.node);
   expect(() => mustBeDatabaseOfGroup(context, found)).toThrow(/node replace-database a$/);
+  const unfit = { kind: 'unfit', reason: 'its restore was not finished', isRestoring: true } as const;
+  expect(() => mustBeDatabaseOfGroup(context, unfit)).toThrow(/its restore was not finished, and the group/);
+  expect(() => mustNotBeOther(context, found)).toThrow(/^not reported .*another database/);
   expect(() =>
     mustBeDatabaseOfGroup(world({ group: () => undefined }).context, { kind: 'absent' }),
   ).not.toThrow();

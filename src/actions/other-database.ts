@@ -26,7 +26,9 @@ export interface ReplacementRequest {
 export async function offerDatabase(context: AgentContext, { propose }: ReplacementRequest): Promise<string> {
   const duty = context.duty();
   const from = context.group()?.systemIdentifier;
-  if ((duty.kind !== 'primary' && duty.kind !== 'create') || from === undefined)
+  // After a recovery of the log all nodes are cut off.
+  const isFit = duty.kind === 'primary' || duty.kind === 'create' || duty.kind === 'cut';
+  if (!isFit || from === undefined)
     throw new Error(`its part is another by now (${duty.kind}); nothing was done`);
   if (!(await context.confirms(duty.kind, duty)))
     throw new Error('the log cannot be read through a leader, or says otherwise; nothing was done');
@@ -52,7 +54,7 @@ export async function offerDatabase(context: AgentContext, { propose }: Replacem
     );
   if (state !== 'shut down')
     throw new Error(
-      `${dataDirectory} was not shut down cleanly as a primary (it is "${state}"): start it with pg_ctl start and stop it with pg_ctl stop, or have pg_upgrade make it anew`,
+      `${dataDirectory} was not shut down cleanly as a primary (it is "${state}"): start it with pg_ctl start and stop it with pg_ctl stop, while sentineld is stopped, or have pg_upgrade make it anew`,
     );
   const names = await readdir(dataDirectory);
   const stray = UNFINISHED.find((name) => names.includes(name));
@@ -107,12 +109,19 @@ export function mustBeDatabaseOfGroup(context: AgentContext, data: DataDirectory
   const expected = context.group()?.systemIdentifier;
   if (expected === undefined) return;
   const { dataDirectory } = context.instance.options;
+  const wanted = `the group is to go on with the database of system identifier ${expected}; set node.data_directory to where that is, and restart sentineld`;
   if (data.kind === 'absent')
-    throw new Error(
-      `cannot go on: there is no data directory in ${dataDirectory}, and the group is to go on with the database of system identifier ${expected}; set node.data_directory to where that is, and restart sentineld`,
-    );
-  const other = data.kind === 'ready' ? otherDatabaseText(context, data.control) : undefined;
+    throw new Error(`cannot go on: there is no data directory in ${dataDirectory}, and ${wanted}`);
+  // Also what was being restored from a backup, for another group or an earlier one.
+  if (data.kind !== 'ready') throw new Error(`cannot go on: ${data.reason}, and ${wanted}`);
+  const other = otherDatabaseText(context, data.control);
   if (other !== undefined) throw new Error(`cannot go on: ${other}`);
+}
+
+/** Throws where the data directory holds another database than the group's: what it holds says nothing about the group's. */
+export function mustNotBeOther(context: AgentContext, data: DataDirectory): void {
+  const other = data.kind === 'ready' ? otherDatabaseText(context, data.control) : undefined;
+  if (other !== undefined) throw new Error(`not reported where it stands: ${other}`);
 }
 
 /** Of the primary, for people; undefined where its data directory holds the group's database. */

@@ -74,7 +74,7 @@ async function done(scene: Scene): Promise<'stopped' | 'cut off' | 'nothing'> {
   });
   const { signal } = new AbortController();
   const isOver = await endStray(context, scene.duty ?? PRIMARY, { peer: PEER, signal });
-  expect(context.stops).toEqual(isOver ? [0] : []);
+  expect(context.stops).toEqual(isOver ? [5000] : []);
   const isCut = (await readSettings(directory)).get('primary_conninfo') === '';
   return isOver ? 'stopped' : isCut ? 'cut off' : 'nothing';
 }

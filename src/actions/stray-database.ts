@@ -11,6 +11,9 @@ import { readControlData } from '../postgres/control-data.ts';
 import { cutUpstream } from '../postgres/upstream.ts';
 import type { AgentContext } from './context.ts';
 
+/** No session goes on meanwhile, and one that was stopped cleanly may still be what somebody wants. */
+const STOP_FAST_MS = 5000;
+
 /** True where a primary was stopped; the next pass goes on from there. */
 export async function endStray(
   context: AgentContext,
@@ -38,7 +41,7 @@ export async function endStray(
     `PostgreSQL ran in ${dataDirectory} with another database (system identifier ${systemIdentifier}, group ${group.id} has ${expected}); it is stopped`,
   );
   context.activity('stopping', 'stopping: it holds another database than the group');
-  await instance.stop({ fastMs: 0, signal });
+  await instance.stop({ fastMs: STOP_FAST_MS, signal });
   return true;
 }
 

@@ -164,7 +164,8 @@ export function applyGroupReady(state: ClusterState, command: CommandOf<'group-r
   if (isRefused(group)) return group;
   if (group.phase.kind !== 'creating')
     return refuse(`group ${group.id} is ${group.phase.kind}, not creating`);
-  const { restore } = group;
+  // One that it has already had is none of that (apply-replacement.ts).
+  const restore = group.systemIdentifier === undefined ? group.restore : undefined;
   if (restore !== undefined && restore.reached?.assigned !== command.timeline)
     return refuse(
       `group ${group.id} is to begin on timeline ${restore.reached?.assigned ?? 'that is not assigned yet'}, not on ${command.timeline}`,

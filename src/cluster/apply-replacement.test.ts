@@ -1,5 +1,7 @@
 // A group goes on with another database: what is refused, and that nobody who holds the one before counts any more.
 import { describe, expect, test } from 'vitest';
+import { timeline } from '../base/ids.ts';
+import { lsn } from '../base/lsn.ts';
 import type { Command } from './commands.ts';
 import { REPLACEMENT_FEATURE_LEVEL } from './features.ts';
 import {
@@ -15,6 +17,7 @@ import {
   memberOfNode,
   newLog,
   promoted,
+  recovered,
   registration,
   running,
 } from './testing/example.ts';
@@ -112,6 +115,54 @@ describe('a database is replaced', () => {
   ])('refused %s', (_, make, more, reason) => {
     const log = make();
     expect(log.commit(replace(log, more))).toMatch(reason);
+  });
+
+  test('a primary that was paused itself begins it; the pauses of others go on to hold', () => {
+    const log = upgraded(running());
+    for (const node of [A, C]) log.must({ ...pause, node } as Command);
+    const level = paused(log);
+    level.must(replace(level));
+    expect(level.group.pausedNodes.map(({ node }) => node)).toEqual([C]);
+  });
+
+  test('what was restored is told from strangers again where it leads back to that, and is not restored anew', () => {
+    const restore = {
+      reached: {
+        ...{ systemIdentifier: '77', timeline: timeline(1), position: lsn(10n), assigned: timeline(2) },
+        ...{ highestTimeline: timeline(1), target: '', lastTransactionMs: undefined },
+      },
+    };
+    const { state, group } = paused();
+    const log = newLog({ ...state, groups: new Map([[GROUP, { ...group, restore }]]) });
+    log.must(replace(log));
+    expect(log.group.restore).toEqual(restore);
+    log.must(ready(log));
+    expect(log.group.phase).toMatchObject({ kind: 'running', timeline: 1 });
+  });
+
+  test('after a recovery of the log a person may say so of whichever node, once nobody else could take writes', () => {
+    const log = upgraded(recovered());
+    log.must(at(log).cut(C, 10));
+    expect(log.commit(replace(log, { primary: B }))).toMatch(/and a did not report: .*unregister NODE/);
+    log.must({ kind: 'remove-node', group: GROUP, node: A, leaving: 'leave', acceptsLoss: true } as Command);
+    log.must(replace(log, { primary: B }));
+    expect(log.group.phase).toEqual({ kind: 'creating', primary: B });
+  });
+
+  test('a standby can be taken out where the primary, and the database with it, is lost before the first clone', () => {
+    const log = replaced();
+    log.must(ready(log));
+    log.must({ kind: 'remove-node', group: GROUP, node: B, leaving: 'leave' } as Command);
+    expect(log.state.nodes.has(B)).toBe(false);
+  });
+
+  test('refused while the rule is still one with a lease', () => {
+    const { state, group } = paused();
+    const leased = { ...ALONE, leased: true as const };
+    for (const more of [{ rule: leased }, { next: { rule: leased, change: group.epoch as never } }]) {
+      const log = newLog({ ...state, groups: new Map([[GROUP, { ...group, ...more }]]) });
+      expect(log.commit(replace(log))).toMatch(/to durability quorum is not over/);
+    }
   });
 
   test('refused at an earlier epoch, and of a group whose primary must not be alone', () => {

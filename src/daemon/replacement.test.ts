@@ -10,7 +10,7 @@ import type { ProposalOutcome } from './replica.ts';
 
 const FOUND = { from: '77', to: '88', text: '/new, PostgreSQL 17' };
 
-function world(featureLevel = REPLACEMENT_FEATURE_LEVEL) {
+function world(featureLevel = REPLACEMENT_FEATURE_LEVEL, isAnswered = true) {
   const log: Log = newLog({ ...running().state, featureLevel });
   const proposed: Command[] = [];
   const asked: string[] = [];
@@ -20,7 +20,9 @@ function world(featureLevel = REPLACEMENT_FEATURE_LEVEL) {
     if (reason !== undefined) return Promise.resolve({ kind: 'refused', reason });
     // Its agent starts it.
     setTimeout(() => log.must({ ...at(log).ready(), systemIdentifier: '88' } as Command), 20);
-    return Promise.resolve({ kind: 'applied', index: log.state.appliedIndex });
+    return Promise.resolve(
+      isAnswered ? { kind: 'applied', index: log.state.appliedIndex } : { kind: 'unknown' },
+    );
   };
   const ask = (dryRun = false, offer: typeof FOUND | Error = FOUND) =>
     steerNode(
@@ -75,6 +77,15 @@ test('what the agent found is proposed, and the answer comes once the group runs
     { kind: 'replace-database', group: GROUP, epoch, primary: A, from: '77', to: '88' },
   ]);
   expect(log.group).toMatchObject({ phase: { kind: 'running', primary: A }, systemIdentifier: '88' });
+});
+
+test('where nobody answers but it was done, it is done', async () => {
+  const { ask, pause } = world(REPLACEMENT_FEATURE_LEVEL, false);
+  pause();
+  expect(await ask()).toMatchObject({
+    kind: 'done',
+    detail: expect.stringMatching(/goes on with the database of a .*is on a alone/) as string,
+  });
 });
 
 test('a refusal of the agent, and one of the log, is the answer', async () => {
