@@ -221,6 +221,12 @@ test('whether a guard watches is not known while the first is being started', as
   expect(guarding.isGuarded()).toBeUndefined();
   host.guard = STATE;
   expect(guarding.isGuarded()).toBe(true);
+  // Which an earlier configuration had.
+  host.guard = { ...STATE, dataDirectory: '/other' };
+  expect(guarding.isGuarded()).toBeUndefined();
+  expect(guarding.state()).toBeUndefined();
+  host.guard = { ...STATE, dataDirectory: '/none' };
+  expect(guarding.isGuarded()).toBe(true);
   host.guard = undefined;
   await keep();
   vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 60_000);
