@@ -322,7 +322,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (end !== undefined && instance.postmaster() !== undefined) context.clearUnexpectedEnd();
     const present = duty;
     if (await stopIntruder(context, present, { peer: options.peer, signal })) return;
-    if (await endStray(context, present, { peer: options.peer, signal })) return;
+    if (isTold && (await endStray(context, present, { peer: options.peer, signal }))) return;
     if (present.kind === 'none') {
       await found.look(signal);
       const isRegistered = isTold && (await register(await inspection.recent()));

@@ -174,9 +174,21 @@ test(
           .length === 2,
     );
     expect(await ctl(`failover --to ${others()[0]?.node} --yes`)).toMatchObject({ exitCode: 1 });
+    const promoted = others()[0] ?? expect.fail();
+    for (const host of others())
+      await waitFor(`${host.node} to be cut off`, async () => {
+        const [row] = await sql<{ conninfo: string }>(
+          host,
+          "select current_setting('primary_conninfo') as conninfo",
+        );
+        return row?.conninfo === '';
+      });
+    // By hand: it would take writes that nobody has.
+    await sql(promoted, 'select pg_promote(false)').catch(() => undefined);
+    await waitFor('it to be stopped', () => promoted.postmasterPid() === undefined);
     for (const host of others()) {
       await host.stopSentineld('SIGTERM');
-      await shutDown(host);
+      if (host !== promoted) await shutDown(host);
       renameSync(host.dataDirectory, `${host.dataDirectory}.old`);
       host.startSentineld();
     }
