@@ -193,7 +193,7 @@ export function createGuarding(options: {
       if (!isOn) return;
       held = undefined;
       unwatchedSinceMs = undefined;
-      await keeper.dismiss();
+      await keeper.dismiss(options.instance.dataDirectory);
       isOn = false;
     },
     get isOn() {

@@ -132,6 +132,20 @@ describe.skipIf(place === undefined)(`a guard (needs PostgreSQL ${TESTED_VERSION
     }
   });
 
+  test('one that is dismissed for another data directory stops the primary in the old one first', async () => {
+    const earlier = openKeeper();
+    await keep(earlier, termsOf());
+    earlier.close();
+    await openKeeper().dismiss(join(at.root, 'elsewhere'));
+    expect(findPostmaster(one.dataDirectory)).toBeUndefined();
+    await ended();
+    await start(one);
+    const same = openKeeper();
+    await keep(same, termsOf());
+    await same.dismiss(one.dataDirectory);
+    expect(findPostmaster(one.dataDirectory)).toBeDefined();
+  });
+
   test('a data directory that has only another name goes on with its primary', async () => {
     const keeper = openKeeper();
     await keep(keeper, termsOf());
