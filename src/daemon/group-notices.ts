@@ -22,6 +22,8 @@ export function* groupNotices(
   group: GroupState,
 ): Iterable<string> {
   yield* adoption(group);
+  if (group.phase.kind === 'creating' && group.systemIdentifier !== undefined)
+    yield `group ${group.id} goes on with another database, which ${group.phase.primary} alone has: writes wait until that runs there, and no other node takes its place`;
   const text = durabilityNotice(options.state, group);
   if (text !== undefined) yield `group ${group.id}: ${text}`;
   const shortage = strictShortage(options.state, group);
