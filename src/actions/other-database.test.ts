@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { type Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { rememberDatabase } from './database-before.ts';
 import type { OfferedDatabase } from './other-database.ts';
 import { mustBeDatabaseOfGroup, mustNotBeOther, offerDatabase, otherDatabaseText } from './other-database.ts';
@@ -183,7 +183,7 @@ describe('beside the database before, which this node has run', () => {
 
   test('it is written down once the group runs with it, and only then', async () => {
     const { context } = world();
-    const once = vi.fn((_: string, work: () => Promise<void>) => work());
+    const once = (_: string, work: () => Promise<void>): Promise<void> => work();
     const found = await inspectDataDirectory(directory, context.instance.options.node);
     const at = { ...context, once, dataDirectory: () => Promise.resolve(found) };
     const file = `${directory}.database.json`;

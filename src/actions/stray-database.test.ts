@@ -31,6 +31,7 @@ interface Scene {
   readonly hasMember?: boolean;
   readonly isStandby?: boolean;
   readonly wasPromoted?: boolean;
+  readonly cannotBeCut?: boolean;
   readonly systemIdentifier?: string | undefined;
   readonly toAdopt?: readonly (typeof SELF)[];
   readonly peer?: typeof PEER;
@@ -46,7 +47,9 @@ async function done(scene: Scene): Promise<'stopped' | 'cut off' | 'nothing'> {
   const passfiles = join(root, 'passfile');
   await mkdir(passfiles);
   await writeFile(join(directory, 'PG_VERSION'), '15\n');
-  await writeFile(join(directory, 'pg_sentinel.conf'), "primary_conninfo = 'host=there'\n");
+  const settings = join(directory, 'pg_sentinel.conf');
+  if (scene.cannotBeCut === true) await mkdir(settings);
+  else await writeFile(settings, "primary_conninfo = 'host=there'\n");
   if (isStandby) await writeFile(join(directory, 'standby.signal'), '');
   if (scene.hasMember !== false)
     await writeFile(
@@ -75,7 +78,7 @@ async function done(scene: Scene): Promise<'stopped' | 'cut off' | 'nothing'> {
   const { signal } = new AbortController();
   const isOver = await endStray(context, scene.duty ?? PRIMARY, { peer: PEER, signal });
   expect(context.stops).toEqual(isOver ? [5000] : []);
-  const isCut = (await readSettings(directory)).get('primary_conninfo') === '';
+  const isCut = scene.cannotBeCut !== true && (await readSettings(directory)).get('primary_conninfo') === '';
   return isOver ? 'stopped' : isCut ? 'cut off' : 'nothing';
 }
 
@@ -94,6 +97,7 @@ test.each<readonly [string, Scene]>([
   ['a node that waits for the first primary', { duty: NONE }],
   ['a node that is left to a person', { duty: HANDS_OFF }],
   ['a standby that was promoted a moment ago', { duty: FOLLOW, isStandby: true, wasPromoted: true }],
+  ['a standby that cannot be cut off', { duty: FOLLOW, isStandby: true, cannotBeCut: true }],
   ['a node that somebody else has started it for', { duty: FOLLOW, isForeign: true }],
 ])('a primary with another database is stopped at once: %s', async (_, scene) => {
   expect(await done(scene)).toBe('stopped');

@@ -14,7 +14,7 @@ import type { AgentContext } from './context.ts';
 /** No session goes on meanwhile, and one that was stopped cleanly may still be what somebody wants. */
 const STOP_FAST_MS = 5000;
 
-/** True where a primary was stopped; the next pass goes on from there. */
+/** True where it was stopped, being a primary or one that could not be cut off; the next pass goes on from there. */
 export async function endStray(
   context: AgentContext,
   duty: Duty,
@@ -33,10 +33,8 @@ export async function endStray(
   // It may have been promoted since it was looked at.
   const { state, systemIdentifier } = await readControlData(dataDirectory);
   if (systemIdentifier === expected) return false;
-  if (state !== 'in production' && existsSync(join(dataDirectory, 'standby.signal'))) {
-    if (!instance.isForeign()) await context.once('cut off as stray', () => cut(context, signal));
-    return false;
-  }
+  const isStandby = state !== 'in production' && existsSync(join(dataDirectory, 'standby.signal'));
+  if (isStandby && (instance.isForeign() || (await isCut(context, signal)))) return false;
   context.announce(
     `PostgreSQL ran in ${dataDirectory} with another database (system identifier ${systemIdentifier}, group ${group.id} has ${expected}); it is stopped`,
   );
@@ -48,6 +46,19 @@ export async function endStray(
 /** Whether what the log says here is at least as new as all that this node has obeyed: before that the database that runs may be a later one. */
 function isLogAhead({ fence, group }: AgentContext, duty: Duty): boolean {
   return duty.kind === 'none' ? (group()?.epoch ?? -1) >= fence.epoch : compareFences(duty, fence) >= 0;
+}
+
+async function isCut(context: AgentContext, signal: AbortSignal): Promise<boolean> {
+  try {
+    await context.once('cut off as stray', () => cut(context, signal));
+    return true;
+  } catch (error) {
+    signal.throwIfAborted();
+    context.log('warn', 'a standby with another database than the group could not be cut off', {
+      error: (error as Error).message,
+    });
+    return false;
+  }
 }
 
 /** It must acknowledge nothing to a primary of the database before. */

@@ -49,6 +49,7 @@ export const CREATE: Steps = {
   'sql grant': 'alone',
   'propose group-ready': 'alone',
   'applied group-ready': 'alone',
+  'write state/postgresql/NODE.database.json': 'sometimes',
 };
 
 /** A cluster of one host, from nothing; what was killed has been started again. */

@@ -59,6 +59,7 @@ const MAY_COME = [
   'pgdata/pg_wal/TIMELINE.history',
   // The timeline of a promotion that was given up: what lies below a later one stays, for standbys ask for each in between (docs/failover.md).
   'pgdata/pg_wal/FILLER.history',
+  'state/postgresql/NODE.database.json',
   'state/diverged/',
   'state/diverged/NODE-N.jsonl',
 ];
