@@ -12,18 +12,21 @@ import type { AgentContext } from './context.ts';
 interface Known {
   readonly dataDirectory: string;
   readonly systemIdentifier: string;
+  /** Seconds since 1970: when PostgreSQL was last started on it; 0 where that is not known. */
+  readonly startedAtS: number;
 }
 
 /** Notes where the group's database is, once for each start of it. */
 export async function rememberDatabase(context: AgentContext): Promise<void> {
   const { instance } = context;
   const systemIdentifier = context.group()?.systemIdentifier;
-  if (instance.postmaster() === undefined || systemIdentifier === undefined) return;
+  const postmaster = instance.postmaster();
+  if (postmaster === undefined || systemIdentifier === undefined) return;
   const data = await context.dataDirectory().catch(() => undefined);
   if (data?.kind !== 'ready' || data.control.systemIdentifier !== systemIdentifier) return;
   await context.once(`database ${systemIdentifier}`, async () => {
     const { dataDirectory, databaseFile } = instance.options;
-    const known: Known = { dataDirectory, systemIdentifier };
+    const known: Known = { dataDirectory, systemIdentifier, startedAtS: postmaster.startedAtS ?? 0 };
     const content = `${JSON.stringify(known)}\n`;
     if ((await readFile(databaseFile, 'utf8').catch(() => '')) === content) return;
     await writeFileDurably({ path: databaseFile, content, mode: 0o600, owner: undefined }).catch(
@@ -37,9 +40,11 @@ export async function rememberDatabase(context: AgentContext): Promise<void> {
 
 async function readKnown(path: string): Promise<Known | undefined> {
   try {
-    const { dataDirectory, systemIdentifier } = JSON.parse(await readFile(path, 'utf8')) as Partial<Known>;
+    const { dataDirectory, systemIdentifier, startedAtS } = JSON.parse(
+      await readFile(path, 'utf8'),
+    ) as Partial<Known>;
     return typeof dataDirectory === 'string' && typeof systemIdentifier === 'string'
-      ? { dataDirectory, systemIdentifier }
+      ? { dataDirectory, systemIdentifier, startedAtS: Number(startedAtS ?? 0) }
       : undefined;
   } catch {
     return undefined;
@@ -74,6 +79,10 @@ export async function compareWithBefore(
   // pg_upgrade writes into a data directory that initdb has made, and that was nobody's.
   if (offered.member !== undefined)
     return `one that this node had before, last written at ${offeredAt}: all that was written since is lost`;
+  if (known?.systemIdentifier === from && known.startedAtS > offered.control.writtenAtS)
+    throw new Error(
+      `the database before was started here at ${timeOf({ writtenAtS: known.startedAtS })}, and the new one was made before that (${offeredAt}); ${ANEW}`,
+    );
   if (place === undefined) return unsure('it is not known here where the database before is');
   if (!isElsewhere) return unsure('the database before was in this very place');
   const control = await readControlData(place).catch(() => undefined);

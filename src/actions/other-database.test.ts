@@ -111,8 +111,8 @@ describe('beside the database before, which this node has run', () => {
   const before = (state: number, writtenAtS: number, system = OLD): Promise<void> =>
     writeControl(place, state, 0, { system: BigInt(system), writtenAtS });
   const made = (writtenAtS: number): Promise<void> => writeControl(directory, SHUT_DOWN, 0, { writtenAtS });
-  const remember = (systemIdentifier = OLD, dataDirectory = place): Promise<void> =>
-    writeFile(`${directory}.database.json`, JSON.stringify({ dataDirectory, systemIdentifier }));
+  const remember = (systemIdentifier = OLD, dataDirectory = place, startedAtS = THEN - 100): Promise<void> =>
+    writeFile(`${directory}.database.json`, JSON.stringify({ dataDirectory, systemIdentifier, startedAtS }));
 
   beforeEach(async () => {
     place = join(root, 'before');
@@ -169,6 +169,11 @@ describe('beside the database before, which this node has run', () => {
   test.each<[string, () => Promise<unknown>, RegExp]>([
     ['that has run since', () => made(THEN - 1), /has run until .*have pg_upgrade make the new one anew/],
     [
+      'that was started since, in the same place',
+      () => remember(OLD, directory, LATER + 1),
+      /was started here at 2023-11-14T22:15:01.000Z, and the new one was made before that/,
+    ],
+    [
       'that was not shut down',
       () => before(IN_PRODUCTION, THEN),
       /was not shut down cleanly .*in production/,
@@ -194,6 +199,7 @@ describe('beside the database before, which this node has run', () => {
     expect(JSON.parse(await readFile(file, 'utf8'))).toEqual({
       dataDirectory: directory,
       systemIdentifier: NEW,
+      startedAtS: 0,
     });
   });
 });
