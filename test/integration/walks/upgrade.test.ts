@@ -62,6 +62,16 @@ describe.skipIf(whyNot !== undefined)(
       const { code, output } = await host.run(text, COMMAND_MS);
       return code === 0 ? output : expect.fail(`${host.name}: ${text}: ${output}`);
     }
+    const oldServer = (what: string): Promise<string> =>
+      must(
+        hostOf('pg1'),
+        `runuser -u postgres -- /usr/lib/postgresql/15/bin/pg_ctl ${what} -D /var/lib/postgresql/shop`,
+      );
+    const dryRun = async (): Promise<string> => {
+      const command = 'sentinelctl node replace-database pg1 --dry-run';
+      const { code, output } = await hostOf('pg1').run(command, COMMAND_MS);
+      return code === 1 ? output : expect.fail(`${command}: exit code ${code}: ${output}`);
+    };
     const inDatabase = (name: string, query: string): Promise<string> =>
       must(hostOf(name), `psql -XAtq -h /var/lib/pg-sentinel/socket -U postgres -c "${query}"`);
     const versions = (): Promise<readonly string[]> =>
@@ -82,6 +92,12 @@ describe.skipIf(whyNot !== undefined)(
       'given up before the group goes on with it',
       async () => {
         await walk(UPGRADE, { before: THE_WORD });
+        await oldServer('start -w -l /var/lib/postgresql/again.log');
+        expect(await dryRun()).toMatch(
+          /PostgreSQL runs in \/var\/lib\/postgresql\/shop, with the database before/,
+        );
+        await oldServer('stop -m fast');
+        expect(await dryRun()).toMatch(/has run until .*have pg_upgrade make the new one anew/);
         const acked = client.acked();
         const status = (await must(hostOf('pg2'), 'sentinelctl status')).replaceAll(/\s+/g, ' ');
         expect(status).toMatch(/paused/);
