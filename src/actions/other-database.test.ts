@@ -67,6 +67,12 @@ test('one that was left cleanly is offered, with what a person knows it by', asy
   ]);
 });
 
+test('it is offered too where all nodes are cut off, as after a recovery of the log', async () => {
+  const { offer, offered } = world({ duty: () => ({ ...PRIMARY, kind: 'cut', wasPrimary: false }) });
+  await expect(offer()).resolves.toBe('done');
+  expect(offered).toHaveLength(1);
+});
+
 test.each<[string, () => Promise<void>, RegExp]>([
   ['one that crashed', () => writeControl(directory, IN_PRODUCTION), /not shut down cleanly.*in production/],
   ["a standby's", () => writeFile(join(directory, 'standby.signal'), ''), /holds standby\.signal/],
