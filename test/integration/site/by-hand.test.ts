@@ -1,49 +1,26 @@
 // The worst that people do on the day on which the first site is gone: they open the nodes here by hand, one after the other. None of them is taken
 // for what the other site has written any more, and a person who knows which one to go on with says so by its name.
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
-import type { GroupView } from '../../../src/transport/types.ts';
+import type { LocalCluster } from '../../../harness/local-cluster.ts';
 import { sql } from '../dangers/scene.ts';
-import { HEALTHY_TIMEOUT_MS, LIMIT_MS, runSentinelctl } from '../raft/load.ts';
-import { type Source, planSource } from './source.ts';
+import { HEALTHY_TIMEOUT_MS, LIMIT_MS } from '../raft/load.ts';
+import type { Source } from './source.ts';
+import { LEFT, type Second, bothStream, promoteByHand, startSecond } from './second.ts';
 
-const stop = new AbortController();
+let second: Second;
 let source: Source;
 let cluster: LocalCluster;
 beforeAll(async () => {
-  source = await planSource();
-  const servers = source.servers.map(({ address, nodePort }) => `${address}:${nodePort}`);
-  cluster = await startLocalCluster({
-    cluster: 'second',
-    hostCount: 3,
-    witnessCount: 1,
-    parameters: () => ({ max_connections: 80 }),
-    node: () => ({ follow: { servers } }),
-    signal: stop.signal,
-    prepare: async ([first]) => {
-      if (first === undefined) throw new Error('no host');
-      await source.start(first);
-    },
-  });
+  second = await startSecond();
+  ({ source, cluster } = second);
 }, LIMIT_MS);
-afterAll(async () => {
-  stop.abort(new Error('the test is over'));
-  await cluster?.close();
-  await source?.close();
-});
+afterAll(() => second?.close());
 
-const ctl = (line: string) =>
-  runSentinelctl(['--peers', cluster.hosts.map(({ address }) => address).join(','), ...line.split(' ')]);
-const waitFor = (what: string, isWanted: (group: GroupView) => boolean): Promise<GroupView> =>
-  cluster.waitFor(what, HEALTHY_TIMEOUT_MS, isWanted);
-const LEFT = /was opened for writes here, and is left as it is/;
+const ctl: Second['ctl'] = (line) => second.ctl(line);
+const waitFor: Second['waitFor'] = (what, isWanted) => second.waitFor(what, isWanted);
 
 test('every node is opened by hand, and one of them by its name at last', { timeout: LIMIT_MS }, async () => {
-  const following = await waitFor(
-    'both nodes to stream',
-    ({ phase, nodes }) =>
-      phase === 'following' && nodes.length === 2 && nodes.every(({ state }) => state === 'streaming'),
-  );
+  const following = await waitFor('both nodes to stream', bothStream);
   const there = source.servers[0];
   await source.sql(there, "insert into public.writes values ('there')");
   const nodes = following.nodes.map(({ node }) => cluster.hostOf(node));
@@ -55,7 +32,7 @@ test('every node is opened by hand, and one of them by its name at last', { time
 
   for (const host of nodes) {
     // One may have gone along with the other, and be left for that.
-    await sql(host, 'select pg_promote(false)').catch(() => undefined);
+    await promoteByHand(host);
     await waitFor('it to be left', (group) =>
       LEFT.test(group.nodes.find(({ node }) => node === host.node)?.message ?? ''),
     );

@@ -5,54 +5,31 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { HostPlan } from '../../../harness/cluster-config.ts';
 import type { Host } from '../../../harness/host.ts';
-import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
+import type { LocalCluster } from '../../../harness/local-cluster.ts';
 import { until } from '../../../src/base/clock.ts';
 import { signalProcess } from '../../../src/postgres/processes.ts';
 import type { EventView, GroupView, NodeView } from '../../../src/transport/types.ts';
 import { sql } from '../dangers/scene.ts';
-import { HEALTHY_TIMEOUT_MS, LIMIT_MS, runSentinelctl } from '../raft/load.ts';
-import { type Source, planSource } from './source.ts';
+import { HEALTHY_TIMEOUT_MS, LIMIT_MS } from '../raft/load.ts';
+import { LEFT, type Second, bothStream, promoteByHand, startSecond } from './second.ts';
+import type { Source } from './source.ts';
 
 const SLOT = 'second_site';
 
-const stop = new AbortController();
+let second: Second;
 let source: Source;
 let cluster: LocalCluster;
 let plan: HostPlan;
 beforeAll(async () => {
-  source = await planSource();
-  const servers = source.servers.map(({ address, nodePort }) => `${address}:${nodePort}`);
-  cluster = await startLocalCluster({
-    cluster: 'second',
-    hostCount: 3,
-    witnessCount: 1,
-    // As there: a standby never has less.
-    parameters: () => ({ max_connections: 80 }),
-    node: () => ({ follow: { servers, slot: SLOT } }),
-    signal: stop.signal,
-    prepare: async ([first]) => {
-      if (first === undefined) throw new Error('no host');
-      plan = first;
-      await source.start(first);
-    },
-  });
+  second = await startSecond({ slot: SLOT });
+  ({ source, cluster, plan } = second);
 }, LIMIT_MS);
-afterAll(async () => {
-  stop.abort(new Error('the test is over'));
-  await cluster?.close();
-  await source?.close();
-});
+afterAll(() => second?.close());
 
-const ctl = (line: string) =>
-  runSentinelctl(['--peers', cluster.hosts.map(({ address }) => address).join(','), ...line.split(' ')]);
+const ctl: Second['ctl'] = (line) => second.ctl(line);
+const waitFor: Second['waitFor'] = (what, isWanted) => second.waitFor(what, isWanted);
 const nodeOf = (group: GroupView, name: string): NodeView | undefined =>
   group.nodes.find(({ node }) => node === name);
-const waitFor = (what: string, isWanted: (group: GroupView) => boolean): Promise<GroupView> =>
-  cluster.waitFor(what, HEALTHY_TIMEOUT_MS, isWanted);
-const bothStream = (group: GroupView): boolean =>
-  group.phase === 'following' &&
-  group.nodes.length === 2 &&
-  group.nodes.every(({ state }) => state === 'streaming');
 const leader = async (): Promise<Host> => cluster.primary();
 const others = async (): Promise<Host[]> => {
   const present = await leader();
@@ -74,7 +51,6 @@ async function writeThere(at: 0 | 1, id: string, seenBy: readonly Host[]): Promi
       async () => (await rowsOf(host)).includes(id),
     );
 }
-const LEFT = /was opened for writes here, and is left as it is/;
 /** As a person would who reads what the nodes say: what is to be copied anew is, until both stream. */
 async function repair(): Promise<void> {
   await until(
@@ -88,8 +64,6 @@ async function repair(): Promise<void> {
     },
   );
 }
-/** Its agent may end the statement with the server. */
-const promoteByHand = (host: Host) => sql(host, 'select pg_promote(false)').catch(() => undefined);
 /** What no group that follows another site may ever do by itself. */
 async function opened(): Promise<readonly EventView[]> {
   const events = await cluster.admin.events(1000);
