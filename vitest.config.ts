@@ -28,6 +28,7 @@ const LONG_FILES = [
     'membership',
     'node',
     'passwords',
+    'replace-database',
     'scheduled-restart',
     'settings',
   ].map((name) => `commands/${name}`),

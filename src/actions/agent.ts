@@ -14,6 +14,7 @@ import { removeHalfRestored } from '../postgres/restore.ts';
 import { createAnnouncements } from './announcements.ts';
 import { carryOut, keyOf, thenLook } from './carry-out.ts';
 import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
+import { rememberDatabase } from './database-before.ts';
 import { type DataDirectory, createInspection, inspectDataDirectory } from './data-directory.ts';
 import { lockDirectory } from './directory-lock.ts';
 import type { FenceFile } from './fence-file.ts';
@@ -23,6 +24,7 @@ import { type Instance, openInstance } from './instance.ts';
 import { endInterruptedRejoin } from './interrupted-rejoin.ts';
 import type { InstanceOptions } from './instance-options.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
+import { mustNotBeOther } from './other-database.ts';
 import { createRegistering, isDelayed, memberOf } from './registering.ts';
 import { strangeReason } from './opened.ts';
 import { buildReport } from './report.ts';
@@ -36,6 +38,7 @@ import { startLogRotation } from './log-rotation.ts';
 import { createRequests } from './requests.ts';
 import { createTamperWatch } from './tamper.ts';
 import { createSlotWatch } from './slot-watch.ts';
+import { endStray } from './stray-database.ts';
 import { createUpkeepWatch } from './upkeep.ts';
 import { createUpstreamWatch } from './upstream-watch.ts';
 
@@ -332,6 +335,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (end !== undefined && instance.postmaster() !== undefined) context.clearUnexpectedEnd();
     const present = duty;
     if (await stopIntruder(context, present, { peer: options.peer, signal })) return;
+    if (isTold && (await endStray(context, present, { peer: options.peer, signal }))) return;
     if (present.kind === 'none') {
       await found.look(signal);
       const isRegistered = isTold && (await register(await inspection.recent()));
@@ -349,12 +353,15 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     else if (present.kind === 'removed') member = memberOf(await inspection.recent());
     else if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
       await register(await inspection.recent());
+    if (present.kind === 'primary' || present.kind === 'follow') await rememberDatabase(context);
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
     // Nothing of it is ours to put right any more.
     if (present.kind === 'removed') return carryOut(context, present, signal);
     const carryOutDuty = async (): Promise<void> => {
       if (present.kind === 'follow' || present.kind === 'cut')
         await refuseStranger(context, await inspection.recent());
+      if (present.kind === 'cut' || present.kind === 'promote' || present.kind === 'hand-over')
+        mustNotBeOther(context, await inspection.recent());
       await tamper.around(present, signal, () =>
         thenLook({
           pass: () => carryOut(context, present, signal),

@@ -47,7 +47,7 @@ export async function carryOutFollow(
   const expected = context.group()?.systemIdentifier;
   if (expected !== undefined && data.control.systemIdentifier !== expected) {
     throw new Error(
-      `cannot make a standby: ${instance.options.dataDirectory} holds another database (system identifier ${data.control.systemIdentifier}, the group has ${expected}); move it away`,
+      `cannot make a standby: ${instance.options.dataDirectory} holds another database (system identifier ${data.control.systemIdentifier}, the group has ${expected}); move it away, or have node.data_directory name another place`,
     );
   }
   if (instance.isForeign()) {

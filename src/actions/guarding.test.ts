@@ -69,6 +69,7 @@ function example(watchdog?: string) {
     leases: [] as Lease[],
     startAfterMs: [] as (number | undefined)[],
     stops: 0,
+    dismissals: [] as (string | undefined)[],
   };
   const keeper: GuardKeeper = {
     keep(_, { startAfterMs }) {
@@ -77,7 +78,7 @@ function example(watchdog?: string) {
     },
     renew: (lease) => Promise.resolve(void host.leases.push(lease)),
     state: () => host.guard,
-    dismiss: () => Promise.resolve(),
+    dismiss: (dataDirectory) => Promise.resolve(void host.dismissals.push(dataDirectory)),
     close: () => undefined,
   };
   const guarding = createGuarding({
@@ -221,11 +222,23 @@ test('whether a guard watches is not known while the first is being started', as
   expect(guarding.isGuarded()).toBeUndefined();
   host.guard = STATE;
   expect(guarding.isGuarded()).toBe(true);
+  // Which an earlier configuration had.
+  host.guard = { ...STATE, dataDirectory: '/other' };
+  expect(guarding.isGuarded()).toBeUndefined();
+  expect(guarding.state()).toBeUndefined();
+  host.guard = { ...STATE, dataDirectory: '/none' };
+  expect(guarding.isGuarded()).toBe(true);
   host.guard = undefined;
   await keep();
   vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 60_000);
   expect(guarding.isGuarded()).toBe(false);
   vi.restoreAllMocks();
+});
+
+test('a guard is dismissed for this data directory, lest it leaves a primary in another one', async () => {
+  const { host, guarding } = example();
+  await guarding.dismiss();
+  expect(host.dismissals).toEqual(['/none']);
 });
 
 test('a primary whose standbys prove it needs neither', async () => {

@@ -97,6 +97,13 @@ export function createGuarding(options: {
     },
   });
 
+  /** Of a guard that watches over this data directory: one that an earlier configuration had may still look at another. */
+  const stateHere = (): GuardState | undefined => {
+    const { dataDirectory } = options.instance;
+    const state = keeper.state();
+    return (state?.dataDirectory ?? dataDirectory) === dataDirectory ? state : undefined;
+  };
+
   const leaseMs = (): number | undefined => options.group()?.settings.leaseMs;
   /** A lease that stood in for proof may be longer than one that a leader waits for before it promotes another. */
   const isRunning = (lease: Lease): boolean =>
@@ -127,7 +134,7 @@ export function createGuarding(options: {
     if (!isOn || !isGuarded(duty)) return;
     if (isLeased(duty)) await obtainLease(duty);
     // With a rule a lease stands in for proof: strict durability keeps a primary whose standbys are gone, but writes wait.
-    else if ((keeper.state()?.unprovenMs ?? 0) > proofTimeoutMs * ASK_LOG_SHARE) await obtain(duty);
+    else if ((stateHere()?.unprovenMs ?? 0) > proofTimeoutMs * ASK_LOG_SHARE) await obtain(duty);
   };
   const schedule = (): void => {
     if (isClosed) return;
@@ -148,7 +155,7 @@ export function createGuarding(options: {
   schedule();
 
   const isUnwatched = (): boolean =>
-    keeper.state() === undefined &&
+    stateHere() === undefined &&
     unwatchedSinceMs !== undefined &&
     performance.now() - unwatchedSinceMs > UP_TIMEOUT_MS;
 
@@ -158,7 +165,7 @@ export function createGuarding(options: {
       isOn = true;
       if (isLeased(duty) && !isHeld(duty) && !((await obtainLease(duty)) && isHeld(duty))) return false;
       const { node, dataDirectory, socketDirectory, port, superuser } = options.instance;
-      if (keeper.state() !== undefined) unwatchedSinceMs = undefined;
+      if (stateHere() !== undefined) unwatchedSinceMs = undefined;
       else unwatchedSinceMs ??= performance.now();
       await keeper.keep(
         {
@@ -186,20 +193,20 @@ export function createGuarding(options: {
       if (!isOn) return;
       held = undefined;
       unwatchedSinceMs = undefined;
-      await keeper.dismiss();
+      await keeper.dismiss(options.instance.dataDirectory);
       isOn = false;
     },
     get isOn() {
       return isOn;
     },
-    state: () => keeper.state(),
+    state: () => stateHere(),
     isUnwatched,
-    isGuarded: () => (keeper.state() !== undefined ? true : isUnwatched() ? false : undefined),
+    isGuarded: () => (stateHere() !== undefined ? true : isUnwatched() ? false : undefined),
     // Of whichever epoch the lease is: an epoch that has just begun has none yet.
     isForsaken: (duty) =>
-      held !== undefined && !isRunning(held.lease) && isLeased(duty) && keeper.state() === undefined,
+      held !== undefined && !isRunning(held.lease) && isLeased(duty) && stateHere() === undefined,
     message(isRunning) {
-      const state = keeper.state();
+      const state = stateHere();
       if (state === undefined)
         return isRunning && isUnwatched()
           ? `no guard watches over it; what the guard says is in ${guard.directory}/guard.log`

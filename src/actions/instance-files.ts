@@ -93,6 +93,7 @@ export function instancePaths(
   adoptedHbaFile: string;
   unarchivedDirectory: string;
   takenFile: string;
+  databaseFile: string;
   lockDirectory: string;
   logicalSlotsFile: string;
 } {
@@ -107,6 +108,7 @@ export function instancePaths(
     adoptedHbaFile: join(stateDirectory, `${node}.adopted-hba`),
     unarchivedDirectory: join(stateDirectory, 'unarchived', node),
     takenFile: join(stateDirectory, 'postgresql', `${node}.taken.json`),
+    databaseFile: join(stateDirectory, 'postgresql', `${node}.database.json`),
     lockDirectory: join(stateDirectory, 'local'),
     logicalSlotsFile: join(stateDirectory, 'postgresql', `${node}.logical-slots.json`),
   };

@@ -84,6 +84,8 @@ export interface InstanceOptions {
   readonly groupHba: () => readonly string[];
   /** For `createTakenSettings`. */
   readonly takenFile: string;
+  /** Where it is written down which data directory held the group's database last; see database-before.ts. */
+  readonly databaseFile: string;
   /** PostgreSQL did not start with what the log has for it, and was started without that. */
   readonly onRefused: (message: string) => void;
   /** PostgreSQL ended without this agent having stopped it; nothing of it is left. */

@@ -7,6 +7,7 @@ import { markForReinit } from '../postgres/reinit-marker.ts';
 import { checkpoint } from '../postgres/sql.ts';
 import { whileRunning } from '../postgres/while-running.ts';
 import { type AgentContext, query } from './context.ts';
+import { type ReplacementRequest, offerDatabase } from './other-database.ts';
 import { locate } from './site-source.ts';
 import { siteSource } from './upstream-source.ts';
 
@@ -18,7 +19,8 @@ export type NodeRequest =
   | { readonly kind: 'restart'; readonly as: 'standby' | 'primary' }
   | { readonly kind: 'reload' }
   /** Its data directory is stopped and marked, while it is aside; its duty replaces it by a clone. `obstacle` is asked again just before. */
-  | { readonly kind: 'reinit'; readonly obstacle: () => string | undefined };
+  | { readonly kind: 'reinit'; readonly obstacle: () => string | undefined }
+  | ReplacementRequest;
 
 const CHECKPOINT_TIMEOUT_MS = 60_000;
 /** Sessions end at once; what takes time is the last checkpoint. */
@@ -42,6 +44,8 @@ export async function carryOutNodeRequest(
       return reload(context, signal);
     case 'reinit':
       return reinit(context, request.obstacle, signal);
+    case 'replace-database':
+      return offerDatabase(context, request);
   }
 }
 

@@ -184,7 +184,7 @@ const STARTED = new Error('started');
 
 describe('a primary that has ended by itself', () => {
   /** What is said of it where the log cannot be read. */
-  async function said(options: { isPaused: boolean; isClean: boolean }): Promise<string> {
+  async function said(options: { isPaused: boolean; isClean: boolean; system?: string }): Promise<string> {
     return (await passed({ ...DUTY, isPaused: options.isPaused }, options)).said;
   }
 
@@ -196,7 +196,7 @@ describe('a primary that has ended by itself', () => {
 
   async function passed(
     duty: typeof DUTY,
-    options: { readonly isClean: boolean; readonly isConfirmed?: boolean },
+    options: { readonly isClean: boolean; readonly isConfirmed?: boolean; readonly system?: string },
   ): Promise<{ readonly said: string; readonly written: readonly SynchronousStandbys[] }> {
     const dataDirectory = await mkdtemp(join(tmpdir(), 'pg-sentinel-primary-'));
     try {
@@ -215,6 +215,7 @@ describe('a primary that has ended by itself', () => {
         protections: { rule: options.isConfirmed === true, cut: true, guard: true },
         guarding: { message: () => undefined, prepare: () => Promise.resolve(true), isForsaken: () => true },
         registration: () => ({ member: member.memberId }),
+        group: () => ({ systemIdentifier: options.system ?? systemIdentifier }),
         unexpectedEnd: () => ({ atMs: performance.now(), isClean: options.isClean }),
         confirms: () => Promise.resolve(options.isConfirmed === true),
         activity: (_condition: string, message: string) => messages.push(message),
@@ -250,5 +251,11 @@ describe('a primary that has ended by itself', () => {
     const lacking = { ...DUTY, rule: { members: [], acks: 1 }, slots: rule.members };
     expect(await startedWith(lacking)).toEqual([{ kind: 'nobody', readersWaitFor: rule.members }]);
     expect(await startedWith({ ...DUTY, rule: { members: [], acks: 0 } })).toEqual([{ kind: 'alone' }]);
+  });
+
+  test('is not started where its data directory holds another database, and says what to do', async () => {
+    await expect(said({ isPaused: true, isClean: false, system: '2' })).rejects.toThrow(
+      /another database \(system identifier 1, the group has 2\).*sentinelctl node replace-database pg1$/,
+    );
   });
 });

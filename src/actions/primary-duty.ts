@@ -11,6 +11,7 @@ import { inspectDataDirectory } from './data-directory.ts';
 import { lockFor } from './directory-lock.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
+import { mustBeDatabaseOfGroup, otherDatabaseText } from './other-database.ts';
 import { archiveAgain, archivingKey } from './restore-archiving.ts';
 import { carryOutRestore, checkFirstData, isToRestore } from './restore-duty.ts';
 import { closeFresh, connectFresh } from './fresh-session.ts';
@@ -66,6 +67,7 @@ async function makeFirstData(
   const { instance } = context;
   const { binaries, user, dataDirectory, node, superuser, walDirectory } = instance.options;
   const present = await inspectDataDirectory(dataDirectory, node);
+  mustBeDatabaseOfGroup(context, present);
   if (present.kind === 'ready') await checkFirstData(context, duty);
   if (present.kind === 'ready' && present.member !== undefined && instance.postmaster() !== undefined)
     return present.member;
@@ -73,6 +75,7 @@ async function makeFirstData(
   if (lock === undefined) return undefined;
   try {
     let data = await inspectDataDirectory(dataDirectory, node);
+    mustBeDatabaseOfGroup(context, data);
     if (isToRestore(context, duty, data)) {
       if (!(await carryOutRestore(context, duty, data, signal))) return undefined;
       data = await inspectDataDirectory(dataDirectory, node);
@@ -263,6 +266,8 @@ async function startInPlace(
       `cannot start the primary: ${data.kind === 'absent' ? `no data directory in ${dataDirectory}` : data.reason}`,
     );
   }
+  const other = otherDatabaseText(context, data.control);
+  if (other !== undefined) throw new Error(`cannot start the primary: ${other}`);
   if (data.member === undefined || data.member.memberId !== context.registration()?.member) {
     throw new Error(
       `cannot start the primary: ${dataDirectory} is not the data directory that the log knows (${context.registration()?.member ?? 'none'})`,

@@ -18,6 +18,8 @@ describe('what is asked of the cluster', () => {
     ['reload pg2', { ...NODE, action: 'reload' }],
     ['reinit pg2 --yes', { ...NODE, action: 'reinit' }],
     ['reinit pg2 --dry-run', { ...NODE, action: 'reinit', dryRun: true }],
+    ['replace-database pg1 --yes', { ...NODE, action: 'replace-database', node: 'pg1' }],
+    ['replace-database pg1 --dry-run', { ...NODE, action: 'replace-database', node: 'pg1', dryRun: true }],
     ['rejoin pg2', { ...NODE, action: 'rejoin' }],
     ['promote pg2 -y', { group: 'main', to: 'pg2' }],
     ['promote pg2 --dry-run', { group: 'main', to: 'pg2', dryRun: true }],
@@ -31,6 +33,7 @@ describe('what is asked of the cluster', () => {
 describe('a person is asked first', () => {
   it.each([
     ['reinit pg2', /Replace the data directory of pg2 by a clone/],
+    ['replace-database pg1', /go on with the database that pg1 holds, and give up what only/],
     ['restart pg1 --in-place', /pg1 is the primary: restart it in place, with/],
     [
       'restart pg1 --in-place --in 2h',

@@ -36,6 +36,17 @@ const REJOIN_HELP = `
 A clone or rewind that failed is tried again after pauses of up to a minute, and
 one for want of room every five seconds: this has the agent try again now.`;
 
+const REPLACE_HELP = `
+After pg_upgrade: the group is paused, the PostgreSQL of its primary is stopped,
+and node.data_directory of that host names the upgraded data directory. The group
+begins anew with it, under its name and with its settings; the other nodes are
+cloned from it. What only the database before holds is given up. The same leads
+back to the old one, as long as its data directory is there.
+
+Examples:
+  sentinelctl node replace-database pg1 --dry-run
+  sentinelctl node replace-database pg1 --yes`;
+
 const DRY_RUN = 'only say what would happen, or why it could not be done';
 /** It may have to leave the sync rule, make a checkpoint and stop first. */
 const OUTCOME_TIMEOUT_MS = 240_000;
@@ -112,6 +123,15 @@ export function addNodeActionCommands(parent: Command, context: Context): void {
     .action((name: string, _options: unknown, self: Command) =>
       ask('rejoin', name, self.optsWithGlobals<ActionOptions>()),
     );
+  add('replace-database', 'have a group go on with another database, which its primary holds')
+    .option('-y, --yes', 'do not ask')
+    .addHelpText('after', REPLACE_HELP)
+    .action(async (name: string, _options: unknown, self: Command) => {
+      const options = self.optsWithGlobals<ActionOptions>();
+      const question = `Have the group go on with the database that ${parseNode(name)} holds, and give up what only the one before has? [y/N] `;
+      if (options.dryRun !== true) await confirm(context, options, question, isYes);
+      return ask('replace-database', name, options);
+    });
   addPromoteCommand(parent, context);
 }
 

@@ -1,4 +1,4 @@
-// The commands of an adoption to messages and back (proto/pg_sentinel/v1/log.proto).
+// The commands that give a group its database, but for a new or a restored one, to messages and back (proto/pg_sentinel/v1/log.proto).
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { epoch, groupId, nodeId, timeline } from '../base/ids.ts';
 import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
@@ -28,5 +28,17 @@ export function decodeNodeAdopted(value: pb.NodeAdopted): CommandOf<'node-adopte
     group: groupId(value.group),
     epoch: epoch(Number(value.epoch)),
     node: nodeId(value.node),
+  };
+}
+
+export function decodeReplaceDatabase(value: pb.ReplaceDatabase): CommandOf<'replace-database'> {
+  const { from, to } = value;
+  return {
+    kind: 'replace-database',
+    group: groupId(value.group),
+    epoch: epoch(Number(value.epoch)),
+    primary: nodeId(value.primary),
+    from,
+    to,
   };
 }

@@ -16,7 +16,7 @@ import { CANDIDATES_FEATURE_LEVEL, CASCADE_FEATURE_LEVEL, SITE_FEATURE_LEVEL } f
 import type { ClusterState, GroupState, NodeState } from './state.ts';
 import { hasUnknownRule, nodesOfGroup } from './state.ts';
 
-const ALONE: SyncRule = { members: [], acks: 0 };
+export const ALONE: SyncRule = { members: [], acks: 0 };
 
 /** A node says, through its agent, where it is and which data directory it has. Repeating it is harmless. */
 export function applyRegisterNode(state: ClusterState, command: CommandOf<'register-node'>): Applied {
@@ -128,6 +128,11 @@ export function applyCreateGroup(
   const present = state.groups.get(command.group)?.phase;
   if (present !== undefined && (present.kind !== 'creating' || present.primary === command.primary))
     return refuse(`group ${command.group} exists`);
+  // It has a database (apply-replacement.ts): one that is empty must never take its place.
+  if (state.groups.get(command.group)?.systemIdentifier !== undefined)
+    return refuse(
+      `group ${command.group} is to go on with the database of ${present?.primary}, and begins with no other node`,
+    );
   const nodes = nodesOfGroup(state, command.group);
   const primary = nodes.find((node) => node.node === command.primary);
   if (primary === undefined)
@@ -183,7 +188,8 @@ export function applyGroupReady(state: ClusterState, command: CommandOf<'group-r
   if (isRefused(group)) return group;
   if (group.phase.kind !== 'creating')
     return refuse(`group ${group.id} is ${group.phase.kind}, not creating`);
-  const { restore } = group;
+  // One that it has already had is none of that (apply-replacement.ts).
+  const restore = group.systemIdentifier === undefined ? group.restore : undefined;
   if (restore !== undefined && restore.reached?.assigned !== command.timeline)
     return refuse(
       `group ${group.id} is to begin on timeline ${restore.reached?.assigned ?? 'that is not assigned yet'}, not on ${command.timeline}`,
@@ -191,6 +197,10 @@ export function applyGroupReady(state: ClusterState, command: CommandOf<'group-r
   if (restore !== undefined && restore.reached?.systemIdentifier !== command.systemIdentifier)
     return refuse(
       `group ${group.id} was restored as system ${restore.reached?.systemIdentifier}, not ${command.systemIdentifier}`,
+    );
+  if (group.systemIdentifier !== undefined && group.systemIdentifier !== command.systemIdentifier)
+    return refuse(
+      `group ${group.id} is to go on with system ${group.systemIdentifier}, not ${command.systemIdentifier}`,
     );
   const node = state.nodes.get(group.phase.primary);
   if (node === undefined) return refuse(`node ${group.phase.primary} is not registered`);

@@ -25,6 +25,7 @@ import { applyUseUpstream } from './apply-cascade.ts';
 import { applyFetchFailed, applyFetchWal } from './apply-fetch.ts';
 import { applyEndPause, applyPause } from './apply-pauses.ts';
 import { applyScheduleRestart } from './apply-restarts.ts';
+import { applyReplaceDatabase } from './apply-replacement.ts';
 import { applyRestoreGroup } from './apply-restore.ts';
 import { applyReadmitNode, applyRemoveNode } from './apply-removal.ts';
 import { applyBeginRuleChange, applyCommitRule, applyFloorPassed } from './apply-rule.ts';
@@ -161,6 +162,8 @@ function applyCommand(state: ClusterState, index: LogIndex, { command, proposedA
       return applyAdoptGroup(state, index, command);
     case 'node-adopted':
       return applyNodeAdopted(state, command);
+    case 'replace-database':
+      return applyReplaceDatabase(state, index, command);
     case 'restore-group':
       return applyRestoreGroup(state, index, command);
     case 'schedule-restart':

@@ -22,6 +22,7 @@ const aTimeline = fc.integer({ min: 1, max: 0xffffffff }).map(timeline);
 const anLsn = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn }).map(lsn);
 const decimal = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn }).map(String);
 const text = fc.string({ unit: 'grapheme' });
+const replacement = { group, epoch: anEpoch, primary: node, from: decimal, to: decimal };
 const rule: fc.Arbitrary<SyncRule> = fc.oneof(
   record({ members: fc.array(member), acks: fc.nat() }),
   record({ members: fc.array(member), acks: fc.nat(), leased: fc.constant(true as const) }),
@@ -249,6 +250,7 @@ const commands: { [K in Command['kind']]: fc.Arbitrary<OfKind<K>> } = {
     timeline: aTimeline,
     standbys: fc.array(node),
   }),
+  'replace-database': record({ kind: fc.constant('replace-database'), ...replacement }),
   'restore-group': fc.record(
     {
       kind: fc.constant('restore-group'),

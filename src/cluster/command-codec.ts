@@ -6,7 +6,12 @@ import { epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '..
 import { lsn } from '../base/lsn.ts';
 import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
 import type { Command, CutReport, Leaving, OffWitness, ScheduledSwitchover } from './commands.ts';
-import { decodeAdoptGroup, decodeNodeAdopted, encodeAdoptGroup } from './adoption-codec.ts';
+import {
+  decodeAdoptGroup,
+  decodeNodeAdopted,
+  decodeReplaceDatabase,
+  encodeAdoptGroup,
+} from './adoption-codec.ts';
 import { decodeEvidence } from './evidence-codec.ts';
 import { decodeHost, decodeWatched, encodeHost, encodeWatched } from './host-codec.ts';
 import { decodeCause, encodeCause } from './cause-codec.ts';
@@ -159,6 +164,10 @@ export function encodeCommand(command: Command): CommandInit {
       return { case: 'readmitNode', value: { group: command.group, node: command.node } };
     case 'adopt-group':
       return { case: 'adoptGroup', value: encodeAdoptGroup(command) };
+    case 'replace-database': {
+      const { kind: _, ...value } = command;
+      return { case: 'replaceDatabase', value: { ...value, epoch: BigInt(command.epoch) } };
+    }
     case 'node-adopted':
       return {
         case: 'nodeAdopted',
@@ -371,6 +380,8 @@ export function decodeCommand(envelope: pb.Envelope): Command {
       return decodeAdoptGroup(value);
     case 'nodeAdopted':
       return decodeNodeAdopted(value);
+    case 'replaceDatabase':
+      return decodeReplaceDatabase(value);
     case 'restoreGroup':
       return decodeRestoreGroup(value);
     case 'scheduleRestart':

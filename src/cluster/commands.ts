@@ -457,6 +457,19 @@ export type Command =
       readonly node: NodeId;
     }
   /**
+   * The group goes on with another database, which its primary's data directory holds: what pg_upgrade has made, for one. It begins anew with that
+   * primary, under its name and with its settings; every other node joins it by a clone.
+   */
+  | {
+      readonly kind: 'replace-database';
+      readonly group: GroupId;
+      readonly epoch: Epoch;
+      readonly primary: NodeId;
+      /** System identifiers of the database before and of the one after. */
+      readonly from: string;
+      readonly to: string;
+    }
+  /**
    * As `create-group`, with a first data directory that the administrator's command restores. `reached`: of the first primary at that epoch,
    * whose recovery has come to its target; a timeline is assigned to it.
    */

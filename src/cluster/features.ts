@@ -19,6 +19,7 @@ const LEVELS: readonly string[] = [
   'scheduled restarts', // 13
   'logical slots', // 14
   'groups that follow another site', // 15
+  'groups whose database is replaced by another one', // 16
 ];
 
 /** The highest level this version understands. */
@@ -39,6 +40,7 @@ export const RESTORE_FEATURE_LEVEL = 12;
 export const SCHEDULED_RESTART_FEATURE_LEVEL = 13;
 export const LOGICAL_SLOTS_FEATURE_LEVEL = 14;
 export const SITE_FEATURE_LEVEL = 15;
+export const REPLACEMENT_FEATURE_LEVEL = 16;
 
 /** Why the level cannot be `level` now, or undefined where it can. */
 export function featureLevelRefusal(state: ClusterState, level: number): string | undefined {

@@ -15,6 +15,7 @@ import {
   HBA_FEATURE_LEVEL,
   PAUSE_FEATURE_LEVEL,
   REMOVAL_FEATURE_LEVEL,
+  REPLACEMENT_FEATURE_LEVEL,
   SLOTS_FEATURE_LEVEL,
 } from './features.ts';
 import { LogFormatError } from './log-format.ts';
@@ -264,7 +265,18 @@ const declared = (): Log => {
   );
   return log;
 };
+/** It begins anew, with another database. */
+const replaced = (): Log => {
+  const log = newLog({ ...running().state, featureLevel: REPLACEMENT_FEATURE_LEVEL });
+  const base = { group: GROUP, epoch: log.epoch, primary: A, from: '77', to: '88' };
+  log.must(
+    { kind: 'pause', group: GROUP, node: undefined, isMaintenance: false, untilMs: undefined },
+    { kind: 'replace-database', ...base },
+  );
+  return log;
+};
 const BEGINNINGS = [
+  replaced,
   declared,
   () => newLog({ ...runningAlone().state, featureLevel: REMOVAL_FEATURE_LEVEL }),
   newLog,

@@ -122,6 +122,8 @@ function eventText(command: Command, name: (member: string) => string): string {
       return `${command.node} may join group ${command.group} again`;
     case 'adopt-group':
       return `group ${command.group} is made of servers that run: ${command.primary} is its primary${command.standbys.length === 0 ? '' : `, ${command.standbys.join(', ')} follow`}; it is not protected before ${command.primary} was restarted or switched over`;
+    case 'replace-database':
+      return `group ${command.group} goes on with the database of ${command.primary}, system identifier ${command.to}, in the place of ${command.from}; every other node joins it by a clone`;
     case 'node-adopted':
       return `${command.node} runs with settings of pg-sentinel now`;
     case 'restore-group':

@@ -91,6 +91,13 @@ describe('durability', () => {
   });
 });
 
+test('a group that goes on with another database says who has it', () => {
+  expect(notices(creating())).toEqual([]);
+  expect(notices(creating(), { systemIdentifier: '88' })).toEqual([
+    expect.stringMatching(/goes on with another database, which a alone has: writes wait/),
+  ]);
+});
+
 test('a hold, fenced nodes and what is scheduled', () => {
   const change = {
     ...wanting({ maxFailovers: 2 }),

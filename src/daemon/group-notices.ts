@@ -23,6 +23,8 @@ export function* groupNotices(
 ): Iterable<string> {
   yield* adoption(group);
   yield* uselessFollow(options.state, group);
+  if (group.phase.kind === 'creating' && group.systemIdentifier !== undefined)
+    yield `group ${group.id} goes on with another database, which ${group.phase.primary} alone has: writes wait until that runs there, and no other node takes its place`;
   const text = durabilityNotice(options.state, group);
   if (text !== undefined) yield `group ${group.id}: ${text}`;
   const shortage = strictShortage(options.state, group);

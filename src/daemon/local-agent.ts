@@ -130,6 +130,7 @@ export async function startLocalAgent(options: {
       hbaLines: node.hba,
       groupHba: () => replica.state.groups.get(node.group)?.hba ?? NO_HBA,
       takenFile: paths.takenFile,
+      databaseFile: paths.databaseFile,
     },
     guard: {
       directory: paths.guardDirectory,

@@ -21,6 +21,7 @@ import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { findGroup } from './failover-watch.ts';
 import { steerMembership } from './node-removal.ts';
 import { lossText, planned, setAside, wait } from './pauses.ts';
+import { replaceDatabase } from './replacement.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 
 /** What of the agent is needed here. */
@@ -35,7 +36,7 @@ type Request = Extract<SteerRequest, { readonly kind: 'node' }>;
 type Options = SteerOptions & NodeCommandOptions;
 
 /** A node of this peer, and its agent. */
-interface Target {
+export interface Target {
   readonly options: Options;
   readonly group: GroupState;
   readonly node: NodeState;
@@ -91,6 +92,8 @@ export async function steerNode(options: Options, request: Request): Promise<Ste
         : refused(primaryAdvice(target));
     case 'reinit':
       return reinit(target);
+    case 'replace-database':
+      return replaceDatabase(target);
   }
 }
 

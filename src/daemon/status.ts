@@ -187,9 +187,11 @@ function groupView(options: StatusOptions, group: GroupState): GroupView {
   };
 }
 
-function restoreView({ restore }: GroupState): GroupView['restore'] {
+function restoreView({ restore, systemIdentifier }: GroupState): GroupView['restore'] {
   const reached = restore?.reached;
   if (reached === undefined) return undefined;
+  // It goes on with another database since.
+  if (systemIdentifier !== undefined && systemIdentifier !== reached.systemIdentifier) return undefined;
   const { target, timeline, position, assigned, lastTransactionMs } = reached;
   return { target, fromTimeline: timeline, lsn: formatLsn(position), timeline: assigned, lastTransactionMs };
 }

@@ -225,6 +225,8 @@ function replaceFirstPrimary(
   stopwatch: Stopwatch,
 ): Command | undefined {
   if (freshReport(view, group.phase.primary) !== undefined) return undefined;
+  // It goes on with a database that this node alone has.
+  if (group.systemIdentifier !== undefined) return undefined;
   const silentMs = stopwatch.elapsedMs(`creating ${group.id} ${group.epoch}`);
   const nodes = nodesOfGroup(state, group.id);
   if (

@@ -174,7 +174,7 @@ export function duties(state: ClusterState, id: NodeId): Duty {
   switch (phase.kind) {
     case 'creating':
       return phase.primary === id
-        ? { kind: 'create', ...(group.restore === undefined ? {} : { restore: group.restore }), ...base }
+        ? { kind: 'create', ...restoreOf(group), ...base }
         : { kind: 'none', reason: `waiting for ${phase.primary}, the first primary` };
     case 'following':
       return followSiteDuty(state, group, phase, node, base);
@@ -205,6 +205,10 @@ export function duties(state: ClusterState, id: NodeId): Duty {
       return { kind: 'promote', timeline: phase.timeline, rule: group.rule, from: phase.from, ...base };
   }
 }
+
+/** A group that has a database already goes on with another one (apply-replacement.ts): that is there. */
+const restoreOf = ({ restore, systemIdentifier }: GroupState): { readonly restore?: GroupRestore } =>
+  restore === undefined || systemIdentifier !== undefined ? {} : { restore };
 
 function fetchOf(
   state: ClusterState,

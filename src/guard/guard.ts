@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
 import { stopPostgres } from '../postgres/lifecycle.ts';
-import { type PostmasterFile, createPostmasterFinder } from '../postgres/processes.ts';
+import { type PostmasterFile, createPostmasterFinder, isSameDirectory } from '../postgres/processes.ts';
 import {
   type ClockJump,
   NOT_MEASURED,
@@ -58,7 +58,9 @@ export function startGuard(options: {
   let { terms, lease } = options.instructions;
   const closing = new AbortController();
   let woken = new AbortController();
-  const findPostmaster = createPostmasterFinder(terms.dataDirectory);
+  /** Which may be that of the terms before, until nothing is a primary there any more. */
+  let { dataDirectory } = terms;
+  let findPostmaster = createPostmasterFinder(dataDirectory);
   let watchdog = openWatchdog(terms.watchdog, log);
   let session = openServerSession(terms);
   let watchedPid: number | undefined;
@@ -82,7 +84,7 @@ export function startGuard(options: {
   };
 
   const mayBePrimary = (): boolean =>
-    role === 'primary' || !existsSync(join(terms.dataDirectory, 'standby.signal'));
+    role === 'primary' || !existsSync(join(dataDirectory, 'standby.signal'));
 
   /** Why PostgreSQL must be stopped now. */
   const lostAuthority = (): string | undefined => {
@@ -99,7 +101,7 @@ export function startGuard(options: {
     for (let tries = 0; ; tries += 1) {
       try {
         const { how } = await stopPostgres({
-          dataDirectory: terms.dataDirectory,
+          dataDirectory,
           fastMs: 0,
           immediateMs: tries > 0 ? 0 : Math.min(IMMEDIATE_MS, marginMs * MARGIN_TO_KILL),
           killMs: KILL_MS,
@@ -124,7 +126,7 @@ export function startGuard(options: {
       try {
         const { how } = await stopPostgres({
           ...NOTHING_GENTLE,
-          dataDirectory: terms.dataDirectory,
+          dataDirectory,
           onlyPid,
         });
         if (how !== 'was stopped')
@@ -146,11 +148,39 @@ export function startGuard(options: {
     }, options.onFailed);
   };
 
+  /**
+   * sentineld has another data directory than the one that is watched. Whoever is a primary in that one would have nobody to watch over it: it is
+   * stopped first. False until that is done.
+   */
+  const moveOn = (): boolean => {
+    const left = findPostmaster();
+    if (left !== undefined) notice(left);
+    // The directory may only have been given another name.
+    const isHere = left !== undefined && isSameDirectory(`/proc/${left.pid}/cwd`, terms.dataDirectory);
+    if (watchedPid !== undefined && !isHere && mayBePrimary()) {
+      const why = `sentineld has another data directory by now, ${terms.dataDirectory}`;
+      busyWith(left === undefined ? endOrphans(watchedPid) : stop(why, left.pid));
+      watchedPid = undefined;
+      return false;
+    }
+    log(`watches ${terms.dataDirectory} instead of ${dataDirectory}`);
+    ({ dataDirectory } = terms);
+    findPostmaster = createPostmasterFinder(dataDirectory);
+    watchedPid = undefined;
+    role = 'unknown';
+    enforced = undefined;
+    proving = NOT_MEASURED;
+    proven = undefined;
+    stopped = undefined;
+    return true;
+  };
+
   const look = (): void => {
     const before = offsetMs;
     offsetMs = readWallOffsetMs();
     jump = jumpBetween(before, offsetMs, readMoment(), lease) ?? jump;
     if (isStopping) return;
+    if (dataDirectory !== terms.dataDirectory && !moveOn()) return;
     const postmaster = findPostmaster();
     if (postmaster === undefined) {
       const orphansOf = mayBePrimary() ? watchedPid : undefined;
@@ -223,6 +253,7 @@ export function startGuard(options: {
       version: options.version,
       pid: process.pid,
       node: terms.node,
+      dataDirectory,
       role,
       enforced,
       provenBootMs: proven?.bootMs,
@@ -245,6 +276,8 @@ export function startGuard(options: {
         watchdog.close();
         watchdog = openWatchdog(next.watchdog, log);
       }
+      // Whoever told it goes by what it answers.
+      if (next.dataDirectory !== before.dataDirectory) look();
       woken.abort();
     },
     setLease(next) {
@@ -260,5 +293,5 @@ export function startGuard(options: {
   };
 }
 
-const placeOf = ({ socketDirectory, port, superuser }: Terms): string =>
-  `${socketDirectory} ${port} ${superuser}`;
+const placeOf = ({ dataDirectory, socketDirectory, port, superuser }: Terms): string =>
+  `${dataDirectory} ${socketDirectory} ${port} ${superuser}`;

@@ -29,8 +29,11 @@ export interface GuardKeeper {
   renew(lease: Lease): Promise<void>;
   /** What the guard said last; undefined where none answers. */
   state(): GuardState | undefined;
-  /** PostgreSQL is no primary (any more): the guard ends. Does nothing where there is none. */
-  dismiss(): Promise<void>;
+  /**
+   * PostgreSQL is no primary (any more): the guard ends. Does nothing where there is none. With `dataDirectory`, where PostgreSQL is: a guard that
+   * watches another one stops a primary in there first; throws where that takes too long, and the guard stays.
+   */
+  dismiss(dataDirectory?: string): Promise<void>;
   /** Leaves the guard alone. */
   close(): void;
 }
@@ -53,6 +56,8 @@ const LATE_MS = 1000;
 /** A busy host takes its time to start one; another would find the seat taken. */
 const START_MS_MAX = 5000;
 const POLL_MS = 10;
+/** It gives a stop four seconds, and tries again. */
+const MOVE_ON_MS_MAX = 10_000;
 
 interface Link {
   readonly socket: Socket;
@@ -181,8 +186,24 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
     }
     if (lease !== undefined && !(await request({ kind: 'lease', lease }))) return;
     if (!(await request({ kind: 'terms', terms: wanted }))) return;
-    isTaken = terms === wanted;
+    // One that has still to end a primary elsewhere watches over nothing here.
+    isTaken = terms === wanted && state?.dataDirectory === wanted.dataDirectory;
     options.onChange();
+  };
+
+  /** Nobody else would end a primary in the data directory of an earlier configuration. */
+  const moveOn = async (dataDirectory: string): Promise<void> => {
+    const known = await readInstructions(directory);
+    const deadlineMs = performance.now() + MOVE_ON_MS_MAX;
+    const watched = (): string => (link === undefined ? undefined : state?.dataDirectory) ?? dataDirectory;
+    while (known !== undefined && watched() !== dataDirectory) {
+      if (performance.now() > deadlineMs)
+        throw new DeadlineError(
+          `a primary runs in ${watched()}, the data directory of an earlier configuration, and its guard cannot stop it; what it says is in ${directory}/guard.log`,
+        );
+      await request({ kind: 'terms', terms: { ...known.terms, dataDirectory } });
+      await delay(POLL_MS);
+    }
   };
 
   const report = (error: unknown): void => log('error', (error as Error).message);
@@ -239,7 +260,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
       });
     },
     state: () => state,
-    dismiss() {
+    dismiss(dataDirectory) {
       return inTurn(async () => {
         terms = undefined;
         lease = undefined;
@@ -247,6 +268,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
         // One that is on its way finds nothing to guard and ends: the next keep must not count on it.
         startedMs = undefined;
         await find();
+        if (dataDirectory !== undefined) await moveOn(dataDirectory);
         await removeInstructions(directory);
         const ending = link;
         if (ending === undefined) return;

@@ -29,6 +29,8 @@ export interface GuardState {
   readonly version: string;
   readonly pid: number;
   readonly node: string;
+  /** The one that is watched; a guard of an earlier version does not say it. */
+  readonly dataDirectory?: string;
   readonly role: 'primary' | 'standby' | 'stopped' | 'unknown';
   /** `synchronous_standby_names` at the last measurement. */
   readonly enforced: string | undefined;

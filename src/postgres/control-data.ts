@@ -30,6 +30,8 @@ export interface ControlData {
   /** Decimal, as PostgreSQL prints it: greater than 2^53. */
   readonly systemIdentifier: string;
   readonly state: ControlState;
+  /** Seconds since 1970, by the clock of its host: the last start, stop or checkpoint. */
+  readonly writtenAtS: number;
   /** Start of the latest checkpoint record, and where its redo begins. */
   readonly checkpoint: Lsn;
   readonly checkpointRedo: Lsn;
@@ -98,6 +100,7 @@ export function parseControlData(bytes: Buffer): ParsedControlData {
     control: {
       systemIdentifier: bytes.readBigUInt64LE(0).toString(),
       state,
+      writtenAtS: Number(bytes.readBigInt64LE(24)),
       checkpoint: lsn(bytes.readBigUInt64LE(32)),
       checkpointRedo: lsn(bytes.readBigUInt64LE(40)),
       checkpointTimeline: timeline(bytes.readUInt32LE(48)),

@@ -104,6 +104,12 @@ function identityOf(path: string): string | undefined {
   }
 }
 
+/** Whether both paths lead to the same directory; false where one of them cannot be told. */
+export function isSameDirectory(a: string, b: string): boolean {
+  const [one, other] = [identityOf(a), identityOf(b)];
+  return one !== undefined && one !== 'absent' && one === other;
+}
+
 /** The living postmaster of a data directory, or undefined. */
 export function findPostmaster(dataDirectory: string): PostmasterFile | undefined {
   const file = readPostmasterFile(dataDirectory);

@@ -249,6 +249,7 @@ export const NODE_ACTIONS = [
   'drop',
   'register',
   'follow',
+  'replace-database',
 ] as const;
 export type NodeAction = (typeof NODE_ACTIONS)[number];
 

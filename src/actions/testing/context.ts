@@ -99,6 +99,7 @@ export function fakeContext(options: {
     hbaLines: [],
     groupHba: () => [],
     takenFile: `${dataDirectory}.taken.json`,
+    databaseFile: `${dataDirectory}.database.json`,
     ...options.instance,
   };
   const context = {

@@ -3,15 +3,22 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32c } from '../../postgres/crc32c.ts';
 
+export const SHUT_DOWN = 1;
 export const IN_ARCHIVE_RECOVERY = 5;
 export const IN_PRODUCTION = 6;
 
-/** Of format 1300, on timeline 1. */
-export async function writeControl(dataDirectory: string, state: number, segmentBytes = 0): Promise<void> {
+/** Of format 1300, on timeline 1; `writtenAtS` is seconds since 1970. */
+export async function writeControl(
+  dataDirectory: string,
+  state: number,
+  segmentBytes = 0,
+  { system = 1n, writtenAtS = 0 }: { readonly system?: bigint; readonly writtenAtS?: number } = {},
+): Promise<void> {
   const bytes = Buffer.alloc(8192);
-  bytes.writeBigUInt64LE(1n, 0);
+  bytes.writeBigUInt64LE(system, 0);
   bytes.writeUInt32LE(1300, 8);
   bytes.writeUInt32LE(state, 16);
+  bytes.writeBigInt64LE(BigInt(writtenAtS), 24);
   bytes.writeUInt32LE(1, 48);
   bytes.writeUInt32LE(segmentBytes, 228);
   bytes.writeUInt32LE(crc32c(bytes.subarray(0, 288)), 288);

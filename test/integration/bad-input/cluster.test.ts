@@ -156,7 +156,7 @@ test("another database in a standby's data directory is not touched, and said; m
     /another database/.test(message(groups, 'pg3') ?? ''),
   );
   expect(message(status.groups, 'pg3')).toMatch(
-    /^cannot make a standby: \S+pgdata holds another database \(system identifier \d+, the group has \d+\); move it away$/,
+    /^cannot make a standby: \S+pgdata holds another database \(system identifier \d+, the group has \d+\); move it away, or have node\.data_directory name another place$/,
   );
   expect(status.warnings).toContainEqual(
     expect.stringMatching(/^pg3: cannot make a standby: \S+ holds another database/),

@@ -29,6 +29,7 @@ const agent = await startAgent({
     standbyLimits: () => [],
     groupHba: () => [],
     takenFile: join(stateDirectory, 'taken.json'),
+    databaseFile: join(stateDirectory, 'database.json'),
     adoptedHbaFile: join(stateDirectory, 'adopted-hba'),
     lockDirectory: join(stateDirectory, 'local'),
   },

@@ -1,7 +1,7 @@
 // The guard as a process, on a real PostgreSQL, told by a keeper in place of sentineld. Figures are printed, not asserted, but for
 // their order.
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -107,6 +107,56 @@ describe.skipIf(place === undefined)(`a guard (needs PostgreSQL ${TESTED_VERSION
     await removeInstructions(directory);
     await ended();
     device.close();
+  });
+
+  test('one that is told of another data directory stops the primary in the old one, and watches over the new one', async () => {
+    const keeper = openKeeper();
+    await keeper.renew(leaseOf(LEASE_MS));
+    const pid = await keep(keeper, termsOf({ isLeased: true }));
+    const other = await startPrimary(at, `other${runs}`);
+    const there = { dataDirectory: other.dataDirectory, socketDirectory: other.socketDirectory };
+    try {
+      await keeper.renew(leaseOf(LEASE_MS));
+      expect(await keep(keeper, termsOf({ ...there, port: other.port, isLeased: true }))).toBe(pid);
+      // Whoever was told that it is watched over may go by that.
+      expect(findPostmaster(one.dataDirectory)).toBeUndefined();
+      await says(keeper, 'the new one to be seen', (state) => state?.role === 'primary');
+      expect(keeper.state()?.dataDirectory).toBe(other.dataDirectory);
+      expect(keeper.state()?.stopped).toBeUndefined();
+      await until({ what: 'it to be stopped as well', timeoutMs: LIMIT_MS, everyMs: 20 }, () =>
+        instanceProcesses(other.dataDirectory).length === 0 ? true : undefined,
+      );
+      await says(keeper, 'why', (state) => /lease/.test(state?.stopped?.reason ?? ''));
+    } finally {
+      await stop(other);
+    }
+  });
+
+  test('one that is dismissed for another data directory stops the primary in the old one first', async () => {
+    const earlier = openKeeper();
+    await keep(earlier, termsOf());
+    earlier.close();
+    await openKeeper().dismiss(join(at.root, 'elsewhere'));
+    expect(findPostmaster(one.dataDirectory)).toBeUndefined();
+    await ended();
+    await start(one);
+    const same = openKeeper();
+    await keep(same, termsOf());
+    await same.dismiss(one.dataDirectory);
+    expect(findPostmaster(one.dataDirectory)).toBeDefined();
+  });
+
+  test('a data directory that has only another name goes on with its primary', async () => {
+    const keeper = openKeeper();
+    await keep(keeper, termsOf());
+    const before = findPostmaster(one.dataDirectory)?.pid;
+    const link = join(at.root, `link${runs}`);
+    symlinkSync(one.dataDirectory, link);
+    await keep(keeper, termsOf({ dataDirectory: link }));
+    await says(keeper, 'it to be seen by that name', (state) => state?.role === 'primary');
+    expect(keeper.state()?.dataDirectory).toBe(link);
+    expect(keeper.state()?.stopped).toBeUndefined();
+    expect(findPostmaster(one.dataDirectory)?.pid).toBe(before);
   });
 
   test('stops PostgreSQL before the lease ends when nobody renews it, and says so', async () => {

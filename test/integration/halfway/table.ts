@@ -100,11 +100,11 @@ export function unknownSteps(recorded: readonly string[], steps: Steps): void {
 const nameOf = (step: string): string => step.replace(/ #\d+$/, '');
 
 /**
- * What a sentineld tells the log as an observer, or decides as its leader, whatever else it does; and the lock of the data directory, whose
- * steps are those of seat.ts.
+ * What a sentineld tells the log as an observer, or decides as its leader, whatever else it does; the lock of the data directory, whose
+ * steps are those of seat.ts; and where the database is, written down once by each node.
  */
 const BESIDE =
-  /^(write|link|remove) state\/local\/|^(propose|applied|refused|unknown) (subjective-(down|up)|mark-absent|mark-present|begin-rule-change|commit-rule|floor-passed|register-node|set-feature-level|cut-report|configure|set-accounts)\b/;
+  /^(write|link|remove) state\/local\/|^write state\/postgresql\/NODE\.database\.json|^(propose|applied|refused|unknown) (subjective-(down|up)|mark-absent|mark-present|begin-rule-change|commit-rule|floor-passed|register-node|set-feature-level|cut-report|configure|set-accounts)\b/;
 
 /** Those that come each time. */
 export const sureOf = (steps: Steps): string[] =>

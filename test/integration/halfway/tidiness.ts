@@ -59,6 +59,7 @@ const MAY_COME = [
   'pgdata/pg_wal/TIMELINE.history',
   // The number of a promotion that was given up, below a later one: it stays, for standbys ask for each in between (docs/failover.md).
   'pgdata/pg_wal/FILLER.history',
+  'state/postgresql/NODE.database.json',
   'state/diverged/',
   'state/diverged/NODE-N.jsonl',
 ];

@@ -5,6 +5,12 @@ import type { Host } from './hosts.ts';
 export interface Client {
   /** Waits for so many further acknowledgements. */
   moreAcks(count: number): Promise<void>;
+  /** The longest time between two acknowledgements so far, in milliseconds. */
+  longestPauseMs(): number;
+  /** Those so far, in their order. */
+  acked(): readonly string[];
+  /** What is in the table now, for whoever lets it in first. */
+  present(): Promise<readonly string[]>;
   /** Ends it. The ids that were acknowledged, and those that are in the table. */
   stop(): Promise<{ readonly acked: readonly string[]; readonly there: readonly string[] }>;
 }
@@ -19,18 +25,32 @@ export function startClient(host: Host, addresses: readonly string[]): Client {
   const acked: string[] = [];
   let isEnding = false;
   let last = '';
+  let lastMs = performance.now();
+  let longestMs = 0;
   const psql = (statement: string): ReturnType<Host['run']> =>
     host.run(`exec psql -XAtq "${service}" -c "${statement}"`, STATEMENT_MS);
   const write = async (): Promise<void> => {
     for (let count = 1; !isEnding; count += 1) {
       const id = `order ${count}`;
       const { code, output } = await psql(`insert into orders values ('${id}')`);
-      if (code === 0) acked.push(id);
       last = output;
+      if (code !== 0) continue;
+      acked.push(id);
+      const nowMs = performance.now();
+      longestMs = Math.max(longestMs, nowMs - lastMs);
+      lastMs = nowMs;
     }
   };
   const writing = write();
+  const present = async (): Promise<readonly string[]> => {
+    const { code, output } = await psql('select id from orders');
+    if (code !== 0) throw new Error(output);
+    return output.trim().split('\n');
+  };
   return {
+    longestPauseMs: () => longestMs,
+    acked: () => [...acked],
+    present,
     async moreAcks(count) {
       const wanted = acked.length + count;
       await until(
@@ -43,9 +63,7 @@ export function startClient(host: Host, addresses: readonly string[]): Client {
     async stop() {
       isEnding = true;
       await writing;
-      const { code, output } = await psql('select id from orders');
-      if (code !== 0) throw new Error(output);
-      return { acked, there: output.trim().split('\n') };
+      return { acked, there: await present() };
     },
   };
 }

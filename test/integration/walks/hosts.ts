@@ -49,7 +49,8 @@ const START_MS = 20_000;
 /** It ends with its standard input, and takes every process of its host along. As process 1 it reaps what others leave behind. */
 const FIRST_PROCESS = 'while read -r _; do :; done';
 
-export async function openHosts(): Promise<Hosts> {
+/** `over`: a directory whose `usr` lies over this machine's own on every host. */
+export async function openHosts(over?: string): Promise<Hosts> {
   const directory = mkdtempSync(join(tmpdir(), 'pg-sentinel-hosts-'));
   const opened: { readonly child: ChildProcess }[] = [];
   const open = async (setUp: string): Promise<{ child: ChildProcess; pid: number }> => {
@@ -76,7 +77,7 @@ export async function openHosts(): Promise<Hosts> {
     return {
       close,
       async add(name, address) {
-        const { child, pid } = await open(hostScript(name, directory));
+        const { child, pid } = await open(hostScript(name, directory, over));
         const link = `v${(count += 1)}`;
         must(bridge.pid, `ip link add ${link} type veth peer name eth0 netns ${pid}`, ['-n']);
         must(bridge.pid, `ip link set ${link} master br0 up`, ['-n']);
@@ -149,12 +150,13 @@ function run(pid: number, text: string, timeoutMs: number, input?: Buffer): Prom
 const LAST_OUTPUT_MS = 30;
 
 /** Directories of its own, the programs of this checkout, and a `systemctl` that does for one service what systemd would. */
-function hostScript(name: string, directory: string): string {
+function hostScript(name: string, directory: string, over: string | undefined): string {
   const program = (file: string): string =>
     `printf '#!/bin/sh\\nexec %s %s "$@"\\n' '${process.execPath}' '${compiled(file)}'`;
   return `
 mount --make-rprivate /
 mount -t tmpfs tmpfs ${directory}
+${over === undefined ? '' : layOver(over, directory)}
 for path in etc var/lib var/log usr/local; do
   mkdir -p ${directory}/$path/upper ${directory}/$path/work
   mount -t overlay overlay -o lowerdir=/$path,upperdir=${directory}/$path/upper,workdir=${directory}/$path/work /$path
@@ -168,8 +170,15 @@ ${program('src/cli/sentinelctl.js')} > /usr/local/bin/sentinelctl
 cat > /usr/local/bin/systemctl <<'SYSTEMCTL'
 ${SYSTEMCTL}
 SYSTEMCTL
-chmod +x /usr/local/bin/*`;
+chmod +x /usr/local/bin/{sentineld,sentinelctl,systemctl}`;
 }
+
+/** What is mounted within /usr already, or will be, is lost below the new one: so /usr/local is bound to what it was. */
+const layOver = (over: string, directory: string): string => `
+mkdir ${directory}/local
+mount --bind /usr/local ${directory}/local
+mount -t overlay overlay -o lowerdir=${over}/usr:/usr /usr
+mount --bind ${directory}/local /usr/local`;
 
 /** There is no systemd in a namespace of ours. */
 const SYSTEMCTL = `#!/bin/bash

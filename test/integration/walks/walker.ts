@@ -11,17 +11,23 @@ const OUTPUT_MAX = 4000;
 const walks = readWalks(PAGE);
 
 export interface Walker {
-  /** Runs the commands of a walk, in order. */
-  walk(title: string): Promise<void>;
+  /** Runs the commands of a walk, in order; with `before`, only those before the first one that it fits; with `from`, that one and all after it. */
+  walk(title: string, part?: { readonly before?: RegExp; readonly from?: RegExp }): Promise<void>;
   hostOf(name: string): Host;
 }
 
 /** `byName`: the hosts that there are; `all#` means each of them. */
 export function createWalker(byName: ReadonlyMap<string, Host>): Walker {
-  async function walk(title: string): Promise<void> {
-    const commands = walks.get(title) ?? expect.fail(`${PAGE} has no walk "${title}"`);
-    expect(commands.length).toBeGreaterThan(0);
-    for (const command of commands) await carryOut(command);
+  async function walk(title: string, { before, from }: Parameters<Walker['walk']>[1] = {}): Promise<void> {
+    const all = walks.get(title) ?? expect.fail(`${PAGE} has no walk "${title}"`);
+    const indexOf = (pattern: RegExp): number => {
+      const index = all.findIndex(({ text }) => pattern.test(text));
+      return index > 0 ? index : expect.fail(`${PAGE}: ${title}: ${String(pattern)} fits no command`);
+    };
+    const end = before === undefined ? all.length : indexOf(before);
+    const begin = from === undefined ? 0 : indexOf(from);
+    expect(end).toBeGreaterThan(begin);
+    for (const command of all.slice(begin, end)) await carryOut(command);
   }
 
   /** What sentineld has logged last on each host, for the message of a failure. */

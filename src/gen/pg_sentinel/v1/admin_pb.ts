@@ -858,7 +858,7 @@ export type SteerRequest_NodeAction = Message<"pg_sentinel.v1.SteerRequest.NodeA
   node: string;
 
   /**
-   * restart, reload, reinit, rejoin, unregister, drop, register or follow.
+   * restart, reload, reinit, rejoin, unregister, drop, register, follow or replace-database.
    *
    * @generated from field: string action = 2;
    */

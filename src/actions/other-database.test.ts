@@ -1,0 +1,225 @@
+// What a data directory with another database has to be like before the group goes on with it, and what is said of one.
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { type Server, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { rememberDatabase } from './database-before.ts';
+import type { OfferedDatabase } from './other-database.ts';
+import { mustBeDatabaseOfGroup, mustNotBeOther, offerDatabase, otherDatabaseText } from './other-database.ts';
+import { inspectDataDirectory } from './data-directory.ts';
+import { FOLLOW, PRIMARY, fakeContext } from './testing/context.ts';
+import { IN_PRODUCTION, SHUT_DOWN, writeControl } from './testing/control-file.ts';
+
+/** What the group of the context has, and what writeControl makes. */
+const [OLD, NEW] = ['7710476986005549374', '1'];
+
+let root: string;
+let directory: string;
+let server: Server | undefined;
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'pg-sentinel-other-'));
+  directory = join(root, 'data');
+  await mkdir(join(directory, 'base', '1'), { recursive: true });
+  await mkdir(join(directory, 'base', '5'));
+  await writeFile(join(directory, 'PG_VERSION'), '15\n');
+  await writeControl(directory, SHUT_DOWN);
+});
+afterEach(async () => {
+  server?.close();
+  server = undefined;
+  await rm(root, { recursive: true });
+});
+
+function world(more: object = {}, port = 0, listenAddresses = ['127.0.0.1']) {
+  const context = {
+    ...fakeContext({ dataDirectory: directory, instance: { port, listenAddresses } }),
+    duty: () => ({ ...PRIMARY, isPaused: true }),
+    ...more,
+  } as unknown as ReturnType<typeof fakeContext>;
+  const offered: OfferedDatabase[] = [];
+  const propose = (offer: OfferedDatabase): Promise<string> => {
+    offered.push(offer);
+    return Promise.resolve('done');
+  };
+  const stopped = { ...context.instance, postmaster: () => undefined };
+  const at = { ...context, instance: stopped } as typeof context;
+  return {
+    context,
+    at,
+    offered,
+    offer: (on = at) => offerDatabase(on, { kind: 'replace-database', propose }),
+  };
+}
+
+test('one that was left cleanly is offered, with what a person knows it by', async () => {
+  const { offer, offered } = world();
+  await expect(offer()).resolves.toBe('done');
+  expect(offered).toEqual([
+    {
+      from: OLD,
+      to: NEW,
+      text: expect.stringMatching(
+        /data, PostgreSQL 15, system identifier 1, 2 databases with the templates; it is not known here where/,
+      ) as string,
+    },
+  ]);
+});
+
+test('it is offered too where all nodes are cut off, as after a recovery of the log', async () => {
+  const { offer, offered } = world({ duty: () => ({ ...PRIMARY, kind: 'cut', wasPrimary: false }) });
+  await expect(offer()).resolves.toBe('done');
+  expect(offered).toHaveLength(1);
+});
+
+test.each<[string, () => Promise<void>, RegExp]>([
+  ['one that crashed', () => writeControl(directory, IN_PRODUCTION), /not shut down cleanly.*in production/],
+  ["a standby's", () => writeFile(join(directory, 'standby.signal'), ''), /holds standby\.signal/],
+  [
+    'what pg_upgrade has not finished',
+    () => mkdir(join(directory, 'pg_upgrade_output.d')),
+    /pg_upgrade has not ended/,
+  ],
+  ['a backup', () => writeFile(join(directory, 'backup_label'), ''), /holds backup_label/],
+  [
+    'one of another version',
+    () => writeFile(join(directory, 'PG_VERSION'), '17\n'),
+    /is of PostgreSQL 17, and/,
+  ],
+  ['what is not there', () => rm(directory, { recursive: true }), /no data directory in/],
+  ['what is none', () => rm(join(directory, 'PG_VERSION')), /but no PostgreSQL/],
+])('refused: %s', async (_, make, reason) => {
+  await make();
+  const { offer, offered } = world();
+  await expect(offer()).rejects.toThrow(reason);
+  expect(offered).toEqual([]);
+});
+
+test('refused while PostgreSQL runs, in it or at its port, and where the log says otherwise', async () => {
+  await expect(world().offer(world().context)).rejects.toThrow(/runs in .*stop it first/);
+  server = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server?.once('listening', resolve));
+  const { port } = server.address() as { port: number };
+  await expect(world({}, port).offer()).rejects.toThrow(/something listens on port/);
+  await expect(world({}, port, ['*']).offer()).rejects.toThrow(/something listens on port/);
+  await expect(world({}, port, ['192.0.2.1']).offer()).rejects.toThrow(/could not listen .*192\.0\.2\.1/);
+  await expect(world({ duty: () => FOLLOW }).offer()).rejects.toThrow(/its part is another by now/);
+  await expect(world({ confirms: () => Promise.resolve(false) }).offer()).rejects.toThrow(/nothing was done/);
+  await expect(world({ group: () => ({ systemIdentifier: NEW }) }).offer()).rejects.toThrow(
+    /the database that the group has already/,
+  );
+});
+
+describe('beside the database before, which this node has run', () => {
+  const [THEN, LATER] = [1_700_000_000, 1_700_000_100];
+  let place: string;
+  const before = (state: number, writtenAtS: number, system = OLD): Promise<void> =>
+    writeControl(place, state, 0, { system: BigInt(system), writtenAtS });
+  const made = (writtenAtS: number): Promise<void> => writeControl(directory, SHUT_DOWN, 0, { writtenAtS });
+  const remember = (systemIdentifier = OLD, dataDirectory = place, startedAtS = THEN - 100): Promise<void> =>
+    writeFile(`${directory}.database.json`, JSON.stringify({ dataDirectory, systemIdentifier, startedAtS }));
+
+  beforeEach(async () => {
+    place = join(root, 'before');
+    await mkdir(join(place, 'base', '1'), { recursive: true });
+    await mkdir(join(place, 'base', '5'));
+    await before(SHUT_DOWN, THEN);
+    await made(LATER);
+    await remember();
+  });
+
+  test.each<[string, () => Promise<unknown>, RegExp]>([
+    [
+      'made after that was shut down',
+      () => made(THEN),
+      /; written after the database before, in \S+before, was shut/,
+    ],
+    [
+      'made of its files',
+      () => rename(join(place, 'global', 'pg_control'), join(place, 'global', 'pg_control.old')),
+      /; made from that in \S+before, which cannot be started/,
+    ],
+    [
+      'where that is gone',
+      () => rm(place, { recursive: true }),
+      /is not in \S+before any more, so that nobody/,
+    ],
+    ['where that is yet another one', () => before(SHUT_DOWN, LATER, '3'), /is not in \S+before any more/],
+    ['where this node had another one', () => remember('3'), /it is not known here where/],
+    [
+      'that ran last, which the log has forgotten',
+      () => remember(NEW),
+      /; the one that this node has run last/,
+    ],
+    ['in the same place', () => remember(OLD, directory), /was in this very place, so that nobody/],
+    [
+      'which the group had before',
+      async () => {
+        await before(IN_PRODUCTION, LATER);
+        await made(THEN);
+        await writeFile(
+          join(directory, 'pg_sentinel_member.json'),
+          JSON.stringify({ node: 'a', memberId: 'a_00000001', systemIdentifier: NEW }),
+        );
+      },
+      /one that this node had before, last written at 2023-11-14T22:13:20.000Z: all that was written since is lost/,
+    ],
+  ])('offered, and said: %s', async (_, make, text) => {
+    await make();
+    const { offer, offered } = world();
+    await offer();
+    expect(offered[0]?.text).toMatch(text);
+  });
+
+  test.each<[string, () => Promise<unknown>, RegExp]>([
+    ['that has run since', () => made(THEN - 1), /has run until .*have pg_upgrade make the new one anew/],
+    [
+      'that was started since, in the same place',
+      () => remember(OLD, directory, LATER + 1),
+      /was started here at 2023-11-14T22:15:01.000Z, and the new one was made before that/,
+    ],
+    [
+      'that was not shut down',
+      () => before(IN_PRODUCTION, THEN),
+      /was not shut down cleanly .*in production/,
+    ],
+    ['that holds more databases', () => mkdir(join(place, 'base', '16384')), /holds 2 databases .*holds 3/],
+  ])('refused: one %s', async (_, make, reason) => {
+    await make();
+    const { offer, offered } = world();
+    await expect(offer()).rejects.toThrow(reason);
+    expect(offered).toEqual([]);
+  });
+
+  test('it is written down once the group runs with it, and only then', async () => {
+    const { context } = world();
+    const once = (_: string, work: () => Promise<void>): Promise<void> => work();
+    const found = await inspectDataDirectory(directory, context.instance.options.node);
+    const at = { ...context, once, dataDirectory: () => Promise.resolve(found) };
+    const file = `${directory}.database.json`;
+    await rm(file);
+    await rememberDatabase(at);
+    expect(existsSync(file)).toBe(false);
+    await rememberDatabase({ ...at, group: () => ({ ...context.group(), systemIdentifier: NEW }) as never });
+    expect(JSON.parse(await readFile(file, 'utf8'))).toEqual({
+      dataDirectory: directory,
+      systemIdentifier: NEW,
+      startedAtS: 0,
+    });
+  });
+});
+
+test('a group that has a database begins with no other one, and with no empty one', async () => {
+  const { context } = world();
+  expect(() => mustBeDatabaseOfGroup(context, { kind: 'absent' })).toThrow(/no data directory in/);
+  const found = await inspectDataDirectory(directory, context.instance.options.node);
+  expect(() => mustBeDatabaseOfGroup(context, found)).toThrow(/node replace-database a$/);
+  const unfit = { kind: 'unfit', reason: 'its restore was not finished', isRestoring: true } as const;
+  expect(() => mustBeDatabaseOfGroup(context, unfit)).toThrow(/its restore was not finished, and the group/);
+  expect(() => mustNotBeOther(context, found)).toThrow(/^not reported .*another database/);
+  expect(() =>
+    mustBeDatabaseOfGroup(world({ group: () => undefined }).context, { kind: 'absent' }),
+  ).not.toThrow();
+  expect(otherDatabaseText(context, { systemIdentifier: OLD })).toBeUndefined();
+});
