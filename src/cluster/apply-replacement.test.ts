@@ -1,9 +1,10 @@
 // A group goes on with another database: what is refused, and that nobody who holds the one before counts any more.
 import { describe, expect, test } from 'vitest';
-import { timeline } from '../base/ids.ts';
+import { logIndex, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type { Command } from './commands.ts';
 import { REPLACEMENT_FEATURE_LEVEL } from './features.ts';
+import { isKnownTimeline, isUnopened } from './site-history.ts';
 import {
   A,
   ALONE,
@@ -21,6 +22,7 @@ import {
   registration,
   running,
 } from './testing/example.ts';
+import { following } from './testing/following.ts';
 
 const NEW = '88';
 const upgraded = (log: Log): Log => newLog({ ...log.state, featureLevel: REPLACEMENT_FEATURE_LEVEL });
@@ -92,6 +94,13 @@ describe('a database is replaced', () => {
     expect(log.commit({ kind: 'restore-group', group: GROUP, primary: B })).toMatch(
       /begins with no other node/,
     );
+    const reached = {
+      ...{ epoch: log.epoch, systemIdentifier: NEW, timeline: timeline(1), position: lsn(10n) },
+      ...{ highestTimeline: timeline(1), target: '', lastTransactionMs: undefined },
+    };
+    expect(log.commit({ kind: 'restore-group', group: GROUP, primary: A, reached })).toMatch(
+      /is not restored/,
+    );
   });
 
   test('it leads back to the one before, while it begins and after; no timeline number is given twice', () => {
@@ -140,6 +149,32 @@ describe('a database is replaced', () => {
     expect(log.group.phase).toMatchObject({ kind: 'running', timeline: 1 });
   });
 
+  test('logical slots that were made are lost, under another index: no note of an agent on them counts', () => {
+    const slot = { database: 'app', plugin: 'pgoutput', isTwoPhase: false, isOurs: true, reason: undefined };
+    const { state, group } = paused();
+    const logicalSlots = (['made', 'wanted', 'lost', 'unset'] as const).map((standing) => ({
+      ...{ ...slot, name: standing, standing, setAt: logIndex(3) },
+      reason: standing === 'lost' ? 'WAL is gone' : undefined,
+    }));
+    const log = newLog({ ...state, groups: new Map([[GROUP, { ...group, logicalSlots }]]) });
+    log.must(replace(log));
+    const setAt = log.state.appliedIndex;
+    expect(log.group.logicalSlots).toEqual([
+      {
+        ...logicalSlots[0],
+        ...{
+          standing: 'lost',
+          isOurs: false,
+          setAt,
+          reason: expect.stringMatching(/another database/) as string,
+        },
+      },
+      logicalSlots[1],
+      { ...logicalSlots[2], isOurs: false, setAt },
+      logicalSlots[3],
+    ]);
+  });
+
   test('after a recovery of the log a person may say so of whichever node, once nobody else could take writes', () => {
     const log = upgraded(recovered());
     log.must(at(log).cut(C, 10));
@@ -147,6 +182,31 @@ describe('a database is replaced', () => {
     log.must({ kind: 'remove-node', group: GROUP, node: A, leaving: 'leave', acceptsLoss: true } as Command);
     log.must(replace(log, { primary: B }));
     expect(log.group.phase).toEqual({ kind: 'creating', primary: B });
+  });
+
+  test('refused while it follows another site: the database is the one that is there', () => {
+    const log = upgraded(following());
+    log.must(pause);
+    for (const primary of [A, B])
+      expect(log.commit(replace(log, { primary }))).toMatch(
+        /follows another site.*sentinelctl site promote main$/,
+      );
+  });
+
+  test('of a group that has followed another site: none of its timelines is known as that one’s any more', () => {
+    const { state, group } = paused();
+    const history = { timeline: timeline(3), branches: [] };
+    const site = { history, opened: timeline(20) };
+    const log = newLog({ ...state, groups: new Map([[GROUP, { ...group, site }]]) });
+    expect(isKnownTimeline(log.group, timeline(1))).toBe(false);
+    log.must(replace(log));
+    log.must(ready(log));
+    expect(isKnownTimeline(log.group, timeline(1))).toBe(true);
+    expect(isUnopened(log.group)).toBe(false);
+    // It was the other site's; in the new database it is nobody's.
+    expect(log.group.site?.history).toBeUndefined();
+    // Nor does a recovery of the log make it a site of which a person names a node.
+    expect(isUnopened(recovered(log).group)).toBe(false);
   });
 
   test('a standby can be taken out where the primary, and the database with it, is lost before the first clone', () => {

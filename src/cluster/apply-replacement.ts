@@ -6,7 +6,14 @@ import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup, wi
 import { ALONE } from './apply-nodes.ts';
 import { doubtfulNodes, silentNodes } from './candidate.ts';
 import { REPLACEMENT_FEATURE_LEVEL } from './features.ts';
-import { type ClusterState, type GroupState, hasUnknownRule, nodesOfGroup } from './state.ts';
+import { ALL_HERE, heardReports } from './site-history.ts';
+import {
+  type ClusterState,
+  type GroupState,
+  type LogicalSlot,
+  hasUnknownRule,
+  nodesOfGroup,
+} from './state.ts';
 
 /**
  * The group begins anew, at a new epoch, with its present primary as the first one. No other node is a member any more, and none can be
@@ -46,8 +53,23 @@ export function applyReplaceDatabase(
     pausedNodes: group.pausedNodes.filter(({ node }) => node !== primary),
     // Of the database before, which may be the group's again: what was restored to it is told from strangers by that.
     restore: group.restore?.reached === undefined ? undefined : group.restore,
+    logicalSlots: group.logicalSlots.map((slot) => leftBehind(slot, index)),
+    // No timeline is the other site's any more: the new database has its own ones, of the same numbers.
+    ...(group.site === undefined ? {} : { site: ALL_HERE }),
   });
 }
+
+/**
+ * The new database does not have it, or as pg_upgrade has made it. Under a new index what its agent knows of it counts no more, also where the
+ * command leads back to the database before: its consumer has gone on meanwhile.
+ */
+function leftBehind(slot: LogicalSlot, index: LogIndex): LogicalSlot {
+  if (slot.standing !== 'made' && slot.standing !== 'lost') return slot;
+  const reason = slot.standing === 'lost' ? slot.reason : LEFT_BEHIND;
+  return { ...slot, setAt: index, standing: 'lost', isOurs: false, reason };
+}
+
+const LEFT_BEHIND = 'the group goes on with another database since';
 
 /** Why the database of the group cannot be replaced now; undefined where it can. */
 export function replacementObstacle(
@@ -75,6 +97,8 @@ export function replacementObstacle(
 
 function phaseRefusal(group: GroupState, primary: NodeId): string | undefined {
   const { phase } = group;
+  if (phase.kind === 'following')
+    return `group ${group.id} follows another site, and has the database that is there: replace that one there and set this site up anew, or make a primary here first, sentinelctl site promote ${group.id}`;
   if (phase.primary !== primary)
     return `${phase.primary} is the primary of group ${group.id}: its data directory is the one that counts, not that of ${primary}`;
   if (phase.kind !== 'running' && phase.kind !== 'creating')
@@ -93,7 +117,7 @@ function phaseRefusal(group: GroupState, primary: NodeId): string | undefined {
  */
 function recoveredRefusal(state: ClusterState, group: GroupState, primary: NodeId): string | undefined {
   const { phase } = group;
-  const reports = phase.kind === 'fencing' ? phase.reports : [];
+  const reports = phase.kind === 'fencing' ? heardReports(phase) : [];
   const silent = [...silentNodes(state, group, reports), ...doubtfulNodes(state, group)].filter(
     (node) => node !== primary,
   );

@@ -35,6 +35,8 @@ export function applyRestoreGroup(
   if (group.phase.kind !== 'creating') return refuse(`group ${id} is ${group.phase.kind}, not creating`);
   if (group.phase.primary !== primary)
     return refuse(`${group.phase.primary} is to be the first primary of group ${id}, not ${primary}`);
+  if (group.systemIdentifier !== undefined)
+    return refuse(`group ${id} is to go on with the database of ${primary}, which is not restored`);
   // Said again, after an answer that was lost.
   if (isSame(group.restore?.reached, standing)) return state;
   const above = highest(highest(standing.highestTimeline, standing.timeline), group.highestTimeline);

@@ -6,7 +6,7 @@ import { newGroup } from './apply-nodes.ts';
 import { doubtfulNodes, silentNodes } from './candidate.ts';
 import { SITE_FEATURE_LEVEL } from './features.ts';
 import { isObjectivelyDown, majority } from './quorum.ts';
-import { heardReports } from './site-history.ts';
+import { heardReports, isUnopened } from './site-history.ts';
 import {
   type ClusterState,
   type GroupState,
@@ -139,8 +139,7 @@ function promotionRefusal(group: GroupState, isNamed: boolean): string | undefin
       : undefined;
   const isStuck =
     phase.kind === 'fencing' && (phase.cause.kind === 'followed' || phase.cause.kind === 'recovered');
-  if (!isNamed || !isStuck || group.site === undefined || group.branches.length > 0)
-    return `group ${id} is ${phase.kind}, not following`;
+  if (!isNamed || !isStuck || !isUnopened(group)) return `group ${id} is ${phase.kind}, not following`;
   return undefined;
 }
 

@@ -1,12 +1,20 @@
 // Which timelines of a group that has followed another site are known: those that the primary there has told the site leader of, and those that
 // were assigned here. Pure. Whatever else a node stands on (somebody has opened one here, or it went along with such a one) is strange: it is
 // never promoted without a person's word, proves nothing, and no node is made to follow it.
-import type { Timeline } from '../base/ids.ts';
+import { type Timeline, timeline as toTimeline } from '../base/ids.ts';
 import { type Applied, type CommandOf, groupAt, isRefused, refuse, withGroup } from './applied.ts';
 import { highest } from './apply-nodes.ts';
 import type { CutReport, SiteHistory } from './commands.ts';
 import { SITE_FEATURE_LEVEL } from './features.ts';
 import { type ClusterState, type FollowedSite, type GroupState, hasUnknownRule } from './state.ts';
+
+/** Of a group that goes on with a database of its own (apply-replacement.ts): no timeline of it is another site's. */
+export const ALL_HERE: FollowedSite = { history: undefined, opened: toTimeline(1) };
+
+/** It has followed another site, and no node of it is known to have been promoted since. */
+export function isUnopened({ site, branches }: Pick<GroupState, 'site' | 'branches'>): boolean {
+  return site !== undefined && branches.length === 0 && site.opened !== ALL_HERE.opened;
+}
 
 /**
  * Whether that number is one of the other site's, or of this one. Of a group whose log was recovered any may be: the part that is lost may have

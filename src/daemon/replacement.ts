@@ -24,10 +24,15 @@ export async function replaceDatabase({
 }: Target): Promise<SteerOutcome> {
   const isNot = `the database of group ${group.id} is not replaced: `;
   const others = nodesOfGroup(options.state(), group.id).filter((other) => other.node !== node.node);
+  const made = group.logicalSlots.filter(({ standing }) => standing === 'made').map(({ name }) => name);
+  const lost =
+    made.length === 0
+      ? ''
+      : `; the consumers of logical slot${made.length === 1 ? '' : 's'} ${made.join(', ')} have to begin anew`;
   const joining =
     others.length === 0
-      ? ''
-      : `; ${others.map((other) => other.node).join(', ')} hold the database before, and are cloned once that is moved away, or their node.data_directory names another place; until then all that is written is on ${node.node} alone`;
+      ? lost
+      : `; ${others.map((other) => other.node).join(', ')} hold the database before, and are cloned once that is moved away, or their node.data_directory names another place; until then all that is written is on ${node.node} alone${lost}`;
   // What can be known without its agent; `to` is anything but what it is.
   const early = replacementObstacle(options.state(), group, {
     primary: node.node,

@@ -5,7 +5,7 @@ import { formatLsn, lagBytes } from '../base/lsn.ts';
 import { namedRefusal } from '../cluster/apply-site.ts';
 import { candidateRefusal, comparePositions, silentNodes } from '../cluster/candidate.ts';
 import { promotionBar } from '../cluster/eligibility.ts';
-import { heardReports } from '../cluster/site-history.ts';
+import { heardReports, isUnopened } from '../cluster/site-history.ts';
 import {
   type ClusterState,
   type GroupState,
@@ -165,8 +165,8 @@ function sourceLagBytes(view: View, leader: NodeId): number | undefined {
 
 /** What a promotion of the site that has begun waits for, and how a person ends that; undefined: it goes on by itself, or none has begun. */
 export function siteWait(state: ClusterState, group: GroupState, view: View): string | undefined {
-  const { phase, site } = group;
-  if (phase.kind !== 'fencing' || site === undefined || group.branches.length > 0) return undefined;
+  const { phase } = group;
+  if (phase.kind !== 'fencing' || !isUnopened(group)) return undefined;
   if (phase.cause.kind !== 'followed' && phase.cause.kind !== 'recovered') return undefined;
   const [awaited] = awaitedForMore(state, group, phase, view);
   if (awaited !== undefined) {

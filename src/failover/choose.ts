@@ -10,7 +10,7 @@ import {
 } from '../cluster/candidate.ts';
 import type { Command, CutReport } from '../cluster/commands.ts';
 import { isLastChoice, siteOfNode, syncBar } from '../cluster/eligibility.ts';
-import { heardReports } from '../cluster/site-history.ts';
+import { heardReports, isUnopened } from '../cluster/site-history.ts';
 import {
   type ClusterState,
   type GroupState,
@@ -240,8 +240,8 @@ const SITE_GAP = 16;
  * be heard: the same number would be taken for the same history. So some are left out, and not always as many, for two sites that follow the
  * same one may both be promoted where it ended. Each costs a small file.
  */
-function nextTimeline({ highestTimeline, epoch, site, branches }: GroupState): Timeline {
-  const isFirst = site !== undefined && branches.length === 0;
-  const gap = isFirst ? SITE_GAP + (epoch % (2 * SITE_GAP)) : 0;
+function nextTimeline(group: GroupState): Timeline {
+  const { highestTimeline, epoch } = group;
+  const gap = isUnopened(group) ? SITE_GAP + (epoch % (2 * SITE_GAP)) : 0;
   return timeline(highestTimeline + 1 + gap);
 }
