@@ -1,12 +1,13 @@
 // Where this node has last run its group's database: kept beyond a restart of sentineld with another data directory, so that whoever offers the
 // group another database (other-database.ts) is told where that does not hold all that was written. Must never stand in the way of a pass.
 import { existsSync } from 'node:fs';
-import { readFile, readdir } from 'node:fs/promises';
+import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ControlData, readControlData } from '../postgres/control-data.ts';
-import { writeFileDurably } from '../postgres/durable-files.ts';
-import type { Member } from '../postgres/member.ts';
+import { type ControlData, parseControlData, readControlData } from '../postgres/control-data.ts';
+import { readOwnFile, writeFileDurably } from '../postgres/durable-files.ts';
+import { type Member, readMemberFile } from '../postgres/member.ts';
 import { findPostmaster, isSameDirectory } from '../postgres/processes.ts';
+import { changeSettings, readSettings, renderSynchronousStandbys } from '../postgres/settings.ts';
 import type { AgentContext } from './context.ts';
 
 interface Known {
@@ -28,21 +29,44 @@ export async function rememberDatabase(context: AgentContext): Promise<void> {
     const { dataDirectory, databaseFile } = instance.options;
     const known: Known = { dataDirectory, systemIdentifier, startedAtS: postmaster.startedAtS ?? 0 };
     const content = `${JSON.stringify(known)}\n`;
-    if ((await readFile(databaseFile, 'utf8').catch(() => '')) === content) return;
-    await writeFileDurably({ path: databaseFile, content, mode: 0o600, owner: undefined }).catch(
-      (error: unknown) =>
-        context.log('warn', 'where the database is could not be written down', {
-          error: (error as Error).message,
-        }),
-    );
+    try {
+      const before = await readKnown(databaseFile);
+      if (before !== undefined && JSON.stringify(before) === JSON.stringify(known)) return;
+      // First: what is known of it is forgotten with the next step.
+      if (before !== undefined) await holdBack(context, before);
+      await writeFileDurably({ path: databaseFile, content, mode: 0o600, owner: undefined });
+    } catch (error) {
+      context.log('warn', 'where the database is could not be written down', {
+        error: (error as Error).message,
+      });
+    }
   });
 }
 
+/**
+ * Nobody looks at the data directory that this node had before: a server that somebody starts in it must acknowledge nothing, also where its last rule
+ * was to be alone. Before it becomes the node's again its settings are written anew.
+ */
+async function holdBack(context: AgentContext, { dataDirectory: left }: Known): Promise<void> {
+  const { dataDirectory, node, clusterName, user } = context.instance.options;
+  if (isSameDirectory(left, dataDirectory) || (await readMemberFile(left))?.node !== node) return;
+  if (findPostmaster(left) !== undefined)
+    throw new Error(`PostgreSQL runs in ${left}, with the database before`);
+  const present = await readSettings(left);
+  const nobody = renderSynchronousStandbys({ kind: 'nobody' });
+  if (present.get('cluster_name') !== clusterName || present.get(STANDBYS) === nobody) return;
+  await changeSettings({ dataDirectory: left, changes: { [STANDBYS]: nobody }, owner: user.owner });
+  context.log('info', `what ${left} held is another database now: nobody is acknowledged anything there`);
+}
+
+const STANDBYS = 'synchronous_standby_names';
+/** Of the file. */
+const BYTES_MAX = 1 << 16;
+
 async function readKnown(path: string): Promise<Known | undefined> {
   try {
-    const { dataDirectory, systemIdentifier, startedAtS } = JSON.parse(
-      await readFile(path, 'utf8'),
-    ) as Partial<Known>;
+    const text = (await readOwnFile(path, undefined, BYTES_MAX)) ?? '';
+    const { dataDirectory, systemIdentifier, startedAtS } = JSON.parse(text) as Partial<Known>;
     return typeof dataDirectory === 'string' && typeof systemIdentifier === 'string'
       ? { dataDirectory, systemIdentifier, startedAtS: Number(startedAtS ?? 0) }
       : undefined;
@@ -79,18 +103,35 @@ export async function compareWithBefore(
   // pg_upgrade writes into a data directory that initdb has made, and that was nobody's.
   if (offered.member !== undefined)
     return `one that this node had before, last written at ${offeredAt}: all that was written since is lost`;
-  if (known?.systemIdentifier === from && known.startedAtS > offered.control.writtenAtS)
+  const madeAtS = await madeAtOf(dataDirectory, offered.control);
+  if (known?.systemIdentifier === from && known.startedAtS > madeAtS)
     throw new Error(
-      `the database before was started here at ${timeOf({ writtenAtS: known.startedAtS })}, and the new one was made before that (${offeredAt}); ${ANEW}`,
+      `the database before was started here at ${timeOf({ writtenAtS: known.startedAtS })}, and the new one was made before that (${timeOf({ writtenAtS: madeAtS })}); ${ANEW}`,
     );
   if (place === undefined) return unsure('it is not known here where the database before is');
   if (!isElsewhere) return unsure('the database before was in this very place');
-  const control = await readControlData(place).catch(() => undefined);
-  if (control === undefined && existsSync(join(place, 'global', 'pg_control.old')))
-    return `made from that in ${place}, which cannot be started any more`;
+  const isLinked = !existsSync(join(place, 'global', 'pg_control'));
+  const control = await (isLinked ? readRenamed(place) : readControlData(place)).catch(() => undefined);
   if (control?.systemIdentifier !== from) return unsure(`the database before is not in ${place} any more`);
-  await mustBeFinished(dataDirectory, { place, control, madeAt: offered.control });
-  return `written after the database before, in ${place}, was shut down`;
+  mustBeFinished(dataDirectory, { place, control, offered: offered.control, madeAtS });
+  return isLinked
+    ? `made from that in ${place}, which cannot be started any more`
+    : `made after the database before, in ${place}, was shut down`;
+}
+
+/** By `pg_upgrade --link`: what is there is the new one's as well. */
+async function readRenamed(place: string): Promise<ControlData | undefined> {
+  const parsed = parseControlData(await readFile(join(place, 'global', 'pg_control.old')));
+  return parsed.kind === 'parsed' ? parsed.control : undefined;
+}
+
+/**
+ * Seconds since 1970. The control file says when it was last written to, which a start for a look moves on. pg_upgrade makes `template1` anew, after it
+ * has stopped the old server for the last time, and nobody writes this file of it later.
+ */
+async function madeAtOf(dataDirectory: string, { writtenAtS }: ControlData): Promise<number> {
+  const made = await stat(join(dataDirectory, 'base', '1', 'PG_VERSION')).catch(() => undefined);
+  return made === undefined ? writtenAtS : Math.min(writtenAtS, Math.floor(made.mtimeMs / 1000));
 }
 
 const unsure = (why: string): string =>
@@ -99,30 +140,32 @@ const unsure = (why: string): string =>
 const timeOf = ({ writtenAtS }: Pick<ControlData, 'writtenAtS'>): string =>
   new Date(writtenAtS * 1000).toISOString();
 
-/** Two templates, and `postgres`. */
-const OF_INITDB = 3;
-
-async function mustBeFinished(
+function mustBeFinished(
   dataDirectory: string,
   {
     place,
     control,
-    madeAt,
-  }: { readonly place: string; readonly control: ControlData; readonly madeAt: ControlData },
-): Promise<void> {
+    offered,
+    madeAtS,
+  }: {
+    readonly place: string;
+    readonly control: ControlData;
+    readonly offered: ControlData;
+    readonly madeAtS: number;
+  },
+): void {
   if (control.state !== 'shut down')
     throw new Error(
       `the database before, in ${place}, was not shut down cleanly (it is "${control.state}"): set node.data_directory to that, start sentineld, and begin the upgrade anew`,
     );
-  if (control.writtenAtS > madeAt.writtenAtS)
+  if (control.writtenAtS > madeAtS)
     throw new Error(
-      `the database before, in ${place}, has run until ${timeOf(control)}, and the new one was made before that (${timeOf(madeAt)}); ${ANEW}`,
+      `the database before, in ${place}, has run until ${timeOf(control)}, and the new one was made before that (${timeOf({ writtenAtS: madeAtS })}); ${ANEW}`,
     );
-  const [before, now] = [await countDatabases(place), await countDatabases(dataDirectory)];
-  // As initdb makes it. Otherwise a directory may be left of a database that was dropped.
-  if (now < before && now <= OF_INITDB)
+  // As initdb makes it, or made before the one before has gone on.
+  if (control.nextTransactionId > offered.nextTransactionId)
     throw new Error(
-      `${dataDirectory} holds ${now} databases with the templates, and the one before, in ${place}, holds ${before}: pg_upgrade has not made it`,
+      `${dataDirectory} has had fewer transactions (${offered.nextTransactionId}) than the database before, in ${place} (${control.nextTransactionId}): pg_upgrade, which goes on from there, has not made it`,
     );
 }
 

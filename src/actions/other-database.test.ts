@@ -1,6 +1,6 @@
 // What a data directory with another database has to be like before the group goes on with it, and what is said of one.
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { type Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -114,9 +114,18 @@ test('refused while PostgreSQL runs, in it or at its port, and where the log say
 describe('beside the database before, which this node has run', () => {
   const [THEN, LATER] = [1_700_000_000, 1_700_000_100];
   let place: string;
-  const before = (state: number, writtenAtS: number, system = OLD): Promise<void> =>
-    writeControl(place, state, 0, { system: BigInt(system), writtenAtS });
-  const made = (writtenAtS: number): Promise<void> => writeControl(directory, SHUT_DOWN, 0, { writtenAtS });
+  const before = (state: number, writtenAtS: number, system = OLD, nextTransactionId = 700n): Promise<void> =>
+    writeControl(place, state, 0, { system: BigInt(system), writtenAtS, nextTransactionId });
+  const made = (writtenAtS: number, nextTransactionId = 800n): Promise<void> =>
+    writeControl(directory, SHUT_DOWN, 0, { writtenAtS, nextTransactionId });
+  const template = async (atS: number): Promise<void> => {
+    const path = join(directory, 'base', '1', 'PG_VERSION');
+    await writeFile(path, '15\n');
+    await utimes(path, atS, atS);
+  };
+  /** As `pg_upgrade --link` does at its end. */
+  const linked = (): Promise<void> =>
+    rename(join(place, 'global', 'pg_control'), join(place, 'global', 'pg_control.old'));
   const remember = (systemIdentifier = OLD, dataDirectory = place, startedAtS = THEN - 100): Promise<void> =>
     writeFile(`${directory}.database.json`, JSON.stringify({ dataDirectory, systemIdentifier, startedAtS }));
 
@@ -133,13 +142,9 @@ describe('beside the database before, which this node has run', () => {
     [
       'made after that was shut down',
       () => made(THEN),
-      /; written after the database before, in \S+before, was shut/,
+      /; made after the database before, in \S+before, was shut/,
     ],
-    [
-      'made of its files',
-      () => rename(join(place, 'global', 'pg_control'), join(place, 'global', 'pg_control.old')),
-      /; made from that in \S+before, which cannot be started/,
-    ],
+    ['made of its files', linked, /; made from that in \S+before, which cannot be started/],
     [
       'where that is gone',
       () => rm(place, { recursive: true }),
@@ -175,6 +180,19 @@ describe('beside the database before, which this node has run', () => {
   test.each<[string, () => Promise<unknown>, RegExp]>([
     ['that has run since', () => made(THEN - 1), /has run until .*have pg_upgrade make the new one anew/],
     [
+      'that has run since, before the new one was started for a look',
+      () => template(THEN - 1),
+      /has run until 2023-11-14T22:13:20.000Z, and the new one was made before that \(2023-11-14T22:13:19/,
+    ],
+    [
+      'that was started since, before the new one was',
+      async () => {
+        await template(THEN - 200);
+        await rm(place, { recursive: true });
+      },
+      /was started here at 2023-11-14T22:11:40.000Z, and the new one was made before that/,
+    ],
+    [
       'that was started since, in the same place',
       () => remember(OLD, directory, LATER + 1),
       /was started here at 2023-11-14T22:15:01.000Z, and the new one was made before that/,
@@ -184,7 +202,15 @@ describe('beside the database before, which this node has run', () => {
       () => before(IN_PRODUCTION, THEN),
       /was not shut down cleanly .*in production/,
     ],
-    ['that holds more databases', () => mkdir(join(place, 'base', '16384')), /holds 2 databases .*holds 3/],
+    ['that initdb has made', () => made(LATER, 699n), /fewer transactions \(699\) .*\(700\): pg_upgrade/],
+    [
+      'that initdb has made, beside one that --link has taken apart',
+      async () => {
+        await linked();
+        await made(LATER, 699n);
+      },
+      /fewer transactions \(699\) .*\(700\): pg_upgrade/,
+    ],
   ])('refused: one %s', async (_, make, reason) => {
     await make();
     const { offer, offered } = world();
@@ -207,6 +233,27 @@ describe('beside the database before, which this node has run', () => {
       systemIdentifier: NEW,
       startedAtS: 0,
     });
+  });
+
+  test('whoever starts the database before by hand is acknowledged nothing, also where it ran alone', async () => {
+    const { context } = world();
+    const { node, clusterName } = context.instance.options;
+    const settings = `cluster_name = '${clusterName}'\nsynchronous_standby_names = ''\nport = '5'\n`;
+    const remembers = async (member: string): Promise<string> => {
+      await writeFile(join(place, 'pg_sentinel.conf'), settings);
+      await writeFile(
+        join(place, 'pg_sentinel_member.json'),
+        JSON.stringify({ node: member, memberId: 'a_00000001', systemIdentifier: OLD }),
+      );
+      await remember();
+      const found = await inspectDataDirectory(directory, node);
+      const once = (_: string, work: () => Promise<void>): Promise<void> => work();
+      const group = (): never => ({ ...context.group(), systemIdentifier: NEW }) as never;
+      await rememberDatabase({ ...context, once, group, dataDirectory: () => Promise.resolve(found) });
+      return readFile(join(place, 'pg_sentinel.conf'), 'utf8');
+    };
+    expect(await remembers(node)).toMatch(/^synchronous_standby_names = 'ANY 1 \("\w+"\)'$[^]*^port = '5'$/m);
+    expect(await remembers('another')).toBe(settings);
   });
 });
 

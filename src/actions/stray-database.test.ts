@@ -29,6 +29,11 @@ interface Scene {
   readonly duty?: Duty;
   readonly isForeign?: boolean;
   readonly hasMember?: boolean;
+  /** Whose member file it has. */
+  readonly node?: string;
+  readonly cluster?: string;
+  /** It is reached where ours is. */
+  readonly hasOurSocket?: boolean;
   readonly isStandby?: boolean;
   readonly wasPromoted?: boolean;
   readonly cannotBeCut?: boolean;
@@ -49,18 +54,23 @@ async function done(scene: Scene): Promise<'stopped' | 'cut off' | 'nothing'> {
   await writeFile(join(directory, 'PG_VERSION'), '15\n');
   const settings = join(directory, 'pg_sentinel.conf');
   if (scene.cannotBeCut === true) await mkdir(settings);
-  else await writeFile(settings, "primary_conninfo = 'host=there'\n");
+  else
+    await writeFile(settings, `primary_conninfo = 'host=there'\ncluster_name = '${scene.cluster ?? 'a'}'\n`);
   if (isStandby) await writeFile(join(directory, 'standby.signal'), '');
   if (scene.hasMember !== false)
     await writeFile(
       join(directory, 'pg_sentinel_member.json'),
-      JSON.stringify({ node: SELF, memberId: 'a_00000001', systemIdentifier: HERE }),
+      JSON.stringify({ node: scene.node ?? SELF, memberId: 'a_00000001', systemIdentifier: HERE }),
     );
   const context = fakeContext({ dataDirectory: directory, instance: { passfileDirectory: passfiles } });
   context.isRunning = scene.isRunning ?? true;
   const found = await inspectDataDirectory(directory, SELF);
   if (scene.wasPromoted === true) await writeControl(directory, IN_PRODUCTION);
   Object.assign(context.instance, { isForeign: () => scene.isForeign ?? false });
+  const { socketDirectory } = context.instance.options;
+  await mkdir(socketDirectory);
+  const postmaster = { pid: process.pid, ...(scene.hasOurSocket === true ? { socketDirectory } : {}) };
+  Object.assign(context.instance, { postmaster: () => (context.isRunning ? postmaster : undefined) });
   const group = {
     id: PRIMARY.group,
     epoch: PRIMARY.epoch,
@@ -99,6 +109,7 @@ test.each<readonly [string, Scene]>([
   ['a standby that was promoted a moment ago', { duty: FOLLOW, isStandby: true, wasPromoted: true }],
   ['a standby that cannot be cut off', { duty: FOLLOW, isStandby: true, cannotBeCut: true }],
   ['a node that somebody else has started it for', { duty: FOLLOW, isForeign: true }],
+  ['one without a member file that is reached as ours', { hasMember: false, hasOurSocket: true }],
 ])('a primary with another database is stopped at once: %s', async (_, scene) => {
   expect(await done(scene)).toBe('stopped');
 });
@@ -115,7 +126,11 @@ test.each<readonly [string, Scene]>([
   ["the group's database", { systemIdentifier: HERE }],
   ['one of a group whose database is not known yet', { systemIdentifier: undefined, duty: CREATE }],
   ["somebody else's, which was never this node's", { isForeign: true, hasMember: false }],
-  ["somebody else's standby", { isForeign: true, isStandby: true }],
+  ["somebody else's standby", { isForeign: true, isStandby: true, hasMember: false }],
+  ["the primary of another sentineld's node, which a wrong configuration names", { node: 'crm1' }],
+  ["a standby of another sentineld's node", { duty: FOLLOW, isStandby: true, node: 'crm1' }],
+  ['that of a node of another cluster, of the same name', { cluster: 'crm' }],
+  ['one that has only just begun, and was never a member', { hasMember: false }],
   ['what is being adopted', { toAdopt: [SELF] }],
   ['what another peer manages', { peer: peerId('p2') }],
   ['what another group has', { group: 'other' }],

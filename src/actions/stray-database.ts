@@ -8,6 +8,9 @@ import type { PeerId } from '../base/ids.ts';
 import { compareFences } from '../cluster/fence.ts';
 import type { Duty } from '../failover/duties.ts';
 import { readControlData } from '../postgres/control-data.ts';
+import { readMemberFile } from '../postgres/member.ts';
+import { isSameDirectory } from '../postgres/processes.ts';
+import { readSettings } from '../postgres/settings.ts';
 import { cutUpstream } from '../postgres/upstream.ts';
 import type { AgentContext } from './context.ts';
 
@@ -29,7 +32,7 @@ export async function endStray(
   if (expected === undefined || group.toAdopt.includes(node)) return false;
   const data = await context.dataDirectory().catch(() => undefined);
   if (data?.kind !== 'ready' || data.control.systemIdentifier === expected) return false;
-  if (instance.isForeign() && data.member === undefined) return false;
+  if (!(await isOurs(context))) return false;
   // It may have been promoted since it was looked at.
   const { state, systemIdentifier } = await readControlData(dataDirectory);
   if (systemIdentifier === expected) return false;
@@ -41,6 +44,21 @@ export async function endStray(
   context.activity('stopping', 'stopping: it holds another database than the group');
   await instance.stop({ fastMs: STOP_FAST_MS, signal });
   return true;
+}
+
+/**
+ * Any sentineld's server looks like one of ours from outside, whichever cluster or group it is of. Its data directory says whose it is; one that says
+ * nothing, as it was never a member's, is ours only where it is reached as ours is.
+ */
+async function isOurs({ instance }: AgentContext): Promise<boolean> {
+  const { dataDirectory, node, clusterName, socketDirectory } = instance.options;
+  const named = await readMemberFile(dataDirectory);
+  if (named === undefined) {
+    const at = instance.postmaster()?.socketDirectory;
+    return at !== undefined && isSameDirectory(at, socketDirectory);
+  }
+  const cluster = (await readSettings(dataDirectory)).get('cluster_name');
+  return named.node === node && (cluster === undefined || cluster === clusterName);
 }
 
 /** Whether what the log says here is at least as new as all that this node has obeyed: before that the database that runs may be a later one. */

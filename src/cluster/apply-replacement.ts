@@ -45,6 +45,8 @@ export function applyReplaceDatabase(
     // Kept is the highest timeline: of the database before, which may be the group's again, a number is never given twice.
     branches: [],
     absent: [],
+    // A log that was recovered may have lost the end of it.
+    toAdopt: [],
     cascades: [],
     restarts: [],
     scheduled: undefined,

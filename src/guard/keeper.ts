@@ -1,14 +1,24 @@
 // sentineld's side of the guard: finds the one that is there, starts one where there is none, replaces one of another version or one
 // that does not answer, and passes terms and leases on. A guard outlives its keeper; only `dismiss` ends it.
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import type { Socket } from 'node:net';
+import { join } from 'node:path';
 import { DeadlineError, delay, settledWithin } from '../base/clock.ts';
-import { isSameProcess, signalProcess } from '../postgres/processes.ts';
+import { stopPostgres } from '../postgres/lifecycle.ts';
+import { findPostmaster, isSameDirectory, isSameProcess, signalProcess } from '../postgres/processes.ts';
 import type { Lease } from './authority.ts';
 import { connectSeat, highestSeat, sitterOf } from './seat.ts';
 import { spawnGuard } from './spawn.ts';
 import { type Terms, readInstructions, removeInstructions, writeInstructions } from './terms.ts';
-import { type GuardAnswer, type GuardRequest, type GuardState, readLines, writeLine } from './wire.ts';
+import {
+  GUARD_PROTOCOL,
+  type GuardAnswer,
+  type GuardRequest,
+  type GuardState,
+  readLines,
+  writeLine,
+} from './wire.ts';
 
 export interface GuardKeeper {
   /**
@@ -59,6 +69,9 @@ const POLL_MS = 10;
 /** It gives a stop four seconds, and tries again. */
 const MOVE_ON_MS_MAX = 10_000;
 
+/** Nobody watches over it: no time for anything gentle. */
+const AT_ONCE = { fastMs: 0, immediateMs: 1000, killMs: 5000 } as const;
+
 interface Link {
   readonly socket: Socket;
   readonly seat: number;
@@ -66,6 +79,7 @@ interface Link {
 
 export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
   const { directory, log } = options;
+  const version = `${options.version}/${GUARD_PROTOCOL}`;
   let terms: Terms | undefined;
   let lease: Lease | undefined;
   let link: Link | undefined;
@@ -89,7 +103,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
 
   const lose = (lost: Link): void => {
     if (link !== lost) return;
-    const isReplaced = state !== undefined && state.version !== options.version;
+    const isReplaced = state !== undefined && state.version !== version;
     link = undefined;
     state = undefined;
     isTaken = false;
@@ -165,7 +179,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
     const isOnItsWay = startedMs !== undefined && performance.now() - startedMs < START_MS_MAX;
     // A lease does not wait for one that gives way to a promotion; of two guards one gets the seat.
     if (isOnItsWay && !(terms?.isLeased === true && startedAfterMs > 0)) return;
-    const child = spawnGuard({ ...options, afterMs });
+    const child = spawnGuard({ ...options, version, afterMs });
     const atMs = performance.now();
     startedMs = atMs;
     startedAfterMs = afterMs;
@@ -180,7 +194,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
     const wanted = terms;
     if (isClosed || wanted === undefined || isTaken) return;
     await find();
-    if (link === undefined || state?.version !== options.version) {
+    if (link === undefined || state?.version !== version) {
       start(startAfterMs);
       return;
     }
@@ -206,6 +220,22 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
     }
   };
 
+  /**
+   * A guard that begins knows of no other directory than its instructions have, and one of an earlier version never looks at another: where no guard of
+   * this one is there to end a primary in the directory of the instructions before, that is done here.
+   */
+  const endElsewhere = async (before: Terms | undefined, dataDirectory: string): Promise<void> => {
+    if (before === undefined || before.dataDirectory === dataDirectory) return;
+    await find();
+    if (link !== undefined && state?.version === version) return;
+    const left = before.dataDirectory;
+    const postmaster = findPostmaster(left);
+    if (postmaster === undefined || isSameDirectory(left, dataDirectory)) return;
+    if (existsSync(join(left, 'standby.signal'))) return;
+    const { how } = await stopPostgres({ dataDirectory: left, ...AT_ONCE, onlyPid: postmaster.pid });
+    log('warn', `a primary in ${left}, the data directory of an earlier configuration, ${how}`);
+  };
+
   const report = (error: unknown): void => log('error', (error as Error).message);
 
   const ticking = setInterval(() => {
@@ -228,6 +258,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
         await mkdir(directory, { recursive: true, mode: 0o700 });
         if (!isNew) return;
         const before = await readInstructions(directory);
+        await endElsewhere(before?.terms, next.dataDirectory);
         lease ??= before?.lease;
         await writeInstructions(directory, { terms: next, lease });
         terms = next;
@@ -268,7 +299,10 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
         // One that is on its way finds nothing to guard and ends: the next keep must not count on it.
         startedMs = undefined;
         await find();
-        if (dataDirectory !== undefined) await moveOn(dataDirectory);
+        if (dataDirectory !== undefined) {
+          await endElsewhere((await readInstructions(directory))?.terms, dataDirectory);
+          await moveOn(dataDirectory);
+        }
         await removeInstructions(directory);
         const ending = link;
         if (ending === undefined) return;

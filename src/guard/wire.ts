@@ -4,6 +4,12 @@ import type { Socket } from 'node:net';
 import type { Lease } from './authority.ts';
 import type { Terms } from './terms.ts';
 
+/**
+ * Belongs to the version that a guard says it has: raised with each change of what it is told or says, so that one of an earlier build is replaced though
+ * its package has the same version. 2: it says which data directory it watches, and goes along to another one.
+ */
+export const GUARD_PROTOCOL = 2;
+
 export type GuardRequest =
   | { readonly kind: 'ask' }
   | { readonly kind: 'terms'; readonly terms: Terms }
@@ -29,7 +35,7 @@ export interface GuardState {
   readonly version: string;
   readonly pid: number;
   readonly node: string;
-  /** The one that is watched; a guard of an earlier version does not say it. */
+  /** The one that is watched; a guard of protocol 1 does not say it. */
   readonly dataDirectory?: string;
   readonly role: 'primary' | 'standby' | 'stopped' | 'unknown';
   /** `synchronous_standby_names` at the last measurement. */

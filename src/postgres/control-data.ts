@@ -37,6 +37,8 @@ export interface ControlData {
   readonly checkpointRedo: Lsn;
   /** Timeline of the latest checkpoint: stale right after a promotion (seen); {@link minRecoveryTimeline} then tells. */
   readonly checkpointTimeline: Timeline;
+  /** With its epoch: what the latest checkpoint says comes next. pg_upgrade begins a new database with that of the old one. */
+  readonly nextTransactionId: bigint;
   readonly minRecoveryEnd: Lsn;
   /** Undefined where none is set. */
   readonly minRecoveryTimeline: Timeline | undefined;
@@ -104,6 +106,7 @@ export function parseControlData(bytes: Buffer): ParsedControlData {
       checkpoint: lsn(bytes.readBigUInt64LE(32)),
       checkpointRedo: lsn(bytes.readBigUInt64LE(40)),
       checkpointTimeline: timeline(bytes.readUInt32LE(48)),
+      nextTransactionId: bytes.readBigUInt64LE(64),
       minRecoveryEnd: lsn(bytes.readBigUInt64LE(136)),
       minRecoveryTimeline: minRecoveryTimeline === 0 ? undefined : timeline(minRecoveryTimeline),
       backupEndRequired: bytes.readUInt8(168) !== 0,

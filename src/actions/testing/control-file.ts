@@ -12,7 +12,11 @@ export async function writeControl(
   dataDirectory: string,
   state: number,
   segmentBytes = 0,
-  { system = 1n, writtenAtS = 0 }: { readonly system?: bigint; readonly writtenAtS?: number } = {},
+  {
+    system = 1n,
+    writtenAtS = 0,
+    nextTransactionId = 0n,
+  }: { readonly system?: bigint; readonly writtenAtS?: number; readonly nextTransactionId?: bigint } = {},
 ): Promise<void> {
   const bytes = Buffer.alloc(8192);
   bytes.writeBigUInt64LE(system, 0);
@@ -20,6 +24,7 @@ export async function writeControl(
   bytes.writeUInt32LE(state, 16);
   bytes.writeBigInt64LE(BigInt(writtenAtS), 24);
   bytes.writeUInt32LE(1, 48);
+  bytes.writeBigUInt64LE(nextTransactionId, 64);
   bytes.writeUInt32LE(segmentBytes, 228);
   bytes.writeUInt32LE(crc32c(bytes.subarray(0, 288)), 288);
   await mkdir(join(dataDirectory, 'global'), { recursive: true });

@@ -12,7 +12,7 @@ import { readMoment } from '../../../src/guard/boot-clock.ts';
 import { type GuardKeeper, openGuardKeeper } from '../../../src/guard/keeper.ts';
 import { connectSeat, highestSeat, takeSeat } from '../../../src/guard/seat.ts';
 import { removeInstructions, type Terms, writeInstructions } from '../../../src/guard/terms.ts';
-import { type GuardAnswer, readLines, writeLine } from '../../../src/guard/wire.ts';
+import { GUARD_PROTOCOL, type GuardAnswer, readLines, writeLine } from '../../../src/guard/wire.ts';
 import {
   childProcesses,
   findPostmaster,
@@ -377,7 +377,7 @@ describe.skipIf(place === undefined)(`a guard (needs PostgreSQL ${TESTED_VERSION
     const upgraded = openKeeper('2');
     const second = await keep(upgraded, termsOf());
     expect(second).not.toBe(first);
-    expect(upgraded.state()).toMatchObject({ version: '2', pid: second });
+    expect(upgraded.state()).toMatchObject({ version: `2/${GUARD_PROTOCOL}`, pid: second });
     await until({ what: 'the old one to be gone', timeoutMs: LIMIT_MS, everyMs: 20 }, () => !isAlive(first));
     await until({ what: 'the device petted again', timeoutMs: LIMIT_MS, everyMs: 20 }, () =>
       /^\.{3,}$/.test(device.written()),

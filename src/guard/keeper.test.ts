@@ -1,0 +1,74 @@
+// sentineld's side of the guard: which guards it goes on with.
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { type Server, type Socket, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { until } from '../base/clock.ts';
+import { type GuardKeeper, openGuardKeeper } from './keeper.ts';
+import { takeSeat } from './seat.ts';
+import type { Terms } from './terms.ts';
+import { GUARD_PROTOCOL, type GuardState, readLines, writeLine } from './wire.ts';
+
+const LIMIT_MS = 30_000;
+let root: string;
+let server: Server;
+let keeper: GuardKeeper;
+const sockets = new Set<Socket>();
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'keeper-'));
+  // In the place of a guard's program: says as which version it was started.
+  await writeFile(
+    join(root, 'guard.mjs'),
+    "import { writeFileSync } from 'node:fs';\nwriteFileSync(`${process.argv[2]}/started`, process.argv[3]);\n",
+  );
+  keeper = openGuardKeeper({
+    ...{ directory: root, program: join(root, 'guard.mjs'), version: '0.1.0' },
+    log: () => undefined,
+    onChange: () => undefined,
+  });
+});
+afterEach(async () => {
+  keeper.close();
+  for (const socket of sockets) socket.destroy();
+  server.close();
+  await rm(root, { recursive: true });
+});
+
+/** One that runs already, and answers whatever it is told with that. */
+async function guardSays(state: Pick<GuardState, 'version'> & { dataDirectory?: string }): Promise<void> {
+  server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    readLines<{ id: number }>(socket, ({ id }) => writeLine(socket, { id, state } as object));
+  });
+  await takeSeat(root, server, undefined);
+}
+
+const TERMS: Terms = {
+  ...{ node: 'pg1', dataDirectory: '/data', socketDirectory: '/socket', port: 5432, superuser: 'sentinel' },
+  ...{ proofTimeoutMs: 1000, watchdog: undefined, isLeased: false },
+  rules: [{ members: [], acks: 0 }],
+} as unknown as Terms;
+const started = (): Promise<string | undefined> =>
+  readFile(join(root, 'started'), 'utf8').then(
+    (text) => text || undefined,
+    () => undefined,
+  );
+
+test('one of an earlier build is replaced, though its package has the same version: it does not say where it looks', async () => {
+  await guardSays({ version: '0.1.0' });
+  const abandon = new AbortController();
+  const kept = keeper.keep(TERMS, { until: 'watching', timeoutMs: LIMIT_MS, signal: abandon.signal });
+  const version = await until({ what: 'another guard', timeoutMs: LIMIT_MS, everyMs: 20 }, started);
+  expect(version).toBe(`0.1.0/${GUARD_PROTOCOL}`);
+  abandon.abort(new Error('seen'));
+  await expect(kept).rejects.toThrow('seen');
+});
+
+test('one of this build that looks where it is told is gone on with', async () => {
+  await guardSays({ version: `0.1.0/${GUARD_PROTOCOL}`, dataDirectory: '/data' });
+  const { signal } = new AbortController();
+  await keeper.keep(TERMS, { until: 'watching', timeoutMs: LIMIT_MS, signal });
+  expect(await started()).toBeUndefined();
+});
