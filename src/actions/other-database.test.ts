@@ -10,7 +10,7 @@ import type { OfferedDatabase } from './other-database.ts';
 import { mustBeDatabaseOfGroup, mustNotBeOther, offerDatabase, otherDatabaseText } from './other-database.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { FOLLOW, PRIMARY, fakeContext } from './testing/context.ts';
-import { IN_PRODUCTION, SHUT_DOWN, writeControl } from './testing/control-file.ts';
+import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, SHUT_DOWN, writeControl } from './testing/control-file.ts';
 
 /** What the group of the context has, and what writeControl makes. */
 const [OLD, NEW] = ['7710476986005549374', '1'];
@@ -75,6 +75,14 @@ test('it is offered too where all nodes are cut off, as after a recovery of the 
 
 test.each<[string, () => Promise<void>, RegExp]>([
   ['one that crashed', () => writeControl(directory, IN_PRODUCTION), /not shut down cleanly.*in production/],
+  [
+    "a standby's, as it ended",
+    async () => {
+      await writeControl(directory, IN_ARCHIVE_RECOVERY);
+      await writeFile(join(directory, 'standby.signal'), '');
+    },
+    /not shut down cleanly.*pg_ctl promote/,
+  ],
   ["a standby's", () => writeFile(join(directory, 'standby.signal'), ''), /holds standby\.signal/],
   [
     'what pg_upgrade has not finished',

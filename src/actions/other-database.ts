@@ -52,11 +52,11 @@ export async function offerDatabase(context: AgentContext, { propose }: Replacem
     throw new Error(
       `${dataDirectory} is of PostgreSQL ${version}, and sentineld runs ${binaries.directory} (${binaries.version}): restart sentineld, or set node.bin_directory`,
     );
+  const names = await readdir(dataDirectory);
   if (state !== 'shut down')
     throw new Error(
-      `${dataDirectory} was not shut down cleanly as a primary (it is "${state}"): start it with pg_ctl start and stop it with pg_ctl stop, while sentineld is stopped, or have pg_upgrade make it anew`,
+      `${dataDirectory} was not shut down cleanly as a primary (it is "${state}"): while sentineld is stopped, ${names.includes(STANDBY) ? 'pg_ctl start, pg_ctl promote and pg_ctl stop make one of that standby' : 'start it with pg_ctl start and stop it with pg_ctl stop'}, or have pg_upgrade make it anew`,
     );
-  const names = await readdir(dataDirectory);
   const stray = UNFINISHED.find((name) => names.includes(name));
   if (stray !== undefined)
     throw new Error(
@@ -73,7 +73,8 @@ export async function offerDatabase(context: AgentContext, { propose }: Replacem
   return propose({ from, to, text });
 }
 
-const UNFINISHED = ['standby.signal', 'recovery.signal', 'backup_label', 'tablespace_map'];
+const STANDBY = 'standby.signal';
+const UNFINISHED = [STANDBY, 'recovery.signal', 'backup_label', 'tablespace_map'];
 
 /** What pg_upgrade (from 15 on) writes down in the new data directory while it runs, and leaves there where it fails. */
 const UPGRADING = 'pg_upgrade_output.d';
