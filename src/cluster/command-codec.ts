@@ -5,7 +5,7 @@ import { unreachable } from '../base/assert.ts';
 import { epoch, groupId, logIndex, memberId, nodeId, peerId, timeline } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
-import type { Command, CutReport, Leaving, OffWitness, ScheduledSwitchover } from './commands.ts';
+import type { Command, CutReport, OffWitness, ScheduledSwitchover } from './commands.ts';
 import {
   decodeAdoptGroup,
   decodeNodeAdopted,
@@ -17,7 +17,7 @@ import { decodeHost, decodeWatched, encodeHost, encodeWatched } from './host-cod
 import { decodeCause, encodeCause } from './cause-codec.ts';
 import { decodeSlotChanges, decodeStanding, encodeSlotChanges, encodeStanding } from './slots-codec.ts';
 import { LogFormatError, NEWER, required, unknownPart } from './log-format.ts';
-import { decodeRegistration, encodeRegistration } from './node-codec.ts';
+import { decodeLeaving, decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodePause, encodePause } from './pause-codec.ts';
 import {
   decodeRestoreGroup,
@@ -441,13 +441,6 @@ const WITNESSES: Record<OffWitness, true> = { 'fence-command': true, operator: t
 function decodeWitness(text: string): OffWitness {
   if (Object.hasOwn(WITNESSES, text)) return text as OffWitness;
   throw new LogFormatError(`"${text}" as witness of a node that is off is not known here: ${NEWER}`);
-}
-
-const LEAVING: Record<Leaving, true> = { leave: true, stop: true, destroy: true };
-
-export function decodeLeaving(text: string): Leaving {
-  if (Object.hasOwn(LEAVING, text)) return text as Leaving;
-  throw new LogFormatError(`"${text}" as what becomes of a removed node is not known here: ${NEWER}`);
 }
 
 export function encodeSchedule(

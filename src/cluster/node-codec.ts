@@ -1,9 +1,10 @@
-// A node's registration on the wire: in the log and in snapshots. Pure.
+// A node's registration, and what becomes of one that is removed, on the wire: in the log and in snapshots. Pure.
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { groupId, memberId, nodeId, peerId } from '../base/ids.ts';
 import type * as pb from '../gen/pg_sentinel/v1/log_pb.ts';
 import { hasOptions } from './eligibility.ts';
-import type { NodeRegistration } from './commands.ts';
+import type { Leaving, NodeRegistration } from './commands.ts';
+import { LogFormatError, NEWER } from './log-format.ts';
 
 export function encodeRegistration({
   options,
@@ -35,4 +36,11 @@ function decodeOptions(value: pb.RegisterNode): Pick<NodeRegistration, 'options'
   const applyDelayMs = Number(value.applyDelayMs);
   const options = { noFailover, noSync, applyDelayMs, ...upstream, ...source };
   return hasOptions(options) ? { options } : {};
+}
+
+const LEAVING: Record<Leaving, true> = { leave: true, stop: true, destroy: true };
+
+export function decodeLeaving(text: string): Leaving {
+  if (Object.hasOwn(LEAVING, text)) return text as Leaving;
+  throw new LogFormatError(`"${text}" as what becomes of a removed node is not known here: ${NEWER}`);
 }

@@ -15,7 +15,6 @@ import {
   HBA_FEATURE_LEVEL,
   PAUSE_FEATURE_LEVEL,
   REMOVAL_FEATURE_LEVEL,
-  REPLACEMENT_FEATURE_LEVEL,
   SLOTS_FEATURE_LEVEL,
 } from './features.ts';
 import { LogFormatError } from './log-format.ts';
@@ -46,6 +45,7 @@ import {
   running,
   runningAlone,
 } from './testing/example.ts';
+import { replaced } from './testing/replaced.ts';
 
 const again = (state: ClusterState): ClusterState => decodeState(encodeState(state));
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
@@ -262,16 +262,6 @@ const declared = (): Log => {
     { kind: 'judge-server', peer: P1, server: watched.server, word: up },
     { kind: 'conclude-server', server: watched.server, word: up, before: undefined },
     { kind: 'judge-server', peer: P2, server: watched.server, word: { kind: 'down', evidence: 'refused' } },
-  );
-  return log;
-};
-/** It begins anew, with another database. */
-const replaced = (): Log => {
-  const log = newLog({ ...running().state, featureLevel: REPLACEMENT_FEATURE_LEVEL });
-  const base = { group: GROUP, epoch: log.epoch, primary: A, from: '77', to: '88' };
-  log.must(
-    { kind: 'pause', group: GROUP, node: undefined, isMaintenance: false, untilMs: undefined },
-    { kind: 'replace-database', ...base },
   );
   return log;
 };

@@ -10,17 +10,11 @@ import { DEFAULT_GROUP_SETTINGS } from './apply-settings.ts';
 import { envelopeMessage, membershipMessage, membershipOf } from './codec.ts';
 import { encodeCause } from './cause-codec.ts';
 import type { CutReport } from './commands.ts';
-import {
-  decodeCommand,
-  decodeLeaving,
-  decodeReport,
-  decodeSchedule,
-  encodeSchedule,
-} from './command-codec.ts';
+import { decodeCommand, decodeReport, decodeSchedule, encodeSchedule } from './command-codec.ts';
 import { decodeEvidence } from './evidence-codec.ts';
 import { decodeHost, decodeWord, encodeHost, encodeWord } from './host-codec.ts';
 import { eventListOf, listEvents } from './event-list.ts';
-import { decodeRegistration, encodeRegistration } from './node-codec.ts';
+import { decodeLeaving, decodeRegistration, encodeRegistration } from './node-codec.ts';
 import { decodePause, encodePause } from './pause-codec.ts';
 import { decodeCascade, decodeFetch, decodeStanding, encodeCascade, encodeFetch } from './cascade-codec.ts';
 import {

@@ -130,10 +130,9 @@ describe.skipIf(whyNot !== undefined)(
     test(
       'it fails over as ever',
       async () => {
-        await must(
-          hostOf('pg1'),
-          'sentinelctl failover --to pg2 --yes && sentinelctl failover --to pg1 --yes',
-        );
+        // A machine that is busy with more than this may be too slow for one: then it is called off, and nothing has changed.
+        for (const to of ['pg2', 'pg1'])
+          await must(hostOf('pg1'), `until sentinelctl failover --to ${to} --yes; do sleep 1; done`);
         await must(hostOf('pg1'), 'until sentinelctl status --exit-code; do sleep 1; done');
         await client.moreAcks(5);
         ackedOnNewer = client.acked().slice(ackedBefore.length);
