@@ -12,6 +12,7 @@ import { type AgentContext, DEFAULT_AGENT_TIMING } from './context.ts';
 import { hbaOptions } from './instance-files.ts';
 import { openInstance } from './instance.ts';
 import type { ClientAccess } from './instance-options.ts';
+import { inspectDataDirectory } from './data-directory.ts';
 import { carryOutPrimary } from './primary-duty.ts';
 import { IN_PRODUCTION, writeControl } from './testing/control-file.ts';
 
@@ -184,7 +185,12 @@ const STARTED = new Error('started');
 
 describe('a primary that has ended by itself', () => {
   /** What is said of it where the log cannot be read. */
-  async function said(options: { isPaused: boolean; isClean: boolean; system?: string }): Promise<string> {
+  async function said(options: {
+    isPaused: boolean;
+    isClean: boolean;
+    system?: string;
+    isForeign?: boolean;
+  }): Promise<string> {
     return (await passed({ ...DUTY, isPaused: options.isPaused }, options)).said;
   }
 
@@ -196,7 +202,12 @@ describe('a primary that has ended by itself', () => {
 
   async function passed(
     duty: typeof DUTY,
-    options: { readonly isClean: boolean; readonly isConfirmed?: boolean; readonly system?: string },
+    options: {
+      readonly isClean: boolean;
+      readonly isConfirmed?: boolean;
+      readonly isForeign?: boolean;
+      readonly system?: string;
+    },
   ): Promise<{ readonly said: string; readonly written: readonly SynchronousStandbys[] }> {
     const dataDirectory = await mkdtemp(join(tmpdir(), 'pg-sentinel-primary-'));
     try {
@@ -210,6 +221,7 @@ describe('a primary that has ended by itself', () => {
       const context = {
         notes: {},
         duty: () => duty,
+        dataDirectory: () => inspectDataDirectory(dataDirectory, node),
         log: () => undefined,
         timing: DEFAULT_AGENT_TIMING,
         protections: { rule: options.isConfirmed === true, cut: true, guard: true },
@@ -220,7 +232,11 @@ describe('a primary that has ended by itself', () => {
         confirms: () => Promise.resolve(options.isConfirmed === true),
         activity: (_condition: string, message: string) => messages.push(message),
         instance: {
-          ...{ options: { dataDirectory, node }, postmaster: () => undefined, isForeign: () => false },
+          ...{
+            options: { dataDirectory, node },
+            postmaster: () => undefined,
+            isForeign: () => options.isForeign === true,
+          },
           writeConfiguration: (standbys: SynchronousStandbys) => Promise.resolve(written.push(standbys)),
           startAs: () => Promise.reject(STARTED),
         },
@@ -256,6 +272,12 @@ describe('a primary that has ended by itself', () => {
   test('is not started where its data directory holds another database, and says what to do', async () => {
     await expect(said({ isPaused: true, isClean: false, system: '2' })).rejects.toThrow(
       /another database \(system identifier 1, the group has 2\).*sentinelctl node replace-database pg1$/,
+    );
+  });
+
+  test("somebody else's server with another database is left alone: it was never this node's", async () => {
+    await expect(said({ isPaused: true, isClean: false, system: '2', isForeign: true })).rejects.toThrow(
+      /^left alone: .*another database/,
     );
   });
 });

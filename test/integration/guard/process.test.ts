@@ -146,6 +146,14 @@ describe.skipIf(place === undefined)(`a guard (needs PostgreSQL ${TESTED_VERSION
     expect(findPostmaster(one.dataDirectory)).toBeDefined();
   });
 
+  test('the primary in the old one is stopped also where its guard is replaced by one of another version just then', async () => {
+    const earlier = openKeeper();
+    await keep(earlier, termsOf());
+    earlier.close();
+    await keep(openKeeper('2'), termsOf({ dataDirectory: join(at.root, `elsewhere${runs}`) }));
+    expect(findPostmaster(one.dataDirectory)).toBeUndefined();
+  });
+
   test('a data directory that has only another name goes on with its primary', async () => {
     const keeper = openKeeper();
     await keep(keeper, termsOf());
