@@ -351,9 +351,13 @@ describe.skipIf(place === undefined)(`a guard (needs PostgreSQL ${TESTED_VERSION
     await takeSeat(directory, old, undefined);
     await written(30_000);
     const full = openSync('/dev/full', 'w');
-    const guard = spawn(process.execPath, [compiled('src/guard/main.js'), directory, '1', '--replace'], {
-      stdio: ['ignore', full, full],
-    });
+    const guard = spawn(
+      process.execPath,
+      [compiled('src/guard/main.js'), directory, `1/${GUARD_PROTOCOL}`, '--replace'],
+      {
+        stdio: ['ignore', full, full],
+      },
+    );
     closeSync(full);
     await nextGuard(directory, process.pid);
     const asking = await connectSeat(directory, await highestSeat(directory));
