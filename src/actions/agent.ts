@@ -12,7 +12,7 @@ import { readControlData } from '../postgres/control-data.ts';
 import { removeInterruptedInit } from '../postgres/initdb.ts';
 import { removeHalfRestored } from '../postgres/restore.ts';
 import { createAnnouncements } from './announcements.ts';
-import { carryOut, keyOf, thenLook } from './carry-out.ts';
+import { carryOut, carryOutWithLooks, keyOf } from './carry-out.ts';
 import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
 import { rememberDatabase } from './database-before.ts';
 import { type DataDirectory, createInspection, inspectDataDirectory } from './data-directory.ts';
@@ -24,11 +24,10 @@ import { type Instance, openInstance } from './instance.ts';
 import { endInterruptedRejoin } from './interrupted-rejoin.ts';
 import type { InstanceOptions } from './instance-options.ts';
 import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
-import { mustNotBeOther } from './other-database.ts';
 import { createRegistering, isDelayed, memberOf } from './registering.ts';
 import { strangeReason } from './opened.ts';
 import { buildReport } from './report.ts';
-import { refuseStranger, retryRestore } from './restore-duty.ts';
+import { retryRestore } from './restore-duty.ts';
 import { createFoundWatch } from './found-server.ts';
 import { createHbaDuty, withHba } from './hba-duty.ts';
 import { stopIntruder } from './intruder.ts';
@@ -41,6 +40,7 @@ import { createSlotWatch } from './slot-watch.ts';
 import { endStray } from './stray-database.ts';
 import { createUpkeepWatch } from './upkeep.ts';
 import { createUpstreamWatch } from './upstream-watch.ts';
+import { mustBeThisNodes } from './whose-server.ts';
 
 export interface AgentOptions {
   readonly peer: PeerId;
@@ -356,26 +356,19 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (present.kind === 'primary' || present.kind === 'follow') await rememberDatabase(context);
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
     // Nothing of it is ours to put right any more.
-    if (present.kind === 'removed') return carryOut(context, present, signal);
+    if (present.kind === 'removed') {
+      await mustBeThisNodes(context, await inspection.recent());
+      return carryOut(context, present, signal);
+    }
     const carryOutDuty = async (): Promise<void> => {
-      if (present.kind === 'follow' || present.kind === 'cut')
-        await refuseStranger(context, await inspection.recent());
-      if (present.kind === 'cut' || present.kind === 'promote' || present.kind === 'hand-over')
-        mustNotBeOther(context, await inspection.recent());
-      await tamper.around(present, signal, () =>
-        thenLook({
-          pass: () => carryOut(context, present, signal),
-          looks: [
-            () => parameters.look(present, signal),
-            () => hba.look(present, signal),
-            () => logicalSlots.look(present, signal),
-          ],
-          signal,
-        }),
-      );
+      const looks = [parameters, hba, logicalSlots];
+      await carryOutWithLooks(context, present, { data: await inspection.recent(), tamper, looks, signal });
     };
     const isRequested = await requests.carryOut(
-      (request) => carryOutNodeRequest(context, request, carryOutDuty, signal),
+      async (request) => {
+        await mustBeThisNodes(context, await inspection.recent());
+        return carryOutNodeRequest(context, request, carryOutDuty, signal);
+      },
       () => signal.aborted && !closing.signal.aborted,
     );
     if (!isRequested) await carryOutDuty();

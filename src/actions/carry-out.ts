@@ -2,13 +2,17 @@
 import { unreachable } from '../base/assert.ts';
 import type { Duty } from '../failover/duties.ts';
 import type { AgentContext } from './context.ts';
+import type { DataDirectory } from './data-directory.ts';
 import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-duties.ts';
 import { carryOutFollow } from './follow-duty.ts';
 import { carryOutHandsOff } from './hands-off-duty.ts';
 import { carryOutCreate, carryOutPrimary } from './primary-duty.ts';
 import { carryOutRemoved } from './removed-duty.ts';
+import { refuseStranger } from './restore-duty.ts';
 import { carryOutSite } from './site-duty.ts';
 import { carryOutStopped } from './stopped-duty.ts';
+import type { TamperWatch } from './tamper.ts';
+import { mustBeForDuty } from './whose-server.ts';
 
 export async function carryOut(
   context: AgentContext,
@@ -39,6 +43,27 @@ export async function carryOut(
     default:
       return unreachable(duty);
   }
+}
+
+/** A pass over the duty with all that goes with it; nothing of that where what is in the data directory is not for it. */
+export async function carryOutWithLooks(
+  context: AgentContext,
+  duty: Exclude<Duty, { kind: 'none' }>,
+  options: {
+    readonly data: DataDirectory;
+    readonly tamper: Pick<TamperWatch, 'around'>;
+    /** They throw nothing but the signal's reason. */
+    readonly looks: readonly { look(duty: Duty, signal: AbortSignal): Promise<void> }[];
+    readonly signal: AbortSignal;
+  },
+): Promise<void> {
+  const { data, tamper, signal } = options;
+  if (duty.kind === 'follow' || duty.kind === 'cut') await refuseStranger(context, data);
+  await mustBeForDuty(context, duty, data);
+  const looks = options.looks.map((each) => () => each.look(duty, signal));
+  await tamper.around(duty, signal, () =>
+    thenLook({ pass: () => carryOut(context, duty, signal), looks, signal }),
+  );
 }
 
 /** What makes a pass under way pointless when it changes; everything else is read from the duty as it goes. */

@@ -25,6 +25,8 @@ export async function rememberDatabase(context: AgentContext): Promise<void> {
   if (postmaster === undefined || systemIdentifier === undefined) return;
   const data = await context.dataDirectory().catch(() => undefined);
   if (data?.kind !== 'ready' || data.control.systemIdentifier !== systemIdentifier) return;
+  // Another node's, which a wrong configuration names, or one that is still being adopted.
+  if (data.member === undefined) return;
   await context.once(`database ${systemIdentifier}`, async () => {
     const { dataDirectory, databaseFile } = instance.options;
     const known: Known = { dataDirectory, systemIdentifier, startedAtS: postmaster.startedAtS ?? 0 };

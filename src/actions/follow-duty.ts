@@ -20,6 +20,7 @@ import { type AgentContext, type Standing, placeholder, query } from './context.
 import { endOfShutdown, standingCut } from './failover-duties.ts';
 import type { InForce } from './instance.ts';
 import { keepLeftovers } from './leftover-wal.ts';
+import { noStandbyText } from './other-database.ts';
 import { NO_DATA, clone, completeRewind, rejoin } from './rejoin.ts';
 import { archiveOnStandby, archivingKey } from './restore-archiving.ts';
 import { endHaste } from './zero-fill.ts';
@@ -44,12 +45,8 @@ export async function carryOutFollow(
   if (data.kind === 'foreign') throw new Error(`cannot make a standby: ${data.reason}`);
   if (data.kind !== 'ready')
     return clone(context, duty, data.kind === 'absent' ? NO_DATA : data.reason, signal);
-  const expected = context.group()?.systemIdentifier;
-  if (expected !== undefined && data.control.systemIdentifier !== expected) {
-    throw new Error(
-      `cannot make a standby: ${instance.options.dataDirectory} holds another database (system identifier ${data.control.systemIdentifier}, the group has ${expected}); move it away, or have node.data_directory name another place`,
-    );
-  }
+  const other = noStandbyText(context, data.control);
+  if (other !== undefined) throw new Error(other);
   if (instance.isForeign()) {
     if (duty.isAdopted === true) return takeOverStandby(context, duty, signal);
     if (await context.confirms('follow', duty)) await stopForeign(context, signal);

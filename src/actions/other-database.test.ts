@@ -53,6 +53,12 @@ function world(more: object = {}, port = 0, listenAddresses = ['127.0.0.1']) {
   };
 }
 
+const isNodes = (node: string, at: string, systemIdentifier: string): Promise<void> =>
+  writeFile(
+    join(at, 'pg_sentinel_member.json'),
+    JSON.stringify({ node, memberId: 'a_00000001', systemIdentifier }),
+  );
+
 test('one that was left cleanly is offered, with what a person knows it by', async () => {
   const { offer, offered } = world();
   await expect(offer()).resolves.toBe('done');
@@ -171,10 +177,7 @@ describe('beside the database before, which this node has run', () => {
       async () => {
         await before(IN_PRODUCTION, LATER);
         await made(THEN);
-        await writeFile(
-          join(directory, 'pg_sentinel_member.json'),
-          JSON.stringify({ node: 'a', memberId: 'a_00000001', systemIdentifier: NEW }),
-        );
+        await isNodes('a', directory, NEW);
       },
       /one that this node had before, last written at 2023-11-14T22:13:20.000Z: all that was written since is lost/,
     ],
@@ -229,6 +232,7 @@ describe('beside the database before, which this node has run', () => {
   test('it is written down once the group runs with it, and only then', async () => {
     const { context } = world();
     const once = (_: string, work: () => Promise<void>): Promise<void> => work();
+    await isNodes('a', directory, NEW);
     const found = await inspectDataDirectory(directory, context.instance.options.node);
     const at = { ...context, once, dataDirectory: () => Promise.resolve(found) };
     const file = `${directory}.database.json`;
@@ -249,11 +253,9 @@ describe('beside the database before, which this node has run', () => {
     const settings = `cluster_name = '${clusterName}'\nsynchronous_standby_names = ''\nport = '5'\n`;
     const remembers = async (member: string): Promise<string> => {
       await writeFile(join(place, 'pg_sentinel.conf'), settings);
-      await writeFile(
-        join(place, 'pg_sentinel_member.json'),
-        JSON.stringify({ node: member, memberId: 'a_00000001', systemIdentifier: OLD }),
-      );
+      await isNodes(member, place, OLD);
       await remember();
+      await isNodes(node, directory, NEW);
       const found = await inspectDataDirectory(directory, node);
       const once = (_: string, work: () => Promise<void>): Promise<void> => work();
       const group = (): never => ({ ...context.group(), systemIdentifier: NEW }) as never;

@@ -128,11 +128,33 @@ export function mustNotBeOther(context: AgentContext, data: DataDirectory): void
 /** Of the primary, for people; undefined where its data directory holds the group's database. */
 export function otherDatabaseText(
   context: AgentContext,
+  control: Pick<ControlData, 'systemIdentifier'>,
+): string | undefined {
+  const { node } = context.instance.options;
+  const other = othersText(context, control);
+  return (
+    other &&
+    `${other}; put node.data_directory back and restart sentineld, or, where the group is to go on with this one, as after pg_upgrade: sentinelctl node replace-database ${node}`
+  );
+}
+
+/** Why no standby is made of the data directory; undefined where it holds the group's database. */
+export function noStandbyText(
+  context: AgentContext,
+  control: Pick<ControlData, 'systemIdentifier'>,
+): string | undefined {
+  const other = othersText(context, control);
+  return (
+    other && `cannot make a standby: ${other}; move it away, or have node.data_directory name another place`
+  );
+}
+
+function othersText(
+  context: AgentContext,
   { systemIdentifier }: Pick<ControlData, 'systemIdentifier'>,
 ): string | undefined {
   const expected = context.group()?.systemIdentifier;
-  const { dataDirectory, node } = context.instance.options;
   return expected === undefined || expected === systemIdentifier
     ? undefined
-    : `${dataDirectory} holds another database (system identifier ${systemIdentifier}, the group has ${expected}); put node.data_directory back and restart sentineld, or, where the group is to go on with this one, as after pg_upgrade: sentinelctl node replace-database ${node}`;
+    : `${context.instance.options.dataDirectory} holds another database (system identifier ${systemIdentifier}, the group has ${expected})`;
 }

@@ -185,12 +185,7 @@ const STARTED = new Error('started');
 
 describe('a primary that has ended by itself', () => {
   /** What is said of it where the log cannot be read. */
-  async function said(options: {
-    isPaused: boolean;
-    isClean: boolean;
-    system?: string;
-    isForeign?: boolean;
-  }): Promise<string> {
+  async function said(options: { isPaused: boolean; isClean: boolean; system?: string }): Promise<string> {
     return (await passed({ ...DUTY, isPaused: options.isPaused }, options)).said;
   }
 
@@ -205,7 +200,6 @@ describe('a primary that has ended by itself', () => {
     options: {
       readonly isClean: boolean;
       readonly isConfirmed?: boolean;
-      readonly isForeign?: boolean;
       readonly system?: string;
     },
   ): Promise<{ readonly said: string; readonly written: readonly SynchronousStandbys[] }> {
@@ -235,7 +229,7 @@ describe('a primary that has ended by itself', () => {
           ...{
             options: { dataDirectory, node },
             postmaster: () => undefined,
-            isForeign: () => options.isForeign === true,
+            isForeign: () => false,
           },
           writeConfiguration: (standbys: SynchronousStandbys) => Promise.resolve(written.push(standbys)),
           startAs: () => Promise.reject(STARTED),
@@ -272,12 +266,6 @@ describe('a primary that has ended by itself', () => {
   test('is not started where its data directory holds another database, and says what to do', async () => {
     await expect(said({ isPaused: true, isClean: false, system: '2' })).rejects.toThrow(
       /another database \(system identifier 1, the group has 2\).*sentinelctl node replace-database pg1$/,
-    );
-  });
-
-  test("somebody else's server with another database is left alone: it was never this node's", async () => {
-    await expect(said({ isPaused: true, isClean: false, system: '2', isForeign: true })).rejects.toThrow(
-      /^left alone: .*another database/,
     );
   });
 });

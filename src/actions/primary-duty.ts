@@ -117,10 +117,6 @@ export async function carryOutPrimary(
   const { instance } = context;
   if (instance.isForeign()) {
     if (duty.isUnprotected === true) return carryOutUnprotected(context, duty, signal);
-    // One of another database has never been this node's (stray-database.ts), and nobody takes it for the group's.
-    const data = await context.dataDirectory();
-    const other = data.kind === 'ready' ? otherDatabaseText(context, data.control) : undefined;
-    if (other !== undefined) throw new Error(`left alone: ${other}`);
     // It enforces no rule: no majority is needed to stop that.
     await stopForeign(context, signal);
     return;
