@@ -77,6 +77,12 @@ async function readKnown(path: string): Promise<Known | undefined> {
   }
 }
 
+/** Where this node has last run the group's database; undefined: not known, or it has run another one since. */
+export async function rememberedPlace({ instance, group }: AgentContext): Promise<string | undefined> {
+  const known = await readKnown(instance.options.databaseFile);
+  return known?.systemIdentifier === group()?.systemIdentifier ? known?.dataDirectory : undefined;
+}
+
 const ANEW =
   'what was written to it since is not in the new one: shut it down, and have pg_upgrade make the new one anew, in an empty data directory';
 

@@ -76,6 +76,8 @@ function example(watchdog?: string) {
       host.startAfterMs.push(startAfterMs);
       return host.failsToKeep ? Promise.reject(new Error('the disk is full')) : Promise.resolve();
     },
+    place: () => Promise.resolve(undefined),
+    attach: () => Promise.resolve(),
     renew: (lease) => Promise.resolve(void host.leases.push(lease)),
     state: () => host.guard,
     dismiss: (dataDirectory) => Promise.resolve(void host.dismissals.push(dataDirectory)),

@@ -33,6 +33,10 @@ export interface Guarding {
       readonly signal: AbortSignal;
     },
   ): Promise<boolean>;
+  /** The data directory that the last guard was told of; undefined where none is wanted since. */
+  place(): Promise<string | undefined>;
+  /** A primary goes on in the data directory of an earlier configuration: its guard is to hear of leases, and of nothing else. */
+  attach(): Promise<void>;
   /** What runs here, if anything, is no primary. */
   dismiss(): Promise<void>;
   /** False once {@link dismiss} is done: there is no guard to be dismissed. */
@@ -189,6 +193,8 @@ export function createGuarding(options: {
       );
       return true;
     },
+    place: () => keeper.place(),
+    attach: () => keeper.attach(),
     async dismiss() {
       if (!isOn) return;
       held = undefined;

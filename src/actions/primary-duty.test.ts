@@ -6,7 +6,6 @@ import { epoch, groupId, memberId, nodeId, timeline } from '../base/ids.ts';
 import type { Duty } from '../failover/duties.ts';
 import { readControlData } from '../postgres/control-data.ts';
 import { renderHba } from '../postgres/hba.ts';
-import { writeNewMember } from '../postgres/member.ts';
 import { type SynchronousStandbys, renderSynchronousStandbys } from '../postgres/settings.ts';
 import { type AgentContext, DEFAULT_AGENT_TIMING } from './context.ts';
 import { hbaOptions } from './instance-files.ts';
@@ -182,6 +181,7 @@ test('what somebody has written into the rules of an adopted server lets no repl
 });
 
 const STARTED = new Error('started');
+const ID = 'pg1_00000001';
 
 describe('a primary that has ended by itself', () => {
   /** What is said of it where the log cannot be read. */
@@ -201,6 +201,8 @@ describe('a primary that has ended by itself', () => {
       readonly isClean: boolean;
       readonly isConfirmed?: boolean;
       readonly system?: string;
+      /** Where the guard has watched before. */
+      readonly place?: string;
     },
   ): Promise<{ readonly said: string; readonly written: readonly SynchronousStandbys[] }> {
     const dataDirectory = await mkdtemp(join(tmpdir(), 'pg-sentinel-primary-'));
@@ -209,7 +211,10 @@ describe('a primary that has ended by itself', () => {
       await writeControl(dataDirectory, IN_PRODUCTION);
       const node = nodeId('pg1');
       const { systemIdentifier } = await readControlData(dataDirectory);
-      const member = await writeNewMember({ dataDirectory, node, systemIdentifier, owner: undefined });
+      await writeFile(
+        join(dataDirectory, 'pg_sentinel_member.json'),
+        JSON.stringify({ node, memberId: ID, systemIdentifier }),
+      );
       const messages: string[] = [];
       const written: SynchronousStandbys[] = [];
       const context = {
@@ -219,15 +224,18 @@ describe('a primary that has ended by itself', () => {
         log: () => undefined,
         timing: DEFAULT_AGENT_TIMING,
         protections: { rule: options.isConfirmed === true, cut: true, guard: true },
-        guarding: { message: () => undefined, prepare: () => Promise.resolve(true), isForsaken: () => true },
-        registration: () => ({ member: member.memberId }),
+        guarding: {
+          ...{ message: () => undefined, prepare: () => Promise.resolve(true), isForsaken: () => true },
+          place: () => Promise.resolve(options.place),
+        },
+        registration: () => ({ member: ID }),
         group: () => ({ systemIdentifier: options.system ?? systemIdentifier }),
         unexpectedEnd: () => ({ atMs: performance.now(), isClean: options.isClean }),
         confirms: () => Promise.resolve(options.isConfirmed === true),
         activity: (_condition: string, message: string) => messages.push(message),
         instance: {
           ...{
-            options: { dataDirectory, node },
+            options: { dataDirectory, node, databaseFile: `${dataDirectory}.database.json` },
             postmaster: () => undefined,
             isForeign: () => false,
           },
@@ -267,5 +275,20 @@ describe('a primary that has ended by itself', () => {
     await expect(said({ isPaused: true, isClean: false, system: '2' })).rejects.toThrow(
       /another database \(system identifier 1, the group has 2\).*sentinelctl node replace-database pg1$/,
     );
+  });
+
+  test('is not started where what it ran with before lies elsewhere, and holds more', async () => {
+    const place = await mkdtemp(join(tmpdir(), 'pg-sentinel-left-'));
+    await writeControl(place, IN_PRODUCTION, 0, { checkpoint: 1n });
+    await writeFile(
+      join(place, 'pg_sentinel_member.json'),
+      JSON.stringify({ node: 'pg1', memberId: ID, systemIdentifier: '1' }),
+    );
+    const start = { ...DUTY, isPaused: true };
+    await expect(passed(start, { isClean: false, isConfirmed: true, place })).rejects.toThrow(
+      /^cannot start the primary: \S+left-\w+, which node.data_directory had named before, holds more/,
+    );
+    await rm(place, { recursive: true });
+    expect((await passed(start, { isClean: false, isConfirmed: true, place })).written).toHaveLength(1);
   });
 });

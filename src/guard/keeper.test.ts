@@ -8,7 +8,7 @@ import { until } from '../base/clock.ts';
 import { type GuardKeeper, openGuardKeeper } from './keeper.ts';
 import { takeSeat } from './seat.ts';
 import type { Terms } from './terms.ts';
-import { GUARD_PROTOCOL, type GuardState, readLines, writeLine } from './wire.ts';
+import { GUARD_PROTOCOL, type GuardRequest, type GuardState, readLines, writeLine } from './wire.ts';
 
 const LIMIT_MS = 30_000;
 let root: string;
@@ -16,6 +16,8 @@ let server: Server;
 let keeper: GuardKeeper;
 const sockets = new Set<Socket>();
 beforeEach(async () => {
+  requests = [];
+  onRequest = () => undefined;
   root = await mkdtemp(join(tmpdir(), 'keeper-'));
   // In the place of a guard's program: says as which version it was started.
   await writeFile(
@@ -36,11 +38,17 @@ afterEach(async () => {
 });
 
 /** One that runs already, and answers whatever it is told with that. */
+let requests: string[] = [];
+let onRequest: (asked: GuardRequest, state: { dataDirectory?: string }) => void = () => undefined;
 async function guardSays(state: Pick<GuardState, 'version'> & { dataDirectory?: string }): Promise<void> {
   server = createServer((socket) => {
     sockets.add(socket);
     socket.on('error', () => undefined);
-    readLines<{ id: number }>(socket, ({ id }) => writeLine(socket, { id, state } as object));
+    readLines<GuardRequest & { id: number }>(socket, (asked) => {
+      requests.push(asked.kind);
+      onRequest(asked, state);
+      writeLine(socket, { id: asked.id, state } as object);
+    });
   });
   await takeSeat(root, server, undefined);
 }
@@ -71,4 +79,11 @@ test('one of this build that looks where it is told is gone on with', async () =
   const { signal } = new AbortController();
   await keeper.keep(TERMS, { until: 'watching', timeoutMs: LIMIT_MS, signal });
   expect(await started()).toBeUndefined();
+});
+
+test('one that watches over a data directory left behind hears of leases, and is told nothing else', async () => {
+  await guardSays({ version: `0.1.0/${GUARD_PROTOCOL}`, dataDirectory: '/left' });
+  await keeper.attach();
+  await keeper.renew({ sent: { bootMs: 1, offsetMs: 1 }, untilBootMs: 2 } as never);
+  expect(requests).toEqual(['ask', 'lease']);
 });

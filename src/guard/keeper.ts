@@ -35,7 +35,11 @@ export interface GuardKeeper {
       readonly signal: AbortSignal;
     },
   ): Promise<void>;
-  /** Passes a lease on; before the first {@link keep} too. */
+  /** The data directory that the last guard was told of; undefined where none was told since the last {@link dismiss}. */
+  place(): Promise<string | undefined>;
+  /** Finds the guard that is there, so that it hears of leases before the first {@link keep}, which tells it what else to watch. */
+  attach(): Promise<void>;
+  /** Passes a lease on; before the first {@link keep} too, where one was found. */
   renew(lease: Lease): Promise<void>;
   /** What the guard said last; undefined where none answers. */
   state(): GuardState | undefined;
@@ -276,6 +280,8 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
         await delay(POLL_MS, signal);
       }
     },
+    place: async () => (await readInstructions(directory))?.terms.dataDirectory,
+    attach: () => inTurn(find),
     async renew(next) {
       await inTurn(async () => {
         lease = next;

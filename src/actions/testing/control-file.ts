@@ -16,13 +16,20 @@ export async function writeControl(
     system = 1n,
     writtenAtS = 0,
     nextTransactionId = 0n,
-  }: { readonly system?: bigint; readonly writtenAtS?: number; readonly nextTransactionId?: bigint } = {},
+    checkpoint = 0n,
+  }: {
+    readonly system?: bigint;
+    readonly writtenAtS?: number;
+    readonly nextTransactionId?: bigint;
+    readonly checkpoint?: bigint;
+  } = {},
 ): Promise<void> {
   const bytes = Buffer.alloc(8192);
   bytes.writeBigUInt64LE(system, 0);
   bytes.writeUInt32LE(1300, 8);
   bytes.writeUInt32LE(state, 16);
   bytes.writeBigInt64LE(BigInt(writtenAtS), 24);
+  bytes.writeBigUInt64LE(checkpoint, 32);
   bytes.writeUInt32LE(1, 48);
   bytes.writeBigUInt64LE(nextTransactionId, 64);
   bytes.writeUInt32LE(segmentBytes, 228);
