@@ -1,14 +1,18 @@
 // sentineld's side of the guard: which guards it goes on with.
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { type Server, type Socket, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { until } from '../base/clock.ts';
 import { type GuardKeeper, openGuardKeeper } from './keeper.ts';
 import { takeSeat } from './seat.ts';
-import type { Terms } from './terms.ts';
+import { type Instructions, type Terms, readInstructions, writeInstructions } from './terms.ts';
 import { GUARD_PROTOCOL, type GuardRequest, type GuardState, readLines, writeLine } from './wire.ts';
+
+/** A volume that hangs below that. */
+vi.mock('../postgres/answering.ts', () => ({ answers: (path: string) => Promise.resolve(path !== '/hung') }));
 
 const LIMIT_MS = 30_000;
 let root: string;
@@ -16,7 +20,7 @@ let server: Server;
 let keeper: GuardKeeper;
 const sockets = new Set<Socket>();
 beforeEach(async () => {
-  requests = [];
+  [requests, said] = [[], []];
   onRequest = () => undefined;
   root = await mkdtemp(join(tmpdir(), 'keeper-'));
   // In the place of a guard's program: says as which version it was started.
@@ -26,7 +30,7 @@ beforeEach(async () => {
   );
   keeper = openGuardKeeper({
     ...{ directory: root, program: join(root, 'guard.mjs'), version: '0.1.0' },
-    log: () => undefined,
+    log: (level, message) => void said.push(`${level} ${message}`),
     onChange: () => undefined,
   });
 });
@@ -39,6 +43,7 @@ afterEach(async () => {
 
 /** One that runs already, and answers whatever it is told with that. */
 let requests: string[] = [];
+let said: string[] = [];
 let onRequest: (asked: GuardRequest, state: { dataDirectory?: string }) => void = () => undefined;
 async function guardSays(state: Pick<GuardState, 'version'> & { dataDirectory?: string }): Promise<void> {
   server = createServer((socket) => {
@@ -86,4 +91,38 @@ test('one that watches over a data directory left behind hears of leases, and is
   await keeper.attach();
   await keeper.renew({ sent: { bootMs: 1, offsetMs: 1 }, untilBootMs: 2 } as never);
   expect(requests).toEqual(['ask', 'lease']);
+});
+
+test('one that is told of another data directory is what its instructions name until it watches there: another may have to go on from those', async () => {
+  await writeInstructions(root, { terms: { ...TERMS, dataDirectory: '/left' }, lease: undefined });
+  const named: (string | undefined)[] = [];
+  onRequest = ({ kind }, state) => {
+    if (kind !== 'terms') return;
+    named.push(
+      (JSON.parse(readFileSync(join(root, 'instructions.json'), 'utf8')) as Instructions).terms.dataDirectory,
+    );
+    // Its stop takes a while.
+    if (named.length === 3) state.dataDirectory = '/data';
+  };
+  await guardSays({ version: `0.1.0/${GUARD_PROTOCOL}`, dataDirectory: '/left' });
+  const { signal } = new AbortController();
+  await keeper.keep(TERMS, { until: 'watching', timeoutMs: LIMIT_MS, signal });
+  expect(named.slice(0, 3)).toEqual(['/left', '/left', '/left']);
+  expect((await readInstructions(root))?.terms.dataDirectory).toBe('/data');
+});
+
+test('no primary is guarded here while a data directory left behind does not answer, which holds nothing else up', async () => {
+  await writeInstructions(root, { terms: { ...TERMS, dataDirectory: '/hung' }, lease: undefined });
+  server = createServer();
+  const { signal } = new AbortController();
+  const kept = keeper.keep(TERMS, { until: 'watching', timeoutMs: LIMIT_MS, signal });
+  await expect(kept).rejects.toThrow(
+    /^\/hung, the data directory of an earlier configuration, does not answer/,
+  );
+  expect((await readInstructions(root))?.terms.dataDirectory).toBe('/hung');
+  expect(await started()).toBeUndefined();
+  // By the log there is no primary here: a standby does not wait for that volume.
+  await keeper.dismiss('/data');
+  expect(said).toContainEqual(expect.stringMatching(/^warn \/hung, .* a primary may run in it; see that/));
+  expect(await readInstructions(root)).toBeUndefined();
 });

@@ -5,6 +5,7 @@ import { mkdir } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { DeadlineError, delay, settledWithin } from '../base/clock.ts';
+import { answers } from '../postgres/answering.ts';
 import { stopPostgres } from '../postgres/lifecycle.ts';
 import { findPostmaster, isSameDirectory, isSameProcess, signalProcess } from '../postgres/processes.ts';
 import type { Lease } from './authority.ts';
@@ -209,30 +210,50 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
     options.onChange();
   };
 
-  /** Nobody else would end a primary in the data directory of an earlier configuration. */
-  const moveOn = async (dataDirectory: string): Promise<void> => {
-    const known = await readInstructions(directory);
+  /**
+   * Nobody else would end a primary in the data directory of an earlier configuration. Until it is gone the instructions go on to name that: a guard
+   * that begins meanwhile, in the place of a killed one, knows of no other.
+   */
+  const leave = async (
+    before: Terms | undefined,
+    next: Terms,
+    { mustAnswer }: { readonly mustAnswer: boolean },
+  ): Promise<void> => {
+    const { dataDirectory } = next;
+    if (before !== undefined && before.dataDirectory !== dataDirectory) await find();
     const deadlineMs = performance.now() + MOVE_ON_MS_MAX;
-    const watched = (): string => (link === undefined ? undefined : state?.dataDirectory) ?? dataDirectory;
-    while (known !== undefined && watched() !== dataDirectory) {
+    for (;;) {
+      const watched = link === undefined ? undefined : state?.dataDirectory;
+      if (state?.version !== version || watched === undefined || watched === dataDirectory) break;
       if (performance.now() > deadlineMs)
         throw new DeadlineError(
-          `a primary runs in ${watched()}, the data directory of an earlier configuration, and its guard cannot stop it; what it says is in ${directory}/guard.log`,
+          `a primary runs in ${watched}, the data directory of an earlier configuration, and its guard cannot stop it; what it says is in ${directory}/guard.log`,
         );
-      await request({ kind: 'terms', terms: { ...known.terms, dataDirectory } });
+      await request({ kind: 'terms', terms: next });
       await delay(POLL_MS);
+      await find();
     }
+    await endLeft(before, dataDirectory, mustAnswer);
   };
 
   /**
    * A guard that begins knows of no other directory than its instructions have, and one of an earlier version never looks at another: where no guard of
    * this one is there to end a primary in the directory of the instructions before, that is done here.
    */
-  const endElsewhere = async (before: Terms | undefined, dataDirectory: string): Promise<void> => {
+  const endLeft = async (
+    before: Terms | undefined,
+    dataDirectory: string,
+    mustAnswer: boolean,
+  ): Promise<void> => {
     if (before === undefined || before.dataDirectory === dataDirectory) return;
-    await find();
     if (link !== undefined && state?.version === version) return;
     const left = before.dataDirectory;
+    if (!(await answers(left))) {
+      const text = `${left}, the data directory of an earlier configuration, does not answer, and a primary may run in it`;
+      if (mustAnswer) throw new DeadlineError(`${text}; put that right, or put node.data_directory back`);
+      log('warn', `${text}; see that nothing does when it answers again`);
+      return;
+    }
     const postmaster = findPostmaster(left);
     if (postmaster === undefined || isSameDirectory(left, dataDirectory)) return;
     if (existsSync(join(left, 'standby.signal'))) return;
@@ -262,7 +283,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
         await mkdir(directory, { recursive: true, mode: 0o700 });
         if (!isNew) return;
         const before = await readInstructions(directory);
-        await endElsewhere(before?.terms, next.dataDirectory);
+        await leave(before?.terms, next, { mustAnswer: true });
         lease ??= before?.lease;
         await writeInstructions(directory, { terms: next, lease });
         terms = next;
@@ -306,8 +327,9 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
         startedMs = undefined;
         await find();
         if (dataDirectory !== undefined) {
-          await endElsewhere((await readInstructions(directory))?.terms, dataDirectory);
-          await moveOn(dataDirectory);
+          const before = (await readInstructions(directory))?.terms;
+          // By the log it is no primary: whoever is has what it acknowledged, and this node has to be able to follow.
+          if (before !== undefined) await leave(before, { ...before, dataDirectory }, { mustAnswer: false });
         }
         await removeInstructions(directory);
         const ending = link;
