@@ -144,6 +144,8 @@ export interface AgentContext {
     isRecovering?: boolean;
     /** Recovery of a restored data directory looks for WAL and finds none: where, since when, and how often that was seen. */
     archiveEnd?: { readonly position: Lsn; readonly sinceMs: number; readonly count: number } | undefined;
+    /** Where the group's database is could not be written down: when that is tried again. */
+    unknownDatabase?: { readonly untilMs: number; readonly error: string } | undefined;
     /** There was no room for a rewind: when it is tried again. */
     noRoom?: { readonly untilMs: number; readonly error: string } | undefined;
     /** Incarnation and epoch at which WAL that it had not archived as primary was put aside, or was tried to be. */

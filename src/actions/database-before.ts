@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { answers } from '../postgres/answering.ts';
 import { type ControlData, parseControlData, readControlData } from '../postgres/control-data.ts';
 import { readOwnFile, writeFileDurably } from '../postgres/durable-files.ts';
 import { type Member, readMemberFile } from '../postgres/member.ts';
@@ -27,22 +28,44 @@ export async function rememberDatabase(context: AgentContext): Promise<void> {
   if (data?.kind !== 'ready' || data.control.systemIdentifier !== systemIdentifier) return;
   // Another node's, which a wrong configuration names, or one that is still being adopted.
   if (data.member === undefined) return;
-  await context.once(`database ${systemIdentifier}`, async () => {
-    const { dataDirectory, databaseFile } = instance.options;
-    const known: Known = { dataDirectory, systemIdentifier, startedAtS: postmaster.startedAtS ?? 0 };
-    const content = `${JSON.stringify(known)}\n`;
-    try {
+  const { notes } = context;
+  if (performance.now() < (notes.unknownDatabase?.untilMs ?? 0)) return;
+  try {
+    await context.once(`database ${systemIdentifier}`, async () => {
+      const { dataDirectory, databaseFile } = instance.options;
+      const known: Known = { dataDirectory, systemIdentifier, startedAtS: postmaster.startedAtS ?? 0 };
+      const content = `${JSON.stringify(known)}\n`;
       const before = await readKnown(databaseFile);
       if (before !== undefined && JSON.stringify(before) === JSON.stringify(known)) return;
       // First: what is known of it is forgotten with the next step.
       if (before !== undefined) await holdBack(context, before);
       await writeFileDurably({ path: databaseFile, content, mode: 0o600, owner: undefined });
-    } catch (error) {
-      context.log('warn', 'where the database is could not be written down', {
-        error: (error as Error).message,
+    });
+    notes.unknownDatabase = undefined;
+  } catch (error) {
+    const { message } = error as Error;
+    if (notes.unknownDatabase?.error !== message)
+      context.log('warn', 'where the database is could not be written down; trying again', {
+        error: message,
       });
-    }
-  });
+    notes.unknownDatabase = { untilMs: performance.now() + AGAIN_MS, error: message };
+  }
+}
+
+/** Somebody may compare the two, with the one before on another port. */
+const AGAIN_MS = 10_000;
+
+/** The group is about to begin with another database than this node has run last: see {@link holdBack}. Throws nothing. */
+export async function holdBackBefore(context: AgentContext): Promise<void> {
+  const systemIdentifier = context.group()?.systemIdentifier;
+  const before = await readKnown(context.instance.options.databaseFile);
+  if (before === undefined || systemIdentifier === undefined) return;
+  if (before.systemIdentifier === systemIdentifier) return;
+  await holdBack(context, before).catch((error: unknown) =>
+    context.log('warn', `what is started in ${before.dataDirectory} may acknowledge writes that nobody has`, {
+      error: (error as Error).message,
+    }),
+  );
 }
 
 /**
@@ -51,6 +74,14 @@ export async function rememberDatabase(context: AgentContext): Promise<void> {
  */
 async function holdBack(context: AgentContext, { dataDirectory: left }: Known): Promise<void> {
   const { dataDirectory, node, clusterName, user } = context.instance.options;
+  if (left === dataDirectory) return;
+  if (!(await answers(left))) {
+    context.log(
+      'warn',
+      `${left}, the data directory before, does not answer: see that nobody starts what is in it`,
+    );
+    return;
+  }
   if (isSameDirectory(left, dataDirectory) || (await readMemberFile(left))?.node !== node) return;
   if (findPostmaster(left) !== undefined)
     throw new Error(`PostgreSQL runs in ${left}, with the database before`);
@@ -85,6 +116,8 @@ export async function rememberedPlace({ instance, group }: AgentContext): Promis
 
 const ANEW =
   'what was written to it since is not in the new one: shut it down, and have pg_upgrade make the new one anew, in an empty data directory';
+/** By pg_restore, or by logical replication: nothing here says how much of the one before it has. */
+const MADE_OTHERWISE = 'One that was made in another way is to be a group of its own';
 
 /**
  * What a person has to know of how the database in the data directory compares with the one of system identifier `from`, which the group has. Throws
@@ -98,6 +131,8 @@ export async function compareWithBefore(
   const { dataDirectory, databaseFile } = context.instance.options;
   const known = await readKnown(databaseFile);
   const place = known?.systemIdentifier === from ? known.dataDirectory : undefined;
+  if (place !== undefined && !(await answers(place)))
+    throw new Error(`${place}, where this node has run the database before, does not answer`);
   const isElsewhere = place !== undefined && !isSameDirectory(place, dataDirectory);
   const running = isElsewhere ? findPostmaster(place) : undefined;
   if (running !== undefined)
@@ -112,9 +147,11 @@ export async function compareWithBefore(
   if (offered.member !== undefined)
     return `one that this node had before, last written at ${offeredAt}: all that was written since is lost`;
   const madeAtS = await madeAtOf(dataDirectory, offered.control);
+  if (madeAtS === undefined)
+    return unsure('when it was made cannot be told: it has not the databases of one');
   if (known?.systemIdentifier === from && known.startedAtS > madeAtS)
     throw new Error(
-      `the database before was started here at ${timeOf({ writtenAtS: known.startedAtS })}, and the new one was made before that (${timeOf({ writtenAtS: madeAtS })}); ${ANEW}`,
+      `the database before was started here at ${timeOf({ writtenAtS: known.startedAtS })}, and the new one was made before that (${timeOf({ writtenAtS: madeAtS })}); ${ANEW}. ${MADE_OTHERWISE}`,
     );
   if (place === undefined) return unsure('it is not known here where the database before is');
   if (!isElsewhere) return unsure('the database before was in this very place');
@@ -134,13 +171,26 @@ async function readRenamed(place: string): Promise<ControlData | undefined> {
 }
 
 /**
- * Seconds since 1970. The control file says when it was last written to, which a start for a look moves on. pg_upgrade makes `template1` anew, after it
- * has stopped the old server for the last time, and nobody writes this file of it later.
+ * Seconds since 1970. The control file says when it was last written to, which a start for a look moves on. pg_upgrade makes all databases anew, after it
+ * has stopped the old server for the last time, and nobody writes this file of them later. `template1` is always among them, under the number that it had
+ * in the old one: another one than 1 where that was itself upgraded to a version before 15.
  */
-async function madeAtOf(dataDirectory: string, { writtenAtS }: ControlData): Promise<number> {
-  const made = await stat(join(dataDirectory, 'base', '1', 'PG_VERSION')).catch(() => undefined);
-  return made === undefined ? writtenAtS : Math.min(writtenAtS, Math.floor(made.mtimeMs / 1000));
+async function madeAtOf(dataDirectory: string, { writtenAtS }: ControlData): Promise<number | undefined> {
+  const numbers = (await databasesOf(dataDirectory)).filter((number) => !AS_INITDB_MADE.includes(number));
+  const times = await Promise.all(
+    numbers.map((number) =>
+      stat(join(dataDirectory, 'base', number, 'PG_VERSION')).then(
+        ({ mtimeMs }) => [Math.floor(mtimeMs / 1000)],
+        () => [],
+      ),
+    ),
+  );
+  const found = times.flat();
+  return found.length === 0 ? undefined : Math.min(writtenAtS, ...found);
 }
+
+/** From 15 on `template0`, which pg_upgrade leaves as it is, and `postgres`, which it leaves where the old one has none. */
+const AS_INITDB_MADE = ['4', '5'];
 
 const unsure = (why: string): string =>
   `${why}, so that nobody can tell whether all that was written to it is in here: be sure of that`;
@@ -168,16 +218,18 @@ function mustBeFinished(
     );
   if (control.writtenAtS > madeAtS)
     throw new Error(
-      `the database before, in ${place}, has run until ${timeOf(control)}, and the new one was made before that (${timeOf({ writtenAtS: madeAtS })}); ${ANEW}`,
+      `the database before, in ${place}, has run until ${timeOf(control)}, and the new one was made before that (${timeOf({ writtenAtS: madeAtS })}); ${ANEW}. ${MADE_OTHERWISE}`,
     );
   // As initdb makes it, or made before the one before has gone on.
   if (control.nextTransactionId > offered.nextTransactionId)
     throw new Error(
-      `${dataDirectory} has had fewer transactions (${offered.nextTransactionId}) than the database before, in ${place} (${control.nextTransactionId}): pg_upgrade, which goes on from there, has not made it`,
+      `${dataDirectory} has had fewer transactions (${offered.nextTransactionId}) than the database before, in ${place} (${control.nextTransactionId}): pg_upgrade, which goes on from there, has not made it. ${MADE_OTHERWISE}`,
     );
 }
 
 /** With the templates. */
-export async function countDatabases(dataDirectory: string): Promise<number> {
-  return (await readdir(join(dataDirectory, 'base'))).filter((name) => /^\d+$/.test(name)).length;
-}
+export const countDatabases = async (dataDirectory: string): Promise<number> =>
+  (await databasesOf(dataDirectory)).length;
+
+const databasesOf = async (dataDirectory: string): Promise<readonly string[]> =>
+  (await readdir(join(dataDirectory, 'base'))).filter((name) => /^\d+$/.test(name));

@@ -1,11 +1,14 @@
 // What a data directory with another database has to be like before the group goes on with it, and what is said of one.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { type Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { rememberDatabase } from './database-before.ts';
+import { carryOutCreate } from './primary-duty.ts';
 import type { OfferedDatabase } from './other-database.ts';
 import { mustBeDatabaseOfGroup, mustNotBeOther, offerDatabase, otherDatabaseText } from './other-database.ts';
 import { inspectDataDirectory } from './data-directory.ts';
@@ -15,14 +18,20 @@ import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, SHUT_DOWN, writeControl } from './t
 /** What the group of the context has, and what writeControl makes. */
 const [OLD, NEW] = ['7710476986005549374', '1'];
 
+/** A volume that hangs below that. */
+const HUNG = '/hung';
+vi.mock('../postgres/answering.ts', () => ({ answers: (path: string) => Promise.resolve(path !== '/hung') }));
+
 let root: string;
 let directory: string;
 let server: Server | undefined;
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'pg-sentinel-other-'));
   directory = join(root, 'data');
-  await mkdir(join(directory, 'base', '1'), { recursive: true });
-  await mkdir(join(directory, 'base', '5'));
+  for (const number of ['1', '4', '5']) {
+    await mkdir(join(directory, 'base', number), { recursive: true });
+    await writeFile(join(directory, 'base', number, 'PG_VERSION'), '15\n');
+  }
   await writeFile(join(directory, 'PG_VERSION'), '15\n');
   await writeControl(directory, SHUT_DOWN);
 });
@@ -67,7 +76,7 @@ test('one that was left cleanly is offered, with what a person knows it by', asy
       from: OLD,
       to: NEW,
       text: expect.stringMatching(
-        /data, PostgreSQL 15, system identifier 1, 2 databases with the templates; it is not known here where/,
+        /data, PostgreSQL 15, system identifier 1, 3 databases with the templates; it is not known here where/,
       ) as string,
     },
   ]);
@@ -132,11 +141,11 @@ describe('beside the database before, which this node has run', () => {
     writeControl(place, state, 0, { system: BigInt(system), writtenAtS, nextTransactionId });
   const made = (writtenAtS: number, nextTransactionId = 800n): Promise<void> =>
     writeControl(directory, SHUT_DOWN, 0, { writtenAtS, nextTransactionId });
-  const template = async (atS: number): Promise<void> => {
-    const path = join(directory, 'base', '1', 'PG_VERSION');
-    await writeFile(path, '15\n');
-    await utimes(path, atS, atS);
-  };
+  const template = (atS: number, number = '1'): Promise<void> =>
+    utimes(join(directory, 'base', number, 'PG_VERSION'), atS, atS);
+  /** As in one whose old one was itself upgraded, to 14 or before. */
+  const renumbered = (): Promise<void> =>
+    rename(join(directory, 'base', '1'), join(directory, 'base', '16384'));
   /** As `pg_upgrade --link` does at its end. */
   const linked = (): Promise<void> =>
     rename(join(place, 'global', 'pg_control'), join(place, 'global', 'pg_control.old'));
@@ -171,6 +180,20 @@ describe('beside the database before, which this node has run', () => {
       () => remember(NEW),
       /; the one that this node has run last/,
     ],
+    [
+      'made after that, template1 with another number, beside what initdb has made',
+      async () => {
+        await renumbered();
+        await template(THEN - 1000, '4');
+        await template(THEN - 1000, '5');
+      },
+      /; made after the database before, in \S+before, was shut/,
+    ],
+    [
+      'without any that pg_upgrade makes',
+      () => rm(join(directory, 'base', '1'), { recursive: true }),
+      /; when it was made cannot be told: .*so that nobody can tell/,
+    ],
     ['in the same place', () => remember(OLD, directory), /was in this very place, so that nobody/],
     [
       'which the group had before',
@@ -196,6 +219,14 @@ describe('beside the database before, which this node has run', () => {
       /has run until 2023-11-14T22:13:20.000Z, and the new one was made before that \(2023-11-14T22:13:19/,
     ],
     [
+      'that has run since, where template1 has another number',
+      async () => {
+        await renumbered();
+        await template(THEN - 1, '16384');
+      },
+      /has run until 2023-11-14T22:13:20.000Z, and the new one was made before that \(2023-11-14T22:13:19/,
+    ],
+    [
       'that was started since, before the new one was',
       async () => {
         await template(THEN - 200);
@@ -213,7 +244,16 @@ describe('beside the database before, which this node has run', () => {
       () => before(IN_PRODUCTION, THEN),
       /was not shut down cleanly .*in production/,
     ],
-    ['that initdb has made', () => made(LATER, 699n), /fewer transactions \(699\) .*\(700\): pg_upgrade/],
+    [
+      'that initdb has made',
+      () => made(LATER, 699n),
+      /fewer transactions \(699\) .*\(700\): pg_upgrade.*\. One that was made in another way is to be a group of its own$/,
+    ],
+    [
+      'whose place does not answer',
+      () => remember(OLD, HUNG),
+      /^\/hung, where this node has run the database before, does not answer$/,
+    ],
     [
       'that initdb has made, beside one that --link has taken apart',
       async () => {
@@ -231,10 +271,13 @@ describe('beside the database before, which this node has run', () => {
 
   test('it is written down once the group runs with it, and only then', async () => {
     const { context } = world();
-    const once = (_: string, work: () => Promise<void>): Promise<void> => work();
     await isNodes('a', directory, NEW);
     const found = await inspectDataDirectory(directory, context.instance.options.node);
-    const at = { ...context, once, dataDirectory: () => Promise.resolve(found) };
+    const at = {
+      ...context,
+      once: (_: string, work: () => Promise<void>): Promise<void> => work(),
+      dataDirectory: () => Promise.resolve(found),
+    };
     const file = `${directory}.database.json`;
     await rm(file);
     await rememberDatabase(at);
@@ -247,23 +290,87 @@ describe('beside the database before, which this node has run', () => {
     });
   });
 
-  test('whoever starts the database before by hand is acknowledged nothing, also where it ran alone', async () => {
-    const { context } = world();
-    const { node, clusterName } = context.instance.options;
-    const settings = `cluster_name = '${clusterName}'\nsynchronous_standby_names = ''\nport = '5'\n`;
-    const remembers = async (member: string): Promise<string> => {
+  describe('whoever starts that by hand is acknowledged nothing, also where it ran alone', () => {
+    const held = /^synchronous_standby_names = 'ANY 1 \("\w+"\)'$[^]*^port = '5'$/m;
+    const settings = "cluster_name = 'a'\nsynchronous_standby_names = ''\nport = '5'\n";
+    const settingsThere = (): Promise<string> => readFile(join(place, 'pg_sentinel.conf'), 'utf8');
+    const noted = async (): Promise<unknown> =>
+      JSON.parse(await readFile(`${directory}.database.json`, 'utf8')) as unknown;
+
+    /** The group has the new one by now. */
+    async function replaced(member = 'a'): Promise<ReturnType<typeof fakeContext>> {
       await writeFile(join(place, 'pg_sentinel.conf'), settings);
       await isNodes(member, place, OLD);
-      await remember();
-      await isNodes(node, directory, NEW);
-      const found = await inspectDataDirectory(directory, node);
-      const once = (_: string, work: () => Promise<void>): Promise<void> => work();
-      const group = (): never => ({ ...context.group(), systemIdentifier: NEW }) as never;
-      await rememberDatabase({ ...context, once, group, dataDirectory: () => Promise.resolve(found) });
-      return readFile(join(place, 'pg_sentinel.conf'), 'utf8');
-    };
-    expect(await remembers(node)).toMatch(/^synchronous_standby_names = 'ANY 1 \("\w+"\)'$[^]*^port = '5'$/m);
-    expect(await remembers('another')).toBe(settings);
+      await isNodes('a', directory, NEW);
+      const { context } = world();
+      const found = await inspectDataDirectory(directory, context.instance.options.node);
+      return Object.assign(context, {
+        once: (_: string, work: () => Promise<void>) => work(),
+        group: () => ({ ...PRIMARY, systemIdentifier: NEW }) as never,
+        dataDirectory: () => Promise.resolve(found),
+      });
+    }
+
+    test('once the group runs with the new one', async () => {
+      await rememberDatabase(await replaced());
+      expect(await settingsThere()).toMatch(held);
+    });
+
+    test("but for another node's", async () => {
+      await rememberDatabase(await replaced('another'));
+      expect(await settingsThere()).toBe(settings);
+    });
+
+    test('before the new one is started for the first time: that may take long', async () => {
+      const context = await replaced();
+      context.isRunning = false;
+      let atStart = '';
+      const stopped = new Error('started');
+      Object.assign(context, { guarding: { prepare: () => Promise.resolve(true) } });
+      Object.assign(context.instance, {
+        postmaster: () => undefined,
+        startAs: async () => {
+          atStart = await settingsThere();
+          throw stopped;
+        },
+      });
+      const { signal } = new AbortController();
+      await expect(carryOutCreate(context, { ...PRIMARY, kind: 'create' }, signal)).rejects.toThrow(stopped);
+      expect(atStart).toMatch(held);
+    });
+
+    test('also where that could not be done at first, as while somebody compares the two', async () => {
+      const context = await replaced();
+      const program = join(root, 'postgres');
+      await copyFile('/bin/sleep', program);
+      const running = spawn(program, ['600'], { cwd: place });
+      await once(running, 'spawn');
+      await writeFile(join(place, 'postmaster.pid'), `${running.pid}\n${place}\n`);
+      await rememberDatabase(context);
+      expect(await noted()).toMatchObject({ systemIdentifier: OLD });
+      running.kill('SIGKILL');
+      await once(running, 'exit');
+      await rememberDatabase(context);
+      expect(await settingsThere()).toBe(settings);
+      const nowMs = performance.now();
+      vi.spyOn(performance, 'now').mockReturnValue(nowMs + 11_000);
+      await rememberDatabase(context);
+      vi.restoreAllMocks();
+      expect(await settingsThere()).toMatch(held);
+      expect(await noted()).toMatchObject({ systemIdentifier: NEW });
+    });
+
+    test('where its place does not answer, that is said, and holds nothing up', async () => {
+      const context = await replaced();
+      const said: string[] = [];
+      Object.assign(context, { log: (level: string, text: string) => said.push(`${level} ${text}`) });
+      await remember(OLD, HUNG);
+      await rememberDatabase(context);
+      expect(said).toEqual([
+        expect.stringMatching(/^warn \/hung, .*does not answer: see that nobody starts/),
+      ]);
+      expect(await noted()).toMatchObject({ systemIdentifier: NEW });
+    });
   });
 });
 

@@ -7,6 +7,7 @@ import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import { revisionOfAccounts, setUpAccounts } from './accounts-duty.ts';
 import { carryOutUnprotected, confirmAdopted, stopForeign } from './adopt-duty.ts';
 import { type AgentContext, query, standbysFor } from './context.ts';
+import { holdBackBefore } from './database-before.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { lockFor } from './directory-lock.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
@@ -38,6 +39,7 @@ export async function carryOutCreate(
   if (instance.postmaster() === undefined) {
     if (!(await context.confirms('create', duty))) return;
     if (!(await context.guarding.prepare(duty, { until: 'watching', signal }))) return;
+    await holdBackBefore(context);
     // Clients are let in once the log says that the group runs: another first primary may be chosen until then.
     await instance.writeConfiguration({ kind: 'alone' }, 'kept-out', 'primary');
     context.activity('starting', 'starting as the first primary');
