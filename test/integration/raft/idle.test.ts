@@ -35,6 +35,13 @@ function pictureOf(directory: string): Record<string, string> {
   );
 }
 
+/** The files that are there in one picture only, or differ, each with what both have of it. */
+function differing(before: Record<string, string>, after: Record<string, string>): string[] {
+  return [...new Set([...Object.keys(before), ...Object.keys(after)])]
+    .filter((path) => before[path] !== after[path])
+    .map((path) => `${path}: ${before[path] ?? 'not there'} -> ${after[path] ?? 'not there'}`);
+}
+
 test(
   'an idle cluster leaves its Raft directories byte for byte alone',
   { timeout: LIMIT_MS + IDLE_MS },
@@ -49,7 +56,10 @@ test(
     });
     const before = picture();
     expect(Object.keys(before[0] ?? {}).length).toBeGreaterThan(3);
+    const logged = loaded.cluster.hosts.map(({ logFile }) => statSync(logFile).size);
     await delay(IDLE_MS);
-    expect(picture()).toEqual(before);
+    const written = picture().flatMap((files, at) => differing(before[at] ?? {}, files));
+    const said = loaded.cluster.hosts.map((host, at) => readFileSync(host.logFile, 'utf8').slice(logged[at]));
+    expect(written, `written to; meanwhile the logs say:\n${said.join('---\n')}`).toEqual([]);
   },
 );
