@@ -49,6 +49,10 @@ export interface Raft {
   electionDeadlineMs: number;
   /** When `leader` was last heard from. */
   leaderHeardAtMs: number;
+  /** Elections in a row that another voter took part in and that brought no leader. */
+  undecided: number;
+  /** Another voter has asked for a vote, or answered such a request, since this peer stood last or heard a leader. */
+  isContested: boolean;
 
   /** Present exactly while `role` is `pre-candidate` or `candidate`: the votes received. */
   ballot: Map<PeerId, boolean> | undefined;
