@@ -85,7 +85,7 @@ export function createRaft(options: RaftOptions): Raft {
     electionDeadlineMs: 0,
     leaderHeardAtMs: 0,
     undecided: 0,
-    isContested: false,
+    answered: new Set([options.self]),
     ballot: undefined,
     leading: undefined,
     durability: createDurability(lastIndex(log)),

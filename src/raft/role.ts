@@ -80,8 +80,8 @@ export function becomeLeader(raft: Raft): void {
 
 /**
  * Chooses anew how long to wait for a leader: `electionMs` plus a random part of `electionSpreadMs` (§9.3). The random part is doubled with
- * each election that came to nothing although others took part: where messages take as long as the spread, all stand before they hear
- * of each other. Who hears nobody at all goes on as before, to be quick once it is heard again.
+ * each election that came to nothing although a majority answered: where messages take as long as the spread, all stand before they hear
+ * of each other. Who hears no majority goes on as before, to be quick once it does.
  */
 export function resetElectionDeadline(raft: Raft): void {
   const { electionMs, electionSpreadMs } = raft.settings;
@@ -94,7 +94,7 @@ const SPREAD_DOUBLINGS_MAX = 3;
 /** There is a leader: the next election is a first one again. */
 export function endElections(raft: Raft): void {
   raft.undecided = 0;
-  raft.isContested = false;
+  raft.answered = new Set([raft.self]);
 }
 
 /** A leader was heard from within the shortest election timeout: nobody else gets a vote (§4.2.3, lease stickiness). */

@@ -49,10 +49,10 @@ export interface Raft {
   electionDeadlineMs: number;
   /** When `leader` was last heard from. */
   leaderHeardAtMs: number;
-  /** Elections in a row that another voter took part in and that brought no leader. */
+  /** Elections in a row that this peer stood in, that a majority took part in, and that brought no leader. */
   undecided: number;
-  /** Another voter has asked for a vote, or answered such a request, since this peer stood last or heard a leader. */
-  isContested: boolean;
+  /** This peer, and the voters that have answered it since it stood last or heard a leader. */
+  answered: Set<PeerId>;
 
   /** Present exactly while `role` is `pre-candidate` or `candidate`: the votes received. */
   ballot: Map<PeerId, boolean> | undefined;

@@ -128,8 +128,10 @@ export async function cutReported(
   );
 }
 
-/** The host that is chosen for promotion after `begin`, as soon as some peer tells of it. */
-/** With links that slow the failover may take longer to begin than a crashed primary waits for one: it is killed whenever it is back. */
+/**
+ * The host that is chosen for promotion after a crash on the primary, as soon as some peer tells of it. With slow links the failover may
+ * take longer to begin than a crashed primary waits for one: it is killed whenever it is back.
+ */
 async function promoting(cluster: ChaosCluster, primary: ChaosHost): Promise<ChaosHost> {
   const watching = new AbortController();
   const admins = await Promise.all(

@@ -1,4 +1,5 @@
-// A standby's clone, its sentineld killed at each step: started again, it completes by itself, and nothing of the broken-off one is left.
+// A standby's clone, its sentineld killed at each step: started again, it completes by itself, or when it is asked for again, and nothing of the
+// broken-off one is left.
 import { rm } from 'node:fs/promises';
 import { expect } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
