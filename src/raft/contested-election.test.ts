@@ -115,6 +115,9 @@ describe('an election is a first one again', () => {
   beforeEach(() => {
     peer = peerUnderTest({ term: 2 });
     for (let round = 0; round < 3; round += 1) standInVain(peer);
+  });
+
+  test('which it is not before', () => {
     expect(peer.raft.undecided).toBe(2);
   });
 
