@@ -35,6 +35,7 @@ const LONG_FILES = [
   'demo/availability',
   'demo/demo',
   'health/answers',
+  'halfway/sample',
   'health/crash',
   'postgres/failover',
   'postgres/slow-clone',
@@ -50,6 +51,8 @@ export const LONG_TESTS = [
 
 /** Every operation broken off at each of its steps: `npm run test:halfway` (vitest.halfway.config.ts). */
 export const HALFWAY_TESTS = 'test/integration/halfway/*.test.ts';
+/** A few of those steps, all of them among the others; one of the long tests. */
+export const HALFWAY_SAMPLE = 'test/integration/halfway/sample.test.ts';
 
 // Unit tests sit beside the code; tests with real processes are below test/integration. Time limits only catch
 // hangs: no test asserts a speed. Those that take minutes are run by `npm run test:long` (vitest.long.config.ts).

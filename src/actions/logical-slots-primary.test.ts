@@ -11,25 +11,10 @@ import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
 import { type KnownSlot, openSlotMemory } from './logical-slot-memory.ts';
 import { primaryRound } from './logical-slots-primary.ts';
 import { PRIMARY, STANDBY, fakeContext } from './testing/context.ts';
+import { KNOWN, ROW as EXAMPLE_ROW, SLOT as MADE_SLOT } from './testing/logical-slot.ts';
 
-const SLOT: LogicalSlot = {
-  ...{ name: 'cdc', database: 'app', plugin: 'pgoutput', isTwoPhase: false, setAt: logIndex(7) },
-  ...{ standing: 'unset', isOurs: true, reason: undefined },
-};
-const ROW: LogicalSlotRow = {
-  ...{ name: 'cdc', database: 'app', plugin: 'pgoutput', isTwoPhase: false, isTemporary: false },
-  ...{ activePid: undefined, catalogXmin: 700, confirmedLsn: lsn(0x7000n) },
-  ...{ isLost: false, isFailover: false, isSynced: false },
-};
-const KNOWN: KnownSlot = {
-  name: 'cdc',
-  setAt: 7,
-  text: 'app:pgoutput',
-  standing: 'fit',
-  timeline: 1,
-  incarnation: 1,
-  isOurs: true,
-};
+const SLOT: LogicalSlot = { ...MADE_SLOT, standing: 'unset' };
+const ROW: LogicalSlotRow = { ...EXAMPLE_ROW, confirmedLsn: lsn(0x7000n) };
 
 let root: string;
 beforeEach(async () => {

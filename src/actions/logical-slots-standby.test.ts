@@ -4,7 +4,6 @@ import { type Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { logIndex } from '../base/ids.ts';
 import { lsn } from '../base/lsn.ts';
 import type { LogicalSlotReport } from '../cluster/report.ts';
 import type { LogicalSlot } from '../cluster/state.ts';
@@ -12,25 +11,9 @@ import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
 import { type KnownSlot, openSlotMemory } from './logical-slot-memory.ts';
 import { copyRound, syncRound } from './logical-slots-standby.ts';
 import { FOLLOW, STANDBY, fakeContext } from './testing/context.ts';
+import { KNOWN, ROW as EXAMPLE_ROW, SLOT } from './testing/logical-slot.ts';
 
-const SLOT: LogicalSlot = {
-  ...{ name: 'cdc', database: 'app', plugin: 'pgoutput', isTwoPhase: false, setAt: logIndex(7) },
-  ...{ standing: 'made', isOurs: true, reason: undefined },
-};
-const ROW: LogicalSlotRow = {
-  ...{ name: 'cdc', database: 'app', plugin: 'pgoutput', isTwoPhase: false, isTemporary: false },
-  ...{ activePid: undefined, catalogXmin: 700, confirmedLsn: undefined },
-  ...{ isLost: false, isFailover: true, isSynced: true },
-};
-const KNOWN: KnownSlot = {
-  name: 'cdc',
-  setAt: 7,
-  text: 'app:pgoutput',
-  standing: 'fit',
-  timeline: 1,
-  incarnation: 1,
-  isOurs: true,
-};
+const ROW: LogicalSlotRow = { ...EXAMPLE_ROW, isFailover: true, isSynced: true };
 
 let root: string;
 beforeEach(async () => {

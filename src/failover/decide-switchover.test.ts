@@ -67,8 +67,8 @@ describe('a planned switchover', () => {
     log.must(at(log).cut(B, 120));
     const leader = leaderOf(log);
     expect(leader.at(0)).toEqual([]);
-    expect(leader.at(299)).toEqual([]);
-    expect(leader.at(300)).toMatchObject([{ candidate: B, rule: ALONE }]);
+    expect(leader.at(999)).toEqual([]);
+    expect(leader.at(1000)).toMatchObject([{ candidate: B, rule: ALONE }]);
     expect(leaderOf(log, { ...ALL_WELL, c: undefined }).at(0)).toMatchObject([{ candidate: B }]);
   });
 

@@ -47,7 +47,7 @@ export const DEFAULT_FAILOVER_SETTINGS: FailoverSettings = {
   creationWaitMs: 30_000,
   handOverTimeoutMs: 60_000,
   targetTimeoutMs: 3000,
-  followersWaitMs: 300,
+  followersWaitMs: 1000,
   promotionGraceMs: 3000,
   resumeAfterMs: 1000,
   silentAgentMs: 10_000,

@@ -5,7 +5,7 @@ import type { PeerId } from '../base/ids.ts';
 import { isHardStateDurable, send } from './durability.ts';
 import { isUpToDate, lastIndex, lastTerm } from './log.ts';
 import { isChangePending, isJoining, isVoter, othersOf, previousMembership } from './membership.ts';
-import { tally } from './quorum.ts';
+import { hasMajority, tally } from './quorum.ts';
 import {
   becomeCandidate,
   becomeFollower,
@@ -23,6 +23,8 @@ type VoteReply = Extract<RaftMessage, { kind: 'vote-reply' }>;
 /** Stands for election if no leader was heard from in time. A learner, or a peer whose disk stalls, never stands. */
 export function standIfDue(raft: Raft): void {
   if (raft.role === 'leader' || raft.nowMs < raft.electionDeadlineMs || !mayStand(raft)) return;
+  if (hasMajority(raft.membership.voters, raft.answered)) raft.undecided += 1;
+  raft.answered = new Set([raft.self]);
   becomePreCandidate(raft);
   requestVotes(raft, { preVote: true, transfer: false });
   countBallot(raft);
@@ -78,6 +80,7 @@ export function onVoteRequest(raft: Raft, from: PeerId, request: VoteRequest): v
 /** Counts a reply of the present ballot; everything else is stale. Replies of a higher term were dealt with before. */
 export function onVoteReply(raft: Raft, from: PeerId, reply: VoteReply): void {
   if (raft.ballot === undefined || !isVoter(raft, from)) return;
+  raft.answered.add(from);
   if (reply.preVote !== (raft.role === 'pre-candidate')) return;
   const expectedTerm = reply.preVote && reply.granted ? raft.term + 1 : raft.term;
   if (reply.term !== expectedTerm) {

@@ -7,7 +7,7 @@ import { advanceFollowerCommit } from './commit.ts';
 import { send, sendAfterDurable, truncateLog } from './durability.ts';
 import { appendEntry, INDEX_ZERO, lastIndex, lastIndexOfTermAtMost, matchesAt, termAt } from './log.ts';
 import { isJoining, noteAppended } from './membership.ts';
-import { becomeFollower, resetElectionDeadline } from './role.ts';
+import { becomeFollower, endElections, resetElectionDeadline } from './role.ts';
 import type { Raft } from './state.ts';
 import type { Entry, RaftMessage } from './types.ts';
 
@@ -23,6 +23,7 @@ export function heardLeader(raft: Raft, from: PeerId): void {
   );
   if (raft.role !== 'follower' || raft.leader === undefined) becomeFollower(raft, raft.term, from);
   raft.leaderHeardAtMs = raft.nowMs;
+  endElections(raft);
   resetElectionDeadline(raft);
 }
 

@@ -9,6 +9,11 @@ export function majority(voterCount: number): number {
   return Math.floor(voterCount / 2) + 1;
 }
 
+/** Whether a majority of `voters` is among `peers`. */
+export function hasMajority(voters: readonly PeerId[], peers: ReadonlySet<PeerId>): boolean {
+  return voters.filter((voter) => peers.has(voter)).length >= majority(voters.length);
+}
+
 /** The greatest value that a majority of `voters` has reached, each voter's own value given by `valueOf`. */
 export function reachedByMajority(voters: readonly PeerId[], valueOf: (voter: PeerId) => number): number {
   const values = voters.map(valueOf);

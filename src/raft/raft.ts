@@ -84,6 +84,8 @@ export function createRaft(options: RaftOptions): Raft {
     random: options.random,
     electionDeadlineMs: 0,
     leaderHeardAtMs: 0,
+    undecided: 0,
+    answered: new Set([options.self]),
     ballot: undefined,
     leading: undefined,
     durability: createDurability(lastIndex(log)),

@@ -59,6 +59,7 @@ export function becomeLeader(raft: Raft): void {
   assert(raft.role === 'candidate', () => `a ${raft.role} cannot become leader`);
   assert(raft.votedFor === raft.self, () => `leader of term ${raft.term} after voting for ${raft.votedFor}`);
   leaveRole(raft);
+  endElections(raft);
   const termStartIndex = logIndex(lastIndex(raft.log) + 1);
   raft.role = 'leader';
   raft.leader = raft.self;
@@ -77,10 +78,23 @@ export function becomeLeader(raft: Raft): void {
   announce(raft, before);
 }
 
-/** Chooses anew how long to wait for a leader: `electionMs` plus a random part of `electionSpreadMs` (§9.3). */
+/**
+ * Chooses anew how long to wait for a leader: `electionMs` plus a random part of `electionSpreadMs` (§9.3). The random part is doubled with
+ * each election that came to nothing although a majority answered: where messages take as long as the spread, all stand before they hear
+ * of each other. Who hears no majority goes on as before, to be quick once it does.
+ */
 export function resetElectionDeadline(raft: Raft): void {
   const { electionMs, electionSpreadMs } = raft.settings;
-  raft.electionDeadlineMs = raft.nowMs + electionMs + raft.random * electionSpreadMs;
+  const spreadMs = electionSpreadMs * 2 ** Math.min(raft.undecided, SPREAD_DOUBLINGS_MAX);
+  raft.electionDeadlineMs = raft.nowMs + electionMs + raft.random * spreadMs;
+}
+
+const SPREAD_DOUBLINGS_MAX = 3;
+
+/** There is a leader: the next election is a first one again. */
+export function endElections(raft: Raft): void {
+  raft.undecided = 0;
+  raft.answered = new Set([raft.self]);
 }
 
 /** A leader was heard from within the shortest election timeout: nobody else gets a vote (§4.2.3, lease stickiness). */

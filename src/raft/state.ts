@@ -49,6 +49,10 @@ export interface Raft {
   electionDeadlineMs: number;
   /** When `leader` was last heard from. */
   leaderHeardAtMs: number;
+  /** Elections in a row that this peer stood in, that a majority took part in, and that brought no leader. */
+  undecided: number;
+  /** This peer, and the voters that have answered it since it stood last or heard a leader. */
+  answered: Set<PeerId>;
 
   /** Present exactly while `role` is `pre-candidate` or `candidate`: the votes received. */
   ballot: Map<PeerId, boolean> | undefined;

@@ -241,6 +241,7 @@ export interface RaftSettings {
   readonly heartbeatMs: number;
   /** A follower stands for election after `electionMs` plus up to `electionSpreadMs`, at random, without hearing from a leader. */
   readonly electionMs: number;
+  /** Up to eight times this after elections that nobody has won. */
   readonly electionSpreadMs: number;
   readonly maxEntriesPerAppend: number;
   readonly maxBytesPerAppend: number;

@@ -26,7 +26,7 @@ export interface ChaosHost {
   reconnect(): Promise<void>;
   signalPostmaster(signal: 'KILL' | 'STOP' | 'CONT'): Promise<void>;
   /** To every process of PostgreSQL. */
-  signalPostgres(signal: 'STOP' | 'CONT'): Promise<void>;
+  signalPostgres(signal: 'KILL' | 'STOP' | 'CONT'): Promise<void>;
   /** A standby's startup process stands still: it replays nothing, and takes no other upstream. */
   freezeReplay(): Promise<void>;
   /** `KILL` is followed by a restart after a second, unless it is held. */

@@ -49,7 +49,7 @@ test(
 test(
   'the new primary is killed during its promotion',
   scene(async ({ cluster, workload, primary }) => {
-    const killed = await killDuringPromotion(cluster, () => primary.signalPostmaster('KILL'));
+    const killed = await killDuringPromotion(cluster, primary);
     await workload.acknowledged({ notBy: killed });
   }),
 );

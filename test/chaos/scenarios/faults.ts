@@ -1,6 +1,6 @@
 // Faults that take more than one call, and conditions that scenarios wait for.
 import { expect } from 'vitest';
-import { until, withDeadline } from '../../../src/base/clock.ts';
+import { delay, until, withDeadline } from '../../../src/base/clock.ts';
 import { peerId } from '../../../src/base/ids.ts';
 import { connectAdmin } from '../../../src/transport/admin-client.ts';
 import type { PeerClient } from '../../../src/transport/admin-peer-client.ts';
@@ -79,16 +79,16 @@ export async function spoilAll(
 const PROMOTION_TIMEOUT_MS = 30_000;
 
 /**
- * Provokes a failover by `begin` and kills the host that is being promoted before the log has its word that it is done: slow links
+ * Has PostgreSQL crash on the primary, and kills the host that is promoted before the log has its word that it is done: slow links
  * between the peers give time for that. Returns that host.
  */
-export async function killDuringPromotion(
-  cluster: ChaosCluster,
-  begin: () => Promise<void>,
-): Promise<ChaosHost> {
+export async function killDuringPromotion(cluster: ChaosCluster, primary: ChaosHost): Promise<ChaosHost> {
   const before = (await cluster.admin.events(1)).at(-1)?.index ?? 0;
   await spoilAll(cluster, { latencyMs: 200, jitterMs: 0 }, ['raft']);
-  const candidate = await promoting(cluster, begin);
+  // The leader steps down where it hears from nobody for the moment in which the links become slow.
+  await delay(1000);
+  await statusWhere(cluster, 'a leader by slow links', 60_000, ({ leader }) => leader !== undefined);
+  const candidate = await promoting(cluster, primary);
   await candidate.kill();
   await cluster.links.heal();
   // What came of the promotion: the first that the log has of the group after it. The next one may have ended by now, too.
@@ -128,8 +128,11 @@ export async function cutReported(
   );
 }
 
-/** The host that is chosen for promotion after `begin`, as soon as some peer tells of it. */
-async function promoting(cluster: ChaosCluster, begin: () => Promise<void>): Promise<ChaosHost> {
+/**
+ * The host that is chosen for promotion after a crash on the primary, as soon as some peer tells of it. With slow links the failover may
+ * take longer to begin than a crashed primary waits for one: it is killed whenever it is back.
+ */
+async function promoting(cluster: ChaosCluster, primary: ChaosHost): Promise<ChaosHost> {
   const watching = new AbortController();
   const admins = await Promise.all(
     cluster.hosts.map((host) => connectAdmin({ addresses: [host.adminAddress()], timeoutMs: 5000 })),
@@ -141,14 +144,27 @@ async function promoting(cluster: ChaosCluster, begin: () => Promise<void>): Pro
       };
       for (const admin of admins) admin.watch(look, watching.signal).catch(() => undefined);
     });
-    await begin();
-    const node = await withDeadline('a promotion', PROMOTION_TIMEOUT_MS, chosen);
+    await primary.signalPostgres('KILL');
+    const node = await withDeadline(
+      'a promotion',
+      PROMOTION_TIMEOUT_MS,
+      Promise.race([chosen, keepKilled(primary, watching.signal)]),
+    );
     const host = cluster.hosts.find((each) => each.node === node);
     if (host === undefined) throw new Error(`${node}, which is promoted, is on no host of ours`);
     return host;
   } finally {
     watching.abort();
     for (const admin of admins) admin.close();
+  }
+}
+
+async function keepKilled(host: ChaosHost, signal: AbortSignal): Promise<never> {
+  for (;;) {
+    await delay(500);
+    signal.throwIfAborted();
+    // There is nothing to kill where it is still down.
+    await host.signalPostgres('KILL').catch(() => undefined);
   }
 }
 

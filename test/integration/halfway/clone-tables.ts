@@ -1,6 +1,8 @@
-// A standby's clone, its sentineld killed at each step: started again, it completes by itself, and nothing of the broken-off one is left.
+// A standby's clone, its sentineld killed at each step: started again, it completes by itself, or when it is asked for again, and nothing of the
+// broken-off one is left.
 import { rm } from 'node:fs/promises';
 import { expect } from 'vitest';
+import { until } from '../../../src/base/clock.ts';
 import { runSentinelctl } from '../raft/load.ts';
 import { LIMIT_MS, type Scene } from './scene.ts';
 import { CLONE } from './steps.ts';
@@ -48,12 +50,30 @@ async function reinit({ cluster, roles }: Scene): Promise<Operation> {
     before: () => Promise.resolve(),
     start: ask,
     async complete() {
+      await askWhileAside();
       if ((await memberOf()) !== before) return;
       const second = await ask();
       expect(second.exitCode, second.stderr).toBe(0);
       expect(await memberOf()).not.toBe(before);
     },
   };
+
+  /** Broken off while it was set aside, it stays so for some minutes. A person need not wait for that, and asks again. */
+  async function askWhileAside(): Promise<void> {
+    let said = '';
+    const isTaken = async (): Promise<boolean> => {
+      const { groups } = await cluster.admin.status();
+      const own = groups.flatMap(({ nodes }) => nodes).find(({ node }) => node === standby.node);
+      if (own !== undefined && own.paused === undefined) return true;
+      const again = await ask();
+      said = again.stderr;
+      return again.exitCode === 0;
+    };
+    const options = { what: 'node reinit to be taken again', timeoutMs: LIMIT_MS, everyMs: 500 };
+    await until(options, isTaken).catch((error: unknown) => {
+      throw new Error(`${(error as Error).message}: ${said}`, { cause: error });
+    });
+  }
 }
 
 export const CLONES: readonly Table[] = [
