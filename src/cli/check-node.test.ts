@@ -165,6 +165,15 @@ describe('the group', () => {
     ]);
   });
 
+  it('is created: a warning; goes on with another database: its writes wait, which is critical', () => {
+    const created = statusWith('pg1', {}, { phase: 'creating' });
+    expect(check(created, 'pg1')).toMatchObject({ level: 'WARNING' });
+    const replaced = statusWith('pg1', {}, { phase: 'creating', isReplacingDatabase: true });
+    expect(check(replaced, 'pg1')).toMatchObject({ level: 'CRITICAL' });
+    expect(check(replaced, 'pg1').text).toContain('goes on with another database, and all writes wait');
+    expect(check(replaced, 'pg2')).toMatchObject({ level: 'WARNING' });
+  });
+
   it('is paused, or has commits on the primary alone: said of the primary', () => {
     const paused = statusWith('pg1', {}, { paused: { untilMs: undefined, maintenance: false } });
     expect(check(paused, 'pg1')).toMatchObject({ level: 'WARNING' });

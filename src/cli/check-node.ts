@@ -3,6 +3,7 @@
 import type { GroupView, NodeView, StatusView, WatchedView } from '../transport/types.ts';
 import { slotWarnings } from '../cluster/slot-warnings.ts';
 import { formatBytes } from './format.ts';
+import { WAITS_FOR_DATABASE } from './health.ts';
 
 /** From best to worst: whoever is told only the worst must not be told `unknown` where something is known to be wrong. */
 export const LEVELS = ['OK', 'UNKNOWN', 'WARNING', 'CRITICAL'] as const;
@@ -150,7 +151,9 @@ function* logFindings(status: StatusView, group: GroupView, node: NodeView): Ite
     case 'following':
       break;
     case 'creating':
-      yield { level: 'WARNING', text: `group ${group.group} is being created` };
+      yield group.isReplacingDatabase === true
+        ? { level: isPrimary ? 'CRITICAL' : 'WARNING', text: `group ${group.group} ${WAITS_FOR_DATABASE}` }
+        : { level: 'WARNING', text: `group ${group.group} is being created` };
       break;
     default:
       yield { level: isPrimary ? 'CRITICAL' : 'WARNING', text: `group ${group.group} is failing over` };

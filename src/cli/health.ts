@@ -73,11 +73,15 @@ function watchedFindings({ server, state }: WatchedView): Finding[] {
   return state === 'down' ? [['degraded', `${server}, which is only watched, is down`]] : [];
 }
 
+/** Of a group whose database has been replaced. */
+export const WAITS_FOR_DATABASE = 'goes on with another database, and all writes wait until that runs';
+
 /** What keeps the group from being healthy. */
 export function groupFindings(group: GroupView): Finding[] {
   const inGroup = (text: string): string => `${text} (group ${group.group})`;
   switch (group.phase) {
     case 'creating':
+      if (group.isReplacingDatabase === true) return [['down', inGroup(`it ${WAITS_FOR_DATABASE}`)]];
       return [
         [
           'starting',

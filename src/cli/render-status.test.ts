@@ -260,6 +260,12 @@ describe('health', () => {
       'starting',
       ['the first primary, pg1, is being made (group main)'],
     ],
+    [
+      'the group goes on with another database',
+      { ...HEALTHY, groups: [{ ...group!, phase: 'creating', isReplacingDatabase: true }] },
+      'down',
+      ['it goes on with another database, and all writes wait until that runs (group main)'],
+    ],
   ])('where %s', (_, status, word, reasons) => {
     expect(healthOf(status)).toEqual({ word, reasons });
   });

@@ -147,6 +147,8 @@ function explain(group: GroupView): string {
   const primary = group.primary ?? 'the primary';
   switch (group.phase) {
     case 'creating':
+      if (group.isReplacingDatabase === true)
+        return `${primary} alone has the database that the group goes on with; writes wait until that runs there`;
       return `making the first primary, ${primary}; no writes yet`;
     case 'following':
       if (group.isDoubtful === true)
@@ -211,7 +213,7 @@ function renderPeers(status: StatusView, { width, paint }: RenderOptions): strin
   const nodes = status.groups.flatMap((group) => group.nodes);
   // Only the leader knows how far the others are; a column of question marks would look like trouble.
   const known = status.peers.some((peer) => peer.peer !== status.answeredBy && peer.matchIndex !== undefined);
-  const isSetUp = status.groups.some((group) => group.phase !== 'creating');
+  const isSetUp = status.groups.some((group) => group.phase !== 'creating' || group.isReplacingDatabase);
   const rows = status.peers.map((peer): Cell[] => {
     const own = nodes.filter((node) => node.peer === peer.peer).map((node) => node.node);
     const behind = peer.matchIndex === undefined ? undefined : status.commitIndex - peer.matchIndex;

@@ -361,6 +361,10 @@ export function hasUnknownRule(group: Pick<GroupState, 'phase'>): boolean {
   return group.phase.kind === 'fencing' && group.phase.cause.kind === 'recovered';
 }
 
+/** The database that the group has is being replaced by another one, which has yet to run: nobody writes to it. */
+export const isReplacingDatabase = ({ phase, systemIdentifier }: GroupState): boolean =>
+  phase.kind === 'creating' && systemIdentifier !== undefined;
+
 /** It followed another site before the log was recovered, and may have been promoted since: its nodes are left as they are until a person has said. */
 export function isDoubtfulSite({ phase }: Pick<GroupState, 'phase'>): boolean {
   return phase.kind === 'following' && phase.isDoubtful;

@@ -11,6 +11,7 @@ import {
   type Pause,
   isHeld,
   isPaused,
+  isReplacingDatabase,
   isUnprotected,
   nodesOfGroup,
 } from '../cluster/state.ts';
@@ -23,7 +24,7 @@ export function* groupNotices(
 ): Iterable<string> {
   yield* adoption(group);
   yield* uselessFollow(options.state, group);
-  if (group.phase.kind === 'creating' && group.systemIdentifier !== undefined)
+  if (isReplacingDatabase(group))
     yield `group ${group.id} goes on with another database, which ${group.phase.primary} alone has: writes wait until that runs there, and no other node takes its place`;
   const text = durabilityNotice(options.state, group);
   if (text !== undefined) yield `group ${group.id}: ${text}`;

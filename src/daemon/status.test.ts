@@ -16,6 +16,7 @@ import {
   P2,
   P3,
   at,
+  creating,
   fencing,
   newLog,
   opening,
@@ -24,7 +25,9 @@ import {
   running,
   runningAlone,
 } from '../cluster/testing/example.ts';
+import { replaced } from '../cluster/testing/replaced.ts';
 import { ALL_WELL, type SeenNodes, reportOf, viewOf } from '../failover/testing/view.ts';
+import { decodeStatus, encodeStatus } from '../transport/admin-codec.ts';
 import type { StatusView } from '../transport/types.ts';
 import type { Membership } from '../raft/types.ts';
 import type { ConsensusStatus } from './consensus.ts';
@@ -119,6 +122,13 @@ test('a healthy group', () => {
     { node: 'b', role: 'standby', state: 'streaming', sync: 'quorum', lagBytes: 0 },
     { node: 'c', role: 'standby', state: 'streaming', sync: 'quorum', lagBytes: 0 },
   ]);
+});
+
+test('a group that goes on with another database says so, over the wire as well', () => {
+  const received = (log: Log) => decodeStatus(encodeStatus(statusOf(log))).groups[0];
+  expect(received(replaced())).toMatchObject({ phase: 'creating', isReplacingDatabase: true });
+  expect(received(creating())).not.toHaveProperty('isReplacingDatabase');
+  expect(received(running())).not.toHaveProperty('isReplacingDatabase');
 });
 
 test('learners and a later incarnation are shown', () => {

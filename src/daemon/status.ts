@@ -16,6 +16,7 @@ import {
   nodesOfGroup,
   pauseOf,
   isDoubtfulSite,
+  isReplacingDatabase,
 } from '../cluster/state.ts';
 import { failoverObstacle } from '../failover/obstacles.ts';
 import type { View } from '../failover/view.ts';
@@ -184,6 +185,7 @@ function groupView(options: StatusOptions, group: GroupState): GroupView {
       ? { source: sourceOfGroup(options.state, group) }
       : {}),
     ...(isDoubtfulSite(group) ? { isDoubtful: true } : {}),
+    ...(isReplacingDatabase(group) ? { isReplacingDatabase: true } : {}),
   };
 }
 

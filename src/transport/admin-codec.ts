@@ -286,6 +286,7 @@ function decodeGroup(group: pb.GroupView): GroupView {
     })),
     ...(group.source === undefined ? {} : { source: group.source }),
     ...(group.isDoubtful ? { isDoubtful: true } : {}),
+    ...(group.isReplacingDatabase ? { isReplacingDatabase: true } : {}),
   };
 }
 

@@ -425,6 +425,8 @@ export interface GroupView {
   readonly source?: string | undefined;
   /** It did so before the log was recovered, and nobody knows whether it does still. */
   readonly isDoubtful?: true;
+  /** It had a database, and its writes wait until the one that takes its place runs. */
+  readonly isReplacingDatabase?: true;
 }
 
 export interface RestoreView {
