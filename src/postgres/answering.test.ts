@@ -4,7 +4,7 @@ import { answers } from './answering.ts';
 const asked: string[] = [];
 let answer: () => void = () => undefined;
 vi.mock('node:fs/promises', async (original) => ({
-  ...(await original<typeof import('node:fs/promises')>()),
+  ...(await original<object>()),
   stat: (path: string) => {
     asked.push(path);
     if (path === '/hung') return new Promise<void>((resolve) => (answer = resolve));
