@@ -362,7 +362,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     }
     const carryOutDuty = async (): Promise<void> => {
       const looks = [parameters, hba, logicalSlots];
-      await carryOutWithLooks(context, present, { data: await inspection.recent(), tamper, looks, signal });
+      const isToStop = present.kind === 'stopped' || present.kind === 'hands-off';
+      const found = inspection.recent();
+      const data = await (isToStop ? found.catch(() => undefined) : found);
+      await carryOutWithLooks(context, present, { data, tamper, looks, signal });
     };
     const isRequested = await requests.carryOut(
       async (request) => {

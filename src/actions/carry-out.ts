@@ -1,6 +1,7 @@
 // Which step carries out which duty, and what of a duty makes a pass under way pointless when it changes.
 import { unreachable } from '../base/assert.ts';
 import type { Duty } from '../failover/duties.ts';
+import { stopForeign } from './adopt-duty.ts';
 import type { AgentContext } from './context.ts';
 import type { DataDirectory } from './data-directory.ts';
 import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-duties.ts';
@@ -12,7 +13,7 @@ import { refuseStranger } from './restore-duty.ts';
 import { carryOutSite } from './site-duty.ts';
 import { carryOutStopped } from './stopped-duty.ts';
 import type { TamperWatch } from './tamper.ts';
-import { mustBeForDuty } from './whose-server.ts';
+import { useFor } from './whose-server.ts';
 
 export async function carryOut(
   context: AgentContext,
@@ -50,7 +51,8 @@ export async function carryOutWithLooks(
   context: AgentContext,
   duty: Exclude<Duty, { kind: 'none' }>,
   options: {
-    readonly data: DataDirectory;
+    /** Undefined where it cannot be read: whoever is to be stopped is stopped then as well. */
+    readonly data: DataDirectory | undefined;
     readonly tamper: Pick<TamperWatch, 'around'>;
     /** They throw nothing but the signal's reason. */
     readonly looks: readonly { look(duty: Duty, signal: AbortSignal): Promise<void> }[];
@@ -58,8 +60,9 @@ export async function carryOutWithLooks(
   },
 ): Promise<void> {
   const { data, tamper, signal } = options;
-  if (duty.kind === 'follow' || duty.kind === 'cut') await refuseStranger(context, data);
-  await mustBeForDuty(context, duty, data);
+  if (data !== undefined && (duty.kind === 'follow' || duty.kind === 'cut'))
+    await refuseStranger(context, data);
+  if ((await useFor(context, duty, data)) === 'stop') return stopForeign(context, signal);
   const looks = options.looks.map((each) => () => each.look(duty, signal));
   await tamper.around(duty, signal, () =>
     thenLook({ pass: () => carryOut(context, duty, signal), looks, signal }),

@@ -43,13 +43,18 @@ export async function rememberDatabase(context: AgentContext): Promise<void> {
     });
     notes.unknownDatabase = undefined;
   } catch (error) {
-    const { message } = error as Error;
-    if (notes.unknownDatabase?.error !== message)
-      context.log('warn', 'where the database is could not be written down; trying again', {
-        error: message,
-      });
-    notes.unknownDatabase = { untilMs: performance.now() + AGAIN_MS, error: message };
+    const message = 'where the database is could not be written down; trying again';
+    warnOnce(context, { message, error: (error as Error).message, againAfterMs: AGAIN_MS });
   }
+}
+
+/** A start that fails is tried again and again. */
+function warnOnce(
+  { notes, log }: AgentContext,
+  { message, error, againAfterMs = 0 }: { message: string; error: string; againAfterMs?: number },
+): void {
+  if (notes.unknownDatabase?.error !== error) log('warn', message, { error });
+  notes.unknownDatabase = { untilMs: performance.now() + againAfterMs, error };
 }
 
 /** Somebody may compare the two, with the one before on another port. */
@@ -62,7 +67,8 @@ export async function holdBackBefore(context: AgentContext): Promise<void> {
   if (before === undefined || systemIdentifier === undefined) return;
   if (before.systemIdentifier === systemIdentifier) return;
   await holdBack(context, before).catch((error: unknown) =>
-    context.log('warn', `what is started in ${before.dataDirectory} may acknowledge writes that nobody has`, {
+    warnOnce(context, {
+      message: `what is started in ${before.dataDirectory} may acknowledge writes that nobody has`,
       error: (error as Error).message,
     }),
   );
@@ -84,12 +90,12 @@ async function holdBack(context: AgentContext, { dataDirectory: left }: Known): 
   }
   if (isSameDirectory(left, dataDirectory) || (await readMemberFile(left))?.node !== node) return;
   if (findPostmaster(left) !== undefined)
-    throw new Error(`PostgreSQL runs in ${left}, with the database before`);
+    throw new Error(`PostgreSQL runs in ${left}, the data directory before`);
   const present = await readSettings(left);
   const nobody = renderSynchronousStandbys({ kind: 'nobody' });
   if (present.get('cluster_name') !== clusterName || present.get(STANDBYS) === nobody) return;
   await changeSettings({ dataDirectory: left, changes: { [STANDBYS]: nobody }, owner: user.owner });
-  context.log('info', `what ${left} held is another database now: nobody is acknowledged anything there`);
+  context.log('info', `the node is in ${dataDirectory} now: nobody is acknowledged anything in ${left}`);
 }
 
 const STANDBYS = 'synchronous_standby_names';

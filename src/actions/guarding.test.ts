@@ -129,6 +129,12 @@ describe('a lease that stood in for proof', () => {
     expect(host.asked).toBe(asked);
   });
 
+  test('is got for one that goes on in the data directory of an earlier configuration too', async () => {
+    const { host } = example();
+    host.guard = { ...STATE, dataDirectory: '/elsewhere', unprovenMs: PROOF_MS / 2 };
+    await expect.poll(() => host.leases.length, { timeout: 20_000 }).toBe(1);
+  });
+
   test('gets the shorter length where the duty became a leased one while the log was asked', async () => {
     const { host } = example();
     let answer: (says: boolean) => void = () => undefined;

@@ -138,7 +138,8 @@ export function createGuarding(options: {
     if (!isOn || !isGuarded(duty)) return;
     if (isLeased(duty)) await obtainLease(duty);
     // With a rule a lease stands in for proof: strict durability keeps a primary whose standbys are gone, but writes wait.
-    else if ((stateHere()?.unprovenMs ?? 0) > proofTimeoutMs * ASK_LOG_SHARE) await obtain(duty);
+    // Also where it goes on in the data directory of an earlier configuration.
+    else if ((keeper.state()?.unprovenMs ?? 0) > proofTimeoutMs * ASK_LOG_SHARE) await obtain(duty);
   };
   const schedule = (): void => {
     if (isClosed) return;

@@ -1,15 +1,27 @@
-// A node's database in a data directory that an earlier configuration has named: when a primary may be started in another one.
+// A node's database in a data directory that an earlier configuration has named: when the one in another place may be used.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { timeline } from '../base/ids.ts';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { readControlData } from '../postgres/control-data.ts';
-import { mustBeLatest } from './left-directory.ts';
+import { mustHoldAll } from './left-directory.ts';
 import { fakeContext } from './testing/context.ts';
 import { IN_PRODUCTION, SHUT_DOWN, writeControl } from './testing/control-file.ts';
+
+const { mountedTwice, silent } = vi.hoisted(() => ({
+  mountedTwice: vi.fn<() => boolean | undefined>(),
+  silent: vi.fn<() => Promise<boolean> | undefined>(),
+}));
+vi.mock('../postgres/processes.ts', async (original) => {
+  const real = await original<{ isSameDirectory: (a: string, b: string) => boolean }>();
+  return {
+    ...real,
+    isSameDirectory: (a: string, b: string) => mountedTwice() ?? real.isSameDirectory(a, b),
+  };
+});
+vi.mock('../postgres/answering.ts', () => ({ answers: () => silent() ?? Promise.resolve(true) }));
 
 const ID = 'a_00000001';
 let root: string;
@@ -19,18 +31,23 @@ beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'pg-sentinel-left-'));
   [here, place] = [join(root, 'here'), join(root, 'there')];
   await mkdir(place);
-  await writeControl(here, SHUT_DOWN, 0, { checkpoint: 100n });
+  await writeControl(here, SHUT_DOWN, 0, { checkpoint: 100n, timeline: 2 });
 });
-afterEach(() => rm(root, { recursive: true }));
+afterEach(async () => {
+  mountedTwice.mockReset();
+  silent.mockReset();
+  await rm(root, { recursive: true });
+});
 
 async function left(options: {
   readonly checkpoint?: bigint;
   readonly system?: bigint;
   readonly member?: string;
   readonly isStandby?: boolean;
+  readonly timeline?: number;
 }): Promise<void> {
-  const { checkpoint = 200n, system = 1n, member = ID } = options;
-  await writeControl(place, IN_PRODUCTION, 0, { checkpoint, system });
+  const { checkpoint = 200n, system = 1n, member = ID, timeline = 2 } = options;
+  await writeControl(place, IN_PRODUCTION, 0, { checkpoint, system, timeline });
   await writeFile(
     join(place, 'pg_sentinel_member.json'),
     JSON.stringify({ node: 'a', memberId: member, systemIdentifier: `${system}` }),
@@ -41,7 +58,8 @@ async function left(options: {
 /** What is said, and whether the guard there hears of leases. */
 async function started(
   known: 'by the guard' | 'remembered' = 'by the guard',
-  assigned = 1,
+  isLogs = true,
+  told = place,
 ): Promise<{ said: string; isAttached: boolean }> {
   const context = fakeContext({ dataDirectory: here });
   let isAttached = false;
@@ -50,14 +68,14 @@ async function started(
     await writeFile(databaseFile, JSON.stringify({ dataDirectory: place, systemIdentifier: '1' }));
   Object.assign(context, {
     guarding: {
-      place: () => Promise.resolve(known === 'by the guard' ? place : undefined),
+      place: () => Promise.resolve(known === 'by the guard' ? told : undefined),
       attach: () => Promise.resolve(void (isAttached = true)),
     },
     group: () => ({ systemIdentifier: '1' }),
     registration: () => ({ member: ID }),
   });
   const control = await readControlData(here);
-  const said = await mustBeLatest(context, { control, timeline: timeline(assigned) }).then(
+  const said = await mustHoldAll(context, { control, isLogs, otherwise: 'not started' }).then(
     () => '',
     (error: unknown) => (error as Error).message,
   );
@@ -83,7 +101,9 @@ test.each(['by the guard', 'remembered'] as const)(
     // Just copied: it holds all but what is written next.
     await left({ checkpoint: 100n });
     expect(await whileRunning(() => started(known))).toEqual({
-      said: expect.stringMatching(/it runs in \S+there \(process \d+\), .*: stop it, and copy it/) as string,
+      said: expect.stringMatching(
+        /^not started: PostgreSQL runs in \S+there \(process \d+\), .*: stop it, and have that hold/,
+      ) as string,
       isAttached: true,
     });
   },
@@ -121,8 +141,39 @@ test.each<readonly [string, () => Promise<void>]>([
 });
 
 test('it is started where what was left is of a timeline before, or a standby that holds no more', async () => {
-  await left({});
-  expect(await started('by the guard', 2)).toMatchObject({ said: '' });
+  await left({ timeline: 1 });
+  expect(await started()).toMatchObject({ said: '' });
   await left({ checkpoint: 100n, isStandby: true });
   expect(await whileRunning(() => started())).toMatchObject({ said: '' });
+});
+
+test('a timeline that the log does not have was opened by hand; where the log is not asked it may hold more', async () => {
+  await left({ checkpoint: 1n, timeline: 3 });
+  expect(await started('by the guard', true)).toMatchObject({ said: '' });
+  expect(await started('by the guard', false)).toMatchObject({
+    said: expect.stringMatching(/^not started: \S+there, which .* before, holds more/) as string,
+  });
+});
+
+test('nothing is started in a directory in which PostgreSQL runs by another path, as where it is mounted twice', async () => {
+  mountedTwice.mockReturnValue(true);
+  expect(await started()).toMatchObject({ said: '' });
+  expect(await whileRunning(() => started())).toEqual({
+    said: expect.stringMatching(/^not started: PostgreSQL runs in \S+there \(process \d+\)/) as string,
+    isAttached: true,
+  });
+});
+
+test('nor while the place before does not answer', async () => {
+  silent.mockResolvedValue(false);
+  expect(await started()).toMatchObject({
+    said: expect.stringMatching(/^not started: \S+there, .* does not answer, .*umount -f -l/) as string,
+  });
+});
+
+test('what was remembered does not count where the guard was told of another place since', async () => {
+  await left({});
+  await writeFile(`${here}.database.json`, JSON.stringify({ dataDirectory: place, systemIdentifier: '1' }));
+  expect(await started('by the guard', true, here)).toMatchObject({ said: '' });
+  expect(await started('remembered')).not.toMatchObject({ said: '' });
 });

@@ -1,8 +1,8 @@
-// The data directories that this node had by an earlier configuration. A primary that is started in another place may be an old copy, and where the
-// group waits for nobody it would be open at once, without what was acknowledged since. Changes nothing there.
+// The data directories that this node had by an earlier configuration. What is in another place now may be an old copy: where
+// the group waits for nobody a primary would be open at once without what was acknowledged since, and one that is cut off would be taken for all that it has
+// acknowledged. Changes nothing there.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Timeline } from '../base/ids.ts';
 import { formatLsn } from '../base/lsn.ts';
 import { answers } from '../postgres/answering.ts';
 import { type ControlData, readControlData } from '../postgres/control-data.ts';
@@ -11,48 +11,58 @@ import { findPostmaster, isSameDirectory } from '../postgres/processes.ts';
 import type { AgentContext } from './context.ts';
 import { rememberedPlace } from './database-before.ts';
 
+interface Here {
+  readonly control: ControlData;
+  /** It is on the timeline that the log has: one that is higher elsewhere was opened by hand. */
+  readonly isLogs: boolean;
+  readonly otherwise: string;
+}
+
 /**
- * Throws where this node's database runs as a primary in a data directory that it had before, or was left there with more than `here` holds. It goes on
- * there as it did: its guard hears of leases.
+ * Throws where this node's database runs as a primary in a data directory that it had before, or was left there with more than the control data of the
+ * present one says, as far as the last checkpoints of both tell. It goes on there as it did: its guard hears of leases. `otherwise` is what is not done then.
+ * Nothing is to run in the present one.
  */
-export async function mustBeLatest(
-  context: AgentContext,
-  { control: here, timeline }: { readonly control: ControlData; readonly timeline: Timeline },
-): Promise<void> {
+export async function mustHoldAll(context: AgentContext, here: Here): Promise<void> {
   const { dataDirectory } = context.instance.options;
-  const places = [await context.guarding.place(), await rememberedPlace(context)];
-  for (const place of new Set(places)) {
-    if (place === undefined || place === dataDirectory) continue;
-    if (!(await answers(place)))
-      throw new Error(
-        `cannot start the primary: ${place}, which this node had before, does not answer, and may hold more than ${dataDirectory}; put that right, or put node.data_directory back`,
-      );
-    if (!isSameDirectory(place, dataDirectory)) await mustHoldNoMore(context, place, { here, timeline });
-  }
+  const place = (await context.guarding.place()) ?? (await rememberedPlace(context));
+  if (place === undefined || place === dataDirectory) return;
+  if (!(await answers(place)))
+    throw new Error(
+      `${here.otherwise}: ${place}, which this node had before, does not answer, and may hold more than ${dataDirectory}; put that right (umount -f -l ${place}, where it is lost), or put node.data_directory back`,
+    );
+  if (isSameDirectory(place, dataDirectory)) {
+    // By its own path it is not seen.
+    if (findPostmaster(place) !== undefined) await refuseRunning(context, place, here.otherwise);
+  } else await mustHoldNoMore(context, place, here);
 }
 
 async function mustHoldNoMore(
   context: AgentContext,
   place: string,
-  { here, timeline }: { readonly here: ControlData; readonly timeline: Timeline },
+  { control: here, isLogs, otherwise }: Here,
 ): Promise<void> {
   const { dataDirectory } = context.instance.options;
   const there = await readControlData(place).catch(() => undefined);
   const named = await readMemberFile(place);
-  // Another database or another node; and what the log has promoted since has a timeline of its own.
-  if (there?.systemIdentifier !== here.systemIdentifier || newestTimeline(there) !== timeline) return;
+  // Another database or another node; and what was promoted since has a timeline of its own.
+  if (there?.systemIdentifier !== here.systemIdentifier) return;
+  const ahead = newestTimeline(there) - newestTimeline(here);
+  if (ahead < 0 || (ahead > 0 && isLogs)) return;
   if (named === undefined || named.memberId !== context.registration()?.member) return;
-  const running = findPostmaster(place);
-  if (running !== undefined && !existsSync(join(place, 'standby.signal'))) {
-    await context.guarding.attach();
+  if (findPostmaster(place) !== undefined && !existsSync(join(place, 'standby.signal')))
+    await refuseRunning(context, place, otherwise);
+  if (ahead > 0 || there.checkpoint > here.checkpoint)
     throw new Error(
-      `cannot start the primary: it runs in ${place} (process ${running.pid}), which node.data_directory had named before; put that back and restart sentineld. Where it is to go on in ${dataDirectory}: stop it, and copy it there as it is then`,
+      `${otherwise}: ${place}, which node.data_directory had named before, holds more (until ${formatLsn(there.checkpoint)}) than ${dataDirectory} (${formatLsn(here.checkpoint)}); put that back and restart sentineld. Where what was written since is to be lost: move ${place} away`,
     );
-  }
-  if (there.checkpoint > here.checkpoint)
-    throw new Error(
-      `cannot start the primary: ${place}, which node.data_directory had named before, holds more (until ${formatLsn(there.checkpoint)}) than ${dataDirectory} (${formatLsn(here.checkpoint)}); put that back and restart sentineld. Where what was written since is to be lost: move ${place} away`,
-    );
+}
+
+async function refuseRunning(context: AgentContext, place: string, otherwise: string): Promise<never> {
+  await context.guarding.attach();
+  throw new Error(
+    `${otherwise}: PostgreSQL runs in ${place} (process ${findPostmaster(place)?.pid ?? 'unknown'}), which node.data_directory had named before; put that back and restart sentineld. Where it is to go on in ${context.instance.options.dataDirectory}: stop it, and have that hold what it has then`,
+  );
 }
 
 const newestTimeline = ({ checkpointTimeline, minRecoveryTimeline }: ControlData): number =>

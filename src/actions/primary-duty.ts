@@ -11,7 +11,7 @@ import { holdBackBefore } from './database-before.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { lockFor } from './directory-lock.ts';
 import { keepGuarded, mayProveItself } from './guarding.ts';
-import { mustBeLatest } from './left-directory.ts';
+import { mustHoldAll } from './left-directory.ts';
 import { changeRule, passFloor, waitUntilCommitsWait } from './rule-change.ts';
 import { mustBeDatabaseOfGroup, otherDatabaseText } from './other-database.ts';
 import { archiveAgain, archivingKey } from './restore-archiving.ts';
@@ -309,7 +309,7 @@ async function startInPlace(
       `cannot start the primary: ${dataDirectory} is on timeline ${newest}, but the group is on ${duty.timeline}`,
     );
   }
-  await mustBeLatest(context, { control, timeline: duty.timeline });
+  await mustHoldAll(context, { control, isLogs: true, otherwise: 'cannot start the primary' });
   signal.throwIfAborted();
   context.log('info', 'starting PostgreSQL as primary in place', {
     timeline: duty.timeline,

@@ -1,6 +1,6 @@
 // Servers that a wrong configuration has led this node to: neither its duty nor any look at settings touches them.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
@@ -11,7 +11,7 @@ import { inspectDataDirectory } from './data-directory.ts';
 import { createHbaDuty } from './hba-duty.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { FOLLOW, PRIMARY, fakeContext } from './testing/context.ts';
-import { IN_PRODUCTION, writeControl } from './testing/control-file.ts';
+import { IN_PRODUCTION, SHUT_DOWN, writeControl } from './testing/control-file.ts';
 
 /** What writeControl makes, and what another group has. */
 const [HERE, OTHER] = ['1', '2'];
@@ -40,6 +40,9 @@ interface Scene {
   readonly systemIdentifier?: string;
   readonly isForeign?: boolean;
   readonly isByHand?: boolean;
+  readonly isUnreadable?: boolean;
+  /** Nothing runs, and an earlier configuration has left as much in another place. */
+  readonly leftCheckpoint?: bigint;
 }
 
 /** What came of a pass, what was called in it, and whether a file has changed. */
@@ -61,20 +64,28 @@ async function pass(scene: Scene): Promise<{ said: string; called: string[]; isC
     return Promise.reject(new Error(`asked: ${name}`));
   };
   const pid = scene.isByHand === true ? process.pid : started.pid;
+  const place = join(root, 'before');
+  if (scene.leftCheckpoint !== undefined) {
+    await writeControl(place, SHUT_DOWN, 0, { checkpoint: scene.leftCheckpoint });
+    await copyFile(join(directory, 'pg_sentinel_member.json'), join(place, 'pg_sentinel_member.json'));
+  }
   Object.assign(context.instance, {
-    postmaster: () => ({ pid }),
+    postmaster: () => (scene.leftCheckpoint === undefined ? { pid } : undefined),
     isForeign: () => scene.isForeign === true,
     ...{ readRole: seen('readRole'), writeHba: seen('writeHba'), applyParameters: seen('applyParameters') },
     stop: seen('stop'),
   });
   Object.assign(context, {
-    guarding: { isForsaken: () => false, prepare: seen('prepare') },
+    guarding: {
+      ...{ isForsaken: () => false, prepare: seen('prepare') },
+      place: () => Promise.resolve(scene.leftCheckpoint === undefined ? undefined : place),
+    },
     group: () => ({ id: PRIMARY.group, systemIdentifier: scene.systemIdentifier ?? OTHER, toAdopt: [] }),
     registration: () => ({ member: 'a_00000001' }),
     dataDirectory: () => inspectDataDirectory(directory, context.instance.options.node),
   });
   const said = await carryOutWithLooks(context, scene.duty ?? PRIMARY, {
-    data: await context.dataDirectory(),
+    data: scene.isUnreadable === true ? undefined : await context.dataDirectory(),
     tamper: {
       around: (_duty, _signal, work) => {
         called.push('tamper');
@@ -98,6 +109,7 @@ const HANDS_OFF = { ...PRIMARY, kind: 'hands-off', reason: 'paused' } as const;
 const STOPPED = { ...PRIMARY, kind: 'stopped', reason: 'fenced' } as const;
 const CREATE = { ...PRIMARY, kind: 'create' } as const;
 const CUT = { ...PRIMARY, kind: 'cut', wasPrimary: false } as const;
+const HAND_OVER = { ...PRIMARY, kind: 'hand-over' } as const;
 const PAUSED = { ...PRIMARY, isPaused: true };
 
 test.each<readonly [string, Scene, RegExp]>([
@@ -129,6 +141,21 @@ test.each<readonly [string, Scene, RegExp]>([
     { duty: FOLLOW, node: '' },
     /^cannot make a standby: .*another database/,
   ],
+  [
+    'a copy from another cluster that somebody has started, while a person has paused',
+    { duty: PAUSED, isByHand: true, cluster: 'b' },
+    /^left alone: .*another database/,
+  ],
+  [
+    'an old copy, by one that is cut: it would be taken for all that the node has acknowledged',
+    { duty: CUT, systemIdentifier: HERE, leftCheckpoint: 1n },
+    /^not reported where it stands: \S+before, which .* before, holds more/,
+  ],
+  [
+    'the same, by one that hands over',
+    { duty: HAND_OVER, systemIdentifier: HERE, leftCheckpoint: 1n },
+    /holds more/,
+  ],
   ['another database, by one that is cut', { duty: CUT }, /^not reported where it stands: /],
   [
     "somebody else's with another database, while a person has paused",
@@ -155,11 +182,18 @@ test.each<readonly [string, Scene, readonly string[]]>([
   ],
   ['one that is fenced', { duty: STOPPED }, ['tamper', 'stop']],
   // On the primary's address clients and observers would take it for the primary, and nobody would take over.
+  ["somebody else's with another database, on the primary", { isForeign: true, node: '' }, ['stop']],
   [
-    "somebody else's with another database, on the primary",
-    { isForeign: true, node: '' },
-    ['tamper', 'stop'],
+    'a copy from another cluster that somebody has started with its settings',
+    { isByHand: true, cluster: 'b' },
+    ['stop'],
   ],
+  [
+    'all that the node has, by one that is cut, wherever it was before',
+    { duty: CUT, systemIdentifier: HERE, leftCheckpoint: 0n },
+    ['tamper'],
+  ],
+  ['one that is fenced, where its disk fails', { duty: STOPPED, isUnreadable: true }, ['tamper', 'stop']],
 ])('the duty is carried out on %s', async (_, scene, expected) => {
   expect((await pass(scene)).called).toEqual(expected);
 });

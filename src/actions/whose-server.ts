@@ -6,31 +6,43 @@ import { readSettings } from '../postgres/settings.ts';
 import type { AgentContext } from './context.ts';
 import type { DataDirectory } from './data-directory.ts';
 import { isStartedByUs } from './foreign.ts';
+import { mustHoldAll } from './left-directory.ts';
 import { mustNotBeOther, noStandbyText, otherDatabaseText } from './other-database.ts';
 
-/** Throws where the duty is not to be carried out on what is in the data directory: nothing is to be changed there, and no look may follow. */
-export async function mustBeForDuty(
+/**
+ * What is done with what is in the data directory: its duty is carried out, or what runs there is stopped. Throws where neither is to be done: nothing is to
+ * be changed there, and no look may follow. `data` is undefined where it cannot be read.
+ */
+export async function useFor(
   context: AgentContext,
   duty: Exclude<Duty, { kind: 'none' }>,
-  data: DataDirectory,
-): Promise<void> {
+  data: DataDirectory | undefined,
+): Promise<'carry out' | 'stop'> {
   await mustBeThisNodes(context, data);
+  if (data?.kind !== 'ready') return 'carry out';
   const { instance } = context;
+  const postmaster = instance.postmaster();
   if (duty.kind === 'cut' || duty.kind === 'promote' || duty.kind === 'hand-over')
     mustNotBeOther(context, data);
-  if ((duty.kind !== 'primary' && duty.kind !== 'follow') || instance.postmaster() === undefined) return;
-  if (data.kind !== 'ready') return;
+  if ((duty.kind === 'cut' || duty.kind === 'hand-over') && postmaster === undefined)
+    await mustHoldAll(context, {
+      control: data.control,
+      isLogs: false,
+      otherwise: 'not reported where it stands',
+    });
+  if ((duty.kind !== 'primary' && duty.kind !== 'follow') || postmaster === undefined) return 'carry out';
   const other =
     duty.kind === 'follow' ? noStandbyText(context, data.control) : otherDatabaseText(context, data.control);
-  if (other === undefined) return;
+  if (other === undefined) return 'carry out';
   if (duty.kind === 'follow') throw new Error(other);
-  // On the address of the primary it would pass for that, and nobody would take over: it is stopped (adopt-duty.ts). Nobody would where a person has paused.
-  if (instance.isForeign() && !duty.isPaused) return;
+  // On the address of the primary it would pass for that, and nobody would take over. Nobody would where a person has paused.
+  const isSomebodyElses = instance.isForeign() || isStartedByUs(postmaster.pid) === false;
+  if (isSomebodyElses && !duty.isPaused) return 'stop';
   throw new Error(`left alone: ${other}`);
 }
 
 /** Throws where another sentineld, or this one under another name, has started what runs here. */
-export async function mustBeThisNodes(context: AgentContext, data: DataDirectory): Promise<void> {
+export async function mustBeThisNodes(context: AgentContext, data: DataDirectory | undefined): Promise<void> {
   const { instance } = context;
   const pid = instance.postmaster()?.pid;
   // What somebody has started by hand, or with a copy of a member file, is what the duties are for.
@@ -38,7 +50,7 @@ export async function mustBeThisNodes(context: AgentContext, data: DataDirectory
   const { dataDirectory, node, clusterName } = instance.options;
   const named = await readMemberFile(dataDirectory);
   if (named === undefined) return;
-  const isOther = data.kind === 'ready' && otherDatabaseText(context, data.control) !== undefined;
+  const isOther = data?.kind === 'ready' && otherDatabaseText(context, data.control) !== undefined;
   // The name of a cluster can be changed; that of a database cannot.
   const cluster = isOther ? (await readSettings(dataDirectory)).get('cluster_name') : undefined;
   if (named.node === node && (cluster === undefined || cluster === clusterName)) return;

@@ -1,11 +1,14 @@
 // sentineld's side of the guard: which guards it goes on with.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { type Server, type Socket, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { until } from '../base/clock.ts';
+import { isAlive } from '../postgres/processes.ts';
 import { type GuardKeeper, openGuardKeeper } from './keeper.ts';
 import { takeSeat } from './seat.ts';
 import { type Instructions, type Terms, readInstructions, writeInstructions } from './terms.ts';
@@ -109,6 +112,28 @@ test('one that is told of another data directory is what its instructions name u
   await keeper.keep(TERMS, { until: 'watching', timeoutMs: LIMIT_MS, signal });
   expect(named.slice(0, 3)).toEqual(['/left', '/left', '/left']);
   expect((await readInstructions(root))?.terms.dataDirectory).toBe('/data');
+});
+
+test.each([
+  ['this node', 'pg1', true],
+  ['another node, whose place it is by now', 'pg2', false],
+])('a primary of %s in a data directory left behind, without a guard: stopped?', async (_, node, isEnded) => {
+  server = createServer();
+  const [place, program] = [join(root, 'left'), join(root, 'postgres')];
+  await mkdir(place);
+  await copyFile('/bin/sleep', program);
+  const member = { node, memberId: `${node}_00000001`, systemIdentifier: '1' };
+  await writeFile(join(place, 'pg_sentinel_member.json'), JSON.stringify(member));
+  const child = spawn(program, ['600'], { cwd: place });
+  try {
+    await once(child, 'spawn');
+    await writeFile(join(place, 'postmaster.pid'), `${child.pid}\n${place}\n`);
+    await writeInstructions(root, { terms: { ...TERMS, dataDirectory: place }, lease: undefined });
+    await keeper.dismiss('/data');
+    expect(isAlive(child.pid as number)).toBe(!isEnded);
+  } finally {
+    child.kill('SIGKILL');
+  }
 });
 
 test('no primary is guarded here while a data directory left behind does not answer, which holds nothing else up', async () => {

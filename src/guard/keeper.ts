@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { DeadlineError, delay, settledWithin } from '../base/clock.ts';
 import { answers } from '../postgres/answering.ts';
 import { stopPostgres } from '../postgres/lifecycle.ts';
+import { readMemberFile } from '../postgres/member.ts';
 import { findPostmaster, isSameDirectory, isSameProcess, signalProcess } from '../postgres/processes.ts';
 import type { Lease } from './authority.ts';
 import { connectSeat, highestSeat, sitterOf } from './seat.ts';
@@ -217,7 +218,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
   const leave = async (
     before: Terms | undefined,
     next: Terms,
-    { mustAnswer }: { readonly mustAnswer: boolean },
+    { mustAnswer, signal }: { readonly mustAnswer: boolean; readonly signal?: AbortSignal },
   ): Promise<void> => {
     const { dataDirectory } = next;
     if (before !== undefined && before.dataDirectory !== dataDirectory) await find();
@@ -229,6 +230,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
         throw new DeadlineError(
           `a primary runs in ${watched}, the data directory of an earlier configuration, and its guard cannot stop it; what it says is in ${directory}/guard.log`,
         );
+      signal?.throwIfAborted();
       await request({ kind: 'terms', terms: next });
       await delay(POLL_MS);
       await find();
@@ -257,6 +259,9 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
     const postmaster = findPostmaster(left);
     if (postmaster === undefined || isSameDirectory(left, dataDirectory)) return;
     if (existsSync(join(left, 'standby.signal'))) return;
+    // It may be another node's place by now.
+    const named = await readMemberFile(left);
+    if (named !== undefined && named.node !== before.node) return;
     const { how } = await stopPostgres({ dataDirectory: left, ...AT_ONCE, onlyPid: postmaster.pid });
     log('warn', `a primary in ${left}, the data directory of an earlier configuration, ${how}`);
   };
@@ -283,7 +288,7 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
         await mkdir(directory, { recursive: true, mode: 0o700 });
         if (!isNew) return;
         const before = await readInstructions(directory);
-        await leave(before?.terms, next, { mustAnswer: true });
+        await leave(before?.terms, next, { mustAnswer: true, signal });
         lease ??= before?.lease;
         await writeInstructions(directory, { terms: next, lease });
         terms = next;

@@ -7,7 +7,7 @@ export const SHUT_DOWN = 1;
 export const IN_ARCHIVE_RECOVERY = 5;
 export const IN_PRODUCTION = 6;
 
-/** Of format 1300, on timeline 1; `writtenAtS` is seconds since 1970. */
+/** Of format 1300; `writtenAtS` is seconds since 1970. */
 export async function writeControl(
   dataDirectory: string,
   state: number,
@@ -17,11 +17,13 @@ export async function writeControl(
     writtenAtS = 0,
     nextTransactionId = 0n,
     checkpoint = 0n,
+    timeline = 1,
   }: {
     readonly system?: bigint;
     readonly writtenAtS?: number;
     readonly nextTransactionId?: bigint;
     readonly checkpoint?: bigint;
+    readonly timeline?: number;
   } = {},
 ): Promise<void> {
   const bytes = Buffer.alloc(8192);
@@ -30,7 +32,7 @@ export async function writeControl(
   bytes.writeUInt32LE(state, 16);
   bytes.writeBigInt64LE(BigInt(writtenAtS), 24);
   bytes.writeBigUInt64LE(checkpoint, 32);
-  bytes.writeUInt32LE(1, 48);
+  bytes.writeUInt32LE(timeline, 48);
   bytes.writeBigUInt64LE(nextTransactionId, 64);
   bytes.writeUInt32LE(segmentBytes, 228);
   bytes.writeUInt32LE(crc32c(bytes.subarray(0, 288)), 288);
