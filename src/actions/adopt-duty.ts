@@ -88,11 +88,15 @@ export async function takeOverForCut(context: AgentContext, signal: AbortSignal)
 }
 
 /** Somebody has started it with settings of his own, which neither keep the rule nor can be cut off. */
-export async function stopForeign(context: AgentContext, signal: AbortSignal): Promise<void> {
+export async function stopForeign(
+  context: AgentContext,
+  signal: AbortSignal,
+  why = 'starting it again',
+): Promise<void> {
   const { instance } = context;
   const { socketDirectory } = instance.postmaster() ?? {};
   const where = socketDirectory === undefined ? 'without a socket' : `with its socket in ${socketDirectory}`;
-  context.announce(`PostgreSQL was started by somebody else, ${where}; starting it again`);
+  context.announce(`PostgreSQL was started by somebody else, ${where}; ${why}`);
   await instance.stop({ fastMs: STOP_FAST_MS, signal });
 }
 

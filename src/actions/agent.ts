@@ -351,8 +351,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     // What an administrator has done to the data directory meanwhile is nobody's business yet.
     if (present.kind === 'hands-off') member ??= options.registered()?.member;
     else if (present.kind === 'removed') member = memberOf(await inspection.recent());
-    else if (present.kind === 'primary' || present.kind === 'follow' || member === undefined)
-      await register(await inspection.recent());
+    else if (present.kind === 'primary' || present.kind === 'follow' || member === undefined) {
+      const data = await dataFor(present);
+      if (data !== undefined) await register(data);
+    }
     if (present.kind === 'primary' || present.kind === 'follow') await rememberDatabase(context);
     if (guarding.isOn && (await isNoPrimary(present))) await guarding.dismiss();
     // Nothing of it is ours to put right any more.
@@ -362,9 +364,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     }
     const carryOutDuty = async (): Promise<void> => {
       const looks = [parameters, hba, logicalSlots];
-      const isToStop = present.kind === 'stopped' || present.kind === 'hands-off';
-      const found = inspection.recent();
-      const data = await (isToStop ? found.catch(() => undefined) : found);
+      const data = await dataFor(present);
       await carryOutWithLooks(context, present, { data, tamper, looks, signal });
     };
     const isRequested = await requests.carryOut(
@@ -375,6 +375,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       () => signal.aborted && !closing.signal.aborted,
     );
     if (!isRequested) await carryOutDuty();
+  };
+
+  /** What is to be stopped is stopped also where its disk fails: undefined then. */
+  const dataFor = (present: Duty): Promise<DataDirectory | undefined> => {
+    const found = inspection.recent();
+    return present.kind === 'stopped' || present.kind === 'hands-off' ? found.catch(() => undefined) : found;
   };
 
   /** Whether what runs here, if anything, is certainly none and is not to become one. */

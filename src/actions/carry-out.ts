@@ -62,7 +62,8 @@ export async function carryOutWithLooks(
   const { data, tamper, signal } = options;
   if (data !== undefined && (duty.kind === 'follow' || duty.kind === 'cut'))
     await refuseStranger(context, data);
-  if ((await useFor(context, duty, data)) === 'stop') return stopForeign(context, signal);
+  if ((await useFor(context, duty, data)) === 'stop')
+    return stopForeign(context, signal, 'it holds another database than the group');
   const looks = options.looks.map((each) => () => each.look(duty, signal));
   await tamper.around(duty, signal, () =>
     thenLook({ pass: () => carryOut(context, duty, signal), looks, signal }),

@@ -16,7 +16,19 @@ interface Known {
   readonly systemIdentifier: string;
   /** Seconds since 1970: when PostgreSQL was last started on it; 0 where that is not known. */
   readonly startedAtS: number;
+  /** Where it was before, as long as that has yet to be held back. */
+  readonly left?: string;
 }
+
+const contentOf = (known: Known): string => `${JSON.stringify(known)}\n`;
+
+const writeKnown = ({ instance }: AgentContext, known: Known): Promise<void> =>
+  writeFileDurably({
+    path: instance.options.databaseFile,
+    content: contentOf(known),
+    mode: 0o600,
+    owner: undefined,
+  });
 
 /** Notes where the group's database is, once for each start of it. */
 export async function rememberDatabase(context: AgentContext): Promise<void> {
@@ -34,16 +46,17 @@ export async function rememberDatabase(context: AgentContext): Promise<void> {
     await context.once(`database ${systemIdentifier}`, async () => {
       const { dataDirectory, databaseFile } = instance.options;
       const known: Known = { dataDirectory, systemIdentifier, startedAtS: postmaster.startedAtS ?? 0 };
-      const content = `${JSON.stringify(known)}\n`;
       const before = await readKnown(databaseFile);
-      if (before !== undefined && JSON.stringify(before) === JSON.stringify(known)) return;
-      // First: what is known of it is forgotten with the next step.
-      if (before !== undefined) await holdBack(context, before);
-      await writeFileDurably({ path: databaseFile, content, mode: 0o600, owner: undefined });
+      if (before !== undefined && contentOf(before) === contentOf(known)) return;
+      const left = before?.dataDirectory === dataDirectory ? before.left : before?.dataDirectory;
+      await writeKnown(context, left === undefined ? known : { ...known, left });
+      if (left === undefined) return;
+      await holdBack(context, left);
+      await writeKnown(context, known);
     });
     notes.unknownDatabase = undefined;
   } catch (error) {
-    const message = 'where the database is could not be written down; trying again';
+    const message = 'where the database is could not be noted, or what it left not held back; trying again';
     warnOnce(context, { message, error: (error as Error).message, againAfterMs: AGAIN_MS });
   }
 }
@@ -51,7 +64,11 @@ export async function rememberDatabase(context: AgentContext): Promise<void> {
 /** A start that fails is tried again and again. */
 function warnOnce(
   { notes, log }: AgentContext,
-  { message, error, againAfterMs = 0 }: { message: string; error: string; againAfterMs?: number },
+  {
+    message,
+    error,
+    againAfterMs = 0,
+  }: { readonly message: string; readonly error: string; readonly againAfterMs?: number },
 ): void {
   if (notes.unknownDatabase?.error !== error) log('warn', message, { error });
   notes.unknownDatabase = { untilMs: performance.now() + againAfterMs, error };
@@ -66,7 +83,7 @@ export async function holdBackBefore(context: AgentContext): Promise<void> {
   const before = await readKnown(context.instance.options.databaseFile);
   if (before === undefined || systemIdentifier === undefined) return;
   if (before.systemIdentifier === systemIdentifier) return;
-  await holdBack(context, before).catch((error: unknown) =>
+  await holdBack(context, before.dataDirectory).catch((error: unknown) =>
     warnOnce(context, {
       message: `what is started in ${before.dataDirectory} may acknowledge writes that nobody has`,
       error: (error as Error).message,
@@ -78,14 +95,14 @@ export async function holdBackBefore(context: AgentContext): Promise<void> {
  * Nobody looks at the data directory that this node had before: a server that somebody starts in it must acknowledge nothing, also where its last rule
  * was to be alone. Before it becomes the node's again its settings are written anew.
  */
-async function holdBack(context: AgentContext, { dataDirectory: left }: Known): Promise<void> {
+async function holdBack(context: AgentContext, left: string): Promise<void> {
   const { dataDirectory, node, clusterName, user } = context.instance.options;
   if (left === dataDirectory) return;
   if (!(await answers(left))) {
-    context.log(
-      'warn',
-      `${left}, the data directory before, does not answer: see that nobody starts what is in it`,
-    );
+    warnOnce(context, {
+      message: `${left}, the data directory before, does not answer: see that nobody starts what is in it`,
+      error: `no answer from ${left}`,
+    });
     return;
   }
   if (isSameDirectory(left, dataDirectory) || (await readMemberFile(left))?.node !== node) return;
@@ -105,13 +122,26 @@ const BYTES_MAX = 1 << 16;
 async function readKnown(path: string): Promise<Known | undefined> {
   try {
     const text = (await readOwnFile(path, undefined, BYTES_MAX)) ?? '';
-    const { dataDirectory, systemIdentifier, startedAtS } = JSON.parse(text) as Partial<Known>;
-    return typeof dataDirectory === 'string' && typeof systemIdentifier === 'string'
-      ? { dataDirectory, systemIdentifier, startedAtS: Number(startedAtS ?? 0) }
-      : undefined;
+    const { dataDirectory, systemIdentifier, startedAtS, left } = JSON.parse(text) as Partial<Known>;
+    if (typeof dataDirectory !== 'string' || typeof systemIdentifier !== 'string') return undefined;
+    const known = { dataDirectory, systemIdentifier, startedAtS: Number(startedAtS ?? 0) };
+    return typeof left === 'string' ? { ...known, left } : known;
   } catch {
     return undefined;
   }
+}
+
+/** The group's database was found in another place than it is expected in: known beyond the end of the guard, which was told of that. */
+export async function rememberPlace(context: AgentContext, place: string): Promise<void> {
+  const systemIdentifier = context.group()?.systemIdentifier;
+  if (systemIdentifier === undefined) return;
+  if ((await readKnown(context.instance.options.databaseFile)) !== undefined) return;
+  await writeKnown(context, { dataDirectory: place, systemIdentifier, startedAtS: 0 }).catch(
+    (error: unknown) =>
+      context.log('warn', `that the database is in ${place} could not be noted`, {
+        error: (error as Error).message,
+      }),
+  );
 }
 
 /** Where this node has last run the group's database; undefined: not known, or it has run another one since. */

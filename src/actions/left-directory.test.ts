@@ -8,7 +8,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { readControlData } from '../postgres/control-data.ts';
 import { mustHoldAll } from './left-directory.ts';
 import { fakeContext } from './testing/context.ts';
-import { IN_PRODUCTION, SHUT_DOWN, writeControl } from './testing/control-file.ts';
+import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, SHUT_DOWN, writeControl } from './testing/control-file.ts';
 
 const { mountedTwice, silent } = vi.hoisted(() => ({
   mountedTwice: vi.fn<() => boolean | undefined>(),
@@ -45,9 +45,10 @@ async function left(options: {
   readonly member?: string;
   readonly isStandby?: boolean;
   readonly timeline?: number;
+  readonly state?: number;
 }): Promise<void> {
-  const { checkpoint = 200n, system = 1n, member = ID, timeline = 2 } = options;
-  await writeControl(place, IN_PRODUCTION, 0, { checkpoint, system, timeline });
+  const { checkpoint = 200n, system = 1n, member = ID, timeline = 2, state = IN_PRODUCTION } = options;
+  await writeControl(place, state, 0, { checkpoint, system, timeline });
   await writeFile(
     join(place, 'pg_sentinel_member.json'),
     JSON.stringify({ node: 'a', memberId: member, systemIdentifier: `${system}` }),
@@ -57,7 +58,7 @@ async function left(options: {
 
 /** What is said, and whether the guard there hears of leases. */
 async function started(
-  known: 'by the guard' | 'remembered' = 'by the guard',
+  known: 'by the guard' | 'remembered' | 'by nobody' = 'by the guard',
   isLogs = true,
   told = place,
 ): Promise<{ said: string; isAttached: boolean }> {
@@ -124,7 +125,7 @@ test.each(['by the guard', 'remembered'] as const)(
 
 test.each<readonly [string, () => Promise<void>]>([
   ['it was moved', () => rm(place, { recursive: true })],
-  ['it was copied once it was shut down', () => left({ checkpoint: 100n })],
+  ['it was copied once it was shut down', () => left({ checkpoint: 100n, state: SHUT_DOWN })],
   ['what was left is older', () => left({ checkpoint: 99n })],
   ['another database was left', () => left({ system: 2n })],
   ['the node was cloned anew since', () => left({ member: 'a_00000002' })],
@@ -143,7 +144,7 @@ test.each<readonly [string, () => Promise<void>]>([
 test('it is started where what was left is of a timeline before, or a standby that holds no more', async () => {
   await left({ timeline: 1 });
   expect(await started()).toMatchObject({ said: '' });
-  await left({ checkpoint: 100n, isStandby: true });
+  await left({ checkpoint: 100n, isStandby: true, state: IN_ARCHIVE_RECOVERY });
   expect(await whileRunning(() => started())).toMatchObject({ said: '' });
 });
 
@@ -171,9 +172,21 @@ test('nor while the place before does not answer', async () => {
   });
 });
 
-test('what was remembered does not count where the guard was told of another place since', async () => {
+test('nor where what was copied was started again since: its last checkpoint is the same for a while', async () => {
+  await left({ checkpoint: 100n });
+  expect(await started()).toMatchObject({
+    said: expect.stringMatching(/there, which .* before, has run since, and may hold more/) as string,
+  });
+});
+
+test('what was remembered counts though the guard was told of this place: a start there may have failed', async () => {
   await left({});
   await writeFile(`${here}.database.json`, JSON.stringify({ dataDirectory: place, systemIdentifier: '1' }));
-  expect(await started('by the guard', true, here)).toMatchObject({ said: '' });
-  expect(await started('remembered')).not.toMatchObject({ said: '' });
+  expect(await started('by the guard', true, here)).not.toMatchObject({ said: '' });
+});
+
+test('what the guard alone knew is known after it has ended', async () => {
+  await left({});
+  expect(await started('by the guard')).not.toMatchObject({ said: '' });
+  expect(await started('by nobody')).not.toMatchObject({ said: '' });
 });

@@ -9,7 +9,7 @@ import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { readMemberFile } from '../postgres/member.ts';
 import { findPostmaster, isSameDirectory } from '../postgres/processes.ts';
 import type { AgentContext } from './context.ts';
-import { rememberedPlace } from './database-before.ts';
+import { rememberPlace, rememberedPlace } from './database-before.ts';
 
 interface Here {
   readonly control: ControlData;
@@ -25,8 +25,13 @@ interface Here {
  */
 export async function mustHoldAll(context: AgentContext, here: Here): Promise<void> {
   const { dataDirectory } = context.instance.options;
-  const place = (await context.guarding.place()) ?? (await rememberedPlace(context));
-  if (place === undefined || place === dataDirectory) return;
+  // That the guard was told of the present one does not mean that it has run there since.
+  for (const place of new Set([await context.guarding.place(), await rememberedPlace(context)]))
+    if (place !== undefined && place !== dataDirectory) await mustNotOutrun(context, place, here);
+}
+
+async function mustNotOutrun(context: AgentContext, place: string, here: Here): Promise<void> {
+  const { dataDirectory } = context.instance.options;
   if (!(await answers(place)))
     throw new Error(
       `${here.otherwise}: ${place}, which this node had before, does not answer, and may hold more than ${dataDirectory}; put that right (umount -f -l ${place}, where it is lost), or put node.data_directory back`,
@@ -52,14 +57,19 @@ async function mustHoldNoMore(
   if (named === undefined || named.memberId !== context.registration()?.member) return;
   if (findPostmaster(place) !== undefined && !existsSync(join(place, 'standby.signal')))
     await refuseRunning(context, place, otherwise);
-  if (ahead > 0 || there.checkpoint > here.checkpoint)
-    throw new Error(
-      `${otherwise}: ${place}, which node.data_directory had named before, holds more (until ${formatLsn(there.checkpoint)}) than ${dataDirectory} (${formatLsn(here.checkpoint)}); put that back and restart sentineld. Where what was written since is to be lost: move ${place} away`,
-    );
+  // Started anew after this one was copied from it.
+  const hasGoneOn =
+    there.checkpoint === here.checkpoint && there.state === 'in production' && here.state === 'shut down';
+  if (ahead === 0 && there.checkpoint <= here.checkpoint && !hasGoneOn) return;
+  await rememberPlace(context, place);
+  throw new Error(
+    `${otherwise}: ${place}, which node.data_directory had named before, ${hasGoneOn ? 'has run since, and may hold' : 'holds'} more (until ${formatLsn(there.checkpoint)}) than ${dataDirectory} (${formatLsn(here.checkpoint)}); put that back and restart sentineld. Where what was written since is to be lost: move ${place} away`,
+  );
 }
 
 async function refuseRunning(context: AgentContext, place: string, otherwise: string): Promise<never> {
   await context.guarding.attach();
+  await rememberPlace(context, place);
   throw new Error(
     `${otherwise}: PostgreSQL runs in ${place} (process ${findPostmaster(place)?.pid ?? 'unknown'}), which node.data_directory had named before; put that back and restart sentineld. Where it is to go on in ${context.instance.options.dataDirectory}: stop it, and have that hold what it has then`,
   );

@@ -347,7 +347,7 @@ describe('beside the database before, which this node has run', () => {
       await once(running, 'spawn');
       await writeFile(join(place, 'postmaster.pid'), `${running.pid}\n${place}\n`);
       await rememberDatabase(context);
-      expect(await noted()).toMatchObject({ systemIdentifier: OLD });
+      expect(await noted()).toMatchObject({ systemIdentifier: NEW, left: place });
       running.kill('SIGKILL');
       await once(running, 'exit');
       await rememberDatabase(context);
@@ -357,7 +357,7 @@ describe('beside the database before, which this node has run', () => {
       await rememberDatabase(context);
       vi.restoreAllMocks();
       expect(await settingsThere()).toMatch(held);
-      expect(await noted()).toMatchObject({ systemIdentifier: NEW });
+      expect(await noted()).not.toHaveProperty('left');
     });
 
     test('where its place does not answer, that is said, and holds nothing up', async () => {

@@ -142,6 +142,11 @@ test.each<readonly [string, Scene, RegExp]>([
     /^cannot make a standby: .*another database/,
   ],
   [
+    "somebody else's with another database, while it is being adopted",
+    { duty: { ...PRIMARY, isUnprotected: true }, isForeign: true, node: '' },
+    /^left alone: .*another database/,
+  ],
+  [
     'a copy from another cluster that somebody has started, while a person has paused',
     { duty: PAUSED, isByHand: true, cluster: 'b' },
     /^left alone: .*another database/,

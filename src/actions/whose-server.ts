@@ -35,9 +35,10 @@ export async function useFor(
     duty.kind === 'follow' ? noStandbyText(context, data.control) : otherDatabaseText(context, data.control);
   if (other === undefined) return 'carry out';
   if (duty.kind === 'follow') throw new Error(other);
-  // On the address of the primary it would pass for that, and nobody would take over. Nobody would where a person has paused.
+  // On the address of the primary it would pass for that, and nobody would take over. Nobody would anyway where a person has paused, or while the group is
+  // being adopted.
   const isSomebodyElses = instance.isForeign() || isStartedByUs(postmaster.pid) === false;
-  if (isSomebodyElses && !duty.isPaused) return 'stop';
+  if (isSomebodyElses && !duty.isPaused && duty.isUnprotected !== true) return 'stop';
   throw new Error(`left alone: ${other}`);
 }
 

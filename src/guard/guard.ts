@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { delay } from '../base/clock.ts';
 import { stopPostgres } from '../postgres/lifecycle.ts';
-import { type PostmasterFile, createPostmasterFinder, isSameDirectory } from '../postgres/processes.ts';
+import { type PostmasterFile, createPostmasterFinder } from '../postgres/processes.ts';
 import {
   type ClockJump,
   NOT_MEASURED,
@@ -155,8 +155,8 @@ export function startGuard(options: {
   const moveOn = (): boolean => {
     const left = findPostmaster();
     if (left !== undefined) notice(left);
-    // The directory may only have been given another name.
-    const isHere = left !== undefined && isSameDirectory(`/proc/${left.pid}/cwd`, terms.dataDirectory);
+    // The directory may only have been given another name. Where it is mounted twice nothing is seen by the other path.
+    const isHere = left !== undefined && createPostmasterFinder(terms.dataDirectory)()?.pid === left.pid;
     if (watchedPid !== undefined && !isHere && mayBePrimary()) {
       const why = `sentineld has another data directory by now, ${terms.dataDirectory}`;
       busyWith(left === undefined ? endOrphans(watchedPid) : stop(why, left.pid));

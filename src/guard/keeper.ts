@@ -8,7 +8,7 @@ import { DeadlineError, delay, settledWithin } from '../base/clock.ts';
 import { answers } from '../postgres/answering.ts';
 import { stopPostgres } from '../postgres/lifecycle.ts';
 import { readMemberFile } from '../postgres/member.ts';
-import { findPostmaster, isSameDirectory, isSameProcess, signalProcess } from '../postgres/processes.ts';
+import { findPostmaster, isSameProcess, signalProcess } from '../postgres/processes.ts';
 import type { Lease } from './authority.ts';
 import { connectSeat, highestSeat, sitterOf } from './seat.ts';
 import { spawnGuard } from './spawn.ts';
@@ -257,7 +257,8 @@ export function openGuardKeeper(options: GuardKeeperOptions): GuardKeeper {
       return;
     }
     const postmaster = findPostmaster(left);
-    if (postmaster === undefined || isSameDirectory(left, dataDirectory)) return;
+    // By another name, and seen by both.
+    if (postmaster === undefined || postmaster.pid === findPostmaster(dataDirectory)?.pid) return;
     if (existsSync(join(left, 'standby.signal'))) return;
     // It may be another node's place by now.
     const named = await readMemberFile(left);
