@@ -40,6 +40,8 @@ export async function rememberDatabase(context: AgentContext): Promise<void> {
   if (data?.kind !== 'ready' || data.control.systemIdentifier !== systemIdentifier) return;
   // Another node's, which a wrong configuration names, or one that is still being adopted.
   if (data.member === undefined) return;
+  // Somebody may have started an old copy that the configuration names by mistake.
+  if (instance.isForeign() && context.group()?.toAdopt.includes(instance.options.node) !== true) return;
   const { notes } = context;
   if (performance.now() < (notes.unknownDatabase?.untilMs ?? 0)) return;
   try {
@@ -49,7 +51,8 @@ export async function rememberDatabase(context: AgentContext): Promise<void> {
       const before = await readKnown(databaseFile);
       if (before !== undefined && contentOf(before) === contentOf(known)) return;
       const left = before?.dataDirectory === dataDirectory ? before.left : before?.dataDirectory;
-      await writeKnown(context, left === undefined ? known : { ...known, left });
+      const noted = left === undefined ? known : { ...known, left };
+      if (before === undefined || contentOf(before) !== contentOf(noted)) await writeKnown(context, noted);
       if (left === undefined) return;
       await holdBack(context, left);
       await writeKnown(context, known);

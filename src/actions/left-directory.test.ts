@@ -8,7 +8,15 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { readControlData } from '../postgres/control-data.ts';
 import { mustHoldAll } from './left-directory.ts';
 import { fakeContext } from './testing/context.ts';
-import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, SHUT_DOWN, writeControl } from './testing/control-file.ts';
+import {
+  IN_ARCHIVE_RECOVERY,
+  IN_CRASH_RECOVERY,
+  IN_PRODUCTION,
+  SHUTTING_DOWN,
+  SHUT_DOWN,
+  SHUT_DOWN_IN_RECOVERY,
+  writeControl,
+} from './testing/control-file.ts';
 
 const { mountedTwice, silent } = vi.hoisted(() => ({
   mountedTwice: vi.fn<() => boolean | undefined>(),
@@ -172,12 +180,23 @@ test('nor while the place before does not answer', async () => {
   });
 });
 
-test('nor where what was copied was started again since: its last checkpoint is the same for a while', async () => {
-  await left({ checkpoint: 100n });
-  expect(await started()).toMatchObject({
-    said: expect.stringMatching(/there, which .* before, has run since, and may hold more/) as string,
-  });
-});
+test.each([
+  ['a primary that runs on or has crashed', SHUT_DOWN, IN_PRODUCTION],
+  ['one that was killed while it shut down', SHUT_DOWN, SHUTTING_DOWN],
+  ['one that was killed once more in its recovery', SHUT_DOWN, IN_CRASH_RECOVERY],
+  ['a standby', SHUT_DOWN_IN_RECOVERY, IN_ARCHIVE_RECOVERY],
+])(
+  'nor where what was copied was started again since, its last checkpoint being the same for a while: %s',
+  async (_, stateHere, state) => {
+    await writeControl(here, stateHere, 0, { checkpoint: 100n, timeline: 2 });
+    await left({ checkpoint: 100n, state: stateHere });
+    expect(await started()).toMatchObject({ said: '' });
+    await left({ checkpoint: 100n, state });
+    expect(await started()).toMatchObject({
+      said: expect.stringMatching(/there, which .* before, has run since, and may hold more/) as string,
+    });
+  },
+);
 
 test('what was remembered counts though the guard was told of this place: a start there may have failed', async () => {
   await left({});

@@ -57,15 +57,18 @@ async function mustHoldNoMore(
   if (named === undefined || named.memberId !== context.registration()?.member) return;
   if (findPostmaster(place) !== undefined && !existsSync(join(place, 'standby.signal')))
     await refuseRunning(context, place, otherwise);
-  // Started anew after this one was copied from it.
-  const hasGoneOn =
-    there.checkpoint === here.checkpoint && there.state === 'in production' && here.state === 'shut down';
+  const hasGoneOn = there.checkpoint === here.checkpoint && hasRunSince(here.state, there.state);
   if (ahead === 0 && there.checkpoint <= here.checkpoint && !hasGoneOn) return;
   await rememberPlace(context, place);
   throw new Error(
     `${otherwise}: ${place}, which node.data_directory had named before, ${hasGoneOn ? 'has run since, and may hold' : 'holds'} more (until ${formatLsn(there.checkpoint)}) than ${dataDirectory} (${formatLsn(here.checkpoint)}); put that back and restart sentineld. Where what was written since is to be lost: move ${place} away`,
   );
 }
+
+/** Started anew after the other was copied from it, and ended before its next checkpoint: no copy is in another state than what it was made of. */
+const hasRunSince = (here: string, there: string): boolean =>
+  (here === 'shut down' && ['in production', 'shutting down', 'in crash recovery'].includes(there)) ||
+  (here === 'shut down in recovery' && there === 'in archive recovery');
 
 async function refuseRunning(context: AgentContext, place: string, otherwise: string): Promise<never> {
   await context.guarding.attach();

@@ -282,7 +282,19 @@ describe('beside the database before, which this node has run', () => {
     await rm(file);
     await rememberDatabase(at);
     expect(existsSync(file)).toBe(false);
-    await rememberDatabase({ ...at, group: () => ({ ...context.group(), systemIdentifier: NEW }) as never });
+    const withNew = (toAdopt: readonly string[] = []) => ({
+      ...at,
+      group: () => ({ ...context.group(), systemIdentifier: NEW, toAdopt }) as never,
+    });
+    // Somebody has started a copy by hand, which the configuration names by mistake.
+    Object.assign(context.instance, { isForeign: () => true });
+    await rememberDatabase(withNew());
+    expect(existsSync(file)).toBe(false);
+    await rememberDatabase(withNew(['a']));
+    expect(existsSync(file)).toBe(true);
+    await rm(file);
+    Object.assign(context.instance, { isForeign: () => false });
+    await rememberDatabase(withNew());
     expect(JSON.parse(await readFile(file, 'utf8'))).toEqual({
       dataDirectory: directory,
       systemIdentifier: NEW,

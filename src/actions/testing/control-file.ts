@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { crc32c } from '../../postgres/crc32c.ts';
 
 export const SHUT_DOWN = 1;
+export const SHUT_DOWN_IN_RECOVERY = 2;
+export const SHUTTING_DOWN = 3;
+export const IN_CRASH_RECOVERY = 4;
 export const IN_ARCHIVE_RECOVERY = 5;
 export const IN_PRODUCTION = 6;
 
