@@ -18,8 +18,8 @@ export interface ClientOptions {
   /** Part of every id. */
   readonly name: string;
   readonly settings: Omit<ClientSettings, 'applicationName'>;
-  /** Follows the failover among several; stays with a single one whatever happens. */
-  readonly targets: readonly [Target, ...Target[]];
+  /** Asked before each session: follows the failover among several; stays with a single one whatever happens. */
+  readonly targets: () => readonly [Target, ...Target[]];
   readonly next: () => Statement;
   /** Undefined waits for ever, as the most stubborn clients do. */
   readonly statementTimeoutMs: number | undefined;
@@ -80,7 +80,8 @@ export function startClient(options: ClientOptions): WorkloadClient {
 
 async function connect(options: ClientOptions, signal: AbortSignal): Promise<Session | undefined> {
   const settings = { ...options.settings, applicationName: options.name };
-  const { targets, retryMs } = options;
+  const { retryMs } = options;
+  const targets = options.targets();
   if (targets.length > 1) return findReadWrite({ targets, settings, retryMs, signal });
   while (!signal.aborted) {
     const startMs = performance.now();

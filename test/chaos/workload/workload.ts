@@ -7,7 +7,7 @@ import { judge, type ChaosVerdict } from '../checker/check.ts';
 import type { Operation } from '../checker/operation.ts';
 import type { ChaosCluster } from '../cluster/cluster.ts';
 import type { ChaosHost } from '../cluster/host.ts';
-import { startClient, type ClientOptions, type Statement, type WorkloadClient } from './client.ts';
+import { startClient, type Statement, type WorkloadClient } from './client.ts';
 
 export interface Workload {
   /** Everything so far, of all clients. */
@@ -43,12 +43,19 @@ export async function startWorkload(cluster: ChaosCluster): Promise<Workload> {
   const primary = await cluster.primary();
   for (const key of keys) await primary.sql(`INSERT INTO register VALUES ('${key}', '${INITIAL}')`);
 
-  const beside = cluster.hosts.map((host) => host.besideTarget());
-  const elsewhere = cluster.elsewhereTargets();
+  // A host that takes part later is known to who looks for a session then.
+  const beside = (): readonly Target[] => cluster.hosts.map((host) => host.besideTarget());
+  const elsewhere = (): readonly Target[] => cluster.elsewhereTargets();
   const base = { settings: cluster.client, paceMs: PACE_MS };
   const insert = (): Statement => ({ text: INSERT, values: [] });
-  const follower = (name: string, targets: readonly Target[], next: () => Statement): WorkloadClient =>
-    startClient({ ...base, ...FOLLOW, name: `${prefix}-${name}`, targets: atLeastOne(targets), next });
+  const follower = (name: string, targets: () => readonly Target[], next: () => Statement): WorkloadClient =>
+    startClient({
+      ...base,
+      ...FOLLOW,
+      name: `${prefix}-${name}`,
+      targets: () => atLeastOne(targets()),
+      next,
+    });
   const followers = [
     follower('elsewhere', elsewhere, insert),
     follower('beside', beside, insert),
@@ -57,12 +64,12 @@ export async function startWorkload(cluster: ChaosCluster): Promise<Workload> {
       follower(`${key}-beside`, beside, registerSteps(`${key}-beside`, key)),
     ]),
   ];
-  const stubborn = beside.map((target) =>
+  const stubborn = beside().map((target) =>
     startClient({
       ...base,
       ...STUBBORN,
       name: `${prefix}-on-${target.node}`,
-      targets: [target],
+      targets: () => [target],
       next: insert,
     }),
   );
@@ -115,7 +122,7 @@ export async function startWorkload(cluster: ChaosCluster): Promise<Workload> {
   return workload;
 }
 
-function atLeastOne(targets: readonly Target[]): ClientOptions['targets'] {
+function atLeastOne(targets: readonly Target[]): readonly [Target, ...Target[]] {
   const [first, ...rest] = targets;
   if (first === undefined) throw new Error('a client needs a node to go to');
   return [first, ...rest];
