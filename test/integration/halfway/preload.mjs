@@ -183,13 +183,14 @@ function statementStep(text) {
   return found === null ? undefined : `sql ${found[1].toLowerCase()}`;
 }
 
+/** Whose process it is; undefined of one that has ended, or is just ending: a signal does nothing to it. */
 function whose(pid) {
   try {
     const title = readFileSync(`/proc/${Math.abs(pid)}/cmdline`, 'utf8').replaceAll('\0', ' ');
     const role = /^postgres: (?:\S+: )?(\w+)/.exec(title)?.[1];
-    return role ?? (/^\S*postgres /.test(title) ? 'postgres' : basename(title.split(' ')[0] ?? ''));
+    return role ?? (/^\S*postgres /.test(title) ? 'postgres' : basename(title.split(' ')[0]) || undefined);
   } catch {
-    return 'nobody';
+    return undefined;
   }
 }
 
@@ -215,7 +216,8 @@ function watch() {
     return child;
   };
   process.kill = (pid, signal) => {
-    if (signal !== 0 && signal !== undefined) reached(`${signal} to ${whose(pid)}`);
+    const name = signal === 0 || signal === undefined ? undefined : whose(pid);
+    if (name !== undefined) reached(`${signal} to ${name}`);
     return kill(pid, signal);
   };
   const { query } = pg.Client.prototype;
