@@ -38,6 +38,8 @@ const LONG_FILES = [
   'halfway/sample',
   'health/crash',
   'postgres/failover',
+  'postgres/initdb',
+  'postgres/promote-command',
   'postgres/slow-clone',
   'raft/idle',
   'raft/left-behind',

@@ -28,8 +28,8 @@ export function wantedPostgres(text = process.env['PG_SENTINEL_TEST_POSTGRES'] ?
 /** Finds what the environment asks for. Throws where it is not here, saying where it was looked for. */
 export function findTestPostgres(options: {
   readonly user: OsUser;
-  /** Where a package of npm is copied to that nobody has asked for by its version. */
-  readonly privateDirectory: string;
+  /** Where a package of npm is copied to that nobody has asked for by its version; undefined: such a one is not taken. */
+  readonly privateDirectory: string | undefined;
 }): Promise<Binaries> {
   const { user, privateDirectory } = options;
   const wanted = wantedPostgres();

@@ -1,7 +1,8 @@
-// `npm run matrix [-- --versions 14,18] [-- FILES]`: runs integration tests on one version of PostgreSQL after the other and prints a table.
-// Without versions: all that are supported and here; those that are not here are named. Exit code 1 where a test failed, where a file ran
-// no test, or where a version that was asked for is not here.
+// `npm run matrix [-- --versions 14,18] [-- --all | FILES]`: runs integration tests on one version of PostgreSQL after the other and prints a table.
+// Without versions: all that are supported and here; those that are not here are named. Without files a selection, with `--all` each one that goes by
+// the version. Exit code 1 where a test failed, where a file ran no test, or where a version that was asked for is not here.
 import { execFileSync, spawn } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -29,12 +30,32 @@ const DEFAULT_FILES = [
   'logical/survival',
 ].map((name) => `test/integration/${name}.test.ts`);
 
+/** They have versions of their own (Debian's, or what the demo finds), or take an hour on each. */
+const NOT_BY_VERSION = ['demo', 'halfway', 'walks'];
+/** The part of `halfway` that is short. */
+const SAMPLE = 'test/integration/halfway/sample.test.ts';
+
+/** Every file of integration tests that goes by the version. */
+function allFiles() {
+  const root = 'test/integration';
+  const names = readdirSync(join(PROJECT, root), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.test.ts'),
+  );
+  const files = names.filter((name) => !NOT_BY_VERSION.includes(name.split('/')[0]));
+  return [...files.map((name) => `${root}/${name}`), SAMPLE].toSorted();
+}
+
 const { values, positionals } = parseArgs({
-  options: { versions: { type: 'string' } },
+  options: { versions: { type: 'string' }, all: { type: 'boolean', default: false } },
   allowPositionals: true,
 });
+if (values.all && positionals.length > 0)
+  throw new Error(
+    `usage: npm run matrix [-- --all | FILES]; --all is every file, and ${positionals[0]} is named`,
+  );
 const asked = values.versions?.split(',').map(Number);
-const files = positionals.length > 0 ? positionals : DEFAULT_FILES;
+const chosen = values.all ? allFiles() : DEFAULT_FILES;
+const files = positionals.length > 0 ? positionals : chosen;
 /** Each supported version, with `directory`, or with `obstacle` where it is not here. */
 const versions = JSON.parse(
   execFileSync(process.execPath, [join(PROJECT, 'dist/harness/list-postgres.js')], { encoding: 'utf8' }),

@@ -3,8 +3,9 @@
 import { join } from 'node:path';
 import { systemClock } from '../../src/base/clock.ts';
 import type { PeerId } from '../../src/base/ids.ts';
-import { membershipCodec } from '../../src/cluster/codec.ts';
+import { decodeEnvelope, membershipCodec } from '../../src/cluster/codec.ts';
 import { FEATURES } from '../../src/cluster/features.ts';
+import type { Command } from '../../src/cluster/commands.ts';
 import type { AgentReport } from '../../src/cluster/report.ts';
 import { identityFrom, peersFrom, readAhead, registeredStores } from '../../src/daemon/acquaintance.ts';
 import { beginWith, NOBODY } from '../../src/daemon/beginning.ts';
@@ -24,9 +25,21 @@ export interface Learner {
   leader(): PeerId | undefined;
   /** Entries committed since the start, and the bytes of their contents. */
   growth(): { readonly entries: number; readonly bytes: number };
+  /** The last entries that came, oldest first: for a look at what was slow. */
+  recent(): readonly SeenEntry[];
   broadcast(report: AgentReport): void;
   close(): Promise<void>;
 }
+
+/** A command, or what a new leader begins with, and when its proposer and this learner saw it (wall time in milliseconds). */
+export interface SeenEntry {
+  readonly command?: Command;
+  readonly proposedAtMs?: number;
+  readonly arrivedAtMs: number;
+}
+
+/** Of a strike at some tens of groups all are kept. */
+const RECENT_COUNT_MAX = 3000;
 
 /** Listens, and waits to be added: `peers` are the others as they are at first. */
 export async function startLearner(options: {
@@ -49,6 +62,7 @@ export async function startLearner(options: {
   const beginning = await beginWith(store, NOBODY);
   let transport: Transport | undefined;
   let growth = { entries: 0, bytes: 0 };
+  const recent: SeenEntry[] = [];
   const replica = createReplica({
     self,
     membership: beginning.membership,
@@ -67,6 +81,14 @@ export async function startLearner(options: {
   const commit = (entries: readonly Entry[]): void => {
     const bytes = entries.reduce((sum, { data }) => sum + data.length, growth.bytes);
     growth = { entries: growth.entries + entries.length, bytes };
+    const arrivedAtMs = Date.now();
+    for (const entry of entries) {
+      if (entry.kind === 'command') {
+        const { command, proposedAtMs } = decodeEnvelope(entry.data);
+        recent.push({ command, proposedAtMs, arrivedAtMs });
+      } else if (entry.kind === 'noop') recent.push({ arrivedAtMs });
+    }
+    recent.splice(0, recent.length - RECENT_COUNT_MAX);
     replica.commit(entries);
   };
   const consensus = startConsensus({
@@ -130,6 +152,7 @@ export async function startLearner(options: {
     replica,
     leader: () => consensus.status().leader,
     growth: () => growth,
+    recent: () => recent,
     broadcast: broadcastReport,
     close,
   };

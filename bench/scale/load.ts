@@ -6,6 +6,7 @@ import type { GroupId, NodeId } from '../../src/base/ids.ts';
 import type { ClusterState, GroupState } from '../../src/cluster/state.ts';
 import { type Agents, startAgents } from './agents.ts';
 import type { ScaleCluster } from './cluster.ts';
+import type { SeenEntry } from './learner.ts';
 
 /** What one crash, or many at once, came to. */
 export interface Strike {
@@ -34,6 +35,8 @@ const SETTLE_TIMEOUT_MS = 60_000;
 const BACK_AFTER_MS = 300;
 /** The moment of a crash is chosen by chance within this: it must not fall into step with the probes. */
 const CHANCE_MS = 500;
+/** What takes longer is told step by step. */
+const SLOW_MS = 3000;
 
 export function startLoad(
   cluster: ScaleCluster,
@@ -88,11 +91,15 @@ export function startLoad(
       const victims = groups.map((id) => primaryOf(replica.state, id));
       for (const id of groups) opened.delete(id);
       const crashedNs = await agents.crash(victims);
+      const crashedAtMs = Date.now();
       await waitForEach('a new primary of each group', groups, (id) => opened.has(id));
       await delay(BACK_AFTER_MS, signal);
       agents.allowBack(victims);
       await waitForEach('the groups to be whole again', groups, isWholeNow);
       const after = learner.growth();
+      const slowest = [...groups].sort((a, b) => Number((opened.get(b) ?? 0n) - (opened.get(a) ?? 0n)))[0];
+      if (slowest !== undefined && Number((opened.get(slowest) ?? crashedNs) - crashedNs) > SLOW_MS * 1e6)
+        process.stdout.write(`${stepsOf(slowest, agents, crashedAtMs, learner.recent()).join('\n')}\n`);
       for (const id of groups) await acknowledge(replica.state.groups.get(id), agents);
       return {
         openedMs: groups.map((id) => Number((opened.get(id) ?? crashedNs) - crashedNs) / 1e6),
@@ -139,6 +146,28 @@ function isWhole(state: ClusterState, agents: Agents, id: GroupId): boolean {
   const isFollowing = nodes.every(({ node, upstream }) => node === primary || upstream === primary);
   const areJudgedUp = nodes.every(({ node }) => state.nodes.get(node)?.subjectiveDown.length === 0);
   return isFollowing && areJudgedUp && group.rule.members.length === nodes.length - 1;
+}
+
+/** What the log held of a group, and who led, from a crash on. */
+function stepsOf(id: GroupId, agents: Agents, fromMs: number, entries: readonly SeenEntry[]): string[] {
+  const nodes = new Set<string>(agents.nodesOf(id).map(({ node }) => node));
+  const steps = entries.filter(({ arrivedAtMs, command }) => {
+    if (arrivedAtMs < fromMs) return false;
+    if (command === undefined || command.kind === 'open-session') return true;
+    return (
+      ('group' in command && command.group === id) || ('node' in command && nodes.has(command.node ?? ''))
+    );
+  });
+  return [
+    `  ${id} was slow:`,
+    ...steps.map(({ command, proposedAtMs, arrivedAtMs }) => {
+      const text = JSON.stringify(command, (_, value: unknown) =>
+        typeof value === 'bigint' ? `${value}` : value,
+      );
+      const proposed = proposedAtMs === undefined ? '' : ` (proposed at ${proposedAtMs - fromMs})`;
+      return `  +${arrivedAtMs - fromMs} ms${proposed} ${text ?? 'a new leader'}`;
+    }),
+  ];
 }
 
 /** Before the group would hold because of too many failovers. */

@@ -1,20 +1,31 @@
 // Servers that somebody else has made and started become ours (docs/decisions/0013-adopting.md). A standby is stopped and started again as
 // one of ours, when its turn comes. A primary goes on as it is: accounts, slots and two blocks of pg_hba.conf are all that it gets. Must
 // never stop a primary that is being adopted.
-import { realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Duty } from '../failover/duties.ts';
+import { type ControlData, readControlData } from '../postgres/control-data.ts';
 import { writeFileDurably } from '../postgres/durable-files.ts';
-import { hbaLines, hbaWithOurs, takenOverConfiguration } from '../postgres/foreign-server.ts';
+import {
+  hbaLines,
+  hbaWithOurs,
+  isLogical,
+  isToDecode,
+  takenOverConfiguration,
+  withDecoding,
+} from '../postgres/foreign-server.ts';
 import { ourHbaLines } from '../postgres/hba.ts';
 import { reloadPostgres } from '../postgres/lifecycle.ts';
 import { writeNewMember } from '../postgres/member.ts';
+import { overriddenSettings } from '../postgres/settings.ts';
 import { readServerFile, writeAsUser } from '../postgres/server-files.ts';
 import { revisionOfAccounts, setUpAccounts } from './accounts-duty.ts';
 import { type AgentContext, query } from './context.ts';
 import { foreignSettings } from './found-server.ts';
 import { hbaOptions } from './instance-files.ts';
 import { lookAfterSlots } from './slots.ts';
+import { isTakenOver, writeTakenOver } from './taken-over.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 
@@ -87,6 +98,65 @@ export async function takeOverForCut(context: AgentContext, signal: AbortSignal)
   await makeMember(context);
 }
 
+/**
+ * Why the primary that is being adopted, and has ended, is left to its owner for now, who may be about to start it again, and who is at work on it
+ * while the group is paused; undefined: it may be started as ours. What was handed over is none of his: nobody else would start it again.
+ */
+export function leftToOwner(
+  context: AgentContext,
+  duty: DutyOf<'primary'>,
+  control: Pick<ControlData, 'state'>,
+): string | undefined {
+  const { timing, instance } = context;
+  if (instance.isEnding()) return 'has just ended';
+  const foundAtMs = context.foundStoppedAtMs();
+  // A sentineld that was started just now knows of no end: its owner may have stopped it a moment before.
+  const found = foundAtMs === undefined ? undefined : { atMs: foundAtMs, isClean: isStoppedCleanly(control) };
+  const end = context.unexpectedEnd() ?? found;
+  if (end === undefined || wasHandedOver(context)) return undefined;
+  const what = end.isClean ? 'shut down cleanly by somebody' : 'crashed';
+  if (duty.isPaused)
+    return `${what}, and not ours yet; while it is paused it is left so: start it as it was started before, or sentinelctl resume has it started as ours`;
+  const holdMs = timing.crashHoldMs + (end.isClean ? timing.restartGraceMs : 0);
+  return performance.now() - end.atMs < holdMs
+    ? `${what}; its owner may start it again: it is started as ours ${Math.round(holdMs / 1000)} s after it was seen to be stopped`
+    : undefined;
+}
+
+const isStoppedCleanly = ({ state }: Pick<ControlData, 'state'>): boolean =>
+  state === 'shut down' || state === 'shut down in recovery';
+
+/**
+ * The primary that is being adopted has ended: its data directory is made known to the log where that has not happened, if what it had been set to is
+ * taken over already. False while the log does not say so. Throws where its owner has to start it once more.
+ */
+export async function takeOverStopped(context: AgentContext): Promise<boolean> {
+  const { adoptedHbaFile, dataDirectory } = context.instance.options;
+  // It may have had a member id before the adoption.
+  if (!isTakenOver(adoptedHbaFile) && !wasHandedOver(context))
+    throw new Error(
+      `the server that is being adopted ended before its settings were taken over: start it (${dataDirectory}) as it was started before`,
+    );
+  return context.registration()?.member === undefined ? makeMember(context) : true;
+}
+
+/**
+ * Before `wal_level` is taken out of what ALTER SYSTEM has set, as one of ours: a server that is to decode, or has, goes on so, though it was set to that
+ * after its settings were last taken over.
+ */
+export async function keepDecoding(context: AgentContext, control: ControlData): Promise<void> {
+  const { dataDirectory, user } = context.instance.options;
+  const set = await overriddenSettings({ dataDirectory, ours: ['wal_level'] });
+  if (!control.isWalLogical && !isLogical(set.get('wal_level'))) return;
+  const path = join(dataDirectory, 'postgresql.conf');
+  const content = withDecoding(await readFile(path, 'utf8').catch(() => ''));
+  if (content !== undefined) await writeFileDurably({ path, content, mode: 0o600, owner: user.owner });
+}
+
+/** Or it was started as a standby of ours: nobody but us starts it again. */
+const wasHandedOver = ({ instance }: AgentContext): boolean =>
+  existsSync(join(instance.options.dataDirectory, 'standby.signal'));
+
 /** Somebody has started it with settings of his own, which neither keep the rule nor can be cut off. */
 export async function stopForeign(
   context: AgentContext,
@@ -129,8 +199,12 @@ async function takeOverFiles(context: AgentContext, signal: AbortSignal): Promis
   const files = await configurationFiles(context, signal);
   const path = join(dataDirectory, 'postgresql.conf');
   const present = (await read(path)) ?? '';
+  const settings = await foreignSettings(context, signal);
+  // Of a standby too, by the WAL of its primary: whoever is promoted goes on decoding.
+  const { isWalLogical } = await readControlData(dataDirectory);
   const content = takenOverConfiguration({
-    settings: await foreignSettings(context, signal),
+    settings,
+    decodes: isToDecode(settings, isWalLogical),
     configFile: files.config,
     isInside: isAt(files.config, path),
     present,
@@ -146,8 +220,8 @@ async function takeOverFiles(context: AgentContext, signal: AbortSignal): Promis
   if (hba === undefined) throw new Error(`there is no ${files.hba}, where PostgreSQL says its rules are`);
   const { kept, problem } = hbaLines(hba);
   if (problem !== undefined) throw new Error(problem);
-  const lines = ['# Taken over from an adopted server; may be edited.', ...kept, ''];
-  await writeFileDurably({ path: adoptedHbaFile, content: lines.join('\n'), mode: 0o600, owner: undefined });
+  // Last: with it all counts as taken over.
+  await writeTakenOver(adoptedHbaFile, kept);
 }
 
 /** Our accounts, before any other line: what was there goes on for everybody else. */

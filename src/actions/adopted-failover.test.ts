@@ -10,7 +10,7 @@ import type { Command } from '../cluster/commands.ts';
 import type { AgentContext } from './context.ts';
 import { carryOutCut, carryOutHandOver, carryOutPromote } from './failover-duties.ts';
 import { PRIMARY, fakeContext } from './testing/context.ts';
-import { IN_PRODUCTION, writeControl } from './testing/control-file.ts';
+import { IN_PRODUCTION, writeControl } from '../postgres/testing/control-file.ts';
 
 const SELF = nodeId('a');
 const MEMBER = makeMemberId(SELF, '00000001');

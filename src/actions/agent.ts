@@ -1,5 +1,6 @@
 // The agent: one loop that compares the present duty with the local PostgreSQL and does what is missing, one pass at a time.
 // A duty of another kind or epoch breaks off the pass under way. It never acts on anything but the log's duty.
+import { join } from 'node:path';
 import { delay, settledWithin } from '../base/clock.ts';
 import type { MemberId, PeerId } from '../base/ids.ts';
 import type { Command, NodeRegistration } from '../cluster/commands.ts';
@@ -8,12 +9,12 @@ import type { AgentReport, NodeCondition } from '../cluster/report.ts';
 import type { GroupState, NodeState } from '../cluster/state.ts';
 import type { Duty } from '../failover/duties.ts';
 import { finishInterruptedClone } from '../postgres/clone.ts';
-import { readControlData } from '../postgres/control-data.ts';
 import { removeInterruptedInit } from '../postgres/initdb.ts';
 import { removeHalfRestored } from '../postgres/restore.ts';
 import { createAnnouncements } from './announcements.ts';
 import { carryOut, carryOutWithLooks, keyOf } from './carry-out.ts';
-import type { AgentContext, AgentTiming, Protections, UnexpectedEnd } from './context.ts';
+import type { AgentContext, AgentTiming, Protections } from './context.ts';
+import { createUnexpectedEnds } from './unexpected-end.ts';
 import { rememberDatabase } from './database-before.ts';
 import { type DataDirectory, createInspection, inspectDataDirectory } from './data-directory.ts';
 import { lockDirectory } from './directory-lock.ts';
@@ -27,6 +28,7 @@ import { type NodeRequest, carryOutNodeRequest } from './node-requests.ts';
 import { createRegistering, isDelayed, memberOf } from './registering.ts';
 import { strangeReason } from './opened.ts';
 import { buildReport } from './report.ts';
+import { endLeftPromoteCommand } from './promote-command.ts';
 import { retryRestore } from './restore-duty.ts';
 import { createFoundWatch } from './found-server.ts';
 import { createHbaDuty, withHba } from './hba-duty.ts';
@@ -35,7 +37,9 @@ import { createLogicalSlots } from './logical-slots.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { startLogRotation } from './log-rotation.ts';
 import { createRequests } from './requests.ts';
+import { createRivalWatch } from './rival-watch.ts';
 import { createTamperWatch } from './tamper.ts';
+import { createDiskWatch } from './disk-watch.ts';
 import { createSlotWatch } from './slot-watch.ts';
 import { endStray } from './stray-database.ts';
 import { createUpkeepWatch } from './upkeep.ts';
@@ -99,6 +103,7 @@ const STARTED_AT_MS = Date.now();
 async function tidyUp({ instance, log }: AgentOptions): Promise<void> {
   const { dataDirectory, user, lockDirectory: directory } = instance;
   const tidy = { dataDirectory, user, onNote: (message: string) => log('warn', message) };
+  await endLeftPromoteCommand(instance, tidy.onNote);
   const lock = await lockDirectory(directory, 'sentineld');
   if (lock.kind === 'taken') return;
   try {
@@ -126,7 +131,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let duty: Duty = { kind: 'none', reason: 'the log has not been read yet' };
   let passing = new AbortController();
   let wake = (): void => undefined;
-  let end: UnexpectedEnd | undefined;
+  let hasRun = false;
+  let foundStoppedAtMs: number | undefined;
   let activity: { readonly condition: NodeCondition | undefined; readonly message: string | undefined } = {
     condition: undefined,
     message: undefined,
@@ -143,7 +149,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     ...options.instance,
     onChange: () => wake(),
     mayBeForeign: () => options.group()?.toAdopt.includes(node) ?? true,
-    onUnexpectedEnd: () => void noteEnd(),
+    onUnexpectedEnd: () => void ends.note(),
     beforeStandby: async (signal) => {
       await guarding.dismiss();
       await logicalSlots.beforeStart(duty, signal);
@@ -173,19 +179,16 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     nowMs: () => performance.now(),
   });
 
-  const noteEnd = async (): Promise<void> => {
-    const state = (await readControlData(dataDirectory).catch(() => undefined))?.state;
-    const isClean = state === 'shut down' || state === 'shut down in recovery';
-    const noted: UnexpectedEnd = { atMs: performance.now(), isClean };
-    end = noted;
-    context.announce(
-      isClean ? 'PostgreSQL was shut down by somebody else' : 'PostgreSQL has crashed or was killed',
-    );
-    if (isClean) await delay(options.timing.restartGraceMs, closing.signal);
-    if (end === noted && !closing.signal.aborted && instance.postmaster() === undefined) options.onGone();
-    report();
-    wake();
-  };
+  const ends = createUnexpectedEnds({
+    ...{ dataDirectory, announcements, onGone: options.onGone, signal: closing.signal },
+    restartGraceMs: options.timing.restartGraceMs,
+    isRunning: () => instance.postmaster() !== undefined,
+    announce: (message) => context.announce(message),
+    onNoted() {
+      report();
+      wake();
+    },
+  });
 
   const propose: AgentOptions['propose'] = async (command) => {
     const outcome = await options.propose(command);
@@ -224,11 +227,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       announcements.add(message);
       report();
     },
-    unexpectedEnd: () => end,
+    withdraw: (message) => announcements.withdraw(message),
+    unexpectedEnd: ends.current,
+    foundStoppedAtMs: () => (hasRun ? undefined : foundStoppedAtMs),
     clearUnexpectedEnd() {
-      if (end === undefined) return;
-      end = undefined;
-      options.onBack();
+      if (ends.clear()) options.onBack();
     },
     dataDirectory: () => inspection.recent(),
     registerAgain: async () => register(await inspection.fresh()),
@@ -256,7 +259,24 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     say: (message) => options.log('warn', message),
     nowMs: () => performance.now(),
   });
-  const slotWatch = createSlotWatch({ announce: context.announce, nowMs: () => performance.now() });
+  const rivalWatch = createRivalWatch({
+    dataDirectory,
+    isInGroup: () => options.group() !== undefined,
+    announce: context.announce,
+    warn: (message) => options.log('warn', message),
+    withdraw: context.withdraw,
+    nowMs: () => performance.now(),
+  });
+  const slotWatch = createSlotWatch({
+    announce: context.announce,
+    withdraw: context.withdraw,
+    nowMs: () => performance.now(),
+  });
+  const diskWatch = createDiskWatch({
+    log: options.log,
+    directories: { data: dataDirectory, wal: join(dataDirectory, 'pg_wal') },
+    nowMs: () => performance.now(),
+  });
   const parameters = createParameterDuty(context);
   const hba = createHbaDuty(context);
   const logicalSlots = createLogicalSlots(context);
@@ -264,6 +284,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const archiver = startLeftoverArchiver({
     ...options.instance,
     announce: context.announce,
+    withdraw: context.withdraw,
     log: options.log,
   });
 
@@ -276,6 +297,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     isDelayed: () => isDelayed(context),
     propose,
     announce: context.announce,
+    withdraw: context.withdraw,
   });
   const register = (data: DataDirectory): Promise<boolean> => {
     member = memberOf(data);
@@ -295,7 +317,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const sequence = reportCount;
     const upkept = upkeep.latest();
     slotWatch.look(upkept);
+    diskWatch.look(upkept);
     upstreamWatch.look();
+    rivalWatch.look().catch(() => undefined);
     const report = await buildReport({
       instance,
       peer: options.peer,
@@ -327,12 +351,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   const pass = async (signal: AbortSignal): Promise<void> => {
     instance.attach();
+    hasRun ||= instance.postmaster() !== undefined;
+    foundStoppedAtMs ??= performance.now();
     // A PostgreSQL that runs is not in the way of it, nor it in the way of that.
     if (!isTidy && instance.postmaster() === undefined) {
       await tidyUp(options);
       isTidy = true;
     }
-    if (end !== undefined && instance.postmaster() !== undefined) context.clearUnexpectedEnd();
+    if (ends.current() !== undefined && instance.postmaster() !== undefined) context.clearUnexpectedEnd();
     const present = duty;
     if (await stopIntruder(context, present, { peer: options.peer, signal })) return;
     if (isTold && (await endStray(context, present, { peer: options.peer, signal }))) return;

@@ -19,6 +19,21 @@ test('an announcement is shown for an hour, and once however often it is made', 
   expect(announcements.text()).toBeUndefined();
 });
 
+test('what is over is no longer shown, and what went on is shown as it went on, as old as it was', () => {
+  let nowMs = 0;
+  const announcements = createAnnouncements(() => nowMs);
+  announcements.add('slot full');
+  announcements.add('crashed');
+  nowMs = 120_000;
+  announcements.withdraw('slot full');
+  announcements.withdraw('never said');
+  announcements.replace('crashed', 'crashed, and runs again');
+  announcements.replace('never said', 'nothing');
+  expect(announcements.text()).toBe('crashed, and runs again (2min ago)');
+  announcements.withdraw('crashed, and runs again');
+  expect(announcements.text()).toBeUndefined();
+});
+
 test('no more than the five latest are shown', () => {
   const announcements = createAnnouncements(() => 0);
   for (const message of ['a', 'b', 'c', 'd', 'e', 'f']) announcements.add(message);

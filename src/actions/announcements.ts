@@ -1,5 +1,5 @@
 // What has happened to a node that a person should know: shown in its status for a while after it is over, with its age, so that
-// nobody takes it for what is the matter now.
+// nobody takes it for what is the matter now. What lasts is withdrawn by whoever has said it once it is over.
 import { formatDuration } from '../base/duration.ts';
 
 /** So long an announcement is shown. */
@@ -10,6 +10,10 @@ const AGED_MS = 60_000;
 
 export interface Announcements {
   add(message: string): void;
+  /** It is the case no longer. */
+  withdraw(message: string): void;
+  /** In its place, and with its age: how it went on. Nothing where it is not shown. */
+  replace(message: string, by: string): void;
   /** The newest ones, the latest first; undefined where there are none. */
   text(): string | undefined;
 }
@@ -20,6 +24,12 @@ export function createAnnouncements(nowMs: () => number): Announcements {
     add(message) {
       const others = shown.filter((each) => each.message !== message);
       shown = [{ message, atMs: nowMs() }, ...others].slice(0, SHOWN_MAX);
+    },
+    withdraw(message) {
+      shown = shown.filter((each) => each.message !== message);
+    },
+    replace(message, by) {
+      shown = shown.map((each) => (each.message === message ? { ...each, message: by } : each));
     },
     text() {
       const present = shown.filter(({ atMs }) => nowMs() - atMs <= SHOWN_MS);

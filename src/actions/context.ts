@@ -88,8 +88,9 @@ export interface AgentContext {
   readonly notes: {
     /** The last cut of this agent, so that a promotion right after it need not repeat it. */
     cut: StandingCut | undefined;
-    /** How often in a row it did not stream from that upstream, although it should have. */
-    failedFollows: { readonly from: string; readonly count: number } | undefined;
+    /** How often in a row it did not stream from that upstream, although it should have, and why that did not let it in. */
+    failedFollows:
+      { readonly from: string; readonly count: number; readonly refusal: string | undefined } | undefined;
     /** What this PostgreSQL was last set up to follow and did follow, and since when it does no more. */
     followed:
       | { readonly from: string; readonly postmasterPid: number; readonly lostMs: number | undefined }
@@ -172,7 +173,11 @@ export interface AgentContext {
   archiveLeftovers(): void;
   /** Logs a warning and shows it for a while in `status` too, wherever nothing else is being done. */
   announce(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  /** What {@link announce} has said is the case no longer, and not to be shown as if it were. Cheap where it was not said. */
+  withdraw(message: string): void;
   unexpectedEnd(): UnexpectedEnd | undefined;
+  /** Since when this process has seen PostgreSQL stopped, which it has never seen running: nobody knows who has stopped it. Undefined: it has. */
+  foundStoppedAtMs(): number | undefined;
   clearUnexpectedEnd(): void;
   /** What the data directory is fit for; see {@link Inspection.recent}. */
   dataDirectory(): Promise<DataDirectory>;

@@ -143,6 +143,42 @@ test('a standby that gets no lease to be promoted keeps the rule that nobody ful
   expect(said.at(-1)).toMatch(/^not promoted: no lease/);
 });
 
+test.each([
+  ['pg-sentinel itself opens acknowledges at once, as its rule says', undefined, 'alone'],
+  [
+    'a command opens, perhaps late, acknowledges nothing before the log has it',
+    { command: ['/bin/true'], timeoutMs: 1000 },
+    'nobody',
+  ],
+])('under a lease what %s', async (_, promoteCommand, kind) => {
+  const written: unknown[] = [];
+  const context = {
+    group: () => undefined,
+    notes: { cut: undefined },
+    timing: { promoteTimeoutMs: 1000 },
+    protections: { rule: true, cut: true, guard: true },
+    guarding: { prepare: () => Promise.resolve(true) },
+    confirms: () => Promise.resolve(true),
+    duty: () => DUTY,
+    activity: () => undefined,
+    once: () => Promise.resolve(),
+    log: () => undefined,
+    propose: () => Promise.resolve(true),
+    instance: {
+      options: { dataDirectory: '/nowhere', node: 'pg1', user: {}, promoteCommand },
+      isForeign: () => false,
+      postmaster: () => undefined,
+      setSynchronousStandbys: (standbys: { readonly kind: string }) =>
+        Promise.resolve(void written.push(standbys.kind)),
+      stop: () => Promise.resolve(),
+      session: { query: () => Promise.reject(new Error('far enough')) },
+    },
+  } as unknown as AgentContext;
+  const duty = { ...DUTY, rule: { members: [], acks: 0, leased: true } } as const;
+  await carryOutPromote(context, duty, new AbortController().signal);
+  expect(written).toEqual([kind]);
+});
+
 test('a strict group that begins with fewer members than acknowledgements has nobody to wait for yet, but for its readers', () => {
   const member = makeMemberId(nodeId('pg2'), '00000001');
   const slots = [member, makeMemberId(nodeId('pg3'), '00000002')];

@@ -11,7 +11,7 @@ import { readCutPosition } from '../postgres/position.ts';
 import { forgetOpened } from '../postgres/opened-marker.ts';
 import { type Promotion, promotePostgres } from '../postgres/promote.ts';
 import { checkpoint } from '../postgres/sql.ts';
-import { readSettings } from '../postgres/settings.ts';
+import { type SynchronousStandbys, readSettings } from '../postgres/settings.ts';
 import { removeFillers, removeHistories, unreachedHistories } from '../postgres/timelines.ts';
 import { cutUpstream, writeStandbySignal } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
@@ -21,6 +21,7 @@ import { inspectDataDirectory } from './data-directory.ts';
 import { fetchWal, holdsAllOf } from './fetch-wal.ts';
 import { keepGuarded } from './guarding.ts';
 import { leftOut, strangeness } from './opened.ts';
+import { openPromoteRun } from './promote-command.ts';
 import { keepSlots } from './slots.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
@@ -146,6 +147,16 @@ export function endOfShutdown(checkpoint: Lsn): Lsn {
   return lsn(checkpoint + 1n);
 }
 
+/**
+ * What is in force when the server opens. A command may take long, hang, or promote when nobody looks after it any more: what it opens acknowledges
+ * nothing alone before the log has its promotion.
+ */
+function standbysToOpen(context: AgentContext, { rule }: DutyOf<'promote'>): SynchronousStandbys {
+  const standbys = standbysFor(context, rule);
+  const isByCommand = context.instance.options.promoteCommand !== undefined;
+  return isByCommand && standbys.kind === 'alone' ? placeholder(context) : standbys;
+}
+
 const NO_LEASE_TO_PROMOTE = 'not promoted: no lease is to be had';
 
 /** Opens exactly the assigned timeline, with the new rule in force from the start; anything else is stopped at once. */
@@ -155,7 +166,8 @@ export async function carryOutPromote(
   signal: AbortSignal,
 ): Promise<void> {
   const { instance } = context;
-  const { dataDirectory } = instance.options;
+  const { dataDirectory, promoteCommand: command } = instance.options;
+  const run = command && openPromoteRun(context, { command, duty });
   let promotion: Promotion;
   try {
     // With settings of his own, which neither keep a rule nor can be promoted to a timeline.
@@ -179,9 +191,10 @@ export async function carryOutPromote(
       context.activity('standby', NO_LEASE_TO_PROMOTE);
       return;
     }
-    context.activity('standby', `being promoted to timeline ${duty.timeline}`);
+    const by = command === undefined ? '' : `, by ${command.command[0]}`;
+    context.activity('standby', `being promoted to timeline ${duty.timeline}${by}`);
     // All three are there before the promotion; none waits for another.
-    const ruling = instance.setSynchronousStandbys(standbysFor(context, duty.rule));
+    const ruling = instance.setSynchronousStandbys(standbysToOpen(context, duty));
     try {
       await Promise.all([
         guarded,
@@ -205,14 +218,20 @@ export async function carryOutPromote(
       session: instance.session,
       current: standing?.timeline ?? duty.timeline,
       assigned: duty.timeline,
-      timeoutMs: context.timing.promoteTimeoutMs,
+      timeoutMs: command?.timeoutMs ?? context.timing.promoteTimeoutMs,
+      byCommand: run && ((running) => run.begin(running)),
       signal,
     });
   } catch (error) {
+    // What it left may be what promotes the server after all; it is stopped whether that ends or not.
+    const ending = run?.end();
+    if (!signal.aborted) {
+      context.log('error', 'promotion failed', { error: (error as Error).message });
+      await instance.stop({ fastMs: 0, signal });
+    }
+    await ending;
     if (signal.aborted) throw error;
     const reason = (error as Error).message;
-    context.log('error', 'promotion failed', { error: reason });
-    await instance.stop({ fastMs: 0, signal });
     await context.propose({
       kind: 'promotion-failed',
       group: duty.group,
@@ -224,6 +243,7 @@ export async function carryOutPromote(
   }
   context.log('info', 'promoted', { timeline: promotion.timeline, tookMs: Math.round(promotion.tookMs) });
   context.activity(undefined, undefined);
+  const leaving = run?.leave();
   await context.propose({
     kind: 'promoted',
     group: duty.group,
@@ -232,6 +252,7 @@ export async function carryOutPromote(
     timeline: promotion.timeline,
     switchLsn: promotion.switchLsn,
   });
+  await leaving;
 }
 
 /** Nobody can stream without, but a promotion that fails for one helps nobody: the primary tries again with each pass. */

@@ -1,19 +1,11 @@
 // Runs the fence command of the configuration: a program of the owner's that switches off the host of a former primary that does not
 // answer. No shell. Must never outlive its deadline, and says "done" only where the program itself said so.
 import type { FenceTarget } from '../failover/fence-target.ts';
-import { type OsUser, runProgram } from '../postgres/os-user.ts';
+import type { OsUser } from '../postgres/os-user.ts';
+import { type CommandResult, type OwnersCommand, runCommand } from './run-command.ts';
 
-export interface FenceCommand {
-  /** The program, as an absolute path, and its arguments. */
-  readonly command: readonly string[];
-  readonly timeoutMs: number;
-}
-
-export type FenceResult =
-  | { readonly kind: 'done'; readonly output: string }
-  | { readonly kind: 'failed'; readonly reason: string; readonly output: string };
-
-const REASON_LENGTH_MAX = 200;
+export type FenceCommand = OwnersCommand;
+export type FenceResult = CommandResult;
 
 /** Whoever switches hosts off keeps the highest (cluster, incarnation, epoch) it has seen of a group, and refuses lower ones. */
 function fenceEnvironment(cluster: string, target: FenceTarget): Record<string, string> {
@@ -30,43 +22,14 @@ function fenceEnvironment(cluster: string, target: FenceTarget): Record<string, 
 }
 
 /** Ends it and all it has started when `signal` aborts or its time is over; never throws. */
-export async function runFenceCommand(options: {
+export function runFenceCommand(options: {
   readonly fence: FenceCommand;
   readonly cluster: string;
   readonly target: FenceTarget;
   readonly signal: AbortSignal;
 }): Promise<FenceResult> {
-  const { fence, signal } = options;
-  const [program = '', ...args] = fence.command;
-  const startedMs = performance.now();
-  try {
-    const {
-      exitCode,
-      signal: endedBy,
-      output,
-    } = await runProgram({
-      user: OWN_USER,
-      program,
-      arguments: args,
-      cwd: '/',
-      environment: fenceEnvironment(options.cluster, options.target),
-      timeoutMs: fence.timeoutMs,
-      signal,
-    });
-    if (exitCode === 0) return { kind: 'done', output };
-    const isLate = performance.now() - startedMs >= fence.timeoutMs;
-    const how =
-      exitCode !== undefined
-        ? `exit code ${exitCode}`
-        : isLate
-          ? `not finished within ${fence.timeoutMs} ms`
-          : (endedBy ?? 'killed');
-    const last = output.trim().split('\n').at(-1) ?? '';
-    const reason = (last === '' ? how : `${how}: ${last}`).slice(0, REASON_LENGTH_MAX);
-    return { kind: 'failed', reason, output };
-  } catch (error) {
-    return { kind: 'failed', reason: (error as Error).message, output: '' };
-  }
+  const { fence, cluster, target, signal } = options;
+  return runCommand(fence, { user: OWN_USER, environment: fenceEnvironment(cluster, target), signal });
 }
 
 /** It runs as sentineld does. */

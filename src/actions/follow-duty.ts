@@ -25,11 +25,13 @@ import { NO_DATA, clone, completeRewind, rejoin } from './rejoin.ts';
 import { archiveOnStandby, archivingKey } from './restore-archiving.ts';
 import { endHaste } from './zero-fill.ts';
 import { openedReason } from './opened.ts';
+import { strangeText } from './strange-directory.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots } from './slots.ts';
 import {
   type FollowDuty,
   findUpstreamPassword,
   isAnswering,
+  loginRefusal,
   keepPasswords,
   streamOf,
 } from './upstream-source.ts';
@@ -47,11 +49,16 @@ export async function carryOutFollow(
     return clone(context, duty, data.kind === 'absent' ? NO_DATA : data.reason, signal);
   const other = noStandbyText(context, data.control);
   if (other !== undefined) throw new Error(other);
-  if (instance.isForeign()) {
-    if (duty.isAdopted === true) return takeOverStandby(context, duty, signal);
-    if (await context.confirms('follow', duty)) await stopForeign(context, signal);
+  if (instance.isForeign() && duty.isAdopted === true) return takeOverStandby(context, duty, signal);
+  // What is being adopted is somebody else's yet: a person has named it.
+  const strange =
+    data.member === undefined && duty.isAdopted !== true ? await strangeText(context) : undefined;
+  if (instance.isForeign() || (strange !== undefined && instance.postmaster() !== undefined)) {
+    const why = strange === undefined ? undefined : 'it is stopped, for it has the database of the group';
+    if (await context.confirms('follow', duty)) await stopForeign(context, signal, why);
     return;
   }
+  if (strange !== undefined) throw new Error(strange);
   if (data.member === undefined) return rejoin(context, duty, 'its data directory has no member id', signal);
   if (data.member.memberId !== context.registration()?.member && !(await context.registerAgain())) {
     context.activity(undefined, 'waiting until its data directory is registered');
@@ -308,7 +315,10 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
     throw new Error(`cannot follow ${duty.upstream.node}: ${dataDirectory} has no member id`);
   const { host, port, node } = duty.upstream;
   await instance.setSynchronousStandbys(placeholder(context));
-  context.activity('standby', `connecting to ${node}`);
+  const expected = nameOf(duty.upstream);
+  const failed = context.notes.failedFollows?.from === expected ? context.notes.failedFollows : undefined;
+  const why = failed?.refusal === undefined ? '' : `, which said before: ${failed.refusal}`;
+  context.activity('standby', `connecting to ${node}${why}`);
   context.notes.cut = undefined;
   await findUpstreamPassword(context, duty);
   await followUpstream({
@@ -317,8 +327,6 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
     ...streamOf(context, duty, member),
     owner: user.owner,
   });
-  const expected = nameOf(duty.upstream);
-  const failedCount = context.notes.failedFollows?.from === expected ? context.notes.failedFollows.count : 0;
   let isAnsweringHere = true;
   const streams = async (running: AbortSignal): Promise<boolean> => {
     const standby = await runningStandby(context, running).catch(() => undefined);
@@ -344,13 +352,32 @@ async function follow(context: AgentContext, duty: FollowDuty, signal: AbortSign
   } catch (error) {
     // A PostgreSQL that has ended here, or is slow to answer, says nothing against its data.
     if (!(error instanceof DeadlineError) || !isAnsweringHere) throw error;
-    context.notes.failedFollows = { from: expected, count: failedCount + 1 };
+    const count = (failed?.count ?? 0) + 1;
+    context.notes.failedFollows = { from: expected, count, refusal: failed?.refusal };
     // WAL that the upstream no longer has cannot be had by waiting; an upstream that cannot be reached is another matter.
-    const isHopeless = failedCount + 1 >= FAILED_FOLLOWS_MAX && (await isAnswering(context, duty));
-    if (!isHopeless) throw error;
+    const isHopeless = count >= FAILED_FOLLOWS_MAX && (await isAnswering(context, duty));
+    if (!isHopeless) throw await withRefusal(context, duty, error, signal);
     return clone(context, duty, `it does not stream from ${node}, though that answers`, signal);
   }
   context.activity(undefined, undefined);
+}
+
+/** The walreceiver says why it does not get in to PostgreSQL's own log only: this node asks in its place. */
+async function withRefusal(
+  context: AgentContext,
+  duty: FollowDuty,
+  error: DeadlineError,
+  signal: AbortSignal,
+): Promise<DeadlineError> {
+  const refusal = await loginRefusal(context, duty, signal);
+  const { failedFollows } = context.notes;
+  if (refusal === undefined) {
+    if (failedFollows !== undefined) context.notes.failedFollows = { ...failedFollows, refusal };
+    return error;
+  }
+  // Who is not let in learns nothing of the WAL there: that must not bring a clone nearer, which would come once somebody has put it right.
+  if (failedFollows !== undefined) context.notes.failedFollows = { ...failedFollows, count: 0, refusal };
+  return new DeadlineError(`${error.message}; a login there: ${refusal}`, { cause: error });
 }
 
 /** So often a standby tries to stream from an upstream that answers before it is cloned. */

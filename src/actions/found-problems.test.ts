@@ -1,5 +1,6 @@
 // What stands against a server that was found, and how much of it is told.
 import { describe, expect, test } from 'vitest';
+import { ROW } from './testing/logical-slot.ts';
 import { type FoundFacts, masked, noticesOf, problemsOf, withinBudget } from './found-problems.ts';
 
 const VALUES: Readonly<Record<string, string>> = {
@@ -11,8 +12,9 @@ const facts = (more: Partial<FoundFacts> = {}, values: Record<string, string> = 
   ...{ role: { kind: 'primary' }, isStreaming: false, ourWalSenders: 16, port: 5432, isDelayed: false },
   value: (name) => values[name] ?? VALUES[name] ?? '',
   binaries: { version: 15, directory: '/bin' },
-  ...{ managers: [], osStart: undefined, hba: { left: [], problem: undefined }, hbaFileProblem: undefined },
-  ...{ physicalSlots: [], logicalSlots: [], roles: [] },
+  ...{ managers: [], repmgrdStart: undefined, osStart: undefined },
+  ...{ hba: { left: [], problem: undefined }, hbaFileProblem: undefined },
+  ...{ physicalSlots: [], logicalSlots: [], otherNodeCount: 2, roles: [] },
   ...more,
 });
 const STANDBY: Partial<FoundFacts> = { role: { kind: 'standby' }, isStreaming: true };
@@ -24,10 +26,21 @@ test('a server that is well has no problems', () => {
 });
 
 test.each<readonly [string, Partial<FoundFacts>, Record<string, string>, RegExp]>([
+  ['who else looks after it', { managers: ['repmgrd runs'] }, {}, /repmgrd runs/],
+  ['who would at the next boot', { repmgrdStart: 'it starts repmgrd' }, {}, /it starts repmgrd/],
   ['the operating system', { osStart: 'it starts it' }, {}, /it starts it/],
-  ['a logical slot', { logicalSlots: ['sub'] }, {}, /logical replication slots \(sub\)/],
-  ['a logical slot of a standby', { ...STANDBY, logicalSlots: ['sub'] }, {}, /logical replication slots/],
-  ['logical decoding', {}, { wal_level: 'logical' }, /wal_level is logical/],
+  [
+    'what is decoded on a standby',
+    { ...STANDBY, logicalSlots: [ROW] },
+    {},
+    /slots of a standby \(cdc\).*drop them/,
+  ],
+  [
+    'readers that would wait for slots which nobody uses any more',
+    {},
+    { wal_level: 'logical', synchronized_standby_slots: 'hand_pg2' },
+    /synchronized_standby_slots is 'hand_pg2'.*set it to ''/,
+  ],
   ['no WAL to stream', {}, { wal_level: 'minimal' }, /wal_level is minimal/],
   ['a superuser of our name', { roles: [role(true, false)] }, {}, /replicator is a superuser/],
   ['somebody who uses our name', { roles: [role(false, true)] }, {}, /replicator is in use/],

@@ -1,5 +1,8 @@
 // What stands against adopting a server that was found, and what its owner should know of it. Pure.
+import { shownHbaLine } from '../cluster/hba-rules.ts';
+import type { LogicalSlotRow } from '../postgres/logical-slots.ts';
 import type { Role } from '../postgres/role.ts';
+import { type FoundLogical, logicalNotices, logicalProblems } from './found-logical.ts';
 
 export interface FoundFacts {
   readonly role: Pick<Role, 'kind'>;
@@ -13,14 +16,20 @@ export interface FoundFacts {
   readonly binaries: { readonly version: number; readonly directory: string };
   /** Its node has an `apply_delay`. */
   readonly isDelayed: boolean;
+  /** What else looks after the servers of this host, each with what to do about it. */
   readonly managers: readonly string[];
+  /** See `startOfRepmgrd`. */
+  readonly repmgrdStart: string | undefined;
   /** See `startOfOs`. */
   readonly osStart: string | undefined;
   readonly hba: { readonly left: readonly string[]; readonly problem: string | undefined };
   /** Why pg_hba.conf cannot be written; undefined where it can, or need not be. */
   readonly hbaFileProblem: string | undefined;
   readonly physicalSlots: readonly string[];
-  readonly logicalSlots: readonly string[];
+  /** All but temporary ones. */
+  readonly logicalSlots: readonly LogicalSlotRow[];
+  /** Nodes of the group beside this one. */
+  readonly otherNodeCount: number;
   /** Of the names that are to be ours. */
   readonly roles: readonly FoundRole[];
 }
@@ -35,8 +44,8 @@ export interface FoundRole {
 export function* problemsOf(facts: FoundFacts): Iterable<string> {
   const { value, role, binaries, hba } = facts;
   const isPrimary = role.kind === 'primary';
-  for (const name of facts.managers)
-    yield `${name} runs on this host: stop it, and keep it from being started again`;
+  yield* facts.managers;
+  if (facts.repmgrdStart !== undefined) yield facts.repmgrdStart;
   if (facts.osStart !== undefined) yield facts.osStart;
   if (hba.problem !== undefined) yield hba.problem;
   if (facts.hbaFileProblem !== undefined) yield facts.hbaFileProblem;
@@ -50,12 +59,8 @@ export function* problemsOf(facts: FoundFacts): Iterable<string> {
     yield `max_wal_senders is ${value('max_wal_senders')}, and pg-sentinel sets ${facts.ourWalSenders}, which must not be lower on a standby: lower it on the primary first`;
   if (!['0', ''].includes(value('recovery_min_apply_delay')) && !facts.isDelayed)
     yield `recovery_min_apply_delay is ${value('recovery_min_apply_delay')}, and its node has no apply_delay: set node.apply_delay, or it to 0`;
-  if (facts.logicalSlots.length > 0)
-    yield `logical replication slots (${facts.logicalSlots.join(', ')}): pg-sentinel sets wal_level to replica, with which a server that has one does not start; drop them`;
-  const level = value('wal_level');
-  if (level === 'minimal') yield 'wal_level is minimal: it has to be replica, with a restart';
-  if (level === 'logical' && isPrimary)
-    yield 'wal_level is logical, and pg-sentinel sets replica: what decodes its changes would stop; set it to replica, with a restart';
+  yield* logicalProblems(logicalOf(facts));
+  if (value('wal_level') === 'minimal') yield 'wal_level is minimal: it has to be replica, with a restart';
   if (value('fsync') !== 'on' || value('full_page_writes') !== 'on')
     yield 'fsync or full_page_writes is off: it does not keep what it acknowledges';
   if (!isPrimary && !facts.isStreaming) yield 'it does not stream';
@@ -69,12 +74,19 @@ export function* noticesOf(facts: FoundFacts): Iterable<string> {
   if (value('data_checksums') !== 'on' && value('wal_log_hints') !== 'on')
     yield 'neither data checksums nor wal_log_hints are on: it cannot be rewound, only cloned, until it was restarted';
   for (const line of facts.hba.left)
-    yield `left out of pg_hba.conf, pg-sentinel's accounts replicate: ${line}`;
+    yield `left out of pg_hba.conf, pg-sentinel's accounts replicate: ${shownHbaLine(line)}`;
   for (const name of facts.physicalSlots)
     yield `replication slot ${name} keeps WAL: drop it once nobody uses it`;
+  yield* logicalNotices(logicalOf(facts));
   for (const { name, isSuperuser, isInUse } of role.kind === 'primary' ? facts.roles : [])
     if (!isSuperuser && !isInUse) yield `role ${name} exists: it gets the password of the configuration`;
 }
+
+const logicalOf = (facts: FoundFacts): FoundLogical => ({
+  ...facts,
+  isPrimary: facts.role.kind === 'primary',
+  majorVersion: Number.parseInt(facts.value('server_version'), 10),
+});
 
 const TEXT_LENGTH_MAX = 300;
 /** All lists together: a report has to fit into one message. */

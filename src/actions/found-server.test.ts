@@ -1,15 +1,20 @@
 // What is reported of a server that nobody has looked at yet: no group may be made of its data meanwhile.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { PostmasterFile } from '../postgres/processes.ts';
 import { createFoundWatch } from './found-server.ts';
+import { isTakenOver, writeTakenOver } from './taken-over.ts';
 import { fakeContext } from './testing/context.ts';
 
 function watch(options: {
   readonly postmaster: Partial<PostmasterFile> | undefined;
   readonly isForeign: boolean;
   readonly hasGroup?: boolean;
+  readonly dataDirectory?: string;
 }) {
-  const context = fakeContext({ dataDirectory: '/nowhere' });
+  const context = fakeContext({ dataDirectory: options.dataDirectory ?? '/nowhere' });
   Object.assign(context.instance.options.user, { name: 'postgres' });
   Object.assign(context.instance, {
     postmaster: () => options.postmaster,
@@ -44,4 +49,18 @@ test('what is ours, nothing, and what is in a group are not found', () => {
   expect(watch({ postmaster: READY, isForeign: false }).latest()).toBeUndefined();
   expect(watch({ postmaster: undefined, isForeign: false }).latest()).toBeUndefined();
   expect(watch({ postmaster: READY, isForeign: true, hasGroup: true }).latest()).toBeUndefined();
+});
+
+test('before one is adopted, what an earlier adoption has left counts as taken over no more', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'pg-sentinel-found-'));
+  const dataDirectory = join(root, 'data');
+  const path = `${dataDirectory}.adopted-hba`;
+  await writeTakenOver(path, ['host app app all md5']);
+  const look = (hasGroup: boolean) =>
+    watch({ postmaster: READY, isForeign: true, hasGroup, dataDirectory }).look(new AbortController().signal);
+  await look(true);
+  expect(isTakenOver(path)).toBe(true);
+  await look(false);
+  expect(isTakenOver(path)).toBe(false);
+  await rm(root, { recursive: true });
 });

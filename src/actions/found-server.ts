@@ -1,24 +1,28 @@
 // What runs in the data directory of a node that is in no group yet, for `sentinelctl adopt`. Looks, every few seconds; changes nothing.
 import { lstatSync } from 'node:fs';
 import { timeline } from '../base/ids.ts';
+import { shownHbaLine } from '../cluster/hba-rules.ts';
 import type { FoundServer } from '../cluster/report.ts';
 import {
   type ForeignSetting,
-  commandLines,
   hbaLines,
+  isToDecode,
   keptSettings,
-  otherManagers,
   replacedSettings,
   settingsOfCommandLine,
   unitOf,
 } from '../postgres/foreign-server.ts';
 import type { OsUser } from '../postgres/os-user.ts';
-import { startOfOs } from '../postgres/os-start.ts';
+import { findLogicalSlots } from '../postgres/logical-slots.ts';
+import { readControlData } from '../postgres/control-data.ts';
+import { otherManagers, runningProcesses, stopItText } from '../postgres/other-managers.ts';
+import { startOfOs, startOfRepmgrd } from '../postgres/os-start.ts';
 import { readServerFile } from '../postgres/server-files.ts';
 import { ourSettings } from '../postgres/settings.ts';
 import { type AgentContext, query } from './context.ts';
 import { type FoundFacts, type FoundRole, noticesOf, problemsOf, withinBudget } from './found-problems.ts';
 import { settingsOf } from './instance-files.ts';
+import { endTakenOver } from './taken-over.ts';
 
 const LOOK_EVERY_MS = 2000;
 
@@ -47,6 +51,8 @@ export function createFoundWatch(context: AgentContext): FoundWatch {
       if (performance.now() - lookedAtMs < LOOK_EVERY_MS) return;
       lookedAtMs = performance.now();
       try {
+        // Nobody adopts it before it was looked at.
+        await endTakenOver(context.instance.options.adoptedHbaFile);
         found = await readFoundServer(context, signal);
         failure = undefined;
       } catch (error) {
@@ -111,13 +117,17 @@ async function readFoundServer(context: AgentContext, signal: AbortSignal): Prom
   const { options, session } = instance;
   const role = await instance.readRole(query(context, signal));
   const settings = await foreignSettings(context, signal);
-  const present = await presentSettings(context, settings, signal);
-  const value = (name: string): string => present.get(name)?.value ?? '';
-  const slots = await session.query<{ name: string; isLogical: boolean; isTemporary: boolean }>(
-    `select slot_name::text as name, slot_type = 'logical' as "isLogical", temporary as "isTemporary" from pg_replication_slots order by 1`,
+  const inForce = await presentSettings(context, settings, signal);
+  const value = (name: string): string => inForce.get(name)?.value ?? '';
+  const slots = await session.query<{ name: string; isPhysical: boolean; isTemporary: boolean }>(
+    `select slot_name::text as name, slot_type = 'physical' as "isPhysical", temporary as "isTemporary" from pg_replication_slots order by 1`,
     [],
     query(context, signal),
   );
+  const logical = await findLogicalSlots(Number.parseInt(value('server_version'), 10), (text) =>
+    session.query(text, [], query(context, signal)),
+  );
+  const logicalSlots = logical.slots.filter(({ isTemporary }) => !isTemporary);
   const roles = await session.query<FoundRole>(
     `select rolname::text as name, rolsuper as "isSuperuser", exists (
        select from pg_stat_activity where usesysid = r.oid and application_name not like 'pg\\_sentinel%') as "isInUse"
@@ -127,25 +137,36 @@ async function readFoundServer(context: AgentContext, signal: AbortSignal): Prom
   );
   const hbaFile = value('hba_file');
   const hba = hbaLines((await readServerFile(session, hbaFile, query(context, signal))) ?? '');
-  const ours = { ...ourSettings(settingsOf(options, { kind: 'nobody' })) };
+  const { isWalLogical } = await readControlData(options.dataDirectory);
+  const present = {
+    holdsLogicalSlot: logicalSlots.length > 0,
+    syncsSlots: false,
+    isAskedFor: isToDecode(settings, isWalLogical),
+  };
+  const ours = { ...ourSettings(settingsOf(options, { kind: 'nobody' }, present)) };
   // The log says what these are, from one moment to the next.
   for (const name of ['synchronous_standby_names', 'primary_conninfo', 'primary_slot_name'])
     delete ours[name];
   const pid = instance.postmaster()?.pid;
-  const lasting = slots.filter(({ isTemporary }) => !isTemporary);
+  const managers = await otherManagers(await runningProcesses(), options.dataDirectory);
   const facts: FoundFacts = {
     ...{ role, value, hba, roles, port: options.port, binaries: options.binaries },
     isStreaming: role.kind === 'standby' && role.walReceiver?.status === 'streaming',
     ourWalSenders: Number(ours['max_wal_senders']),
     isDelayed: options.parameters['recovery_min_apply_delay'] !== undefined,
-    managers: otherManagers(commandLines()),
+    managers: managers.map((each) => stopItText(each)),
+    repmgrdStart: /\brepmgr\b/.test(value('shared_preload_libraries'))
+      ? await startOfRepmgrd(options.dataDirectory)
+      : undefined,
     osStart: startOfOs({
       configFile: value('config_file'),
       unit: pid === undefined ? undefined : unitOf(pid),
     }),
     hbaFileProblem: role.kind === 'primary' ? hbaFileProblem(hbaFile, options.user) : undefined,
-    physicalSlots: lasting.filter(({ isLogical }) => !isLogical).map(({ name }) => name),
-    logicalSlots: lasting.filter(({ isLogical }) => isLogical).map(({ name }) => name),
+    physicalSlots: slots
+      .filter(({ isPhysical, isTemporary }) => isPhysical && !isTemporary)
+      .map(({ name }) => name),
+    ...{ logicalSlots, otherNodeCount: options.slotOwners().length - 1 },
   };
   // Of what it has now and of what we give it, for it does not start with more slots than that.
   const slotCountMax = Math.min(
@@ -164,8 +185,8 @@ async function readFoundServer(context: AgentContext, signal: AbortSignal): Prom
     ...withinBudget({
       problems: [...problemsOf(facts)],
       notices: [...noticesOf(facts)],
-      replaced: replacedSettings(present, ours),
-      hba: hba.kept,
+      replaced: replacedSettings(inForce, ours),
+      hba: hba.kept.map(shownHbaLine),
       kept: keptSettings(settings).map((each) => `${each.name} = '${each.value}'`),
     }),
   };

@@ -1,5 +1,6 @@
 // Rules for pg_hba.conf that the log gives, on the server that runs: written, read by PostgreSQL, and only then loaded. What it does not
 // take is announced, and the file is as it was before. Must never touch the file while clients are kept out.
+import { shownHbaError } from '../cluster/hba-rules.ts';
 import type { ParameterReport } from '../cluster/report.ts';
 import type { Duty } from '../failover/duties.ts';
 import { type AgentContext, query } from './context.ts';
@@ -26,18 +27,36 @@ const ERRORS =
 /** PostgreSQL says so of hostssl without SSL, and takes the file all the same. */
 const NEVER_MATCHES = /^host\w* record cannot match because /;
 
+/** Announces what is the case when it has become so, and withdraws it when it is so no longer. */
+function sayer(context: AgentContext): (text: string | undefined) => void {
+  let said: string | undefined;
+  return (text) => {
+    if (text === said) return;
+    if (said !== undefined) context.withdraw(said);
+    said = text;
+    if (text !== undefined) context.announce(text);
+  };
+}
+
 export function createHbaDuty(context: AgentContext): HbaDuty {
   const { instance } = context;
   let wasGroup: readonly string[] | undefined;
   let readPid: number | undefined;
   let others: string | undefined;
   let failure: string | undefined;
-  let saidIdle = '';
+  const [refusedNow, unloadedNow, idleNow] = [sayer(context), sayer(context), sayer(context)];
 
   const errorsOf = async (
     signal: AbortSignal,
-  ): Promise<readonly { readonly at: number; readonly error: string }[]> =>
-    instance.session.query<{ at: number; error: string }>(ERRORS, [], query(context, signal));
+  ): Promise<readonly { readonly at: number; readonly error: string }[]> => {
+    const rows = await instance.session.query<{ at: number; error: string }>(
+      ERRORS,
+      [],
+      query(context, signal),
+    );
+    // It stands in the status and the log.
+    return rows.map(({ at, error }) => ({ at, error: shownHbaError(error) }));
+  };
 
   const placeOf = (at: number): string => {
     const line = instance.hbaLineOf(at);
@@ -51,7 +70,8 @@ export function createHbaDuty(context: AgentContext): HbaDuty {
     const lines = instance.writtenHba() ?? [];
     const found = await errorsOf(signal);
     const idle = found.filter(({ error }) => NEVER_MATCHES.test(error));
-    sayIdle(idle.map(({ at, error }) => `${placeOf(at)}: ${error}`).join('; '));
+    const idleText = idle.map(({ at, error }) => `${placeOf(at)}: ${error}`).join('; ');
+    idleNow(idleText === '' ? undefined : `rules of pg_hba.conf that do nothing: ${idleText}`);
     const errors = found.filter((each) => !idle.includes(each));
     const first = errors.find(({ at }) => instance.hbaLineOf(at) !== undefined);
     if (first !== undefined) {
@@ -59,23 +79,20 @@ export function createHbaDuty(context: AgentContext): HbaDuty {
       await taken.refuseHba(lines, reason);
       await instance.writeHba('admitted');
       instance.reload();
-      context.announce(
-        `PostgreSQL does not take the rules for pg_hba.conf, those before are in force: ${reason}`,
-      );
+      // Other rules, it may be, with the same fault.
+      refusedNow(undefined);
+      refusedNow(`PostgreSQL does not take the rules for pg_hba.conf, those before are in force: ${reason}`);
       return;
     }
+    // Those before are taken, whatever has been refused.
+    if (taken.hbaRefusal() === undefined) refusedNow(undefined);
     // PostgreSQL takes the whole file or nothing of it.
     const other = errors.map(({ at, error }) => `${placeOf(at)}: ${error}`).at(0);
-    if (other !== undefined && other !== others) context.announce(`pg_hba.conf cannot be loaded: ${other}`);
+    unloadedNow(other && `pg_hba.conf cannot be loaded: ${other}`);
     others = other;
     if (other !== undefined) return;
     if (isWritten || !taken.isHbaProven(lines)) instance.reload();
     await taken.proveHba(lines);
-  };
-
-  const sayIdle = (text: string): void => {
-    if (text !== '' && text !== saidIdle) context.announce(`rules of pg_hba.conf that do nothing: ${text}`);
-    saidIdle = text;
   };
 
   return {

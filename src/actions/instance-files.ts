@@ -1,14 +1,17 @@
 // What an instance's options make of its files: their contents, and where the agent keeps what belongs to one node.
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { NodeId } from '../base/ids.ts';
 import { hbaLineDanger } from '../cluster/hba-rules.ts';
 import type { HbaOptions } from '../postgres/hba.ts';
+import { isLogical } from '../postgres/foreign-server.ts';
 import {
   DEFAULT_SETTINGS,
   type InstanceSettings,
   SLOT_SYNC,
   type SynchronousStandbys,
   mayRestartAfterCrash,
+  parseSettings,
   readSettings,
 } from '../postgres/settings.ts';
 import { holdsLogicalSlot } from '../postgres/slot-files.ts';
@@ -20,21 +23,32 @@ export interface LogicalState {
   readonly holdsLogicalSlot: boolean;
   /** Its file has the synchronisation of slots on. */
   readonly syncsSlots: boolean;
+  /** postgresql.conf itself has `wal_level = logical`: of an adopted server, or somebody has written it there. */
+  readonly isAskedFor: boolean;
 }
 
 export async function readLogicalState(dataDirectory: string): Promise<LogicalState> {
-  const [holds, settings] = await Promise.all([holdsLogicalSlot(dataDirectory), readSettings(dataDirectory)]);
-  return { holdsLogicalSlot: holds, syncsSlots: settings.get(SLOT_SYNC) === 'on' };
+  const [holds, settings, others] = await Promise.all([
+    holdsLogicalSlot(dataDirectory),
+    readSettings(dataDirectory),
+    readFile(join(dataDirectory, 'postgresql.conf'), 'utf8').catch(() => ''),
+  ]);
+  return {
+    holdsLogicalSlot: holds,
+    syncsSlots: settings.get(SLOT_SYNC) === 'on',
+    isAskedFor: isLogical(parseSettings(others).get('wal_level')),
+  };
 }
 
 /** `present`: left out where nothing is written by it. */
 export function settingsOf(
   options: InstanceOptions,
   standbys: SynchronousStandbys,
-  present: LogicalState = { holdsLogicalSlot: false, syncsSlots: false },
+  present: LogicalState = { holdsLogicalSlot: false, syncsSlots: false, isAskedFor: false },
 ): InstanceSettings {
   const maxSlotWalBytes = options.maxSlotWalBytes();
   const hasLogicalSlots = options.logicalSlots().length > 0;
+  const isToDecode = hasLogicalSlots || present.isAskedFor;
   return {
     ...DEFAULT_SETTINGS,
     version: options.binaries.version,
@@ -46,7 +60,7 @@ export function settingsOf(
     synchronousStandbys: standbys,
     restartAfterCrash: mayRestartAfterCrash(options.binaries.version),
     // PostgreSQL does not start with a logical slot and less than that, nor, in some versions, synchronising slots.
-    walLevel: hasLogicalSlots || present.holdsLogicalSlot || present.syncsSlots ? 'logical' : 'replica',
+    walLevel: isToDecode || present.holdsLogicalSlot || present.syncsSlots ? 'logical' : 'replica',
     // What a cascading standby has of slots is of no use, and is not to hold the primary's vacuum back.
     hotStandbyFeedback: (hasLogicalSlots && !options.isCascading()) || present.syncsSlots,
     holdsReadersBack: hasLogicalSlots,
@@ -96,6 +110,7 @@ export function instancePaths(
   databaseFile: string;
   lockDirectory: string;
   logicalSlotsFile: string;
+  promoteRunFile: string;
 } {
   return {
     fenceFile: join(stateDirectory, `${node}.fence`),
@@ -111,5 +126,6 @@ export function instancePaths(
     databaseFile: join(stateDirectory, 'postgresql', `${node}.database.json`),
     lockDirectory: join(stateDirectory, 'local'),
     logicalSlotsFile: join(stateDirectory, 'postgresql', `${node}.logical-slots.json`),
+    promoteRunFile: join(stateDirectory, `${node}.promote-command`),
   };
 }

@@ -5,11 +5,13 @@ import type { Account } from '../postgres/account.ts';
 import type { Binaries } from '../postgres/binaries.ts';
 import type { TablespaceMapping } from '../postgres/clone-room.ts';
 import type { Limits } from '../postgres/effective-parameters.ts';
+import type { InitSettings } from '../postgres/initdb-settings.ts';
 import type { LogRotation } from '../postgres/log-rotation.ts';
 import type { OsUser } from '../postgres/os-user.ts';
 import type { RecoveryTarget } from '../postgres/recovery-target.ts';
-import type { SiteSource } from './site-source.ts';
 import type { ProcessSettings } from '../postgres/process-settings.ts';
+import type { PromoteCommand } from './promote-command.ts';
+import type { SiteSource } from './site-source.ts';
 
 /** The administrator's command that makes the first data directory of a group out of a backup, and how far that is recovered. */
 export interface Bootstrap {
@@ -51,10 +53,16 @@ export interface InstanceOptions {
   readonly cloneMaxRateBytes?: number | undefined;
   /** WAL that this node completed as primary and that is not in the archive yet. */
   readonly unarchivedDirectory: string;
+  /** What initdb makes the first data directory of a group with; left out: its defaults. */
+  readonly initdb?: InitSettings | undefined;
   /** How the first data directory of a group is restored from a backup; undefined: it is made by initdb. */
   readonly bootstrap?: Bootstrap | undefined;
   /** For what the bootstrap command says. */
   readonly restoreLogFile: string;
+  /** What a promotion is carried out by; undefined: by ourselves. */
+  readonly promoteCommand?: PromoteCommand | undefined;
+  /** Which process that is, while it runs; in a directory that is ours alone. */
+  readonly promoteRunFile: string;
   readonly binaries: Binaries;
   readonly user: OsUser;
   readonly superuser: string;
@@ -78,6 +86,8 @@ export interface InstanceOptions {
   readonly slotOwners: () => readonly NodeId[];
   /** See `effectiveParameters`. */
   readonly standbyLimits: () => readonly Limits[];
+  /** Parameters for which the primary waits to be restarted, as far as is known. */
+  readonly primaryPending: () => readonly string[];
   /** Of the node's own configuration file. */
   readonly hbaLines: readonly string[];
   /** Of the log; they come before the node's own. */

@@ -65,7 +65,7 @@ test('while nobody acknowledges they wait for every other member', async () => {
 
 test('wal_level stays logical while slots are synchronised, and a cascading standby holds no rows back', async () => {
   const none = { ...options, logicalSlots: () => [] };
-  const present = { holdsLogicalSlot: false, syncsSlots: false };
+  const present = { holdsLogicalSlot: false, syncsSlots: false, isAskedFor: false };
   const level = (more: object, state = present): unknown => {
     const { walLevel, hotStandbyFeedback } = settingsOf({ ...none, ...more }, { kind: 'nobody' }, state);
     return { walLevel, hotStandbyFeedback };
@@ -83,4 +83,17 @@ test('wal_level stays logical while slots are synchronised, and a cascading stan
   expect(level({}, await readLogicalState(options.dataDirectory))).toEqual({
     ...{ walLevel: 'logical', hotStandbyFeedback: true },
   });
+});
+
+test.each([
+  ["wal_level = 'logical'", 'logical'],
+  ['wal_level=LOGICAL # cdc', 'logical'],
+  ["wal_level = 'logical'\nwal_level = 'minimal'", 'replica'],
+  ["wal_level = 'minimal'", 'replica'],
+  ["#wal_level = 'logical'", 'replica'],
+])('postgresql.conf with %j makes wal_level %s, and holds no rows back', async (text, walLevel) => {
+  await writeFile(join(options.dataDirectory, 'postgresql.conf'), `a = 1\n${text}\n`);
+  const state = await readLogicalState(options.dataDirectory);
+  const none = { ...options, logicalSlots: () => [] };
+  expect(settingsOf(none, { kind: 'nobody' }, state)).toMatchObject({ walLevel, hotStandbyFeedback: false });
 });

@@ -20,6 +20,7 @@ import {
   allGone,
   createPostmasterFinder,
   killRemaining,
+  type SharedMemoryId,
 } from '../postgres/processes.ts';
 import { type Role, readRole } from '../postgres/role.ts';
 import { type QueryOptions, type Session, openSession } from '../postgres/session.ts';
@@ -50,6 +51,8 @@ export interface Instance {
   postmaster(): PostmasterFile | undefined;
   /** Somebody else has started the server that runs, with settings of his own; see {@link isForeignServer}. */
   isForeign(): boolean;
+  /** PostgreSQL has ended by itself, and {@link InstanceOptions.onUnexpectedEnd} is yet to be told: what it leaves behind is being ended. */
+  isEnding(): boolean;
   readRole(options: QueryOptions): Promise<Role>;
   /** What {@link readRole} found last, if that is no older and was read from the PostgreSQL that runs now. */
   recentRole(ageMsMax: number): Role | undefined;
@@ -111,6 +114,7 @@ export function openInstance(options: InstanceOptions): Instance {
   let watchedPid: number | undefined;
   let watching: PostmasterWatch | undefined;
   let isStopping = false;
+  let isFinishingOff = false;
   let isClosed = false;
   let lastReload: string | undefined;
   let reloadAgainMs = 0;
@@ -162,7 +166,7 @@ export function openInstance(options: InstanceOptions): Instance {
 
   const watch = (
     pid: number,
-    sharedMemoryId: number | undefined,
+    sharedMemoryId: SharedMemoryId | undefined,
     child: Parameters<typeof watchPostmaster>[0]['postgres']['child'],
   ): void => {
     watching?.end();
@@ -181,7 +185,9 @@ export function openInstance(options: InstanceOptions): Instance {
     watchedPid = undefined;
     watching?.end();
     if (isStopping) return;
+    isFinishingOff = true;
     const ended = (): void => {
+      isFinishingOff = false;
       if (!isClosed && !isStopping) options.onUnexpectedEnd();
     };
     // What survives SIGKILL is said by the stop that a duty asks for.
@@ -285,6 +291,8 @@ export function openInstance(options: InstanceOptions): Instance {
     session,
     postmaster: findPostmaster,
     isForeign,
+    isEnding: () =>
+      isFinishingOff || (watchedPid !== undefined && !isStopping && findPostmaster() === undefined),
     readRole: (queryOptions) => roles.read(queryOptions),
     recentRole: (ageMsMax) => roles.recent(ageMsMax),
     attach,
@@ -352,6 +360,8 @@ export function openInstance(options: InstanceOptions): Instance {
           dataDirectory,
           logFile: options.logFile,
           process: options.process,
+          socketDirectory: options.socketDirectory,
+          port: options.port,
           waitFor: 'accepting',
           timeoutMs,
           signal,

@@ -8,7 +8,7 @@ import type { Duty } from '../failover/duties.ts';
 import type { AgentContext } from './context.ts';
 import { stopIntruder } from './intruder.ts';
 import { FOLLOW, PRIMARY, fakeContext } from './testing/context.ts';
-import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from './testing/control-file.ts';
+import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from '../postgres/testing/control-file.ts';
 
 const PEER = peerId('p1');
 const [SELF, OTHER] = [nodeId('a'), nodeId('b')];

@@ -16,7 +16,7 @@ import {
   SHUT_DOWN,
   SHUT_DOWN_IN_RECOVERY,
   writeControl,
-} from './testing/control-file.ts';
+} from '../postgres/testing/control-file.ts';
 
 const { mountedTwice, silent } = vi.hoisted(() => ({
   mountedTwice: vi.fn<() => boolean | undefined>(),

@@ -24,7 +24,7 @@ export function startLeftoverArchiver(
     readonly node: string;
     readonly unarchivedDirectory: string;
     readonly retryMs?: number;
-  } & Pick<AgentContext, 'announce' | 'log'>,
+  } & Pick<AgentContext, 'announce' | 'withdraw' | 'log'>,
 ): LeftoverArchiver {
   const { unarchivedDirectory: directory, node } = options;
   const retryMs = options.retryMs ?? RETRY_MS;
@@ -52,7 +52,7 @@ export function startLeftoverArchiver(
 
   const run = async (): Promise<void> => {
     let failureCount = 0;
-    let isSaid = false;
+    let said: string | undefined;
     for (;;) {
       const unreadable = (error: unknown): Failure => ({
         kind: 'unreadable',
@@ -67,15 +67,16 @@ export function startLeftoverArchiver(
         continue;
       }
       failureCount += 1;
-      if (!isSaid && (failure.kind === 'refused' || failureCount >= UNREADABLE_COUNT_MAX)) {
-        isSaid = true;
+      if (said === undefined && (failure.kind === 'refused' || failureCount >= UNREADABLE_COUNT_MAX)) {
         const text = `WAL files that ${node} wrote as primary could not be archived: ${failure.reason}`;
-        options.announce(text.slice(0, TEXT_LENGTH_MAX), { directory, files: waiting, ...failure });
+        said = text.slice(0, TEXT_LENGTH_MAX);
+        options.announce(said, { directory, files: waiting, ...failure });
       }
       await delay(Math.min(retryMs * 2 ** (failureCount - 1), RETRY_MS_MAX), closing.signal);
     }
-    if (isSaid && !closing.signal.aborted)
-      options.announce(`the WAL files that ${node} wrote as primary are archived now`);
+    if (said === undefined || closing.signal.aborted) return;
+    options.withdraw(said);
+    options.announce(`the WAL files that ${node} wrote as primary are archived now`);
   };
 
   const wake = (): void => {

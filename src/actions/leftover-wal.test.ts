@@ -13,7 +13,7 @@ import { rewindMarker } from '../postgres/rewind-marker.ts';
 import { type LeftoverArchiver, startLeftoverArchiver } from './leftover-archiver.ts';
 import { forgetSourceArchiving, keepLeftovers } from './leftover-wal.ts';
 import { type FakeContext, fakeContext, FOLLOW } from './testing/context.ts';
-import { IN_PRODUCTION, writeControl } from './testing/control-file.ts';
+import { IN_PRODUCTION, writeControl } from '../postgres/testing/control-file.ts';
 
 const SEGMENT = '000000010000000000000004';
 const SEGMENT_BYTES = 4096;
@@ -58,8 +58,8 @@ async function leave(): Promise<void> {
   await writeFile(join(root, 'pg_wal', 'archive_status', `${SEGMENT}.ready`), '');
 }
 function start(): void {
-  const { announce, log } = context;
-  archiver = startLeftoverArchiver({ ...context.instance.options, announce, log, retryMs: 1 });
+  const { announce, withdraw, log } = context;
+  archiver = startLeftoverArchiver({ ...context.instance.options, announce, withdraw, log, retryMs: 1 });
 }
 const archived = () => readdir(join(root, 'archive'));
 const kept = () => keptFiles(`${root}.unarchived`);

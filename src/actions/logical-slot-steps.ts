@@ -132,7 +132,7 @@ function madeStep({
   return stay(
     true,
     majorVersion >= 17 && !found.isFailover
-      ? 'somebody else has made it without failover = true: standbys do not get it'
+      ? 'somebody else has made it without failover = true: standbys do not get it before that is set (ALTER SUBSCRIPTION, or ALTER_REPLICATION_SLOT while nobody reads from it)'
       : undefined,
   );
 }

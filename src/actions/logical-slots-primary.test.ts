@@ -26,6 +26,8 @@ async function round(options: {
   readonly slots?: readonly LogicalSlot[];
   readonly known?: readonly KnownSlot[];
   readonly isThere?: boolean;
+  /** What is there; left out: {@link ROW}. */
+  readonly row?: LogicalSlotRow;
   /** The log takes what is proposed; left out: it does. */
   readonly takes?: boolean;
   /** Somebody has begun to read from the slot since it was looked at. */
@@ -48,7 +50,7 @@ async function round(options: {
   await memory.note(STANDBY, ...(options.known ?? [KNOWN]));
   const found = {
     ...{
-      slots: options.isThere === false ? [] : [ROW],
+      slots: options.isThere === false ? [] : [options.row ?? ROW],
       walLevel: 'logical',
       walEnd: lsn(0x9000n),
       receiver: undefined,
@@ -150,6 +152,18 @@ test('what was fit on another primary, and not said to be so by the promotion, i
 describe('a slot that is to be made', () => {
   const wanted: LogicalSlot = { ...SLOT, standing: 'wanted', isOurs: false };
   const none = { isThere: false, known: [] };
+
+  test('is said to be absent only where there is none of that name at all', async () => {
+    const absent = { isReady: false, isAbsent: true };
+    expect((await round({ ...none, slots: [wanted], takes: false })).said).toMatchObject([absent]);
+    expect((await round({ ...none, slots: [wanted] })).said).toMatchObject([absent]);
+    const others = [{ plugin: 'test_decoding' }, { isLost: true }, { confirmedLsn: undefined }] as const;
+    for (const other of others) {
+      const [said] = (await round({ slots: [wanted], known: [], row: { ...ROW, ...other } })).said;
+      expect(said).toMatchObject({ isReady: false });
+      expect(said).not.toHaveProperty('isAbsent');
+    }
+  });
 
   test('is ours by the log before it is there, for a standby may have it before anybody says that it is made', async () => {
     // Nobody answers where it would be made.

@@ -41,12 +41,17 @@ export async function primaryRound(round: Round, duty: PrimaryDuty): Promise<voi
       before: round.noteOf(name),
     });
     signal.throwIfAborted();
+    const isAbsent = !found.slots.some((each) => each.name === name);
+    const told: Round = {
+      ...round,
+      say: (report) => round.say(isAbsent && !report.isReady ? { ...report, isAbsent } : report),
+    };
     try {
-      await carryOut(round, duty, { slot, step, found, known: knownSlot });
+      await carryOut(told, duty, { slot, step, found, known: knownSlot });
     } catch (error) {
       signal.throwIfAborted();
       const why = 'reason' in step && step.reason !== undefined ? `${step.reason}; ` : '';
-      round.say({ name, isReady: false, note: `${why}${(error as Error).message}` });
+      told.say({ name, isReady: false, note: `${why}${(error as Error).message}` });
     }
   }
 }

@@ -71,6 +71,11 @@ async function scene(
     /** Called with each drop, which never ends by itself. */
     readonly onDrop?: () => void;
     readonly stream?: string;
+    /** Somebody else has started the server, which is of that kind. */
+    readonly foreign?: 'primary' | 'standby';
+    readonly slot?: LogicalSlot;
+    /** What was asked of it, from then on. */
+    readonly asked?: string[];
     readonly failing?: { readonly isFailing: boolean };
   } = {},
 ): Promise<Scene> {
@@ -80,11 +85,12 @@ async function scene(
   const context = fakeContext({
     dataDirectory,
     instance: {
-      ...{ logicalSlots: () => [SLOT], logicalSlotsFile: file },
+      ...{ logicalSlots: () => [options.slot ?? SLOT], logicalSlotsFile: file },
       isCascading: () => options.primary === 'c',
       binaries: { version: options.version ?? 15, directory: '/nowhere', has: {} } as never,
     },
     query: (text, values, given) => {
+      options.asked?.push(text);
       if (options.failing?.isFailing === true) throw new Error('it fails');
       if (options.hangs === true) return new Promise(() => undefined);
       if (text.includes('pg_drop_replication_slot')) {
@@ -110,6 +116,14 @@ async function scene(
     propose: ({ outcome }: { outcome: string }) => Promise.resolve(proposed.push(outcome) > 0),
   });
   if (options.stream !== undefined) context.notes.streaming = { stream: options.stream, sinceMs: 0 };
+  if (options.foreign !== undefined)
+    Object.assign(context.instance, {
+      isForeign: () => true,
+      readRole: () => {
+        options.asked?.push('its role');
+        return Promise.resolve({ kind: options.foreign });
+      },
+    });
   await openSlotMemory(file).note(MEMBER, ...known);
   return {
     slots: createLogicalSlots(context),
@@ -309,5 +323,38 @@ describe('copying at a start', () => {
     await expect(starting).rejects.toThrow('the duty has changed');
     // Long before the connection is given up.
     expect(performance.now() - startedMs).toBeLessThan(2000);
+  });
+});
+
+describe('on a primary that is being adopted', () => {
+  const WANTED: LogicalSlot = { ...SLOT, standing: 'wanted', isOurs: false };
+  const ADOPTED = { ...PRIMARY, isUnprotected: true } as const;
+
+  test('a slot that is there and is named is found, before anybody is promoted who would make another one', async () => {
+    const { slots, proposed, known } = await scene([], { slot: WANTED, foreign: 'primary' });
+    await slots.look(ADOPTED, signal());
+    await until({ what: 'it to be found', timeoutMs: 10_000, everyMs: 5 }, () => slots.report().length > 0);
+    expect(proposed).toEqual(['found']);
+    expect(await known()).toMatchObject([{ name: 'cdc', standing: 'fit', isOurs: false }]);
+  });
+
+  test('where it cannot be looked at nothing is said of its slots: a switchover waits for that', async () => {
+    const { slots } = await scene([], { slot: WANTED, foreign: 'primary', failing: { isFailing: true } });
+    await slots.look(ADOPTED, signal());
+    for (let turns = 0; turns < 20; turns += 1) await new Promise((resolve) => setImmediate(resolve));
+    expect(slots.report()).toEqual([]);
+  });
+
+  test.each<[string, Duty, 'primary' | 'standby', number]>([
+    ['a server that its owner has made a standby', ADOPTED, 'standby', 1],
+    ['a server of somebody else in a group that is not adopted', PRIMARY, 'primary', 0],
+    ['a standby that is not taken over yet', FOLLOW, 'standby', 0],
+  ])('%s is left alone', async (_, duty, foreign, lookCount) => {
+    const asked: string[] = [];
+    const { slots, proposed } = await scene([], { slot: WANTED, foreign, asked });
+    await slots.look(duty, signal());
+    // What a round does beyond that it does at once.
+    for (let turns = 0; turns < 20; turns += 1) await new Promise((resolve) => setImmediate(resolve));
+    expect({ asked, proposed }).toEqual({ asked: Array(lookCount).fill('its role'), proposed: [] });
   });
 });

@@ -91,6 +91,8 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
     const pid = instance.postmaster()?.pid;
     const next = new Map<string, LogicalSlotReport>();
     const round = roundOf(duty, signal, next);
+    // One that somebody else has started may be a standby by now.
+    if (instance.isForeign() && (await instance.readRole(query(context, signal))).kind !== 'primary') return;
     if (!(await isIdle())) await lookAfter(round, duty);
     signal.throwIfAborted();
     found = next;
@@ -106,7 +108,9 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
   const tellFailure = ({ message }: Error): void => {
     const pid = instance.postmaster()?.pid;
     // What was found stands for a while. Before that, as after a promotion, and later a person is told why nobody knows.
-    if (pid !== reportedPid || reports.size === 0 || performance.now() - reportedAtMs > STALE_MS) {
+    // Of one that is being adopted nothing is said then: a switchover waits until its slots were looked at.
+    const isDue = !instance.isForeign();
+    if (isDue && (pid !== reportedPid || reports.size === 0 || performance.now() - reportedAtMs > STALE_MS)) {
       const note = `cannot be looked after: ${message}`;
       tell(new Map(options.logicalSlots().map(({ name }) => [name, { name, isReady: false, note }])), pid);
       reportedAtMs = -Infinity;
@@ -148,8 +152,9 @@ export function createLogicalSlots(context: AgentContext): LogicalSlots {
 
   return {
     async look(duty, signal) {
-      if (instance.postmaster() === undefined || instance.isForeign()) return;
+      if (instance.postmaster() === undefined) return;
       if (duty.kind !== 'primary' && duty.kind !== 'follow') return;
+      if (instance.isForeign() && !isGoingOn(duty)) return;
       // What was found of a copy held for the stream before.
       const isOtherStream = lookedStream !== context.notes.streaming?.stream;
       if (!isOtherStream && performance.now() - begunAtMs < ROUND_EVERY_MS) return;
@@ -228,6 +233,9 @@ function verdictBefore(
     return isOutdated || !isFitAfter(slot, reign) ? { ...slot, standing: 'unfit' } : { ...slot, timeline };
   };
 }
+
+/** A primary that is being adopted: what it has of slots has to be known before anybody is promoted, who would make another one of that name. */
+const isGoingOn = (duty: PrimaryOrFollow): boolean => duty.kind === 'primary' && duty.isUnprotected === true;
 
 const isUnfitCopy = ({ standing, isOurs }: KnownSlot): boolean => standing === 'unfit' && isOurs;
 

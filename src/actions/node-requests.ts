@@ -3,6 +3,7 @@
 import { delay, unlessAborted } from '../base/clock.ts';
 import type { Duty } from '../failover/duties.ts';
 import { reloadPostgres } from '../postgres/lifecycle.ts';
+import { PENDING_RESTART } from '../postgres/pending-restart.ts';
 import { markForReinit } from '../postgres/reinit-marker.ts';
 import { checkpoint } from '../postgres/sql.ts';
 import { whileRunning } from '../postgres/while-running.ts';
@@ -137,7 +138,7 @@ async function reload(context: AgentContext, signal: AbortSignal): Promise<strin
 }
 
 const AFTER_RELOAD_QUERY = `
-  select (select string_agg(name, ', ' order by name) from pg_settings where pending_restart) as pending,
+  select (select string_agg(name, ', ' order by name) from pg_settings s where ${PENDING_RESTART}) as pending,
          (select string_agg(distinct coalesce(name, sourcefile) || ' (' || error || ')', ', ') from pg_file_settings
            where error is not null and error <> 'setting could not be applied') as wrong`;
 

@@ -11,7 +11,7 @@ import { carryOutCut } from './failover-duties.ts';
 import { forgetOpened, markOpened } from '../postgres/opened-marker.ts';
 import { strangeReason, wasOpened } from './opened.ts';
 import { PRIMARY, fakeContext } from './testing/context.ts';
-import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from './testing/control-file.ts';
+import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from '../postgres/testing/control-file.ts';
 
 const MEMBER = makeMemberId(nodeId('a'), '00000001');
 

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { type Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,14 +13,21 @@ import type { OfferedDatabase } from './other-database.ts';
 import { mustBeDatabaseOfGroup, mustNotBeOther, offerDatabase, otherDatabaseText } from './other-database.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { FOLLOW, PRIMARY, fakeContext } from './testing/context.ts';
-import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, SHUT_DOWN, writeControl } from './testing/control-file.ts';
+import {
+  IN_ARCHIVE_RECOVERY,
+  IN_PRODUCTION,
+  SHUT_DOWN,
+  writeControl,
+} from '../postgres/testing/control-file.ts';
 
 /** What the group of the context has, and what writeControl makes. */
 const [OLD, NEW] = ['7710476986005549374', '1'];
 
-/** A volume that hangs below that. */
-const HUNG = '/hung';
-vi.mock('../postgres/answering.ts', () => ({ answers: (path: string) => Promise.resolve(path !== '/hung') }));
+/** Volumes that hang: below that, and in a tablespace of that number. */
+const [HUNG, HUNG_SPACE] = ['/hung', '16999'];
+vi.mock('../postgres/answering.ts', () => ({
+  answers: (path: string) => Promise.resolve(path !== '/hung' && !path.includes('/16999/')),
+}));
 
 let root: string;
 let directory: string;
@@ -86,6 +93,30 @@ test('it is offered too where all nodes are cut off, as after a recovery of the 
   const { offer, offered } = world({ duty: () => ({ ...PRIMARY, kind: 'cut', wasPrimary: false }) });
   await expect(offer()).resolves.toBe('done');
   expect(offered).toHaveLength(1);
+});
+
+test('one whose tables in a tablespace are gone is refused, and offered once they are there again', async () => {
+  const { offer, offered } = world();
+  const space = join(root, 'space');
+  await mkdir(join(space, 'PG_17_202406281'), { recursive: true });
+  await mkdir(join(directory, 'pg_tblspc'));
+  await symlink(space, join(directory, 'pg_tblspc', '16400'));
+  const missing = new RegExp(
+    `data has a tablespace at ${space}, and there is no PG_15_202209061, .*put that back`,
+  );
+  await expect(offer()).rejects.toThrow(missing);
+  await rename(space, `${space}.unmounted`);
+  await expect(offer()).rejects.toThrow(missing);
+  await mkdir(join(space, 'PG_15_202209061'), { recursive: true });
+  // An empty directory of its own is all that a tablespace without tables has.
+  await expect(offer()).resolves.toBe('done');
+  expect(offered).toHaveLength(1);
+});
+
+test('one with a tablespace that does not answer is refused', async () => {
+  const { offer } = world();
+  await mkdir(join(directory, 'pg_tblspc', HUNG_SPACE), { recursive: true });
+  await expect(offer()).rejects.toThrow(/the tablespace at \S+pg_tblspc\/16999 does not answer/);
 });
 
 test.each<[string, () => Promise<void>, RegExp]>([

@@ -1,9 +1,10 @@
 // A data directory that holds another database than the group's, such as one that pg_upgrade has made: what is said of it, and what has to be so
 // before a person's word makes it the group's. Changes nothing on disk.
-import { readFile, readdir } from 'node:fs/promises';
+import { readFile, readdir, readlink } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { ControlData } from '../postgres/control-data.ts';
+import { lostTablespaces } from '../postgres/version-directory.ts';
 import type { AgentContext } from './context.ts';
 import { type DataDirectory, inspectDataDirectory } from './data-directory.ts';
 import { compareWithBefore, countDatabases } from './database-before.ts';
@@ -66,6 +67,7 @@ export async function offerDatabase(context: AgentContext, { propose }: Replacem
     throw new Error(
       `${dataDirectory} holds ${UPGRADING}: pg_upgrade has not ended, or it has failed; if its last run has said that the upgrade is complete, remove that directory`,
     );
+  await mustHaveTablespaces(dataDirectory);
   const compared = await compareWithBefore(context, from, data);
   await mustHavePort(context);
   const count = await countDatabases(dataDirectory);
@@ -78,6 +80,16 @@ const UNFINISHED = [STANDBY, 'recovery.signal', 'backup_label', 'tablespace_map'
 
 /** What pg_upgrade (from 15 on) writes down in the new data directory while it runs, and leaves there where it fails. */
 const UPGRADING = 'pg_upgrade_output.d';
+
+/** PostgreSQL starts without: what is in them would be missing from then on. */
+async function mustHaveTablespaces(dataDirectory: string): Promise<void> {
+  const [lost] = await lostTablespaces(dataDirectory);
+  if (lost === undefined) return;
+  const location = await readlink(dirname(lost)).catch(() => dirname(lost));
+  throw new Error(
+    `${dataDirectory} has a tablespace at ${location}, and there is no ${basename(lost)}, which holds its tables, indexes and databases there: put that back (a volume that is not mounted, or what was removed with the files of another version), or do without this database; nothing was done`,
+  );
+}
 
 /** The old server may still run, out of its own directory: writes that it takes would be lost. */
 async function mustHavePort(context: AgentContext): Promise<void> {

@@ -3,6 +3,7 @@
 import type { ParameterReport } from '../cluster/report.ts';
 import type { Duty } from '../failover/duties.ts';
 import { STANDBY_LIMIT_NAMES, wantedParameters } from '../postgres/effective-parameters.ts';
+import { PENDING_RESTART } from '../postgres/pending-restart.ts';
 import { type AgentContext, query } from './context.ts';
 
 export interface ParameterDuty {
@@ -20,12 +21,25 @@ const CHANGED_MS = 3000;
 const NAME_COUNT_MAX = 50;
 
 const FOUND = `
-  select name, setting, pending_restart as "isPending" from pg_settings
+  select name, setting, (${PENDING_RESTART}) as "isPending" from pg_settings s
   where pending_restart or name = any ($1) order by name`;
 
 const NOT_TAKEN = `
   select lower(name) as name from pg_file_settings where lower(name) = any ($1) and error is not null
   union select lower(name) from pg_settings where lower(name) = any ($1) and pending_restart`;
+
+/**
+ * Of what a node holds back for others, that which people have a part in: what they want otherwise, or have unset, for which the primary has to
+ * be restarted first. Configuration files that differ from node to node hold something back for ever.
+ */
+export function heldForOthers(options: {
+  readonly held: readonly string[];
+  readonly wanted: Readonly<Record<string, string>>;
+  readonly primaryPending: readonly string[];
+}): readonly string[] {
+  const { held, wanted, primaryPending } = options;
+  return held.filter((name) => Object.hasOwn(wanted, name) || primaryPending.includes(name));
+}
 
 export function createParameterDuty(context: AgentContext): ParameterDuty {
   const { instance } = context;
@@ -48,7 +62,11 @@ export function createParameterDuty(context: AgentContext): ParameterDuty {
     const pending = rows.filter(({ isPending }) => isPending).map(({ name }) => name);
     const limits = rows.filter(({ name }) => STANDBY_LIMIT_NAMES.includes(name));
     // What waits for other nodes waits for a restart here as well.
-    const held = (instance.parameters()?.held ?? []).filter((name) => isSet(name));
+    const held = heldForOthers({
+      held: instance.parameters()?.held ?? [],
+      wanted: wantedParameters(options.parameters, options.groupParameters()),
+      primaryPending: options.primaryPending(),
+    });
     return {
       pendingRestart: [...new Set([...pending, ...held])].sort().slice(0, NAME_COUNT_MAX),
       overridden: overriddenHere().slice(0, NAME_COUNT_MAX),
@@ -74,9 +92,6 @@ export function createParameterDuty(context: AgentContext): ParameterDuty {
     const isTaken = (name: string): boolean => !open.has(name) && (isRead || written.group.has(name));
     await taken.proveParameters(unproven.filter(isTaken), written);
   };
-
-  const isSet = (name: string): boolean =>
-    Object.hasOwn(wantedParameters(options.parameters, options.groupParameters()), name);
 
   const overriddenHere = (): string[] => {
     const group = options.groupParameters();

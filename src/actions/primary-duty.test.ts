@@ -13,7 +13,7 @@ import { openInstance } from './instance.ts';
 import type { ClientAccess } from './instance-options.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { carryOutPrimary } from './primary-duty.ts';
-import { IN_PRODUCTION, writeControl } from './testing/control-file.ts';
+import { IN_PRODUCTION, writeControl } from '../postgres/testing/control-file.ts';
 
 const MEMBER = memberId('pg2_1');
 const DUTY: Extract<Duty, { kind: 'primary' }> = {

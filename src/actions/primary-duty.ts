@@ -5,7 +5,14 @@ import { initDataDirectory } from '../postgres/initdb.ts';
 import { type Member, writeNewMember } from '../postgres/member.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
 import { revisionOfAccounts, setUpAccounts } from './accounts-duty.ts';
-import { carryOutUnprotected, confirmAdopted, stopForeign } from './adopt-duty.ts';
+import {
+  carryOutUnprotected,
+  confirmAdopted,
+  keepDecoding,
+  leftToOwner,
+  stopForeign,
+  takeOverStopped,
+} from './adopt-duty.ts';
 import { type AgentContext, query, standbysFor } from './context.ts';
 import { holdBackBefore } from './database-before.ts';
 import { inspectDataDirectory } from './data-directory.ts';
@@ -19,6 +26,7 @@ import { carryOutRestore, checkFirstData, isToRestore } from './restore-duty.ts'
 import { closeFresh, connectFresh } from './fresh-session.ts';
 import type { InForce } from './instance.ts';
 import { ADVANCE_SLOTS_EVERY_MS, advanceIdleSlots, lookAfterSlots, slotNote } from './slots.ts';
+import { takeOutOverrides } from './tamper.ts';
 import { endHaste } from './zero-fill.ts';
 
 type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
@@ -68,7 +76,7 @@ async function makeFirstData(
   signal: AbortSignal,
 ): Promise<Member | undefined> {
   const { instance } = context;
-  const { binaries, user, dataDirectory, node, superuser, walDirectory } = instance.options;
+  const { binaries, user, dataDirectory, node, superuser, walDirectory, initdb } = instance.options;
   const present = await inspectDataDirectory(dataDirectory, node);
   mustBeDatabaseOfGroup(context, present);
   if (present.kind === 'ready') await checkFirstData(context, duty);
@@ -88,8 +96,8 @@ async function makeFirstData(
       throw new Error(`cannot create the group's first primary: ${data.reason}`);
     if (data.kind === 'absent') {
       context.activity('starting', 'initdb');
-      const timeoutMs = INITDB_TIMEOUT_MS;
-      await initDataDirectory({ binaries, user, dataDirectory, superuser, walDirectory, timeoutMs, signal });
+      const place = { binaries, user, dataDirectory, superuser, walDirectory };
+      await initDataDirectory({ ...place, settings: initdb, timeoutMs: INITDB_TIMEOUT_MS, signal });
       data = await inspectDataDirectory(dataDirectory, node);
     }
     if (data.kind !== 'ready') throw new Error(`initdb left no usable data directory in ${dataDirectory}`);
@@ -263,7 +271,7 @@ async function startInPlace(
 ): Promise<boolean> {
   const { instance, timing } = context;
   const { dataDirectory, node } = instance.options;
-  const data = await inspectDataDirectory(dataDirectory, node);
+  let data = await inspectDataDirectory(dataDirectory, node);
   if (data.kind !== 'ready') {
     throw new Error(
       `cannot start the primary: ${data.kind === 'absent' ? `no data directory in ${dataDirectory}` : data.reason}`,
@@ -271,7 +279,21 @@ async function startInPlace(
   }
   const other = otherDatabaseText(context, data.control);
   if (other !== undefined) throw new Error(`cannot start the primary: ${other}`);
-  if (data.member === undefined || data.member.memberId !== context.registration()?.member) {
+  if (duty.isUnprotected === true) {
+    // Before anything of it is made ours.
+    const left = leftToOwner(context, duty, data.control);
+    if (left !== undefined) {
+      context.activity('stopped', left);
+      return false;
+    }
+    if (!(await takeOverStopped(context))) return false;
+    data = await inspectDataDirectory(dataDirectory, node);
+  }
+  if (
+    data.kind !== 'ready' ||
+    data.member === undefined ||
+    data.member.memberId !== context.registration()?.member
+  ) {
     throw new Error(
       `cannot start the primary: ${dataDirectory} is not the data directory that the log knows (${context.registration()?.member ?? 'none'})`,
     );
@@ -281,8 +303,7 @@ async function startInPlace(
     context.activity('stopped', 'shut down cleanly by somebody; it is left so while it is paused');
     return false;
   }
-  // Whoever shuts an adopted server down may be about to start it again.
-  if (end !== undefined && (duty.rule.acks > 0 || duty.isUnprotected === true) && !duty.isPaused) {
+  if (end !== undefined && duty.rule.acks > 0 && !duty.isPaused) {
     const holdMs = timing.crashHoldMs + (end.isClean ? timing.restartGraceMs : 0);
     if (performance.now() - end.atMs < holdMs) {
       context.activity(
@@ -320,6 +341,10 @@ async function startInPlace(
   if (!(await context.guarding.prepare(duty, { until: 'watching', signal }))) {
     context.activity('stopped', `not started: ${NO_LEASE}`);
     return false;
+  }
+  if (duty.isUnprotected === true) {
+    await keepDecoding(context, control);
+    await takeOutOverrides(context);
   }
   // Before it runs: this may be broken off while it starts.
   context.notes.isUnproven = !isConfirmed;

@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import type { NodeId } from '../base/ids.ts';
 import type { PostmasterFile } from '../postgres/processes.ts';
+import type { AgentContext } from './context.ts';
 
 export interface Address {
   readonly host: string;
@@ -29,12 +30,16 @@ export function addressToRegister(
 /** {@link addressToRegister}, which says once what a move waits for. */
 export function createAddressFor(
   configured: Address & { readonly node: NodeId },
-  announce: (message: string) => void,
+  { announce, withdraw }: Pick<AgentContext, 'announce' | 'withdraw'>,
 ): (registered: Address | undefined, postmaster: PostmasterFile | undefined) => Address {
   let said = '';
   return (registered, postmaster) => {
     const address = addressToRegister(configured, registered, postmaster);
-    if (address.host === configured.host && address.port === configured.port) return address;
+    if (address.host === configured.host && address.port === configured.port) {
+      if (said !== '') withdraw(said);
+      said = '';
+      return address;
+    }
     const { node, host, port } = configured;
     const message = `moves from ${address.host}:${address.port} to ${host}:${port} when its PostgreSQL is started again: sentinelctl node restart ${node}`;
     if (message !== said) announce(message);

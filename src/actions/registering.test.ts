@@ -34,6 +34,7 @@ function example(wanted: Partial<NodeRegistration>, known: NodeRegistration | un
       return Promise.resolve(outcome);
     },
     announce: () => undefined,
+    withdraw: () => undefined,
   });
   return { registering, proposed, outcome, postgres };
 }

@@ -34,9 +34,10 @@ export function createRegistering(options: {
   readonly propose: (
     command: Command,
   ) => Promise<{ readonly kind: 'applied' | 'refused' | 'unknown'; readonly reason?: string }>;
-  readonly announce: (message: string) => void;
+  readonly announce: AgentContext['announce'];
+  readonly withdraw: AgentContext['withdraw'];
 }): Registering {
-  const addressFor = createAddressFor(options.wanted(), options.announce);
+  const addressFor = createAddressFor(options.wanted(), options);
   let refusal:
     | {
         readonly wish: string;

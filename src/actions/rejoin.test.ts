@@ -15,7 +15,7 @@ import { markRewound } from '../postgres/rewound.ts';
 import { holderOf, lockDirectory } from './directory-lock.ts';
 import { clone, completeRewind, rejoin } from './rejoin.ts';
 import { type FakeContext, fakeContext, FOLLOW, STANDBY } from './testing/context.ts';
-import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from './testing/control-file.ts';
+import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from '../postgres/testing/control-file.ts';
 
 vi.mock(import('../postgres/replication-connection.ts'), async (original) => {
   const real = await original();

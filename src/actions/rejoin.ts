@@ -214,6 +214,7 @@ async function cloneNow(
     binaries,
     user,
     dataDirectory,
+    mustBeEmpty: reason === NO_DATA,
     passfileDirectory,
     source: sourceOf(context, duty, 'pg_sentinel_clone'),
     systemIdentifier: context.group()?.systemIdentifier,

@@ -13,7 +13,7 @@ import type { AgentContext } from './context.ts';
 import type { DataDirectory } from './data-directory.ts';
 import { carryOutRemoved } from './removed-duty.ts';
 import { PRIMARY } from './testing/context.ts';
-import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from './testing/control-file.ts';
+import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from '../postgres/testing/control-file.ts';
 
 const MEMBER = makeMemberId(nodeId('a'), '00000001');
 const OTHER = makeMemberId(nodeId('a'), '00000002');

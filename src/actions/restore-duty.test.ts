@@ -13,7 +13,7 @@ import type { Bootstrap } from './instance-options.ts';
 import { carryOutRestore, retryRestore } from './restore-duty.ts';
 import { type CreateDuty, recoveryOf } from './restore-recovery.ts';
 import { type FakeContext, fakeContext } from './testing/context.ts';
-import { IN_ARCHIVE_RECOVERY, writeControl } from './testing/control-file.ts';
+import { IN_ARCHIVE_RECOVERY, writeControl } from '../postgres/testing/control-file.ts';
 
 const DUTY: CreateDuty = {
   kind: 'create',

@@ -7,27 +7,30 @@ const AGAIN_MS = 1_800_000;
 
 export function createSlotWatch(options: {
   readonly announce: (message: string) => void;
+  readonly withdraw: (message: string) => void;
   readonly nowMs: () => number;
 }): {
   /** Called with every report; cheap. */
   look(upkeep: Upkeep): void;
 } {
-  let saidAtMs: ReadonlyMap<string, number> = new Map();
+  let said: ReadonlyMap<string, { readonly atMs: number; readonly text: string }> = new Map();
   return {
     look(upkeep) {
       // Nothing was read of a PostgreSQL that is being started or promoted: that ends nothing.
       if (upkeep.slots === undefined) return;
       const nowMs = options.nowMs();
-      const next = new Map<string, number>();
+      const next = new Map<string, { readonly atMs: number; readonly text: string }>();
       const texts: string[] = [];
       for (const { kind, text } of slotWarnings(upkeep)) {
-        const atMs = saidAtMs.get(kind);
-        const isDue = atMs === undefined || nowMs - atMs >= AGAIN_MS;
+        const before = said.get(kind);
+        const isDue = before === undefined || nowMs - before.atMs >= AGAIN_MS;
         if (isDue) texts.push(text);
-        next.set(kind, isDue ? nowMs : atMs);
+        next.set(kind, isDue ? { atMs: nowMs, text } : before);
       }
+      const over = [...said].filter(([kind, each]) => next.get(kind) !== each);
       // Before anything is said: an announcement makes a report, which looks here again.
-      saidAtMs = next;
+      said = next;
+      for (const [, { text }] of over) options.withdraw(text);
       texts.forEach(options.announce);
     },
   };

@@ -190,18 +190,20 @@ describe('a warning', () => {
     ['what PostgreSQL keeps anyway, on a small disk', { keptBytes: 255 * MB, most: 'x' }, MB, []],
     ['beyond it', { keptBytes: 9, most: 'x', safeBytes: 0, unreserved: ['x'] }, undefined, ['unreserved']],
     ['lost', { keptBytes: 0, most: undefined, lost: ['x'] }, undefined, ['lost']],
+    ['left on a former primary', { keptBytes: 0, most: undefined, leftLogical: ['x'] }, undefined, ['left']],
     ['nothing known', undefined, undefined, []],
   ])('%s', (_, slots, freeBytes, expected) => expect(kinds(slots, freeBytes)).toEqual(expected));
 });
 
 test('each matter is announced once, again after half an hour of it, and at once when it comes back', () => {
-  const scene = { nowMs: 0, said: [] as string[] };
+  const scene = { nowMs: 0, said: [] as string[], withdrawn: [] as string[] };
   const watch = createSlotWatch({
     // An announcement makes a report, which looks again.
     announce: (message) => {
       scene.said.push(message);
       watch.look(bad);
     },
+    withdraw: (message) => void scene.withdrawn.push(message),
     nowMs: () => scene.nowMs,
   });
   const bad = upkeep({ keptBytes: 90, most: 'x', safeBytes: 10 });
@@ -216,7 +218,12 @@ test('each matter is announced once, again after half an hour of it, and at once
   expect(countAt(2, upkeep({ keptBytes: 91, most: 'x', safeBytes: 9 }))).toBe(1);
   expect(countAt(3, upkeep(undefined))).toBe(1);
   expect(countAt(4, bad)).toBe(1);
-  expect(countAt(1_800_001, bad)).toBe(2);
+  expect(scene.withdrawn).toEqual([]);
+  const worse = upkeep({ keptBytes: 95, most: 'x', safeBytes: 5 });
+  expect(countAt(1_800_001, worse)).toBe(2);
+  // With figures of half an hour ago.
+  expect(scene.withdrawn).toEqual(scene.said.slice(0, 1));
   expect(countAt(1_800_002, good)).toBe(2);
+  expect(scene.withdrawn).toEqual(scene.said);
   expect(countAt(1_800_003, bad)).toBe(3);
 });

@@ -10,7 +10,7 @@ import { readSettings } from '../postgres/settings.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { endStray } from './stray-database.ts';
 import { FOLLOW, PRIMARY, fakeContext } from './testing/context.ts';
-import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from './testing/control-file.ts';
+import { IN_ARCHIVE_RECOVERY, IN_PRODUCTION, writeControl } from '../postgres/testing/control-file.ts';
 
 const PEER = peerId('p1');
 const SELF = nodeId('a');

@@ -141,6 +141,22 @@ test('what ALTER SYSTEM overrides is put right after a pass that failed, too', a
   expect(repairs()).toEqual([expect.stringContaining(`${RULE_SETTING} = '' (ALTER SYSTEM)`)]);
 });
 
+test.each([
+  ['of our own server is taken out of it', PRIMARY, ''],
+  [
+    'of one that is being adopted stays: its owner may be starting it again',
+    { ...PRIMARY, isUnprotected: true },
+    'wal_level',
+  ],
+] as const)('while PostgreSQL is stopped what ALTER SYSTEM has set %s', async (_, duty, kept) => {
+  await writeFile(path('postgresql.auto.conf'), "wal_level = 'logical'\n");
+  const stopped = { ...context.instance, postmaster: () => undefined };
+  context = { ...context, instance: stopped };
+  await watchOnce(duty);
+  const left = await readFile(path('postgresql.auto.conf'), 'utf8');
+  expect(/wal_level/.exec(left)?.[0] ?? '').toBe(kept);
+});
+
 test('a standby whose fsync is about to be switched off is refused as a member until what it wrote is flushed', async () => {
   await writeFile(path('postgresql.auto.conf'), "fsync = 'off'\n");
   const watch = createTamperWatch(context);

@@ -49,7 +49,7 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
   // Anew each time: some of them the log decides, which may not have been read when this began.
   const settings = (): Record<string, string> =>
     ourSettings(settingsOf(instance.options, { kind: 'nobody' }));
-  const ours = [...Object.keys(settings()), ...FORBIDDEN];
+  const ours = ourNames(context);
   // What was last written, so that a change of the log's settings under way is nobody's meddling.
   const expected = (): Record<string, string> => {
     const written = instance.parameters();
@@ -113,24 +113,29 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
     // What it wrote meanwhile was never flushed.
     await flushAll(dataDirectory, signal);
     hasUnflushed = false;
+    forgetRefusal();
+  };
+
+  const forgetRefusal = (): void => {
+    if (refusal !== undefined) context.withdraw(refusal);
     refusal = undefined;
   };
 
   const announceOptOuts = async (signal: AbortSignal): Promise<void> => {
     const rows = await instance.session.query<{ text: string }>(OPT_OUTS, [], query(context, signal));
     const present = rows.map(({ text }) => text).join(', ');
-    if (present !== '' && present !== optOuts)
-      context.announce(`commits that do not wait for a standby may be lost in a failover: ${present}`);
+    if (present === optOuts) return;
+    if (optOuts !== '') context.withdraw(optOutText(optOuts));
+    if (present !== '') context.announce(optOutText(present));
     optOuts = present;
   };
 
   const atRest = async (duty: Duty): Promise<void> => {
     if (instance.postmaster() !== undefined) return;
-    refusal = undefined;
-    const overrides = await overriddenSettings({ dataDirectory, ours });
-    if (overrides.size === 0 || !(await isOfGroup(duty))) return;
-    await removeOverrides({ dataDirectory, keys: overrides.keys(), owner: instance.options.user.owner });
-    context.announce(`taken out of postgresql.auto.conf, they are ours: ${[...overrides.keys()].join(', ')}`);
+    forgetRefusal();
+    // Its owner may be about to start it again, with what he has set.
+    const isOwners = duty.kind === 'primary' && duty.isUnprotected === true;
+    if (!isOwners) await takeOutOverrides(context, () => isOfGroup(duty));
   };
 
   /** Never throws but the signal's reason. */
@@ -181,6 +186,30 @@ export function createTamperWatch(context: AgentContext): TamperWatch {
     },
   };
 }
+
+/**
+ * Before PostgreSQL is started as ours, where `isOfGroup`: what ALTER SYSTEM has set of our settings, and the start would read, is taken out of
+ * postgresql.auto.conf.
+ */
+export async function takeOutOverrides(
+  context: AgentContext,
+  isOfGroup: () => Promise<boolean> = () => Promise.resolve(true),
+): Promise<void> {
+  const { options } = context.instance;
+  const { dataDirectory } = options;
+  const overrides = await overriddenSettings({ dataDirectory, ours: ourNames(context) });
+  if (overrides.size === 0 || !(await isOfGroup())) return;
+  await removeOverrides({ dataDirectory, keys: overrides.keys(), owner: options.user.owner });
+  context.announce(`taken out of postgresql.auto.conf, they are ours: ${[...overrides.keys()].join(', ')}`);
+}
+
+const optOutText = (settings: string): string =>
+  `commits that do not wait for a standby may be lost in a failover: ${settings}`;
+
+const ourNames = ({ instance: { options } }: AgentContext): readonly string[] => [
+  ...Object.keys(ourSettings(settingsOf(options, { kind: 'nobody' }))),
+  ...FORBIDDEN,
+];
 
 const RULE_SETTING = 'synchronous_standby_names';
 const STOP_FAST_MS = 2000;

@@ -1,9 +1,10 @@
 // What an administrator keeps an eye on and no decision needs: disk, WAL that slots keep, archiving, settings that wait for a restart.
 // Must hold up nothing: it is read in the background, seldom, never twice at once, and not while the node changes its part.
-import { opendir, statfs } from 'node:fs/promises';
+import { opendir, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { DiskRoom, Upkeep } from '../cluster/report.ts';
+import type { DiskRoom, KeptBySlots, Upkeep } from '../cluster/report.ts';
 import type { Duty } from '../failover/duties.ts';
+import { PENDING_RESTART } from '../postgres/pending-restart.ts';
 import type { Session } from '../postgres/session.ts';
 import type { Instance } from './instance.ts';
 
@@ -22,7 +23,7 @@ export interface UpkeepWatch {
 
 export function createUpkeepWatch(options: {
   readonly instance: Pick<Instance, 'postmaster'> & {
-    readonly options: Pick<Instance['options'], 'dataDirectory'>;
+    readonly options: Pick<Instance['options'], 'dataDirectory' | 'logicalSlots'>;
     readonly session: Pick<Session, 'query' | 'connected'>;
   };
   readonly duty: () => Duty;
@@ -32,25 +33,39 @@ export function createUpkeepWatch(options: {
   const { dataDirectory } = instance.options;
   const wal = join(dataDirectory, 'pg_wal');
   const dataDisk = recently(nowMs, () => readRoom(dataDirectory));
-  const walDisk = recently(nowMs, () => readRoom(wal));
+  const walDisk = recently(nowMs, async () =>
+    (await isOneDisk(dataDirectory, wal)) ? ('same' as const) : readRoom(wal),
+  );
   const readyCount = recently(nowMs, () => countReady(join(wal, 'archive_status')));
   // What another PostgreSQL said is past.
   const isOfAnother = ({ pid }: { readonly pid: number | undefined }): boolean =>
     pid !== instance.postmaster()?.pid;
+  let idleBefore: readonly string[] = [];
   const server = recently(
     nowMs,
-    async () => ({ pid: instance.postmaster()?.pid, ...(await readServer(instance.session)) }),
+    async () => {
+      const pid = instance.postmaster()?.pid;
+      const { idle, slots, ...rest } = await readServer(instance.session);
+      // One that was seen only once may be about to be dropped by the round that looks after slots.
+      const leftLogical = idle.filter((name) => idleBefore.includes(name) && !isNamed(name));
+      idleBefore = idle;
+      return { pid, slots: { ...slots, ...(leftLogical.length === 0 ? {} : { leftLogical }) }, ...rest };
+    },
     isOfAnother,
   );
+  const isNamed = (slot: string): boolean =>
+    instance.options.logicalSlots().some(({ name }) => name === slot);
   return {
     latest() {
       // One that is not connected would have to be waited for, and what comes after it with it.
       const mayAsk =
         isCalm(options.duty()) && instance.session.connected && instance.postmaster() !== undefined;
       const said = server(mayAsk);
+      const [data, ofWal] = [dataDisk(true), walDisk(true)];
       return {
-        dataDisk: dataDisk(true),
-        walDisk: walDisk(true),
+        dataDisk: data,
+        // Read at two moments it would look like two disks.
+        walDisk: ofWal === 'same' ? data : ofWal,
         readyCount: readyCount(true),
         slots: said?.slots,
         archiver: said?.archiver,
@@ -92,6 +107,11 @@ function recently<T>(
   };
 }
 
+async function isOneDisk(one: string, other: string): Promise<boolean> {
+  const [a, b] = await Promise.all([stat(one), stat(other)]);
+  return a.dev === b.dev;
+}
+
 async function readRoom(directory: string): Promise<DiskRoom> {
   const { bavail, blocks, bsize } = await statfs(directory);
   return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
@@ -108,9 +128,10 @@ async function countReady(directory: string): Promise<number> {
   return count;
 }
 
+/** `idle`: logical slots of a standby that nobody reads from, and that PostgreSQL has not synchronised itself. */
 async function readServer(
   session: Pick<Session, 'query'>,
-): Promise<Pick<Upkeep, 'slots' | 'archiver' | 'pendingRestart'>> {
+): Promise<Pick<Upkeep, 'archiver' | 'pendingRestart'> & { slots: KeptBySlots; idle: readonly string[] }> {
   const [row] = await session.query<{ upkeep: RawUpkeep }>(UPKEEP_QUERY, [], {
     timeoutMs: QUERY_TIMEOUT_MS,
     name: 'pg_sentinel_upkeep',
@@ -118,6 +139,7 @@ async function readServer(
   if (row === undefined) throw new Error('PostgreSQL returned no row');
   const { slot, safe, unreserved, lost, archives, failing, pending_restart: pendingRestart } = row.upkeep;
   return {
+    idle: row.upkeep.idle.slice(0, SLOT_COUNT_MAX),
     slots: {
       keptBytes: Math.max(0, slot?.kept_bytes ?? 0),
       most: slot?.name,
@@ -135,6 +157,7 @@ interface RawUpkeep {
   readonly safe: number | null;
   readonly unreserved: readonly string[];
   readonly lost: readonly string[];
+  readonly idle: readonly string[];
   readonly archives: boolean;
   readonly failing: boolean;
   readonly pending_restart: readonly string[];
@@ -152,8 +175,11 @@ const UPKEEP_QUERY = `
        from pg_replication_slots where wal_status = 'unreserved'),
     'lost', (select coalesce(json_agg(slot_name order by slot_name), '[]'::json)
        from pg_replication_slots where wal_status = 'lost'),
+    'idle', (select coalesce(json_agg(slot_name order by slot_name), '[]'::json) from pg_replication_slots s
+       where pg_is_in_recovery() and slot_type = 'logical' and not temporary and not active
+         and wal_status is distinct from 'lost' and not coalesce((to_jsonb(s) ->> 'synced')::boolean, false)),
     'archives', current_setting('archive_mode') = 'always'
        or (current_setting('archive_mode') = 'on' and not pg_is_in_recovery()),
     'failing', (select coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) from pg_stat_archiver),
-    'pending_restart', (select coalesce(json_agg(name order by name), '[]'::json) from pg_settings where pending_restart)
+    'pending_restart', (select coalesce(json_agg(name order by name), '[]'::json) from pg_settings s where ${PENDING_RESTART})
   ) as upkeep`;

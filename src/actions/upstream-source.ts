@@ -1,4 +1,5 @@
 // How a standby reaches its upstream as the replication user: whether that answers, and with which password while it is being changed.
+import { settledWithin } from '../base/clock.ts';
 import type { MemberId } from '../base/ids.ts';
 import type { Duty } from '../failover/duties.ts';
 import type { Account } from '../postgres/account.ts';
@@ -28,6 +29,27 @@ export async function isAnswering(context: AgentContext, duty: FollowDuty): Prom
   } finally {
     closeReplication(asked);
   }
+}
+
+/**
+ * Why the upstream does not let this node in to stream, in its own words, which never hold the password; undefined where it does. Takes a
+ * second at most, and ends with `signal`: this node's next duty may be urgent.
+ */
+export async function loginRefusal(
+  context: AgentContext,
+  duty: Sourced,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  let refusal: string | undefined;
+  const source = sourceOf(context, duty, 'pg_sentinel_login');
+  const login = connectReplication(source, LOGIN_TIMEOUT_MS).then(
+    closeReplication,
+    ({ message, code }: NodeJS.ErrnoException) => {
+      refusal = message === '' ? (code ?? 'no answer') : message;
+    },
+  );
+  await settledWithin(login, 2 * LOGIN_TIMEOUT_MS, signal);
+  return refusal;
 }
 
 /** A node to stream from. */

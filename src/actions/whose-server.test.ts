@@ -11,7 +11,7 @@ import { inspectDataDirectory } from './data-directory.ts';
 import { createHbaDuty } from './hba-duty.ts';
 import { createParameterDuty } from './parameters-duty.ts';
 import { FOLLOW, PRIMARY, fakeContext } from './testing/context.ts';
-import { IN_PRODUCTION, SHUT_DOWN, writeControl } from './testing/control-file.ts';
+import { IN_PRODUCTION, SHUT_DOWN, writeControl } from '../postgres/testing/control-file.ts';
 
 /** What writeControl makes, and what another group has. */
 const [HERE, OTHER] = ['1', '2'];

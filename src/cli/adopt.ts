@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { Context } from './context.ts';
 import { confirm } from './peer-change.ts';
 import { steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
+import { type GroupOption, meantGroup, withGroup } from './which-group.ts';
 
 const HELP = `
 sentineld has to run on every host, with node.data_directory naming the data
@@ -18,18 +19,19 @@ Examples:
 
 export function addAdoptCommand(program: Command, context: Context): void {
   withOutputOption(
-    program
-      .command('adopt')
-      .description('make a group of a primary and its standbys that run already')
-      .argument('[group]', 'the group; may be left out where only one could be adopted')
+    withGroup(
+      program.command('adopt').description('make a group of a primary and its standbys that run already'),
+      'the group; may be left out where only one could be adopted',
+    )
       .option('-y, --yes', 'do not ask')
       .option('--dry-run', 'only say what was found, what would happen, or why it could not be done'),
   )
     .addHelpText('after', HELP)
-    .action(async (group: string | undefined, _options: unknown, self: Command) => {
+    .action(async (argument: string | undefined, _options: unknown, self: Command) => {
       const options = self.optsWithGlobals<
-        SteerCommandOptions & { readonly yes?: boolean; readonly dryRun?: boolean }
+        SteerCommandOptions & GroupOption & { readonly yes?: boolean; readonly dryRun?: boolean }
       >();
+      const group = meantGroup(argument, options);
       const dryRun = options.dryRun === true;
       const question = 'Take over the servers that run, restarting each standby in turn? [y/N] ';
       if (!dryRun) await confirm(context, options, question, (answer) => /^y(es)?$/i.test(answer));

@@ -40,11 +40,33 @@ it('a healthy group is OK, node by node', () => {
   ]);
 });
 
+it('a host that is down during its maintenance, or that a peer without a leader hears nothing of, is not known to be lost', () => {
+  const gone: Change = { role: 'none', state: 'unknown', silentMs: 300_000 };
+  const paused = { untilMs: undefined, maintenance: true };
+  const aside = check(statusWith('pg2', { ...gone, paused }), 'pg2');
+  expect(aside).toEqual({ level: 'WARNING', text: 'it is in maintenance; its agent does not report' });
+  const cutOff = check({ ...statusWith('pg2', gone), leader: undefined }, 'pg2');
+  expect(cutOff.level).toBe('UNKNOWN');
+});
+
 it('a cascading standby is OK, though no commit waits for it', () => {
   const change: Change = { upstream: 'pg3', upstreamUsed: true, counted: false };
   expect(check(statusWith('pg2', change), 'pg2').level).toBe('OK');
   const isPrimary: Change = { upstream: 'pg1', upstreamUsed: false };
   expect(check(statusWith('pg2', isPrimary), 'pg2').level).toBe('OK');
+});
+
+it('says which probes are not let in, and what to do', () => {
+  const why = 'password authentication failed for user "sentinel_probe" (28P01)';
+  const probeRefusals = [
+    { peer: 'b', why },
+    { peer: 'c', why },
+  ];
+  const { level, text } = check(statusWith('pg1', { probeRefusals }), 'pg1');
+  expect(level).toBe('WARNING');
+  expect(text).toMatch(
+    /^it does not let in the probes of peers b, c: password .*\(28P01\); give users\.probe the same password/,
+  );
 });
 
 describe('one thing that is wrong', () => {
@@ -56,6 +78,20 @@ describe('one thing that is wrong', () => {
     ['held for down', 'pg1', { heldDownBy: ['b: refused'] }, 'CRITICAL', 'held for down (b: refused)'],
     ['standby held for down', 'pg2', { heldDownBy: ['b: refused'] }, 'WARNING', 'held for down'],
     ['silent agent', 'pg2', { role: 'none', state: 'unknown' }, 'UNKNOWN', 'its agent does not report'],
+    [
+      'agent silent for a while',
+      'pg2',
+      { role: 'none', state: 'unknown', silentMs: 30_000 },
+      'UNKNOWN',
+      'its agent does not report',
+    ],
+    [
+      'host gone',
+      'pg2',
+      { role: 'none', state: 'unknown', silentMs: 300_000 },
+      'CRITICAL',
+      'its agent has not reported for 5min',
+    ],
     [
       'left its upstream',
       'pg2',

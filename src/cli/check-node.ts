@@ -1,9 +1,12 @@
 // What `sentinelctl node check` finds of one node: judged from the status alone, as Nagios words it. Pure.
 // What is not known never passes for well.
 import type { GroupView, NodeView, StatusView, WatchedView } from '../transport/types.ts';
+import { FREE_PERCENT_LIMIT, disksOf } from '../cluster/disk-room.ts';
 import { slotWarnings } from '../cluster/slot-warnings.ts';
+import { formatDuration } from '../base/duration.ts';
 import { formatBytes } from './format.ts';
 import { WAITS_FOR_DATABASE } from './health.ts';
+import { probeRefusalTexts } from './probe-refusals.ts';
 
 /** From best to worst: whoever is told only the worst must not be told `unknown` where something is known to be wrong. */
 export const LEVELS = ['OK', 'UNKNOWN', 'WARNING', 'CRITICAL'] as const;
@@ -28,7 +31,7 @@ export interface Limits {
 export const DEFAULT_LIMITS: Limits = {
   lagBytes: { warning: 64 * 2 ** 20, critical: 2 ** 30 },
   keptBytes: { warning: 2 ** 30, critical: 10 * 2 ** 30 },
-  freePercent: { warning: 15, critical: 5 },
+  freePercent: FREE_PERCENT_LIMIT,
   readyCount: { warning: 100, critical: 1000 },
 };
 
@@ -131,8 +134,9 @@ function checkNode(status: StatusView, group: GroupView, node: NodeView, limits:
   const figures = figuresOf(node, limits);
   const findings = [
     ...logFindings(status, group, node),
-    ...roleFindings(group, node),
+    ...roleFindings(status, group, node),
     ...replicationFindings(group, node),
+    ...probeFindings(node),
     ...upkeepFindings(node, figures),
   ].toSorted((a, b) => LEVELS.indexOf(b.level) - LEVELS.indexOf(a.level));
   const level = worst(findings.map((finding) => finding.level));
@@ -169,7 +173,7 @@ function* logFindings(status: StatusView, group: GroupView, node: NodeView): Ite
 }
 
 /** That PostgreSQL is what the log says. */
-function* roleFindings(group: GroupView, node: NodeView): Iterable<Finding> {
+function* roleFindings(status: StatusView, group: GroupView, node: NodeView): Iterable<Finding> {
   const isPrimary = isPrimaryBy(group, node);
   if (node.heldDownBy.length > 0)
     yield {
@@ -177,7 +181,7 @@ function* roleFindings(group: GroupView, node: NodeView): Iterable<Finding> {
       text: `it is held for down (${node.heldDownBy.join(', ')})`,
     };
   const says = node.message === undefined ? '' : `: ${node.message}`;
-  if (node.state === 'unknown') yield { level: 'UNKNOWN', text: 'its agent does not report' };
+  if (node.state === 'unknown') yield silence(status, node);
   else if (isPrimary) yield* primaryFindings(node, says);
   else if (node.role === 'primary')
     yield {
@@ -192,6 +196,25 @@ function* roleFindings(group: GroupView, node: NodeView): Iterable<Finding> {
       node.state === 'running' ? `it runs, but does not stream${says}` : `it is ${node.state}${says}`;
     yield { level: isOnItsWay ? 'WARNING' : 'CRITICAL', text };
   }
+}
+
+/** An agent that is being restarted is back before. */
+const LOST_AFTER_MS = 30_000;
+
+/** A host that is gone, too, nobody may hold for down: a former primary's that the group has failed over from. */
+function silence(status: StatusView, node: NodeView): Finding {
+  const { silentMs } = node;
+  // A peer that is cut off hears of nobody.
+  const isLost = silentMs !== undefined && silentMs > LOST_AFTER_MS && status.leader !== undefined;
+  if (!isLost || isAside(node)) return { level: 'UNKNOWN', text: 'its agent does not report' };
+  return {
+    level: 'CRITICAL',
+    text: `its agent has not reported for ${formatDuration(silentMs)} (peer ${node.peer})`,
+  };
+}
+
+function* probeFindings(node: NodeView): Iterable<Finding> {
+  for (const text of probeRefusalTexts(node)) yield { level: 'WARNING', text };
 }
 
 function* primaryFindings(node: NodeView, says: string): Iterable<Finding> {
@@ -272,26 +295,13 @@ function figuresOf(node: NodeView, limits: Limits): Figure[] {
   const bytes = (label: string, value: number | undefined, limit: Limit): void => {
     if (value !== undefined) figures.push({ label, value, unit: 'B', limit });
   };
-  const free = (label: string, value: number | undefined): void => {
-    if (value !== undefined)
-      figures.push({ label, value, unit: '%', limit: limits.freePercent, isLeast: true });
-  };
+  const free = (label: string, value: number): void =>
+    void figures.push({ label, value, unit: '%', limit: limits.freePercent, isLeast: true });
   bytes('lag', node.role === 'standby' ? node.lagBytes : undefined, limits.lagBytes);
-  const [data, wal] = [freePercent(upkeep?.dataDisk), freePercent(upkeep?.walDisk)];
-  free('data_free', data);
-  // Mostly the same disk, which need not be said twice.
-  if (wal !== data || upkeep?.walDisk?.totalBytes !== upkeep?.dataDisk?.totalBytes) free('wal_free', wal);
+  for (const { which, freePercent } of disksOf(upkeep)) free(`${which}_free`, freePercent);
   bytes('slots_kept', upkeep?.slots?.keptBytes, limits.keptBytes);
   const waits = upkeep?.archiver?.isOn === true ? upkeep.readyCount : undefined;
   if (waits !== undefined)
     figures.push({ label: 'archive_ready', value: waits, unit: '', limit: limits.readyCount });
   return figures;
-}
-
-/** Rounded down: 4.99 % are less than 5 %. */
-function freePercent(
-  room: { readonly freeBytes: number; readonly totalBytes: number } | undefined,
-): number | undefined {
-  if (room === undefined || room.totalBytes <= 0) return undefined;
-  return Math.floor((1000 * room.freeBytes) / room.totalBytes) / 10;
 }

@@ -1,5 +1,6 @@
 // How far a copy has come: a bar on a terminal, drawn anew in its place; elsewhere a line now and then.
 import { formatDuration } from '../base/duration.ts';
+import { shareOf } from '../base/share.ts';
 import type { LocalProgress } from '../local/request.ts';
 import type { Output } from './context.ts';
 import { formatBytes, shorten } from './format.ts';
@@ -43,12 +44,13 @@ function barOf({ bytes, totalBytes }: LocalProgress): string {
   return `[${`${'='.repeat(done)}${head}`.padEnd(BAR_CELLS)}] `;
 }
 
-/** `42 %, 1.2 GB of 2.9 GB, 55 MB/s, 31s left`. */
+/** `42 %, 1.2 GB of about 2.9 GB, 55 MB/s, 31s left`. */
 function progressText({ bytes, totalBytes, bytesPerSecond, leftMs }: LocalProgress): string {
-  const isSized = totalBytes !== undefined && totalBytes > 0;
+  const share = totalBytes !== undefined && totalBytes > 0 ? shareOf(bytes, totalBytes) : undefined;
   return [
-    ...(isSized ? [`${Math.min(100, Math.floor((bytes / totalBytes) * 100))} %`] : []),
-    isSized ? `${formatBytes(bytes)} of ${formatBytes(totalBytes)}` : formatBytes(bytes),
+    ...(share === undefined
+      ? [formatBytes(bytes)]
+      : [`${share.percent} %`, `${formatBytes(bytes)} of about ${formatBytes(share.wholeBytes)}`]),
     ...(bytesPerSecond === undefined ? [] : [`${formatBytes(bytesPerSecond)}/s`]),
     ...(leftMs === undefined ? [] : [`${formatDuration(leftMs)} left`]),
   ].join(', ');

@@ -14,7 +14,7 @@ export type Admin = Omit<AdminClient, 'address'>;
 export interface Output {
   write(text: string): void;
   readonly isTerminal: boolean;
-  /** Of the terminal at this moment; 80 and 24 where there is none. */
+  /** Of the terminal at this moment; where there is none `columns` is COLUMNS, or without bound. */
   size(): { readonly columns: number; readonly rows: number };
   /** Calls `listener` when the terminal changes its size; returns how to stop that. */
   onResize(listener: () => void): () => void;

@@ -14,7 +14,7 @@ import { renderDocument } from './document.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import { formatBytes, wrap } from './format.ts';
 import { waitMs } from './peer-change.ts';
-import { steerGroup, type SteerCommandOptions } from './steer.ts';
+import { inEarnest, steerGroup, type SteerCommandOptions } from './steer.ts';
 import { type GroupOption, meantGroup, withGroup } from './which-group.ts';
 import { parseTimeMs, TIME_RULE } from './time.ts';
 
@@ -75,8 +75,15 @@ export async function failOver(
   const to = options.to === undefined ? undefined : nodeId(options.to);
   if (options.at !== undefined) return schedule(context, groupName, to, options);
   const outcome = await withAdmin(context, options, async (admin) => {
-    const group = chooseGroup(await admin.status(), groupName, options.to);
+    const status = await admin.status();
+    const group = chooseGroup(status, groupName, options.to);
     targetOf(group, options.to);
+    const { columns } = context.stderr.size();
+    const say = (lines: readonly (readonly [string, string])[]): void => {
+      const text = lines.flatMap(([start, line]) => wrap(start, line, columns)).join('\n');
+      context.stderr.write(`${text}\n`);
+    };
+    if (status.leader === undefined) say([['', leaderlessText(status)]]);
     if (await isPrimaryAlready(admin, group, options)) {
       const { primary: node = '', epoch } = group;
       return { kind: 'done', group: group.group, from: node, to: node, epoch, tookMs: 0 } as const;
@@ -88,11 +95,6 @@ export async function failOver(
       ...(options.oldPrimaryIsOff === true ? { oldPrimaryIsOff: true } : {}),
     };
     if (options.dryRun === true) return admin.failover({ ...request, dryRun: true });
-    const { columns } = context.stderr.size();
-    const say = (lines: readonly (readonly [string, string])[]): void => {
-      const text = lines.flatMap(([start, line]) => wrap(start, line, columns)).join('\n');
-      context.stderr.write(`${text}\n`);
-    };
     if (options.acceptDataLoss === true) {
       const planned = await admin.failover({ ...request, dryRun: true });
       if (planned.kind === 'planned') {
@@ -123,8 +125,8 @@ function checkOptions(context: Context, options: FailoverOptions): number {
     throw usage(`--to: "${options.to}" is not the name of a node: expected ${NAME_RULE}`);
   if (options.oldPrimaryIsOff === true && options.acceptDataLoss !== true)
     throw usage('--old-primary-is-off says something only together with --accept-data-loss');
-  if (options.at !== undefined && (options.acceptDataLoss === true || options.dryRun === true))
-    throw usage('--at cannot be combined with --accept-data-loss or --dry-run');
+  if (options.at !== undefined && options.acceptDataLoss === true)
+    throw usage('--at cannot be combined with --accept-data-loss');
   const asks = options.yes !== true && options.dryRun !== true && options.at === undefined;
   if (asks && context.ask === undefined)
     throw usage(
@@ -144,11 +146,8 @@ async function schedule(
   const atMs = text === 'never' ? undefined : parseTimeMs(text, Date.now());
   if (text !== 'never' && atMs === undefined)
     throw new CliError(EXIT.usage, `--at: "${text}" is given; expected ${TIME_RULE}, or never`);
-  await steerGroup(context, options, {
-    kind: 'schedule',
-    group,
-    at: atMs === undefined ? undefined : { atMs, to },
-  });
+  const at = atMs === undefined ? undefined : { atMs, to };
+  await steerGroup(context, options, inEarnest({ kind: 'schedule', group, at }, options));
 }
 
 /** The one that is named, that of the node to promote, or the only one. */
@@ -196,9 +195,21 @@ async function isPrimaryAlready(
   );
 }
 
+/** Said before anything else: what this peer shows may be old, and the cluster cannot do it. A moment without a leader passes, so it is asked all the same. */
+function leaderlessText({ answeredBy }: StatusView): string {
+  return `peer ${answeredBy} knows of no Raft leader: nothing can fail over until a majority of the voters reach each other, see sentinelctl status`;
+}
+
 /** What will happen, from what is known now: lines as start and text. */
 function plan(group: GroupView, to: string | undefined): (readonly [string, string])[] {
   const primary = group.primary ?? 'unknown';
+  if (to !== undefined && to === group.primary)
+    return [
+      [
+        '',
+        `group ${group.group}: ${group.phase}, epoch ${group.epoch}; ${to} is the primary, as far as the peer that answered knows`,
+      ],
+    ];
   const target = targetOf(group, to);
   const standbys = group.nodes.filter((node) => node.node !== group.primary);
   const chosen = target === undefined ? 'the standby that is furthest ahead' : target.node;
@@ -226,9 +237,8 @@ async function confirm(
   to: string | undefined,
 ): Promise<void> {
   if (options.yes === true || context.ask === undefined) return;
-  const answer = await context.ask(
-    `Fail over ${group.group} from ${group.primary ?? 'unknown'} to ${to ?? 'the best standby'}? [y/N] `,
-  );
+  const from = to !== undefined && to === group.primary ? '' : ` from ${group.primary ?? 'unknown'}`;
+  const answer = await context.ask(`Fail over ${group.group}${from} to ${to ?? 'the best standby'}? [y/N] `);
   context.signal.throwIfAborted();
   if (!/^y(es)?$/i.test(answer.trim())) throw new CliError(EXIT.failed, 'nothing was changed');
 }

@@ -3,14 +3,28 @@ import type { Command } from 'commander';
 import type { Context } from './context.ts';
 import { confirm } from './peer-change.ts';
 import { type GroupOption, meantGroup, withGroup } from './which-group.ts';
-import { parseNode, steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
+import {
+  inEarnest,
+  parseNode,
+  steerGroup,
+  withDryRun,
+  withOutputOption,
+  type SteerCommandOptions,
+} from './steer.ts';
+
+interface FenceOptions extends SteerCommandOptions {
+  readonly yes?: boolean;
+  readonly dryRun?: boolean;
+}
+
+const plannable = (command: Command): Command => withOutputOption(withDryRun(command));
 
 const FENCE_HELP = `
 Its PostgreSQL is stopped and stays so, also after a restart of its host; it is
 neither counted for commits nor promoted. A primary is switched over first.`;
 
 export function addFenceCommands(program: Command, context: Context): void {
-  withOutputOption(
+  plannable(
     program
       .command('fence')
       .description("stop a node's PostgreSQL and keep it stopped")
@@ -18,31 +32,32 @@ export function addFenceCommands(program: Command, context: Context): void {
       .option('-y, --yes', 'do not ask')
       .addHelpText('after', FENCE_HELP)
       .action(async (name: string, _options: unknown, self: Command) => {
-        const options = self.optsWithGlobals<SteerCommandOptions & { readonly yes?: boolean }>();
+        const options = self.optsWithGlobals<FenceOptions>();
         const node = parseNode(name);
         const question = `Stop the PostgreSQL of ${node} until it is unfenced (a primary is switched over first)? [y/N] `;
-        await confirm(context, options, question, (answer) => /^y(es)?$/i.test(answer));
-        await steerGroup(context, options, { kind: 'fence', node });
+        if (options.dryRun !== true)
+          await confirm(context, options, question, (answer) => /^y(es)?$/i.test(answer));
+        await steerGroup(context, options, inEarnest({ kind: 'fence', node }, options));
       }),
   );
-  withOutputOption(
+  plannable(
     program
       .command('unfence')
       .description('let a fenced node start again')
       .argument('<node>', 'the node')
-      .action((name: string, _options: unknown, self: Command) =>
-        steerGroup(context, self.optsWithGlobals<SteerCommandOptions>(), {
-          kind: 'unfence',
-          node: parseNode(name),
-        }),
-      ),
+      .action((name: string, _options: unknown, self: Command) => {
+        const options = self.optsWithGlobals<FenceOptions>();
+        const request = { kind: 'unfence', node: parseNode(name) } as const;
+        return steerGroup(context, options, inEarnest(request, options));
+      }),
   );
-  withOutputOption(
+  plannable(
     withGroup(
       program.command('ack').description('let a group that had too many failovers fail over by itself again'),
     ).action((argument: string | undefined, _options: unknown, self: Command) => {
-      const options = self.optsWithGlobals<SteerCommandOptions & GroupOption>();
-      return steerGroup(context, options, { kind: 'acknowledge', group: meantGroup(argument, options) });
+      const options = self.optsWithGlobals<FenceOptions & GroupOption>();
+      const request = { kind: 'acknowledge', group: meantGroup(argument, options) } as const;
+      return steerGroup(context, options, inEarnest(request, options));
     }),
   );
 }

@@ -102,6 +102,12 @@ export function groupFindings(group: GroupView): Finding[] {
       return [['failing over', inGroup(`${group.primary ?? 'the candidate'} is being promoted`)]];
   }
   const findings = group.nodes.flatMap((node) => nodeFindings(node, node.node === group.primary));
+  for (const { node, probeRefusals = [] } of group.nodes)
+    if (probeRefusals.length > 0)
+      findings.push([
+        'degraded',
+        `${node} does not let in the probes of ${probeRefusals.map(({ peer }) => peer).join(', ')}`,
+      ]);
   if (group.paused !== undefined)
     findings.push(['degraded', inGroup('it is paused, and does not fail over by itself')]);
   if (group.primary === undefined) findings.push(['down', inGroup('there is no primary')]);

@@ -1,4 +1,7 @@
 // node restart, reload, reinit, rejoin and promote: what is asked, of which peer, when a person is asked back.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { SteerOutcome } from '../transport/types.ts';
 import type { Context } from './context.ts';
@@ -82,6 +85,21 @@ describe('the peer whose agent looks after the node', () => {
       '10.0.0.2:7432': { kind: 'done', detail: 'pg2 was restarted' },
     });
     const { exitCode, stdout } = await run(['node', 'restart', 'pg2'], { context });
+    expect([exitCode, stdout]).toEqual([0, 'done: pg2 was restarted\n']);
+    expect(tried).toEqual(['10.0.0.1:7432', '10.0.0.2:7432']);
+  });
+
+  it('is asked instead, whether the peers were given or are those of a configuration', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pg-sentinel-elsewhere-'));
+    const config = join(folder, 'sentineld.yaml');
+    writeFileSync(config, 'peer: a\npeers: { a: 10.0.0.1:7432 }\n');
+    const { tried, context } = peers({
+      '10.0.0.1:7432': ELSEWHERE,
+      '10.0.0.2:7432': { kind: 'done', detail: 'pg2 was restarted' },
+    });
+    const line = ['node', 'restart', 'pg2', '--config', config];
+    const { exitCode, stdout } = await run(line, { context });
+    rmSync(folder, { recursive: true });
     expect([exitCode, stdout]).toEqual([0, 'done: pg2 was restarted\n']);
     expect(tried).toEqual(['10.0.0.1:7432', '10.0.0.2:7432']);
   });

@@ -27,7 +27,8 @@ registers itself as soon as a sentineld runs that has it in its configuration.`;
 const FOLLOW_HELP = `
 Whom a standby follows is the log's to say: the primary of its group. This has
 its agent try again at once, however often that failed, and waits until it
-streams.`;
+streams. Where it does not within 30 seconds, it says why and ends with 1; the
+agent goes on trying.`;
 
 /** It may have to leave the sync rule first, and its agent to stop it. */
 const OUTCOME_TIMEOUT_MS = 120_000;

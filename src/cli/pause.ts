@@ -115,9 +115,8 @@ async function isPrimary(context: Context, options: PauseOptions, node: string):
 
 const LASTING_MS_MAX = 365 * 86_400_000;
 
-/** As elsewhere, and `30m` for minutes, as everybody writes it. */
 function parseLasting(text: string): number {
-  const ms = parseDurationMs(text.replace(/^([\d.]+)m$/, '$1min'));
+  const ms = parseDurationMs(text);
   if (ms === undefined || ms <= 0 || ms > LASTING_MS_MAX)
     throw new InvalidArgumentError('Expected a duration of at most a year, such as 30m or 2h.');
   return Math.round(ms);

@@ -224,6 +224,16 @@ describe('failover', () => {
     });
   });
 
+  it('without a leader says so first, and plans nothing to the primary itself', async () => {
+    const failover: Admin['failover'] = () => Promise.resolve({ kind: 'refused', reason: 'no leader' });
+    const admin = fakeAdmin({ failover, shown: { ...HEALTHY, leader: undefined } });
+    const { exitCode, stderr } = await run(['failover', '--to', 'pg1', '-y'], { admin });
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/^peer a knows of no Raft leader: nothing can fail over/);
+    expect(stderr).not.toMatch(/checkpoint|promoted|follows/);
+    expect(stderr).toMatch(/refused: no leader\n$/);
+  });
+
   it('exits with 1 where the outcome stays open', async () => {
     const failover: Admin['failover'] = () =>
       Promise.reject(new AdminError('unreachable', 'lost; see the status'));

@@ -3,6 +3,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { DURATION_RULE, parseDurationMs } from '../base/duration.ts';
 import { messageOf, type Context } from './context.ts';
+import { withHint } from './command-hints.ts';
 import { addAdoptCommand } from './adopt.ts';
 import { addSiteCommand } from './site.ts';
 import { addEventsCommand } from './events.ts';
@@ -10,6 +11,7 @@ import { CliError, EXIT, EXIT_CODES_HELP, UNKNOWN_CODE } from './exit-codes.ts';
 import { addFailoverCommand } from './failover.ts';
 import { addFenceCommands } from './fence.ts';
 import { addNodeCommand } from './node.ts';
+import { helpWidth } from './output-size.ts';
 import { addPauseCommands } from './pause.ts';
 import { addPeerCommand } from './peer.ts';
 import { DEFAULT_CONFIG_PATH, PEERS_VARIABLE } from './peers.ts';
@@ -72,9 +74,9 @@ function buildProgram(context: Context, version: string): Command {
     .configureOutput({
       writeOut: (text) => context.stdout.write(text),
       writeErr: (text) => context.stderr.write(text),
-      outputError: (text, write) => write(text.replace(/^error: /, 'sentinelctl: ')),
-      getOutHelpWidth: () => context.stdout.size().columns,
-      getErrHelpWidth: () => context.stderr.size().columns,
+      outputError: (text, write) => write(withHint(text).replace(/^error: /, 'sentinelctl: ')),
+      getOutHelpWidth: () => helpWidth(context.stdout.size()),
+      getErrHelpWidth: () => helpWidth(context.stderr.size()),
     })
     .exitOverride();
   addStatusCommand(program, context);

@@ -1,5 +1,6 @@
 // Many groups at a glance, a line each, and the servers that are only watched. Pure: the same view gives the same lines.
 import { formatDuration } from '../base/duration.ts';
+import { diskLevel, disksOf } from '../cluster/disk-room.ts';
 import type { GroupView, NodeView, WatchedView } from '../transport/types.ts';
 import { formatBytes, wrap } from './format.ts';
 import { groupFindings } from './health.ts';
@@ -20,8 +21,13 @@ interface Options {
 /** Of more than {@link FULL_COUNT_MAX} groups: those to be shown in full below the overview, worst first; undefined where all of them are. */
 export function troubled(groups: readonly GroupView[]): readonly GroupView[] | undefined {
   if (groups.length <= FULL_COUNT_MAX) return undefined;
-  return groups.filter((group) => groupFindings(group).length > 0).slice(0, TROUBLED_COUNT_MAX);
+  const isTroubled = (group: GroupView): boolean => groupFindings(group).length > 0 || isRunningFull(group);
+  return groups.filter(isTroubled).slice(0, TROUBLED_COUNT_MAX);
 }
+
+/** It does all that it should, but perhaps not for long. */
+const isRunningFull = ({ nodes }: GroupView): boolean =>
+  nodes.some(({ upkeep }) => disksOf(upkeep).some((disk) => diskLevel(disk) === 'critical'));
 
 const GROUP_COLUMNS: readonly Column[] = [
   { title: 'GROUP', least: 8 },

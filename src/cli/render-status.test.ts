@@ -1,5 +1,6 @@
 import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import type { Upkeep } from '../cluster/report.ts';
 import type { StatusView } from '../transport/types.ts';
 import { healthOf, NAGIOS } from './health.ts';
 import { coloured, plain, wantsColour } from './paint.ts';
@@ -157,6 +158,18 @@ describe('the picture', () => {
     expect(text).toMatch(/primary +running +3 +16\/B374D848/);
   });
 
+  it('says of a node which probes it does not let in, and is degraded', () => {
+    const probeRefusals = [{ peer: 'b', why: 'no pg_hba.conf entry for host "10.0.0.2" (28000)' }];
+    const groups = HEALTHY.groups.map((group) => ({
+      ...group,
+      nodes: group.nodes.map((node) => (node.node === 'pg1' ? { ...node, probeRefusals } : node)),
+    }));
+    const shown = picture({ ...HEALTHY, groups });
+    expect(shown).toMatch(/! it does not let in the probes of peer b: no pg_hba\.conf entry/);
+    expect(shown).toMatch(/- pg1 does not let in the probes of b/);
+    expect(healthOf({ ...HEALTHY, groups }).word).toBe('degraded');
+  });
+
   it('says beside a message what waits for a restart', () => {
     const groups = HEALTHY.groups.map((group) => ({
       ...group,
@@ -165,6 +178,33 @@ describe('the picture', () => {
     expect(picture({ ...HEALTHY, groups }).match(/! busy\n +! pending restart: jit, port\n/g)).toHaveLength(
       3,
     );
+  });
+
+  it('says which disks run full, and shows such a group in full among many', () => {
+    const room = (percent: number) => ({ freeBytes: percent * 2 ** 30, totalBytes: 100 * 2 ** 30 });
+    const upkeep = (data: number, wal: number): Upkeep => ({
+      ...{ dataDisk: room(data), walDisk: room(wal) },
+      ...{ slots: undefined, archiver: undefined, readyCount: undefined, pendingRestart: undefined },
+    });
+    const groups = HEALTHY.groups.map((group) => ({
+      ...group,
+      nodes: group.nodes.map((node) => ({
+        ...node,
+        upkeep: node.node === 'pg1' ? upkeep(30, 4.9) : node.node === 'pg2' ? upkeep(12, 12) : upkeep(15, 5),
+      })),
+    }));
+    const text = picture({ ...HEALTHY, groups });
+    expect(text.match(/ ! .*/g)).toEqual([
+      ' ! its disk of pg_wal has 4.9 % free (5017 MB)',
+      ' ! its disk has 12 % free (12288 MB)',
+      ' ! its disk of pg_wal has 5 % free (5120 MB)',
+    ]);
+    expect(text).toMatch(/^shop: healthy/);
+    const others = ['b', 'c', 'd', 'e'].flatMap((name) =>
+      HEALTHY.groups.map((group) => ({ ...group, group: name })),
+    );
+    const many = picture({ ...HEALTHY, groups: [...others, ...groups] });
+    expect(many.match(/group \w+: running/g)).toEqual(['group main: running']);
   });
 
   it('differs in nothing but colour on a terminal', () => {

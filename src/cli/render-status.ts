@@ -2,10 +2,12 @@
 // terminal. Pure: the same view gives the same lines.
 import type { EventView, GroupView, NodeView, PeerView, StatusView } from '../transport/types.ts';
 import { formatDuration } from '../base/duration.ts';
+import { diskLevel, diskText, disksOf } from '../cluster/disk-room.ts';
 import { formatBytes, formatClock, formatClockMs, shorten, wrap } from './format.ts';
 import { HEALTH_STYLE, healthOf } from './health.ts';
 import type { Paint, Style } from './paint.ts';
 import { phaseTrail } from './phase-trail.ts';
+import { probeRefusalTexts } from './probe-refusals.ts';
 import { renderOverview, renderWatched, troubled } from './render-groups.ts';
 import { formationOf } from './status-scope.ts';
 import { renderTable, type Cell, type Column } from './table.ts';
@@ -116,6 +118,8 @@ function renderGroup(group: GroupView, options: RenderOptions): string[] {
     if (node.heldDownBy.length > 0)
       lines.push(...note(`held for down by ${node.heldDownBy.join(', ')}`, 'red', options));
     if (node.message !== undefined) lines.push(...note(node.message, 'yellow', options));
+    for (const text of probeRefusalTexts(node)) lines.push(...note(text, 'yellow', options));
+    lines.push(...diskLines(node, options));
     for (const bar of new Set([node.notPromoted, node.notCounted]))
       if (bar !== undefined) lines.push(...remark(bar, options));
     if (node.upstream !== undefined)
@@ -124,6 +128,14 @@ function renderGroup(group: GroupView, options: RenderOptions): string[] {
     if (pending.length > 0) lines.push(...note(`pending restart: ${pending.join(', ')}`, 'yellow', options));
   }
   return lines;
+}
+
+/** Of disks that run full. */
+function diskLines({ upkeep }: NodeView, options: RenderOptions): string[] {
+  return disksOf(upkeep).flatMap((disk) => {
+    const level = diskLevel(disk);
+    return level === 'ok' ? [] : note(diskText(disk), level === 'low' ? 'yellow' : 'red', options);
+  });
 }
 
 function upstreamLines(

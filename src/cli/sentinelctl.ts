@@ -8,6 +8,7 @@ import { connectAdmin } from '../transport/admin-client.ts';
 import type { Output } from './context.ts';
 import { editInEditor } from './editor.ts';
 import { EXIT } from './exit-codes.ts';
+import { outputSize } from './output-size.ts';
 import { runProgram } from './program.ts';
 import { SHOW_CURSOR } from './screen.ts';
 
@@ -20,10 +21,7 @@ function outputOf(stream: WriteStream): Output {
   return {
     write: (text) => void stream.write(text),
     isTerminal: stream.isTTY,
-    size: () => ({
-      columns: stream.isTTY ? stream.columns || 80 : 80,
-      rows: stream.isTTY ? stream.rows || 24 : 24,
-    }),
+    size: () => outputSize(stream, process.env),
     onResize: (listener) => {
       stream.on('resize', listener);
       return () => void stream.off('resize', listener);

@@ -1,4 +1,5 @@
 // The settings of a group by the names that people use: how each is written, and how it is read.
+import { didYouMean } from '../base/did-you-mean.ts';
 import { DURATION_RULE, formatDuration, parseDurationMs } from '../base/duration.ts';
 import { isFailback, isSitePolicy } from '../cluster/apply-settings.ts';
 import type { GroupSettings, LogicalSlotChange, ParameterChange } from '../cluster/commands.ts';
@@ -112,7 +113,7 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
   },
   site_policy: {
     meaning:
-      'ignore; prefer (a candidate in the site of the old primary first); majority (that, and none outside the site of most voters)',
+      'ignore; prefer (of candidates of equal priority one in the site of the old primary); majority (that, and none outside the site of most voters)',
     format: ({ sitePolicy }) => sitePolicy,
     exact: ({ sitePolicy }) => sitePolicy,
     field: 'sitePolicy',
@@ -153,6 +154,17 @@ const NAMES = `${Object.keys(SETTINGS).join(', ')}, ${HBA_KEY}, ${LOGICAL_SLOT_P
 /** Whether the word names a setting, rather than a group. */
 export const isKey = (word: string): boolean =>
   Object.hasOwn(SETTINGS, word) || word === HBA_KEY || hasPrefix(word);
+
+/** `there is no setting "ack"; did you mean acks?`, else which there are. */
+function noSettingText(word: string): string {
+  return `there is no setting "${word}"; ${meantSetting(word) ?? `there are: ${NAMES}`}`;
+}
+
+/** Undefined where no setting is near enough. */
+export function meantSetting(word: string): string | undefined {
+  const near = didYouMean(word, [...Object.keys(SETTINGS), HBA_KEY]);
+  return near === undefined ? undefined : `did you mean ${near}?`;
+}
 
 const hasPrefix = (word: string): boolean =>
   word.startsWith(PARAMETER_PREFIX) || word.startsWith(LOGICAL_SLOT_PREFIX);
@@ -213,8 +225,7 @@ export function changeOf(values: ReadonlyMap<string, string | undefined>): Chang
       continue;
     }
     const setting = Object.hasOwn(SETTINGS, key) ? SETTINGS[key] : undefined;
-    if (setting === undefined || value === undefined)
-      throw new CliError(EXIT.usage, `there is no setting "${key}"; there are: ${NAMES}`);
+    if (setting === undefined || value === undefined) throw new CliError(EXIT.usage, noSettingText(key));
     const part = setting.parse(value);
     if (part === undefined)
       throw new CliError(EXIT.usage, `${key}: "${value}" is given; expected ${setting.expected}`);

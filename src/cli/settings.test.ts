@@ -133,6 +133,19 @@ describe('is refused here already:', () => {
 });
 
 describe('get', () => {
+  it.each([
+    [
+      'durabilty',
+      /there is no group durabilty; there are: main; nor is there a setting of that name: did you mean durability\?/,
+    ],
+    ['shop', /there is no group shop; there are: main; nor is there a setting of that name\n/],
+  ])('says of a word alone that it is neither: %s', async (word, stderr) => {
+    const reason = `there is no group ${word}; there are: main`;
+    const admin = fakeAdmin({ settings: () => Promise.resolve({ kind: 'refused', reason }) });
+    const told = await run(['settings', 'get', word], { admin });
+    expect(told).toMatchObject({ exitCode: 1, stderr: expect.stringMatching(stderr) as unknown });
+  });
+
   it('shows what may be set, by the same names, and what waits for a restart', async () => {
     const { stdout } = await run(['settings', 'get'], { admin: showing() });
     const lines = stdout.split('\n').filter((line) => /^\S/.test(line));
@@ -161,6 +174,16 @@ describe('get', () => {
     expect(stdout).toMatch(/^postgresql\.work_mem: counts before the configuration file of pg3$/m);
     expect(stdout).toMatch(/^hba +host app app 10\.0\.0\.0\/24 scram-sha-256$/m);
     expect(stdout).toMatch(/^hba: not in force on pg2: it does not report$/m);
+    // One that was unset.
+    const unset = { ...VIEW, pendingOthers: [{ name: 'wal_buffers', nodes: ['pg1', 'pg3'] }] };
+    const later = await run(['settings', 'get'], { admin: showing(unset) });
+    expect(later.stdout).toMatch(
+      /^postgresql\.wal_buffers: not set for the group; pending restart: pg1, pg3$/m,
+    );
+    const laterJson = await run(['settings', 'get', '--json'], { admin: showing(unset) });
+    expect(JSON.parse(laterJson.stdout)).toMatchObject({
+      pendingRestart: { max_connections: ['pg1', 'pg2'], wal_buffers: ['pg1', 'pg3'] },
+    });
     const json = await run(['settings', 'get', 'main', '--json'], { admin: showing() });
     expect(JSON.parse(json.stdout)).toEqual({
       ...{ group: 'main', ...VIEW.settings, revision: 42 },

@@ -4,8 +4,8 @@ import { type Command, Option } from 'commander';
 import { HBA_KEY, PARAMETER_PREFIX } from '../cluster/parameters.ts';
 import { LOGICAL_SLOT_PREFIX, LOGICAL_SLOT_RULE, logicalSlotText } from '../cluster/logical-slots.ts';
 import type { SettingsRecord } from '../cluster/state.ts';
-import type { SettingsView } from '../transport/types.ts';
-import { type Admin, type Context, paintFor, withAdmin } from './context.ts';
+import type { PlannedRequest, SettingsView } from '../transport/types.ts';
+import { type Admin, type Context, messageOf, paintFor, withAdmin } from './context.ts';
 import { renderDocument } from './document.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import { wrap } from './format.ts';
@@ -15,17 +15,20 @@ import {
   SETTINGS,
   changeOf,
   isKey,
+  meantSetting,
   parseSettings,
   parseUnset,
   readable,
 } from './settings-keys.ts';
-import { type SteerCommandOptions, steerGroup, withOutputOption } from './steer.ts';
+import { showSettingsPlan } from './settings-plan.ts';
+import { type SteerCommandOptions, steerGroup, withDryRun, withOutputOption } from './steer.ts';
 import { withHbaFile } from './settings-hba.ts';
 import { renderTable } from './table.ts';
 import { type GroupOption, meantGroup } from './which-group.ts';
 
 interface SettingsOptions extends SteerCommandOptions {
   readonly json?: true;
+  readonly dryRun?: boolean;
 }
 
 const HELP_WIDTH = 80;
@@ -63,7 +66,7 @@ export function addSettingsCommand(program: Command, context: Context): void {
         get(context, named(words, self), optionsOf(self)),
       ),
   );
-  withJson(
+  withPlan(
     settings
       .command('set')
       .description('change settings of a group; those that are not named stay as they are')
@@ -77,7 +80,7 @@ export function addSettingsCommand(program: Command, context: Context): void {
         await apply(context, optionsOf(self), group, asked);
       }),
   );
-  withJson(
+  withPlan(
     settings
       .command('unset')
       .description(
@@ -99,7 +102,7 @@ export function addSettingsCommand(program: Command, context: Context): void {
         );
       }),
   );
-  withJson(
+  withPlan(
     settings
       .command('edit')
       .description('change settings of a group in $VISUAL or $EDITOR')
@@ -118,6 +121,8 @@ export function addSettingsCommand(program: Command, context: Context): void {
       ),
   );
 }
+
+const withPlan = (command: Command): Command => withJson(withDryRun(command));
 
 function withJson(command: Command): Command {
   return withOutputOption(command)
@@ -143,13 +148,16 @@ async function apply(
   { change, parameters, hba, logicalSlots }: Change,
   onlyRevision?: SettingsView['revision'],
 ): Promise<void> {
-  await steerGroup(context, options, {
+  const request: PlannedRequest = {
     ...{ kind: 'settings', group, change, by: whoAsks() },
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(hba === undefined ? {} : { hba }),
     ...(logicalSlots === undefined ? {} : { logicalSlots }),
     ...(onlyRevision === undefined ? {} : { onlyRevision }),
-  });
+  };
+  await (options.dryRun === true
+    ? showSettingsPlan(context, options, request)
+    : steerGroup(context, options, request));
 }
 
 /** For the history: who has run sentinelctl where. A word, and no proof. */
@@ -172,18 +180,32 @@ async function get(context: Context, words: readonly string[], options: Settings
   const name = first === undefined || isKey(first) ? undefined : first;
   const [key, ...rest] = name === undefined ? words : words.slice(1);
   if (rest.length > 0) throw new CliError(EXIT.usage, `one setting at a time: "${rest[0]}" is too many`);
-  const view = await withAdmin(context, options, (admin) => viewOf(admin, name));
+  const view = await withAdmin(context, options, (admin) =>
+    viewOf(admin, name).catch((error: unknown) => {
+      // A word alone may have been meant as a setting.
+      if (
+        name === undefined ||
+        words.length > 1 ||
+        !messageOf(error).startsWith(`there is no group ${name};`)
+      )
+        throw error;
+      const meant = meantSetting(name);
+      const hint = meant === undefined ? '' : `: ${meant}`;
+      throw new CliError(EXIT.failed, `${messageOf(error)}; nor is there a setting of that name${hint}`);
+    }),
+  );
   if (key !== undefined) {
     printOne(context, options, view, key);
     return;
   }
   if (options.output !== 'table') {
     const parameters = Object.fromEntries(view.parameters.map((each) => [each.name, each.value]));
-    const pending = Object.fromEntries(
-      view.parameters
+    const pending = Object.fromEntries([
+      ...view.parameters
         .filter((each) => each.pendingRestart.length > 0)
-        .map((each) => [each.name, each.pendingRestart]),
-    );
+        .map((each) => [each.name, each.pendingRestart] as const),
+      ...(view.pendingOthers ?? []).map(({ name, nodes }) => [name, nodes] as const),
+    ]);
     const { group, revision, settings, hba, hbaPending, logicalSlots } = view;
     const document = {
       ...{ group, ...settings, revision, postgresql: parameters, pendingRestart: pending, hba },
@@ -200,6 +222,10 @@ async function get(context: Context, words: readonly string[], options: Settings
     const note = noteOf(each);
     if (note !== '') context.stdout.write(`${PARAMETER_PREFIX}${each.name}: ${note}\n`);
   }
+  for (const { name, nodes } of view.pendingOthers ?? [])
+    context.stdout.write(
+      `${PARAMETER_PREFIX}${name}: not set for the group; pending restart: ${nodes.join(', ')}\n`,
+    );
   for (const { node, reason } of view.hbaPending)
     context.stdout.write(`${HBA_KEY}: not in force on ${node}: ${reason}\n`);
   for (const { name, notes } of view.logicalSlots)
@@ -293,14 +319,17 @@ async function edit(context: Context, name: string | undefined, options: Setting
     context.stdout.write('nothing was changed\n');
     return;
   }
-  context.stderr.write(`${lines.join('\n')}\n`);
+  const isPlan = options.dryRun === true;
+  if (!isPlan) context.stderr.write(`${lines.join('\n')}\n`);
   try {
     await apply(context, options, view.group, asked, view.revision);
   } catch (error) {
     if (edited.kept !== undefined) context.stderr.write(`your text is kept in ${edited.kept}\n`);
     throw error;
   }
-  edited.discard();
+  if (!isPlan) return edited.discard();
+  // Whoever asked for a plan has not had what they typed for nothing.
+  if (edited.kept !== undefined) context.stderr.write(`your text is kept in ${edited.kept}\n`);
 }
 
 async function history(context: Context, name: string | undefined, options: SettingsOptions): Promise<void> {

@@ -1,9 +1,11 @@
 // `sentinelctl site`: a group that follows another site: which node streams from there, and the end of it.
 import type { Command } from 'commander';
-import type { Context } from './context.ts';
+import type { NodeId } from '../base/ids.ts';
+import { type Context, withAdmin } from './context.ts';
 import { CliError, EXIT } from './exit-codes.ts';
 import { confirm } from './peer-change.ts';
 import { askCluster, parseNode, steerGroup, withOutputOption, type SteerCommandOptions } from './steer.ts';
+import { type GroupOption, meantGroup, withGroup } from './which-group.ts';
 
 const HELP = `
 A group whose hosts have node.follow in their configuration begins as a standby of
@@ -40,7 +42,7 @@ Example:
 /** Streams are cut, a node is chosen and promoted. */
 const PROMOTE_TIMEOUT_MS = 120_000;
 
-type SiteOptions = SteerCommandOptions & { readonly yes?: boolean; readonly dryRun?: boolean };
+type SiteOptions = SteerCommandOptions & GroupOption & { readonly yes?: boolean; readonly dryRun?: boolean };
 
 interface PromoteOptions {
   readonly to?: string;
@@ -53,18 +55,18 @@ export function addSiteCommand(program: Command, context: Context): void {
     .description('a group that follows another site: promote it, choose who streams')
     .addHelpText('after', HELP);
   withOutputOption(
-    site
-      .command('promote')
-      .description('end following the other site: the best node becomes a primary')
-      .argument('[group]', 'the group; may be left out where there is only one')
+    withGroup(
+      site.command('promote').description('end following the other site: the best node becomes a primary'),
+    )
       .option('--to <node>', 'that node and no other; only with --accept-data-loss')
       .option('--accept-data-loss', 'with --to: what any other node holds beyond is lost')
       .option('-y, --yes', 'do not ask')
       .option('--dry-run', 'only say what would happen, or why it could not be done'),
   )
     .addHelpText('after', PROMOTE_HELP)
-    .action(async (group: string | undefined, _options: unknown, self: Command) => {
+    .action(async (argument: string | undefined, _options: unknown, self: Command) => {
       const options = self.optsWithGlobals<SiteOptions & PromoteOptions>();
+      const group = meantGroup(argument, options);
       const { to } = options;
       if ((to === undefined) === (options.acceptDataLoss === true))
         throw new CliError(
@@ -92,6 +94,7 @@ export function addSiteCommand(program: Command, context: Context): void {
       .command('lead')
       .description('have another node of the group stream from the other site')
       .argument('<node>', 'the node')
+      .option('--group <group>', 'refused where the node is of another group')
       .option(
         '--accept-data-loss',
         'after a recovery of the log: what may have been written here since is lost',
@@ -101,13 +104,33 @@ export function addSiteCommand(program: Command, context: Context): void {
     .addHelpText('after', LEAD_HELP)
     .action(async (text: string, _options: unknown, self: Command) => {
       const options = self.optsWithGlobals<SiteOptions & { readonly acceptDataLoss?: boolean }>();
-      const { acceptDataLoss } = options;
+      const { acceptDataLoss, group } = options;
+      const node = parseNode(text);
+      if (group !== undefined) await mustBeOfGroup(context, options, node, group);
       const request = {
         kind: 'lead-site',
-        node: parseNode(text),
+        node,
         dryRun: options.dryRun === true,
         ...(acceptDataLoss === true ? { acceptsLoss: acceptDataLoss } : {}),
       } as const;
       await steerGroup(context, options, request);
     });
+}
+
+/** The node says which group is meant; a script that names both is not to move the site leader of another one. */
+async function mustBeOfGroup(
+  context: Context,
+  options: SiteOptions,
+  node: NodeId,
+  name: string,
+): Promise<void> {
+  const { cluster, groups } = await withAdmin(context, options, (admin) => admin.status());
+  const group = groups.find((each) => each.group === name);
+  if (group === undefined) {
+    const names = groups.map((each) => each.group).join(', ') || 'none';
+    throw new CliError(EXIT.failed, `there is no group "${name}" in ${cluster}; there are: ${names}`);
+  }
+  if (group.nodes.some((each) => each.node === node)) return;
+  const names = group.nodes.map((each) => each.node).join(', ');
+  throw new CliError(EXIT.failed, `there is no node "${node}" in group ${name}; there are: ${names}`);
 }

@@ -19,6 +19,16 @@ describe('what is asked of the cluster', () => {
       ['failover', 'main', '--to', 'pg2', '--at', '2030-01-02T03:04Z'],
       { kind: 'schedule', group: 'main', at: { atMs: Date.UTC(2030, 0, 2, 3, 4), to: 'pg2' } },
     ],
+    [['fence', 'pg2', '--dry-run'], { kind: 'plan', of: { kind: 'fence', node: 'pg2' } }],
+    [['unfence', 'pg2', '--dry-run'], { kind: 'plan', of: { kind: 'unfence', node: 'pg2' } }],
+    [['ack', '--dry-run'], { kind: 'plan', of: { kind: 'acknowledge', group: undefined } }],
+    [
+      ['failover', '--at', '2030-01-02T03:04Z', '--dry-run'],
+      {
+        kind: 'plan',
+        of: { kind: 'schedule', group: undefined, at: { atMs: Date.UTC(2030, 0, 2, 3, 4), to: undefined } },
+      },
+    ],
   ])('%j', async (args, request) => {
     const admin = fakeAdmin();
     const { exitCode, stdout } = await run(args, { admin });
@@ -58,7 +68,7 @@ describe('is refused here already:', () => {
     [['settings', 'set', 'acks=1', 'acks=2'], /acks is given twice/],
     [['failover', '--at', 'soon'], /--at: "soon" is given; expected a time such as 03:00/],
     [['failover', '-y', '--wait', '0s'], /--wait: "0s" is given; expected .*more than 0/],
-    [['failover', '--at', '03:00', '--dry-run'], /--at cannot be combined/],
+    [['failover', '--at', '03:00', '--accept-data-loss'], /--at cannot be combined/],
     [['failover', '--old-primary-is-off', '-y'], /only together with --accept-data-loss/],
   ])('%j', async (args, message) => {
     const admin = fakeAdmin();

@@ -24,8 +24,7 @@ import {
   type Floor,
   type GroupState,
   type Phase,
-  asideReason,
-  asideRemedy,
+  asideText,
   hasFollowed,
   hasUnknownRule,
   isHeld,
@@ -199,8 +198,8 @@ function targetRefusal(state: ClusterState, group: GroupState, to: NodeId): stri
   if (to === group.phase.primary) return `${to} is the primary of group ${group.id} already`;
   const target = state.nodes.get(to);
   if (target === undefined || target.group !== group.id) return `there is no node ${to} in group ${group.id}`;
-  const aside = asideReason(group, to);
-  if (aside !== undefined) return `${to} is ${aside}; ${asideRemedy(aside)}`;
+  const aside = asideText(group, to);
+  if (aside !== undefined) return aside;
   return target.member === undefined ? `${to} has no data yet` : undefined;
 }
 

@@ -118,7 +118,9 @@ describe('a node in maintenance', () => {
 
   test('is not promoted, nor switched over to, nor begins with its promotion', () => {
     const log = maintained();
-    expect(log.commit(at(log).begin({ kind: 'planned', to: B }))).toMatch(/b is in maintenance; resume it/);
+    expect(log.commit(at(log).begin({ kind: 'planned', to: B }))).toMatch(
+      /b is in maintenance; sentinelctl maintenance off b ends that/,
+    );
     down(log);
     log.must(at(log).begin());
     log.must(at(log).begin({ kind: 'forced', to: undefined }));
@@ -181,5 +183,6 @@ test.each<[string, Command, RegExp]>([
 test('is refused of a fenced node, which is stopped', () => {
   const log = upgraded();
   log.must({ kind: 'fence-node', node: B });
-  expect(log.commit(maintain(B))).toMatch(/b is fenced: unfence it first/);
+  expect(log.commit(maintain(B))).toBe('b is fenced; sentinelctl unfence b ends that');
+  expect(log.commit(pause(B))).toBe('b is fenced; sentinelctl unfence b ends that');
 });

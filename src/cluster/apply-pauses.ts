@@ -7,6 +7,7 @@ import {
   type ClusterState,
   type GroupState,
   type NodePause,
+  asideText,
   doubtfulSiteText,
   isDoubtfulSite,
   pauseOf,
@@ -56,7 +57,7 @@ function nodeRefusal(
   if (isDoubtfulSite(group)) return doubtfulSiteText(group.id);
   if (isMaintenance && group.phase.primary === node)
     return `${node} is ${primaryWord(group).name}: ${primaryWord(group).remedy}`;
-  if (group.fenced.includes(node)) return `${node} is fenced: unfence it first`;
+  if (group.fenced.includes(node)) return asideText(group, node);
   const present = pauseOf(group, node);
   if (present !== undefined)
     return present.untilMs === untilMs && present.isMaintenance === isMaintenance

@@ -2,7 +2,7 @@
 // however often that is broken off, a server that started later is left alone. Of a group one is under way at a time.
 import { type Applied, type CommandOf, refuse, withGroup } from './applied.ts';
 import { SCHEDULED_RESTART_FEATURE_LEVEL } from './features.ts';
-import { type ClusterState, type GroupState, type NodeRestart, asideReason } from './state.ts';
+import { type ClusterState, type GroupState, type NodeRestart, asideText } from './state.ts';
 
 export function applyScheduleRestart(state: ClusterState, command: CommandOf<'schedule-restart'>): Applied {
   const { group: id, node, at, onlyAtMs } = command;
@@ -43,6 +43,5 @@ function beginRefusal(
   if (group.phase.kind !== 'running') return `group ${group.id} is ${group.phase.kind}`;
   if (group.phase.primary === node && at?.inPlace !== true)
     return `${node} is the primary of group ${group.id}, and its restart is not to be in place`;
-  const aside = asideReason(group, node);
-  return aside === undefined ? undefined : `${node} is ${aside}`;
+  return asideText(group, node);
 }

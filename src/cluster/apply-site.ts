@@ -12,7 +12,7 @@ import {
   type GroupState,
   type Phase,
   asideReason,
-  asideRemedy,
+  asideText,
   isPaused,
   nodesOfGroup,
 } from './state.ts';
@@ -147,8 +147,8 @@ function promotionRefusal(group: GroupState, isNamed: boolean): string | undefin
 export function namedRefusal(state: ClusterState, group: GroupState, id: NodeId): string | undefined {
   const node = state.nodes.get(id);
   if (node === undefined || node.group !== group.id) return `there is no node ${id} in group ${group.id}`;
-  const aside = asideReason(group, id);
-  if (aside !== undefined) return `${id} is ${aside}; ${asideRemedy(aside)}`;
+  const aside = asideText(group, id);
+  if (aside !== undefined) return aside;
   if (node.member === undefined) return `${id} has no data yet`;
   const { phase } = group;
   if (phase.kind !== 'fencing' || phase.cause.kind !== 'recovered') return undefined;

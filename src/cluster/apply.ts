@@ -44,7 +44,7 @@ import { applyLeadSite, applyPromoteSite } from './apply-site.ts';
 import { applyTellSite } from './site-history.ts';
 import { applyGiveUpSlot, applyMarkAbsent, applyMarkPresent } from './apply-slots.ts';
 import { applyLogicalSlot } from './logical-slots.ts';
-import type { Envelope } from './commands.ts';
+import type { Command, Envelope } from './commands.ts';
 import { NO_EVENTS, addEvent } from './event-list.ts';
 import { FIRST_FEATURE_LEVEL } from './features.ts';
 import { forEvent } from './parameters.ts';
@@ -56,6 +56,7 @@ export function emptyState(membership: Membership): ClusterState {
     appliedIndex: 0 as LogIndex,
     membership,
     membershipIndex: 0 as LogIndex,
+    founders: membership.voters.toSorted(),
     peers: new Map(),
     featureLevel: FIRST_FEATURE_LEVEL,
     groups: new Map(),
@@ -91,6 +92,13 @@ export function apply(state: ClusterState, index: LogIndex, envelope: Envelope):
   const { proposedAtMs } = envelope;
   const event = { index, proposedAtMs, command: forEvent(envelope.command), refused };
   return { state: { ...next, appliedIndex: index, events: addEvent(next.events, event) }, refused, event };
+}
+
+/** What the command would lead to, were it committed next at that wall time (ms since 1970): the state, or why it would be refused. Changes nothing. */
+export function foresee(state: ClusterState, command: Command, atMs: number): Applied {
+  const index = (state.appliedIndex + 1) as LogIndex;
+  const envelope = { session: '', sequence: 0, answeredBelow: 0, proposedAtMs: atMs, command };
+  return applyCommand(state, index, envelope);
 }
 
 /** Moves on over an entry that carries no command (a leader's no-op). */

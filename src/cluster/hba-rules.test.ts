@@ -2,12 +2,15 @@
 import { isIP } from 'node:net';
 import { expect, test } from 'vitest';
 import {
+  hbaFileLineProblem,
   hbaLineDanger,
   hbaLinesOf,
   hbaLinesProblem,
   hbaWarnings,
   isHbaProblem,
   parseHbaLine,
+  shownHbaError,
+  shownHbaLine,
 } from './hba-rules.ts';
 
 const parse = (line: string) => parseHbaLine(line, { secrets: false });
@@ -49,6 +52,10 @@ test.each([
 });
 
 test('a line that only a later PostgreSQL understands may stand in a file of its owner', () => {
+  expect(hbaFileLineProblem('host all all all scram-sha-256 later_option=1')).toBeUndefined();
+  expect(hbaFileLineProblem('host app @users all md5')).toBeUndefined();
+  expect(hbaFileLineProblem('host app all 10.0.0.0/66 md5')).toMatch(/^address: "10.0.0.0\/66" is given/);
+  expect(hbaFileLineProblem('host app all all ldap ldapbindpasswd=x')).toBeUndefined();
   expect(hbaLineDanger('host all all all scram-sha-256 later_option=1')).toBeUndefined();
   expect(hbaLineDanger('host app @users all md5')).toBeUndefined();
 });
@@ -68,6 +75,12 @@ test.each([
   ['host all all 10.0.0.0/8,10.1.0.0/16 md5', 'address', /is a list/],
   ['host all all 10.0.0.0/8', 'method', /is missing/],
   ['host all all 10.0.0.0/8 scram', 'method', /"scram" is given; expected trust, reject, scram-sha-256/],
+  [
+    'host all all 10.0.0.0/8 scram-sha-265',
+    'method',
+    /"scram-sha-265" is given; expected .*; did you mean "scram-sha-256"\?$/,
+  ],
+  ['host all all 10.0.0.0/66 md5', 'address', /"10\.0\.0\.0\/66" is given; expected a network/],
   ['host all all 10.0.0.0/8 peer', 'method', /"peer" is not possible with host; it is with local/],
   ['host all all 10.0.0.0/8 cert', 'method', /"cert" is not possible with host; it is with hostssl/],
   ['hostgssenc all all 10.0.0.0/8 md5', 'method', /gss, reject and trust are/],
@@ -132,4 +145,34 @@ test.each([
   const version = isIP(address);
   const bits = version === 4 ? 32 : 128;
   expect(isHbaProblem(parse(`host all all ${address}/${bits} md5`))).toBe(version === 0);
+});
+
+test('a line is shown without what may be a password', () => {
+  const start = 'host all all 10.0.0.0/8 ldap ldapserver=x';
+  for (const given of [
+    'ldapbindpasswd=hush',
+    'ldapbindpasswd="hu sh" ldapport=3',
+    '"ldapbindpasswd=hu sh"',
+    'ldapbindpasswd="hush',
+    'radiussecrets=hu, sh radiusports=1',
+    'LDAPBINDPASSWORD = hush',
+  ]) {
+    const shown = shownHbaLine(`${start} ${given}`);
+    expect(shown).toMatch(/^host all all 10\.0\.0\.0\/8 ldap ldapserver=x .*=\*\*\*$/);
+    expect(shown).not.toMatch(/hu|sh\b/);
+  }
+  const plain = 'host passwords secret 10.0.0.0/8 ldap ldapserver=x';
+  expect(shownHbaLine(plain)).toBe(plain);
+  // A field is missing, so that the option stands where another one is expected.
+  for (const line of [
+    'host all all ldapbindpasswd=hush',
+    'host all all all ldapbindpasswd=hush',
+    'passwd=hush',
+  ])
+    for (const problem of [hbaLinesProblem([line]), hbaFileLineProblem(line)]) {
+      expect(problem).toBeDefined();
+      expect(problem).not.toMatch(/hush/);
+    }
+  expect(shownHbaError('authentication option not in name=value format: hush')).not.toMatch(/hush/);
+  expect(shownHbaError('could not parse RADIUS secret list "hush"')).not.toMatch(/hush/);
 });

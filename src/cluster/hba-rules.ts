@@ -1,6 +1,8 @@
 // Rules for pg_hba.conf that people give, in a group's settings or a node's configuration file: read as PostgreSQL reads them, so that
 // a wrong one is refused, by line and field, before it is in the log. Ours come first in the file (hba.ts), so none of these can shadow them. Pure.
 
+import { didYouMean } from '../base/did-you-mean.ts';
+
 export interface HbaRule {
   readonly kind: HbaKind;
   readonly databases: readonly HbaWord[];
@@ -106,7 +108,7 @@ export function parseHbaLine(line: string, { secrets }: { readonly secrets: bool
   if (method === undefined) return problem('method', `is missing; expected ${METHODS.join(', ')}`);
   const methodName = textOf(method);
   if (!METHODS.includes(methodName))
-    return problem('method', `"${methodName}" is given; expected ${METHODS.join(', ')}`);
+    return problem('method', `"${methodName}" is given; expected ${METHODS.join(', ')}${meant(methodName)}`);
   const kinds = ONLY_WITH[methodName];
   if (kinds !== undefined && !kinds.includes(kind))
     return problem('method', `"${methodName}" is not possible with ${kind}; it is with ${kinds.join(', ')}`);
@@ -140,6 +142,11 @@ export function parseHbaLine(line: string, { secrets }: { readonly secrets: bool
   return rule;
 }
 
+function meant(methodName: string): string {
+  const near = didYouMean(methodName, METHODS);
+  return near === undefined ? '' : `; did you mean "${near}"?`;
+}
+
 export const isHbaProblem = (parsed: HbaRule | HbaProblem): parsed is HbaProblem => 'text' in parsed;
 
 /** What is wrong with the first line that cannot be taken, by its number and field; undefined where all can. */
@@ -150,10 +157,20 @@ export function hbaLinesProblem(
   for (const [at, line] of lines.entries()) {
     const parsed = parseHbaLine(line, options);
     if (isHbaProblem(parsed))
-      return `hba line ${at + 1}${parsed.field === undefined ? '' : `, ${parsed.field}`}: ${parsed.text}`;
+      return `hba line ${at + 1}${parsed.field === undefined ? '' : `, ${parsed.field}`}: ${shownHbaLine(parsed.text)}`;
   }
   return undefined;
 }
+
+/** Also under a name that is mistyped. Where the value ends a quote that is not closed, or a list, would leave open: nothing after it is shown. */
+const SECRET = /(\w*(?:passw|secret)\w*"?\s*=).*/is;
+
+/** A line as it may be shown in errors, logs and answers: without the value of an option that holds a password, and what comes after it. */
+export const shownHbaLine = (line: string): string => line.replace(SECRET, '$1***');
+
+/** The same of what PostgreSQL says of a line, which may quote what it has taken for a list of passwords, or for an option. */
+export const shownHbaError = (error: string): string =>
+  error.replace(/(RADIUS secrets? list|not in name=value format).*/is, '$1');
 
 /** Whom a line is about; undefined where it cannot be read so far. */
 export function hbaUsersOf(line: string): readonly string[] | undefined {
@@ -193,6 +210,17 @@ export function hbaLineDanger(line: string): string | undefined {
       ? /\breplication\b/.test(line) && /\btrust\b/.test(line)
       : isOfReplication(fields[1] ?? []) && fields.slice(3).some((words) => textOf(words) === 'trust');
   return isOpen ? REPLICATION_OPEN : undefined;
+}
+
+/** What only a later PostgreSQL may know, and files beside pg_hba.conf, are its owner's matter in the file of one host. */
+const OWNERS_FIELDS: readonly (string | undefined)[] = ['database', 'user', 'option'];
+
+/** What no PostgreSQL would take of a line in the configuration of one host, with its field; undefined where it may stand there. */
+export function hbaFileLineProblem(line: string): string | undefined {
+  const parsed = parseHbaLine(line, { secrets: true });
+  if (!isHbaProblem(parsed) || OWNERS_FIELDS.includes(parsed.field)) return undefined;
+  const text = shownHbaLine(parsed.text);
+  return parsed.field === undefined ? text : `${parsed.field}: ${text}`;
 }
 
 const REPLICATION_OPEN = 'lets replication in without a password, and the fence relies on that password';

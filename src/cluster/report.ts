@@ -41,6 +41,8 @@ export interface KeptBySlots {
   readonly unreserved?: readonly string[] | undefined;
   /** Slots whose WAL has been removed; left out where there is none. */
   readonly lost?: readonly string[] | undefined;
+  /** Of a standby: logical slots that nobody reads from and no setting names, as a former primary has them; left out where there is none. */
+  readonly leftLogical?: readonly string[] | undefined;
 }
 
 /** What an administrator keeps an eye on, read every few seconds only. What could not be read is left out. */
@@ -94,6 +96,12 @@ export interface FoundServer {
   readonly problems: readonly string[];
 }
 
+/** A node whose PostgreSQL does not let in the probes of the host that says so, with its answer. */
+export interface RefusedProbe {
+  readonly node: NodeId;
+  readonly why: string;
+}
+
 /** A logical slot of the log, as it stands on one node. */
 export interface LogicalSlotReport {
   readonly name: string;
@@ -101,6 +109,8 @@ export interface LogicalSlotReport {
   readonly isReady: boolean;
   /** Why it is not, or what else is to know; undefined: nothing. */
   readonly note: string | undefined;
+  /** Of a primary: PostgreSQL was asked, and has no logical slot of that name, whatever it decodes. Absent: it may have one. */
+  readonly isAbsent?: true;
 }
 
 export interface AgentReport {
@@ -143,4 +153,6 @@ export interface AgentReport {
   readonly follows?: GroupId | undefined;
   /** Why what it holds is not known to be from the other site that its group follows, or has followed; see site-history.ts. */
   readonly strange?: string | undefined;
+  /** Left out where there is none. */
+  readonly refusedProbes?: readonly RefusedProbe[];
 }

@@ -3,7 +3,7 @@
 import type { Upkeep } from './report.ts';
 
 export interface SlotWarning {
-  readonly kind: 'lost' | 'unreserved' | 'budget' | 'disk';
+  readonly kind: 'lost' | 'unreserved' | 'left' | 'budget' | 'disk';
   readonly text: string;
 }
 
@@ -15,7 +15,7 @@ const DISK_BYTES_MIN = 2 ** 28;
 export function* slotWarnings(upkeep: Upkeep | undefined): Iterable<SlotWarning> {
   const slots = upkeep?.slots;
   if (slots === undefined) return;
-  const { keptBytes, most, safeBytes, unreserved = [], lost = [] } = slots;
+  const { keptBytes, most, safeBytes, unreserved = [], lost = [], leftLogical = [] } = slots;
   if (lost.length > 0)
     yield {
       kind: 'lost',
@@ -25,6 +25,11 @@ export function* slotWarnings(upkeep: Upkeep | undefined): Iterable<SlotWarning>
     yield {
       kind: 'unreserved',
       text: `replication slots that keep more than max_slot_wal, and are lost at the next checkpoint: ${unreserved.join(', ')}`,
+    };
+  if (leftLogical.length > 0)
+    yield {
+      kind: 'left',
+      text: `logical slots on a standby that nobody reads from and no setting names: ${leftLogical.join(', ')}; they keep WAL there up to max_slot_wal, and may keep dead rows on the primary: drop them there if nobody needs them (pg_drop_replication_slot)`,
     };
   if (most === undefined) return;
   const kept = `replication slot ${most} keeps ${megabytes(keptBytes)} of WAL`;

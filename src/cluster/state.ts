@@ -334,6 +334,11 @@ export interface ClusterState {
   readonly membership: Membership;
   /** Index of the entry that said so; 0 for the initial one. */
   readonly membershipIndex: LogIndex;
+  /**
+   * The peers that the cluster began with, in the order of their names: peers that disagree about them do not belong together, though their
+   * logs look alike. Empty where that is not known: the log was begun by a version that did not keep them. Nothing is decided by it in `apply`.
+   */
+  readonly founders: readonly PeerId[];
   /** Members that have opened a session, in the order of their names. */
   readonly peers: ReadonlyMap<PeerId, PeerState>;
   /** See features.ts. */
@@ -386,7 +391,7 @@ export function primaryWord({ id, phase }: Pick<GroupState, 'id' | 'phase'>): {
 } {
   return phase.kind === 'following'
     ? { name: `the site leader of group ${id}`, remedy: 'sentinelctl site lead another node first' }
-    : { name: `the primary of group ${id}`, remedy: 'fail over first' };
+    : { name: `the primary of group ${id}`, remedy: 'fail over first (sentinelctl failover)' };
 }
 
 /**
@@ -435,9 +440,20 @@ export function asideReason(
   return pause.isMaintenance ? 'in maintenance' : 'paused';
 }
 
-/** What lets the node take part again, for people. */
-export function asideRemedy(reason: NonNullable<ReturnType<typeof asideReason>>): string {
-  return reason === 'fenced' ? 'unfence it first' : 'resume it first';
+/** The command that lets the node take part again, as it was set aside. */
+export function asideRemedy(reason: NonNullable<ReturnType<typeof asideReason>>, node: NodeId): string {
+  const command = {
+    fenced: `unfence ${node}`,
+    paused: `resume --node ${node}`,
+    'in maintenance': `maintenance off ${node}`,
+  };
+  return `sentinelctl ${command[reason]}`;
+}
+
+/** `pg2 is fenced; sentinelctl unfence pg2 ends that`; undefined where the node is not aside. */
+export function asideText(group: Parameters<typeof asideReason>[0], node: NodeId): string | undefined {
+  const reason = asideReason(group, node);
+  return reason && `${node} is ${reason}; ${asideRemedy(reason, node)} ends that`;
 }
 
 /** Of each group its nodes, by the map they come from: that map is never changed, so it is sorted out once, not for every question. */

@@ -64,6 +64,8 @@ test('a primary and its standbys become a group', async () => {
   });
   expect(proposed).toMatchObject([{ kind: 'adopt-group', primary: A, standbys: [B, C], timeline: 3 }]);
   expect(log.group.toAdopt).toEqual([B, C, A]);
+  // Whoever did not look at a plan has to know as well.
+  expect(answer.kind === 'done' && answer.detail).toMatch(/status --watch\n- a: a notice\n- b: a notice\n/);
 });
 
 test('a plan shows what was found of each node, and proposes nothing', async () => {
@@ -142,7 +144,7 @@ describe('it is refused', () => {
     const options = { state: () => log.state } as Parameters<typeof adopt>[0];
     for (const [group, reason] of [
       [GROUP, /exists already/],
-      [undefined, /no node is registered in a group/],
+      [undefined, /^group main exists already; there is nothing to adopt$/],
     ] as const)
       expect(await adopt(options, { kind: 'adopt', group, dryRun: false })).toMatchObject({
         kind: 'refused',

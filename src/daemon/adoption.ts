@@ -52,7 +52,10 @@ export async function adopt(
       timeline: primary.server.timeline,
       standbys,
     },
-    `group ${group} is being adopted: ${steps}; see sentinelctl status --watch`,
+    [
+      `group ${group} is being adopted: ${steps}; see sentinelctl status --watch`,
+      ...found.flatMap(noticesOf),
+    ].join('\n'),
   );
 }
 
@@ -67,6 +70,11 @@ function groupToAdopt(state: ClusterState, name: string | undefined): GroupId | 
   const [only] = named;
   if (only !== undefined && named.length === 1) return only;
   const names = open.join(', ') || 'none';
+  const there = [...state.groups.keys()];
+  if (name === undefined && open.length === 0 && there.length > 0)
+    return {
+      reason: `${there.length === 1 ? 'group' : 'groups'} ${there.join(', ')} ${there.length === 1 ? 'exists' : 'exist'} already; there is nothing to adopt`,
+    };
   return {
     reason:
       name === undefined && open.length > 1
@@ -159,6 +167,11 @@ export async function addressesOf(
   } catch {
     return [];
   }
+}
+
+/** What its owner has to act on after the adoption: whoever did not look at a plan is told now. */
+function noticesOf({ node, server }: Found): string[] {
+  return server.notices.map((text) => `- ${node.node}: ${text}`);
 }
 
 function describe({ node, server }: Found): string {

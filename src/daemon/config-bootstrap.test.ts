@@ -1,46 +1,6 @@
 // The section bootstrap: what a group's first data directory is restored from, and how far it is recovered.
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
-import { ConfigError } from './config-problems.ts';
-import { type Config, loadConfig } from './config.ts';
-
-const root = mkdtempSync(join(tmpdir(), 'pg-sentinel-bootstrap-'));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
-chmodSync(root, 0o755);
-
-const GOOD = `
-cluster: shop
-peer: a
-peers:
-  a: 10.0.0.1:7432
-state_directory: ${root}/state
-node:
-  name: pg1
-  data_directory: ${root}/data
-users:
-  replication: { password_env: REPLICATION_PASSWORD }
-  probe: { password_env: PROBE_PASSWORD }
-`;
-
-let files = 0;
-function load(text: string): Config {
-  const path = join(root, `${(files += 1)}.yaml`);
-  writeFileSync(path, text, { mode: 0o600 });
-  return loadConfig({ path, env: { PROBE_PASSWORD: 'probed', REPLICATION_PASSWORD: 'wonder land' } });
-}
-
-/** The problems as `key: text`, or the empty list. */
-function problems(text: string): string[] {
-  try {
-    load(text);
-    return [];
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return error.problems.map((problem) => `${problem.key}: ${problem.text}`);
-  }
-}
+import { describe, expect, it } from 'vitest';
+import { GOOD, load, problems } from './testing/config-place.ts';
 
 describe('a backup that a group begins with', () => {
   const withBootstrap = (more: string): string => `${GOOD}bootstrap: { command: [/bin/restore]${more} }\n`;

@@ -1,12 +1,11 @@
 // The section bootstrap of the configuration: its shape, the checks that look at more than one of its keys, and what becomes of it.
-import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import type { Bootstrap } from '../actions/instance-options.ts';
 import { parseDurationMs } from '../base/duration.ts';
 import type { TargetKind } from '../postgres/recovery-target.ts';
 import { tablespaceVariable } from '../postgres/restored-places.ts';
 import type { Findings } from './config-checks.ts';
-import { COMMAND_RULE, duration } from './config-kinds.ts';
+import { command, duration } from './config-kinds.ts';
 import { wrong } from './config-problems.ts';
 
 const TARGET_RULE = 'text (in quotes)';
@@ -22,14 +21,10 @@ const TIMELINE_RULE = 'latest, current or the number of a timeline in quotes';
 export const bootstrap = z
   .strictObject(
     {
-      command: z
-        .array(z.string({ error: COMMAND_RULE }), { error: COMMAND_RULE })
-        .refine(([program = '']) => isAbsolute(program), { error: COMMAND_RULE })
-        .meta({
-          description:
-            'Program that restores a backup into $PG_SENTINEL_DATA_DIRECTORY, and its arguments; run without a shell, as the user that PostgreSQL runs as',
-          examples: [['/usr/local/bin/restore-backup', '--latest']],
-        }),
+      command: command(
+        'Program that restores a backup into $PG_SENTINEL_DATA_DIRECTORY, and its arguments; run without a shell, as the user that PostgreSQL runs as',
+        ['/usr/local/bin/restore-backup', '--latest'],
+      ),
       timeout: duration({
         default: '24h',
         min: '1s',

@@ -1,13 +1,20 @@
 // Checks that look at more than one key of the configuration, or beyond the file at password files and the environment.
 // Reads those, changes nothing. Errors make the configuration unusable; warnings are for a person to read.
 import { readFileSync, statSync } from 'node:fs';
+import { didYouMean } from '../base/did-you-mean.ts';
 import { parseDurationMs } from '../base/duration.ts';
 import { formatEndpoint, isLoopback, isWildcard, parseEndpoint, type Endpoint } from './config-address.ts';
-import { hbaLineDanger, hbaWarnings } from '../cluster/hba-rules.ts';
+import { hbaFileLineProblem, hbaLineDanger, hbaWarnings, shownHbaLine } from '../cluster/hba-rules.ts';
 import { checkBootstrap } from './config-bootstrap.ts';
-import { didYouMean, wrong } from './config-problems.ts';
+import { checkInitdb } from './config-initdb.ts';
+import { wrong } from './config-problems.ts';
 import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
-import type { AccountFile, ConfigFile } from './config-schema.ts';
+import {
+  DEFAULT_PROMOTE_TIMEOUT,
+  DEFAULT_RECOVERY_DOWN_AFTER,
+  type AccountFile,
+  type ConfigFile,
+} from './config-schema.ts';
 
 /** Where the checks put what they find; `key` is that of the value to change. */
 export interface Findings {
@@ -235,7 +242,9 @@ function checkNode(file: ConfigFile, peer: string | undefined, findings: Finding
   }
   if (node.upstream === node.name)
     findings.error('node.upstream', wrong('', node.upstream, 'another node of its group than itself'));
+  checkPromotion(file, node, findings);
   checkFollow(file, node, findings);
+  checkInitdb(file.node?.initdb, firstFrom(file), findings);
   checkDirectories(file, node, findings);
   for (const [name, value] of Object.entries(node.parameters ?? {})) {
     const reason = RESERVED_PARAMETERS.get(name.toLowerCase());
@@ -246,6 +255,28 @@ function checkNode(file: ConfigFile, peer: string | undefined, findings: Finding
   }
   for (const [at, line] of (node.hba ?? []).entries()) checkHbaLine(`node.hba.${at}`, line, findings);
 }
+
+function checkPromotion(
+  file: ConfigFile,
+  { promote_command: command, promote_timeout: timeout }: NonNullable<ConfigFile['node']>,
+  findings: Findings,
+): void {
+  if (command === undefined) {
+    if (timeout !== DEFAULT_PROMOTE_TIMEOUT)
+      findings.warning('node.promote_timeout', 'it has no effect without node.promote_command');
+    return;
+  }
+  const downAfter = file.timing?.recovery_down_after ?? DEFAULT_RECOVERY_DOWN_AFTER;
+  if ((parseDurationMs(timeout) ?? 0) >= (parseDurationMs(downAfter) ?? 0))
+    findings.warning(
+      'node.promote_timeout',
+      `${timeout} is not shorter than timing.recovery_down_after (${downAfter}): by then the other peers hold a node that is still in recovery for down`,
+    );
+}
+
+/** Where the first database of a group comes from, if initdb does not make it. */
+const firstFrom = ({ bootstrap, node }: ConfigFile): string | undefined =>
+  bootstrap ? 'the backup of bootstrap' : node?.follow ? 'the other site of node.follow' : undefined;
 
 /** The other site is another cluster: none of its servers is this node. */
 function checkFollow(
@@ -314,16 +345,23 @@ const HBA_KINDS = ['local', 'host', 'hostssl', 'hostnossl', 'hostgssenc', 'hostn
 function checkHbaLine(key: string, line: string, findings: Findings): void {
   const [kind = '', , ...rest] = line.trim().split(/\s+/);
   const danger = hbaLineDanger(line);
-  if (/[\r\n\0]/.test(line))
+  const problem = hbaFileLineProblem(line);
+  const shown = shownHbaLine(line);
+  if (/[\r\n\0]/.test(line)) {
     findings.error(key, 'holds a line break; expected one rule for each entry of the list');
-  else if (!HBA_KINDS.includes(kind) || rest.length < 2) {
+    return;
+  }
+  if (!HBA_KINDS.includes(kind) || rest.length < 2) {
     findings.error(
       key,
-      wrong('', line, 'a line of pg_hba.conf such as "host all all 10.0.0.0/24 scram-sha-256"'),
+      wrong('', shown, 'a line of pg_hba.conf such as "host all all 10.0.0.0/24 scram-sha-256"'),
     );
-  } else if (danger !== undefined) findings.error(key, `"${line}" ${danger}`);
+    return;
+  }
+  if (danger !== undefined) findings.error(key, `"${shown}" ${danger}`);
+  else if (problem !== undefined) findings.error(key, problem);
   else if (hbaWarnings([line]).length > 0)
-    findings.warning(key, `"${line}" lets clients in without a password`);
+    findings.warning(key, `"${shown}" lets clients in without a password`);
 }
 
 function checkRoles(file: ConfigFile, findings: Findings): void {

@@ -7,8 +7,10 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { instancePaths } from '../actions/instance-files.ts';
+import type { OwnersCommand } from '../actions/run-command.ts';
 import { LONGEST_SOCKET } from '../guard/seat.ts';
-import { OLDEST_VERSION, dataVersion, findBinaries } from '../postgres/binaries.ts';
+import { OLDEST_VERSION, dataVersion, findBinaries, type Binaries } from '../postgres/binaries.ts';
+import { initProblem } from '../postgres/initdb-settings.ts';
 import { findOsUser, type OsUser } from '../postgres/os-user.ts';
 import { readable } from './config-checks.ts';
 import { ConfigError, formatProblem, type ConfigProblem } from './config-problems.ts';
@@ -22,10 +24,10 @@ const SOCKET_PATH_BYTES_MAX = 107;
 export async function checkEnvironment(config: Config): Promise<readonly string[]> {
   const findings: Findings = { problems: [], warnings: [] };
   await checkStateDirectory(config.stateDirectory, findings);
-  await checkFenceCommand(config.fence, findings);
+  await checkCommand('fence.command', config.fence, ownIdentity(), findings);
   if (config.node !== undefined) {
     checkGuardSocket(config.stateDirectory, config.node, findings);
-    await checkNodeHost(config.node, findings);
+    await checkNodeHost(config, config.node, findings);
   }
   if (findings.problems.length > 0) throw new ConfigError(config.path, findings.problems);
   return findings.warnings.map((warning) => formatProblem(config.path, warning));
@@ -55,14 +57,25 @@ async function checkStateDirectory(path: string, findings: Findings): Promise<vo
 }
 
 /** That it cannot be run must not come out in the moment it is needed. */
-async function checkFenceCommand(fence: Config['fence'], findings: Findings): Promise<void> {
-  const [program] = fence?.command ?? [];
+async function checkCommand(
+  key: string,
+  command: OwnersCommand | undefined,
+  user: Identity,
+  findings: Findings,
+): Promise<void> {
+  const [program] = command?.command ?? [];
   if (program === undefined) return;
   try {
     await access(program, constants.X_OK);
-    if (!(await stat(program)).isFile()) throw new Error('it is not a file');
+    const found = await stat(program);
+    if (!found.isFile()) throw new Error('it is not a file');
+    // Root may do what the user that it is run as may not; for an ordinary sentineld that was the right question.
+    if (user.uid === process.getuid?.()) return;
+    if (!permits(found, user, 1)) throw new Error(`${user.name} may not execute it`);
+    const closed = await firstClosed(dirname(program), user);
+    if (closed !== undefined) throw new Error(`${user.name} may not enter ${closed}`);
   } catch (error) {
-    add(findings.problems, 'fence.command', `cannot run "${program}": ${readable(error)}`);
+    add(findings.problems, key, `cannot run "${program}": ${readable(error)}`);
   }
 }
 
@@ -74,7 +87,7 @@ function checkGuardSocket(stateDirectory: string, node: NodeConfig, findings: Fi
   add(findings.problems, 'state_directory', text);
 }
 
-async function checkNodeHost(node: NodeConfig, findings: Findings): Promise<void> {
+async function checkNodeHost(config: Config, node: NodeConfig, findings: Findings): Promise<void> {
   const socket = `${node.socketDirectory}/.s.PGSQL.${node.port}`;
   const socketBytes = Buffer.byteLength(socket);
   if (socketBytes > SOCKET_PATH_BYTES_MAX) {
@@ -89,13 +102,35 @@ async function checkNodeHost(node: NodeConfig, findings: Findings): Promise<void
     return;
   }
   await checkDataDirectory(node, user, findings);
+  // It is run without the user's other groups.
+  const runner =
+    user.owner === undefined ? ownIdentity() : { name: user.name, uid: user.uid, gids: [user.gid] };
+  await checkCommand('node.promote_command', node.promoteCommand, runner, findings);
   const outside = [...node.tablespaces].map(([name, path]) => [`node.tablespaces.${name}`, path] as const);
   const wal = node.walDirectory === undefined ? [] : [['node.wal_directory', node.walDirectory] as const];
   for (const [key, path] of [...wal, ...outside]) {
     const trouble = await whyNotUsable(path, await identityOf(user));
     if (trouble !== undefined) add(findings.problems, key, `"${path}": ${trouble}`);
   }
-  await checkBinaries(node, user, findings);
+  const binaries = await checkBinaries(node, user, findings);
+  if (binaries?.has.initdb === true && config.bootstrap === undefined && node.follow === undefined)
+    await checkInitdb({ binaries, user, node }, findings);
+}
+
+/** Also where a database is going to be cloned instead: with a locale that this host lacks it could not be used here. */
+async function checkInitdb(
+  { node, ...host }: { readonly binaries: Binaries; readonly user: OsUser; readonly node: NodeConfig },
+  findings: Findings,
+): Promise<void> {
+  const { initdb: settings, dataDirectory } = node;
+  if (settings === undefined || (await dataVersion(dataDirectory)) !== undefined) return;
+  const key = (of: string): string => (of === '' ? 'node.initdb' : `node.initdb.${of}`);
+  try {
+    const problem = await initProblem({ ...host, settings });
+    if (problem !== undefined) add(findings.problems, key(problem.key), problem.text);
+  } catch (error) {
+    add(findings.problems, 'node.initdb', readable(error));
+  }
 }
 
 async function checkDataDirectory(node: NodeConfig, user: OsUser, findings: Findings): Promise<void> {
@@ -111,45 +146,57 @@ async function checkDataDirectory(node: NodeConfig, user: OsUser, findings: Find
     problem('is not a directory');
     return;
   }
-  if (found.uid !== user.uid) {
+  const entries = await readdir(path).catch(() => undefined);
+  const isEmpty = entries?.length === 0;
+  const isDatabase = entries?.includes('PG_VERSION') === true;
+  const isLeftover =
+    entries?.some((entry) => ['base', 'global', 'pg_wal', 'backup_label', 'base.tar'].includes(entry)) ===
+    true;
+  if (entries !== undefined && !isEmpty && !isDatabase && !isLeftover) {
+    // Owner and mode are as those it belongs to need them: not a word that would have somebody change them.
     problem(
-      `belongs to ${await userName(found.uid)}, but PostgreSQL runs as ${user.name}, which must own it; ` +
-        `chown -R ${user.name} ${path}, or set node.os_user`,
+      `is not empty and holds no PostgreSQL database (${entries.slice(0, 3).join(', ')}); expected an empty or missing directory, or a database`,
     );
+    return;
+  }
+  const isOrdinary = process.getuid?.() !== 0;
+  if (found.uid !== user.uid) {
+    const owner = await userName(found.uid);
+    const belongs = `belongs to ${owner}, but PostgreSQL runs as ${user.name}, which must own it`;
+    const isToGive = isEmpty || (isDatabase && (!isOrdinary || node.osUser !== undefined));
+    if (isToGive) problem(`${belongs}; chown -R ${user.name} ${path}, or set node.os_user`);
+    else if (isOrdinary) problem(`${belongs}; run this as root or as ${owner}`);
+    else problem(`${belongs}; set node.os_user, or give another directory`);
   }
   if ((found.mode & 0o027) !== 0) {
-    problem(
-      `has mode ${(found.mode & 0o777).toString(8).padStart(4, '0')}; PostgreSQL starts only with 0700 or 0750: chmod 700 ${path}`,
-    );
+    const mode = (found.mode & 0o777).toString(8).padStart(4, '0');
+    const advice = isEmpty || isDatabase ? `: chmod 700 ${path}` : '';
+    problem(`has mode ${mode}; PostgreSQL starts only with 0700 or 0750${advice}`);
   }
-  const entries = await readdir(path).catch(() => undefined);
-  if (entries === undefined || entries.length === 0 || entries.includes('PG_VERSION')) return;
-  const leftover = entries.some((entry) =>
-    ['base', 'global', 'pg_wal', 'backup_label', 'base.tar'].includes(entry),
-  );
-  if (leftover) {
+  if (isLeftover && !isDatabase) {
     add(
       findings.warnings,
       'node.data_directory',
       `"${path}" holds an unfinished copy of a database, which will be made again`,
     );
-  } else {
-    problem(
-      `is not empty and holds no PostgreSQL database (${entries.slice(0, 3).join(', ')}); expected an empty or missing directory, or a database`,
-    );
   }
 }
 
-async function checkBinaries(node: NodeConfig, user: OsUser, findings: Findings): Promise<void> {
+/** The programs, where they are found and nothing has to be copied first. */
+async function checkBinaries(
+  node: NodeConfig,
+  user: OsUser,
+  findings: Findings,
+): Promise<Binaries | undefined> {
   const dataDirectory = node.dataDirectory;
   const present = await dataVersion(dataDirectory);
   const { binDirectory } = node;
   try {
     // No private directory: the npm package is not copied by a check that changes nothing.
-    await findBinaries({ user, binDirectory, dataDirectory, privateDirectory: undefined });
+    return await findBinaries({ user, binDirectory, dataDirectory, privateDirectory: undefined });
   } catch (error) {
     const embedded = binDirectory === undefined ? await embeddedVersion() : undefined;
-    if (embedded !== undefined && (present === undefined || present === embedded)) return;
+    if (embedded !== undefined && (present === undefined || present === embedded)) return undefined;
     const other =
       present === undefined
         ? undefined
@@ -173,6 +220,7 @@ async function checkBinaries(node: NodeConfig, user: OsUser, findings: Findings)
     } else {
       add(findings.problems, 'node.bin_directory', readable(error));
     }
+    return undefined;
   }
 }
 
@@ -202,12 +250,18 @@ async function whyNotUsable(path: string, user: Identity): Promise<string | unde
   }
   if (typeof found === 'string') return `cannot look at ${at}: ${found}`;
   if (!found.isDirectory()) return `${at} is not a directory`;
-  let folder = await realpath(at).catch(() => at);
   const writer = ownIdentity();
   if (!permits(found, writer, 3)) return `${writer.name} may not write into ${at}`;
+  const closed = await firstClosed(at, user);
+  return closed === undefined ? undefined : `${user.name} may not enter ${closed}`;
+}
+
+/** Of a directory and those above it, the first that the user may not enter. */
+async function firstClosed(directory: string, user: Identity): Promise<string | undefined> {
+  let folder = await realpath(directory).catch(() => directory);
   for (; ; folder = dirname(folder)) {
     const mode = await stat(folder).catch(() => undefined);
-    if (mode !== undefined && !permits(mode, user, 1)) return `${user.name} may not enter ${folder}`;
+    if (mode !== undefined && !permits(mode, user, 1)) return folder;
     if (folder === '/') return undefined;
   }
 }

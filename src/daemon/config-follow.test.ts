@@ -1,41 +1,14 @@
 // The section node.follow: what it becomes, and what is wrong with it.
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
-import { ConfigError } from './config-problems.ts';
-import { loadConfig } from './config.ts';
+import { expect, test } from 'vitest';
+import { GOOD, load, problems, secret } from './testing/config-place.ts';
 
-const root = mkdtempSync(join(tmpdir(), 'pg-sentinel-follow-'));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
-chmodSync(root, 0o755);
-const secret = join(root, 'secret');
-writeFileSync(secret, 'wonder land\n', { mode: 0o600 });
-
-function load(node: string) {
-  const path = join(root, 'sentineld.yaml');
-  const text = `
-cluster: shop
-peer: a
-peers: { a: 10.0.0.1:7432, b: 10.0.0.2:7432, c: 10.0.0.3:7432 }
-state_directory: ${root}/state
-node:
-  name: pg1
-  data_directory: ${root}/data
-${node}
-users:
-  replication: { password_file: ${secret} }
-  probe: { password_file: ${secret} }
-`;
-  writeFileSync(path, text, { mode: 0o600 });
-  return loadConfig({ path, env: {} });
-}
+const withNode = (node: string): string => GOOD.replace('users:', `${node}\nusers:`);
 const follow = (more: string, servers = 'far:5432, "[fd00::9]:5432"') =>
   `  follow: { servers: [${servers}]${more} }`;
 
 test('it becomes the servers, the account, the slot and what libpq is told, and is registered by its servers', () => {
   const all = `, slot: second, sslmode: verify-full, sslrootcert: /etc/ca.crt, user: { name: second, password_file: ${secret} }`;
-  expect(load(follow(all)).node).toMatchObject({
+  expect(load(withNode(follow(all))).node).toMatchObject({
     options: { source: 'far:5432,[fd00::9]:5432' },
     follow: {
       servers: [
@@ -47,7 +20,7 @@ test('it becomes the servers, the account, the slot and what libpq is told, and 
       parameters: { sslmode: 'verify-full', sslrootcert: '/etc/ca.crt' },
     },
   });
-  expect(load(follow('')).node?.follow).toMatchObject({
+  expect(load(withNode(follow(''))).node?.follow).toMatchObject({
     account: undefined,
     slot: undefined,
     parameters: {},
@@ -55,7 +28,7 @@ test('it becomes the servers, the account, the slot and what libpq is told, and 
 });
 
 test('without it nothing is followed', () => {
-  const { node } = load('');
+  const { node } = load(GOOD);
   expect(node).not.toHaveProperty('follow');
   expect(node?.options).not.toHaveProperty('source');
 });
@@ -95,12 +68,5 @@ test.each([
   [follow(', user: { name: second }'), 'node.follow.user: no password; expected exactly one of'],
   [follow(', port: 5432'), 'node.follow.port: unknown key'],
 ])('%s is refused', (node, expected) => {
-  let problems = '';
-  try {
-    load(node);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    problems = error.problems.map(({ key, text }) => `${key}: ${text}`).join('\n');
-  }
-  expect(problems).toContain(expected);
+  expect(problems(withNode(node)).join('\n')).toContain(expected);
 });

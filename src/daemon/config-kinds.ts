@@ -1,7 +1,7 @@
 // Kinds of values that keys of the configuration share, in zod. The texts given as `error` complete the sentence "expected ...".
 import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
-import { DURATION_RULE, parseDurationMs } from '../base/duration.ts';
+import { DURATION_PATTERN, DURATION_RULE, parseDurationMs } from '../base/duration.ts';
 import { isName, NAME_RULE } from '../base/ids.ts';
 import { ADDRESS_RULE, parseEndpoint } from './config-address.ts';
 
@@ -34,7 +34,7 @@ export const duration = (limits: { default: string; min: string; max: string; de
     .string({ error: rule })
     .refine((text) => milliseconds(text) >= minMs && milliseconds(text) <= maxMs, { error: rule })
     .default(limits.default)
-    .meta({ description: limits.description, pattern: '^\\d+(\\.\\d+)?(ms|s|min|h)$' });
+    .meta({ description: limits.description, pattern: DURATION_PATTERN });
 };
 
 /** Milliseconds of a duration; NaN, which no comparison accepts, where it is none. */
@@ -43,7 +43,12 @@ function milliseconds(text: string): number {
 }
 
 /** Of a program with its arguments, without a shell. */
-export const COMMAND_RULE = 'a list: the program as an absolute path, then its arguments, each in quotes';
+const COMMAND_RULE = 'a list: the program as an absolute path, then its arguments, each in quotes';
+export const command = (description: string, example: readonly string[]) =>
+  z
+    .array(z.string({ error: COMMAND_RULE }), { error: COMMAND_RULE })
+    .refine(([program = '']) => isAbsolute(program), { error: COMMAND_RULE })
+    .meta({ description, examples: [example] });
 
 const ROLE_RULE =
   'a PostgreSQL role name: lower-case letters, digits and "_", at most 63, not beginning with a digit or "pg_" (other than pg_sentinel_...)';

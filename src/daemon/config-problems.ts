@@ -1,6 +1,7 @@
 // What is wrong with a configuration, said so that it can be put right without looking anything up: file, line, key,
 // value, and what was expected. Turns zod's issues into such problems. Never shows the value of a password.
 import type { z } from 'zod';
+import { didYouMean } from '../base/did-you-mean.ts';
 
 export interface ConfigProblem {
   /** `node.data_directory`; empty for the file as a whole. */
@@ -59,20 +60,6 @@ export function wrong(key: string, value: unknown, expected: string): string {
   if (value === null) return `empty; expected ${expected}, or leave the key out`;
   const shown = /(^|\.)password$/.test(key) ? `a ${typeof value} (not shown)` : show(value);
   return `${shown} is given; expected ${expected}`;
-}
-
-/** The candidate nearest to `word`, where one is near enough to be meant. */
-export function didYouMean(word: string, candidates: Iterable<string>): string | undefined {
-  const normal = normalize(word);
-  let best: { readonly candidate: string; readonly distance: number } | undefined;
-  for (const candidate of candidates) {
-    const distance = editDistance(normal, normalize(candidate));
-    const near = Math.min(candidate.length - 1, Math.max(1, Math.floor(candidate.length / 3)));
-    if (distance <= near && distance < (best?.distance ?? Infinity)) {
-      best = { candidate, distance };
-    }
-  }
-  return best?.candidate;
 }
 
 function unknownKey(path: Path, context: ProblemContext): ConfigProblem {
@@ -143,28 +130,4 @@ function placesOf(schema: JsonObject, word: string, prefix = ''): string[] {
     ...(key === word ? [prefix === '' ? 'the top level' : `"${prefix}"`] : []),
     ...placesOf(child, word, prefix === '' ? key : `${prefix}.${key}`),
   ]);
-}
-
-function normalize(word: string): string {
-  return word
-    .replace(/([a-z])([A-Z])/g, '$1_$2')
-    .replaceAll('-', '_')
-    .toLowerCase();
-}
-
-/** Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (optimal string alignment). */
-function editDistance(a: string, b: string): number {
-  let [beforeLast, last]: [number[], number[]] = [[], Array.from({ length: b.length + 1 }, (_, j) => j)];
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const same = a[i - 1] === b[j - 1];
-      let cost = Math.min((last[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, (last[j - 1] ?? 0) + (same ? 0 : 1));
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
-        cost = Math.min(cost, (beforeLast[j - 2] ?? 0) + 1);
-      row.push(cost);
-    }
-    [beforeLast, last] = [last, row];
-  }
-  return last[b.length] ?? 0;
 }

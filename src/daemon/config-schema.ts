@@ -1,11 +1,11 @@
 // The shape of sentineld's configuration file, in zod: every key, its default and its limits. The texts given as `error`
 // complete the sentence "expected ...". Checks that look at more than one key are in config-checks.ts.
-import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { WATCHED_COUNT_MAX } from '../cluster/hosts.ts';
 import { bootstrap } from './config-bootstrap.ts';
 import { followSection } from './config-follow.ts';
-import { COMMAND_RULE, account, address, duration, name, path, roleName } from './config-kinds.ts';
+import { initdbSection } from './config-initdb.ts';
+import { account, address, command, duration, name, path, roleName } from './config-kinds.ts';
 
 const parameterValue = z.union([z.string(), z.number(), z.boolean()], {
   error: 'text, a number or true/false, as PostgreSQL would take it',
@@ -15,6 +15,9 @@ const whole = (min: number, max: number) => {
   const error = `a whole number from ${min} to ${max}`;
   return z.int({ error }).min(min, { error }).max(max, { error });
 };
+
+export const DEFAULT_PROMOTE_TIMEOUT = '20s';
+export const DEFAULT_RECOVERY_DOWN_AFTER = '30s';
 
 const PARAMETER_RULE = 'the name of a PostgreSQL parameter, such as shared_buffers';
 const node = z
@@ -90,7 +93,19 @@ const node = z
       upstream: name(
         'A standby of the same group that this one streams from while that is well; default: the primary. No commit waits for it',
       ).optional(),
+      promote_command: command(
+        'Program that has this node promoted in a failover, in place of pg-sentinel itself, and its arguments; run without a shell, as the user that PostgreSQL runs as',
+        ['/usr/local/sbin/promote', '--via', 'ssh'],
+      ).optional(),
+      promote_timeout: duration({
+        default: DEFAULT_PROMOTE_TIMEOUT,
+        min: '1s',
+        max: '10min',
+        description:
+          'The promote command is ended, and the promotion has failed, where the node does not take writes after this',
+      }),
       follow: followSection,
+      initdb: initdbSection,
       parameters: z
         .record(z.string().regex(/^[a-zA-Z_][\w.]*$/, { error: PARAMETER_RULE }), parameterValue, {
           error: 'a mapping of PostgreSQL parameters to values',
@@ -170,7 +185,7 @@ const timing = z
         description: 'A primary that answers but cannot write is held for down after this',
       }),
       recovery_down_after: duration({
-        default: '30s',
+        default: DEFAULT_RECOVERY_DOWN_AFTER,
         min: '1s',
         max: '24h',
         description: 'A primary that is starting up or in recovery is held for down after this',
@@ -228,14 +243,10 @@ const guard = z
 const fence = z
   .strictObject(
     {
-      command: z
-        .array(z.string({ error: COMMAND_RULE }), { error: COMMAND_RULE })
-        .refine(([program = '']) => isAbsolute(program), { error: COMMAND_RULE })
-        .meta({
-          description:
-            'Program that switches off the host of a former primary that does not answer, and its arguments; run without a shell',
-          examples: [['/usr/local/sbin/power-off', '--wait']],
-        }),
+      command: command(
+        'Program that switches off the host of a former primary that does not answer, and its arguments; run without a shell',
+        ['/usr/local/sbin/power-off', '--wait'],
+      ),
       timeout: duration({
         default: '30s',
         min: '1s',

@@ -1,60 +1,12 @@
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { DEFAULT_SETTINGS, ourSettings } from '../postgres/settings.ts';
 import { formatEndpoint, parseEndpoint } from './config-address.ts';
-import { checkConfig } from './config-check.ts';
-import { checkEnvironment } from './config-environment.ts';
-import { ConfigError, didYouMean } from './config-problems.ts';
 import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
 import { configJsonSchema } from './config-schema.ts';
-import { loadConfig, type Config } from './config.ts';
-
-const root = mkdtempSync(join(tmpdir(), 'pg-sentinel-config-'));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
-chmodSync(root, 0o755);
-
-const secret = join(root, 'secret');
-writeFileSync(secret, 'wonder land\n', { mode: 0o600 });
-
-const GOOD = `
-cluster: shop
-peer: a
-peers:
-  a: 10.0.0.1:7432
-  b: 10.0.0.2:7432
-  c: "[fd00::3]:7432"
-state_directory: ${root}/state
-node:
-  name: pg1
-  data_directory: ${root}/data
-users:
-  replication: { password_file: ${secret} }
-  probe: { password_env: PROBE_PASSWORD }
-`;
-const ENV = { PROBE_PASSWORD: 'probed' };
-
-let files = 0;
-function write(text: string, mode = 0o600): string {
-  const path = join(root, `${(files += 1)}.yaml`);
-  writeFileSync(path, text, { mode });
-  return path;
-}
-
-const load = (text: string, options: { peer?: string; env?: NodeJS.ProcessEnv } = {}): Config =>
-  loadConfig({ path: write(text), env: ENV, ...options });
-
-/** The problems as `key: text`, or the empty list. */
-function problems(text: string, options: { peer?: string; env?: NodeJS.ProcessEnv } = {}): string[] {
-  try {
-    load(text, options);
-    return [];
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return error.problems.map((problem) => `${problem.key}: ${problem.text}`);
-  }
-}
+import { loadConfig } from './config.ts';
+import { ENV, GOOD, load, problems, root, secret, write } from './testing/config-place.ts';
 
 describe('a good file', () => {
   it('becomes plain data with defaults', () => {
@@ -241,8 +193,30 @@ describe('a wrong file', () => {
     ],
     [
       '  name: pg1',
+      '  name: pg1\n  hba: [host all all 10.0.0.0/24 scram-sha-265]',
+      'oauth; did you mean "scram-sha-256"?',
+    ],
+    [
+      '  name: pg1',
+      '  name: pg1\n  hba: [local all all peer, host all all 10.0.0.0/66 md5]',
+      'node.hba.1: address: "10.0.0.0/66" is given; expected a network',
+    ],
+    ['  name: pg1', '  name: pg1\n  hba: [host all all 10.0.0.7 md5]', '"10.0.0.7" has no mask'],
+    ['  name: pg1', '  name: pg1\n  hba: [host all all samenet peer]', '"peer" is not possible with host'],
+    [
+      '  name: pg1',
       '  name: pg1\n  hba: [host replication x all trust, "host all, replication x all trust"]',
       'node.hba.1: "host all, replication x all trust" lets replication in without a password',
+    ],
+    [
+      '  name: pg1',
+      '  name: pg1\n  hba: [host replication x all trust ldapbindpasswd=hush]',
+      'node.hba.0: "host replication x all trust ldapbindpasswd=***" lets replication in',
+    ],
+    [
+      '  name: pg1',
+      '  name: pg1\n  hba: ["hots all all all ldap ldapbindpasswd=hush"]',
+      'node.hba.0: "hots all all all ldap ldapbindpasswd=***" is given',
     ],
     [`${root}/state`, `${root}/data/state`, 'is inside node.data_directory, which a clone replaces'],
     ['PROBE_PASSWORD', 'NO_SUCH', 'users.probe.password_env: the environment variable NO_SUCH is not set'],
@@ -349,31 +323,6 @@ describe('warnings', () => {
   });
 });
 
-describe('a fence command', () => {
-  it('is a program with its arguments, and has a time limit', () => {
-    const text = 'fence: { command: [/sbin/power-off, "--host", "two words"], timeout: 5s }';
-    expect(load(`${GOOD}${text}\n`).fence).toEqual({
-      command: ['/sbin/power-off', '--host', 'two words'],
-      timeoutMs: 5000,
-    });
-    expect(load(`${GOOD}fence: { command: [/sbin/power-off] }\n`).fence?.timeoutMs).toBe(30_000);
-    expect(load(GOOD).fence).toBeUndefined();
-  });
-
-  it.each(['/sbin/power-off', '[]', '[power-off]', '[/sbin/power-off, 1]'])('is refused as %s', (command) => {
-    expect(() => load(`${GOOD}fence: { command: ${command} }\n`)).toThrow(
-      /fence.command.*expected a list: the program as an absolute path/,
-    );
-  });
-
-  it('that cannot be run is refused by the host', async () => {
-    const missing = load(`${GOOD}fence: { command: [${root}/none] }\n`);
-    await expect(checkEnvironment(missing)).rejects.toThrow(/fence.command: cannot run ".*none"/);
-    const plain = load(`${GOOD}fence: { command: [${secret}] }\n`);
-    await expect(checkEnvironment(plain)).rejects.toThrow(/fence.command: cannot run/);
-  });
-});
-
 it('every setting that pg-sentinel writes is reserved', () => {
   const ours = ourSettings({
     ...DEFAULT_SETTINGS,
@@ -393,94 +342,9 @@ it('addresses are taken apart and put together', () => {
     expect(parseEndpoint(text)).toBeUndefined();
 });
 
-it('did-you-mean sees through typing errors and other spellings only', () => {
-  const keys = ['data_directory', 'bin_directory', 'name', 'log'];
-  expect(
-    ['dataDirectory', 'data-dir', 'nmae', 'lgo', 'colour'].map((word) => didYouMean(word, keys)),
-  ).toEqual(['data_directory', undefined, 'name', 'log', undefined]);
-});
-
 it('docs/sentineld.schema.json is up to date (UPDATE_SCHEMA=1 writes it)', () => {
   const path = new URL('../../docs/sentineld.schema.json', import.meta.url);
   if (process.env['UPDATE_SCHEMA'] === '1')
     writeFileSync(path, `${JSON.stringify(configJsonSchema(), undefined, 2)}\n`);
   expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(configJsonSchema());
-});
-
-describe('the host', () => {
-  const onHost = (change: (text: string) => string = (text) => text): Promise<readonly string[]> =>
-    checkEnvironment(load(change(GOOD)));
-
-  it('is refused a socket path that is too long, a data directory that is a file, and a state directory below one', async () => {
-    await expect(
-      onHost((text) => text.replace('  name: pg1', `  name: pg1\n  socket_directory: /${'s'.repeat(100)}`)),
-    ).rejects.toThrow("has 115 bytes; a socket's path has at most 107");
-    const path = write('');
-    await expect(
-      onHost((text) => text.replace(`${root}/data`, secret).replace(`${root}/state`, `${path}/state`)),
-    ).rejects.toThrow(
-      /state_directory: ".*": (cannot look at .*ENOTDIR|.* is not a directory)\n.*node.data_directory: ".*secret" is not a directory/,
-    );
-  });
-
-  it('is refused an operating-system user that does not exist', async () => {
-    await expect(
-      onHost((text) => text.replace('  name: pg1', '  name: pg1\n  os_user: nobody-knows')),
-    ).rejects.toThrow('node.os_user: cannot run PostgreSQL');
-  });
-
-  it('is refused a directory with something else in it', async () => {
-    mkdirSync(join(root, 'photos/cats'), { recursive: true });
-    await expect(onHost((text) => text.replace(`${root}/data`, `${root}/photos`))).rejects.toThrow(
-      'is not empty and holds no PostgreSQL database (cats)',
-    );
-  });
-
-  it('is refused a data directory of another major version', async () => {
-    mkdirSync(join(root, 'old'), { mode: 0o700 });
-    writeFileSync(join(root, 'old/PG_VERSION'), '9\n');
-    const programs = join(root, 'bin');
-    mkdirSync(programs);
-    writeFileSync(join(programs, 'postgres'), '#!/bin/sh\necho "postgres (PostgreSQL) 15.4"\n', {
-      mode: 0o755,
-    });
-    const change = (text: string): string =>
-      text.replace(`${root}/data`, `${root}/old\n  bin_directory: ${programs}`);
-    await expect(onHost(change)).rejects.toThrow(
-      `was made by PostgreSQL 9, but the programs found are of PostgreSQL 15 (${programs}); 14 is the oldest supported`,
-    );
-  });
-
-  it.runIf(process.getuid?.() === 0)(
-    'is refused a data directory of another user, or one that the user cannot make',
-    async () => {
-      mkdirSync(join(root, 'foreign'), { mode: 0o700 });
-      chownSync(join(root, 'foreign'), 12345, 12345);
-      await expect(onHost((text) => text.replace(`${root}/data`, `${root}/foreign`))).rejects.toThrow(
-        /node.data_directory: ".*foreign" belongs to uid 12345, but PostgreSQL runs as \w+, which must own it/,
-      );
-      mkdirSync(join(root, 'closed'), { mode: 0o700 });
-      mkdirSync(join(root, 'home/below'), { recursive: true, mode: 0o755 });
-      chmodSync(join(root, 'home'), 0o700);
-      await expect(onHost((text) => text.replace(`${root}/data`, `${root}/home/below/data`))).rejects.toThrow(
-        /may not enter .*\/home/,
-      );
-      await expect(onHost((text) => text.replace(`${root}/data`, `${root}/closed/data`))).rejects.toThrow(
-        /cannot be made: \w+ may not enter .*closed/,
-      );
-    },
-  );
-
-  it('is reported on by --check-config', async () => {
-    const lines: string[] = [];
-    const print = (line: string): void => void lines.push(line);
-    const path = write(GOOD.replace(/node:[^]*(?=users)/, ''));
-    expect(await checkConfig({ path, env: ENV, print })).toBe(0);
-    expect(await checkConfig({ path, env: {}, peer: 'd', print })).toBe(1);
-    expect(lines).toEqual([
-      `${path}: ok; peer a of cluster shop (a, b, c), a witness`,
-      `error: ${path}:3: peer: "d" is given; expected one of a, b, c`,
-      expect.stringContaining('users.probe.password_env: the environment variable PROBE_PASSWORD is not set'),
-    ]);
-  });
 });

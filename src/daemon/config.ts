@@ -1,11 +1,13 @@
 // The configuration of one sentineld: reads the YAML file, validates all of it, and returns plain data. Says everything
 // that is wrong at once. Reads password files; changes nothing. What the host is like is checked by config-environment.ts.
 import type { LogRotation } from '../postgres/log-rotation.ts';
+import type { InitSettings } from '../postgres/initdb-settings.ts';
 import type { ProcessSettings } from '../postgres/process-settings.ts';
 import { readFileSync, statSync } from 'node:fs';
 import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, type Document } from 'yaml';
 import type { Bootstrap } from '../actions/instance-options.ts';
 import type { FenceCommand } from '../actions/fence-command.ts';
+import type { PromoteCommand } from '../actions/promote-command.ts';
 import { sourceText } from '../actions/site-source.ts';
 import { parseDurationMs } from '../base/duration.ts';
 import { groupId, nodeId, peerId, type GroupId, type NodeId, type PeerId } from '../base/ids.ts';
@@ -14,6 +16,7 @@ import type { PeerAddress } from '../transport/types.ts';
 import { parseEndpoint, type Endpoint } from './config-address.ts';
 import { bootstrapOf } from './config-bootstrap.ts';
 import { checkFile, nodeEndpoint, readable, readPassword } from './config-checks.ts';
+import { initSettingsOf } from './config-initdb.ts';
 import { ConfigError, formatProblem, problemsOfIssues, type ConfigProblem } from './config-problems.ts';
 import { configJsonSchema, fileSchema, rateBytes, type ConfigFile } from './config-schema.ts';
 import type { Routes } from './routes.ts';
@@ -76,6 +79,10 @@ export interface NodeConfig {
   readonly hba: readonly string[];
   readonly logRotation: LogRotation;
   readonly process: ProcessSettings;
+  /** What promotes it in a failover; absent: the agent itself. */
+  readonly promoteCommand?: PromoteCommand | undefined;
+  /** What the first database of a new group is made with; left out: the defaults. */
+  readonly initdb?: InitSettings | undefined;
   /** The other site that its group begins by following. */
   readonly follow?: FollowConfig | undefined;
 }
@@ -282,6 +289,7 @@ function nodeOf(
   const address = nodeEndpoint(file, peer);
   if (node === undefined || address === undefined) return undefined;
   const follow = node.follow ? followOf(node.follow, sourceAccount) : undefined;
+  const initdb = initSettingsOf(node.initdb);
   return {
     name: nodeId(node.name),
     group: groupId(node.group),
@@ -310,6 +318,12 @@ function nodeOf(
     hba: node.hba ?? [],
     logRotation: { bytesMax: node.log_size_mb * 1024 * 1024, fileCount: node.log_files },
     process: { oomScoreAdj: node.oom_score_adj, coreLimitMb: node.core_limit_mb },
+    ...(node.promote_command === undefined
+      ? {}
+      : {
+          promoteCommand: { command: node.promote_command, timeoutMs: durationMs(node.promote_timeout) },
+        }),
+    ...(initdb === undefined ? {} : { initdb }),
     ...(follow === undefined ? {} : { follow }),
   };
 }

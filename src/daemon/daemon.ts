@@ -36,6 +36,7 @@ import { addressOf, initialMembership } from './membership.ts';
 import { createObserver, healthTargets, verdictOf } from './observer.ts';
 import { createPeerHandlers } from './peer-changes.ts';
 import { createReplica } from './replica.ts';
+import { refusedProbes } from './probe-refusals.ts';
 import { createReports } from './reports.ts';
 import { startRestartRunner } from './restart-runner.ts';
 import { routedPeer, routedTargets } from './routes.ts';
@@ -59,6 +60,8 @@ export interface Daemon {
 }
 
 const PEER_REACHABLE_MS = 1000;
+/** A peer that is refused calls again within about three seconds. */
+const REFUSED_WITHIN_MS = 10_000;
 const READ_TIMEOUT_MS = 1000;
 const QUORUM_CHECK_MS = 500;
 const CATCH_UP_RETRY_MS = 50;
@@ -141,7 +144,10 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     transport.setIdentity(identity());
   };
   const ahead = readAhead(replica.state, beginning.entries);
-  const identity = () => identityFrom(consensus.status(), registeredStores(replica.state, ahead));
+  const identity = () => ({
+    ...identityFrom(consensus.status(), registeredStores(replica.state, ahead)),
+    founders: replica.state.founders,
+  });
 
   const consensus = startConsensus({
     self,
@@ -223,10 +229,12 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
       leftBehind,
       obstacle: replica.obstacle(),
       isReachable,
+      peerRefusals: transport?.refusals(REFUSED_WITHIN_MS),
       reports: reports.latest,
       disowned: reports.disowned,
       view: view(),
       sights: servers.sights(),
+      ...refusedProbes(health),
     });
 
   const placement = startLeaderPlacement({
@@ -295,6 +303,7 @@ export async function runDaemon(options: DaemonOptions): Promise<Daemon> {
     consensus,
     state: () => replica.state,
     isReachable,
+    foundingConflict: (peer, withinMs) => transport?.foundingConflict(peer, withinMs),
   });
   try {
     transport = await startTransport({

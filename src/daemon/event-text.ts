@@ -1,4 +1,4 @@
-// One sentence for each kind of log entry, for `sentinelctl events`, the demo and notifications. For people only.
+// One sentence for each kind of log entry, for `sentinelctl events` and the demo. For people only.
 import { formatDuration } from '../base/duration.ts';
 import { type Lsn, formatLsn } from '../base/lsn.ts';
 import type { GroupId, NodeId } from '../base/ids.ts';

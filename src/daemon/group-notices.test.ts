@@ -23,7 +23,7 @@ import {
 import { CANDIDATES_FEATURE_LEVEL, SITE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { SITE_OPTIONS, following, withData } from '../cluster/testing/following.ts';
 import type { GroupState } from '../cluster/state.ts';
-import { groupNotices } from './group-notices.ts';
+import { groupNotices, leaderlessNotice } from './group-notices.ts';
 
 const LEASED: SyncRule = { members: [], acks: 0, leased: true };
 const AT_MS = Date.UTC(2026, 10, 21, 12);
@@ -32,6 +32,16 @@ const notices = (log: Log, change: Partial<GroupState> = {}): string[] => [
 ];
 const wanting = (settings: Partial<GroupSettings>) => ({
   settings: { ...DEFAULT_GROUP_SETTINGS, ...settings },
+});
+
+test.each<[string, SyncRule, RegExp]>([
+  ['a rule', { members: [MB, MC], acks: 2 }, /writes go on while 2 of b, c acknowledge them; else they wait/],
+  ['no rule', ALONE, /: a goes on alone$/],
+  ['a lease', LEASED, /the guard stops a before its lease ends \(\d/],
+])('without a Raft leader, of a group with %s', (_, rule, text) => {
+  const { state, group } = running();
+  expect(leaderlessNotice(state, { ...group, rule })).toMatch(text);
+  expect(leaderlessNotice(state, { ...creating().group, rule })).toBeUndefined();
 });
 
 describe('durability', () => {

@@ -1,6 +1,7 @@
 // What a person should know of a group beside its nodes: durability that is less than wanted, a hold after too many failovers, fenced
 // nodes, what is scheduled, what a failover waits for. For `status`; nothing is decided by it.
 import { formatDuration } from '../base/duration.ts';
+import type { MemberId } from '../base/ids.ts';
 import { absentOf } from '../cluster/apply-slots.ts';
 import { isKnownOff } from '../cluster/candidate.ts';
 import { countableStandbys, syncBar } from '../cluster/eligibility.ts';
@@ -50,6 +51,20 @@ export function* groupNotices(
   }
 }
 
+/** What becomes of writes while there is no Raft leader; undefined where the group does not run. By the rule that this peer knows of. */
+export function leaderlessNotice(state: ClusterState, group: GroupState): string | undefined {
+  const { rule, phase, settings } = group;
+  if (phase.kind !== 'running') return undefined;
+  const start = `group ${group.id}, without a Raft leader:`;
+  if (isLeased(group))
+    return `${start} the guard stops ${phase.primary} before its lease ends (${formatDuration(settings.leaseMs)})`;
+  if (rule.acks === 0) return `${start} ${phase.primary} goes on alone`;
+  const nodes = new Map(nodesOfGroup(state, group.id).map(({ node, member }) => [member, node]));
+  const name = (member: MemberId): string => nodes.get(member) ?? member;
+  const members = rule.members.map(name).toSorted().join(', ') || 'nobody';
+  return `${start} writes go on while ${rule.acks} of ${members} acknowledge${rule.acks === 1 ? 's' : ''} them; else they wait, and after guard.proof_timeout (30s by default) the guard stops ${phase.primary}, until there is a leader again`;
+}
+
 function* restarts(group: GroupState, nowMs: number): Iterable<string> {
   for (const { node, atMs, serverStartedAtS } of group.restarts) {
     const at = new Date(atMs).toISOString();
@@ -92,6 +107,17 @@ export function strictShortage(state: ClusterState, group: GroupState): string |
   return count === 0
     ? `${wanted}: commits are on the primary alone until one has joined; add standbys`
     : `${wanted}: the loss of any of them makes every write wait; add standbys, or set acks=${Math.max(1, count - 1)}`;
+}
+
+/** As {@link strictShortage}, of `quorum`: writes go on with fewer, and the group is degraded for as long. */
+export function quorumShortage(state: ClusterState, group: GroupState): string | undefined {
+  const { durability, acks } = group.settings;
+  const count = countableStandbys(state, group).length;
+  if (durability !== 'quorum' || acks <= count) return undefined;
+  const wanted = `commits are to wait for ${acks} standby${acks === 1 ? '' : 's'}, and the group has ${count} that may be counted`;
+  return count === 0
+    ? `${wanted}: they are on the primary alone until one has joined; add standbys`
+    : `${wanted}: they wait for ${count} at most, and status says degraded until there are as many; add standbys, or set acks=${count} or less`;
 }
 
 function* adoption(group: GroupState): Iterable<string> {

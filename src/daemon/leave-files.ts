@@ -35,7 +35,13 @@ export async function removableFiles(
   const ours = [
     ...[join(stateDirectory, 'raft'), guardDirectory, passfileDirectory, socketDirectory],
     ...[files.divergedDirectory, join(stateDirectory, 'unarchived'), join(stateDirectory, 'postgresql')],
-    ...[files.lockDirectory, fenceFile, files.adoptedHbaFile, join(stateDirectory, LEFT_FILE)],
+    ...[
+      files.lockDirectory,
+      fenceFile,
+      files.adoptedHbaFile,
+      files.promoteRunFile,
+      join(stateDirectory, LEFT_FILE),
+    ],
   ];
   const paths: string[] = [];
   for (const path of ours) {

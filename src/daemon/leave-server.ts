@@ -29,6 +29,16 @@ export function slotsOfMembers(names: readonly string[], nodes: Iterable<NodeId>
   });
 }
 
+/**
+ * Whether it is left as a standby: as was decided while anything of ours is in its directory. Afterwards it is its owner's, who may have promoted it, and stays what
+ * it was found to be. `found`: it is a standby by now.
+ */
+export const isLeftAsStandby = (server: {
+  readonly role: 'primary' | 'standby';
+  readonly isOurs: boolean;
+  readonly found: boolean;
+}): boolean => (server.isOurs ? server.role === 'standby' : server.found);
+
 /** Through its own socket, as the user it runs as: that one is let in before and after. Undefined where it does not run, or does not answer. */
 export async function askServer(
   config: Config,

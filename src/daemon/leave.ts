@@ -23,7 +23,14 @@ import { type Leave, mayLeave } from './leave-check.ts';
 import { removableFiles } from './leave-files.ts';
 import { LEFT_FILE, type OwnLog, askOthers, openOwnLog } from './leave-log.ts';
 import { type Report, type Server, reportOf } from './leave-report.ts';
-import { askServer, fittingSocket, freeTheirHba, ourSlots, waitForReload } from './leave-server.ts';
+import {
+  askServer,
+  fittingSocket,
+  freeTheirHba,
+  isLeftAsStandby,
+  ourSlots,
+  waitForReload,
+} from './leave-server.ts';
 import { version } from './version.ts';
 
 export interface LeaveOptions {
@@ -59,8 +66,7 @@ export async function leave(options: LeaveOptions): Promise<void> {
       return;
     }
     await writeDecision(config, decision);
-    const done =
-      server === undefined || node === undefined ? server : await giveBack(config, node, server, decision);
+    const done = server === undefined || node === undefined ? server : await giveBack(config, node, server);
     for (const line of reportOf({ ...report, server: done }, 'done')) print(line);
   } finally {
     release();
@@ -167,11 +173,13 @@ async function lookAt(
   const nodes = knownNodes(config, log);
   const asked = await askServer(config, node, user, nodes);
   const postmaster = findPostmaster(dataDirectory);
+  const isOurs = await holdsOurs(dataDirectory, user.owner);
+  const found = asked?.isStandby ?? (await hasStandbySignal(dataDirectory));
   return {
-    ...{ node, user, binaries, asked, postmaster, isOurs: await holdsOurs(dataDirectory, user.owner) },
+    ...{ node, user, binaries, asked, postmaster, isOurs },
     isForeign: isForeignServer(postmaster, node),
     slots: asked === undefined ? await ourSlots(dataDirectory, nodes) : asked.slots,
-    isStandby: role === 'standby',
+    isStandby: isLeftAsStandby({ role, isOurs, found }),
     ...{ kept: new Map<string, string>(), theirHba: [], notes: [] },
   };
 }
@@ -184,11 +192,11 @@ function knownNodes({ peers }: Config, { state }: OwnLog): NodeId[] {
 
 const asNode = (name: string): NodeId[] => (isName(name) ? [nodeId(name)] : []);
 
-async function giveBack(config: Config, node: NodeConfig, server: Server, { role }: May): Promise<Server> {
+async function giveBack(config: Config, node: NodeConfig, server: Server): Promise<Server> {
   const { user } = server;
   const { dataDirectory } = node;
   await endGuard(config, node);
-  if (role === 'standby' && findPostmaster(dataDirectory) === undefined)
+  if (server.isStandby && findPostmaster(dataDirectory) === undefined)
     await writeStandbySignal(dataDirectory, user.owner);
   // Before pg_hba.conf in the data directory, which is what says that there is one elsewhere.
   const theirHba = await freeTheirHba(dataDirectory, server.asked?.hba, user);

@@ -30,8 +30,9 @@ import { type Accounts, openAccount } from './accounts.ts';
 import type { Config, NodeConfig } from './config.ts';
 import { keepStopped } from './left-behind.ts';
 import type { Replica } from './replica.ts';
+import { refusedProbes } from './probe-refusals.ts';
 import { routedDuty } from './routes.ts';
-import { standbyLimits } from './standby-limits.ts';
+import { primaryPending, standbyLimits } from './standby-limits.ts';
 import { version } from './version.ts';
 
 const AGENT_PROPOSAL_TIMEOUT_MS = 2000;
@@ -103,6 +104,7 @@ export async function startLocalAgent(options: {
       passfileDirectory: paths.passfileDirectory,
       logFile: paths.logFile,
       logRotation: node.logRotation,
+      initdb: node.initdb,
       bootstrap: config.bootstrap,
       restoreLogFile: paths.restoreLogFile,
       process: node.process,
@@ -126,11 +128,15 @@ export async function startLocalAgent(options: {
       isCascading: () => isCascading(replica.state, node),
       logicalSlotsFile: paths.logicalSlotsFile,
       slotOwners: () => slotOwners(replica.state, node.group),
+      primaryPending: () =>
+        primaryPending(replica.state, node.group, (id) => freshReport(options.view(), id)),
       standbyLimits: () => standbyLimits(replica.state, node.name, (id) => freshReport(options.view(), id)),
       hbaLines: node.hba,
       groupHba: () => replica.state.groups.get(node.group)?.hba ?? NO_HBA,
       takenFile: paths.takenFile,
       databaseFile: paths.databaseFile,
+      promoteCommand: node.promoteCommand,
+      promoteRunFile: paths.promoteRunFile,
     },
     guard: {
       directory: paths.guardDirectory,
@@ -149,7 +155,11 @@ export async function startLocalAgent(options: {
     upstreamProblem: () => upstreamProblem(replica.state, node.name),
     // It may be registered too late to be asked.
     onReport: (report) =>
-      options.onReport(node.follow === undefined ? report : { ...report, follows: node.group }),
+      options.onReport({
+        ...report,
+        ...(node.follow === undefined ? {} : { follows: node.group }),
+        ...refusedProbes(health),
+      }),
     onGone: () => health.localProcessesGone(node.name),
     onBack: () => health.localProcessesBack(node.name),
     log: (level, message, fields) => log[level]({ node: node.name, ...fields }, message),

@@ -1,6 +1,6 @@
 // `sentinelctl node`: refused with a reason, or carried out by the agent while the log keeps failovers and commits away from the node, and
 // undone whatever becomes of it.
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { NodeRequest } from '../actions/node-requests.ts';
 import { nodeId } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
@@ -39,6 +39,8 @@ function world(
     seen?: SeenNodes;
     work?: (request: NodeRequest) => string;
     onPropose?: (command: Command) => void;
+    /** What is seen of b once it has been restarted; streams again. */
+    restarted?: SeenNodes['b'];
     signal?: AbortSignal;
   } = {},
 ) {
@@ -71,7 +73,7 @@ function world(
             try {
               const detail = options.work?.(given) ?? 'it is done';
               if (given.kind === 'restart' && given.as === 'standby')
-                seen = { ...seen, b: { condition: 'stopped', streamingFrom: A } };
+                seen = { ...seen, b: options.restarted ?? { condition: 'stopped', streamingFrom: A } };
               return Promise.resolve(detail);
             } catch (error) {
               return Promise.reject(error as Error);
@@ -110,6 +112,23 @@ describe('restart of a standby', () => {
     expect(await ask({ action: 'restart', node: B })).toEqual(DONE(/b was restarted and streams again/));
     expect(during).toEqual([{ node: B, isMaintenance: false, untilMs: WALL_MS + 300_000 }, ALONE]);
     expect(asked).toEqual(['restart as standby']);
+    expect(proposed).toEqual(['pause', 'end-pause']);
+    expect(log.group.pausedNodes).toEqual([]);
+  });
+
+  test('one that comes back and does not stream is no success, and the reason is given', async () => {
+    const log = upgraded();
+    const message = 'password authentication failed for user "rep"';
+    const { ask, proposed } = world(log, { restarted: { condition: 'standby', message } });
+    // Each look at the clock is ten seconds later.
+    let nowMs = 0;
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (nowMs += 10_000));
+    onTestFinished(() => clock.mockRestore());
+    expect(await ask({ action: 'restart', node: B })).toEqual(
+      REFUSED(
+        /^b: it is done, and it comes back by itself, but does not stream after 30 s \(password auth.*\)/,
+      ),
+    );
     expect(proposed).toEqual(['pause', 'end-pause']);
     expect(log.group.pausedNodes).toEqual([]);
   });
@@ -288,7 +307,7 @@ test('rejoin has the agent try again, unless there is nothing to join or it is n
   );
   log.must({ kind: 'pause', group: GROUP, node: B, isMaintenance: true, untilMs: undefined });
   expect(await ask({ action: 'rejoin', node: B })).toEqual(
-    REFUSED(/in maintenance: sentinelctl resume --node b/),
+    REFUSED(/in maintenance: sentinelctl maintenance off b has it rejoin/),
   );
 });
 
@@ -299,4 +318,50 @@ test('follow goes by what the primary serves, at whatever address the standby re
   expect(await ask({ ...ALL_WELL, b: via })).toEqual(DONE(/^b follows a, the primary of group main$/));
   const unserved = { ...ALL_WELL, a: { condition: 'primary', streamsTo: [C] }, b: via } as const;
   expect(await ask(unserved)).toEqual(DONE(/nothing was changed/));
+});
+
+describe('follow', () => {
+  /** Each look at the clock is ten seconds later. */
+  const hurry = (): void => {
+    let nowMs = 0;
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (nowMs += 10_000));
+    onTestFinished(() => clock.mockRestore());
+  };
+  const lost = (message?: string): SeenNodes => ({
+    ...ALL_WELL,
+    a: { condition: 'primary', streamsTo: [C] },
+    b: { condition: 'standby', ...(message === undefined ? {} : { message }) },
+  });
+
+  test('one that does not stream within the time is no success, and the reason is given', async () => {
+    hurry();
+    const message = 'connecting to a, which said before: password authentication failed for user "rep"';
+    const { ask, asked } = world(upgraded(), { seen: lost(message) });
+    expect(await ask({ action: 'follow', node: B })).toEqual(
+      REFUSED(/^b: its agent has tried again .*it does not stream after 30 s \(.*password auth.*"rep"\)/),
+    );
+    expect(asked).toEqual(['retry']);
+    expect(await world(upgraded(), { seen: lost() }).ask({ action: 'follow', node: B })).toEqual(
+      REFUSED(/does not stream after 30 s \(its PostgreSQL runs as a standby\)/),
+    );
+  });
+
+  test('one that streams is done, also from its upstream', async () => {
+    hurry();
+    expect(await world(upgraded()).ask({ action: 'follow', node: B })).toEqual(
+      DONE(/^b follows a, the primary of group main$/),
+    );
+    const cascading = upgraded();
+    const cascade = { node: B, upstream: C, lostCount: 0 };
+    const group = { ...cascading.group, cascades: [cascade] };
+    const log = newLog({ ...cascading.state, groups: new Map([[GROUP, group]]) });
+    const seen: SeenNodes = {
+      a: { condition: 'primary', streamsTo: [C] },
+      b: { condition: 'standby', streamingFrom: C },
+      c: { condition: 'standby', streamingFrom: A, streamsTo: [B] },
+    };
+    expect(await world(log, { seen }).ask({ action: 'follow', node: B })).toEqual(
+      DONE(/^b follows c, its upstream$/),
+    );
+  });
 });

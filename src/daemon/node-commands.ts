@@ -10,12 +10,12 @@ import {
   type GroupState,
   type NodeState,
   asideReason,
+  asideRemedy,
   isPaused,
   pauseOf,
   doubtfulSiteText,
   isDoubtfulSite,
 } from '../cluster/state.ts';
-import { isStreaming } from '../failover/rule-plan.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { findGroup } from './failover-watch.ts';
@@ -23,6 +23,7 @@ import { steerMembership } from './node-removal.ts';
 import { lossText, planned, setAside, wait } from './pauses.ts';
 import { replaceDatabase } from './replacement.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
+import { followsText, streamsAsTold, whyNotStreaming } from './streaming.ts';
 
 /** What of the agent is needed here. */
 export type NodeAgent = Pick<Agent, 'ask' | 'retry'>;
@@ -49,7 +50,6 @@ const ASIDE_MS = 300_000;
 /** How long the pass under way may take. */
 const BUSY_TIMEOUT_MS = 20_000;
 const STOPPED_TIMEOUT_MS = 10_000;
-const STREAM_TIMEOUT_MS = 30_000;
 /** How long no peer may have held a restarted primary for down before its group may fail over again. */
 const CALM_MS = 1000;
 const CALM_TIMEOUT_MS = 30_000;
@@ -135,9 +135,7 @@ function rejoin(target: Target): SteerOutcome {
       : refused(`${node.node} is the primary of group ${group.id}: it has nothing to join`);
   const aside = asideReason(group, node.node);
   if (aside !== undefined)
-    return refused(
-      `${node.node} is ${aside}: sentinelctl ${aside === 'fenced' ? 'unfence' : 'resume --node'} ${node.node} has it rejoin`,
-    );
+    return refused(`${node.node} is ${aside}: ${asideRemedy(aside, node.node)} has it rejoin`);
   const report = freshReport(options.view(), node.node);
   if (report?.streamingFrom !== undefined) return done(`${node.node} streams already`);
   const detail = `${node.node} tries again at once to join its group, however often it failed; see sentinelctl status`;
@@ -148,22 +146,16 @@ function rejoin(target: Target): SteerOutcome {
 
 /** As {@link rejoin}, and waits until it streams. */
 async function follow(target: Target): Promise<SteerOutcome> {
-  const { options, group, node, dryRun } = target;
+  const { group, node, dryRun } = target;
   const outcome = rejoin(target);
-  if (outcome.kind !== 'done') return outcome;
-  const streams = (): boolean => {
-    const view = options.view();
-    const [primary, standby] = [freshReport(view, group.phase.primary), freshReport(view, node.node)];
-    const member = options.state().nodes.get(node.node)?.member;
-    if (primary === undefined || member === undefined || standby?.streamingFrom === undefined) return false;
-    return isStreaming(primary, standby, member);
-  };
-  const detail = `${node.node} follows ${group.phase.primary}, the primary of group ${group.id}`;
-  if (dryRun && !streams()) return planned(detail);
-  if (dryRun || (await wait(options, STREAM_TIMEOUT_MS, streams))) return done(detail);
-  const message = freshReport(options.view(), node.node)?.message;
-  return done(
-    `${node.node} is to follow ${group.phase.primary}, and does not stream from it yet${message === undefined ? '' : ` (${message})`}: see sentinelctl status --watch`,
+  // What begins the group has nobody to follow.
+  if (outcome.kind !== 'done' || (group.phase.kind === 'creating' && group.phase.primary === node.node))
+    return outcome;
+  if (dryRun) return streamsAsTold(target) ? done(followsText(target)) : planned(followsText(target));
+  const why = await whyNotStreaming(target, () => streamsAsTold(target));
+  if (why === undefined) return done(followsText(target));
+  return refused(
+    `${node.node}: its agent has tried again and goes on by itself, but it ${why}: see sentinelctl status --watch`,
   );
 }
 
@@ -174,12 +166,14 @@ function standbyObstacle({ options, group, node }: Target): string | undefined {
   if (isDoubtfulSite(group)) return doubtfulSiteText(group.id);
   if (group.phase.kind !== 'running' && group.phase.kind !== 'following')
     return `group ${group.id} is ${group.phase.kind}; ask again once it runs`;
-  if (group.fenced.includes(node.node)) return `${node.node} is fenced: its PostgreSQL is stopped`;
+  if (group.fenced.includes(node.node))
+    return `${node.node} is fenced: its PostgreSQL is stopped; ${asideRemedy('fenced', node.node)} ends that`;
   const pause = pauseOf(group, node.node);
   const isOurs =
     pause?.untilMs !== undefined && !pause.isMaintenance && pause.untilMs - options.view().wallMs <= ASIDE_MS;
   if (pause === undefined || isOurs) return undefined;
-  return `${node.node} is ${pause.isMaintenance ? 'in maintenance' : 'paused'}: its PostgreSQL is left to you; sentinelctl resume --node ${node.node} ends that`;
+  const reason = pause.isMaintenance ? 'in maintenance' : 'paused';
+  return `${node.node} is ${reason}: its PostgreSQL is left to you; ${asideRemedy(reason, node.node)} ends that`;
 }
 
 /** Has the node leave the sync rule, does the work, and has it come back, whatever came of it. */
@@ -214,14 +208,14 @@ async function restartStandby(target: Target): Promise<SteerOutcome> {
   if (outcome.kind !== 'done') return outcome;
   if (dryRun)
     return planned(`${node.node} leaves the sync rule, is restarted, and comes back by itself${loss}`);
-  const streams = await wait(
-    options,
-    STREAM_TIMEOUT_MS,
+  const why = await whyNotStreaming(
+    target,
     () => freshReport(options.view(), node.node)?.streamingFrom !== undefined,
   );
-  if (!streams)
-    return done(
-      `${outcome.detail}, and it comes back by itself, but does not stream yet: see sentinelctl status`,
+  // Whoever restarts one standby after the other must not go on to the next.
+  if (why !== undefined)
+    return refused(
+      `${outcome.detail}, and it comes back by itself, but ${why}: see sentinelctl status before you restart another node`,
     );
   return done(`${node.node} was restarted and streams again, after ${tookText(startedMs)}`);
 }

@@ -1,6 +1,6 @@
 // `sentinelctl node unregister`, `drop` and `register`: what is refused and why, each step in the log, and that it can be run again wherever it
 // was broken off.
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { nodeId } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
 import { REMOVAL_FEATURE_LEVEL } from '../cluster/features.ts';
@@ -20,6 +20,7 @@ import {
   registration,
   running,
 } from '../cluster/testing/example.ts';
+import { removedText } from '../failover/duties.ts';
 import { ALL_WELL, type SeenNodes, viewOf } from '../failover/testing/view.ts';
 import type { SteerRequest } from '../transport/types.ts';
 import { steerNode } from './node-commands.ts';
@@ -33,7 +34,13 @@ const upgraded = (log: Log = running()): Log => newLog({ ...log.state, featureLe
 /** Asked of another peer than the node's. The primary carries out that who is aside leaves the rule; its agent does what `agent` says. */
 function world(
   log: Log,
-  options: { seen?: SeenNodes; onPropose?: (command: Command) => void; register?: boolean } = {},
+  options: {
+    seen?: SeenNodes;
+    onPropose?: (command: Command) => void;
+    register?: boolean;
+    /** Its agent does not come to what it has to do. */
+    isBusy?: true;
+  } = {},
 ) {
   const proposed: string[] = [];
   let seen = options.seen ?? ALL_WELL;
@@ -46,8 +53,15 @@ function world(
       log.must(at(log).change({ members: [command.node === B ? MC : MB], acks: 1 }));
       log.must(at(log).commitRule());
     }
-    if (command.kind === 'remove-node')
-      seen = { ...seen, b: { condition: command.leaving === 'destroy' ? 'absent' : 'stopped' } };
+    const removed = log.state.removed.get(B);
+    if (command.kind === 'remove-node' && removed !== undefined && options.isBusy !== true)
+      seen = {
+        ...seen,
+        b: {
+          condition: command.leaving === 'destroy' ? 'absent' : 'stopped',
+          message: `said before; ${removedText(removed)}`,
+        },
+      };
     if (command.kind === 'readmit-node' && options.register !== false) log.must(registration(B, MB));
     return Promise.resolve({ kind: 'applied', index: log.state.appliedIndex });
   };
@@ -116,6 +130,30 @@ describe('a standby', () => {
     expect(await ask({ action: 'drop' })).toEqual(DONE(/is removed from group main/));
     expect(proposed).toEqual(['remove-node']);
     expect(log.group.fenced).toEqual([]);
+  });
+});
+
+describe('what its agent reports from before it knows', () => {
+  afterEach(() => vi.useRealTimers());
+
+  test.each<[SeenNodes[string], boolean, RegExp]>([
+    [{ condition: 'stopped' }, false, /is stopped is not known yet: its agent says: stopped\./],
+    [
+      { condition: 'absent', message: 'must be cloned' },
+      true,
+      /its data directory removed is not known yet: its agent says: must be cloned\. sentinelctl node register/,
+    ],
+    [
+      { condition: 'absent', ageMs: 5000 },
+      true,
+      /its data directory removed is not known yet: its agent \(peer p2\) does not report/,
+    ],
+  ])('is not taken for what it has done: %j', async (b, destroy, detail) => {
+    vi.useFakeTimers();
+    const { ask } = world(upgraded(), { seen: { ...ALL_WELL, b }, isBusy: true });
+    const asked = ask({ action: 'drop', ...(destroy ? { destroy } : {}) });
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect(await asked).toEqual(DONE(detail));
   });
 });
 

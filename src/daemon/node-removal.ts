@@ -14,6 +14,8 @@ import {
   pauseOf,
   isDoubtfulSite,
 } from '../cluster/state.ts';
+import type { AgentReport } from '../cluster/report.ts';
+import { removedText } from '../failover/duties.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { isCounted, lossText, planned, setAside, wait } from './pauses.ts';
@@ -123,18 +125,24 @@ function fewerText(options: SteerOptions, group: GroupState, node: NodeState): s
   return `; ${standbys} left without ${node.node}, of the ${acks} that group ${group.id} wants commits to be on`;
 }
 
-/** What its agent has said by now. */
+/** What its agent has said by now, of its removal. */
 async function outcomeOf(options: SteerOptions, id: NodeId): Promise<SteerOutcome> {
   const removed = options.state().removed.get(id);
   if (removed === undefined) return done(`${id} was removed, and has been registered again since`);
   const { peer, group, leaving } = removed;
   const back = `sentinelctl node register ${id} lets it join again`;
   const is = `${id} is removed from group ${group}`;
-  const condition = (): string | undefined => freshReport(options.view(), id)?.condition;
+  const askedAtMs = options.view().nowMs;
   if (leaving === 'leave')
     return done(`${is}; its PostgreSQL, if it runs, is cut off and left to you. ${back}`);
   const wanted = leaving === 'stop' ? ['stopped', 'absent'] : ['absent'];
-  const isDone = await wait(options, AGENT_TIMEOUT_MS, () => wanted.includes(condition() ?? ''));
+  const isDone = await wait(options, AGENT_TIMEOUT_MS, () => {
+    const report = reportSince(options, id, askedAtMs);
+    const present = options.state().removed.get(id);
+    // Before its removal it may have been stopped, or without a member id, for reasons of its own.
+    const knows = present !== undefined && (report?.message ?? '').includes(removedText(present));
+    return knows && wanted.includes(report?.condition ?? '');
+  });
   if (isDone)
     return done(
       `${is}; its PostgreSQL is stopped${leaving === 'destroy' ? ' and its data directory removed' : ''}. ${back}`,
@@ -147,6 +155,13 @@ async function outcomeOf(options: SteerOptions, id: NodeId): Promise<SteerOutcom
   return done(
     `${is}; that its PostgreSQL is stopped${leaving === 'destroy' ? ' and its data directory removed' : ''} is not known yet: ${why}. ${back}`,
   );
+}
+
+/** Its report, where that came since then. */
+function reportSince({ view }: SteerOptions, id: NodeId, sinceMs: number): AgentReport | undefined {
+  const seen = view();
+  const receivedAtMs = seen.reports.get(id)?.receivedAtMs ?? -Infinity;
+  return receivedAtMs < sinceMs ? undefined : freshReport(seen, id);
 }
 
 async function register(

@@ -202,7 +202,9 @@ describe('maintenance', () => {
     expect(proposed).toEqual([]);
     const log = upgraded();
     log.must({ kind: 'pause', group: GROUP, node: A, isMaintenance: false, untilMs: undefined });
-    expect(await world(log).ask(maintain(A))).toEqual(REFUSED(/it is paused; resume it first/));
+    expect(await world(log).ask(maintain(A))).toEqual(
+      REFUSED(/it is paused; sentinelctl resume --node a ends that/),
+    );
     expect(await world(upgraded()).ask(maintain(A, { to: A }))).toEqual(REFUSED(/is the primary already/));
   });
 });

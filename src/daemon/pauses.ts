@@ -100,7 +100,8 @@ async function maintain(
   const aside = { ...request, isMaintenance: true };
   if (group.phase.primary !== node) return setAside(options, group, aside);
   const isOfPrimary = `${node} is ${primaryWord(group).name}, and not in maintenance: `;
-  if (pauseOf(group, node) !== undefined) return refused(`${isOfPrimary}it is paused; resume it first`);
+  if (pauseOf(group, node) !== undefined)
+    return refused(`${isOfPrimary}it is paused; sentinelctl resume --node ${node} ends that`);
   const obstacle =
     switchoverObstacle(options.state(), group, to, options.view()) ?? strictObstacle(options, group, node);
   if (obstacle !== undefined) return refused(`${isOfPrimary}${obstacle}`);
@@ -161,13 +162,17 @@ export async function setAside(
 }
 
 /** What it means for the group that this node is aside: something where it is the last that counts for commits. */
-export function lossText(options: SteerOptions, group: GroupState, node: NodeId): string {
+export function lossText(options: Pick<SteerOptions, 'state'>, group: GroupState, node: NodeId): string {
   const isLast = isCounted(options, group, node) && group.rule.members.length === 1;
   return isLast ? `; meanwhile commits are on ${group.phase.primary} alone and nobody can take over` : '';
 }
 
 /** A strict group never asks for fewer acknowledgements: one that is needed for them cannot leave. */
-function strictObstacle(options: SteerOptions, group: GroupState, node: NodeId): string | undefined {
+export function strictObstacle(
+  options: Pick<SteerOptions, 'state'>,
+  group: GroupState,
+  node: NodeId,
+): string | undefined {
   const { rule, settings } = group;
   if (settings.durability !== 'strict') return undefined;
   // Of a primary, the standby that takes its place.
@@ -176,7 +181,11 @@ function strictObstacle(options: SteerOptions, group: GroupState, node: NodeId):
   return `group ${group.id} is strict, and ${rule.acks} of its ${rule.members.length} standbys have to hold every commit: writes would wait; change its settings first`;
 }
 
-export function isCounted(options: SteerOptions, { rule, next }: GroupState, node: NodeId): boolean {
+export function isCounted(
+  options: Pick<SteerOptions, 'state'>,
+  { rule, next }: GroupState,
+  node: NodeId,
+): boolean {
   const member = options.state().nodes.get(node)?.member;
   if (member === undefined) return false;
   return rule.members.includes(member) || (next?.rule.members.includes(member) ?? false);

@@ -13,6 +13,8 @@ const never = new AbortController().signal;
 let membership: Membership;
 let leader: PeerId | undefined;
 let unreachable: PeerId[];
+/** Of each time that it is asked. */
+let conflicts: (string | undefined)[];
 let changes: MembershipChange[];
 /** What the core answers, in order; after that it does what is asked. */
 let answers: (ChangeRefusal | 'unknown')[];
@@ -70,12 +72,14 @@ beforeEach(() => {
     incarnation: 1,
   };
   [leader, unreachable, changes, answers, transfers, successor] = [A, [], [], [], [], B];
+  conflicts = [];
   state = withStore(D);
   peers = createPeerHandlers({
     cluster: 'shop',
     self: A,
     state: () => state,
     isReachable: (peer) => !unreachable.includes(peer),
+    foundingConflict: () => conflicts.shift(),
     consensus: {
       status,
       readIndex: () => Promise.resolve(undefined),
@@ -131,6 +135,22 @@ describe('peer add', () => {
     expect(await add()).toEqual({ kind: 'done', detail: 'd is a voter' });
     expect(await add()).toEqual({ kind: 'done', detail: 'd is a voter already' });
     expect(changes.map(({ kind }) => kind)).toEqual(['promote']);
+  });
+
+  test('adds nobody who was founded with other peers, nor waits for one', async () => {
+    conflicts = ['it was founded with others', 'it was founded with others'];
+    expect(await add()).toEqual(refusedWith('it was founded with others'));
+    expect(changes).toEqual([]);
+    membership = make({ kind: 'add-learner', peer: D, address: 'd:7432' });
+    conflicts = [undefined, undefined, 'it was founded with others'];
+    answers = Array.from({ length: 10 }, () => 'learner-behind' as const);
+    expect(await add()).toEqual(refusedWith('it was founded with others'));
+    expect(changes.map(({ kind }) => kind)).toEqual(['promote', 'promote']);
+  });
+
+  test('waits for the next call of one that had been founded with other peers, and has been put right', async () => {
+    conflicts = ['it was founded with others', undefined];
+    expect(await add()).toEqual({ kind: 'done', detail: 'd is a voter' });
   });
 
   test('gives up waiting when nobody waits for the answer any more', async () => {

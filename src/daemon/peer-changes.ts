@@ -5,7 +5,7 @@ import type { PeerId } from '../base/ids.ts';
 import { majority } from '../cluster/quorum.ts';
 import { type ClusterState, primaryWord } from '../cluster/state.ts';
 import type { ChangeRefusal, Membership, MembershipChange } from '../raft/types.ts';
-import type { PeerChangeOutcome, PeerHandlers } from '../transport/types.ts';
+import type { PeerChangeOutcome, PeerHandlers, Transport } from '../transport/types.ts';
 import { parseEndpoint } from './config-address.ts';
 import type { Consensus } from './consensus.ts';
 import { peerList } from './peer-list.ts';
@@ -17,6 +17,7 @@ export interface PeerChangeOptions {
   readonly consensus: Pick<Consensus, 'changeMembership' | 'transfer' | 'recover' | 'readIndex' | 'status'>;
   readonly state: () => ClusterState;
   readonly isReachable: (peer: PeerId) => boolean;
+  readonly foundingConflict: Transport['foundingConflict'];
 }
 
 const CHANGE_TIMEOUT_MS = 5000;
@@ -25,6 +26,8 @@ const TRANSFER_TIMEOUT_MS = 3000;
 const RETRY_MS = 50;
 const BUSY_TIMEOUT_MS = 10_000;
 const CATCH_UP_POLL_MS = 100;
+/** A peer that is refused calls again within about two seconds. */
+const CALL_AGAIN_MS = 5000;
 const VOTER_COUNT_MAX = 9;
 
 export function createPeerHandlers(options: PeerChangeOptions): PeerHandlers {
@@ -63,14 +66,34 @@ export function createPeerHandlers(options: PeerChangeOptions): PeerHandlers {
     return change({ kind: 'promote', peer }, signal);
   };
 
+  const conflictFromNowOn = (peer: PeerId): (() => string | undefined) => {
+    const startedMs = performance.now();
+    return () => options.foundingConflict(peer, performance.now() - startedMs);
+  };
+
+  /** One that had a conflict is given the time to call again: it may just have been put right. */
+  const lastingConflict = async (peer: PeerId, signal: AbortSignal): Promise<string | undefined> => {
+    const conflictNow = conflictFromNowOn(peer);
+    const deadlineMs = performance.now() + CALL_AGAIN_MS;
+    while (options.foundingConflict(peer, Infinity) !== undefined && performance.now() < deadlineMs) {
+      const conflict = conflictNow();
+      if (conflict !== undefined || signal.aborted) return conflict;
+      await delay(CATCH_UP_POLL_MS, signal);
+    }
+    return undefined;
+  };
+
   /** Until the learner has received what is committed, or the caller is gone. */
   const promoteWhenCaughtUp = async (peer: PeerId, signal: AbortSignal): Promise<PeerChangeOutcome> => {
+    const conflictNow = conflictFromNowOn(peer);
     for (;;) {
       const outcome = await promoteRegistered(peer, signal);
       if (outcome === undefined) return done(`${peer} is a voter`);
       if (outcome.kind !== 'refused' || outcome.reason !== refusalText('learner-behind', { peer }))
         return outcome;
       if (signal.aborted) return outcome;
+      const conflict = conflictNow();
+      if (conflict !== undefined) return { kind: 'refused', reason: conflict };
       await delay(CATCH_UP_POLL_MS, signal);
     }
   };
@@ -81,7 +104,7 @@ export function createPeerHandlers(options: PeerChangeOptions): PeerHandlers {
     async add({ peer, address, learnerOnly }, signal) {
       if (consensus.status().role !== 'leader') return notLeader(options);
       const now = membership();
-      const obstacle = obstacleToAdd(now, peer, address);
+      const obstacle = obstacleToAdd(now, peer, address) ?? (await lastingConflict(peer, signal));
       if (obstacle !== undefined) return { kind: 'refused', reason: obstacle };
       if (now.voters.includes(peer)) return done(`${peer} is a voter already`);
       if (!now.learners.includes(peer)) {

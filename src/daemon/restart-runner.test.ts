@@ -24,6 +24,8 @@ function world(node = B) {
     log,
     isConfirmed: true,
     startedAtS: 8 as number | undefined,
+    /** Where a restart gets so far. */
+    startedAnewAtS: undefined as number | undefined,
     wallMs: AT_MS,
     outcome: DONE,
     restarts: 0,
@@ -49,6 +51,7 @@ function world(node = B) {
     serverStartedAtS: () => all.startedAtS,
     restart: () => {
       all.restarts += 1;
+      all.startedAtS = all.startedAnewAtS ?? all.startedAtS;
       return Promise.resolve(all.outcome);
     },
     propose: (command) => {
@@ -93,6 +96,16 @@ test('a server that was started since is left alone', async () => {
   all.consider();
   expect(await all.outcomeSaid()).toMatchObject({ outcome: 'done, it runs anew' });
   expect(all.restarts).toBe(0);
+});
+
+test('a server that was started anew and is not well then is told as failed, and not restarted once more', async () => {
+  const all = world();
+  all.begin();
+  all.startedAnewAtS = 9;
+  all.outcome = REFUSED;
+  all.consider();
+  expect(await all.outcomeSaid()).toMatchObject({ outcome: 'failed: the disk is full' });
+  expect(all.restarts).toBe(1);
 });
 
 test('nothing is restarted before a leader has confirmed that it is still wanted', async () => {

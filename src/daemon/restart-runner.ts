@@ -76,6 +76,10 @@ export function startRestartRunner(options: {
     const reason = outcome.kind === 'refused' ? outcome.reason : `peer ${outcome.peer} looks after it`;
     options.log('warn', 'a scheduled restart could not be carried out', { reason });
     lastReason = `failed: ${reason}`;
+    // Such as a standby that runs anew and does not stream: another restart of it is not what was asked for.
+    const isAnew =
+      options.serverStartedAtS() !== undefined && options.serverStartedAtS() !== serverStartedAtS;
+    if (isAnew) return lastReason;
     return isLate() ? lastReason : undefined;
   };
 

@@ -12,6 +12,7 @@ import { ConfigError } from './config-problems.ts';
 import { type Config, DEFAULT_CONFIG_PATH, type LoadOptions, loadConfig } from './config.ts';
 import { runDaemon } from './daemon.ts';
 import { leave } from './leave.ts';
+import { processWarnings } from './process-one.ts';
 import { version } from './version.ts';
 
 const CLOSE_TIMEOUT_MS = 10_000;
@@ -93,7 +94,7 @@ async function serve(config: Config, run: typeof runDaemon): Promise<void> {
   const warnings = [...config.warnings, ...(await checkEnvironment(config))];
   await checkPorts(config);
   const log = createLogger(config);
-  for (const warning of warnings) log.warn(warning);
+  for (const warning of [...warnings, ...processWarnings(process.pid)]) log.warn(warning);
   const fatal = (error: unknown): void => {
     const reason = error instanceof Error ? error.message : String(error);
     log.fatal(

@@ -24,46 +24,54 @@ import { type ParameterRow, valueProblem } from '../postgres/parameter-values.ts
 import { RESERVED_PARAMETERS } from '../postgres/reserved-parameters.ts';
 import { changeText, hbaText, logicalSlotChangeText, parameterText, settingsText } from './event-text.ts';
 import { findGroup } from './failover-watch.ts';
-import { strictShortage } from './group-notices.ts';
+import { quorumShortage, strictShortage } from './group-notices.ts';
 import { logicalSlotNotes } from './logical-slot-notes.ts';
 import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
 
 type SettingsRequest = Extract<SteerRequest, { readonly kind: 'settings' }>;
 
-export async function changeSettings(
-  options: SteerOptions,
+/** What is asked before a change is proposed; it proposes nothing. */
+type Reading = Pick<SteerOptions, 'state' | 'view' | 'describeParameters'>;
+
+/** A change that may be proposed. */
+export interface CheckedChange {
+  readonly command: Command;
+  /** Parameters that PostgreSQL takes at its next start only. */
+  readonly late: readonly string[];
+  readonly notes: readonly string[];
+}
+
+/** The change as a command, once all but the log has been asked whether it makes sense; else what is wrong with it. */
+export async function checkChange(
+  options: Reading,
   group: GroupState,
   request: SettingsRequest,
-): Promise<SteerOutcome> {
+): Promise<CheckedChange | string> {
   const { change, parameters = [], hba, logicalSlots, onlyRevision, by = '' } = request;
+  const state = options.state();
   const problem =
     settingsProblem({ ...group.settings, ...change }) ??
-    failbackProblem(options.state(), group, change.failback ?? group.settings.failback) ??
+    failbackProblem(state, group, change.failback ?? group.settings.failback) ??
     parametersProblem(changedParameters(group.parameters, parameters), parameters) ??
     hbaProblem(hba ?? []) ??
     hbaLinesProblem(hba ?? []) ??
-    logicalSlotsProblem(
-      group.logicalSlots,
-      logicalSlots ?? [],
-      nodesOfGroup(options.state(), group.id).length,
-    );
-  if (problem !== undefined) return refused(problem);
-  const reserved = reservedProblem(parameters);
-  if (reserved !== undefined) return refused(reserved);
-  const understood = understoodSettings(options.state(), change);
+    logicalSlotsProblem(group.logicalSlots, logicalSlots ?? [], nodesOfGroup(state, group.id).length) ??
+    reservedProblem(parameters);
+  if (problem !== undefined) return problem;
+  const understood = understoodSettings(state, change);
   if (Object.keys(change).some((key) => !Object.hasOwn(understood, key)))
-    return refused('not every peer understands this yet: upgrade all of them first');
-  if (hba !== undefined && options.state().featureLevel < HBA_FEATURE_LEVEL)
-    return refused('not every peer understands rules for pg_hba.conf yet: upgrade all of them first');
-  if (logicalSlots !== undefined && options.state().featureLevel < LOGICAL_SLOTS_FEATURE_LEVEL)
-    return refused('not every peer understands logical slots yet: upgrade all of them first');
+    return 'not every peer understands this yet: upgrade all of them first';
+  if (hba !== undefined && state.featureLevel < HBA_FEATURE_LEVEL)
+    return 'not every peer understands rules for pg_hba.conf yet: upgrade all of them first';
+  if (logicalSlots !== undefined && state.featureLevel < LOGICAL_SLOTS_FEATURE_LEVEL)
+    return 'not every peer understands logical slots yet: upgrade all of them first';
   const unkept = versionProblem(options, group, request);
-  if (unkept !== undefined) return refused(unkept);
+  if (unkept !== undefined) return unkept;
   const isSimple = parameters.length === 0 && onlyRevision === undefined;
-  const isOld = options.state().featureLevel < PARAMETERS_FEATURE_LEVEL;
-  if (isOld && !isSimple) return refused('not every peer understands this yet: upgrade all of them first');
+  const isOld = state.featureLevel < PARAMETERS_FEATURE_LEVEL;
+  if (isOld && !isSimple) return 'not every peer understands this yet: upgrade all of them first';
   const checked = await checkValues(options, group, parameters);
-  if (checked.problem !== undefined) return refused(checked.problem);
+  if (checked.problem !== undefined) return checked.problem;
   // Only the change: another person may be changing something else at the same time.
   const command: Command = isOld
     ? { kind: 'change-settings', group: group.id, settings: change }
@@ -73,16 +81,41 @@ export async function changeSettings(
         ...(logicalSlots === undefined ? {} : { logicalSlots }),
         ...(onlyRevision === undefined ? {} : { onlyRevision }),
       };
-  const outcome = await proposeAndSay(options, command, '');
+  return { command, late: checked.late, notes: checked.notes };
+}
+
+export async function changeSettings(
+  options: SteerOptions,
+  group: GroupState,
+  request: SettingsRequest,
+): Promise<SteerOutcome> {
+  const checked = await checkChange(options, group, request);
+  if (typeof checked === 'string') return refused(checked);
+  const outcome = await proposeAndSay(options, checked.command, '');
   if (outcome.kind === 'refused') return outcome;
   const now = options.state().groups.get(group.id) ?? group;
   const text = outcomeText(settingsText(now.settings), request);
+  const late =
+    checked.late.length === 0
+      ? []
+      : [
+          `PostgreSQL takes ${checked.late.join(', ')} at its next start, see sentinelctl status${restartOrder(checked.late)}`,
+        ];
+  const warnings = changeWarnings(options.state(), now, request);
+  return done(`group ${group.id}: ${[text, ...checked.notes, ...late, ...warnings].join('; ')}`);
+}
+
+/** What whoever changes it should know, of the group as it is once that is done. */
+export function changeWarnings(
+  state: ClusterState,
+  after: GroupState,
+  { change, hba }: SettingsRequest,
+): readonly string[] {
   const isOfDurability = change.acks !== undefined || change.durability !== undefined;
-  const shortage = isOfDurability ? strictShortage(options.state(), now) : undefined;
-  const warnings = shortage === undefined ? [] : [`warning: ${shortage}`];
-  return done(
-    `group ${group.id}: ${[text, ...checked.notes, ...warnings, ...hbaWarnings(hba ?? [])].join('; ')}`,
-  );
+  const shortage = isOfDurability
+    ? (strictShortage(state, after) ?? quorumShortage(state, after))
+    : undefined;
+  return [...(shortage === undefined ? [] : [`warning: ${shortage}`]), ...hbaWarnings(hba ?? [])];
 }
 
 /** Those that are ours; what was set may be taken out again in any case. */
@@ -97,7 +130,7 @@ function reservedProblem(parameters: readonly ParameterChange[]): string | undef
 
 /** By the version of the primary, where its agent reports; else that agent says so later. */
 function versionProblem(
-  { view }: SteerOptions,
+  { view }: Reading,
   group: GroupState,
   { logicalSlots = [] }: SettingsRequest,
 ): string | undefined {
@@ -109,18 +142,19 @@ function versionProblem(
   return undefined;
 }
 
-interface Checked {
+interface CheckedValues {
   readonly problem?: string;
+  readonly late: readonly string[];
   readonly notes: readonly string[];
 }
 
 /** By the PostgreSQL that is the primary, where that answers. */
 async function checkValues(
-  { state, describeParameters }: SteerOptions,
+  { state, describeParameters }: Reading,
   group: GroupState,
   parameters: readonly ParameterChange[],
-): Promise<Checked> {
-  if (describeParameters === undefined || parameters.length === 0) return { notes: [] };
+): Promise<CheckedValues> {
+  if (describeParameters === undefined || parameters.length === 0) return { late: [], notes: [] };
   const primary = state().nodes.get(group.phase.primary);
   let rows: readonly ParameterRow[];
   try {
@@ -132,6 +166,7 @@ async function checkValues(
   } catch (error) {
     const why = (error as Error).message;
     return {
+      late: [],
       notes: [`not compared with what PostgreSQL takes: ${group.phase.primary} could not be asked (${why})`],
     };
   }
@@ -141,16 +176,16 @@ async function checkValues(
     const row = byName.get(name);
     const problem = value === undefined ? undefined : valueProblem(name, value, row);
     if (problem !== undefined)
-      return { problem: `${PARAMETER_PREFIX}${name}: "${value}" is given; ${problem}`, notes: [] };
+      return { problem: `${PARAMETER_PREFIX}${name}: "${value}" is given; ${problem}`, late, notes: [] };
     if (row?.context === 'postmaster') late.push(name);
   }
-  return { notes: late.length === 0 ? [] : [lateText(late)] };
+  return { late, notes: [] };
 }
 
-function lateText(names: readonly string[]): string {
+/** In which order nodes are restarted for these, where that counts. */
+export function restartOrder(names: readonly string[]): string {
   const isLimit = names.some((name) => STANDBY_LIMIT_NAMES.includes(name));
-  const order = isLimit ? '; to raise it restart the standbys first, to lower it the primary' : '';
-  return `PostgreSQL takes ${names.join(', ')} at its next start, see sentinelctl status${order}`;
+  return isLimit ? '; to raise it restart the standbys first, to lower it the primary' : '';
 }
 
 function outcomeText(
@@ -193,6 +228,14 @@ export function settingsView(options: {
       .map(({ node }) => node),
     overrides: reports.filter((each) => each.report?.overridden.includes(name)).map(({ node }) => node),
   }));
+  const pending = new Set(reports.flatMap(({ report }) => report?.pendingRestart ?? []));
+  const pendingOthers = [...pending]
+    .filter((name) => !group.parameters.has(name))
+    .toSorted()
+    .map((name) => ({
+      name,
+      nodes: reports.filter(({ report }) => report?.pendingRestart.includes(name)).map(({ node }) => node),
+    }));
   const hbaPending = reports.flatMap(({ node, report }) => {
     if (report === undefined) return group.hba.length === 0 ? [] : [{ node, reason: 'it does not report' }];
     return report.hbaProblem === undefined ? [] : [{ node, reason: report.hbaProblem }];
@@ -209,6 +252,7 @@ export function settingsView(options: {
     kind: 'view',
     view: {
       ...{ group: id, revision, settings, parameters, hba: group.hba, hbaPending, logicalSlots, history },
+      ...(pendingOthers.length === 0 ? {} : { pendingOthers }),
     },
   };
 }

@@ -1,8 +1,8 @@
 // Before whom a primary must not be raised.
 import { expect, test } from 'vitest';
 import type { AgentReport } from '../cluster/report.ts';
-import { A, B, C, newLog, running, runningAlone } from '../cluster/testing/example.ts';
-import { standbyLimits } from './standby-limits.ts';
+import { A, B, C, GROUP, newLog, running, runningAlone } from '../cluster/testing/example.ts';
+import { primaryPending, standbyLimits } from './standby-limits.ts';
 
 const limits = new Map([['max_connections', 200]]);
 const seen = (reports: Partial<Record<string, Partial<AgentReport>>>, log = running()) =>
@@ -27,4 +27,15 @@ test('one whose agent is silent counts where commits wait for it', () => {
 
 test('where nothing is known of the group nothing may be raised', () => {
   expect(standbyLimits(newLog().state, A, () => undefined)).toEqual([new Map()]);
+});
+
+test('what the primary waits for is known from its report alone', () => {
+  const pending = { pendingRestart: ['max_connections'], overridden: [], limits };
+  const of = (node: typeof A) =>
+    primaryPending(running().state, GROUP, (asked) =>
+      asked === node ? ({ parameters: pending } as unknown as AgentReport) : undefined,
+    );
+  expect(of(A)).toEqual(['max_connections']);
+  expect(of(B)).toEqual([]);
+  expect(primaryPending(newLog().state, GROUP, () => undefined)).toEqual([]);
 });

@@ -1,6 +1,6 @@
 // What the other nodes of a group run with, of the parameters that must not be lower on a standby: a primary is raised after them only.
 // Pure.
-import type { NodeId } from '../base/ids.ts';
+import type { GroupId, NodeId } from '../base/ids.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import { type ClusterState, nodesOfGroup } from '../cluster/state.ts';
 import type { Limits } from '../postgres/effective-parameters.ts';
@@ -33,4 +33,15 @@ export function standbyLimits(
     limits.push(report.parameters?.limits ?? UNKNOWN);
   }
   return limits;
+}
+
+/** Parameters for which the group's primary waits to be restarted; none where that is not known. */
+export function primaryPending(
+  state: ClusterState,
+  group: GroupId,
+  freshReport: (node: NodeId) => AgentReport | undefined,
+): readonly string[] {
+  const primary = state.groups.get(group)?.phase.primary;
+  const report = primary === undefined ? undefined : freshReport(primary);
+  return report?.parameters?.pendingRestart ?? [];
 }

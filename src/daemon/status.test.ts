@@ -157,6 +157,7 @@ describe('a node', () => {
       role: 'none',
       state: 'unknown',
       message: 'no report from its agent (peer p2)',
+      silentMs: 3001,
     });
     expect(nodes(running(), { ...ALL_WELL, b: { ageMs: 3000, streamingFrom: A } })[1]).toMatchObject({
       state: 'streaming',
@@ -221,13 +222,57 @@ test('a node that is paused or in maintenance, and the group that is paused', ()
   expect(nodes(log)[1]).toMatchObject({ state: 'streaming', paused: { maintenance: true } });
 });
 
+test('which probes a node does not let in, as this peer and the reports of the others say', () => {
+  const why = 'role "sentinel_probe" is not permitted to log in (28000)';
+  const log = running();
+  const reports = new Map(viewOf(log, 5000, ALL_WELL).reports);
+  const tell = (node: typeof A, ageMs: number): void => {
+    const report = { ...reportOf(log, node, { condition: 'standby' }), refusedProbes: [{ node: A, why }] };
+    reports.set(node, { report, receivedAtMs: 5000 - ageMs });
+  };
+  tell(C, 0);
+  const shown = () => {
+    const [group] = statusOf(log, ALL_WELL, {
+      reports,
+      nowMs: 5000,
+      refusedProbes: [{ node: A, why }],
+    }).groups;
+    return group?.nodes.map(({ probeRefusals }) => probeRefusals);
+  };
+  expect(shown()).toEqual([
+    [
+      { peer: P1, why },
+      { peer: P3, why },
+    ],
+    undefined,
+    undefined,
+  ]);
+  // Too old to be shown.
+  tell(C, 4000);
+  expect(shown()?.[0]).toEqual([{ peer: P1, why }]);
+});
+
 describe('warns', () => {
   const warnings = (log: Log, seen?: SeenNodes, more?: Partial<StatusOptions>) =>
     statusOf(log, seen, more).warnings.join('\n');
   test('that there is no Raft leader', () => {
-    expect(warnings(running(), ALL_WELL, { consensus: LEADERLESS })).toMatch(
-      /no Raft leader: PostgreSQL goes on/,
+    const told = warnings(running(), ALL_WELL, { consensus: LEADERLESS });
+    expect(told).toMatch(/no Raft leader: nothing can fail over .*sentinelctl peer recover/);
+    expect(told).toContain(
+      'group main, without a Raft leader: writes go on while 1 of b, c acknowledges them; else they wait, and after guard.proof_timeout (30s by default) the guard stops a',
     );
+    expect(warnings(running())).not.toContain('without a Raft leader');
+  });
+
+  test('that the others refuse this peer, and not how to recover the cluster without them', () => {
+    const peerRefusals = [P2, P3].map((peer) => ({
+      peer,
+      reason: '"p2" does not know it; sentinelctl peer add p1',
+    }));
+    const told = warnings(running(), ALL_WELL, { consensus: LEADERLESS, peerRefusals });
+    expect(told).toContain('no Raft leader here: p2, p3 answer and refuse this peer: "p2" does not know it');
+    expect(told).not.toContain('peer recover');
+    expect(warnings(running(), ALL_WELL, { peerRefusals })).not.toContain('refuse');
   });
 
   test('that the cluster was recovered without this peer, and of nothing else', () => {
@@ -305,6 +350,13 @@ describe('warns', () => {
     expect(warnings(log, {})).toMatch(/group main is not created yet; registered so far: b, c/);
     log.must(registration(B, MB), registration(C, MC));
     expect(warnings(log, {})).toMatch(/b and c each hold a database/);
+    const server = {
+      ...{ role: 'primary' as const, version: '15.1', timeline: timeline(1), upstream: undefined },
+      ...{ freeSlots: 1, kept: [], replaced: [], hba: [], notices: [], problems: [] },
+    };
+    const told = warnings(log, { b: { found: server } });
+    expect(told).toMatch(/PostgreSQL runs already on b; .*sentinelctl adopt main --dry-run/);
+    expect(told).not.toContain('move');
   });
 
   test('of a node that the log does not take, and of one with the name of another', () => {

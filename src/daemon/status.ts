@@ -6,7 +6,7 @@ import { type GroupId, type NodeId, type PeerId, peerId } from '../base/ids.ts';
 import { upstreamOf } from '../cluster/apply-cascade.ts';
 import { promotionBar, syncBar } from '../cluster/eligibility.ts';
 import { formationOf } from '../cluster/hosts.ts';
-import type { AgentReport } from '../cluster/report.ts';
+import type { AgentReport, RefusedProbe } from '../cluster/report.ts';
 import {
   type ClusterState,
   type GroupState,
@@ -20,14 +20,22 @@ import {
 } from '../cluster/state.ts';
 import { failoverObstacle } from '../failover/obstacles.ts';
 import type { View } from '../failover/view.ts';
-import type { GroupView, NodeView, PeerView, StatusView } from '../transport/types.ts';
+import type {
+  GroupView,
+  NodeView,
+  PeerView,
+  ProbeRefusal,
+  StatusView,
+  Transport,
+} from '../transport/types.ts';
 import type { ConsensusStatus } from './consensus.ts';
 import { ruleText } from './event-text.ts';
-import { groupNotices } from './group-notices.ts';
+import { groupNotices, leaderlessNotice } from './group-notices.ts';
 import { hostNotices, watchNotices } from './host-notices.ts';
 import { logicalSlotNotes } from './logical-slot-notes.ts';
 import type { ReceivedReport } from './leader.ts';
 import { peerList, roleOf } from './peer-list.ts';
+import { refusalsByNode } from './probe-refusals.ts';
 import { siteWait, sourceOfGroup } from './site-plan.ts';
 import type { ServerSight } from './server-watch.ts';
 import { watchedViews } from './status-watched.ts';
@@ -51,13 +59,19 @@ export interface StatusOptions {
   /** Why this peer can propose nothing. */
   readonly obstacle: string | undefined;
   readonly isReachable: (peer: PeerId) => boolean;
+  /** See {@link Transport.refusals}. */
+  readonly peerRefusals?: ReturnType<Transport['refusals']> | undefined;
   readonly reports: ReadonlyMap<NodeId, ReceivedReport>;
   /** Of peers whose node has the name of another peer's. */
   readonly disowned: ReadonlyMap<PeerId, ReceivedReport>;
   readonly view: View;
+  /** Of this peer's own probes. */
+  readonly refusedProbes?: readonly RefusedProbe[];
   /** What this peer sees of servers that are only watched. */
   readonly sights?: ReadonlyMap<NodeId, ServerSight>;
 }
+
+type Shown = StatusOptions & { readonly refusals: ReadonlyMap<NodeId, readonly ProbeRefusal[]> };
 
 const NO_SIGHTS: ReadonlyMap<NodeId, ServerSight> = new Map();
 
@@ -70,6 +84,7 @@ interface Warning {
 export function buildStatus(options: StatusOptions): StatusView {
   const { state, consensus } = options;
   const found = [...warnings(options)];
+  const shown = { ...options, refusals: probeRefusals(options) };
   return {
     cluster: options.cluster,
     answeredBy: options.self,
@@ -80,7 +95,7 @@ export function buildStatus(options: StatusOptions): StatusView {
     appliedIndex: state.appliedIndex,
     incarnation: consensus.membership.incarnation,
     peers: peerViews(options),
-    groups: [...state.groups.values()].map((group) => groupView(options, group)),
+    groups: [...state.groups.values()].map((group) => groupView(shown, group)),
     warnings: found.map(({ text }) => text),
     warningGroups: found.map(({ group }) => group ?? ''),
     watched: watchedViews(state, options.sights ?? NO_SIGHTS),
@@ -158,7 +173,18 @@ function runsOf({ peers }: ClusterState, peer: string): Pick<PeerView, 'runs'> {
   return host === undefined ? {} : { runs: host.runs?.node ?? '' };
 }
 
-function groupView(options: StatusOptions, group: GroupState): GroupView {
+/** By node. */
+function probeRefusals(options: StatusOptions): Shown['refusals'] {
+  const said = [...options.reports.values()].filter(
+    (entry) => entry.report.peer !== options.self && isShown(options, entry),
+  );
+  return refusalsByNode([
+    { peer: options.self, refused: options.refusedProbes ?? [] },
+    ...said.map(({ report }) => ({ peer: report.peer, refused: report.refusedProbes ?? [] })),
+  ]);
+}
+
+function groupView(options: Shown, group: GroupState): GroupView {
   const nodes = nodesOfGroup(options.state, group.id);
   // Not by all nodes of the cluster: with hundreds of groups that would be most of the work.
   const name = (member: string): string => nodes.find((node) => node.member === member)?.node ?? member;
@@ -199,7 +225,7 @@ function restoreView({ restore, systemIdentifier }: GroupState): GroupView['rest
 }
 
 function nodeView(
-  options: StatusOptions,
+  options: Shown,
   group: GroupState,
   node: NodeState,
   primary: AgentReport | undefined,
@@ -209,6 +235,7 @@ function nodeView(
   const role = isPrimary ? 'primary' : report?.condition === 'standby' ? 'standby' : 'none';
   const sender = primary?.walSenders.find((candidate) => candidate.applicationName === node.member);
   const pause = pauseOf(group, node.node);
+  const refusals = options.refusals.get(node.node);
   // While the group follows another site, what that has written counts, as far as the site leader was told.
   const following = group.phase.kind === 'following';
   const end = following ? primary?.sourceEnd : primary?.position;
@@ -240,6 +267,8 @@ function nodeView(
     notCounted:
       following || group.phase.primary === node.node ? undefined : syncBar(options.state, group, node.node),
     ...upstreamView(options.state, group, node),
+    ...(refusals === undefined ? {} : { probeRefusals: refusals }),
+    ...(report === undefined ? { silentMs: silentMs(options, node.node) } : {}),
   };
 }
 
@@ -272,6 +301,11 @@ function liveReport(options: StatusOptions, node: NodeId): AgentReport | undefin
   return entry !== undefined && isShown(options, entry) ? entry.report : undefined;
 }
 
+/** Of one that was never heard since this peer was started, with which its clock begins: since then. */
+function silentMs({ nowMs, reports }: StatusOptions, node: NodeId): number {
+  return Math.max(0, nowMs - (reports.get(node)?.receivedAtMs ?? 0));
+}
+
 function* warnings(options: StatusOptions): Iterable<Warning> {
   const { membership } = options.consensus;
   const isPart = options.leftBehind === undefined && membership.incarnation !== 0;
@@ -279,7 +313,7 @@ function* warnings(options: StatusOptions): Iterable<Warning> {
   if (!isPart || !isMember(options.consensus, options.self)) return;
   for (const group of options.state.groups.values())
     for (const text of groupWarnings(options, group)) yield { text, group: group.id };
-  for (const text of [...groupsToCome(options.state), ...watchNotices(options.state), ...strangers(options)])
+  for (const text of [...groupsToCome(options), ...watchNotices(options.state), ...strangers(options)])
     yield { text };
 }
 
@@ -302,9 +336,19 @@ function* peerWarnings(options: StatusOptions): Iterable<string> {
   if (options.obstacle !== undefined) yield options.obstacle;
   if (options.consensus.isDiskStalled)
     yield `the disk of peer ${options.self} does not answer: it neither leads nor votes until it does`;
-  if (options.consensus.leader === undefined) {
-    yield 'no Raft leader: PostgreSQL goes on, but nothing can fail over until a majority of the peers is back';
+  const { peerRefusals: refusals = [] } = options;
+  if (hasNoLeader(options) && refusals.length > 0) {
+    const [{ reason } = { reason: '' }] = refusals;
+    yield `no Raft leader here: ${refusals.map(({ peer }) => peer).join(', ')} ${refusals.length === 1 ? 'answers and refuses' : 'answer and refuse'} this peer: ${reason}`;
+  } else if (hasNoLeader(options)) {
+    yield 'no Raft leader: nothing can fail over or be changed until a majority of the voters reach each other; bring their hosts back, or where their disks are gone for good see sentinelctl peer recover --help';
   }
+}
+
+/** Of a peer that takes part: for any other it means nothing. */
+function hasNoLeader(options: StatusOptions): boolean {
+  const { consensus, leftBehind, self } = options;
+  return leftBehind === undefined && consensus.leader === undefined && isMember(consensus, self);
 }
 
 function* groupWarnings(options: StatusOptions, group: GroupState): Iterable<string> {
@@ -321,6 +365,8 @@ function* groupWarnings(options: StatusOptions, group: GroupState): Iterable<str
   const wait = siteWait(state, group, options.view);
   if (wait !== undefined)
     yield `group ${group.id} follows the other site no longer, and has no primary yet: ${wait}`;
+  const leaderless = hasNoLeader(options) ? leaderlessNotice(state, group) : undefined;
+  if (leaderless !== undefined) yield leaderless;
   yield* groupNotices(options, group);
   yield* hostNotices(state, group);
   for (const slot of group.logicalSlots) {
@@ -366,16 +412,20 @@ function isShown(options: StatusOptions, entry: ReceivedReport): boolean {
   return options.nowMs - entry.receivedAtMs <= REPORT_SHOWN_MS;
 }
 
-function* groupsToCome(state: ClusterState): Iterable<string> {
+function* groupsToCome(options: StatusOptions): Iterable<string> {
+  const { state } = options;
   const unplaced = [...state.nodes.values()].filter((node) => !state.groups.has(node.group));
   for (const name of new Set(unplaced.map((node) => node.group))) {
     const nodes = unplaced
       .filter((node) => node.group === name)
       .toSorted((a, b) => (a.node < b.node ? -1 : 1));
     const withData = nodes.filter((node) => node.systemIdentifier !== undefined);
+    const running = withData.filter(({ node }) => liveReport(options, node)?.found !== undefined);
     const followers = nodes.filter(({ options }) => options?.source !== undefined);
     if (followers.length > 0 && withData.length > 0)
       yield `group ${name} is not created: it is to follow another site (node.follow on ${followers.map(({ node }) => node).join(', ')}), and begins without data, but ${withData.map(({ node }) => node).join(' and ')} ${withData.length === 1 ? 'has' : 'have'} a database; move it away`;
+    else if (running.length > 0)
+      yield `group ${name} is not created: PostgreSQL runs already on ${running.map(({ node }) => node).join(' and ')}; to have a primary and its standbys taken over as they run: sentinelctl adopt ${name} --dry-run`;
     else
       yield withData.length > 1
         ? `group ${name} is not created: ${withData.map((node) => node.node).join(' and ')} each hold a database; leave it on one of them and move the others away`

@@ -25,6 +25,7 @@ import {
 } from '../cluster/testing/example.ts';
 import { ALL_WELL, type SeenNodes, WALL_MS, viewOf } from '../failover/testing/view.ts';
 import type { ParameterRow } from '../postgres/parameter-values.ts';
+import { decodeSettingsOutcome, encodeSettingsOutcome } from '../transport/settings-view-codec.ts';
 import type { FailoverRequest, SteerRequest } from '../transport/types.ts';
 import type { ProposalOutcome } from './replica.ts';
 import type { NodeCommandOptions } from './node-commands.ts';
@@ -157,6 +158,19 @@ describe('settings', () => {
     });
   });
 
+  test('acknowledgements that a quorum group cannot have are taken, with a warning', async () => {
+    const { ask } = world(newLog({ ...running().state, featureLevel: PARAMETERS_FEATURE_LEVEL }));
+    const set = (change: object) => ask({ kind: 'settings', group: GROUP, change });
+    expect(await set({ acks: 5 })).toEqual(
+      DONE(
+        /warning: commits are to wait for 5 standbys, and the group has 2 that may be counted: they wait for 2 at most, and status says degraded .* set acks=2 or less/,
+      ),
+    );
+    expect(await set({ acks: 2 })).toMatchObject({
+      detail: expect.not.stringContaining('warning') as unknown,
+    });
+  });
+
   test('rules for pg_hba.conf are refused by line, and until every peer understands them', async () => {
     const hba = ['local all all peer', 'host all all 10.0.0.0/99 md5'];
     const log = newLog({ ...running().state, featureLevel: HBA_FEATURE_LEVEL });
@@ -171,6 +185,19 @@ describe('settings', () => {
     expect(settingsView({ state: log.state, view: viewOf(log, 0), group: undefined })).toMatchObject({
       view: { hba: ['host all all all trust'], hbaPending: expect.any(Array) as unknown },
     });
+  });
+
+  test('one that was unset is shown for as long as a node waits for a restart', () => {
+    const log = running();
+    const view = viewOf(log, 0);
+    const reports = new Map(view.reports);
+    const seen = reports.get(B);
+    const parameters = { pendingRestart: ['max_connections'], overridden: [], limits: new Map() };
+    if (seen !== undefined) reports.set(B, { ...seen, report: { ...seen.report, parameters } });
+    const shown = settingsView({ state: log.state, view: { ...view, reports }, group: undefined });
+    const pendingOthers = [{ name: 'max_connections', nodes: [B] }];
+    expect(shown).toMatchObject({ view: { parameters: [], pendingOthers } });
+    expect(decodeSettingsOutcome(encodeSettingsOutcome(shown))).toMatchObject({ view: { pendingOthers } });
   });
 
   test('a logical slot is refused until every peer understands it, and by a version that could not keep it', async () => {

@@ -2,10 +2,7 @@
 // for once it is in the log. The log decides.
 import { delay } from '../base/clock.ts';
 import type { NodeId } from '../base/ids.ts';
-import type { Command } from '../cluster/commands.ts';
 import { SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
-import type { GroupState } from '../cluster/state.ts';
-import { SCHEDULE_VALID_MS } from '../failover/decide.ts';
 import { freshReport } from '../failover/view.ts';
 import type { SteerOutcome, SteerRequest } from '../transport/types.ts';
 import { adopt } from './adoption.ts';
@@ -15,7 +12,8 @@ import { scheduleRestart } from './scheduled-restart.ts';
 import { steerPause } from './pauses.ts';
 import { changeSettings } from './settings.ts';
 import { steerSite } from './site.ts';
-import { type SteerOptions, done, proposeAndSay, refused } from './steering.ts';
+import { asCommand, planSteer } from './steer-plan.ts';
+import { type SteerOptions, done, proposeAndSay, refused, withNodeNames } from './steering.ts';
 import { switchOver } from './switchover.ts';
 
 /** How long the answer waits for a fenced node to be stopped; it is stopped later all the same. */
@@ -36,32 +34,16 @@ export async function steer(
   // An older peer could not read what is asked for, and would stop at it.
   if (state.featureLevel < SETTINGS_FEATURE_LEVEL)
     return refused('not every peer understands this yet: upgrade all of them first');
+  if (request.kind === 'plan') return planSteer(options, request.of);
   if (request.kind === 'fence') return fence(options, request.node);
-  if (request.kind === 'unfence') {
-    const detail = `${request.node} is no longer fenced; it joins its group again`;
-    const outcome = await proposeAndSay(options, { kind: 'unfence-node', node: request.node }, detail);
-    return withNodeNames(options, request.node, outcome);
+  if (request.kind === 'settings') {
+    const group = findGroup(state, request.group);
+    return typeof group === 'string' ? refused(group) : changeSettings(options, group, request);
   }
-  const to = request.kind === 'schedule' ? request.at?.to : undefined;
-  const group = findGroup(state, request.group, to);
-  if (typeof group === 'string') return refused(group);
-  switch (request.kind) {
-    case 'acknowledge': {
-      const detail = `the failovers of group ${group.id} are acknowledged; it fails over by itself again`;
-      return proposeAndSay(options, { kind: 'acknowledge-failovers', group: group.id }, detail);
-    }
-    case 'schedule':
-      return schedule(options, group, request.at);
-    case 'settings':
-      return changeSettings(options, group, request);
-  }
-}
-
-/** A refusal for a node that is not known says which ones there are. */
-function withNodeNames(options: SteerOptions, node: NodeId, outcome: SteerOutcome): SteerOutcome {
-  const { nodes } = options.state();
-  if (outcome.kind !== 'refused' || nodes.has(node)) return outcome;
-  return refused(`${outcome.reason}; there are: ${[...nodes.keys()].join(', ') || 'none'}`);
+  const asked = asCommand(state, request, options.view().wallMs);
+  if (typeof asked === 'string') return refused(asked);
+  const outcome = await proposeAndSay(options, asked.command, asked.detail);
+  return request.kind === 'unfence' ? withNodeNames(options, request.node, outcome) : outcome;
 }
 
 /** A primary is switched over first, so that nobody has to wait for what a failover would take. */
@@ -87,20 +69,4 @@ async function fence(options: SteerOptions, node: NodeId): Promise<SteerOutcome>
   return done(
     `${node} is fenced; that its PostgreSQL is stopped is not known, for its agent has not said so`,
   );
-}
-
-function schedule(
-  options: SteerOptions,
-  group: GroupState,
-  at: Extract<SteerRequest, { kind: 'schedule' }>['at'],
-): Promise<SteerOutcome> | SteerOutcome {
-  const command: Command = { kind: 'schedule-switchover', group: group.id, at };
-  if (at === undefined)
-    return proposeAndSay(options, command, `no switchover of group ${group.id} is scheduled any more`);
-  const { wallMs } = options.view();
-  if (at.atMs <= wallMs) return refused(`${new Date(at.atMs).toISOString()} is past`);
-  const target = at.to === undefined ? '' : ` to ${at.to}`;
-  const until = new Date(at.atMs + SCHEDULE_VALID_MS).toISOString();
-  const detail = `a switchover of group ${group.id}${target} begins at ${new Date(at.atMs).toISOString()}; where something stands against it then, it is tried again until ${until}`;
-  return proposeAndSay(options, command, detail);
 }

@@ -1,4 +1,5 @@
 // What everything that a person asks of a group or a node has in common: it is proposed, and the outcome of that is the answer.
+import type { NodeId } from '../base/ids.ts';
 import type { Command } from '../cluster/commands.ts';
 import type { SteerOutcome } from '../transport/types.ts';
 import type { DescribeParameters } from './parameter-check.ts';
@@ -26,6 +27,17 @@ export async function proposeAndSay(
     case 'unknown':
       return refused('no answer from a Raft leader; it may still be done, see sentinelctl events');
   }
+}
+
+/** A refusal for a node that is not known says which ones there are. */
+export function withNodeNames(
+  options: Pick<SteerOptions, 'state'>,
+  node: NodeId,
+  outcome: SteerOutcome,
+): SteerOutcome {
+  const { nodes } = options.state();
+  if (outcome.kind !== 'refused' || nodes.has(node)) return outcome;
+  return refused(`${outcome.reason}; there are: ${[...nodes.keys()].join(', ') || 'none'}`);
 }
 
 export const done = (detail: string): SteerOutcome => ({ kind: 'done', detail });

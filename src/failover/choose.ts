@@ -9,7 +9,7 @@ import {
   silentNodes,
 } from '../cluster/candidate.ts';
 import type { Command, CutReport } from '../cluster/commands.ts';
-import { isLastChoice, siteOfNode, syncBar } from '../cluster/eligibility.ts';
+import { isLastChoice, syncBar } from '../cluster/eligibility.ts';
 import { heardReports, isUnopened } from '../cluster/site-history.ts';
 import {
   type ClusterState,
@@ -20,13 +20,14 @@ import {
 } from '../cluster/state.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import { canBeCut, isTooFarBehind, mayBePromoted } from './obstacles.ts';
+import { comparePreference } from './preference.ts';
 import { wantedRule } from './rule-plan.ts';
 import { type View, freshReport } from './view.ts';
 
 /**
- * The best report that may be promoted: the wish of a person, else the one with most WAL, then one that was not to be promoted last, then one that follows the primary directly, then (where the group's settings ask for it) one in the site of the former
- * primary, then by priority and name. The former primary is chosen only where
- * nobody else may be; in a leased group, or where a person accepts a loss, also where it is the one that holds the most.
+ * The best report that may be promoted: the wish of a person, else one that was not to be promoted last, then the one with most WAL, then by
+ * {@link comparePreference}, then by name. The former primary is chosen only where nobody else may be; in a leased group, or where a person
+ * accepts a loss, also where it is the one that holds the most.
  */
 export function chooseCandidate(
   state: ClusterState,
@@ -51,13 +52,7 @@ export function chooseCandidate(
   if (cause.kind === 'planned' && wish !== undefined && former !== undefined) return former;
   if (isPatient && cause.kind === 'planned' && eligible.every((report) => report.node === phase.primary))
     return undefined;
-  const priority = (report: CutReport): number => state.nodes.get(report.node)?.priority ?? 0;
-  const home = group.settings.sitePolicy === 'ignore' ? undefined : siteOfNode(state, phase.primary);
-  const isFar = ({ node }: CutReport): number =>
-    Number(home !== undefined && siteOfNode(state, node) !== home);
   const isBarred = (report: CutReport): number => Number(isLastChoice(state, group, report));
-  const isCascading = ({ node }: CutReport): number =>
-    Number(state.nodes.get(node)?.options?.upstream !== undefined);
   const isLast = (report: CutReport): number =>
     Number(cause.kind !== 'followed' && report.node === phase.primary);
   const mayLose = cause.kind === 'forced' || cause.kind === 'followed' || isLeaseRule;
@@ -71,9 +66,7 @@ export function chooseCandidate(
       isBarred(a) - isBarred(b) ||
       isLast(a) - isLast(b) ||
       comparePositions(b, a) ||
-      isCascading(a) - isCascading(b) ||
-      isFar(a) - isFar(b) ||
-      priority(b) - priority(a) ||
+      comparePreference(state, group, phase, a, b) ||
       (a.node < b.node ? -1 : 1),
   );
   // One that was not to be promoted: another standby that is to be, and can still report, is waited for.

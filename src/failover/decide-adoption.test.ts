@@ -1,8 +1,8 @@
 // What the leader proposes for a group that is being adopted, and what is asked of its nodes meanwhile.
 import { describe, expect, test } from 'vitest';
-import { timeline } from '../base/ids.ts';
+import { logIndex, timeline } from '../base/ids.ts';
 import { ADOPTION_FEATURE_LEVEL } from '../cluster/features.ts';
-import type { FoundServer } from '../cluster/report.ts';
+import type { FoundServer, LogicalSlotReport } from '../cluster/report.ts';
 import {
   A,
   B,
@@ -52,6 +52,35 @@ describe('a group that is not protected', () => {
     expect(switchoverObstacle(log.state, log.group, undefined, viewOf(log, 0, { a: ALL_WELL['a'] }))).toMatch(
       /no standby can be reached/,
     );
+  });
+
+  test('is not switched over before its primary was asked for a logical slot that somebody has named', () => {
+    const base = adopting([A]);
+    const slot = { name: 'cdc', database: 'app', plugin: 'pgoutput', isTwoPhase: false, setAt: logIndex(1) };
+    const obstacle = (standing: 'wanted' | 'made', logicalSlots?: readonly LogicalSlotReport[]) => {
+      const logical = { ...slot, standing, isOurs: false, reason: undefined } as const;
+      const group = { ...base.group, logicalSlots: [logical] };
+      const view = viewOf(base, 0);
+      const reports = new Map(view.reports);
+      const seen = reports.get(A);
+      if (seen !== undefined) reports.set(A, { ...seen, report: { ...seen.report, logicalSlots } });
+      return switchoverObstacle(base.state, group, B, { ...view, reports });
+    };
+    expect(obstacle('wanted')).toMatch(/nobody has looked yet whether a has the logical slot cdc already/);
+    expect(obstacle('wanted', [{ name: 'other', isReady: true, note: undefined }])).toMatch(
+      /nobody has looked/,
+    );
+    // The log does not say yet that it is there.
+    expect(obstacle('wanted', [{ name: 'cdc', isReady: true, note: undefined }])).toMatch(
+      /nobody has looked/,
+    );
+    const absent = { name: 'cdc', isReady: false, note: 'wal_level', isAbsent: true } as const;
+    expect(obstacle('wanted', [absent])).toBeUndefined();
+    // Another one of that name, or one that is lost: its consumer would go on from what the new primary makes.
+    expect(obstacle('wanted', [{ name: 'cdc', isReady: false, note: 'it decodes something else' }])).toMatch(
+      /^a has a logical slot cdc .*\(it decodes something else\).* drop it on a .*settings unset logical_slots\.cdc/,
+    );
+    expect(obstacle('made')).toBeUndefined();
   });
 
   test('does not fail back by itself', () => {

@@ -258,15 +258,19 @@ describe('sites', () => {
   };
 
   test.each([
-    ['ignore', B],
-    ['prefer', C],
-    ['majority', C],
-  ] as const)('of equals, with site_policy %s: %s', (policy, candidate) => {
-    const log = placed(policy, 'east', 'west', 'east');
-    say(log, C);
-    log.must({ ...registration(B, MB), priority: 100 });
-    expect(leaderOf(cut(log)).at(0)).toMatchObject([{ candidate }]);
-  });
+    ['ignore', 0, B],
+    ['prefer', 0, C],
+    ['majority', 0, C],
+    ['prefer', 1, B],
+  ] as const)(
+    'of equals, with site_policy %s and %i more priority for the far one: %s',
+    (policy, more, candidate) => {
+      const log = placed(policy, 'east', 'west', 'east');
+      say(log, C);
+      log.must({ ...registration(B, MB), priority: 100 + more }, { ...registration(C, MC), priority: 100 });
+      expect(leaderOf(cut(log)).at(0)).toMatchObject([{ candidate }]);
+    },
+  );
 
   test('the one that holds more goes first all the same', () => {
     const log = placed('prefer', 'east', 'west', 'east');

@@ -262,7 +262,9 @@ test('of a recovered group says that a fenced node has to be unfenced, so that i
   before.must({ kind: 'fence-node', node: C });
   const log = recovered(before);
   log.must(at(log).cut(A, 100));
-  expect(failoverObstacle(log.state, log.group, viewOf(log, 0))).toMatch(/b, c did not yet; unfence c/);
+  expect(failoverObstacle(log.state, log.group, viewOf(log, 0))).toMatch(
+    /b, c did not yet; sentinelctl unfence c/,
+  );
   log.must(at(log).cut(B, 100));
   expect(leaderOf(log).at(60_000)).toEqual([]);
   log.must({ kind: 'unfence-node', node: C }, at(log).cut(C, 110));

@@ -144,12 +144,14 @@ describe('a node in maintenance', () => {
   test('is named where it stands in the way', () => {
     const log = paused(pause(B, undefined, true));
     expect(switchoverObstacle(log.state, log.group, B, viewOf(log, 0))).toMatch(
-      /in maintenance; resume it first/,
+      /in maintenance; sentinelctl maintenance off b ends that/,
     );
     const alone: SeenNodes = { ...ALL_WELL, c: undefined };
     without(log);
     expect(failoverObstacle(log.state, log.group, viewOf(log, 0, alone))).toMatch(/too few agents/);
     const after = recovered(log);
-    expect(failoverObstacle(after.state, after.group, viewOf(after, 0))).toMatch(/resume b: its agent/);
+    expect(failoverObstacle(after.state, after.group, viewOf(after, 0))).toMatch(
+      /sentinelctl maintenance off b: its agent/,
+    );
   });
 });

@@ -66,7 +66,7 @@ describe('a scheduled restart', () => {
     log.must({ kind: 'pause', group: GROUP, node: B, isMaintenance: false, untilMs: undefined });
     expect(decided(log, 1000)).toEqual([]);
     expect(decided(log, 1001 + RESTART_VALID_MS)).toMatchObject([
-      { outcome: expect.stringContaining('paused') as string },
+      { outcome: expect.stringMatching(/b is paused; sentinelctl resume --node b ends that$/) as string },
     ]);
   });
 

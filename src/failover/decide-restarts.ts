@@ -7,6 +7,7 @@ import {
   type GroupState,
   type NodeRestart,
   asideReason,
+  asideText,
   nodesOfGroup,
 } from '../cluster/state.ts';
 import { type View, freshReport } from './view.ts';
@@ -69,8 +70,8 @@ function restartObstacle(
   view: View,
 ): string | undefined {
   if (group.phase.kind !== 'running') return `group ${group.id} is ${group.phase.kind}`;
-  const aside = asideReason(group, node);
-  if (aside !== undefined) return `${node} is ${aside}`;
+  const aside = asideText(group, node);
+  if (aside !== undefined) return aside;
   const report = freshReport(view, node);
   if (report === undefined) return `the agent of ${node} does not answer`;
   if (report.serverStartedAtS === undefined) return `the PostgreSQL of ${node} does not run`;

@@ -224,13 +224,19 @@ function fetchOf(
   return { fetch: { kind: 'from', source: { node, host, port, ...fetch.upTo, ...limit } } };
 }
 
-function removedDuty(state: ClusterState, { node, group, leaving, member, isDoubtful }: RemovedNode): Duty {
+/** What the agent of a node that was removed says from its first pass after that on; the peer that was asked to remove it knows it by that. */
+export function removedText({ node, group, isDoubtful }: RemovedNode): string {
   const since = isDoubtful ? ' before the log was recovered, and perhaps let in again since' : '';
+  return `removed from group ${group}${since}: sentinelctl node register ${node} lets it join again`;
+}
+
+function removedDuty(state: ClusterState, removed: RemovedNode): Duty {
+  const { group, leaving, member } = removed;
   return {
     kind: 'removed',
     leaving,
     member,
-    reason: `removed from group ${group}${since}: sentinelctl node register ${node} lets it join again`,
+    reason: removedText(removed),
     group,
     incarnation: state.membership.incarnation,
     epoch: state.groups.get(group)?.epoch ?? toEpoch(0),

@@ -4,12 +4,13 @@ import type { NodeId } from '../base/ids.ts';
 import { fetchRefusal, runningFetch } from '../cluster/apply-fetch.ts';
 import { type Fencing, comparePositions, isPassedOver } from '../cluster/candidate.ts';
 import type { Command, CutReport } from '../cluster/commands.ts';
-import { isLastChoice, siteOfNode } from '../cluster/eligibility.ts';
+import { isLastChoice } from '../cluster/eligibility.ts';
 import { CASCADE_FEATURE_LEVEL } from '../cluster/features.ts';
 import { lagBytes } from '../base/lsn.ts';
 import type { ClusterState, GroupState, WalFetch } from '../cluster/state.ts';
 import type { Stopwatch } from './decide.ts';
 import { PREFERENCE_FETCH_MS } from './duties.ts';
+import { comparePreference } from './preference.ts';
 import { type View, freshReport } from './view.ts';
 
 /** A preferred node that lacks more is not waited for: each megabyte makes the outage longer. */
@@ -57,7 +58,7 @@ export function decideFetch(scene: Scene, candidate: CutReport | undefined): Com
     .sort(
       (a, b) =>
         isFarOff(a) - isFarOff(b) ||
-        preference(scene, a, b) ||
+        comparePreference(state, group, phase, a, b) ||
         comparePositions(b, a) ||
         (a.node < b.node ? -1 : 1),
     );
@@ -82,21 +83,14 @@ function furthest({ state, group, phase }: Scene): CutReport | undefined {
   return first;
 }
 
-/** Negative where `a` is to be promoted rather than `b`, where they stand equally far. */
-function preference({ state, group, phase }: Scene, a: CutReport, b: CutReport): number {
-  const home = group.settings.sitePolicy === 'ignore' ? undefined : siteOfNode(state, phase.primary);
-  const isFar = ({ node }: CutReport): number =>
-    Number(home !== undefined && siteOfNode(state, node) !== home);
-  const priority = ({ node }: CutReport): number => state.nodes.get(node)?.priority ?? 0;
-  const isCascading = ({ node }: CutReport): number =>
-    Number(state.nodes.get(node)?.options?.upstream !== undefined);
-  return isCascading(a) - isCascading(b) || isFar(a) - isFar(b) || priority(b) - priority(a);
-}
-
-function isPreferred(scene: Scene, report: CutReport, candidate: CutReport): boolean {
-  if (report.timeline !== candidate.timeline || candidate.node === scene.phase.primary) return false;
+function isPreferred({ state, group, phase }: Scene, report: CutReport, candidate: CutReport): boolean {
+  if (report.timeline !== candidate.timeline || candidate.node === phase.primary) return false;
   const lack = lagBytes(candidate.position, report.position);
-  return lack > 0 && lack <= PREFERRED_LAG_BYTES_MAX && preference(scene, report, candidate) < 0;
+  return (
+    lack > 0 &&
+    lack <= PREFERRED_LAG_BYTES_MAX &&
+    comparePreference(state, group, phase, report, candidate) < 0
+  );
 }
 
 /** Its agent answers, and its PostgreSQL runs, cut off. */
@@ -105,7 +99,7 @@ function isServing({ view }: Scene, node: NodeId): boolean {
 }
 
 function watch(scene: Scene, fetch: WalFetch, candidate: CutReport | undefined): Command | 'wait' {
-  const { group, phase, view, stopwatch } = scene;
+  const { state, group, phase, view, stopwatch } = scene;
   const { node, from, upTo } = fetch;
   const fail = (reason: string): Command => {
     // mark: fetch-given-up
@@ -114,7 +108,7 @@ function watch(scene: Scene, fetch: WalFetch, candidate: CutReport | undefined):
   const report = phase.reports.find((each) => each.node === node);
   const isLevel = candidate !== undefined && comparePositions(candidate, upTo) >= 0;
   if (isLevel && !isLastResort(scene, candidate)) {
-    if (report === undefined || preference(scene, candidate, report) <= 0)
+    if (report === undefined || comparePreference(state, group, phase, candidate, report) <= 0)
       return fail(`${candidate.node} holds as much, and is no less preferred`);
   }
   const { fetchTimeoutMs } = view.settings;

@@ -14,6 +14,7 @@ import {
   type NodeState,
   asideReason,
   asideRemedy,
+  asideText,
   hasUnknownRule,
   isUnprotected,
   nodesOfGroup,
@@ -70,9 +71,7 @@ function recoveryRemedy(state: ClusterState, group: GroupState, node: NodeId): s
     return `; ${disownedText(node, gone)}: put it back, or give up what it alone may hold with sentinelctl node unregister ${node} --accept-data-loss`;
   const aside = asideReason(group, node);
   if (aside === undefined) return '';
-  return aside === 'fenced'
-    ? `; unfence ${node}: a node that is kept stopped cannot`
-    : `; resume ${node}: its agent leaves it alone`;
+  return `; ${asideRemedy(aside, node)}: ${aside === 'fenced' ? 'a node that is kept stopped cannot' : 'its agent leaves it alone'}`;
 }
 
 /** Those that could be promoted. */
@@ -173,8 +172,8 @@ export function switchoverObstacle(
   }
   const target = state.nodes.get(to);
   if (target === undefined || target.group !== group.id) return `there is no node ${to} in group ${group.id}`;
-  const aside = asideReason(group, to);
-  if (aside !== undefined) return `${to} is ${aside}; ${asideRemedy(aside)}`;
+  const aside = asideText(group, to);
+  if (aside !== undefined) return aside;
   const barred = promotionBar(state, group, to);
   if (barred !== undefined) return `${to} is ${barred}`;
   const report = freshReport(view, to);
@@ -197,7 +196,25 @@ function adoptionObstacle(state: ClusterState, group: GroupState, view: View): s
   const { primary } = group.phase;
   const open = foreign ?? (state.nodes.get(primary)?.member === undefined ? primary : undefined);
   if (open !== undefined) return `${open} is not taken over yet; see sentinelctl status`;
+  const unmade = group.logicalSlots.filter(({ standing }) => standing === 'wanted');
+  for (const { name } of unmade) {
+    const slot = slotObstacle(name, primary, view);
+    if (slot !== undefined) return slot;
+  }
   return ableStandbys(state, group, view).length === 0 ? nobody(state, group, view) : undefined;
+}
+
+/**
+ * Of a logical slot that the log does not know to be there: a new primary would make another one of that name, and the consumer of what the present one
+ * may have lack changes without knowing.
+ */
+function slotObstacle(name: string, primary: NodeId, view: View): string | undefined {
+  const known = freshReport(view, primary)?.logicalSlots?.find((each) => each.name === name);
+  // One that is there counts once the log says so.
+  if (known === undefined || known.isReady)
+    return `nobody has looked yet whether ${primary} has the logical slot ${name} already; try again in a moment, see sentinelctl settings get`;
+  if (known.isAbsent === true) return undefined;
+  return `${primary} has a logical slot ${name} that is not taken for the one of the settings (${known.note ?? 'nobody knows why'}): the new primary would make another one of that name, and whoever reads from this one lack changes without knowing; drop it on ${primary} if nobody needs it, or sentinelctl settings unset logical_slots.${name}, and it stays behind`;
 }
 
 /** Its agent answers, and its PostgreSQL is a standby that can report how far it is. */

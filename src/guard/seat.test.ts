@@ -1,8 +1,12 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { until } from '../base/clock.ts';
+import { processState } from '../postgres/processes.ts';
 import { connectSeat, highestSeat, sitterOf, takeSeat } from './seat.ts';
 
 let directory: string;
@@ -58,7 +62,26 @@ test('of many that come at once, to an empty place or to that of a dead one, one
     const taken = await Promise.all(Array.from({ length: 8 }, () => take()));
     expect(taken.filter((seat) => seat !== undefined)).toEqual([number]);
     expect(await highestSeat(directory)).toBe(number);
+    // Those that came too late leave nothing behind.
+    expect((await readdir(directory)).sort()).toEqual([`${number}.pid`, `${number}.sock`]);
     for (const server of servers.splice(0)) await dies(server);
+  }
+});
+
+test('what one that was killed while it sat down has left is removed, also before anybody has fetched its process', async () => {
+  // A parent that never waits: the init process of some containers.
+  const parent = spawn('/bin/sh', ['-c', 'sleep 0 & echo $!; exec sleep 600'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  try {
+    const [dead] = (await once(parent.stdout, 'data')) as [Buffer];
+    const pid = Number(dead);
+    await until({ what: 'its end', timeoutMs: 10_000, everyMs: 5 }, () => processState(pid)?.state === 'Z');
+    for (const maker of [pid, process.pid]) await writeFile(join(directory, `new-${maker}-0.sock.pid`), '{}');
+    expect(await take()).toBe(1);
+    expect((await readdir(directory)).sort()).toEqual(['1.pid', '1.sock', `new-${process.pid}-0.sock.pid`]);
+  } finally {
+    parent.kill('SIGKILL');
   }
 });
 

@@ -7,7 +7,7 @@ import { link, mkdir, readdir, rm, writeFile, readFile } from 'node:fs/promises'
 import { connect, type Server, type Socket } from 'node:net';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { processState } from '../postgres/processes.ts';
+import { isAlive, processState } from '../postgres/processes.ts';
 
 export interface Seat {
   readonly number: number;
@@ -36,6 +36,7 @@ export async function takeSeat(
 ): Promise<Seat | undefined> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const temporary = join(directory, `new-${process.pid}-${randomBytes(4).toString('hex')}.sock`);
+  const pidFile = `${temporary}.pid`;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(temporary, resolve);
@@ -46,7 +47,6 @@ export async function takeSeat(
       const highest = await highestSeat(directory);
       if (highest !== over && highest > 0 && (await isHeld(directory, highest))) return undefined;
       const number = highest + 1;
-      const pidFile = `${temporary}.pid`;
       await writeFile(pidFile, JSON.stringify(sitter), { mode: 0o600 });
       if (!(await linked(temporary, socketPath(directory, number)))) continue;
       // Whoever found the seat dead long ago may come late, below one that was taken since.
@@ -56,12 +56,11 @@ export async function takeSeat(
       }
       await rm(sitterPath(directory, number), { force: true });
       await link(pidFile, sitterPath(directory, number));
-      await rm(pidFile, { force: true });
       await removeBelow(directory, number);
       return { number };
     }
   } finally {
-    await rm(temporary, { force: true });
+    for (const file of [temporary, pidFile]) await rm(file, { force: true });
   }
 }
 
@@ -121,7 +120,7 @@ async function removeBelow(directory: string, number: number): Promise<void> {
     const isOld = found !== undefined && Number(found) < number;
     // Left by one that was killed while it sat down.
     const maker = /^new-(\d+)-/.exec(name)?.[1];
-    const isLeft = maker !== undefined && processState(Number(maker)) === undefined;
+    const isLeft = maker !== undefined && !isAlive(Number(maker));
     if (isOld || isLeft) await rm(join(directory, name), { force: true });
   }
 }

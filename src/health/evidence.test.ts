@@ -37,6 +37,10 @@ class Story {
     return this.#state.judgement;
   }
 
+  get facts(): EvidenceState['facts'] {
+    return this.#state.facts;
+  }
+
   tell(...steps: Step[]): this {
     for (const step of steps) this.#judge({ ...step, nowMs: this.#nowMs });
     return this;
@@ -479,4 +483,12 @@ describe('edges', () => {
     expect(story.now.sinceMs).toBe(580);
     expect(refuse(story, 10, 500).now.sinceMs).toBe(580);
   });
+});
+
+test('a refused login is known until a session opens again, whatever happens in between', () => {
+  const refusal = (why: string): Step => ({ kind: 'server-said', word: { kind: 'login-refused', why } });
+  const story = new Story().tell(ask(), refusal('wrong password (28P01)')).wait(5000);
+  story.tell(ask(), refusal('no such role (28000)'), ask(), CONNECTION_ANSWERED);
+  expect(story.facts.loginRefused).toEqual({ sinceMs: 0, why: 'no such role (28000)' });
+  expect(story.tell(ask(), { kind: 'connected' }).facts.loginRefused).toBeUndefined();
 });

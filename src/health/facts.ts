@@ -39,6 +39,8 @@ export interface Facts {
   readonly trouble: { readonly sinceMs: number; readonly lastMs: number; readonly why: string } | undefined;
   /** The last answer that satisfies the expectation; kept by evidence.ts. */
   readonly goodMs: number | undefined;
+  /** It lets others in, and not us; until it does. */
+  readonly loginRefused: { readonly sinceMs: number; readonly why: string } | undefined;
   readonly lastAnswerMs: number | undefined;
   readonly latencyMs: number | undefined;
   readonly inRecovery: boolean | undefined;
@@ -67,6 +69,7 @@ export function initialFacts(self: PeerId, settings: HealthSettings, target: Tar
     tilt: undefined,
     trouble: undefined,
     goodMs: undefined,
+    loginRefused: undefined,
     lastAnswerMs: undefined,
     latencyMs: undefined,
     inRecovery: undefined,
@@ -90,6 +93,7 @@ export function learn(facts: Facts, event: HealthEvent): Facts {
         seenUp: true,
         sessionOpen: true,
         stopsAtOnce: false,
+        loginRefused: undefined,
         probe: undefined,
         hostGoneMs: undefined,
         shutdownMs: undefined,
@@ -192,7 +196,10 @@ function serverSaid(facts: Facts, word: ServerWord, nowMs: number): Facts {
     case 'too-many-connections':
       return alive(facts, 'too many connections: not down');
     case 'login-refused':
-      return alive(facts, `${word.why}: not down`);
+      return {
+        ...alive(facts, `${word.why}: not down`),
+        loginRefused: { sinceMs: facts.loginRefused?.sinceMs ?? nowMs, why: word.why },
+      };
     default:
       return unreachable(word);
   }

@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Epoch, NodeId, PeerId } from '../base/ids.ts';
 import { isEdge, judge, startJudging, type EvidenceState } from './evidence.ts';
 import type { HealthEvent, Judgement, ServerFacts, Target } from './events.ts';
+import type { Facts } from './facts.ts';
 import { Prober } from './prober.ts';
 import { mayRipen } from './rows.ts';
 import type { Credentials } from './session.ts';
@@ -43,6 +44,8 @@ export interface NodeHealth {
   readonly lastAnswerAgeMs: number | undefined;
   readonly latencyMs: number | undefined;
   readonly inRecovery: boolean | undefined;
+  /** Why it has not let us in for a while, though it lets others in: wrong password, no rule in pg_hba.conf, no such role. */
+  readonly loginRefused: string | undefined;
   /** Of a server that is only watched: its last answer, as long as it is held for up. */
   readonly server: ServerFacts | undefined;
 }
@@ -232,6 +235,14 @@ function saysTheSame(before: Judgement, after: Judgement): boolean {
   return before.note === after.note || before.note.replaceAll(/\d/g, '') === after.note.replaceAll(/\d/g, '');
 }
 
+/** A role that is made, or a password that is changed, is let in soon. */
+const REFUSED_TOLD_AFTER_MS = 10_000;
+
+function lastingRefusal({ loginRefused }: Facts, nowMs: number): string | undefined {
+  if (loginRefused === undefined || nowMs - loginRefused.sinceMs < REFUSED_TOLD_AFTER_MS) return undefined;
+  return loginRefused.why;
+}
+
 function sameDuty(before: Target, after: Target): boolean {
   return before.epoch === after.epoch && before.expect === after.expect && before.hostPeer === after.hostPeer;
 }
@@ -247,6 +258,7 @@ function nodeHealth(entry: Watched, nowMs: number): NodeHealth {
     lastAnswerAgeMs: facts.lastAnswerMs === undefined ? undefined : nowMs - facts.lastAnswerMs,
     latencyMs: facts.latencyMs,
     inRecovery: facts.inRecovery,
+    loginRefused: judgement.verdict === 'down' ? undefined : lastingRefusal(facts, nowMs),
     server: judgement.verdict === 'down' ? undefined : entry.server,
   };
 }

@@ -112,6 +112,7 @@ async function clone(request: CloneRequest, host: LocalHost, data: DataDirectory
     binaries,
     user,
     dataDirectory,
+    mustBeEmpty: true,
     passfileDirectory: paths.passfileDirectory,
     source: plan.source.upstream,
     systemIdentifier: plan.source.systemIdentifier,

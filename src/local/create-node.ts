@@ -3,6 +3,7 @@
 import { INITDB_TIMEOUT_MS } from '../actions/primary-duty.ts';
 import { type DataDirectory, inspectDataDirectory } from '../actions/data-directory.ts';
 import { readControlData } from '../postgres/control-data.ts';
+import { DEFAULT_INIT_SETTINGS, describeInit } from '../postgres/initdb-settings.ts';
 import { initDataDirectory } from '../postgres/initdb.ts';
 import { writeNewMember } from '../postgres/member.ts';
 import { exists } from '../postgres/replaced.ts';
@@ -44,17 +45,19 @@ async function create(request: CreateRequest, host: LocalHost, data: DataDirecto
   if (request.dryRun || binaries === undefined) {
     const made =
       data.kind === 'absent'
-        ? [`initdb of PostgreSQL ${version} makes ${dataDirectory}, as ${user.name}${walText(host)}`]
+        ? [
+            `initdb of PostgreSQL ${version} makes ${dataDirectory}, as ${user.name}, with ${madeWith(host)}${walText(host)}`,
+          ]
         : [`${dataDirectory} is taken as it is`, ...(await takenAlong(host))];
     return planned([...made, `it gets a member id of ${node.name}`]);
   }
   if (data.kind === 'absent') {
-    request.say(`initdb of PostgreSQL ${version} makes ${dataDirectory}`);
-    const { walDirectory } = node;
+    request.say(`initdb of PostgreSQL ${version} makes ${dataDirectory}, with ${madeWith(host)}`);
+    const { walDirectory, initdb: settings } = node;
     const { name: superuser } = config.users.superuser;
     const { signal } = request;
     const timeoutMs = INITDB_TIMEOUT_MS;
-    const init = { binaries, user, dataDirectory, walDirectory, superuser, timeoutMs, signal };
+    const init = { binaries, user, dataDirectory, walDirectory, superuser, settings, timeoutMs, signal };
     // Without its id it would be taken for somebody's at the next run, with the rules that initdb gave it.
     await initDataDirectory({ ...init, finish: (directory) => giveMember(host, directory) });
   } else {
@@ -77,8 +80,10 @@ async function giveMember({ node, user }: LocalHost, dataDirectory: string): Pro
   await writeNewMember({ dataDirectory, node: node.name, systemIdentifier, owner: user.owner });
 }
 
+const madeWith = ({ node }: LocalHost): string => describeInit(node.initdb ?? DEFAULT_INIT_SETTINGS);
+
 const walText = ({ node }: LocalHost): string =>
-  node.walDirectory === undefined ? '' : `, with its WAL below ${node.walDirectory}`;
+  node.walDirectory === undefined ? '' : `, and its WAL below ${node.walDirectory}`;
 
 /** Throws unless the group has no database yet. */
 async function checkCluster(request: CreateRequest, host: LocalHost): Promise<void> {

@@ -7,13 +7,13 @@ import { type ControlData } from '../postgres/control-data.ts';
 import { writeFileDurably } from '../postgres/durable-files.ts';
 import {
   type HbaLines,
-  commandLines,
   hbaLines,
-  otherManagers,
   settingsOfCommandLine,
+  isToDecode,
   takenOverConfiguration,
 } from '../postgres/foreign-server.ts';
 import { MEMBER_FILE, readMemberFile } from '../postgres/member.ts';
+import { managerText, otherManagers, runningProcesses } from '../postgres/other-managers.ts';
 import { startOfOs } from '../postgres/os-start.ts';
 import { allGone } from '../postgres/processes.ts';
 import { SETTINGS_FILE, readSettings } from '../postgres/settings.ts';
@@ -42,9 +42,8 @@ export async function* whyNotTaken(host: LocalHost, control: ControlData): Async
   for (const link of await readdir(join(dataDirectory, 'pg_tblspc')).catch(() => []))
     if ((await stat(join(dataDirectory, 'pg_tblspc', link)).catch(() => undefined)) === undefined)
       yield `its tablespace pg_tblspc/${link} leads nowhere: restore what it leads to`;
-  const managers = otherManagers(commandLines());
-  if (managers.length > 0)
-    yield `${managers.join(', ')} runs on this host and would act on it: stop it first`;
+  for (const manager of await otherManagers(await runningProcesses(), dataDirectory))
+    yield `${managerText(manager)} runs on this host and would act on it: stop it first`;
   const files = await configurationOf(host);
   const byOs = startOfOs({ configFile: files.configFile, unit: undefined });
   if (byOs !== undefined) yield byOs;
@@ -143,7 +142,10 @@ export async function takeAlong(host: LocalHost): Promise<void> {
   const path = join(dataDirectory, 'postgresql.conf');
   if (configFile === path) return;
   const settings = settingsOfTree(tree);
-  const content = takenOverConfiguration({ settings, configFile, isInside: false, present: '' });
+  const content = takenOverConfiguration({
+    ...{ settings, configFile, isInside: false, present: '' },
+    decodes: isToDecode(settings, false),
+  });
   if (content !== undefined) await replaceFileAsUser(user, path, content);
 }
 

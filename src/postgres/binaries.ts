@@ -61,7 +61,7 @@ export async function findBinaries(options: FindBinariesOptions): Promise<Binari
 export async function dataVersion(dataDirectory: string): Promise<number | undefined> {
   const text = await readFile(join(dataDirectory, 'PG_VERSION'), 'utf8').catch(() => undefined);
   const version = Number(text?.trim());
-  return Number.isInteger(version) ? version : undefined;
+  return Number.isInteger(version) && version > 0 ? version : undefined;
 }
 
 async function* candidates(options: FindBinariesOptions): AsyncGenerator<[BinariesSource, string]> {

@@ -6,10 +6,11 @@
 // as what is made here.
 import { constants, open, rm } from 'node:fs/promises';
 import { isAbsolute, normalize } from 'node:path';
-import { OF_TABLESPACE, OWN_DIRECTORY, makeNewDirectory } from './outside-directories.ts';
+import { OWN_DIRECTORY, makeNewDirectory } from './outside-directories.ts';
 import { removeFileDurably, temporaryOf, writeFileDurably } from './durable-files.ts';
 import type { OsUser } from './os-user.ts';
 import { removeAsUser, removeEmptyAsUser, removeWithinAsUser } from './user-files.ts';
+import { OF_TABLESPACE } from './version-directory.ts';
 
 /** `next` may be made already, or may still be missing; it is empty then. */
 export interface Parts {

@@ -1,6 +1,7 @@
 // How far a copy has come, for people: bytes, speed and the time left. Pure. Says something at most once a second: each word of it travels
 // to every peer.
 import { formatDuration } from '../base/duration.ts';
+import { shareOf } from '../base/share.ts';
 
 const SAY_EVERY_MS = 1000;
 /** The speed is that of about so long, so that neither a pause nor the beginning rules it for long. */
@@ -62,8 +63,8 @@ export function createProgressText(nowMs: () => number): (progress: CloneProgres
 
 function amountText(bytes: number, totalBytes: number | undefined): string {
   if (totalBytes === undefined || totalBytes <= 0) return megabytes(bytes);
-  const percent = Math.min(100, Math.floor((bytes / totalBytes) * 100));
-  return `${megabytes(bytes)} of ${megabytes(totalBytes)} (${percent} %)`;
+  const { wholeBytes, percent } = shareOf(bytes, totalBytes);
+  return `${megabytes(bytes)} of about ${megabytes(wholeBytes)} (${percent} %)`;
 }
 
 const megabytes = (value: number): string => `${Math.round(value / (1 << 20))} MB`;

@@ -22,6 +22,7 @@ afterEach(() => rm(folder, { recursive: true }));
 /** With a tablespace in `space`. */
 async function makeOld(name: string): Promise<void> {
   await mkdir(join(folder, name, 'pg_tblspc'), { recursive: true });
+  await writeFile(join(folder, name, 'PG_VERSION'), '15\n');
   await mkdir(join(folder, 'space', 'PG_15_202209061'), { recursive: true });
   await symlink(join(folder, 'space'), join(folder, name, 'pg_tblspc', '16400'));
 }

@@ -2,7 +2,7 @@
 // verified and flushed. The old directory stays until that was seen to work. The clone always holds standby.signal and never a member
 // file, so it can start neither as a primary nor as the member it was copied from.
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, realpath, rm, stat, symlink } from 'node:fs/promises';
+import { readdir, realpath, rm, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { runBaseBackup } from './base-backup.ts';
 import { dataVersion, type Binaries } from './binaries.ts';
@@ -25,6 +25,7 @@ import {
   type Tablespace,
   type TablespaceMapping,
 } from './clone-room.ts';
+import { ChangedPlaceError, lookAtPlace, mustBeEmpty, putIntoPlace } from './clone-place.ts';
 import { ownWithin, removeWithTablespaces } from './outside-directories.ts';
 import type { CloneProgress } from './clone-progress.ts';
 import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
@@ -33,7 +34,7 @@ import { fsyncDirectory, fsyncTree, removeFileDurably, writeFileDurably } from '
 import { MEMBER_FILE } from './member.ts';
 import { giveTo, runProgram, type OsUser } from './os-user.ts';
 import { makeDirectory } from './own-directories.ts';
-import { allGone, endProgramsOn } from './processes.ts';
+import { endProgramsOn } from './processes.ts';
 import {
   discardedGone,
   discardInterrupted,
@@ -42,7 +43,6 @@ import {
   moveDirectory,
   removeDiscarded,
   replacedDirectory,
-  takePlace,
 } from './replaced.ts';
 import { closeReplication, connectReplication, keepWal } from './replication-connection.ts';
 import { extractTar, type TarExtraction } from './tar.ts';
@@ -56,6 +56,8 @@ export interface CloneOptions {
   readonly user: OsUser;
   /** Replaced by the clone; may be missing or empty. PostgreSQL must not run in it. Not a mount point itself. */
   readonly dataDirectory: string;
+  /** Nothing is copied where it is neither missing nor empty. */
+  readonly mustBeEmpty?: boolean;
   readonly passfileDirectory: string;
   /** Its `applicationName` must not be a member's. */
   readonly source: Upstream;
@@ -81,21 +83,23 @@ export interface CloneOptions {
 
 /**
  * Clones and puts the clone into place. Settings and pg_hba.conf are the caller's to write before the first start, and to say by
- * {@link discardReplaced} that the directory which the clone has replaced is no longer needed. Throws when PostgreSQL runs, when there is too little room, or when the copy fails; the old directory is
- * then untouched, but for one whose rewind was interrupted: that is removed where its room is needed.
+ * {@link discardReplaced} that the directory which the clone has replaced is no longer needed. Throws when PostgreSQL runs, when there is too little room, when the copy fails, or when
+ * something else has come into the place meanwhile; what is there is then untouched, but for a directory whose rewind was interrupted: that is removed where its room is needed.
  */
 export async function cloneStandby(
   options: CloneOptions,
 ): Promise<{ readonly systemIdentifier: string; readonly method: 'pg_basebackup' | 'protocol' }> {
   const { dataDirectory, user } = options;
   await discardedGone(options);
+  if (options.mustBeEmpty === true) await mustBeEmpty(dataDirectory);
   await finishInterruptedClone(options);
-  await checkPlace(dataDirectory);
+  let place = await lookAtPlace(dataDirectory);
   const size = await findSize(options);
   options.signal?.throwIfAborted();
   if (size !== undefined)
     await checkRoom(dataDirectory, size, options.walDirectory).catch(async (error: unknown) => {
       if (!(error instanceof NoRoomError) || !(await discardInterrupted(options))) throw error;
+      place = await lookAtPlace(dataDirectory);
       await checkRoom(dataDirectory, size, options.walDirectory);
     });
   // A name of its own: the pg_basebackup of a sentineld that was killed may still be writing to an earlier one.
@@ -126,8 +130,7 @@ export async function cloneStandby(
     isWhole = true;
     await rm(join(fresh, MARKER), { force: true });
     await fsyncDirectory(fresh);
-    await checkPlace(dataDirectory);
-    await takePlace(dataDirectory, fresh);
+    await putIntoPlace(dataDirectory, fresh, place);
     removeDiscarded(dataDirectory, user).catch((error: unknown) =>
       options.onNote?.(
         `a clone that was never seen to work could not be removed: ${(error as Error).message}`,
@@ -135,7 +138,8 @@ export async function cloneStandby(
     );
     return { systemIdentifier, method };
   } catch (error) {
-    if (!isWhole) await removeHalf(options, fresh);
+    // A whole one is else put into its place later, which is somebody else's now.
+    if (!isWhole || error instanceof ChangedPlaceError) await removeHalf(options, fresh);
     throw error;
   }
 }
@@ -214,24 +218,6 @@ async function copiesBeside(dataDirectory: string): Promise<readonly string[]> {
   return [...new Set(names.map((name) => copyOfPartsFile(name) ?? name).filter(isCopy))].map((name) =>
     join(parent, name),
   );
-}
-
-async function checkPlace(dataDirectory: string): Promise<void> {
-  const left = allGone({ dataDirectory, sharedMemoryId: undefined });
-  if (!left.gone)
-    throw new Error(
-      `cannot clone into ${dataDirectory}: PostgreSQL runs in it (processes ${left.pids.join(', ')}); stop it first`,
-    );
-  await mkdir(dirname(dataDirectory), { recursive: true, mode: 0o755 });
-  const [own, parent] = await Promise.all([
-    stat(dataDirectory).catch(() => undefined),
-    stat(dirname(dataDirectory)),
-  ]);
-  if (own !== undefined && own.dev !== parent.dev) {
-    throw new Error(
-      `cannot clone into ${dataDirectory}: it is a mount point and cannot be renamed; make the data directory a directory below it`,
-    );
-  }
 }
 
 async function copyByProgram(options: CloneOptions, { fresh, tablespaces, wal }: Places): Promise<void> {

@@ -7,6 +7,7 @@ function control(version: number, crcOffset: number): Buffer {
   const bytes = Buffer.alloc(8192);
   bytes.writeBigUInt64LE(7_710_476_986_005_549_374n, 0);
   bytes.writeUInt32LE(version, 8);
+  bytes.writeUInt32LE(202_209_061, 12);
   bytes.writeUInt32LE(6, 16);
   bytes.writeBigUInt64LE(0x1943190n, 32);
   bytes.writeUInt32LE(3, 48);
@@ -30,6 +31,7 @@ test.each([
     kind: 'parsed',
     control: {
       systemIdentifier: '7710476986005549374',
+      catalogVersion: 202_209_061,
       state: 'in production',
       checkpointTimeline: 3,
       walSegmentBytes: 16 * 1024 * 1024,

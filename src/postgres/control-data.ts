@@ -29,6 +29,8 @@ const STATES: readonly ControlState[] = [
 export interface ControlData {
   /** Decimal, as PostgreSQL prints it: greater than 2^53. */
   readonly systemIdentifier: string;
+  /** Of its system catalogs: another one for each major version, and for each of its betas. */
+  readonly catalogVersion: number;
   readonly state: ControlState;
   /** Seconds since 1970, by the clock of its host: the last start, stop or checkpoint. */
   readonly writtenAtS: number;
@@ -101,6 +103,7 @@ export function parseControlData(bytes: Buffer): ParsedControlData {
     kind: 'parsed',
     control: {
       systemIdentifier: bytes.readBigUInt64LE(0).toString(),
+      catalogVersion: bytes.readUInt32LE(12),
       state,
       writtenAtS: Number(bytes.readBigInt64LE(24)),
       checkpoint: lsn(bytes.readBigUInt64LE(32)),

@@ -4,8 +4,8 @@ import {
   type ForeignSetting,
   hbaLines,
   hbaWithOurs,
+  isToDecode,
   keptSettings,
-  otherManagers,
   replacedSettings,
   settingsOfCommandLine,
   takenOverConfiguration,
@@ -43,7 +43,13 @@ test('what gets another value is told with both', () => {
 });
 
 test('a configuration that lies elsewhere is written to the data directory, again and again alike', () => {
-  const options = { settings: SETTINGS, configFile: ETC, isInside: false, present: 'anything' };
+  const options = {
+    settings: SETTINGS,
+    configFile: ETC,
+    isInside: false,
+    decodes: false,
+    present: 'anything',
+  };
   const text = takenOverConfiguration(options);
   expect(text).toBe(
     `# Taken over by pg-sentinel from ${ETC}.\nwork_mem = '7MB'\narchive_command = 'cp ''%p'' /a'\ngeqo = 'off'\n${END}\n`,
@@ -52,7 +58,7 @@ test('a configuration that lies elsewhere is written to the data directory, agai
 });
 
 test('one that lies in the data directory stays, with what the command line said', () => {
-  const inside = { configFile: '/data/postgresql.conf', isInside: true };
+  const inside = { configFile: '/data/postgresql.conf', isInside: true, decodes: false };
   const files = SETTINGS.filter(({ source }) => source !== 'command line');
   expect(takenOverConfiguration({ ...inside, settings: files, present: 'a = 1\n' })).toBeUndefined();
   const text = takenOverConfiguration({ ...inside, settings: SETTINGS, present: 'a = 1\n' });
@@ -61,7 +67,7 @@ test('one that lies in the data directory stays, with what the command line said
 });
 
 test('what somebody has written behind what was taken over stays there', () => {
-  const inside = { configFile: '/data/postgresql.conf', isInside: true };
+  const inside = { configFile: '/data/postgresql.conf', isInside: true, decodes: false };
   const text = takenOverConfiguration({ ...inside, settings: SETTINGS, present: 'a = 1\n' });
   const present = `${text}b = 2\ninclude 'pg_sentinel.conf'\n`;
   expect(takenOverConfiguration({ ...inside, settings: SETTINGS, present })).toBe(present);
@@ -69,6 +75,37 @@ test('what somebody has written behind what was taken over stays there', () => {
   expect(takenOverConfiguration({ ...inside, settings: files, present })).toBe(
     "a = 1\n\nb = 2\ninclude 'pg_sentinel.conf'\n",
   );
+});
+
+test.each([
+  ['of a configuration that lies elsewhere', { configFile: ETC, isInside: false }, 'anything', ''],
+  ['of ALTER SYSTEM', { configFile: '/data/postgresql.conf', isInside: true }, 'a = 1\n', 'a = 1\n\n'],
+  [
+    'that the WAL of its primary has, and not its own file',
+    { configFile: '/data/postgresql.conf', isInside: true },
+    "wal_level = 'replica'\n",
+    "wal_level = 'replica'\n\n",
+  ],
+])('wal_level = logical %s is taken over as well, once', (_, where, present, before) => {
+  const options = { ...where, settings: [], decodes: true };
+  const text = takenOverConfiguration({ ...options, present });
+  const from = where.isInside ? 'the running server' : ETC;
+  expect(text).toBe(`${before}# Taken over by pg-sentinel from ${from}.\nwal_level = 'logical'\n${END}\n`);
+  expect(takenOverConfiguration({ ...options, present: text ?? '' })).toBe(text);
+});
+
+test('a postgresql.conf that has it itself is left as it is', () => {
+  const inside = { configFile: '/data/postgresql.conf', isInside: true, decodes: true, settings: [] };
+  expect(takenOverConfiguration({ ...inside, present: 'WAL_LEVEL = Logical # cdc\n' })).toBeUndefined();
+});
+
+test('a server goes on decoding by what its WAL has, or by what its next start would be with', () => {
+  const level = (value: string) => setting('wal_level', value);
+  expect(isToDecode([], true)).toBe(true);
+  expect(isToDecode([level('replica')], true)).toBe(true);
+  expect(isToDecode([level('Logical')], false)).toBe(true);
+  expect(isToDecode([level('logical'), level('replica')], false)).toBe(false);
+  expect(isToDecode([{ ...level('logical'), name: 'work_mem' }], false)).toBe(false);
 });
 
 test('the command line is read as PostgreSQL has written it down', () => {
@@ -112,13 +149,4 @@ test('rules of clients are kept, those of replication are told, a file of files 
   });
   expect(hbaLines('include_dir more\n').problem).toMatch(/include_dir more/);
   expect(hbaLines('host @names all all md5\n').problem).toMatch(/@names/);
-});
-
-test.each([
-  [['/usr/bin/repmgrd', '-f', '/etc/repmgr.conf'], ['repmgrd']],
-  [['/usr/bin/python3', '/usr/bin/patroni', 'x.yml'], ['patroni']],
-  [['vim', 'a', 'b', 'repmgrd'], []],
-  [['postgres: repmgr repmgr'], []],
-])('who looks after it now is found: %j', (words, found) => {
-  expect(otherManagers([words.join('\0')])).toEqual(found);
 });

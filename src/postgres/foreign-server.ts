@@ -1,8 +1,9 @@
 // A server that somebody else has made and started: what of its settings and of its pg_hba.conf stays when it becomes ours, what is
-// replaced, who looks after it now. Pure but for the process table; changes nothing.
-import { readFileSync, readdirSync } from 'node:fs';
+// replaced. Pure but for the unit of a process; changes nothing.
+import { readFileSync } from 'node:fs';
+import { shownHbaLine } from '../cluster/hba-rules.ts';
 import { RESERVED_PARAMETERS } from './reserved-parameters.ts';
-import { renderSetting } from './settings.ts';
+import { parseSettings, renderSetting } from './settings.ts';
 
 /** A setting that somebody has made, as it would be at the next start. */
 export interface ForeignSetting {
@@ -22,6 +23,14 @@ export function keptSettings(settings: readonly ForeignSetting[]): readonly Fore
   return settings.filter(({ name }) => !RESERVED_PARAMETERS.has(name) && !PLACES.has(name));
 }
 
+/** Whether a server decodes logically, or is to from its next start on: it goes on so as one of ours. `isWalLogical`: by its control file. */
+export function isToDecode(settings: readonly ForeignSetting[], isWalLogical: boolean): boolean {
+  return isWalLogical || isLogical(settings.findLast(({ name }) => name === 'wal_level')?.value);
+}
+
+/** As PostgreSQL reads it. */
+export const isLogical = (walLevel: string | undefined): boolean => walLevel?.toLowerCase() === 'logical';
+
 /** What gets another value, with both; the present ones come by name. */
 export function replacedSettings(
   present: ReadonlyMap<string, { readonly value: string; readonly isRestartNeeded: boolean }>,
@@ -39,26 +48,43 @@ const TAKEN_OVER_END = '# End of what pg-sentinel has taken over.';
 
 /**
  * The postgresql.conf of the data directory from now on, or undefined where it may stay as it is: `configFile` lies there, and nothing
- * came from the command line. What ALTER SYSTEM has set stays in postgresql.auto.conf.
+ * came from the command line. What ALTER SYSTEM has set stays in postgresql.auto.conf, but for `wal_level`, which is taken out there as one of ours.
  */
 export function takenOverConfiguration(options: {
   readonly settings: readonly ForeignSetting[];
   readonly configFile: string;
   readonly isInside: boolean;
+  /** It is to have `wal_level = logical`, which is ours otherwise. */
+  readonly decodes: boolean;
   /** The file as it is now. */
   readonly present: string;
 }): string | undefined {
-  const { settings, isInside, configFile, present } = options;
+  const { settings, isInside, decodes, configFile, present } = options;
   const taken = keptSettings(settings).filter(
     ({ source, file }) =>
       source === 'command line' || (!isInside && file?.endsWith('/postgresql.auto.conf') !== true),
   );
   const [before, after] = isInside ? aroundTaken(present) : ['', ''];
-  if (isInside && taken.length === 0) return before === present ? undefined : `${before}${after}`;
-  const from = isInside ? 'the command line' : configFile;
-  const lines = taken.map(({ name, value }) => renderSetting(name, value));
+  const isSaid = isLogical(parseSettings(`${before}${after}`).get('wal_level'));
+  const walLevel = decodes && !isSaid ? [renderSetting('wal_level', 'logical')] : [];
+  if (isInside && taken.length + walLevel.length === 0)
+    return before === present ? undefined : `${before}${after}`;
+  const from = !isInside ? configFile : taken.length > 0 ? 'the command line' : 'the running server';
+  const lines = [...taken.map(({ name, value }) => renderSetting(name, value)), ...walLevel];
   const text = [`${TAKEN_OVER} ${from}.`, ...lines, TAKEN_OVER_END].join('\n');
   return `${before.trimEnd()}${before.trim() === '' ? '' : '\n\n'}${text}\n${after}`;
+}
+
+/**
+ * That file, where its server has been set to decode since it was taken over; undefined where it says so already. All else in it stays.
+ */
+export function withDecoding(present: string): string | undefined {
+  if (isLogical(parseSettings(present).get('wal_level'))) return undefined;
+  const line = `${renderSetting('wal_level', 'logical')}\n`;
+  const end = present.indexOf(TAKEN_OVER_END);
+  return end < 0
+    ? takenOverConfiguration({ settings: [], configFile: '', isInside: true, decodes: true, present })
+    : `${present.slice(0, end)}${line}${present.slice(end)}`;
 }
 
 /** The configuration file that a postgresql.conf was taken over from; undefined where it was not, or from a command line. */
@@ -125,7 +151,7 @@ export function hbaLines(text: string): HbaLines {
     problem:
       include === undefined
         ? undefined
-        : `its pg_hba.conf reads another file ("${include}"): write what that holds into pg_hba.conf itself`,
+        : `its pg_hba.conf reads another file ("${shownHbaLine(include)}"): write what that holds into pg_hba.conf itself`,
   };
 }
 
@@ -133,32 +159,6 @@ export function hbaLines(text: string): HbaLines {
 function databasesOf(rule: string): string[] {
   const [, list = ''] = /^\S+\s+((?:(?:"[^"]*"|[^\s,"])+|,\s*)+)/.exec(rule) ?? [];
   return list.trimEnd().split(/,\s*/);
-}
-
-/** Programs that would act on the servers beside us: they have to be stopped first. */
-export function otherManagers(commandLines: Iterable<string>): string[] {
-  const found = new Set<string>();
-  for (const line of commandLines) {
-    const words = line
-      .split('\0')
-      .slice(0, 3)
-      .map((word) => word.split('/').at(-1) ?? '');
-    for (const name of ['repmgrd', 'patroni', 'pg_autoctl', 'pglookout', 'stolon-keeper'])
-      if (words.includes(name) || words.includes(`${name}.py`)) found.add(name);
-  }
-  return [...found].sort();
-}
-
-/** Of every process of the host. */
-export function* commandLines(): Iterable<string> {
-  for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      yield readFileSync(`/proc/${name}/cmdline`, 'utf8');
-    } catch {
-      // It has ended.
-    }
-  }
 }
 
 /** The systemd unit that the process belongs to, such as `postgresql@15-main.service`. */

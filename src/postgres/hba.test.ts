@@ -34,6 +34,13 @@ test.each(['host replication all all trust', 'local all,replication all trust', 
   },
 );
 
+test('says which line it refuses, without a password that stands in it', () => {
+  const extraLines = ['host replication all all trust ldapbindpasswd=hush'];
+  expect(() => renderHba({ ...options, extraLines })).toThrow(
+    /^pg_hba line "host replication all all trust ldapbindpasswd=\*\*\*" lets replication in/,
+  );
+});
+
 test('every rule that the log can have is written', () => {
   const extraLines = [
     'host replication backup 10.0.0.0/24 scram-sha-256 # trust nobody',

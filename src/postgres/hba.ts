@@ -1,7 +1,7 @@
 // Our pg_hba.conf: whoever can open the private socket is superuser; everybody else proves a SCRAM password by TCP.
 // Replication connections must never get in without a password: the cut relies on taking the password away.
 import { join } from 'node:path';
-import { hbaLineDanger, hbaLinesOf, hbaUsersOf } from '../cluster/hba-rules.ts';
+import { hbaLineDanger, hbaLinesOf, hbaUsersOf, shownHbaLine } from '../cluster/hba-rules.ts';
 import { writeFileDurably, type Owner } from './durable-files.ts';
 
 export interface HbaOptions {
@@ -23,7 +23,7 @@ export function renderHba(options: HbaOptions): string {
   const superuser = quote(options.superuser);
   for (const line of options.extraLines) {
     const danger = hbaLineDanger(line);
-    if (danger !== undefined) throw new Error(`pg_hba line "${line}" ${danger}`);
+    if (danger !== undefined) throw new Error(`pg_hba line "${shownHbaLine(line)}" ${danger}`);
   }
   const lines = [
     '# Written by pg-sentinel; changes made here are lost. Use sentinelctl settings set hba=, or node.hba of its configuration.',

@@ -5,6 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import type { Binaries } from './binaries.ts';
 import { beginParts, copyOfPartsFile, endParts, makeParts, readParts, removeParts } from './clone-parts.ts';
 import type { TidyOptions } from './clone.ts';
+import { DEFAULT_INIT_SETTINGS, initArguments, initProblem, type InitSettings } from './initdb-settings.ts';
 import { ownWithin, removeWithTablespaces } from './outside-directories.ts';
 import { fsyncDirectory } from './durable-files.ts';
 import { runProgram, type OsUser } from './os-user.ts';
@@ -18,8 +19,8 @@ export interface InitOptions {
   readonly superuser: string;
   /** WAL gets a directory of its own within this one; left out: within the data directory. */
   readonly walDirectory?: string | undefined;
-  /** `C` sorts by bytes and can never change under an index. */
-  readonly locale?: string;
+  /** Left out: {@link DEFAULT_INIT_SETTINGS}. */
+  readonly settings?: InitSettings | undefined;
   /** Writes what else belongs to it, given where it is until it takes its place: whoever finds it there finds all of it. */
   readonly finish?: ((directory: string) => Promise<void>) | undefined;
   readonly timeoutMs: number;
@@ -27,8 +28,8 @@ export interface InitOptions {
 }
 
 /**
- * Runs initdb: data checksums, UTF8, SCRAM passwords. The directory is flushed when this returns.
- * Throws when the directory is not empty or a mount point, or with initdb's own words.
+ * Runs initdb, with SCRAM passwords. The directory is flushed when this returns. Throws when the directory is not empty or a mount point, with
+ * initdb's own words, and before anything is made where initdb does not take the settings: with their key and value.
  */
 export async function initDataDirectory(options: InitOptions): Promise<void> {
   const { user, dataDirectory } = options;
@@ -39,6 +40,7 @@ export async function initDataDirectory(options: InitOptions): Promise<void> {
     );
   }
   await removeInterruptedInit(options);
+  await checkSettings(options);
   // Beside it, then renamed: an initdb that was interrupted must not look like a data directory.
   const fresh = `${dataDirectory}.init-${randomBytes(4).toString('hex')}`;
   const wal = options.walDirectory === undefined ? undefined : ownWithin(options.walDirectory);
@@ -60,6 +62,14 @@ export async function initDataDirectory(options: InitOptions): Promise<void> {
   } finally {
     if (!isInPlace) await removeHalf(options, fresh);
   }
+}
+
+/** The defaults are taken everywhere. */
+async function checkSettings({ settings, dataDirectory, ...host }: InitOptions): Promise<void> {
+  const problem = settings === undefined ? undefined : await initProblem({ ...host, settings });
+  if (problem === undefined) return;
+  const key = problem.key === '' ? 'node.initdb' : `node.initdb.${problem.key}`;
+  throw new Error(`cannot initialise ${dataDirectory}: ${key}: ${problem.text}`);
 }
 
 /** Removes what an initdb has left that was killed, or whose caller was; it may still be at work. */
@@ -101,9 +111,7 @@ async function runInitdb(options: InitOptions, fresh: string, wal: string | unde
       `--pgdata=${fresh}`,
       ...(wal === undefined ? [] : [`--waldir=${wal}`]),
       `--username=${options.superuser}`,
-      '--encoding=UTF8',
-      `--locale=${options.locale ?? 'C'}`,
-      '--data-checksums',
+      ...initArguments(options.settings ?? DEFAULT_INIT_SETTINGS, binaries.version),
       '--auth-local=trust',
       '--auth-host=scram-sha-256',
       '--no-instructions',

@@ -2,13 +2,13 @@
 // process, postmaster.pid and socket are watched. PostgreSQL outlives sentineld; a stop is done only when nothing is left.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, constants, openSync, readFileSync, readSync, statSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { delay, until } from '../base/clock.ts';
 import { timeline } from '../base/ids.ts';
 import type { Binaries } from './binaries.ts';
 import { readControlData } from './control-data.ts';
+import { removeStaleLockFiles } from './lock-files.ts';
 import { isRewindInterrupted } from './rewind-marker.ts';
 import {
   OOM_ENVIRONMENT,
@@ -30,6 +30,7 @@ import {
   readPostmasterFile,
   signalProcess,
   type PostmasterFile,
+  type SharedMemoryId,
 } from './processes.ts';
 import { removeFillers } from './timelines.ts';
 
@@ -44,7 +45,7 @@ export class StartError extends Error {}
 /** A postmaster that was started or found. `child` only where this process is its parent. */
 export interface RunningPostgres {
   readonly pid: number;
-  readonly sharedMemoryId: number | undefined;
+  readonly sharedMemoryId: SharedMemoryId | undefined;
   readonly child: ChildProcess | undefined;
 }
 
@@ -61,6 +62,9 @@ export async function startPostgres(options: {
   readonly logFile: string;
   /** Left out: as sentineld has it. */
   readonly process?: ProcessSettings | undefined;
+  /** Where its settings have it make its socket. */
+  readonly socketDirectory: string;
+  readonly port: number;
   readonly waitFor: 'accepting' | 'holding';
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
@@ -75,7 +79,11 @@ export async function startPostgres(options: {
         `cannot start PostgreSQL in ${dataDirectory}: a rewind of it was interrupted, its files do not fit together; clone it`,
       );
     }
-    await removeStaleLockFiles(dataDirectory);
+    removeStaleLockFiles({
+      dataDirectory,
+      socket: { directory: options.socketDirectory, port: options.port },
+      refusal: `cannot start PostgreSQL in ${dataDirectory}`,
+    });
     await removeStrayFillers(dataDirectory);
     child = spawnPostmaster(options);
     child.once('exit', (code, signal) => (exit = signal ?? `exit code ${code}`));
@@ -167,27 +175,6 @@ function spawnPostmaster(options: {
   }
 }
 
-/**
- * Removes postmaster.pid and the socket's lock file that a killed postmaster left. PostgreSQL itself refuses to start when
- * their pid belongs to any other process by now, which is common in containers. Throws when processes of the instance are left.
- */
-async function removeStaleLockFiles(dataDirectory: string): Promise<void> {
-  const file = readPostmasterFile(dataDirectory);
-  const left = allGone({ dataDirectory, sharedMemoryId: file?.sharedMemoryId });
-  if (!left.gone) {
-    throw new Error(
-      `cannot start PostgreSQL in ${dataDirectory}: processes of an earlier one are left (${left.pids.join(', ')}, ` +
-        `${left.attached} attached to its shared memory); stop it first`,
-    );
-  }
-  if (file === undefined) return;
-  await rm(join(dataDirectory, 'postmaster.pid'), { force: true });
-  if (file.socketDirectory !== undefined && file.port !== undefined) {
-    await rm(join(file.socketDirectory, `.s.PGSQL.${file.port}.lock`), { force: true });
-    await rm(join(file.socketDirectory, `.s.PGSQL.${file.port}`), { force: true });
-  }
-}
-
 /** Whether the postmaster's socket takes connections at all. */
 function socketAccepts(file: PostmasterFile): Promise<boolean> {
   if (file.socketDirectory === undefined || file.port === undefined) return Promise.resolve(true);
@@ -259,7 +246,7 @@ export async function stopPostgres(options: {
     if (performance.now() >= deadlineMs) {
       throw new Error(
         `cannot stop PostgreSQL in ${dataDirectory}: ${left.pids.length} processes (${left.pids.join(', ')}) survive SIGKILL and ` +
-          `${left.attached} are attached to shared memory ${sharedMemoryId}; take the host away from its clients`,
+          `${left.attached} are attached to shared memory ${sharedMemoryId?.id}; take the host away from its clients`,
       );
     }
     await delay(POLL_MS, signal);
@@ -280,7 +267,7 @@ function isChildOf(pid: number, postmasterPid: number): boolean {
 /** Waits for all to go. When the postmaster is gone for a while and others are not, they are hung: false. */
 async function goneWithin(options: {
   readonly dataDirectory: string;
-  readonly sharedMemoryId: number | undefined;
+  readonly sharedMemoryId: SharedMemoryId | undefined;
   readonly postmasterPid: number;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;

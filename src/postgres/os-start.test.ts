@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { startOfOs } from './os-start.ts';
+import { startOfOs, startOfRepmgrd } from './os-start.ts';
 
 const UNIT = 'postgresql@15-main.service';
 const DEBIAN = '/etc/postgresql/15/main/postgresql.conf';
@@ -42,4 +42,23 @@ test('a unit is started that another one wants', () => {
 test('on a host without systemd nothing is', () => {
   rmSync(join(root, '/etc/systemd'), { recursive: true });
   expect(ask('/data/postgresql.conf', UNIT)).toBeUndefined();
+});
+
+test('repmgrd is started where its package or systemd is told to', async () => {
+  const set = (text: string): void => writeFileSync(join(root, '/etc/default/repmgrd'), text);
+  expect(await startOfRepmgrd('/data', root)).toBeUndefined();
+  for (const path of ['/etc/default', '/etc/init.d']) mkdirSync(join(root, path));
+  writeFileSync(join(root, '/etc/init.d/repmgrd'), '');
+  set('REPMGRD_ENABLED=no\n#REPMGRD_ENABLED=yes\nREPMGRD_CONF="/nowhere/repmgr.conf"\n');
+  expect(await startOfRepmgrd('/data', root)).toBeUndefined();
+  set('REPMGRD_ENABLED=yes\n');
+  expect(await startOfRepmgrd('/data', root)).toBeUndefined();
+  set('REPMGRD_ENABLED="yes"\nREPMGRD_CONF="/nowhere/repmgr.conf"\n');
+  expect(await startOfRepmgrd('/data', root)).toMatch(/REPMGRD_ENABLED=no to \/etc\/default\/repmgrd/);
+  writeFileSync(join(root, 'repmgr.conf'), "data_directory='/other'\n");
+  set(`REPMGRD_ENABLED=yes\nREPMGRD_CONF='${root}/repmgr.conf'\n`);
+  expect(await startOfRepmgrd('/data', root)).toBeUndefined();
+  expect(await startOfRepmgrd('/other', root)).toMatch(/REPMGRD_ENABLED=no/);
+  symlinkSync('/nowhere', join(root, '/etc/systemd/system/multi-user.target.wants/repmgr-15.service'));
+  expect(await startOfRepmgrd('/data', root)).toMatch(/systemctl disable repmgr-15.service/);
 });

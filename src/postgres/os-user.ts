@@ -101,6 +101,8 @@ export function runProgram(options: {
   readonly graceMs?: number;
   readonly signal?: AbortSignal | undefined;
   readonly onOutput?: (text: string) => void;
+  /** Told once it runs: the id of its process, and of its process group. */
+  readonly onStart?: ((pid: number) => void) | undefined;
 }): Promise<ProgramResult> {
   return new Promise((resolve, reject) => {
     const input = options.input === undefined ? undefined : openSync(options.input, 'r');
@@ -122,6 +124,7 @@ export function runProgram(options: {
       release();
       reject(new Error(`cannot start ${options.program} as ${options.user.name}: ${error.message}`));
     });
+    if (child.pid !== undefined) options.onStart?.(child.pid);
     // There are none where it could not be started for want of descriptors.
     const pipes = [child.stdout, child.stderr].flatMap((pipe) => pipe ?? []);
     let output = '';

@@ -7,7 +7,8 @@ import { dirname, join } from 'node:path';
 import type { OsUser } from './os-user.ts';
 import { makeDirectory } from './own-directories.ts';
 import { runningDirectories } from './processes.ts';
-import { removeAsUser, removeWithinAsUser } from './user-files.ts';
+import { removeAsUser, removeEmptyAsUser, removeWithinAsUser } from './user-files.ts';
+import { versionPattern } from './version-directory.ts';
 
 /** The name of a directory that was made for one copy. */
 export const OWN_DIRECTORY = /[./]pg_sentinel-[0-9a-f]{8}$/;
@@ -27,9 +28,10 @@ export async function makeNewDirectory(user: OsUser, path: string): Promise<void
 }
 
 /**
- * Removes a data directory with what lies in its tablespaces, and its WAL where that lies elsewhere, but for those that one of `keepers`, or a PostgreSQL that runs on this host, uses as
- * well: pg_rewind gives a directory its source's links, which lead to the source's own data where that is on the same host. Only for a directory that is no
- * database of anybody's any more. With the rights of `user`, whose links those are.
+ * Removes a data directory with what is its own in its tablespaces, and its WAL where that lies elsewhere, but for those that one of `keepers`, or a PostgreSQL that runs on this host, uses as
+ * well: pg_rewind gives a directory its source's links, which lead to the source's own data where that is on the same host. What another version has in a tablespace
+ * stays, and so does the location then: it may be the way back after pg_upgrade. Only for a directory that is no database of anybody's any more. With the rights
+ * of `user`, whose links those are.
  */
 export async function removeWithTablespaces(
   user: OsUser,
@@ -43,10 +45,12 @@ export async function removeWithTablespaces(
     if (OWN_DIRECTORY.test(wal)) await removeAsUser(user, wal);
     else await removeWithinAsUser(user, wal, OF_WAL);
   }
+  // A half copy without any: what was made for it is listed beside it. A removal that was broken off has emptied them before.
+  const own = await versionPattern(directory);
   for (const target of await tablespaceTargets(directory)) {
-    if (kept.has(realPath(target))) continue;
-    if (OWN_DIRECTORY.test(target)) await removeAsUser(user, target);
-    else await removeWithinAsUser(user, target, OF_TABLESPACE);
+    if (own === undefined || kept.has(realPath(target))) continue;
+    await removeWithinAsUser(user, target, own);
+    if (OWN_DIRECTORY.test(target)) await removeEmptyAsUser(user, target);
   }
   await removeAsUser(user, directory);
 }
@@ -59,9 +63,6 @@ export function realPath(path: string): string {
     return path;
   }
 }
-
-/** What PostgreSQL of any version keeps in a tablespace. */
-export const OF_TABLESPACE = /^PG_\d+_\d+$/;
 
 /** Where its WAL is, in case that is not in the data directory itself. */
 export async function walTarget(directory: string): Promise<string | undefined> {

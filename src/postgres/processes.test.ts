@@ -28,9 +28,13 @@ describe('postmaster.pid', () => {
       port: 5433,
       socketDirectory: '/run/x',
       listenAddress: '127.0.0.1',
-      sharedMemoryId: 32769,
+      sharedMemoryId: { key: 5_432_001, id: 32769 },
       status: 'ready',
     });
+  });
+  test('has a negative key of the shared memory as an unsigned number', () => {
+    const text = '4711\n/data\n1700000000\n5433\n/run/x\n*\n 18446744073709551615  7\nready   \n';
+    expect(parsePostmasterFile(text)?.sharedMemoryId).toEqual({ key: -1, id: 7 });
   });
   test('may still be half written', () => {
     expect(parsePostmasterFile('')).toBeUndefined();
@@ -60,7 +64,9 @@ test('this process lives, is no postgres, and its parent is known', () => {
   expect(processState(process.pid)?.parent).toBe(process.ppid);
   expect(belongsTo(process.pid, process.cwd())).toBe(false);
   expect(instanceProcesses(process.cwd())).toEqual([]);
-  expect(allGone({ dataDirectory: process.cwd(), sharedMemoryId: 2 ** 31 - 1 })).toEqual({ gone: true });
+  expect(allGone({ dataDirectory: process.cwd(), sharedMemoryId: { key: 1, id: 2 ** 31 - 1 } })).toEqual({
+    gone: true,
+  });
 });
 
 test('a process is the same only with the same start time', () => {

@@ -5,6 +5,13 @@ import { readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 
 import { basename, join } from 'node:path';
 import { delay } from '../base/clock.ts';
 
+/** Names the System V segment that every process of an instance is attached to. Ids alone begin anew with each boot of the host. */
+export interface SharedMemoryId {
+  /** A signed number of 32 bits, which PostgreSQL makes of the data directory's inode. */
+  readonly key: number;
+  readonly id: number;
+}
+
 /** What `postmaster.pid` says (src/include/utils/pidfile.h). */
 export interface PostmasterFile {
   readonly pid: number;
@@ -15,8 +22,7 @@ export interface PostmasterFile {
   readonly socketDirectory: string | undefined;
   /** The first of `listen_addresses`, `*` for all; undefined where it listens for nobody on the network. */
   readonly listenAddress: string | undefined;
-  /** Id of the System V segment that every process of the instance is attached to. */
-  readonly sharedMemoryId: number | undefined;
+  readonly sharedMemoryId: SharedMemoryId | undefined;
   /** `starting`, `stopping`, `ready`, `standby`. */
   readonly status: string | undefined;
 }
@@ -26,7 +32,7 @@ export function parsePostmasterFile(text: string): PostmasterFile | undefined {
   const lines = text.split('\n');
   const pid = Math.abs(Number(lines[0]));
   if (!Number.isInteger(pid) || pid === 0) return undefined;
-  const memory = /^\s*\d+\s+(\d+)/.exec(lines[6] ?? '');
+  const memory = /^\s*(\d+)\s+(\d+)/.exec(lines[6] ?? '');
   return {
     pid,
     dataDirectory: lines[1] ?? '',
@@ -34,10 +40,13 @@ export function parsePostmasterFile(text: string): PostmasterFile | undefined {
     port: lines[3] ? Number(lines[3]) : undefined,
     socketDirectory: lines[4] || undefined,
     listenAddress: lines[5] || undefined,
-    sharedMemoryId: memory === null ? undefined : Number(memory[1]),
+    sharedMemoryId: memory === null ? undefined : { key: keyOf(memory[1] ?? ''), id: Number(memory[2]) },
     status: lines[7]?.trim() || undefined,
   };
 }
+
+/** PostgreSQL prints a negative key as an unsigned number of 64 bits. */
+const keyOf = (text: string): number => Number(BigInt.asIntN(32, BigInt(text)));
 
 /** postmaster.pid of a data directory, or undefined where there is none. It may be left over from a killed postmaster. */
 export function readPostmasterFile(dataDirectory: string): PostmasterFile | undefined {
@@ -47,6 +56,8 @@ export function readPostmasterFile(dataDirectory: string): PostmasterFile | unde
 
 export interface ProcessState {
   readonly parent: number;
+  /** The process group, by the number of the process that began it. */
+  readonly group: number;
   /** `R`, `S`, `D`, `T` (stopped), `Z` (zombie), as in proc(5). */
   readonly state: string;
   /** Clock ticks since boot: with the pid, this names a process for good. */
@@ -59,13 +70,29 @@ export function processState(pid: number): ProcessState | undefined {
   if (text === undefined) return undefined;
   // The name stands in parentheses and may hold spaces and parentheses itself.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return { state: fields[0] ?? '?', parent: Number(fields[1]), startTicks: Number(fields[19]) };
+  return {
+    state: fields[0] ?? '?',
+    parent: Number(fields[1]),
+    group: Number(fields[2]),
+    startTicks: Number(fields[19]),
+  };
 }
 
 /** Whether the process exists and still runs code; a zombie does not. */
 export function isAlive(pid: number): boolean {
   const state = processState(pid)?.state;
   return state !== undefined && state !== 'Z' && state !== 'X';
+}
+
+/**
+ * Whether there is a process of that number, though it be a zombie, that can be looked at. PostgreSQL does not mind one that it may not signal, and
+ * that is one of another user.
+ */
+export function mayBeTaken(pid: number): boolean {
+  const state = processState(pid)?.state;
+  return (
+    state !== undefined && (state === 'Z' || state === 'X' || linkQuietly(`/proc/${pid}/cwd`) !== undefined)
+  );
 }
 
 /** Whether the process is a living `postgres` that works in this data directory: never signal one that is not. */
@@ -147,12 +174,28 @@ export function instanceProcesses(dataDirectory: string): number[] {
   return allPids().filter((pid) => worksIn(pid, realDirectory));
 }
 
-/** How many processes are attached to a shared memory segment; 0 where it is gone. Source: /proc/sysvipc/shm. */
-function attachedProcesses(sharedMemoryId: number): number {
+/** The living processes of a process group; a signal to the group is taken also where only zombies are left in it. */
+export function groupMembers(group: number): number[] {
+  return allPids().filter((pid) => {
+    const found = processState(pid);
+    return found?.group === group && found.state !== 'Z' && found.state !== 'X';
+  });
+}
+
+/** Whether `NAME=VALUE` stands in the environment that the process was started with; false where it may not be read. */
+export function hasInEnvironment(pid: number, entry: string): boolean {
+  return (readQuietly(`/proc/${pid}/environ`) ?? '').split('\0').includes(entry);
+}
+
+/**
+ * How many processes are attached to a shared memory segment; 0 where it is gone. One that is marked for removal while processes are attached
+ * has lost its key. Source: /proc/sysvipc/shm.
+ */
+function attachedProcesses({ key, id }: SharedMemoryId): number {
   const lines = (readQuietly('/proc/sysvipc/shm') ?? '').split('\n').slice(1);
   for (const line of lines) {
     const fields = line.trim().split(/\s+/);
-    if (Number(fields[1]) === sharedMemoryId) return Number(fields[6]);
+    if (Number(fields[1]) === id && [key, 0].includes(Number(fields[0]))) return Number(fields[6]);
   }
   return 0;
 }
@@ -179,7 +222,7 @@ export type Gone =
 /** Whether nothing of the instance is left. `sharedMemoryId` comes from postmaster.pid, read while it was there. */
 export function allGone(options: {
   readonly dataDirectory: string;
-  readonly sharedMemoryId: number | undefined;
+  readonly sharedMemoryId: SharedMemoryId | undefined;
 }): Gone {
   const pids = instanceProcesses(options.dataDirectory);
   const attached = options.sharedMemoryId === undefined ? 0 : attachedProcesses(options.sharedMemoryId);

@@ -1,8 +1,9 @@
-// Promotion to an assigned timeline: by the `promote` file and SIGUSR1, which needs no free connection slot and waits for
-// nothing. Decides nothing: the caller holds the committed Promote, and has cut this node off before.
+// Promotion to an assigned timeline: by the `promote` file and SIGUSR1, as pg_ctl does it, which needs no free connection slot and waits
+// for nothing; or by somebody else's command. What came of it is read from the server, whoever promoted it. Decides nothing: the caller
+// holds the committed Promote, and has cut this node off before.
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { delay } from '../base/clock.ts';
+import { delay, settledWithin } from '../base/clock.ts';
 import { timeline, type Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
 import { writeNewFile } from './durable-files.ts';
@@ -22,6 +23,10 @@ export interface Promotion {
 }
 
 const POLL_MS = 3;
+/** A disk that hangs does not keep the caller from stopping the server. */
+const TAKE_BACK_MS = 2000;
+/** What is asked as the time runs out has so long for its answer: that it was not given in a millisecond says nothing. */
+const ANSWER_MS_MIN = 500;
 
 /**
  * Promotes a running standby from timeline `current` to `assigned` and returns once it takes writes (which, with the placeholder in
@@ -43,14 +48,19 @@ interface PromoteOptions {
   readonly timeoutMs: number;
   /** It has come to its recovery target, and waits there to be promoted. */
   readonly isAtTarget?: boolean;
+  /**
+   * Has the server promoted in place of the promote file, and throws where that failed; what it leaves undone is waited for, within the time that
+   * is left. Not run where the server is out of recovery already.
+   */
+  readonly byCommand?: ((signal: AbortSignal) => Promise<void>) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-async function promote(options: PromoteOptions): Promise<Promotion> {
+async function promote(options: PromoteOptions & { readonly signal: AbortSignal }): Promise<Promotion> {
   const { dataDirectory, session, current, assigned } = options;
   const startedMs = performance.now();
   const query = (): QueryOptions => ({
-    timeoutMs: Math.max(1, options.timeoutMs - (performance.now() - startedMs)),
+    timeoutMs: Math.max(ANSWER_MS_MIN, options.timeoutMs - (performance.now() - startedMs)),
     signal: options.signal,
   });
   const isInRecovery = async (): Promise<boolean> => {
@@ -67,17 +77,24 @@ async function promote(options: PromoteOptions): Promise<Promotion> {
       throw new Error(
         `cannot promote ${dataDirectory}: PostgreSQL does not run; start it as a standby first`,
       );
-    await placeTrigger(trigger, options.user);
-    signalProcess(postmaster.pid, 'SIGUSR1');
-    while (await isInRecovery()) {
-      options.signal?.throwIfAborted();
-      if (performance.now() - startedMs >= options.timeoutMs) {
-        await rm(trigger, { force: true });
-        throw new Error(
-          `promotion of ${dataDirectory} to timeline ${assigned}: still in recovery after ${options.timeoutMs} ms; stop it before promoting another`,
-        );
+    options.signal.throwIfAborted();
+    try {
+      if (options.byCommand === undefined) {
+        await placeTrigger(trigger, options.user);
+        signalProcess(postmaster.pid, 'SIGUSR1');
+      } else await options.byCommand(options.signal);
+      while (await isInRecovery()) {
+        options.signal.throwIfAborted();
+        if (performance.now() - startedMs >= options.timeoutMs)
+          throw new Error(
+            `promotion of ${dataDirectory} to timeline ${assigned}: still in recovery after ${options.timeoutMs} ms; stop it before promoting another`,
+          );
+        await delay(POLL_MS, options.signal);
       }
-      await delay(POLL_MS, options.signal);
+    } catch (error) {
+      // Also one that pg_ctl has made for a command that was ended: whoever signals the postmaster later would have it promoted.
+      await settledWithin(rm(trigger, { force: true }), TAKE_BACK_MS);
+      throw error;
     }
   }
   const opened = await openedTimeline(session, query());

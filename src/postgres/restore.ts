@@ -210,7 +210,8 @@ export async function removeHalfRestored(place: RestorePlace): Promise<void> {
 /** SIGKILL to what the command has started, as long as any of it runs: what it writes would be taken for part of the next attempt. */
 async function endProcessesOf(directory: string, user: OsUser): Promise<void> {
   const deadlineMs = performance.now() + ENDED_WITHIN_MS;
-  for (let pids = processesOf(directory, user); pids.length > 0; pids = processesOf(directory, user)) {
+  const look = (): Promise<number[]> => findProcessesOf(directory, user);
+  for (let pids = await look(); pids.length > 0; pids = await look()) {
     for (const pid of pids) signalProcess(pid, 'SIGKILL');
     if (performance.now() > deadlineMs)
       throw new RestoreError(
@@ -219,6 +220,18 @@ async function endProcessesOf(directory: string, user: OsUser): Promise<void> {
     await delay(10);
   }
 }
+
+/** A process that begins to run another program shows no environment for a moment: one look alone may pass it over. */
+async function findProcessesOf(directory: string, user: OsUser): Promise<number[]> {
+  for (let looks = 1; ; looks += 1) {
+    const pids = processesOf(directory, user);
+    if (pids.length > 0 || looks === LOOKS) return pids;
+    await delay(LOOKS_APART_MS);
+  }
+}
+
+const LOOKS = 4;
+const LOOKS_APART_MS = 10;
 
 function processesOf(directory: string, user: OsUser): number[] {
   const mark = `${PLACE_VARIABLE}=${directory}`;
@@ -241,7 +254,8 @@ async function waitForLeftRunning(
   fresh: string,
 ): Promise<void> {
   const deadlineMs = performance.now() + leftRunningMs;
-  for (let pids = processesOf(fresh, user); pids.length > 0; pids = processesOf(fresh, user)) {
+  const look = (): Promise<number[]> => findProcessesOf(fresh, user);
+  for (let pids = await look(); pids.length > 0; pids = await look()) {
     const running = allGone({ dataDirectory: fresh, sharedMemoryId: undefined });
     if (!running.gone) throw leftPostgres(running.pids);
     if (performance.now() > deadlineMs)

@@ -1,9 +1,11 @@
-// Whether there is room for what pg_rewind copies, asked before it changes anything: one that fails half-way leaves a directory fit only for a clone.
+// Whether there is room for what pg_rewind copies, and nothing where it would do harm, asked before it changes anything: one that fails half-way leaves a directory fit only for a clone.
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type pg from 'pg';
 import { NoRoomError, freeBytes, mib } from './clone-room.ts';
 import { readControlData } from './control-data.ts';
+import { realPath } from './outside-directories.ts';
+import { OF_TABLESPACE, versionDirectory } from './version-directory.ts';
 
 /** pg_rewind copies the whole pg_wal of its source, and removes what is here only at the end. A file that is here already takes no more room. */
 const MISSING_WAL = `select coalesce(sum(size), 0)::text as bytes from pg_ls_waldir() where name <> all($1::text[])`;
@@ -23,10 +25,7 @@ export async function checkRewindRoom(options: {
   const { client, dataDirectory } = options;
   const directory = join(dataDirectory, 'pg_wal');
   const present = await readdir(directory);
-  const missing = await client.query<{ bytes: string }>(MISSING_WAL, [present]).catch((error: unknown) => {
-    if ((error as { code?: unknown }).code === INSUFFICIENT_PRIVILEGE) return undefined;
-    throw error;
-  });
+  const missing = await unlessForbidden(client.query<{ bytes: string }>(MISSING_WAL, [present]));
   if (missing === undefined) return;
   const { walSegmentBytes } = await readControlData(dataDirectory);
   const needed = (Number(missing.rows[0]?.bytes ?? 0) + walSegmentBytes + SLACK_BYTES) * 1.05;
@@ -37,7 +36,7 @@ export async function checkRewindRoom(options: {
     );
 }
 
-/** A tablespace of the source has its place taken on this host; nothing was changed. Only a clone will do, which takes another place. */
+/** The place of a tablespace holds, or would hold, what is another's; nothing was changed. Only a clone will do, which takes another place. */
 export class TakenPlaceError extends Error {
   override readonly name = 'TakenPlaceError';
 }
@@ -46,7 +45,9 @@ const TABLESPACES = `select oid::text as oid, pg_tablespace_location(oid) as loc
 
 /**
  * Throws {@link TakenPlaceError} where the source has a tablespace that the node lacks, and its path is in use here: by the source itself, on the same
- * host. pg_rewind would make a link to it, and fail; who removes the directory then would empty the source's tablespace.
+ * host. pg_rewind would make a link to it, and fail; who removes the directory then would empty the source's tablespace. Throws it also where there is more in a
+ * location than the directory of this database, such as that of another version after pg_upgrade: pg_rewind takes all of it for the database's, so that it removes
+ * what is in the node's and not in the source's, and copies what is in the source's.
  */
 export async function checkRewindTablespaces(options: {
   /** Connected to the source. */
@@ -54,14 +55,50 @@ export async function checkRewindTablespaces(options: {
   readonly dataDirectory: string;
 }): Promise<void> {
   const { client, dataDirectory } = options;
+  const own = await versionDirectory(dataDirectory);
   const present = await readdir(join(dataDirectory, 'pg_tblspc'));
+  for (const name of present) await mustHoldOnly(join(dataDirectory, 'pg_tblspc', name), own, dataDirectory);
   const { rows } = await client.query<{ oid: string; location: string }>(TABLESPACES);
   for (const { oid, location } of rows) {
     if (present.includes(oid)) continue;
     const names: string[] = await readdir(location).catch(() => []);
-    if (names.some((name) => /^PG_\d+_\d+$/.test(name)))
+    if (names.some((name) => OF_TABLESPACE.test(name)))
       throw new TakenPlaceError(
         `cannot rewind ${dataDirectory}: the source's tablespace at ${location} is not here, and somebody uses that path on this host`,
       );
   }
+  await sourceMustHoldOnly(client, own, dataDirectory);
 }
+
+async function mustHoldOnly(path: string, own: string, dataDirectory: string): Promise<void> {
+  const names: string[] = await readdir(path).catch(() => []);
+  const others = names.filter((name) => name !== own);
+  if (others.length === 0) return;
+  throw new TakenPlaceError(
+    `cannot rewind ${dataDirectory}: its tablespace at ${realPath(path)} holds more than ${own}, which pg_rewind would remove (${listed(others)}); move it away where nobody needs it there`,
+  );
+}
+
+const STRANGERS = `select location, name from (${TABLESPACES}) spaces, pg_ls_dir('pg_tblspc/' || oid, true, false) as name where name <> $1 order by location, name`;
+
+/** A source that does not let its role look is no obstacle here: pg_rewind asks for the same. */
+async function sourceMustHoldOnly(client: pg.Client, own: string, dataDirectory: string): Promise<void> {
+  const found = await unlessForbidden(client.query<{ location: string; name: string }>(STRANGERS, [own]));
+  const [first] = found?.rows ?? [];
+  if (first === undefined) return;
+  const others = found?.rows.filter(({ location }) => location === first.location) ?? [];
+  throw new TakenPlaceError(
+    `cannot rewind ${dataDirectory}: the source's tablespace at ${first.location} holds more than ${own}, which pg_rewind would copy (${listed(others.map(({ name }) => name))}); move it away where nobody needs it there`,
+  );
+}
+
+/** A few of them, for a message. */
+const listed = (names: readonly string[]): string =>
+  `${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}`;
+
+/** Undefined where the source does not let its role ask. */
+const unlessForbidden = <T>(query: Promise<T>): Promise<T | undefined> =>
+  query.catch((error: unknown) => {
+    if ((error as { code?: unknown }).code === INSUFFICIENT_PRIVILEGE) return undefined;
+    throw error;
+  });

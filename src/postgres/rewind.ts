@@ -8,11 +8,12 @@ import type { Binaries } from './binaries.ts';
 import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
 import { readControlData } from './control-data.ts';
 import { fsyncDirectory, removeFileDurably, writeFileDurably } from './durable-files.ts';
+import { removeStaleLockFiles } from './lock-files.ts';
 import { removeMember } from './member.ts';
 import { runProgram, type OsUser } from './os-user.ts';
 import { isRewindInterrupted, rewindMarker } from './rewind-marker.ts';
 import { checkRewindRoom, checkRewindTablespaces } from './rewind-room.ts';
-import { allGone, endPrograms } from './processes.ts';
+import { endPrograms } from './processes.ts';
 import { closeSource, connectSource } from './source-connection.ts';
 import { writeStandbySignal } from './upstream.ts';
 
@@ -24,7 +25,7 @@ export class UncleanStandbyError extends Error {
 /**
  * Rewinds the stopped node to the source, which is a primary. Afterwards standby.signal is there and the old member file is gone; settings and
  * pg_hba.conf are the caller's to write before the first start. Throws when it cannot be begun
- * (nothing was changed then; {@link UncleanStandbyError} and {@link TakenPlaceError} where that will not change, {@link NoRoomError} where there is too little room) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
+ * (nothing of the database was changed then; {@link UncleanStandbyError} and {@link TakenPlaceError} where that will not change, {@link NoRoomError} where there is too little room) and when pg_rewind fails (then {@link isRewindInterrupted}, and only a clone will do).
  */
 export async function rewindPostgres(options: {
   readonly binaries: Binaries;
@@ -45,11 +46,7 @@ export async function rewindPostgres(options: {
     );
   if (await isRewindInterrupted(dataDirectory))
     throw new Error(`cannot rewind ${dataDirectory}: an earlier rewind was interrupted; clone instead`);
-  const left = allGone({ dataDirectory, sharedMemoryId: undefined });
-  if (!left.gone)
-    throw new Error(
-      `cannot rewind ${dataDirectory}: PostgreSQL runs in it (processes ${left.pids.join(', ')}); stop it first`,
-    );
+  removeStaleLockFiles({ dataDirectory, refusal: `cannot rewind ${dataDirectory}` });
   const isCrashed = await hasCrashed(dataDirectory);
   const askMs = Math.min(options.timeoutMs, SOURCE_CHECKPOINT_MS);
   const client = await connectSource(source, askMs);

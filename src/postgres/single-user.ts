@@ -4,8 +4,8 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Binaries } from './binaries.ts';
 import { fsyncDirectory, writeNewFile } from './durable-files.ts';
+import { removeStaleLockFiles } from './lock-files.ts';
 import { runProgram, type OsUser } from './os-user.ts';
-import { allGone } from './processes.ts';
 
 /**
  * Runs `statements` in `database`, each for itself: one that fails leaves the others. Returns what the server wrote, without its result rows
@@ -25,11 +25,7 @@ export async function runSingleUser(options: {
   readonly signal: AbortSignal;
 }): Promise<string> {
   const { user, dataDirectory } = options;
-  const left = allGone({ dataDirectory, sharedMemoryId: undefined });
-  if (!left.gone)
-    throw new Error(
-      `cannot read ${dataDirectory} in single-user mode: PostgreSQL runs in it (processes ${left.pids.join(', ')})`,
-    );
+  removeStaleLockFiles({ dataDirectory, refusal: `cannot read ${dataDirectory} in single-user mode` });
   for (const name of ['standby.signal', 'recovery.signal'])
     await rm(join(dataDirectory, name), { force: true });
   await fsyncDirectory(dataDirectory);

@@ -16,6 +16,8 @@ const REWIND_FUNCTIONS = [
   'pg_read_binary_file(text)',
   'pg_read_binary_file(text, bigint, bigint, boolean)',
 ];
+/** All that the replication role may execute. */
+const FUNCTIONS = [...REWIND_FUNCTIONS, 'pg_control_checkpoint()'];
 
 /**
  * Creates the replication role (also for pg_rewind) and the probe role, the schema and the heartbeat table, on the primary. The session's
@@ -38,8 +40,7 @@ export async function setUpPrimary(options: {
     `grant usage on schema pg_sentinel to ${probe}`,
     `grant select, insert, update, delete on pg_sentinel.heartbeat to ${probe}`,
     `grant pg_monitor to ${probe}`,
-    ...REWIND_FUNCTIONS.map((name) => `grant execute on function pg_catalog.${name} to ${replication}`),
-    `grant execute on function pg_catalog.pg_control_checkpoint() to ${replication}`,
+    ...FUNCTIONS.map((name) => `grant execute on function pg_catalog.${name} to ${replication}`),
     // For the sizes of databases and WAL, which a clone asks for first.
     `grant pg_monitor to ${replication}`,
   ];
@@ -53,7 +54,7 @@ const CREATE_SCHEMA = `do $$ begin
   create schema if not exists pg_sentinel;
 end $$`;
 
-/** Grants write WAL even where nothing changes: an idle primary is left alone. */
+/** Grants write WAL even where nothing changes: an idle primary is left alone. Of a list of privileges in one word any would do. */
 async function isSetUp(options: {
   session: Session;
   replication: Role;
@@ -61,11 +62,11 @@ async function isSetUp(options: {
   query: QueryOptions;
 }): Promise<boolean> {
   const [row] = await options.session.query<{ done: boolean }>(
-    `select coalesce(has_table_privilege($1, to_regclass('pg_sentinel.heartbeat'), 'select,insert,update,delete')
+    `select coalesce((select bool_and(has_table_privilege($1, to_regclass('pg_sentinel.heartbeat'), kind)) from unnest(array['select', 'insert', 'update', 'delete']) kind)
          and has_schema_privilege($1, to_regnamespace('pg_sentinel'), 'usage') and pg_has_role($1, 'pg_monitor', 'member')
          and pg_has_role($2, 'pg_monitor', 'member')
          and (select bool_and(has_function_privilege($2, oid, 'execute')) from unnest($3::text[]) name, to_regprocedure(name) oid), false) as done`,
-    [options.probe.name, options.replication.name, REWIND_FUNCTIONS.map((name) => `pg_catalog.${name}`)],
+    [options.probe.name, options.replication.name, FUNCTIONS.map((name) => `pg_catalog.${name}`)],
     options.query,
   );
   return row?.done === true;

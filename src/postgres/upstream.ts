@@ -22,6 +22,7 @@ import {
   readPostmasterFile,
   signalProcess,
   type ChildProcess,
+  type SharedMemoryId,
 } from './processes.ts';
 import {
   SLOT_SYNC,
@@ -233,7 +234,7 @@ type UpstreamProcesses =
  */
 function upstreamProcesses(
   dataDirectory: string,
-  sharedMemoryId: number | undefined,
+  sharedMemoryId: SharedMemoryId | undefined,
   {
     suspects,
     asksSockets,

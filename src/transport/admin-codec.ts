@@ -44,10 +44,12 @@ export function encodeStatus(status: StatusView): pb.StatusView {
       nodes: group.nodes.map((node) => ({
         ...node,
         lagBytes: optionalWhole(node.lagBytes),
+        silentMs: optionalWhole(node.silentMs),
         heldDownBy: [...node.heldDownBy],
         paused: node.paused && encodePause(node.paused),
         upkeep: node.upkeep && encodeUpkeep(node.upkeep),
         pendingRestart: [...(node.pendingRestart ?? [])],
+        probeRefusals: [...(node.probeRefusals ?? [])],
       })),
       settings: group.settings && encodeSettings(group.settings),
       scheduled: group.scheduled && { atMs: whole(group.scheduled.atMs), to: group.scheduled.to },
@@ -329,7 +331,11 @@ function decodeNode(node: pb.NodeView): NodeView {
     upkeep: node.upkeep && decodeUpkeep(node.upkeep),
     notPromoted: node.notPromoted,
     notCounted: node.notCounted,
+    ...(node.silentMs === undefined ? {} : { silentMs: Number(node.silentMs) }),
     ...(node.upstream === undefined ? {} : { upstream: node.upstream, upstreamUsed: node.upstreamUsed }),
+    ...(node.probeRefusals.length === 0
+      ? {}
+      : { probeRefusals: node.probeRefusals.map(({ peer, why }) => ({ peer, why })) }),
     ...(node.pendingRestart.length === 0 ? {} : { pendingRestart: node.pendingRestart }),
   };
 }

@@ -65,7 +65,12 @@ function connectionProblem(details: string): string {
   if (/ENOTFOUND|EAI_AGAIN|Name resolution failed/.test(details)) return 'the host name cannot be resolved';
   if (/EHOSTUNREACH|ENETUNREACH/.test(details)) return 'no route to that host';
   if (/Protocol error|NGHTTP2|http2/i.test(details)) return `what listens there is no sentineld (${details})`;
-  return details.replace(/^No connection established\. Last error: /, '');
+  const lost = /^No connection established\. Last error: (.*)$/s.exec(details)?.[1];
+  // The connection was made, and closed without an answer, as by PostgreSQL.
+  if (lost !== undefined && /Failed to connect|ECONNRESET|EPIPE/.test(lost))
+    return 'something listens there that does not answer as a sentineld (whose port is 7432 by default)';
+  // Behind its cause grpc-js has a time, and a note that is most often empty.
+  return (lost ?? details).replace(/(?: \([-\dT:.]+Z\))?\. Resolution note: *$/, '');
 }
 
 /** grpc-js names the remote address once it has a connection. */

@@ -1,5 +1,5 @@
 // The admin service and its client over real gRPC: every method there and back, watches that end, errors for people.
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { until } from '../base/clock.ts';
 import { nodeId } from '../base/ids.ts';
@@ -236,5 +236,22 @@ describe('finding a peer', () => {
     const address = `127.0.0.1:${(web.address() as AddressInfo).port}`;
     const error = await errorOf(connectAdmin({ addresses: [address], timeoutMs: 1000 }));
     expect(error.message).toContain(address);
+  });
+
+  test.each([
+    ['closes the connection', (socket: Socket) => socket.end()],
+    ['resets it', (socket: Socket) => socket.resetAndDestroy()],
+  ])('what %s without an answer, as PostgreSQL does, is no sentineld either', async (_, close) => {
+    const other = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', () => close(socket));
+    });
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    open.add({ close: () => new Promise<void>((resolve) => other.close(() => resolve())) });
+    const address = `127.0.0.1:${(other.address() as AddressInfo).port}`;
+    const error = await errorOf(connectAdmin({ addresses: [address], timeoutMs: 3000 }));
+    expect(error.message).toMatch(
+      new RegExp(`${address}: something listens there that does not answer as a sentineld .*7432`),
+    );
   });
 });

@@ -11,7 +11,7 @@ import {
   refuserMetadata,
   type Verdict,
 } from './handshake.ts';
-import type { TransportHandlers } from './types.ts';
+import type { Transport, TransportHandlers } from './types.ts';
 
 export type Channel = 'append' | 'control' | 'snapshot';
 
@@ -42,6 +42,7 @@ export interface Admission {
   heard(stream: Stream): void;
   /** When the peer was last heard from, on `nowMs`'s scale; undefined if never. */
   heardAtMs(peer: PeerId): number | undefined;
+  readonly foundingConflict: Transport['foundingConflict'];
   ended(stream: Stream): void;
   /** Says something to the daemon once for each `key`. */
   reportOnce(key: string, detail: string): void;
@@ -68,6 +69,7 @@ export function createAdmission(options: {
   const streams = new Map<string, Stream>();
   const heard = new Map<PeerId, number>();
   const reported = new Set<string>();
+  const foundedElsewhere = new Map<string, { readonly reason: string; readonly atMs: number }>();
   let identity = options.identity;
   let closed = false;
 
@@ -82,6 +84,16 @@ export function createAdmission(options: {
     reportOnce(verdict.key, `refused ${verdict.reason}`);
     fail(status.FAILED_PRECONDITION, `refused ${verdict.reason}`, refuserMetadata(identity));
     if (verdict.kind === 'ahead') handlers.onHigherIncarnation(verdict.from, verdict.incarnation);
+  };
+
+  const noteFounding = (from: string, verdict: Verdict): void => {
+    foundedElsewhere.delete(from);
+    if (
+      verdict.kind === 'refused' &&
+      verdict.isFoundedElsewhere === true &&
+      foundedElsewhere.size < REPORTED_COUNT_MAX
+    )
+      foundedElsewhere.set(from, { reason: verdict.reason, atMs: nowMs() });
   };
 
   /** Another living process that calls itself `from`: two votes under one name must not be. */
@@ -106,6 +118,7 @@ export function createAdmission(options: {
       const hello = readHello(call.metadata);
       const origin = hostOf(call);
       let verdict = judgeHello(hello, identity, origin);
+      if (hello !== undefined) noteFounding(hello.from, verdict);
       if (verdict.kind === 'accepted' && hello !== undefined)
         verdict = rivalOf(verdict.from, hello.run, origin) ?? crowdOf(verdict.from) ?? verdict;
       if (verdict.kind !== 'accepted' || hello === undefined) {
@@ -128,6 +141,10 @@ export function createAdmission(options: {
     isOpen: (stream) => streams.get(keyOf(stream)) === stream,
     heard: (stream) => void heard.set(stream.from, nowMs()),
     heardAtMs: (peer) => heard.get(peer),
+    foundingConflict(peer, withinMs) {
+      const conflict = foundedElsewhere.get(peer);
+      return conflict !== undefined && nowMs() - conflict.atMs <= withinMs ? conflict.reason : undefined;
+    },
     ended(stream) {
       if (streams.get(keyOf(stream)) === stream) streams.delete(keyOf(stream));
     },

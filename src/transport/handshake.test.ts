@@ -23,6 +23,7 @@ const identity: Identity = {
   incarnation: 2,
   membershipIndex: 50,
   logMembershipIndex: 50,
+  founders: [a, b, c],
   commitIndex: () => 55,
   members: new Set([a, b, c]),
   storeIds: new Map([[b, new Set(['store-b'])]]),
@@ -37,6 +38,7 @@ const good: Hello = {
   incarnation: 2,
   membershipIndex: 50,
   logMembershipIndex: 50,
+  founders: ['a', 'b', 'c'],
   features: 1,
   wireVersion: WIRE_VERSION,
   wireVersionMin: WIRE_VERSION_MIN,
@@ -99,6 +101,31 @@ describe('handshake', () => {
   test('what a stranger calls itself cannot break the log line', () => {
     expect(reasonFor({ from: `x\n${'y'.repeat(100)}` })).not.toContain('\n');
     expect(reasonFor({ from: 'y'.repeat(1000) }).length).toBeLessThan(300);
+  });
+});
+
+describe('a peer that was founded with other peers', () => {
+  const elsewhere = { founders: ['a', 'b', 'c', 'd'] };
+
+  test('is refused, member or not, and told what to do', () => {
+    const told =
+      /founded with the peers "a", "b", "c", "d", "a" with "a", "b", "c"; .* delete the folder "raft" .*"join: true"/;
+    expect(reasonFor(elsewhere)).toMatch(told);
+    expect(reasonFor({ ...elsewhere, from: 'd' })).toMatch(told);
+    expect(judgeHello({ ...good, ...elsewhere }, identity, '10.0.0.2')).toMatchObject({
+      isFoundedElsewhere: true,
+    });
+  });
+
+  test('is taken where one of the two does not know its founders, as a peer that joins', () => {
+    expect(reasonFor({ founders: [] })).toBe('accepted');
+    expect(reasonFor(elsewhere, { founders: [] })).toBe('accepted');
+    expect(reasonFor({ ...elsewhere, incarnation: 1 })).toMatch(/recovered without it/);
+  });
+
+  test('cannot break the log line, nor the metadata', () => {
+    expect(reasonFor({ founders: ['x\n'] })).not.toContain('\n');
+    expect(readHello(helloMetadata({ ...good, founders: [] }))).toStrictEqual({ ...good, founders: [] });
   });
 });
 

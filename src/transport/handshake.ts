@@ -27,6 +27,8 @@ export interface Hello {
   readonly membershipIndex: number;
   /** The same of the latest membership in the sender's log, committed or not. */
   readonly logMembershipIndex: number;
+  /** The peers that its cluster began with, in the order of their names; empty: it does not know them. */
+  readonly founders: readonly string[];
   /** Highest feature level of the sender's version. */
   readonly features: number;
   readonly wireVersion: number;
@@ -40,6 +42,8 @@ export interface Identity {
   readonly incarnation: number;
   readonly membershipIndex: number;
   readonly logMembershipIndex: number;
+  /** As in {@link Hello}. */
+  readonly founders: readonly PeerId[];
   /** Up to where the log is known to be committed, now. */
   readonly commitIndex: () => number;
   readonly members: ReadonlySet<PeerId>;
@@ -62,6 +66,8 @@ export interface Refusal {
   /** The same for the same peer and reason, so that it is reported once. */
   readonly key: string;
   readonly reason: string;
+  /** It began with other peers than we did: it was founded by mistake. */
+  readonly isFoundedElsewhere?: true;
 }
 
 /** Who refused: in the trailers of a refusal, so that the refused one learns of a later incarnation. */
@@ -84,6 +90,7 @@ export function helloMetadata(hello: Hello): Metadata {
   metadata.set('pgs-incarnation', String(hello.incarnation));
   metadata.set('pgs-membership', String(hello.membershipIndex));
   metadata.set('pgs-log-membership', String(hello.logMembershipIndex));
+  metadata.set('pgs-founders', hello.founders.join(','));
   metadata.set('pgs-features', String(hello.features));
   metadata.set('pgs-wire', String(hello.wireVersion));
   metadata.set('pgs-wire-min', String(hello.wireVersionMin));
@@ -108,6 +115,7 @@ export function readHello(metadata: Metadata): Hello | undefined {
     incarnation: number(metadata, 'pgs-incarnation'),
     membershipIndex: number(metadata, 'pgs-membership'),
     logMembershipIndex: number(metadata, hasLog ? 'pgs-log-membership' : 'pgs-membership'),
+    founders: text(metadata, 'pgs-founders').split(',').filter(Boolean),
     features: number(metadata, 'pgs-features'),
     wireVersion: number(metadata, 'pgs-wire'),
     wireVersionMin: number(metadata, 'pgs-wire-min'),
@@ -172,7 +180,24 @@ export function judgeHello(hello: Hello | undefined, identity: Identity, origin:
   if (!isWellFormed(hello)) {
     return refused('form', `what it says about itself cannot be read; is it a sentineld of this version?`);
   }
+  const conflict = foundingConflict(hello, identity);
+  if (conflict !== undefined) return { ...refused('founders', conflict), isFoundedElsewhere: true };
   return judgeMember(hello, hello.from as PeerId, identity, refused);
+}
+
+/**
+ * Two that began with different peers applied the same log to different states: what one takes for a majority the other does not. Their logs
+ * look alike from the first entry on, and only this tells them apart.
+ */
+function foundingConflict(hello: Hello, { self, incarnation, founders }: Identity): string | undefined {
+  if (hello.incarnation !== incarnation || hello.founders.length === 0 || founders.length === 0)
+    return undefined;
+  const [theirs, ours] = [hello.founders, founders].map((names) => names.map(quote).join(', '));
+  if (theirs === ours) return undefined;
+  return (
+    `it was founded with the peers ${theirs}, "${self}" with ${ours}; the one that is new: stop it, delete the folder "raft" in its state ` +
+    `directory, correct "peers", set "join: true" where it is added to a cluster that runs, and start it again`
+  );
 }
 
 /** The part that changes with the log. */
@@ -236,6 +261,7 @@ function isWellFormed(hello: Hello): boolean {
     isCount(hello.incarnation) &&
     isCount(hello.membershipIndex) &&
     isCount(hello.logMembershipIndex) &&
+    hello.founders.every(isName) &&
     isCount(hello.features)
   );
 }

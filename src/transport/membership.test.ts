@@ -128,6 +128,28 @@ describe('an identity that changes', () => {
     await arrives(pair.b, pair.a, a);
   });
 
+  test('of two that were founded with different peers neither takes part with the other', async () => {
+    const pair = await startPair();
+    pair.a.transport.setIdentity({ ...identityOf(1, ['a', 'b']), founders: [a, b] });
+    const three = [a, b, c];
+    pair.b.transport.setIdentity({ ...identityOf(1, ['a', 'b', 'c']), founders: three });
+    pair.a.transport.setPeers([]);
+    pair.a.transport.setPeers([at('b', pair.portB)]);
+    pair.b.transport.setPeers([]);
+    pair.b.transport.setPeers([at('a', pair.portA)]);
+    await seen(
+      'the word',
+      () => pair.a.transport.foundingConflict(b, 60_000)?.includes('founded with the peers') === true,
+    );
+    await seen('the word', () => pair.b.logged.some((line) => line.includes('founded with the peers')));
+    // Put right: a peer that joins knows no founders.
+    pair.b.transport.setIdentity({ ...identityOf(0, []), founders: [] });
+    pair.b.transport.setPeers([]);
+    pair.b.transport.setPeers([at('a', pair.portA)]);
+    await arrives(pair.b, pair.a, a);
+    expect(pair.a.transport.foundingConflict(b, 60_000)).toBeUndefined();
+  });
+
   test('a store that turns out to be another than the registered one is shut out at once', async () => {
     const pair = await startPair();
     pair.a.transport.setIdentity(identityOf(1, ['a', 'b'], { b: 'store-of-b' }));

@@ -70,7 +70,7 @@ export function createPeerLinks(options: {
   readonly codec: MembershipCodec;
   readonly log: TransportLog;
   readonly nowMs: () => number;
-  readonly onRefuser: (refuser: Refuser) => void;
+  readonly onRefuser: (refuser: Refuser, reason: string) => void;
   readonly onSnapshotSent: (index: LogIndex, arrived: boolean) => void;
 }): PeerLinks {
   const { peer, log, nowMs } = options;
@@ -96,7 +96,7 @@ export function createPeerLinks(options: {
     nowMs,
     onRefused(reason: string, trailers: Metadata) {
       warnOnce(`${peer.peer} (${target}) does not take messages from here: ${reason}`);
-      options.onRefuser(readRefuser(trailers));
+      options.onRefuser(readRefuser(trailers), reason);
     },
   };
 

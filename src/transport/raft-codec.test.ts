@@ -145,7 +145,14 @@ describe('agent report', () => {
           walDisk: optional(record({ freeBytes: count, totalBytes: count })),
           slots: optional(
             fc.record(
-              { keptBytes: count, most: optional(text), safeBytes: count, unreserved: names, lost: names },
+              {
+                keptBytes: count,
+                most: optional(text),
+                safeBytes: count,
+                unreserved: names,
+                lost: names,
+                leftLogical: names,
+              },
               { requiredKeys: ['keptBytes', 'most'], noNullPrototype: true },
             ),
           ),
@@ -160,8 +167,10 @@ describe('agent report', () => {
         limits: fc.constantFrom(new Map<string, number>(), new Map([['max_connections', 200]])),
       }),
     });
+    const refused = { refusedProbes: [{ node: nodeId('pg2'), why: 'no such role (28000)' }] };
     fc.assert(
-      fc.property(reports, (report) => {
+      fc.property(reports, fc.boolean(), (plain, isRefused) => {
+        const report = isRefused ? { ...plain, ...refused } : plain;
         const wire = toBinary(AgentReportSchema, encodeReport(report));
         expect(decodeReport(fromBinary(AgentReportSchema, wire))).toStrictEqual(report);
       }),

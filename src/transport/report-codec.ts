@@ -14,13 +14,12 @@ export function encodeReport(report: AgentReport): pb.AgentReport {
     startedAtMs: BigInt(Math.trunc(report.startedAtMs)),
     fenceEpoch: BigInt(report.fenceEpoch),
     walSenders: [...report.walSenders],
+    refusedProbes: [...(report.refusedProbes ?? [])],
     upkeep: report.upkeep && encodeUpkeep(report.upkeep),
     ...encodeParameters(report),
     found: report.found && encodeFound(report.found),
-    logicalSlots: (report.logicalSlots ?? []).map(({ name, isReady, note = '' }) => ({
-      name,
-      isReady,
-      note,
+    logicalSlots: (report.logicalSlots ?? []).map(({ name, isReady, note = '', isAbsent = false }) => ({
+      ...{ name, isReady, note, isAbsent },
     })),
     serverStartedAtS: report.serverStartedAtS === undefined ? undefined : BigInt(report.serverStartedAtS),
   });
@@ -77,9 +76,10 @@ function decodeFound(found: pb.FoundServer): FoundServer {
 function decodeLogicalSlots(slots: readonly pb.LogicalSlotReport[]): Pick<AgentReport, 'logicalSlots'> {
   if (slots.length === 0) return {};
   return {
-    logicalSlots: slots.map(({ name, isReady, note }) => ({
+    logicalSlots: slots.map(({ name, isReady, note, isAbsent }) => ({
       ...{ name, isReady },
       note: note === '' ? undefined : note,
+      ...(isAbsent ? { isAbsent } : {}),
     })),
   };
 }
@@ -105,6 +105,7 @@ export function reportBytes(report: AgentReport): number {
       text(report.message) +
       text(report.follows) +
       text(report.strange) +
+      (report.refusedProbes ?? []).reduce((sum, { node, why }) => sum + text(node) + text(why) + 8, 0) +
       text(report.parameters?.hbaProblem) +
       (report.logicalSlots ?? []).reduce((sum, { name, note }) => sum + text(name) + text(note) + 16, 0) +
       upkeepBytes(report.upkeep) +
@@ -113,8 +114,8 @@ export function reportBytes(report: AgentReport): number {
 }
 
 function upkeepBytes(upkeep: Upkeep | undefined): number {
-  const { most, unreserved = [], lost = [] } = upkeep?.slots ?? {};
-  const names = [most, ...unreserved, ...lost, ...(upkeep?.pendingRestart ?? [])];
+  const { most, unreserved = [], lost = [], leftLogical = [] } = upkeep?.slots ?? {};
+  const names = [most, ...unreserved, ...lost, ...leftLogical, ...(upkeep?.pendingRestart ?? [])];
   return names.reduce((sum, name) => sum + (name?.length ?? 0) * 3 + 8, 128);
 }
 
@@ -152,6 +153,9 @@ export function decodeReport(report: pb.AgentReport): AgentReport {
     ...(report.sourceEnd === undefined ? {} : { sourceEnd: lsn(report.sourceEnd) }),
     ...(report.follows === undefined ? {} : { follows: groupId(report.follows) }),
     ...(report.strange === undefined ? {} : { strange: report.strange }),
+    ...(report.refusedProbes.length === 0
+      ? {}
+      : { refusedProbes: report.refusedProbes.map(({ node, why }) => ({ node: nodeId(node), why })) }),
   };
 }
 

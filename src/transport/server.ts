@@ -106,10 +106,12 @@ export async function startTransport(options: TransportOptions): Promise<Started
     incarnation: identity.incarnation,
     membershipIndex: identity.membershipIndex,
     logMembershipIndex: identity.logMembershipIndex,
+    founders: identity.founders,
     features: options.features,
     wireVersion: WIRE_VERSION,
     wireVersionMin: WIRE_VERSION_MIN,
   });
+  const refusals = new Map<PeerId, { readonly reason: string; readonly atMs: number }>();
   const links = createLinkSet({
     self,
     drainMs: DRAIN_MS,
@@ -121,9 +123,10 @@ export async function startTransport(options: TransportOptions): Promise<Started
         codec: options.membershipCodec,
         log,
         nowMs,
-        onRefuser(refuser) {
+        onRefuser(refuser, reason) {
           if (refuser.cluster !== clusterId || refuser.from !== peer.peer || identity.incarnation === 0)
             return;
+          refusals.set(peer.peer, { reason, atMs: nowMs() });
           if (refuser.incarnation > identity.incarnation) onHigherIncarnation(peer.peer, refuser.incarnation);
         },
         onSnapshotSent: (index, arrived) => handlers.onSnapshotSent(peer.peer, index, arrived),
@@ -162,6 +165,11 @@ export async function startTransport(options: TransportOptions): Promise<Started
       for (const link of links.all()) link.sendReport(report);
     },
     isReachable: (peer, withinMs) => nowMs() - (admission.heardAtMs(peer) ?? -Infinity) <= withinMs,
+    refusals: (withinMs) =>
+      [...refusals]
+        .filter(([, { atMs }]) => nowMs() - atMs <= withinMs)
+        .map(([peer, { reason }]) => ({ peer, reason })),
+    foundingConflict: (peer, withinMs) => admission.foundingConflict(peer, withinMs),
     setPeers: (peers) => links.setPeers(peers),
     setIdentity(next) {
       const before = identity.incarnation;
@@ -187,6 +195,7 @@ function identityOf(
     incarnation: given.incarnation,
     membershipIndex: given.membershipIndex ?? 0,
     logMembershipIndex: given.logMembershipIndex ?? given.membershipIndex ?? 0,
+    founders: given.founders ?? [],
     members: new Set(given.members),
     storeIds: given.storeIds,
   };

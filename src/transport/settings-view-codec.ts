@@ -28,6 +28,7 @@ function encodeView(view: SettingsView): pb.SettingsView {
       overrides: [...overrides],
     })),
     history: view.history.map(encodeRecord),
+    pendingOthers: (view.pendingOthers ?? []).map(({ name, nodes }) => ({ name, nodes: [...nodes] })),
     hba: [...view.hba],
     hbaPending: view.hbaPending.map(({ node, reason }) => ({ node, reason })),
     logicalSlots: view.logicalSlots.map(({ name, wanted, standing, notes }) => ({
@@ -47,6 +48,7 @@ export function decodeSettingsOutcome(response: pb.SettingsResponse): SettingsOu
     case 'view': {
       if (value.settings === undefined) return undefined;
       const { group, revision, settings, parameters, history, hba, hbaPending, logicalSlots } = value;
+      const pendingOthers = value.pendingOthers.map(({ name, nodes }) => ({ name, nodes }));
       return {
         kind,
         view: {
@@ -59,6 +61,7 @@ export function decodeSettingsOutcome(response: pb.SettingsResponse): SettingsOu
             pendingRestart,
             overrides,
           })),
+          ...(pendingOthers.length === 0 ? {} : { pendingOthers }),
           history: history.map(decodeRecord),
           hba,
           hbaPending: hbaPending.map(({ node, reason }) => ({ node, reason })),

@@ -54,6 +54,17 @@ test.each<SteerRequest>([
       { name: 'b', wanted: undefined },
     ],
   },
+  { kind: 'plan', of: { kind: 'fence', node: PG2 } },
+  { kind: 'plan', of: { kind: 'unfence', node: PG2 } },
+  { kind: 'plan', of: { kind: 'acknowledge', group: 'main' } },
+  { kind: 'plan', of: { kind: 'schedule', group: undefined, at: { atMs: 1_800_000_000_000, to: PG2 } } },
+  {
+    kind: 'plan',
+    of: {
+      ...{ kind: 'settings', group: 'main', change: {}, parameters: [{ name: 'jit', value: 'off' }] },
+      hba: ['local all all peer'],
+    },
+  },
 ])('comes back as it was given: %j', (request) => {
   expect(decodeSteerRequest(create(SteerRequestSchema, encodeSteerRequest(request)))).toStrictEqual(request);
 });
@@ -65,6 +76,20 @@ test('a name that is none, and a request of a later version, are refused', () =>
   const value = { node: 'pg2', action: 'polish' };
   const polish = create(SteerRequestSchema, { request: { case: 'nodeAction', value } });
   expect(() => decodeSteerRequest(polish)).toThrow(/does not know how to polish a node/);
+});
+
+// An older peer knows no dry run of these: as a field beside them it would pass it over, and carry out what was asked.
+test('a plan is a request of its own, which an older peer does not know, and holds nothing else', () => {
+  const of = { kind: 'fence', node: PG2 } as const;
+  const message = create(SteerRequestSchema, encodeSteerRequest({ kind: 'plan', of }));
+  expect(message.request.case).toBe('plan');
+  const decoded = (value: object) => () =>
+    decodeSteerRequest(create(SteerRequestSchema, { request: { case: 'plan', value } }));
+  expect(decoded({})).toThrow(/what is to be planned is missing/);
+  expect(decoded({ request: {} })).toThrow(/older version/);
+  expect(decoded({ request: message })).toThrow(/a plan of a plan/);
+  const pause = create(SteerRequestSchema, { request: { case: 'pause', value: {} } });
+  expect(decoded({ request: pause })).toThrow(/makes no plan of pause/);
 });
 
 test('a change with settings that came later is nothing that an older peer could do in part', () => {
@@ -83,6 +108,14 @@ test('a change with settings that came later is nothing that an older peer could
 
 test.each<SteerOutcome>([
   { kind: 'done', detail: 'it is done' },
+  {
+    ...{ kind: 'done', detail: 'it could be done' },
+    settings: {
+      changes: [{ key: 'postgresql.jit', from: undefined, to: 'off' }],
+      lateParameters: ['jit'],
+      restartNodes: ['pg1'],
+    },
+  },
   { kind: 'refused', reason: 'no' },
   { kind: 'elsewhere', peer: 'b', address: '10.0.0.2:7432' },
 ])('an outcome comes back as it was given: %j', (outcome) => {

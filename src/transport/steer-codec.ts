@@ -9,7 +9,13 @@ import { FEATURES, PARAMETERS_FEATURE_LEVEL } from '../cluster/features.ts';
 import { decodeSlotChanges, encodeSlotChanges } from '../cluster/slots-codec.ts';
 import { decodeConfigure, encodeConfigure } from '../cluster/settings-codec.ts';
 import * as pb from '../gen/pg_sentinel/v1/admin_pb.ts';
-import { NODE_ACTIONS, type SteerOutcome, type SteerRequest } from './types.ts';
+import {
+  NODE_ACTIONS,
+  type PlannedRequest,
+  type SettingsPlan,
+  type SteerOutcome,
+  type SteerRequest,
+} from './types.ts';
 
 type RequestInit = MessageInitShape<typeof pb.SteerRequestSchema>;
 
@@ -20,6 +26,8 @@ export class BadSteerRequest extends Error {
 
 export function encodeSteerRequest(request: SteerRequest): RequestInit {
   switch (request.kind) {
+    case 'plan':
+      return { request: { case: 'plan', value: { request: encodeSteerRequest(request.of) } } };
     case 'fence':
     case 'unfence':
       return { request: { case: request.kind, value: { node: request.node } } };
@@ -99,6 +107,8 @@ export function encodeSteerRequest(request: SteerRequest): RequestInit {
 export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
   const { case: kind, value } = message.request;
   switch (kind) {
+    case 'plan':
+      return { kind, of: plannedOf(value) };
     case 'fence':
     case 'unfence':
       return { kind, node: nodeOf(value.node) };
@@ -169,11 +179,27 @@ export function decodeSteerRequest(message: pb.SteerRequest): SteerRequest {
   }
 }
 
+function plannedOf({ request }: pb.SteerRequest_Planning): PlannedRequest {
+  if (request === undefined) throw new BadSteerRequest('what is to be planned is missing');
+  if (request.request.case === 'plan') throw new BadSteerRequest('a plan of a plan was asked for');
+  const of = decodeSteerRequest(request);
+  switch (of.kind) {
+    case 'fence':
+    case 'unfence':
+    case 'acknowledge':
+    case 'schedule':
+    case 'settings':
+      return of;
+    default:
+      throw new BadSteerRequest(`this peer makes no plan of ${of.kind}; is it of an older version?`);
+  }
+}
+
 export function encodeSteerOutcome(outcome: SteerOutcome): pb.SteerResponse {
   switch (outcome.kind) {
     case 'done':
       return create(pb.SteerResponseSchema, {
-        outcome: { case: 'done', value: { detail: outcome.detail } },
+        outcome: { case: 'done', value: doneValueOf(outcome) },
       });
     case 'refused':
       return create(pb.SteerResponseSchema, {
@@ -193,7 +219,7 @@ export function decodeSteerOutcome(response: pb.SteerResponse): SteerOutcome | u
   const { case: kind, value } = response.outcome;
   switch (kind) {
     case 'done':
-      return { kind, detail: value.detail };
+      return { kind, detail: value.detail, ...planOf(value.settings) };
     case 'refused':
       return { kind, reason: value.reason };
     case 'elsewhere':
@@ -203,6 +229,29 @@ export function decodeSteerOutcome(response: pb.SteerResponse): SteerOutcome | u
     default:
       return unreachable(kind);
   }
+}
+
+function doneValueOf({
+  detail,
+  settings,
+}: Extract<SteerOutcome, { readonly kind: 'done' }>): MessageInitShape<typeof pb.SteerResponse_DoneSchema> {
+  if (settings === undefined) return { detail };
+  const { changes, lateParameters, restartNodes } = settings;
+  return {
+    detail,
+    settings: {
+      changes: changes.map((each) => ({ ...each })),
+      lateParameters: [...lateParameters],
+      restartNodes: [...restartNodes],
+    },
+  };
+}
+
+function planOf(plan: pb.SettingsPlan | undefined): { readonly settings?: SettingsPlan } {
+  if (plan === undefined) return {};
+  const { lateParameters, restartNodes } = plan;
+  const changes = plan.changes.map(({ key, from, to }) => ({ key, from, to }));
+  return { settings: { changes, lateParameters, restartNodes } };
 }
 
 const DURABILITIES: readonly Durability[] = ['quorum', 'strict', 'async'];

@@ -8,7 +8,7 @@ import type {
   ScheduledSwitchover,
 } from '../cluster/commands.ts';
 import type { AgentReport, Upkeep } from '../cluster/report.ts';
-import type { LogicalSlot, SettingsRecord } from '../cluster/state.ts';
+import type { LogicalSlot, SettingsDifference, SettingsRecord } from '../cluster/state.ts';
 import type { RaftMessage } from '../raft/types.ts';
 
 export interface PeerAddress {
@@ -33,6 +33,8 @@ export interface TransportIdentity {
   readonly membershipIndex?: number | undefined;
   /** The same of the latest membership in this peer's log, committed or not; left out: that of the committed one. */
   readonly logMembershipIndex?: number | undefined;
+  /** The peers that the cluster began with, in the order of their names; left out or empty: not known. */
+  readonly founders?: readonly PeerId[] | undefined;
 }
 
 export interface Transport {
@@ -45,6 +47,13 @@ export interface Transport {
   broadcastReport(report: AgentReport): void;
   /** Whether a peer has been heard from within the last `withinMs`. */
   isReachable(peer: PeerId, withinMs: number): boolean;
+  /** The peers that answered within the last `withinMs` that this one has no part in their cluster, and why. */
+  refusals(withinMs: number): readonly { readonly peer: PeerId; readonly reason: string }[];
+  /**
+   * Why the process of that name that called last must not take part as it is: it was founded with other peers. Undefined where it has not called
+   * within the last `withinMs`: it may have been put right since.
+   */
+  foundingConflict(peer: PeerId, withinMs: number): string | undefined;
   /**
    * The other peers and where they are, from now on (this peer itself is passed over). Links to peers that are left out are
    * closed, those to another address opened anew. Before {@link setIdentity}, where both change.
@@ -148,8 +157,8 @@ export interface FailoverRequest {
   readonly oldPrimaryIsOff?: boolean;
 }
 
-/** What a person asks of a group or a node beside a failover. Groups may be left out where there is only one. */
-export type SteerRequest =
+/** Those of {@link SteerRequest} whose dry run is a request of its own, `plan`. */
+export type PlannedRequest =
   /** Its PostgreSQL is stopped and stays so; a primary is switched over first. */
   | { readonly kind: 'fence'; readonly node: NodeId }
   | { readonly kind: 'unfence'; readonly node: NodeId }
@@ -176,7 +185,13 @@ export type SteerRequest =
       readonly onlyRevision?: LogIndex;
       /** Who asks, by their own word. */
       readonly by?: string;
-    }
+    };
+
+/** What a person asks of a group or a node beside a failover. Groups may be left out where there is only one. */
+export type SteerRequest =
+  | PlannedRequest
+  /** Only says what would happen, or why it could not be done; nothing is changed. */
+  | { readonly kind: 'plan'; readonly of: PlannedRequest }
   /** The group does not fail over by itself; with `node`, its agent leaves that node's PostgreSQL alone. */
   | {
       readonly kind: 'pause';
@@ -254,11 +269,20 @@ export const NODE_ACTIONS = [
 export type NodeAction = (typeof NODE_ACTIONS)[number];
 
 export type SteerOutcome =
-  /** `detail`: what was done, one sentence for a person. */
-  | { readonly kind: 'done'; readonly detail: string }
+  /** `detail`: what was done, one sentence for a person. `settings`: of a plan of settings. */
+  | { readonly kind: 'done'; readonly detail: string; readonly settings?: SettingsPlan }
   | { readonly kind: 'refused'; readonly reason: string }
   /** Only the peer whose agent looks after the node can do it. `address`: `host:port`. */
   | { readonly kind: 'elsewhere'; readonly peer: string; readonly address: string };
+
+/** What a change of settings would change. */
+export interface SettingsPlan {
+  readonly changes: readonly SettingsDifference[];
+  /** Parameters among them that PostgreSQL takes at its next start only. */
+  readonly lateParameters: readonly string[];
+  /** The nodes that would have to be restarted for them. */
+  readonly restartNodes: readonly string[];
+}
 
 /** What is wanted of a group, in the log. */
 export interface SettingsView {
@@ -267,6 +291,8 @@ export interface SettingsView {
   readonly revision: LogIndex;
   readonly settings: GroupSettings;
   readonly parameters: readonly ParameterView[];
+  /** Parameters that are not set for the group and wait for a restart all the same, such as one that was unset; left out where there is none. */
+  readonly pendingOthers?: readonly { readonly name: string; readonly nodes: readonly string[] }[];
   /** Rules for pg_hba.conf, in their order. */
   readonly hba: readonly string[];
   /** Nodes on which they are not in force, or not known to be. */
@@ -489,4 +515,14 @@ export interface NodeView {
   readonly upstream?: string | undefined;
   /** False: it follows the primary meanwhile. Left out where it has no upstream. */
   readonly upstreamUsed?: boolean | undefined;
+  /** Of a node whose agent does not report: how long at least the answering peer has heard nothing of it. */
+  readonly silentMs?: number | undefined;
+  /** Left out where there is none. */
+  readonly probeRefusals?: readonly ProbeRefusal[] | undefined;
+}
+
+/** A peer whose probes a node's PostgreSQL does not let in, with its answer. */
+export interface ProbeRefusal {
+  readonly peer: string;
+  readonly why: string;
 }

@@ -28,23 +28,26 @@ export function decodeUpkeep(upkeep: pb.Upkeep): Upkeep {
 }
 
 function encodeSlots(slots: KeptBySlots): MessageInitShape<typeof pb.Upkeep_SlotsSchema> {
-  const { keptBytes, most, safeBytes, unreserved = [], lost = [] } = slots;
+  const { keptBytes, most, safeBytes, unreserved = [], lost = [], leftLogical = [] } = slots;
   return {
     keptBytes: whole(keptBytes),
     most,
     ...(safeBytes === undefined ? {} : { safeBytes: whole(safeBytes) }),
     unreserved: [...unreserved],
     lost: [...lost],
+    leftLogical: [...leftLogical],
   };
 }
 
-function decodeSlots({ keptBytes, most, safeBytes, unreserved, lost }: pb.Upkeep_Slots): KeptBySlots {
+function decodeSlots(slots: pb.Upkeep_Slots): KeptBySlots {
+  const { keptBytes, most, safeBytes, unreserved, lost, leftLogical } = slots;
   return {
     keptBytes: Number(keptBytes),
     most,
     ...(safeBytes === undefined ? {} : { safeBytes: Number(safeBytes) }),
     ...(unreserved.length === 0 ? {} : { unreserved }),
     ...(lost.length === 0 ? {} : { lost }),
+    ...(leftLogical.length === 0 ? {} : { leftLogical }),
   };
 }
 

@@ -1,7 +1,9 @@
 // The person who runs the cluster: replaces peers that are lost, adds those that are wanted, and does now and then what people do:
-// changes the membership, moves a peer, hands over, switches over, pauses, recovers from the loss of a quorum.
+// changes the membership, moves a peer, hands over, switches over, pauses, recovers from the loss of a quorum. What people ask of a group beyond
+// that is in requests.ts.
 import { type NodeId, epoch, nodeId, timeline } from '../../src/base/ids.ts';
 import { followersAtOnce } from '../../src/cluster/candidate.ts';
+import type { CommandOf } from '../../src/cluster/applied.ts';
 import type { Command, NodeRegistration, ServerWord, SyncRule } from '../../src/cluster/commands.ts';
 import {
   CANDIDATES_FEATURE_LEVEL,
@@ -13,16 +15,15 @@ import { DEFAULT_FORMATION, disowned } from '../../src/cluster/hosts.ts';
 import { type GroupState, isHeld } from '../../src/cluster/state.ts';
 import type { Membership, MembershipChange } from '../../src/raft/types.ts';
 import { forgetDisk } from './checks/log-checks.ts';
-import { propose } from './cluster/replica.ts';
 import { tell } from './describe.ts';
 import { wipe } from './disk/disk.ts';
 import { mayRemove } from './faults/atlas.ts';
-import { GROUP } from './postgres/postgres.ts';
+import { adopt } from './owner.ts';
+import { GROUP, SYSTEM_IDENTIFIER } from './postgres/postgres.ts';
 import { put } from './raft/inbox.ts';
 import { endProcess, startProcess } from './raft/process.ts';
+import { pauseOf, proposeAny, request, settle } from './requests.ts';
 import { EVENT, type Host, type World, after, leaderHost } from './world.ts';
-
-const PROPOSAL_TIMEOUT_US = 600_000;
 
 /** A peer that was told nothing: it listens until a leader finds it. */
 export const JOINING: Membership = { voters: [], learners: [], addresses: new Map(), incarnation: 0 };
@@ -39,7 +40,11 @@ export function onAdmin(world: World): void {
   const leader = leaderHost(world);
   if (leader?.raft === undefined || leader.pausedUntilUs > world.timeline.nowUs) return;
   acknowledgeFailovers(world, leader);
-  if (!world.isTroubled) displace(world, leader);
+  if (profile.adopts) adopt(world, leader);
+  if (!world.isTroubled) {
+    displace(world, leader);
+    settle(world, leader);
+  } else if (random.ppm(profile.requestPpm)) request(world, leader);
   if (leader.raft.membershipIndex > leader.raft.commitIndex) return;
   if (repair(world, leader, leader.raft.membership)) return;
   if (world.isTroubled && random.ppm(profile.operationPpm)) operate(world, leader);
@@ -134,20 +139,11 @@ function operate(world: World, leader: Host): void {
   }
 }
 
-/** `sentinelctl pause` and `maintenance on`, for a time: the group or one of its nodes. */
 function pause(world: World, leader: Host): void {
-  const { random } = world;
   const nodes = [...(leader.replica?.state.nodes.values() ?? [])].filter((node) => node.group === GROUP);
   if (nodes.length === 0) return;
-  const node = random.ppm(400_000) ? undefined : random.pick(nodes).node;
-  const untilMs = Math.floor(world.timeline.nowUs / 1000) + random.between(100, PAUSE_MS_MAX);
-  proposeAny(world, leader, {
-    kind: 'pause',
-    group: GROUP,
-    node,
-    isMaintenance: random.ppm(500_000),
-    untilMs,
-  });
+  const node = world.random.ppm(400_000) ? undefined : world.random.pick(nodes).node;
+  proposeAny(world, leader, pauseOf(world, GROUP, node));
 }
 
 /** An owner says that a node is never promoted or counted, or follows another standby, or takes it back; or where a peer is, and what that is for. */
@@ -235,8 +231,6 @@ function displace(world: World, leader: Host): void {
     proposeAny(world, leader, { kind: 'change-settings', group: GROUP, settings });
 }
 
-const PAUSE_MS_MAX = 1000;
-
 /** The host is reached at another address from now on, and the log is told. */
 function moveHost(world: World, leader: Host): void {
   const host = world.random.pick(world.hosts);
@@ -260,10 +254,6 @@ export function switchOver(world: World, leader: Host): void {
     epoch: group.epoch,
     cause: { kind: 'planned', to },
   });
-}
-
-function proposeAny(world: World, leader: Host, command: Command): void {
-  propose(world, leader, command, PROPOSAL_TIMEOUT_US, () => undefined);
 }
 
 /** What a leader with a bug might propose: apply has to see through it. */
@@ -297,9 +287,11 @@ function mischief(world: World, group: GroupState): Command | undefined {
     members,
     acks: members.length === 0 ? 0 : random.between(1, Math.min(2, members.length)),
   };
-  switch (random.below(7)) {
+  switch (random.below(8)) {
     case 0:
       return { kind: 'begin-failover', ...base, cause: { kind: 'down' } };
+    case 7:
+      return beginningMischief(world, group, base);
     case 6:
       return streamMischief(world, group, base);
     case 1:
@@ -324,6 +316,46 @@ function mischief(world: World, group: GroupState): Command | undefined {
         rule: { members: able, acks },
       };
     }
+  }
+}
+
+/**
+ * What belongs to a group that has yet to begin, that follows another site, or whose database is another one: such groups are not simulated, and
+ * one that runs, or fails over, has to stay as it is.
+ */
+function beginningMischief(
+  { random, groupChecks }: World,
+  { id }: GroupState,
+  base: Pick<CommandOf<'promote-site'>, 'group' | 'epoch'>,
+): Command {
+  const node = random.pick(groupChecks.nodes).name;
+  const on = timeline(random.between(1, 9));
+  switch (random.below(8)) {
+    case 0:
+      return { kind: 'create-group', group: id, primary: node };
+    case 1:
+      return { kind: 'restore-group', group: id, primary: node };
+    case 2:
+      return {
+        kind: 'adopt-group',
+        ...{ group: id, primary: node, systemIdentifier: SYSTEM_IDENTIFIER, timeline: on, standbys: [] },
+      };
+    case 3:
+      return { kind: 'node-adopted', ...base, node };
+    case 4:
+      return {
+        kind: 'lead-site',
+        ...base,
+        epoch: random.ppm(500_000) ? undefined : base.epoch,
+        node,
+        isAsked: true,
+      };
+    case 5:
+      return { kind: 'promote-site', ...base, ...(random.ppm(500_000) ? { to: node } : {}) };
+    case 6:
+      return { kind: 'tell-site', ...base, node, history: { timeline: on, branches: [] } };
+    default:
+      return { kind: 'replace-database', ...base, primary: node, from: '1', to: SYSTEM_IDENTIFIER };
   }
 }
 

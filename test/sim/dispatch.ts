@@ -9,6 +9,7 @@ import { tickReplica } from './cluster/replica.ts';
 import { type SimEvent, next } from './engine/timeline.ts';
 import { mixIn } from './engine/trace.ts';
 import { onFault, takeImage } from './faults/faults.ts';
+import { lookAfterOwn } from './owner.ts';
 import { onAgent } from './postgres/agent.ts';
 import type { Receiver } from './postgres/postgres.ts';
 import {
@@ -137,6 +138,7 @@ function onReport(
 function onRestart(world: World): void {
   after(world, RESTART_EVERY_US, { kind: EVENT.restart, host: 0, boot: -1, ref: undefined });
   keepAlive(world);
+  if (world.profile.adopts) lookAfterOwn(world);
   for (const host of world.hosts) {
     if (host.raft !== undefined || host.quarantine !== undefined || host.isHeldDown) continue;
     if (!world.isTroubled || world.random.ppm(300_000)) startProcess(world, host);

@@ -19,6 +19,7 @@ import { createTrace } from './engine/trace.ts';
 import { InvariantViolation, type Property } from './engine/violation.ts';
 import { primaryHost, strike } from './faults/faults.ts';
 import { makePeace } from './liveness.ts';
+import { beginByHand } from './owner.ts';
 import { GROUP, createPostgres } from './postgres/postgres.ts';
 import { planCrash, startProcess } from './raft/process.ts';
 import { type Profile, type ProfileName, drawProfile } from './profiles.ts';
@@ -88,6 +89,7 @@ function live(world: World, troubledEventsMax = Number.POSITIVE_INFINITY): void 
   const { profile, random } = world;
   const plan = (kind: number, delayUs: number): void =>
     after(world, delayUs, { kind, host: 0, boot: -1, ref: undefined });
+  if (profile.adopts) beginByHand(world);
   for (const host of world.hosts) startProcess(world, host);
   plan(EVENT.client, 300_000);
   plan(EVENT.pgWrite, 500_000);

@@ -171,10 +171,13 @@ function obstacleForGroup(world: World, leader: Host): string | undefined {
   const state = leader.replica?.state;
   const group = state?.groups.get(GROUP);
   if (state === undefined || group === undefined) return 'there is no group';
-  const { phase, rule, next, floor } = group;
+  const { phase, rule, next, floor, scheduled, restarts, toAdopt } = group;
   const standing = (): string => world.groupChecks.nodes.map(describeNode).join('; ');
   if (phase.kind !== 'running') return `the group is ${phase.kind}: ${standing()}`;
   if (next !== undefined) return `the rule is being changed: ${standing()}`;
+  if (toAdopt.length > 0) return `${toAdopt.join(' ')} is not taken over: ${standing()}`;
+  if (scheduled !== undefined) return `a switchover is scheduled still: ${standing()}`;
+  if (restarts.length > 0) return `a restart of ${restarts[0]?.node} is scheduled still: ${standing()}`;
   if (floor !== undefined) return `the floor stands: ${standing()}`;
   const primary = world.nodeHost.get(phase.primary)?.postgres;
   if (primary === undefined || !isPrimary(primary) || !primary.isAdmitting)

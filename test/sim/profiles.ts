@@ -46,8 +46,14 @@ export interface Profile {
   readonly adminEveryUs: number;
   /** Of a random operation of a person at each look. */
   readonly operationPpm: number;
+  /** Of a request to a group or a node beyond those, at each look. */
+  readonly requestPpm: number;
+  /** Some of those accept a loss. */
+  readonly forces: boolean;
   readonly mischiefPpm: number;
   readonly recovers: boolean;
+  /** Its group begins as servers that run already. */
+  readonly adopts: boolean;
   readonly mixedVersions: boolean;
   /** Every peer understands everything from the start. */
   readonly isUpgraded: boolean;
@@ -67,6 +73,8 @@ export const PROFILE_NAMES = [
   'coups',
   'ambushes',
   'echoes',
+  'requests',
+  'adoption',
 ] as const;
 export type ProfileName = (typeof PROFILE_NAMES)[number];
 
@@ -183,6 +191,38 @@ const FAULTS: Record<ProfileName, readonly FaultName[]> = {
     'isolate-leader',
     'heal',
   ],
+  requests: [
+    'postgres-crash-primary',
+    'postgres-crash',
+    'crash-host',
+    'crash-host',
+    'isolate-primary',
+    'postgres-link-cut',
+    'postgres-freeze',
+    'crash-agent-of-primary',
+    'crash-process',
+    'crash-leader',
+    'standby-data-lost',
+    'partition',
+    'heal',
+    'heal',
+  ],
+  adoption: [
+    'postgres-crash-primary',
+    'postgres-crash',
+    'crash-host',
+    'isolate-primary',
+    'postgres-link-cut',
+    'postgres-freeze',
+    'crash-agent-of-primary',
+    'crash-process',
+    'crash-leader',
+    'switchover',
+    'partition',
+    'heal',
+    'heal',
+    'heal',
+  ],
   echoes: ['partition', 'partition', 'partition', 'one-way-block', 'crash-leader', 'heal'],
   ambushes: [
     'ambush-cut',
@@ -202,16 +242,18 @@ const FAULTS: Record<ProfileName, readonly FaultName[]> = {
 /** Weights out of 100 for seeds that are not told which. */
 const WEIGHTS: readonly (readonly [ProfileName, number])[] = [
   ['calm', 9],
-  ['storm', 18],
+  ['storm', 14],
   ['short-reigns', 13],
   ['disks', 14],
-  ['members', 15],
+  ['members', 14],
   ['failovers', 13],
   ['standbys', 3],
   ['recovery', 6],
   ['few', 4],
   ['coups', 3],
   ['ambushes', 2],
+  ['requests', 3],
+  ['adoption', 2],
 ];
 
 const VOTERS: Partial<Record<ProfileName, readonly number[]>> = {
@@ -247,6 +289,9 @@ function drawSettings(random: Random): RaftSettings {
   };
 }
 
+/** Of lives with requests of people: that the log is recovered in them. */
+const RECOVERS_PPM = 150_000;
+
 export function drawProfile(random: Random, wanted: ProfileName | undefined): Profile {
   const drawn = drawName(random);
   const name = wanted ?? drawn;
@@ -257,7 +302,9 @@ export function drawProfile(random: Random, wanted: ProfileName | undefined): Pr
   const voters = isFew ? random.pick([1, 1, 2]) : random.pick(VOTERS[name] ?? [3, 3, 3, 4, 5]);
   const spares = name === 'members' || isFew ? random.pick([1, 2]) : isCoups ? 0 : random.pick([0, 0, 1]);
   const hosts = voters + spares;
-  const isGentle = name === 'calm' || name === 'failovers' || isOfStandbys || isAmbushed;
+  const adopts = name === 'adoption';
+  const isOfRequests = name === 'requests' || adopts;
+  const isGentle = name === 'calm' || name === 'failovers' || isOfStandbys || isAmbushed || isOfRequests;
   const isShort = name === 'short-reigns';
   return {
     name,
@@ -288,7 +335,7 @@ export function drawProfile(random: Random, wanted: ProfileName | undefined): Pr
             : [40_000, 500_000],
     faults: FAULTS[name],
     foundsInPeace: random.ppm(750_000),
-    troubledUs: isAmbushed ? 3_600_000 : 2_000_000,
+    troubledUs: isAmbushed || isOfRequests ? 3_600_000 : 2_000_000,
     clientEveryUs: [12_000, 40_000],
     clientOperationsMax: 11,
     readPpm: 550_000,
@@ -302,13 +349,16 @@ export function drawProfile(random: Random, wanted: ProfileName | undefined): Pr
     stepUsMax: random.pick([60, 300]),
     acksWanted: random.pick(isAmbushed ? [1, 2] : [1, 1, 2]),
     promotionFailsPpm: name === 'failovers' ? 30_000 : 5000,
-    adminEveryUs: random.pick([60_000, 120_000]),
+    adminEveryUs: isOfRequests ? 40_000 : random.pick([60_000, 120_000]),
     operationPpm: name === 'members' || isOfStandbys ? 350_000 : isAmbushed ? 0 : 60_000,
-    mischiefPpm: name === 'failovers' || isOfStandbys ? 150_000 : 40_000,
-    recovers: name === 'recovery',
-    mixedVersions: random.ppm(250_000) && !isOfStandbys,
-    // What standbys do among themselves is new: all levels are raised at once.
-    isUpgraded: isOfStandbys,
+    requestPpm: adopts ? 200_000 : isOfRequests ? 700_000 : 0,
+    adopts,
+    forces: isOfRequests && random.ppm(500_000),
+    mischiefPpm: name === 'failovers' || isOfStandbys || isOfRequests ? 150_000 : 40_000,
+    recovers: name === 'recovery' || (isOfRequests && random.ppm(RECOVERS_PPM)),
+    mixedVersions: random.ppm(250_000) && !isOfStandbys && !isOfRequests,
+    // What standbys do among themselves and people ask for is new: all levels are raised at once.
+    isUpgraded: isOfStandbys || isOfRequests,
     realCodec: random.ppm(15_000),
   };
 }

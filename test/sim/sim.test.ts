@@ -12,6 +12,13 @@ const PROGRAM = join(import.meta.dirname, 'sim.mjs');
 const FRESH_SECONDS = Number(process.env['SIM_SECONDS'] ?? 60);
 const TEST_MS = 300_000;
 
+const REQUESTS = [
+  ...['fence-node', 'unfence-node', 'pause', 'end-pause', 'remove-node', 'readmit-node'],
+  ...['schedule-switchover', 'scheduled-switchover-begun', 'scheduled-switchover-ended'],
+  ...['schedule-restart', 'scheduled-restart-begun', 'scheduled-restart-ended'],
+  ...['forced-failover', 'node-off'],
+];
+
 let runLife: (seed: number, options?: LifeOptions) => LifeResult;
 
 beforeAll(async () => {
@@ -91,6 +98,22 @@ test(
     const again = await sim(...replay);
     expect(again.code).toBe(1);
     expect(again.output).toContain('0 passed, 1 failed');
+  },
+  TEST_MS,
+);
+
+test(
+  'what people ask for happens: each kind of request is taken by the log',
+  async () => {
+    const [requests, adoption] = await Promise.all(
+      ['requests', 'adoption'].map((profile) => sim('--runs', '25', '--seed', '1', '--profile', profile)),
+    );
+    expect(requests?.output).toContain('25 passed, 0 failed');
+    expect(adoption?.output).toContain('25 passed, 0 failed');
+    for (const kind of REQUESTS) expect(requests?.output).toMatch(new RegExp(`[ ,]${kind} [1-9]`));
+    for (const kind of ['adopt-group', 'node-adopted'])
+      expect(adoption?.output).toMatch(new RegExp(`[ ,]${kind} [1-9]`));
+    expect(requests?.output).toMatch(/writes given up [1-9]/);
   },
   TEST_MS,
 );

@@ -7,6 +7,10 @@ export interface Tally {
   virtualMs: number;
   faults: number;
   readonly faultKinds: Record<string, number>;
+  /** What people asked for and the log took, by the kind of the command. */
+  readonly requestKinds: Record<string, number>;
+  /** Acknowledged writes that a failover on a person's word has given up. */
+  writesGivenUp: number;
   elections: number;
   crashes: number;
   messages: number;
@@ -47,6 +51,8 @@ export function createTally(): Tally {
     virtualMs: 0,
     faults: 0,
     faultKinds: {},
+    requestKinds: {},
+    writesGivenUp: 0,
     elections: 0,
     crashes: 0,
     messages: 0,
@@ -86,11 +92,14 @@ export function noteFault(tally: Tally, kind: string): void {
   tally.faultKinds[kind] = (tally.faultKinds[kind] ?? 0) + 1;
 }
 
+export function noteRequest(tally: Tally, kind: string): void {
+  tally.requestKinds[kind] = (tally.requestKinds[kind] ?? 0) + 1;
+}
+
 export function addTally(sum: Tally, one: Tally): void {
   for (const key of Object.keys(one) as (keyof Tally)[]) {
-    if (key === 'faultKinds') {
-      for (const [kind, count] of Object.entries(one.faultKinds))
-        sum.faultKinds[kind] = (sum.faultKinds[kind] ?? 0) + count;
+    if (key === 'faultKinds' || key === 'requestKinds') {
+      for (const [kind, count] of Object.entries(one[key])) sum[key][kind] = (sum[key][kind] ?? 0) + count;
     } else {
       sum[key] += one[key];
     }

@@ -153,6 +153,29 @@ describe('the tree', () => {
     expect(folders.filter((folder) => !Object.hasOwn(LAYERS, folder))).toEqual([]);
   });
 
+  test('may be imported as ARCHITECTURE.md says, which is as the linter enforces it', async () => {
+    const short = (names: readonly string[]): string[] => names.map((name) => name.replace('src/', ''));
+    const core = ['base', ...short(PURE_FOLDERS)];
+    const meant: Readonly<Record<string, readonly string[]>> = {
+      core,
+      shell: ['storage', 'transport', 'postgres', 'health', 'guard', 'actions'],
+      src: short(Object.keys(LAYERS).filter((name) => name.startsWith('src/'))),
+      nothing: [],
+    };
+    const rows = (await text('ARCHITECTURE.md')).matchAll(
+      /^\| `(src\/\w+|harness|model)\/`.*\| ([^|]+?) *\|$/gm,
+    );
+    const told = new Map([...rows].map((row) => [row[1]!, row[2]!.replace(/;.*/, '')]));
+    const wrong = Object.entries(LAYERS).flatMap(([layer, { folders }]) => {
+      // Generated, or told of together with others.
+      if (['src/gen', 'demo', 'bench', 'test'].includes(layer)) return [];
+      const names = (told.get(layer) ?? 'no row').split(', ').flatMap((name) => meant[name] ?? [name]);
+      const isSame = names.toSorted().join() === short(folders).toSorted().join();
+      return isSame ? [] : [`${layer}: told ${names.join(', ')}; enforced ${folders.join(', ')}`];
+    });
+    expect(wrong).toEqual([]);
+  });
+
   test('switches no rule off in the pure core, and elsewhere only by name and with a reason', async () => {
     const sources = files.filter((file) => /^(?:src|harness|demo|bench|test)\/.*\.ts$/.test(file));
     const wrong: string[] = [];

@@ -49,6 +49,7 @@ export const FOLLOW: Extract<WatchedDuty, { readonly kind: 'follow' }> = {
 
 export interface FakeContext extends AgentContext {
   readonly announced: string[];
+  readonly withdrawn: string[];
   /** The `fastMs` of every stop. */
   readonly stops: number[];
   /** What the log says to whoever asks; undefined: nobody answers. */
@@ -96,14 +97,17 @@ export function fakeContext(options: {
     logicalSlotsFile: `${dataDirectory}.logical-slots.json`,
     slotOwners: () => [NODE, nodeId('b'), nodeId('c')],
     standbyLimits: () => [],
+    primaryPending: () => [],
     hbaLines: [],
     groupHba: () => [],
     takenFile: `${dataDirectory}.taken.json`,
     databaseFile: `${dataDirectory}.database.json`,
+    promoteRunFile: `${dataDirectory}.promote-command`,
     ...options.instance,
   };
   const context = {
     announced: [] as string[],
+    withdrawn: [] as string[],
     stops: [] as number[],
     isConfirmed: true,
     systemIdentifier: SYSTEM,
@@ -125,6 +129,7 @@ export function fakeContext(options: {
           (await options.query?.(text, values, given?.signal)) ?? [],
       },
       isForeign: () => false,
+      isEnding: () => false,
       postmaster: () => (context.isRunning ? postmaster : undefined),
       stop: ({ fastMs }: { fastMs: number }) => {
         context.stops.push(fastMs);
@@ -138,8 +143,10 @@ export function fakeContext(options: {
     },
     archiveLeftovers: () => undefined,
     clearUnexpectedEnd: () => undefined,
+    foundStoppedAtMs: () => undefined,
     activity: () => undefined,
     announce: (message: string) => context.announced.push(message),
+    withdraw: (message: string) => context.withdrawn.push(message),
     confirms: () => Promise.resolve(context.isConfirmed),
     group: () => ({
       ...{ systemIdentifier: SYSTEM, settings: DEFAULT_GROUP_SETTINGS, toAdopt: [] },

@@ -23,6 +23,7 @@ export interface Seen {
   readonly serverStartedAtS?: number;
   readonly follows?: AgentReport['follows'];
   readonly strange?: string;
+  readonly found?: AgentReport['found'];
   /** Undefined: 1. */
   readonly timeline?: number;
   readonly isSilentOfPosition?: true;
@@ -76,6 +77,7 @@ export function reportOf(log: Log, node: NodeId, seen: Seen): AgentReport {
     serverStartedAtS: seen.serverStartedAtS,
     ...(seen.follows === undefined ? {} : { follows: seen.follows }),
     ...(seen.strange === undefined ? {} : { strange: seen.strange }),
+    ...(seen.found === undefined ? {} : { found: seen.found }),
   };
 }
 

@@ -15,7 +15,7 @@ export type StandbyNames =
   { readonly kind: 'alone' | 'nobody' } | { readonly kind: 'any'; readonly rule: SyncRule };
 
 export const NOBODY: StandbyNames = { kind: 'nobody' };
-const ALONE: StandbyNames = { kind: 'alone' };
+export const ALONE: StandbyNames = { kind: 'alone' };
 
 /** As standbysFor of src/actions/context.ts. */
 export function namesFor(rule: SyncRule): StandbyNames {

@@ -107,6 +107,7 @@ export const STATUS: StatusView = {
           upkeep: NO_UPKEEP,
           notPromoted: 'never promoted',
           notCounted: undefined,
+          silentMs: 45_000,
         },
       ],
       settings: {

@@ -27,6 +27,7 @@ export function helloOf(from: string, to: string, change: Partial<Hello> = {}): 
     incarnation: 1,
     membershipIndex: 0,
     logMembershipIndex: 0,
+    founders: [],
     features: 1,
     wireVersion: WIRE_VERSION,
     wireVersionMin: WIRE_VERSION_MIN,

@@ -1,16 +1,17 @@
 // `sentinelctl adopt` with servers that were made by hand, under a writer that runs through all of it.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { delay, until } from '../../../src/base/clock.ts';
 import { dataDirectory, type HostPlan } from '../../../harness/cluster-config.ts';
 import { INSERT, readBack } from '../../../harness/clients.ts';
 import { checkHistory } from '../../../harness/history.ts';
 import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
 import { CLIENT_DEFAULTS, type Writer, startWriter } from '../../../harness/writer.ts';
-import { HEALTHY_TIMEOUT_MS, LIMIT_MS, harmOf, runSentinelctl } from '../raft/load.ts';
+import { HEALTHY_TIMEOUT_MS, LIMIT_MS, harmOf } from '../raft/load.ts';
 import { sql } from '../dangers/scene.ts';
-import { CLIENT, HBA_LINE, type Tools, makeServers, psql, startServer } from './servers.ts';
+import { adoptScene } from './scene.ts';
+import { CLIENT, HBA_LINE, type Tools, makeServers, psql, startServer, whyNoServers } from './servers.ts';
 
 /** Generous: a write that waits for a standby that is gone would wait for ever. */
 const LONGEST_PAUSE_MS = 10_000;
@@ -20,7 +21,12 @@ let cluster: LocalCluster;
 let tools: Tools;
 let plans: readonly HostPlan[];
 let writer: Writer;
+const whyNot = await whyNoServers();
+beforeEach(({ skip }) => {
+  if (whyNot !== undefined) skip(whyNot);
+});
 beforeAll(async () => {
+  if (whyNot !== undefined) return;
   cluster = await startLocalCluster({
     cluster: 'adopted',
     hostCount: 3,
@@ -47,26 +53,7 @@ afterAll(async () => {
   await cluster?.close();
 });
 
-const ctl = (line: string) =>
-  runSentinelctl(['--peers', cluster.hosts.map(({ address }) => address).join(','), ...line.split(' ')]);
-const planOf = (at: number): HostPlan => {
-  const plan = plans[at];
-  if (plan === undefined) throw new Error(`no host ${at}`);
-  return plan;
-};
-/** Until it says so; what it said last where it never does. */
-const says = async (line: string, pattern: RegExp): Promise<string> => {
-  let last = '';
-  await until({ what: `${line} to say ${pattern}`, timeoutMs: 60_000, everyMs: 300 }, async () => {
-    const { stdout, stderr } = await ctl(line);
-    // Long lines are broken.
-    last = (stdout + stderr).replaceAll(/\s+/g, ' ');
-    return pattern.test(last);
-  }).catch((error: unknown) => {
-    throw new Error(`${(error as Error).message}; it said ${last}`, { cause: error });
-  });
-  return last;
-};
+const { planOf, ctl, says } = adoptScene({ plans: () => plans, cluster: () => cluster });
 const postmasterOf = (at: number): number | undefined => cluster.hosts[at]?.postmasterPid();
 
 test('nothing is taken over by itself, and a plan shows what was found', { timeout: LIMIT_MS }, async () => {
@@ -85,8 +72,8 @@ test('nothing is taken over by itself, and a plan shows what was found', { timeo
 
 test('writes that would wait for a standby stand in its way', { timeout: LIMIT_MS }, async () => {
   const set = async (value: string): Promise<void> => {
-    await psql(tools, planOf(0), `alter system set synchronous_standby_names = '${value}'`);
-    await psql(tools, planOf(0), 'select pg_reload_conf()');
+    await psql(tools, planOf('pg1'), `alter system set synchronous_standby_names = '${value}'`);
+    await psql(tools, planOf('pg1'), 'select pg_reload_conf()');
   };
   await set('*');
   await says('adopt --dry-run', /pg1: synchronous_standby_names is '\*': writes would wait/);
@@ -96,11 +83,11 @@ test('writes that would wait for a standby stand in its way', { timeout: LIMIT_M
 });
 
 test('so does a superuser that is named like an account of ours', { timeout: LIMIT_MS }, async () => {
-  await psql(tools, planOf(0), 'create role sentinel_probe superuser');
+  await psql(tools, planOf('pg1'), 'create role sentinel_probe superuser');
   await says('adopt --dry-run', /pg1: role sentinel_probe is a superuser/);
-  await psql(tools, planOf(0), 'alter role sentinel_probe nosuperuser');
+  await psql(tools, planOf('pg1'), 'alter role sentinel_probe nosuperuser');
   await says('adopt --dry-run', /would adopt.*role sentinel_probe exists: it gets the password/);
-  await psql(tools, planOf(0), 'drop role sentinel_probe');
+  await psql(tools, planOf('pg1'), 'drop role sentinel_probe');
   await says('adopt --dry-run', /would adopt/);
 });
 
@@ -123,12 +110,12 @@ test(
       ]);
       expect(await sql(host, 'select sender_port::int, slot_name from pg_stat_wal_receiver')).toEqual([
         {
-          sender_port: planOf(0).nodePort,
+          sender_port: planOf('pg1').nodePort,
           slot_name: expect.stringMatching(/^pg\d_[0-9a-f]{8}$/) as unknown,
         },
       ]);
     }
-    expect(await psql(tools, planOf(0), 'select count(*) from pg_stat_replication')).toBe('2\n');
+    expect(await psql(tools, planOf('pg1'), 'select count(*) from pg_stat_replication')).toBe('2\n');
   },
 );
 
@@ -139,7 +126,7 @@ test('the first switchover makes it a group like any other', { timeout: LIMIT_MS
     { what: 'pg1 to stop', timeoutMs: 60_000, everyMs: 5 },
     () => postmasterOf(0) !== before,
   )
-    .then(() => startServer(tools, planOf(0)))
+    .then(() => startServer(tools, planOf('pg1')))
     .catch(() => undefined);
   const moved = await ctl('failover main --to pg2 --yes');
   expect(moved).toMatchObject({ exitCode: 0 });
@@ -149,8 +136,8 @@ test('the first switchover makes it a group like any other', { timeout: LIMIT_MS
   expect((await ctl('status')).stdout).not.toContain('being adopted');
   const former = cluster.hostOf('pg1');
   expect(await sql(former, 'show work_mem')).toEqual([{ work_mem: '7MB' }]);
-  expect(await readFile(join(dataDirectory(planOf(0)), 'pg_hba.conf'), 'utf8')).toContain(HBA_LINE);
-  const theirs = await readFile(`${planOf(0).directory}/etc/pg_hba.conf`, 'utf8');
+  expect(await readFile(join(dataDirectory(planOf('pg1')), 'pg_hba.conf'), 'utf8')).toContain(HBA_LINE);
+  const theirs = await readFile(`${planOf('pg1').directory}/etc/pg_hba.conf`, 'utf8');
   expect(theirs).toContain(HBA_LINE);
 });
 

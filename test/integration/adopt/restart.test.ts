@@ -1,20 +1,26 @@
 // What ends an adoption beside a switchover: the primary's restart. And what becomes of a server that its old owner starts later.
-import { rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
 import { type HostPlan, dataDirectory } from '../../../harness/cluster-config.ts';
 import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
 import { signalProcess } from '../../../src/postgres/processes.ts';
 import { sql } from '../dangers/scene.ts';
 import { HEALTHY_TIMEOUT_MS, LIMIT_MS, runSentinelctl } from '../raft/load.ts';
-import { type Tools, makeServers, psql, startServer } from './servers.ts';
+import { adoptScene } from './scene.ts';
+import { type Tools, makeServers, psql, startServer, whyNoServers } from './servers.ts';
 
 const stop = new AbortController();
 let cluster: LocalCluster;
 let tools: Tools;
 let plans: readonly HostPlan[];
+const whyNot = await whyNoServers();
+beforeEach(({ skip }) => {
+  if (whyNot !== undefined) skip(whyNot);
+});
 beforeAll(async () => {
+  if (whyNot !== undefined) return;
   cluster = await startLocalCluster({
     cluster: 'restarted',
     hostCount: 3,
@@ -39,14 +45,18 @@ afterAll(async () => {
   await cluster?.close();
 });
 
-const planOf = (node: string): HostPlan => {
-  const plan = plans.find((each) => each.node === node);
-  if (plan === undefined) throw new Error(`no host of ${node}`);
-  return plan;
-};
+const { planOf } = adoptScene({ plans: () => plans, cluster: () => cluster });
 
-test('a primary that its owner starts again goes on as it is', { timeout: LIMIT_MS }, async () => {
+/** What its owner has set by ALTER SYSTEM while it was being adopted, both of it for the next start; the first is ours otherwise. */
+const OWNERS = [{ wal_level: 'logical', shared_buffers: '48MB', work_mem: '7MB' }];
+const SHOW_OWNERS = `select ${Object.keys(OWNERS[0] ?? {})
+  .map((name) => `current_setting('${name}') as ${name}`)
+  .join(', ')}`;
+
+test('a primary that its owner starts again goes on as he has set it', { timeout: LIMIT_MS }, async () => {
   const host = cluster.hostOf('pg1');
+  for (const setting of ["wal_level = 'logical'", "shared_buffers = '48MB'"])
+    await psql(tools, planOf('pg1'), `alter system set ${setting}`);
   const before = host.postmasterPid();
   if (before === undefined) throw new Error('pg1 does not run');
   signalProcess(before, 'SIGINT');
@@ -63,18 +73,39 @@ test('a primary that its owner starts again goes on as it is', { timeout: LIMIT_
       primary === 'pg1' && nodes.every(({ node, state }) => node === 'pg1' || state === 'streaming'),
   );
   expect(await psql(tools, planOf('pg1'), 'show cluster_name')).toBe('15/main\n');
+  expect(await psql(tools, planOf('pg1'), SHOW_OWNERS)).toBe('logical|48MB|7MB\n');
+  const own = await readFile(join(dataDirectory(planOf('pg1')), 'postgresql.auto.conf'), 'utf8');
+  expect(own).toContain("wal_level = 'logical'\nshared_buffers = '48MB'\n");
 });
 
 test(
   'one that crashes and is left alone is started as ours, and protected',
   { timeout: LIMIT_MS },
   async () => {
+    await psql(tools, planOf('pg1'), "select pg_create_logical_replication_slot('theirs', 'test_decoding')");
     cluster.hostOf('pg1').killPostmaster();
     const { primary } = await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
     expect(primary).toBe('pg1');
     const host = cluster.hostOf('pg1');
     expect(await sql(host, 'show cluster_name')).toEqual([{ cluster_name: 'restarted' }]);
-    expect(await sql(host, 'show work_mem')).toEqual([{ work_mem: '7MB' }]);
+    expect(await sql(host, SHOW_OWNERS)).toEqual(OWNERS);
+    const files = ['postgresql.conf', 'postgresql.auto.conf'].map((name) =>
+      readFile(join(dataDirectory(planOf('pg1')), name), 'utf8'),
+    );
+    const [taken, own] = await Promise.all(files);
+    expect(taken).toContain("wal_level = 'logical'");
+    expect(own).toContain("shared_buffers = '48MB'");
+    expect(own).not.toContain('wal_level');
+    // It decodes as before, though nobody has named its slot.
+    expect(
+      await sql(
+        host,
+        "select current_setting('wal_level') as level, slot_name from pg_replication_slots where slot_type = 'logical'",
+      ),
+    ).toEqual([{ level: 'logical', slot_name: 'theirs' }]);
+    await sql(host, "select pg_logical_emit_message(true, 'restarted', 'seen')");
+    const changes = await sql(host, "select data from pg_logical_slot_get_changes('theirs', null, null)");
+    expect(JSON.stringify(changes)).toMatch(/prefix: restarted, sz: 4 content:seen/);
   },
 );
 

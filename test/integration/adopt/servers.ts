@@ -2,12 +2,22 @@
 // system's user is superuser by "peer", replication comes with a slot and a user of its own.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { findPsql, psqlOf } from '../../../harness/client-program.ts';
+import { findTestPostgres } from '../../../harness/find-postgres.ts';
 import { CLIENT_DEFAULTS } from '../../../harness/writer.ts';
 import { dataDirectory, SUPERUSER, type HostPlan } from '../../../harness/cluster-config.ts';
 import type { ClientSettings } from '../../../harness/session.ts';
 import type { Binaries } from '../../../src/postgres/binaries.ts';
-import { type OsUser, giveTo, runProgram } from '../../../src/postgres/os-user.ts';
+import { type OsUser, findOsUser, giveTo, runProgram } from '../../../src/postgres/os-user.ts';
 import { makeDirectory } from '../../../src/postgres/own-directories.ts';
+
+/** Why such servers cannot be made here, or undefined. */
+export async function whyNoServers(): Promise<string | undefined> {
+  const user = await findOsUser({ configured: undefined });
+  const { directory, has } = await findTestPostgres({ user, privateDirectory: undefined });
+  if (!has.pgBasebackup) return 'PostgreSQL without pg_basebackup';
+  return findPsql(directory) === undefined ? 'PostgreSQL without psql' : undefined;
+}
 
 export interface Tools {
   readonly binaries: Binaries;
@@ -24,21 +34,27 @@ export const CLIENT: Omit<ClientSettings, 'applicationName'> = {
 /** A line of the users' own, which pg-sentinel's configuration does not have. */
 export const HBA_LINE = 'host postgres keeper 127.0.0.1/32 trust';
 
-const configDirectory = (host: HostPlan): string => `${host.directory}/etc`;
-const runDirectory = (host: HostPlan): string => `${host.directory}/run`;
+export const configDirectory = (host: HostPlan): string => `${host.directory}/etc`;
+export const runDirectory = (host: HostPlan): string => `${host.directory}/run`;
 
-async function run(
+interface RunOptions {
+  readonly isFailureExpected?: boolean;
+  readonly timeoutMs?: number;
+}
+
+/** One of PostgreSQL's programs, as its user; what it has printed. */
+export async function run(
   { binaries, user }: Tools,
   program: string,
   args: readonly string[],
-  isFailureExpected = false,
+  { isFailureExpected = false, timeoutMs = 60_000 }: RunOptions = {},
 ): Promise<string> {
   const { exitCode, output } = await runProgram({
     user,
-    program: join(binaries.directory, program),
+    program: program === 'psql' ? psqlOf(binaries.directory) : join(binaries.directory, program),
     arguments: args,
     cwd: '/',
-    timeoutMs: 60_000,
+    timeoutMs,
   });
   if (exitCode !== 0 && !isFailureExpected) throw new Error(`${program} ${args.join(' ')}: ${output}`);
   return output;
@@ -75,8 +91,18 @@ export async function startServer(tools: Tools, host: HostPlan, more = ''): Prom
   ]);
 }
 
+/** Further lines of the two files. */
+export interface MoreConfiguration {
+  readonly settings?: string;
+  readonly hba?: string;
+}
+
 /** As Debian has it: all of it belongs to the user that the server runs as. */
-async function configure({ user }: Tools, host: HostPlan): Promise<void> {
+export async function configure(
+  { user }: Tools,
+  host: HostPlan,
+  { settings = '', hba = 'host replication hand 127.0.0.1/32 trust\n' }: MoreConfiguration = {},
+): Promise<void> {
   const etc = configDirectory(host);
   await makeDirectory(user, etc, 0o755);
   const files: Readonly<Record<string, string>> = {
@@ -92,12 +118,11 @@ dynamic_shared_memory_type = mmap
 max_connections = 80
 work_mem = 7MB
 lock_timeout = 77s
-`,
+${settings}`,
     'pg_hba.conf': `# written by hand
 local all ${SUPERUSER} peer map=admin
 ${HBA_LINE}
-host all all 127.0.0.1/32 scram-sha-256
-host replication hand 127.0.0.1/32 trust
+${hba}host all all 127.0.0.1/32 scram-sha-256
 `,
     'pg_ident.conf': `admin ${user.name} ${SUPERUSER}\n`,
   };
@@ -107,12 +132,8 @@ host replication hand 127.0.0.1/32 trust
   }
 }
 
-/** All of them run, the first one as primary. */
-export async function makeServers(tools: Tools, hosts: readonly HostPlan[]): Promise<void> {
-  const [primary, ...standbys] = hosts;
-  if (primary === undefined) throw new Error('no host');
-  for (const host of hosts)
-    for (const path of [dataDirectory(host), runDirectory(host)]) await makeDirectory(tools.user, path);
+/** A primary that runs, with the accounts and the table of those who write. */
+export async function makePrimary(tools: Tools, primary: HostPlan, more?: MoreConfiguration): Promise<void> {
   await run(tools, 'initdb', [
     '-D',
     dataDirectory(primary),
@@ -124,18 +145,28 @@ export async function makeServers(tools: Tools, hosts: readonly HostPlan[]): Pro
     '--auth=peer',
     '--no-instructions',
   ]);
-  await configure(tools, primary);
+  await configure(tools, primary, more);
   await startServer(tools, primary);
-  await psql(
-    tools,
-    primary,
-    `create role hand login replication; create role keeper login; create role app login password '${CLIENT.password}'`,
-  );
+  await psql(tools, primary, `create role keeper login; create role app login password '${CLIENT.password}'`);
   await psql(
     tools,
     primary,
     'create table public.writes (id text not null); alter table public.writes owner to app',
   );
+}
+
+/** All of them run, the first one as primary, which has `more` in its files. */
+export async function makeServers(
+  tools: Tools,
+  hosts: readonly HostPlan[],
+  more?: MoreConfiguration,
+): Promise<void> {
+  const [primary, ...standbys] = hosts;
+  if (primary === undefined) throw new Error('no host');
+  for (const host of hosts)
+    for (const path of [dataDirectory(host), runDirectory(host)]) await makeDirectory(tools.user, path);
+  await makePrimary(tools, primary, more);
+  await psql(tools, primary, 'create role hand login replication');
   for (const host of standbys) {
     const from = `host=127.0.0.1 port=${primary.nodePort} user=hand`;
     await run(tools, 'pg_basebackup', [

@@ -53,6 +53,57 @@ test('unknown keys, a missing key and a wrong unit are said at once, each with w
   ]);
 });
 
+test('rules for pg_hba.conf that PostgreSQL would not take', async () => {
+  const config = writeConfig(place, 'a', (text) =>
+    text.replace(
+      'users:',
+      '  hba: [host all all 10.0.0.0/24 scram-sha-265, host all all 10.0.0.0/66 md5]\nusers:',
+    ),
+  );
+  await expectRefused(config, [
+    /node\.hba\.0: method: "scram-sha-265" is given; expected trust, .*; did you mean "scram-sha-256"\?$/,
+    /node\.hba\.1: address: "10\.0\.0\.0\/66" is given; expected a network such as/,
+  ]);
+});
+
+test('a promote command that is no list of a program and its arguments, and one that is not there', async () => {
+  const wrong = writeConfig(place, 'a', (text) =>
+    text.replace('users:', '  promote_command: pg_ctl promote\n  promote_timeout: 20\nusers:'),
+  );
+  await expectRefused(wrong, [
+    `${wrong}:12: node.promote_command: "pg_ctl promote" is given; expected a list: the program as an absolute path, then its arguments, each in quotes`,
+    `${wrong}:13: node.promote_timeout: 20 is given; expected a number with a unit: ms, s, min or h, such as 500ms or 2s, from 1s to 10min`,
+  ]);
+  const missing = writeConfig(place, 'a', (text) =>
+    text.replace('users:', `  promote_command: [${place.root}/promote]\nusers:`),
+  );
+  await expectRefused(missing, [
+    `${missing}: node.promote_command: cannot run "${place.root}/promote": no such file or directory`,
+  ]);
+});
+
+test('what the first database is to be made with: each key by itself, and those that do not go together', async () => {
+  const config = writeConfig(place, 'a', (text) =>
+    text.replace(
+      'users:',
+      '  initdb:\n    locale: de DE\n    encoding: utf9\n    wal_segment_size_mb: 100\n    pwfile: /etc/passwd\nusers:',
+    ),
+  );
+  await expectRefused(config, [
+    `${config}:13: node.initdb.locale: "de DE" is given; expected the name of a locale, such as C or en_US.UTF-8, in quotes where it looks like something else`,
+    `${config}:14: node.initdb.encoding: "utf9" is given; expected an encoding of PostgreSQL for databases, such as UTF8, LATIN1 or EUC_JP`,
+    `${config}:15: node.initdb.wal_segment_size_mb: 100 is given; expected a power of two from 1 to 1024`,
+    `${config}:16: node.initdb.pwfile: unknown key; known here: locale, lc_collate, lc_ctype, encoding, locale_provider, icu_locale, builtin_locale, data_checksums, wal_segment_size_mb`,
+  ]);
+  const apart = writeConfig(place, 'a', (text) =>
+    text.replace('users:', '  initdb: { locale_provider: icu, builtin_locale: C }\nusers:'),
+  );
+  await expectRefused(apart, [
+    `${apart}:12: node.initdb.icu_locale: missing; expected a locale, as node.initdb.locale_provider is icu`,
+    `${apart}:12: node.initdb.builtin_locale: it is used with locale_provider builtin only, which is icu here`,
+  ]);
+});
+
 test('a password is never shown', async () => {
   const config = writeConfig(place, 'a', (text) => text.replace('probe-secret', '12345'));
   const { exitCode, stderr } = await runSentineld(config);

@@ -76,12 +76,9 @@ describe('a data directory', () => {
   test('of another user', async () => {
     const path = isRoot ? dataDirectory('foreign', { PG_VERSION: '15\n' }) : '/usr/share';
     if (isRoot) chownSync(path, 12345, 12345);
-    const owner = isRoot ? 'uid 12345' : 'root';
-    await expectRefused(
-      withData(path),
-      2,
-      `node.data_directory: "${path}" belongs to ${owner}, but PostgreSQL runs as ${place.user.name}, which must own it; chown -R ${place.user.name} ${path}, or set node.os_user`,
-    );
+    const belongs = `node.data_directory: "${path}" belongs to uid 12345, but PostgreSQL runs as ${place.user.name}, which must own it; chown -R ${place.user.name} ${path}, or set node.os_user`;
+    const isElse = `node.data_directory: "${path}" is not empty and holds no PostgreSQL database`;
+    await expectRefused(withData(path), 2, isRoot ? belongs : isElse);
   });
 
   test('of a major version that is no longer supported, or not installed', async () => {

@@ -6,9 +6,10 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFil
 import { createServer, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { until } from '../../../src/base/clock.ts';
-import { findBinaries, type Binaries } from '../../../src/postgres/binaries.ts';
+import type { Binaries } from '../../../src/postgres/binaries.ts';
 import { initDataDirectory } from '../../../src/postgres/initdb.ts';
 import { findOsUser, type OsUser } from '../../../src/postgres/os-user.ts';
+import { findTestPostgres } from '../../../harness/find-postgres.ts';
 import { endEverythingBelow, makePlace, removePlace } from '../../../harness/place.ts';
 import { freePorts } from '../../../src/transport/testing/free-ports.ts';
 import { compiled } from '../../../harness/programs.ts';
@@ -39,15 +40,9 @@ export async function openPlace(): Promise<Place> {
   };
 }
 
-/** PostgreSQL of this machine, or the one from npm. */
-export function findPrograms({ root, user }: Place): Promise<Binaries> {
-  return findBinaries({
-    user,
-    binDirectory: undefined,
-    dataDirectory: undefined,
-    privateDirectory: join(root, 'programs'),
-  });
-}
+/** The PostgreSQL that the tests run on. */
+export const findPrograms = ({ root, user }: Place): Promise<Binaries> =>
+  findTestPostgres({ user, privateDirectory: join(root, 'programs') });
 
 /** Makes a database of its own: another system identifier than any other. */
 export async function makeDatabase(

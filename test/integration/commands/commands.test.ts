@@ -31,6 +31,39 @@ const waitForRule = (rule: RegExp) =>
     return rule.test(group.rule) && group.ruleChange === undefined && group.phase === 'running';
   });
 
+test(
+  '--dry-run says what would be done, or why not, and changes nothing',
+  { timeout: LIMIT_MS },
+  async () => {
+    const { primary } = await healthy();
+    const [standby] = await standbyHosts();
+    const node = standby?.node ?? '';
+    const present = async () => ({
+      settings: (await loaded.ctl(['settings', 'get', '--json'])).stdout,
+      events: (await loaded.ctl(['events'])).stdout,
+      running: loaded.cluster.hosts.map((host) => host.postmasterPid()),
+    });
+    const before = await present();
+    const planned = ok(/^done: it could be done, nothing was changed; then: /);
+    const dry = (...args: string[]) => loaded.ctl([...args, '--dry-run']);
+    expect(await dry('fence', node)).toMatchObject(planned);
+    expect((await dry('fence', primary ?? '')).stdout).toMatch(/switches over from/);
+    expect(await dry('unfence', node)).toMatchObject(failed(/is not fenced/));
+    expect(await dry('ack')).toMatchObject(failed(/no failover to acknowledge/));
+    expect(await dry('failover', '--at', '+2h')).toMatchObject(planned);
+    expect(await dry('failover', '--at', 'never')).toMatchObject(failed(/no switchover .* is scheduled/));
+    const changed = await dry('settings', 'set', 'acks=2', 'postgresql.max_connections=90');
+    expect(changed).toMatchObject(planned);
+    expect(changed.stdout).toMatch(/^ {2}acks: 1 -> 2\n {2}postgresql\.max_connections: \(not set\) -> 90$/m);
+    expect(changed.stdout).toMatch(/^ {2}restart needed: (?:\w+, ){2}\w+ \(for max_connections\)$/m);
+    expect(await dry('settings', 'set', 'postgresql.work_mem=lots')).toMatchObject(failed(/"lots" is given/));
+    expect(await dry('settings', 'unset', 'postgresql.work_mem')).toMatchObject(
+      ok(/group main has all of it already/),
+    );
+    expect(await present()).toEqual(before);
+  },
+);
+
 describe('settings', () => {
   test('two acknowledgements and back, under load', { timeout: LIMIT_MS }, async () => {
     await healthy();

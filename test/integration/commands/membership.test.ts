@@ -100,6 +100,30 @@ test(
 );
 
 test(
+  'follow: done only once it streams, and else it says what the upstream answers',
+  { timeout: LIMIT_MS },
+  async () => {
+    const standby = await aStandby();
+    const primary = await loaded.cluster.primary();
+    await healthy();
+    await sql(primary, 'alter role sentinel_replication nologin');
+    await sql(
+      primary,
+      `select pg_terminate_backend(pid) from pg_stat_replication where application_name like '${standby.node}\\_%'`,
+    );
+    await waitForStatus('it to stream no longer', ({ groups }) =>
+      (groups[0]?.nodes ?? []).some(({ node, state }) => node === standby.node && state !== 'streaming'),
+    );
+    expect(await ctl(`node follow ${standby.node}`)).toMatchObject(
+      failed(/does not stream after 30 s \(.*not permitted to log in.*\)/s),
+    );
+    await sql(primary, 'alter role sentinel_replication login');
+    expect(await ctl(`node follow ${standby.node}`)).toMatchObject(ok(/follows pg\d, the primary/));
+    await healthy();
+  },
+);
+
+test(
   'drop --destroy, broken off wherever it may be, is completed by the next run',
   { timeout: LIMIT_MS },
   async () => {

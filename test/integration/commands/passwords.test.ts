@@ -110,3 +110,31 @@ test('no password is in a log, in the status, or in the arguments of a process',
       if (name.isFile()) texts.push(readFileSync(join(name.parentPath, name.name), 'latin1'));
   for (const text of texts) expect(/-secret-\d/.exec(text)?.[0]).toBeUndefined();
 });
+
+test(
+  'who cannot log in as the probe user is said in the status and by node check',
+  { timeout: LIMIT_MS },
+  async () => {
+    const { primary = '' } = await healthy();
+    const host = loaded.cluster.hostOf(primary);
+    const told = async (): Promise<string> => (await loaded.ctl(['status'])).stdout.replaceAll(/\s+/g, ' ');
+    expect(await told()).not.toContain('does not let in');
+    await sql(host, `alter role ${USERS.probe} nologin`);
+    await sql(
+      host,
+      `select pg_terminate_backend(pid) from pg_stat_activity where usename = '${USERS.probe}'`,
+    );
+    // By the one that is asked of itself, and by the other two in their reports.
+    const peers =
+      /! it does not let in the probes of peers a, b, c: role "sentinel_probe" is not permitted to log in \(28000\); a restart of sentineld on the host of the primary/;
+    await eventually('all three to say so', async () => peers.test(await told()));
+    const { exitCode, stdout } = await loaded.ctl(['node', 'check', primary]);
+    expect([exitCode, stdout]).toEqual([
+      1,
+      expect.stringMatching(/WARNING - .*does not let in the probes of peers a, b, c/),
+    ]);
+    expect(await loaded.cluster.admin.status()).toMatchObject({ groups: [{ primary, phase: 'running' }] });
+    await sql(host, `alter role ${USERS.probe} login`);
+    await eventually('it to be over', async () => !(await told()).includes('does not let in'));
+  },
+);

@@ -1,7 +1,7 @@
 // `sentinelctl node replace-database` on a cluster of real processes: another database, of the same version, stands in for one that pg_upgrade has
 // made (that one is in test/integration/walks). The tests follow one another.
 import { execFile } from 'node:child_process';
-import { existsSync, renameSync } from 'node:fs';
+import { existsSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
 import { join } from 'node:path';
@@ -236,6 +236,14 @@ test(
   async () => {
     expect(await ctl('pause')).toMatchObject({ exitCode: 0 });
     await exchange(primary, 'new');
+    // As if the files of a tablespace had been removed with the other database's.
+    const link = join(primary.dataDirectory, 'pg_tblspc', '16999');
+    symlinkSync(join(primary.dataDirectory, '..', 'fast'), link);
+    expect(await answered(`node replace-database ${primary.node} --yes`)).toMatchObject(
+      refused(/has a tablespace at \S+fast, and there is no PG_\d+_\d+, .*put that back/),
+    );
+    expect(primary.postmasterPid()).toBeUndefined();
+    rmSync(link);
     expect(await answered(`node replace-database ${primary.node} --yes`)).toMatchObject({
       exitCode: 0,
       stdout: expect.stringMatching(/^done: group main goes on with the database of/) as unknown,

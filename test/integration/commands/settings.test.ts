@@ -134,6 +134,13 @@ describe('max_connections', () => {
       const { primary, one } = await placed();
       expect(await ctl('unset', 'postgresql.max_connections')).toMatchObject({ exitCode: 0 });
       const own = '60';
+      await eventually(
+        'all to wait for a restart again',
+        async () => (await pending())['max_connections']?.length === 3,
+      );
+      expect((await ctl('get')).stdout).toMatch(
+        /^postgresql\.max_connections: not set for the group; pending restart: pg1, pg2, pg3$/m,
+      );
       await eventually("the primary's file", () => fileSays(primary, 'max_connections') === own);
       await restart(one);
       expect(await show(one, 'max_connections')).toBe(String(RAISED));

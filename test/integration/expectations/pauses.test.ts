@@ -63,7 +63,9 @@ test(
     await nodeState(standby, 'maintenance');
     expect(standby.postmasterPid()).toBeUndefined();
     expect(await ctl(`maintenance on ${node}`)).toMatchObject(ok(/already/));
-    expect(await ctl(`failover --to ${node} -y`)).toMatchObject(failed(/in maintenance; resume it first/));
+    expect(await ctl(`failover --to ${node} -y`)).toMatchObject(
+      failed(/in maintenance; sentinelctl maintenance off /),
+    );
     expect((await ctl('status --exit-code')).exitCode).toBe(1);
     expect((await ctl('status')).stdout.replaceAll(/\s+/g, ' ')).toMatch(`${node} is in maintenance`);
     expect(await ctl(`maintenance off ${node}`)).toMatchObject(ok(/no longer in maintenance/));

@@ -30,6 +30,7 @@ const agent = await startAgent({
     groupHba: () => [],
     takenFile: join(stateDirectory, 'taken.json'),
     databaseFile: join(stateDirectory, 'database.json'),
+    promoteRunFile: join(stateDirectory, 'promote-command'),
     adoptedHbaFile: join(stateDirectory, 'adopted-hba'),
     lockDirectory: join(stateDirectory, 'local'),
   },

@@ -5,13 +5,14 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect } from 'vitest';
+import { findPsql } from '../../../harness/client-program.ts';
 import { findTestPostgres } from '../../../harness/find-postgres.ts';
 import type { Binaries } from '../../../src/postgres/binaries.ts';
 import { readControlData } from '../../../src/postgres/control-data.ts';
 import { giveTo, runProgram } from '../../../src/postgres/os-user.ts';
 import { makeDirectory } from '../../../src/postgres/own-directories.ts';
 import { makeDatabase, openPlace, type Place } from '../bad-input/place.ts';
-import { makeHosts, type Hosts } from '../local/hosts.ts';
+import { makeHosts, programsWithout, type Hosts } from '../local/hosts.ts';
 import { LIMIT_MS, type LocalScene } from './local-table.ts';
 
 interface Opened {
@@ -23,15 +24,23 @@ interface Opened {
 /** Opens a scene on hosts that have nothing yet; what it throws ends all that runs on them. */
 async function open(
   prepare: (opened: Opened) => Promise<LocalScene | undefined>,
-  more: (root: string) => Parameters<typeof makeHosts>[2] = () => ({}),
+  {
+    more = () => ({}),
+    programs = (_place, found) => Promise.resolve(found),
+  }: {
+    readonly more?: (root: string) => Parameters<typeof makeHosts>[2];
+    /** What is left of those that were found. */
+    readonly programs?: (place: Place, found: Binaries) => Promise<Binaries>;
+  } = {},
 ): Promise<(LocalScene & AsyncDisposable) | undefined> {
   const place = await openPlace();
   const close = (): Promise<void> => place.close();
   try {
-    const binaries = await findTestPostgres({
+    const found = await findTestPostgres({
       user: place.user,
       privateDirectory: join(place.root, 'programs'),
     });
+    const binaries = await programs(place, found);
     const hosts = makeHosts(place, binaries.directory, more(place.root));
     const scene = await prepare({ place, binaries, hosts });
     if (scene !== undefined) return { ...scene, [Symbol.asyncDispose]: close };
@@ -44,13 +53,19 @@ async function open(
 }
 
 /** On a host that has nothing. */
-export const openCreateScene = () => open(createScene, (root) => ({ a: `  wal_directory: ${root}/a/wal\n` }));
+export const openCreateScene = () =>
+  open(createScene, { more: (root) => ({ a: `  wal_directory: ${root}/a/wal\n` }) });
 
 /** On a host with a directory that somebody else has made, whose configuration is elsewhere, as Debian has it. */
 export const openTakeScene = () => open(takeScene);
 
 /** Undefined where PostgreSQL's tools are missing. */
-export const openCloneScene = () => open(cloneScene);
+export const openCloneScene = () =>
+  open((opened) => (opened.binaries.has.pgBasebackup ? cloneScene(opened) : Promise.resolve(undefined)));
+
+/** The same without pg_basebackup. */
+export const openProtocolScene = () =>
+  open(cloneScene, { programs: (place, found) => programsWithout(place, found, 'pg_basebackup') });
 
 /** All but the configuration is taken away. */
 function empty({ hosts }: Opened, peer: 'a' | 'b'): void {
@@ -136,7 +151,7 @@ async function takeScene(opened: Opened): Promise<LocalScene> {
 
 async function cloneScene(opened: Opened): Promise<LocalScene | undefined> {
   const { hosts, place, binaries } = opened;
-  if (!existsSync(join(binaries.directory, 'psql')) || !binaries.has.pgBasebackup) return undefined;
+  if (findPsql(binaries.directory) === undefined) return undefined;
   const { root, user } = place;
   const made = await hosts.ctl('a', 'node', 'create', '--first');
   expect(made.exitCode, made.stderr).toBe(0);

@@ -1,7 +1,7 @@
 // `sentinelctl node create` and `node clone` on the host itself: the steps of each. What they work on is in local-scenes.ts.
 import { expect } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
-import { openCloneScene, openCreateScene, openTakeScene } from './local-scenes.ts';
+import { openCloneScene, openCreateScene, openProtocolScene, openTakeScene } from './local-scenes.ts';
 import { LIMIT_MS, type LocalScene, type LocalTable } from './local-table.ts';
 import type { Steps } from './table.ts';
 
@@ -40,7 +40,7 @@ const TAKEN: Steps = {
   'write data/pg_sentinel_member.json': 'alone',
 };
 /** With a tablespace and the WAL elsewhere. */
-const CLONED: Steps = {
+const PLACES: Steps = {
   ...ALONE,
   'write data.clone-*.parts': 'alone',
   'make data.clone-*': 'alone',
@@ -51,6 +51,9 @@ const CLONED: Steps = {
   'make wal': 'alone',
   'make wal/pg_sentinel-*': 'alone',
   'write data.clone-*.parts #4': 'alone',
+};
+const CLONED: Steps = {
+  ...PLACES,
   'write state/passfile/clone.pass': 'alone',
   'start pg_basebackup': 'alone',
   'started pg_basebackup': 'alone',
@@ -68,6 +71,32 @@ const CLONED: Steps = {
   'remove data.clone-*/pg_sentinel_clone_incomplete': 'alone',
   'rename data.clone-* to data': 'alone',
 };
+/** By us: each file that comes is a step, of which some are here. The tablespace comes first, WAL last. */
+const RECEIVED: Steps = {
+  ...PLACES,
+  'write data.clone-*/pg_sentinel_clone_incomplete': 'alone',
+  'link data.clone-*/pg_wal': 'alone',
+  'make fast/pg_sentinel-*/PG_N_N': 'alone',
+  'write fast/pg_sentinel-*/PG_N_N/N/N': 'alone',
+  'write data.clone-*/backup_label': 'alone',
+  'write data.clone-*/base/N/N #100': 'alone',
+  'link data.clone-*/pg_tblspc/N': 'alone',
+  'write data.clone-*/pg_sentinel_member.json': 'alone',
+  'write data.clone-*/global/pg_control': 'alone',
+  'write data.clone-*/pg_wal/SEGMENT': 'alone',
+  'remove data.clone-*/pg_sentinel_member.json': 'alone',
+  'write data.clone-*/standby.signal': 'alone',
+  'write data.clone-*/postgresql.auto.conf #2': 'alone',
+  'write data.clone-*/pg_sentinel.conf #2': 'alone',
+  'write data.clone-*/pg_sentinel_external/N-own.conf': 'alone',
+  'write data.clone-*/postgresql.conf #2': 'alone',
+  'write data.clone-*/pg_sentinel_member.json #2': 'alone',
+  'remove data.clone-*.parts': 'alone',
+  'remove data.clone-*/pg_sentinel_clone_incomplete': 'alone',
+  'rename data.clone-* to data': 'alone',
+};
+const OF_THE_SOURCE =
+  /^(make|write) (fast\/pg_sentinel-\*|data\.clone-\*)\/(PG_|base|global|pg_(?!sentinel|tblspc\/)|tablespace_map)/;
 
 async function follows({ hosts }: LocalScene): Promise<void> {
   const running = hosts.start('b');
@@ -89,6 +118,13 @@ export const COPIES: readonly LocalTable[] = [
     name: 'node clone',
     steps: CLONED,
     open: openCloneScene,
+    lastly: { name: 'sentineld follows with it, without a clone of its own', check: follows },
+  },
+  {
+    name: 'node clone, without pg_basebackup',
+    steps: RECEIVED,
+    received: OF_THE_SOURCE,
+    open: openProtocolScene,
     lastly: { name: 'sentineld follows with it, without a clone of its own', check: follows },
   },
 ];

@@ -94,15 +94,27 @@ const REPLACED: Steps = {
 };
 
 let written = 0;
+const DIVERGE_TRIES_MAX = 10;
 
 /** Writes a row that is on `host` alone and kills its PostgreSQL; returns the row. */
 async function diverge(host: Host): Promise<string> {
-  written += 1;
-  const row = `only here ${written}`;
-  host.stopWalSenders();
-  await sql(host, 'set synchronous_commit = local', `insert into public.diverged values ('${row}')`);
-  host.killPostmaster();
-  return row;
+  for (let tries = 1; ; tries += 1) {
+    written += 1;
+    const row = `only here ${written}`;
+    host.stopWalSenders();
+    const [before] = await sql(host, 'select pg_current_wal_insert_lsn()::text as lsn');
+    await sql(host, 'set synchronous_commit = local', `insert into public.diverged values ('${row}')`);
+    // A standby that connects again just now has a walsender that was not stopped.
+    const sent = await sql(
+      host,
+      `select pid from pg_stat_replication where sent_lsn > '${String(before?.['lsn'])}'::pg_lsn`,
+    );
+    if (sent.length === 0) {
+      host.killPostmaster();
+      return row;
+    }
+    expect(tries, 'each row went to a standby at once').toBeLessThan(DIVERGE_TRIES_MAX);
+  }
 }
 
 /** Nobody has the row any more, but for the file of what has diverged. */
@@ -110,9 +122,11 @@ async function isSaved(host: Host, row: string): Promise<void> {
   const directory = join(host.directory, 'state', 'diverged');
   const files = readdirSync(directory).filter((name) => name.endsWith('.jsonl'));
   const saved = files.filter((name) => readFileSync(join(directory, name), 'utf8').includes(row));
+  const log = readFileSync(join(host.directory, 'sentineld.log'), 'utf8').split('\n');
+  const said = log.filter((line) => /that .* lacks|saved/.test(line)).slice(-5);
   expect(
     saved,
-    `the files of ${directory} (${readdirSync(directory).join(', ')}) that hold the row`,
+    `the files of ${directory} (${readdirSync(directory).join(', ')}) that hold the row; ${said.join('\n')}`,
   ).toHaveLength(1);
   expect(await sql(host, `select * from public.diverged where item = '${row}'`)).toEqual([]);
 }

@@ -16,7 +16,8 @@ export interface Tidiness {
 }
 
 /** What is there on a healthy cluster is no leftover later on. */
-export const filesOfHealthy = (cluster: LocalCluster): readonly string[] => cluster.hosts.flatMap(filesOf);
+export const filesOfHealthy = (cluster: LocalCluster): readonly string[] =>
+  cluster.hosts.flatMap((host) => (host.isWitness ? [] : filesOf(host)));
 
 /** Beside what is `known` nothing may be there. */
 export function createTidiness(cluster: LocalCluster, healthy: readonly string[]): Tidiness {
@@ -24,7 +25,7 @@ export function createTidiness(cluster: LocalCluster, healthy: readonly string[]
   const leftovers = async (): Promise<string[]> => {
     const found: string[] = [];
     const { primary = '', nodes } = await cluster.waitUntilHealthy(1000);
-    for (const host of cluster.hosts) {
+    for (const host of cluster.hosts.filter(({ isWitness }) => !isWitness)) {
       found.push(...filesOf(host).flatMap((name) => (known.has(name) ? [] : [`${host.node}: ${name}`])));
       found.push(...strays(host, host.node === primary).map((name) => `${host.node}: process ${name}`));
       const wanted = nodes.flatMap(({ node, member }) => (node === host.node ? [] : [member ?? '']));

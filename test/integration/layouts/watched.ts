@@ -1,6 +1,7 @@
 // A PostgreSQL server that pg-sentinel does not manage, made by hand in a folder of the cluster: what is only watched.
 import { appendFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { psqlOf } from '../../../harness/client-program.ts';
 import { GROUP, SUPERUSER } from '../../../harness/cluster-config.ts';
 import type { LocalCluster } from '../../../harness/local-cluster.ts';
 import { until } from '../../../src/base/clock.ts';
@@ -27,7 +28,8 @@ export async function makeForeignServer(cluster: LocalCluster): Promise<ForeignS
   const run = async (program: string, args: readonly string[]): Promise<string> => {
     const { exitCode, output } = await runProgram({
       user,
-      program: join(cluster.postgres.directory, program),
+      program:
+        program === 'psql' ? psqlOf(cluster.postgres.directory) : join(cluster.postgres.directory, program),
       arguments: args,
       cwd: '/',
       timeoutMs: 60_000,

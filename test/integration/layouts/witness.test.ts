@@ -1,8 +1,6 @@
-// Two nodes and a witness; a second group beside them, of two hosts whose sentineld is no voter; a server that is only watched; and a host
-// whose configuration no longer names its node. One cluster for all: each test leaves it healthy.
-import { readFile, writeFile } from 'node:fs/promises';
+// Two nodes and a witness; a second group beside them, of two hosts whose sentineld is no voter; and a server that is only watched. One cluster
+// for all: each test leaves it healthy.
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parse, stringify } from 'yaml';
 import { GROUP } from '../../../harness/cluster-config.ts';
 import type { Host } from '../../../harness/host.ts';
 import { until } from '../../../src/base/clock.ts';
@@ -15,7 +13,7 @@ import {
   votersOf,
   type LoadedCluster,
 } from '../raft/load.ts';
-import { addLearners } from '../raft/nodes.ts';
+import { addLearners, reconfigure } from '../raft/nodes.ts';
 import { makeForeignServer } from './watched.ts';
 
 const ORDERS = 'orders';
@@ -53,15 +51,6 @@ async function event(what: string, isIt: (found: EventView) => boolean): Promise
   return until({ what, timeoutMs: STEP_MS, everyMs: 100 }, async () =>
     (await loaded.cluster.admin.events(300)).findLast(isIt),
   );
-}
-
-/** Changes the configuration of the host and starts its sentineld again, as a person would; PostgreSQL goes on. */
-async function reconfigure(host: Host, change: (file: Record<string, unknown>) => void): Promise<void> {
-  const file = parse(await readFile(host.configFile, 'utf8')) as Record<string, unknown>;
-  change(file);
-  await writeFile(host.configFile, stringify(file));
-  await host.stopSentineld('SIGTERM');
-  host.startSentineld();
 }
 
 test(
@@ -207,41 +196,5 @@ test(
       { what: 'it to be watched no more', timeoutMs: STEP_MS, everyMs: 100 },
       async () => ((await statusOf()).watched ?? []).length === 0,
     );
-  },
-);
-
-test(
-  'a host whose configuration no longer names its node is noticed, and its node neither counted nor promoted',
-  { timeout: LIMIT_MS },
-  async () => {
-    const { cluster, ctl } = loaded;
-    const primary = await cluster.primary();
-    const host = cluster.hosts.find(
-      ({ group, node, isWitness }) => group === GROUP && !isWitness && node !== primary.node,
-    );
-    if (host === undefined) throw new Error('no standby');
-    let section: unknown;
-    await reconfigure(host, (file) => {
-      section = file['node'];
-      delete file['node'];
-    });
-    const words = `host ${host.peer} no longer runs node ${host.node} (its configuration does not name it)`;
-    await cluster.waitFor(
-      'the warning, and the standby to leave the rule',
-      STEP_MS,
-      ({ rule }, { warnings }) => rule === 'alone' && warnings.some((text) => text.startsWith(words)),
-    );
-    await event(
-      'the declaration',
-      ({ kind, text }) =>
-        kind === 'declare-host' &&
-        text.startsWith(`by its configuration, host ${host.peer} runs no PostgreSQL`),
-    );
-    expect(await ctl(['failover', GROUP, '--to', host.node, '--dry-run'])).toMatchObject({ exitCode: 1 });
-    const { stdout } = await ctl(['status']);
-    const line = stdout.replaceAll(/\s+/g, ' ');
-    expect(line).toContain(`sentinelctl node unregister ${host.node}, or put it back`);
-    await reconfigure(host, (file) => void (file['node'] = section));
-    await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
   },
 );

@@ -71,6 +71,13 @@ const shell = async (text: string): Promise<string> => {
   if (exitCode !== 0) throw new Error(`${text}: ${output}`);
   return output;
 };
+const asPostgres = async (program: string, ...args: string[]): Promise<string> => {
+  const user = await findOsUser({ configured: undefined });
+  const options = { user, program, arguments: args, cwd: '/', timeoutMs: 60_000 };
+  const { exitCode, output } = await runProgram(options);
+  if (exitCode !== 0) throw new Error(`${program} ${args.join(' ')}: ${output}`);
+  return output;
+};
 /** The commands of the step that begins like that. */
 const commandsOf = (printed: string, step: string): string[] => {
   const lines = printed.split('\n');
@@ -169,6 +176,14 @@ test('a standby that was taken out is left as one that follows nobody', { timeou
   for (const command of commandsOf(left.stdout, 'restart PostgreSQL')) await shell(command);
   expect(standby.postmasterPid()).not.toBe(pid);
   expect(await leave(standby)).toMatchObject(ok(/nothing in it was ours/));
+  // Its owner's from now on: promoted, and stopped again much later.
+  const binaries = cluster.postgres.directory;
+  const control = (what: string): Promise<string> =>
+    asPostgres(join(binaries, 'pg_ctl'), what, '-w', '-D', standby.dataDirectory);
+  await control('promote');
+  await control('stop');
+  expect(await leave(standby)).toMatchObject(ok(/is stopped, and stays so until you start it, as a primary/));
+  expect(await filesOf(standby)).not.toContain('standby.signal');
 });
 
 test(

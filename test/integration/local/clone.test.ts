@@ -12,6 +12,7 @@ import {
 import { appendFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { findPsql } from '../../../harness/client-program.ts';
 import { findTestPostgres } from '../../../harness/find-postgres.ts';
 import { until } from '../../../src/base/clock.ts';
 import { giveTo } from '../../../src/postgres/os-user.ts';
@@ -29,7 +30,7 @@ beforeAll(async () => {
     user: place.user,
     privateDirectory: join(place.root, 'programs'),
   });
-  hasTools = existsSync(join(binaries.directory, 'psql')) && binaries.has.pgBasebackup;
+  hasTools = findPsql(binaries.directory) !== undefined && binaries.has.pgBasebackup;
   if (!hasTools) return;
   hosts = makeHosts(place, binaries.directory);
   const made = await hosts.ctl('a', 'node', 'create', '--first');

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { findPsql, psqlOf } from '../../../harness/client-program.ts';
 import { findTestPostgres } from '../../../harness/find-postgres.ts';
 import { lockDirectory } from '../../../src/actions/directory-lock.ts';
 import { type Binaries } from '../../../src/postgres/binaries.ts';
@@ -79,7 +80,7 @@ describe('a directory that somebody else has made', () => {
   const run = (program: string, ...args: string[]) =>
     runProgram({
       user: place.user,
-      program: join(binaries.directory, program),
+      program: program === 'psql' ? psqlOf(binaries.directory) : join(binaries.directory, program),
       arguments: args,
       cwd: '/',
       timeoutMs: LIMIT_MS,
@@ -121,7 +122,8 @@ describe('a directory that somebody else has made', () => {
   test(
     'is taken with its settings and rules, once it was stopped cleanly',
     { timeout: 4 * LIMIT_MS },
-    async () => {
+    async ({ skip }) => {
+      if (findPsql(binaries.directory) === undefined) skip('PostgreSQL without psql');
       const { data, etc, stop } = await makeServer();
       const create = ['node', 'create', '--first'];
       await ok(

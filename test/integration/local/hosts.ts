@@ -1,9 +1,11 @@
 // Hosts for `sentinelctl node create` and `clone`: two nodes and a witness on loopback, each configuration as a person writes it.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { until } from '../../../src/base/clock.ts';
+import { psqlOf } from '../../../harness/client-program.ts';
 import { compiled } from '../../../harness/programs.ts';
+import { type Binaries, findBinaries } from '../../../src/postgres/binaries.ts';
 import { parsePostmasterFile } from '../../../src/postgres/processes.ts';
 import { runProgram } from '../../../src/postgres/os-user.ts';
 import { connectAdmin } from '../../../src/transport/admin-client.ts';
@@ -67,7 +69,7 @@ export function makeHosts(
       const pid = parsePostmasterFile(readFileSync(join(directory, 'data', 'postmaster.pid'), 'utf8'));
       const result = await runProgram({
         user: place.user,
-        program: join(binDirectory, 'psql'),
+        program: psqlOf(binDirectory),
         arguments: [
           '-XAtq',
           '-h',
@@ -102,6 +104,24 @@ export function makeHosts(
       );
     },
   };
+}
+
+/** A directory of links to PostgreSQL's programs, all but `without`: an installation that lacks it. */
+export async function programsWithout(
+  place: Place,
+  binaries: Binaries,
+  without: 'pg_basebackup',
+): Promise<Binaries> {
+  const directory = join(place.root, `without-${without}`);
+  mkdirSync(directory, { mode: 0o755 });
+  for (const name of readdirSync(binaries.directory))
+    if (name !== without) symlinkSync(join(binaries.directory, name), join(directory, name));
+  return findBinaries({
+    user: place.user,
+    binDirectory: directory,
+    dataDirectory: undefined,
+    privateDirectory: undefined,
+  });
 }
 
 /** Starts `sentinelctl ...` to be killed while it is at work. */

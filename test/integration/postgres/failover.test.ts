@@ -1,6 +1,5 @@
 // The steps of a failover on real PostgreSQL, in the order in which they happen: clone, follow, cut, position, promotion
 // to an assigned timeline, the others following across the gap, the old primary coming back.
-import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { readFile, writeFile } from 'node:fs/promises';
 import pg from 'pg';
@@ -35,11 +34,13 @@ import {
   start,
   startPrimary,
   stop,
+  withTakenPid,
   upstreamOf,
   type Instance,
   type Place,
   TESTED_VERSIONS,
 } from './instances.ts';
+import { silentServer } from './silent-server.ts';
 
 const slotOf = (instance: Instance): string => `${instance.name}_slot`;
 
@@ -367,7 +368,9 @@ for (const version of TESTED_VERSIONS) {
     test('the old primary comes back by a rewind, or by a clone where there is no pg_rewind', async () => {
       await checkpoint(two.session, QUERY);
       if (at.binaries.has.pgRewind) {
-        await rewindPostgres({ ...one, source: upstreamOf(two, 'pg_sentinel_rewind'), timeoutMs: LIMIT_MS });
+        // pg_rewind ends the crashed one's recovery in single-user mode, which would refuse.
+        const source = upstreamOf(two, 'pg_sentinel_rewind');
+        await withTakenPid(one, () => rewindPostgres({ ...one, source, timeoutMs: LIMIT_MS }));
         expect(await isRewindInterrupted(one.dataDirectory)).toBe(false);
         await configure(one);
       } else await clone(one, two, 'protocol');
@@ -453,31 +456,4 @@ for (const version of TESTED_VERSIONS) {
       expect(await readFile(join(one.dataDirectory, 'pg_wal', '00000005.history'), 'utf8')).toContain('1\t');
     });
   });
-}
-
-/** Takes TCP connections and never answers. */
-async function silentServer(): Promise<{ port: number; connected: Promise<void>; close: () => void }> {
-  let server: Server | undefined;
-  const sockets: { destroy(): void }[] = [];
-  const connected = new Promise<void>((resolve) => {
-    server = createServer((socket) => {
-      sockets.push(socket);
-      socket.on('error', () => undefined);
-      resolve();
-    });
-  });
-  const port = await new Promise<number>((resolve) =>
-    server?.listen(0, '127.0.0.1', () => {
-      const address = server?.address();
-      resolve(typeof address === 'object' && address !== null ? address.port : 0);
-    }),
-  );
-  return {
-    port,
-    connected,
-    close() {
-      for (const socket of sockets) socket.destroy();
-      server?.close();
-    },
-  };
 }

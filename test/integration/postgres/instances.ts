@@ -1,6 +1,8 @@
 // Real PostgreSQL instances in temporary directories for the tests of this folder. Everything started is ended, by pid,
 // whatever a test does.
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../../../src/transport/testing/free-ports.ts';
@@ -9,10 +11,11 @@ import { findTestPostgres, findVersion, wantedPostgres } from '../../../harness/
 import type { Binaries } from '../../../src/postgres/binaries.ts';
 import { readControlData } from '../../../src/postgres/control-data.ts';
 import { writeHba } from '../../../src/postgres/hba.ts';
+import type { InitSettings } from '../../../src/postgres/initdb-settings.ts';
 import { initDataDirectory } from '../../../src/postgres/initdb.ts';
 import { startPostgres, stopPostgres, type RunningPostgres } from '../../../src/postgres/lifecycle.ts';
 import { writeNewMember } from '../../../src/postgres/member.ts';
-import { findOsUser, type OsUser } from '../../../src/postgres/os-user.ts';
+import { findOsUser, spawnIds, type OsUser } from '../../../src/postgres/os-user.ts';
 import { makeDirectory } from '../../../src/postgres/own-directories.ts';
 import { openSession, type Session } from '../../../src/postgres/session.ts';
 import {
@@ -47,7 +50,8 @@ export interface Place {
   readonly user: OsUser;
   readonly binaries: Binaries;
   prepare(name: string, parameters?: Record<string, string>): Promise<Instance>;
-  init(instance: Instance): Promise<void>;
+  /** `settings`: what the database is made with, where not by default. */
+  init(instance: Instance, settings?: InitSettings): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -112,12 +116,13 @@ export async function openPlace(version: number, osUser?: string): Promise<Place
       instances.push(instance);
       return instance;
     },
-    async init(instance) {
+    async init(instance, settings) {
       await initDataDirectory({
         binaries,
         user,
         dataDirectory: instance.dataDirectory,
         superuser: 'sentinel',
+        settings,
         timeoutMs: LIMIT_MS,
       });
       await configure(instance, { synchronousStandbys: { kind: 'alone' } });
@@ -165,6 +170,23 @@ export const stop = (instance: Instance, fastMs = LIMIT_MS) =>
     immediateMs: fastMs === 0 ? 0 : 5000,
     killMs: 10_000,
   });
+
+/** While `work` runs the pid that a killed PostgreSQL left in its lock files belongs to another process of the same user: PostgreSQL minds no other. */
+export async function withTakenPid<T>(instance: Instance, work: () => Promise<T>): Promise<T> {
+  const { dataDirectory, user, socketDirectory, port } = instance;
+  const other = spawn('/bin/sleep', ['600'], { ...spawnIds(user), stdio: 'ignore' });
+  try {
+    await once(other, 'spawn');
+    for (const path of [
+      join(dataDirectory, 'postmaster.pid'),
+      join(socketDirectory, `.s.PGSQL.${port}.lock`),
+    ])
+      await writeFile(path, (await readFile(path, 'utf8')).replace(/^-?\d+/, String(other.pid)));
+    return await work();
+  } finally {
+    other.kill('SIGKILL');
+  }
+}
 
 /** A running primary with roles; `alone` unless a rule is given. */
 export async function startPrimary(

@@ -1,6 +1,6 @@
 // Starting, stopping and watching a real PostgreSQL, and the session to it.
 import { execFile, spawn } from 'node:child_process';
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -32,6 +32,7 @@ import {
   start,
   startPrimary,
   stop,
+  withTakenPid,
   type Instance,
   type Place,
   TESTED_VERSION,
@@ -81,7 +82,7 @@ describe.skipIf(place === undefined)(`one instance (needs PostgreSQL ${TESTED_VE
     const postgres = await start(one);
     await sql(one, 'select 1');
     const memory = readPostmasterFile(one.dataDirectory)?.sharedMemoryId;
-    expect(memory).toBeTypeOf('number');
+    expect(memory).toEqual({ key: expect.any(Number), id: expect.any(Number) });
     const exits: string[] = [];
     watchPostmaster({ dataDirectory: one.dataDirectory, postgres, onExit: () => exits.push('parent') });
     watchPostmaster({
@@ -99,11 +100,18 @@ describe.skipIf(place === undefined)(`one instance (needs PostgreSQL ${TESTED_VE
       gone: false,
       pids: [backend?.pid],
     });
-    await expect(start(one)).rejects.toThrow(/processes of an earlier one are left/);
+    await expect(start(one)).rejects.toThrow(/processes of an earlier PostgreSQL are left/);
     expect(await stop(one)).toMatchObject({ how: 'killed' });
     expect(allGone({ dataDirectory: one.dataDirectory, sharedMemoryId: memory })).toEqual({ gone: true });
     expect(await stop(one)).toMatchObject({ how: 'was stopped' });
     await start(one);
+  });
+
+  test('shared memory under an id that was ours before a boot is not ours', () => {
+    const memory = readPostmasterFile(one.dataDirectory)?.sharedMemoryId ?? { key: 0, id: 0 };
+    const goneWith = (sharedMemoryId: typeof memory) => allGone({ dataDirectory: at.root, sharedMemoryId });
+    expect(goneWith(memory)).toMatchObject({ gone: false, pids: [] });
+    expect(goneWith({ ...memory, key: memory.key + 1 })).toEqual({ gone: true });
   });
 
   test('a frozen postmaster is killed when the gentle ways have had their time', async () => {
@@ -122,9 +130,16 @@ describe.skipIf(place === undefined)(`one instance (needs PostgreSQL ${TESTED_VE
 
   test('a postmaster.pid whose number is another process by now does not keep PostgreSQL from starting', async () => {
     await stop(one, 0);
-    const path = join(one.dataDirectory, 'postmaster.pid');
-    await writeFile(path, (await readFile(path, 'utf8')).replace(/^\d+/, String(process.pid)));
-    await start(one);
+    await withTakenPid(one, () => start(one));
+    await sql(one, 'select 1');
+  });
+
+  test('nor does the lock of its socket where postmaster.pid is gone, as after a clone in its place', async () => {
+    await stop(one, 0);
+    await withTakenPid(one, async () => {
+      await rm(join(one.dataDirectory, 'postmaster.pid'));
+      await start(one);
+    });
     await sql(one, 'select 1');
   });
 
@@ -165,6 +180,28 @@ describe.skipIf(place === undefined)(`one instance (needs PostgreSQL ${TESTED_VE
       "insert into pg_sentinel.heartbeat (peer, beat) values ('a', 1) on conflict (peer) do update set beat = 2",
     );
     await sql(one, 'reset role');
+  });
+
+  test('whatever somebody has taken from the accounts is given to them again', async () => {
+    const lacks = async (): Promise<boolean> =>
+      (
+        await sql<{ lacks: boolean }>(
+          one,
+          `select not (has_function_privilege('${REPLICATION.name}', 'pg_control_checkpoint()', 'execute')
+             and has_function_privilege('${REPLICATION.name}', 'pg_stat_file(text, boolean)', 'execute')
+             and has_table_privilege('${PROBE.name}', 'pg_sentinel.heartbeat', 'update')) as lacks`,
+        )
+      )[0]?.lacks === true;
+    for (const what of [
+      `execute on function pg_control_checkpoint() from public, ${REPLICATION.name}`,
+      `execute on function pg_stat_file(text, boolean) from ${REPLICATION.name}`,
+      `update on pg_sentinel.heartbeat from ${PROBE.name}`,
+    ]) {
+      await sql(one, `revoke ${what}`);
+      expect([what, await lacks()]).toEqual([what, true]);
+      await setUpPrimary({ session: one.session, replication: REPLICATION, probe: PROBE, query: QUERY });
+      expect([what, await lacks()]).toEqual([what, false]);
+    }
   });
 
   test('slots are made and dropped, again and again', async () => {
@@ -295,7 +332,7 @@ const binaries = await findBinaries({ user, binDirectory, dataDirectory: undefin
 await initDataDirectory({ binaries, user, dataDirectory, superuser: 'sentinel', timeoutMs: 60000 });
 await writeSettings({ dataDirectory, owner: user.owner, settings: { ...DEFAULT_SETTINGS, version: binaries.version, listenAddresses: [], port: Number(port),
   socketDirectory: dataDirectory, clusterName: 'outlive', parameters: {} } });
-const { pid } = await startPostgres({ binaries, user, dataDirectory, logFile: dataDirectory + '.log', waitFor: 'accepting', timeoutMs: 60000 });
+const { pid } = await startPostgres({ binaries, user, dataDirectory, logFile: dataDirectory + '.log', socketDirectory: dataDirectory, port: Number(port), waitFor: 'accepting', timeoutMs: 60000 });
 console.log('pid ' + pid);
 process.exit(0);
 `;

@@ -43,10 +43,10 @@ export interface Ended {
 }
 
 export async function startLoadedCluster(
-  options: Omit<LocalClusterOptions, 'signal' | 'hostCount'>,
+  options: Omit<LocalClusterOptions, 'signal' | 'hostCount'> & { readonly hostCount?: number },
 ): Promise<LoadedCluster> {
   const stop = new AbortController();
-  const cluster = await startLocalCluster({ ...options, hostCount: 3, signal: stop.signal });
+  const cluster = await startLocalCluster({ hostCount: 3, ...options, signal: stop.signal });
   const close = async (): Promise<void> => {
     stop.abort(new Error('the test is over'));
     await cluster.close();

@@ -1,5 +1,5 @@
 // Peers are added, replaced, removed and moved while clients write. One cluster for all: each test leaves it healthy.
-import { rm } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { GROUP } from '../../../harness/cluster-config.ts';
 import type { Host } from '../../../harness/host.ts';
@@ -27,10 +27,31 @@ const leaderHost = async (): Promise<Host> => {
 
 const primaryPeer = async (): Promise<string> => (await loaded.cluster.primary()).peer;
 
+/** Somebody has forgotten `join: true`; afterwards it is there. */
+async function isRefusedWithoutJoin(host: Host): Promise<void> {
+  const joining = await readFile(host.configFile, 'utf8');
+  const restartWith = async (text: string): Promise<void> => {
+    await host.stopSentineld('SIGTERM');
+    await rm(host.raftDirectory, { recursive: true, force: true });
+    await writeFile(host.configFile, text);
+    host.startSentineld();
+  };
+  await restartWith(joining.replace(/^join: true$/m, 'join: false'));
+  const add = ['peer', 'add', host.peer, host.address];
+  expect(await loaded.ctl(add, loaded.cluster.hosts.slice(0, 3))).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringMatching(
+      /founded with the peers "a", "b", "c", "d", .* delete the folder "raft" .*join: true/,
+    ),
+  });
+  await restartWith(joining);
+}
+
 test('peer add on a new host, with its node, under load', { timeout: LIMIT_MS }, async () => {
   const { cluster, ctl } = loaded;
+  const host = await cluster.join();
+  await isRefusedWithoutJoin(host);
   const verdict = await loaded.writeWhile(async () => {
-    const host = await cluster.join();
     const added = await ctl(['peer', 'add', host.peer, host.address], cluster.hosts.slice(0, 3));
     expect(added).toMatchObject({ exitCode: 0, stdout: 'done: d is a voter\n' });
     await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);

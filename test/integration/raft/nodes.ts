@@ -16,6 +16,18 @@ export async function say(host: Host, node: Section, whole: Section = {}): Promi
   host.startSentineld();
 }
 
+/** Changes the configuration of the host and starts its sentineld again, as a person would; PostgreSQL goes on. */
+export async function reconfigure(
+  host: Host,
+  change: (file: Record<string, unknown>) => void,
+): Promise<void> {
+  const file = parse(await readFile(host.configFile, 'utf8')) as Record<string, unknown>;
+  change(file);
+  await writeFile(host.configFile, stringify(file));
+  await host.stopSentineld('SIGTERM');
+  host.startSentineld();
+}
+
 /** Until the group runs, no change of its rule is under way, and it is as wanted. */
 export function waitForGroup(
   { cluster }: LoadedCluster,

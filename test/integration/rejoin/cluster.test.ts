@@ -8,8 +8,11 @@ import type { Host } from '../../../harness/host.ts';
 import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
 import { sql } from '../../../harness/superuser.ts';
 import { until } from '../../../src/base/clock.ts';
+import { giveBackFiles } from '../../../src/postgres/give-back.ts';
+import { MEMBER_FILE } from '../../../src/postgres/member.ts';
 import { findOsUser, spawnIds } from '../../../src/postgres/os-user.ts';
 import { findPostmaster, signalProcess } from '../../../src/postgres/processes.ts';
+import { runSentinelctl } from '../raft/load.ts';
 
 const LIMIT_MS = 300_000;
 const STEP_MS = 60_000;
@@ -306,3 +309,48 @@ test('a standby for which the primary has no WAL any more is cloned', { timeout:
     return !names.some((name) => name.startsWith('pgdata.'));
   });
 });
+
+test(
+  "a copy of the group's database that is not the node's is left alone until a person has it replaced",
+  { timeout: LIMIT_MS },
+  async () => {
+    const standby = await aStandby();
+    const { dataDirectory } = standby;
+    const others = join(dataDirectory, 'of-somebody-else');
+    const says = (text: RegExp): Promise<unknown> =>
+      cluster.waitFor(`${standby.node} to say ${text}`, STEP_MS, ({ nodes }) =>
+        nodes.some(({ node, message }) => node === standby.node && text.test(message ?? '')),
+      );
+
+    await standby.stopAll();
+    await writeFile(others, '');
+    const member = await readFile(join(dataDirectory, MEMBER_FILE), 'utf8');
+    await writeFile(join(dataDirectory, MEMBER_FILE), member.replaceAll(`"${standby.node}"`, '"pg9"'));
+    standby.startSentineld();
+    await says(/is that of node pg9, or a copy of it, .* left as it is/);
+    await standby.stopSentineld('SIGTERM');
+    await writeFile(join(dataDirectory, MEMBER_FILE), member);
+    standby.startSentineld();
+    await cluster.waitUntilHealthy(STEP_MS);
+    expect(await readdir(dataDirectory)).toContain('of-somebody-else');
+
+    await standby.stopAll();
+    await withoutTrace(dataDirectory);
+    standby.startSentineld();
+    await says(/holds a copy of the database that pg-sentinel has not made, and is left as it is/);
+    expect(await readdir(dataDirectory)).toContain('of-somebody-else');
+    const addresses = cluster.hosts.map(({ address }) => address).join(',');
+    const asked = await runSentinelctl(['--peers', addresses, 'node', 'reinit', standby.node, '-y']);
+    expect(asked.exitCode, asked.stderr).toBe(0);
+    await cluster.waitUntilHealthy(2 * STEP_MS);
+    expect(await readdir(dataDirectory)).not.toContain('of-somebody-else');
+  },
+);
+
+/** As somebody else's server would be. */
+async function withoutTrace(dataDirectory: string): Promise<void> {
+  const { owner } = await findOsUser({ configured: undefined });
+  const nobody = { superuser: '', replicationUser: '', probeUser: '', memberNetworks: [], userNetworks: [] };
+  const access = { hba: { ...nobody, extraLines: [] }, osUser: 'postgres' };
+  await giveBackFiles({ dataDirectory, owner, access });
+}

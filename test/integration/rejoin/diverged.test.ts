@@ -19,6 +19,7 @@ import {
   start,
   startPrimary,
   stop,
+  withTakenPid,
 } from '../postgres/instances.ts';
 
 type Line = Record<string, unknown>;
@@ -160,6 +161,19 @@ for (const version of TESTED_VERSIONS) {
       expect(saved).toMatchObject({ kind: 'saved', transactionCount: 1, rowCount: 2, gaps: [] });
       const rows = (await read(join(at.root, 'diverged', 'one-8.jsonl'))).map((line) => line['new']);
       expect(rows).toEqual([{ id: 1 }, { id: 2 }, undefined]);
+    });
+
+    test('a postmaster.pid whose number is another process by now does not keep rows from being decoded', async () => {
+      await start(one);
+      const from = await walPosition(one);
+      await sql(one, "insert into public.log values ('in time')");
+      await stop(one, 0);
+      expect(await withTakenPid(one, () => save(from, 6))).toMatchObject({
+        kind: 'saved',
+        transactionCount: 1,
+        rowCount: 1,
+        gaps: [],
+      });
     });
 
     test('nothing is saved where there were only heartbeats', async () => {

@@ -6,6 +6,7 @@ import {
   mkdir,
   readdir,
   readlink,
+  rename,
   rm,
   rmdir,
   symlink,
@@ -262,6 +263,25 @@ for (const version of TESTED_VERSIONS) {
       expect(await spaced(one)).toEqual([1, 2, 3, 4, 6]);
       const own = (await readdir(at.root)).filter((name) => name.startsWith('space.pg_sentinel-'));
       expect(own).toHaveLength(3);
+    });
+
+    test('a clone leaves alone the directory that somebody moves back while it is copied', async () => {
+      await stop(one);
+      const { dataDirectory } = one;
+      const aside = `${dataDirectory}-aside`;
+      await rename(dataDirectory, aside);
+      const { systemIdentifier } = await readControlData(two.dataDirectory);
+      const failing = cloneStandby({
+        ...one,
+        source: upstreamOf(two, 'pg_sentinel_clone'),
+        systemIdentifier,
+        stallMs: LIMIT_MS,
+        finish: () => rename(aside, dataDirectory),
+      });
+      await expect(failing).rejects.toThrow(/somebody has put something else there .*move it away first/);
+      expect(await readdir(dirname(dataDirectory))).toEqual(['data']);
+      await start(one);
+      await caughtUp(one, two);
     });
 
     test('a clone that fails leaves alone what another node puts where a tablespace could have gone', async () => {

@@ -124,7 +124,8 @@ describe('max_slot_wal', () => {
         await eventually('the loss to be said', () =>
           readFileSync(primary.logFile, 'utf8').includes(`replication slot ${member} is lost`),
         );
-        expect(await slotsOf(primary)).toContain(member);
+        // Said first, then dropped and made anew.
+        await eventually('it to be made anew', async () => (await slotsOf(primary)).includes(member));
         lost.startSentineld();
         await eventually('another data directory', async () => {
           const now = (await memberOf(lost)) ?? member;

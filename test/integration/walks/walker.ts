@@ -30,11 +30,14 @@ export function createWalker(byName: ReadonlyMap<string, Host>): Walker {
     for (const command of all.slice(begin, end)) await carryOut(command);
   }
 
-  /** What sentineld has logged last on each host, for the message of a failure. */
+  /** What sentineld and PostgreSQL have logged last on each host, for the message of a failure. */
   async function logs(): Promise<string> {
     const tails = await Promise.all(
       [...byName.values()].map(async (host) => {
-        const { output } = await host.run('tail -n 30 /var/lib/sentineld.log', COMMAND_MS);
+        const { output } = await host.run(
+          'tail -n 30 /var/lib/sentineld.log; echo --- PostgreSQL; cat /var/lib/pg-sentinel/postgresql/*.log | tail -n 20',
+          COMMAND_MS,
+        );
         return `--- sentineld on ${host.name}\n${output}`;
       }),
     );

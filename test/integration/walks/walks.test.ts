@@ -1,9 +1,13 @@
 // The walks of docs/walks.md, on hosts of their own with real PostgreSQL: every command of the page is run as it stands there, while a
 // client writes all the time; nothing that was acknowledged may be missing.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
 import { type Host, type Hosts, openHosts, whyNoHosts } from './hosts.ts';
 import { type Client, ADDRESSES, startClient } from './client.ts';
+import { findMinors, installOlder } from './older-postgres.ts';
 import { createWalker } from './walker.ts';
 
 const COMMAND_MS = 120_000;
@@ -17,8 +21,18 @@ let client: Client | undefined;
 const byName = new Map<string, Host>();
 const { walk, hostOf } = createWalker(byName);
 
+/** Where there are two of them here, the hosts begin with the older one. */
+const directory = mkdtempSync(join(tmpdir(), 'pg-sentinel-older-'));
+const found = whyNot === undefined ? await findMinors(directory) : { whyNot };
+const minors = 'whyNot' in found ? undefined : found;
+if (whyNot === undefined && 'whyNot' in found)
+  console.log(`the minor upgrade changes no version, it only restarts: ${found.whyNot}`);
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
 async function add(name: string, address: string): Promise<void> {
-  byName.set(name, await hosts.add(name, address));
+  const host = await hosts.add(name, address);
+  byName.set(name, host);
+  await installOlder(host, minors);
   thereBefore.set(name, new Set(await traces(name)));
 }
 
@@ -99,9 +113,26 @@ describe.skipIf(whyNot !== undefined)('docs/walks.md', () => {
     WALK_MS,
   );
 
+  const serverVersions = (): Promise<readonly string[]> =>
+    Promise.all(
+      [...byName.values()].map(async (host) => {
+        const command =
+          'psql -XAtq -h /var/lib/pg-sentinel/socket -U postgres -c "select current_setting(\'server_version\')"';
+        const { code, output } = await host.run(command, COMMAND_MS);
+        return code === 0 ? (output.split(' ')[0] ?? '').trim() : expect.fail(`${host.name}: ${output}`);
+      }),
+    );
+
   test(
     'upgrade PostgreSQL to the next minor version',
-    () => whileWriting(() => walk('Upgrade PostgreSQL to the next minor version')),
+    async () => {
+      const before = await serverVersions();
+      if (minors !== undefined) expect(before).toEqual([minors.older, minors.older, minors.older]);
+      await whileWriting(() => walk('Upgrade PostgreSQL to the next minor version'));
+      const after = await serverVersions();
+      expect(after).toEqual(minors === undefined ? before : [minors.newer, minors.newer, minors.newer]);
+      console.log(`the minor upgrade went from ${before.join(', ')} to ${after.join(', ')}`);
+    },
     WALK_MS,
   );
 

@@ -2,11 +2,14 @@
 // new primary must hold, and that each proposal counts once. After src/failover/testing/life.ts.
 // Must never ask the code under test whether it did right.
 import type { NodeId } from '../../../src/base/ids.ts';
+import type { CommandOf } from '../../../src/cluster/applied.ts';
 import type { ClusterState, GroupState } from '../../../src/cluster/state.ts';
 import { majority } from '../../../src/cluster/quorum.ts';
 import type { Duty } from '../../../src/failover/duties.ts';
 import type { Applied } from '../cluster/bridge.ts';
 import { tell } from '../describe.ts';
+import { requestName } from './request-names.ts';
+import { noteRequest } from '../tally.ts';
 import { violated } from '../engine/violation.ts';
 import { type Fence, GROUP, type Postgres, canAcknowledge, isPrimary } from '../postgres/postgres.ts';
 import type { World } from '../world.ts';
@@ -28,6 +31,18 @@ export interface GroupChecks {
   newest: Fence;
   readonly atStart: Map<NodeId, Fence>;
   readonly effective: Set<string>;
+  /** What failovers on a person's word have given up. */
+  readonly givenUp: GivenUp[];
+}
+
+/** A failover on a person's word: what its candidate did not hold may be lost, as far as it was written before. */
+interface GivenUp {
+  /** Of the promotion. */
+  readonly timeline: number;
+  /** What the candidate held. */
+  readonly kept: readonly WalRecord[];
+  /** Later writes have higher values. */
+  readonly valueMax: number;
 }
 
 export function createGroupChecks(nodes: Postgres[]): GroupChecks {
@@ -43,6 +58,7 @@ export function createGroupChecks(nodes: Postgres[]): GroupChecks {
     newest: { incarnation: 0, epoch: 0 },
     atStart: new Map(),
     effective: new Set(),
+    givenUp: [],
   };
 }
 
@@ -88,6 +104,11 @@ function onEffective(
 ): void {
   const command = envelope?.command;
   const { tally } = world;
+  const request = command && requestName(command);
+  if (request !== undefined) {
+    noteRequest(tally, request);
+    tell(world, () => `asked for and taken at ${entry.index}: ${request}`);
+  }
   switch (command?.kind) {
     case 'register-node':
       if (command.group !== GROUP) world.history.places.set(command.priority, entry.index);
@@ -101,6 +122,7 @@ function onEffective(
       return;
     case 'promote':
       tally.promotions += 1;
+      if (isForced(before)) giveUp(world, command);
       tell(
         world,
         () => `promotion of ${command.candidate} to timeline ${command.timeline} at ${entry.index}`,
@@ -122,6 +144,38 @@ function onEffective(
     default:
   }
 }
+
+const isForced = ({ groups }: ClusterState): boolean => {
+  const phase = groups.get(GROUP)?.phase;
+  return phase?.kind === 'fencing' && phase.cause.kind === 'forced';
+};
+
+/**
+ * A person has accepted that what nobody is sure to hold is lost: all that the candidate does not hold. Nothing else is given up, neither what
+ * it holds nor what anybody acknowledges that is written from here on.
+ */
+function giveUp(world: World, { candidate, timeline }: CommandOf<'promote'>): void {
+  const checks = world.groupChecks;
+  const kept = checks.nodes.find(({ name }) => name === candidate)?.wal.slice() ?? [];
+  const given: GivenUp = { timeline, kept, valueMax: world.counter };
+  checks.givenUp.push(given);
+  const before = checks.acknowledged.length;
+  let count = 0;
+  for (let at = 0; at < before; at += 1) {
+    const [record, position] = [checks.acknowledged[at] as WalRecord, checks.positions[at] as number];
+    if (isGivenUpBy(given, record, position)) continue;
+    checks.acknowledged[count] = record;
+    checks.positions[count] = position;
+    count += 1;
+  }
+  checks.acknowledged.length = count;
+  checks.positions.length = count;
+  world.tally.writesGivenUp += before - count;
+  tell(world, () => `${before - count} acknowledged writes are given up on a person's word`);
+}
+
+const isGivenUpBy = ({ timeline, kept, valueMax }: GivenUp, record: WalRecord, position: number): boolean =>
+  record.timeline < timeline && record.value <= valueMax && kept[position - 1] !== record;
 
 /** A majority of the voters must hold the primary for down at this epoch. */
 function checkQuorum(before: ClusterState): void {
@@ -255,13 +309,20 @@ export function acknowledged(world: World, node: Postgres, positions: readonly n
   if (positions.length === 0) return;
   const checks = world.groupChecks;
   const own = timelineOf(node.wal);
+  const isGivenUp = (position: number): boolean =>
+    checks.givenUp.some((given) => isGivenUpBy(given, node.wal[position - 1] as WalRecord, position));
   // What enough members had flushed before they were cut may be told late, by a primary that stood still meanwhile: then the new one holds it.
-  if (own < checks.highestOpened && !positions.every((position) => isHeldByLatest(checks, node, position)))
+  if (
+    own < checks.highestOpened &&
+    !positions.every((position) => isHeldByLatest(checks, node, position) || isGivenUp(position))
+  )
     violated(
       'AtMostOneAcknowledger',
       `${node.name} acknowledges on timeline ${own} after ${checks.highestOpened} was opened`,
     );
   for (const position of positions) {
+    // It was flushed before its members were cut, and is told late.
+    if (isGivenUp(position)) continue;
     checks.acknowledged.push(node.wal[position - 1] as WalRecord);
     checks.positions.push(position);
   }

@@ -131,7 +131,7 @@ export const FAILOVER_MUTATIONS: readonly Mutation[] = [
     // Stands for src/actions/follow-duty.ts, which gives each new data directory an id of its own.
     id: '44-member-id-kept',
     title: 'a standby that was wiped and cloned anew keeps its member id',
-    file: 'test/sim/postgres/duty-steps.ts',
+    file: 'test/sim/postgres/pass.ts',
     find: "makeMemberId(node.name, world.counter.toString(16).padStart(8, '0'))",
     replace: "makeMemberId(node.name, '00000001')",
     invariants: LOSS,

@@ -9,8 +9,10 @@ import { agentStarted, checkActed, checkFence } from '../checks/group-checks.ts'
 import { startRead } from '../cluster/reads.ts';
 import { note } from '../describe.ts';
 import { EVENT, type Host, type World, after } from '../world.ts';
+import { foundServer } from './adoption.ts';
 import { carryOut } from './duty-steps.ts';
 import { type Agent, type Pass, localMember, register } from './pass.ts';
+import { restartAsScheduled } from './person-steps.ts';
 import { GROUP, type Postgres, describeNode, hasPriority } from './postgres.ts';
 import { timelineOf } from '../../../src/failover/testing/wal.ts';
 
@@ -84,7 +86,7 @@ function stepAgent(pass: Pass): boolean {
   if (!isCaughtUp(pass)) return false;
   const duty = duties(state, node.name);
   if (duty.kind === 'none') {
-    if (state.nodes.get(node.name) === undefined) register(pass);
+    if (state.nodes.get(node.name) === undefined && duty.isRemoved !== true) register(pass);
     return false;
   }
   const fence = node.fence;
@@ -104,6 +106,7 @@ function stepAgent(pass: Pass): boolean {
   const isKnown = state.nodes.get(node.name)?.member === localMember(node);
   if (!isKnown) register(pass);
   checkActed(world, node, duty);
+  if (restartAsScheduled(pass, duty)) return true;
   return carryOut(pass, duty);
 }
 
@@ -116,12 +119,16 @@ function isCaughtUp({ world, host, agent }: Pass): boolean {
   return agent.isCaughtUp;
 }
 
+const streamingFrom = ({ receiver }: Postgres): AgentReport['streamingFrom'] =>
+  receiver === undefined || receiver.sender === 0 ? undefined : { host: receiver.upstream, port: 5432 };
+
 /** Live figures for whoever leads, beside the log. */
 function sendReport(world: World, host: Host, node: Postgres, agent: Agent): void {
   const leader = host.raft?.leader;
   const target = leader === undefined ? undefined : world.hostOf.get(leader);
   agent.reportedAtUs = world.timeline.nowUs;
   if (target === undefined) return;
+  const state = host.replica?.state;
   const report: AgentReport = {
     node: node.name,
     peer: node.peer,
@@ -133,7 +140,7 @@ function sendReport(world: World, host: Host, node: Postgres, agent: Agent): voi
     timeline: timeline(timelineOf(node.wal)),
     position: lsn(BigInt(node.wal.length)),
     replayLsn: undefined,
-    streamingFrom: undefined,
+    streamingFrom: streamingFrom(node),
     walSenders: node.senders.map((sender) => ({
       applicationName: sender.member,
       state: 'streaming',
@@ -142,6 +149,8 @@ function sendReport(world: World, host: Host, node: Postgres, agent: Agent): voi
     })),
     serverVersion: undefined,
     message: undefined,
+    found: state?.groups.has(GROUP) === true ? undefined : foundServer(node),
+    serverStartedAtS: node.isUp ? node.startCount : undefined,
   };
   const delayUs = target === host ? 50 : 100 + world.random.below(world.network.delayUsMax);
   after(world, delayUs, {

@@ -1,13 +1,24 @@
 // Each duty as steps that may be interrupted anywhere: what one step does depends on the duty, on the fence, and on what it finds
 // (src/actions/failover-duties.ts, primary-duty.ts, follow-duty.ts, rule-change.ts are what they stand for).
 // A step returns true where the next one should follow soon.
-import { type MemberId, type Timeline, makeMemberId, timeline } from '../../../src/base/ids.ts';
+import { type MemberId, type Timeline, timeline } from '../../../src/base/ids.ts';
 import { lsn } from '../../../src/base/lsn.ts';
 import type { Duty, Fetch } from '../../../src/failover/duties.ts';
 import { checkAcknowledgers, opened } from '../checks/group-checks.ts';
 import { isLinked } from '../world.ts';
-import { type DutyOf, type Pass, confirms, localMember, proposeOnce } from './pass.ts';
-import { GROUP, type Postgres, SYSTEM_IDENTIFIER, cut, isPrimary, start, stop } from './postgres.ts';
+import { carryOutUnprotected, confirmAdopted, cutForeign, takeOverStandby } from './adoption.ts';
+import { type DutyOf, type Pass, confirms, localMember, newMember, proposeOnce } from './pass.ts';
+import {
+  GROUP,
+  type Postgres,
+  SYSTEM_IDENTIFIER,
+  cut,
+  isForeign,
+  isPrimary,
+  start,
+  stop,
+} from './postgres.ts';
+import { carryOutRemoved, carryOutStopped } from './person-steps.ts';
 import { changeRule, passFloor } from './rule-change.ts';
 import { beginStreaming, leaveSender, setNames, wakeStandbys } from './streams.ts';
 import { NOBODY, mayFollow, namesFor, sameNames, timelineOf } from '../../../src/failover/testing/wal.ts';
@@ -21,10 +32,13 @@ export function carryOut(pass: Pass, duty: Exclude<Duty, { kind: 'none' }>): boo
   switch (duty.kind) {
     case 'create':
       return carryOutCreate(pass, duty);
-    case 'cut':
+    case 'cut': {
+      const taken = cutForeign(pass, duty);
+      if (taken !== undefined) return taken;
       if (duty.fetch !== undefined) return carryOutFetch(pass, duty, duty.fetch);
       pass.agent.fetching = undefined;
       return carryOutCut(pass, duty, duty.wasPrimary);
+    }
     case 'hand-over':
       return carryOutHandOver(pass, duty);
     case 'promote':
@@ -37,15 +51,10 @@ export function carryOut(pass: Pass, duty: Exclude<Duty, { kind: 'none' }>): boo
       if (isPrimary(pass.node)) stop(pass.node);
       return false;
     case 'stopped':
+      return carryOutStopped(pass);
     case 'removed':
-      if (pass.node.isUp) stop(pass.node);
-      return false;
+      return carryOutRemoved(pass, duty);
   }
-}
-
-function newMember({ world, node }: Pass): MemberId {
-  world.counter += 1;
-  return makeMemberId(node.name, world.counter.toString(16).padStart(8, '0'));
 }
 
 /** initdb, and open as the first primary. */
@@ -231,6 +240,7 @@ function carryOutPromote(pass: Pass, duty: DutyOf<'promote'>): boolean {
   };
   if (world.isTroubled && world.random.ppm(world.profile.promotionFailsPpm))
     return fail('it was made to fail');
+  if (isForeign(node)) return fail('its PostgreSQL was started by somebody else');
   if (!isPrimary(node)) {
     if (!isReadyToOpen(pass, duty)) return true;
     const isBelow =
@@ -292,6 +302,7 @@ function open({ node, world }: Pass, duty: DutyOf<'promote'>, assigned: Timeline
 
 function carryOutFollow(pass: Pass, duty: DutyOf<'follow'>): boolean {
   const { node, world, state } = pass;
+  if (isForeign(node)) return takeOverStandby(pass, duty);
   if (!node.isFit || node.member === undefined) return rejoin(pass, duty);
   if (state.nodes.get(node.name)?.member !== node.member) return false;
   if (isPrimary(node)) {
@@ -307,6 +318,7 @@ function carryOutFollow(pass: Pass, duty: DutyOf<'follow'>): boolean {
   }
   if (node.upstream === duty.upstream.node && !node.isFetching && isGoingWell(pass, duty)) {
     setNames(world, node, NOBODY);
+    if (duty.isAdopted === true && (node.receiver?.sender ?? 0) > 0) confirmAdopted(pass, duty);
     return false;
   }
   if (node.upstream !== undefined || node.receiver !== undefined) {
@@ -367,6 +379,7 @@ function rejoin(pass: Pass, duty: DutyOf<'follow'>): boolean {
 /** Keeps the primary running with the rule of the log. */
 function carryOutPrimary(pass: Pass, duty: DutyOf<'primary'>): boolean {
   const { node, agent, world } = pass;
+  if (isForeign(node)) return carryOutUnprotected(pass, duty);
   if (!node.isUp) return startInPlace(pass, duty);
   if (node.role === 'standby' || timelineOf(node.wal) !== duty.timeline) {
     stop(node);
@@ -378,6 +391,7 @@ function carryOutPrimary(pass: Pass, duty: DutyOf<'primary'>): boolean {
     node.isAdmitting = true;
     checkAcknowledgers(world);
   }
+  if (duty.isUnprotected === true) confirmAdopted(pass, duty);
   if (duty.next !== undefined) return changeRule(pass, duty, duty.next);
   agent.hasSeenPrimary = true;
   agent.goneSinceUs = -1;
@@ -400,7 +414,7 @@ function startInPlace(pass: Pass, duty: DutyOf<'primary'>): boolean {
   const { node, world, state } = pass;
   if (localMember(node) === undefined || state.nodes.get(node.name)?.member !== node.member) return false;
   if (timelineOf(node.wal) !== duty.timeline) return false;
-  if (duty.rule.acks > 0 && isHeld(pass)) return false;
+  if ((duty.rule.acks > 0 || duty.isUnprotected === true) && isHeld(pass)) return false;
   if (confirms(pass, 'primary', duty.epoch) !== true) return true;
   node.fileNames = namesFor(duty.next?.rule ?? duty.rule);
   node.upstream = undefined;

@@ -1,5 +1,6 @@
 // What one pass of an agent is given, and what every step may do: ask the log through its leader, propose, register.
 // Must never count as confirmed what was not read through the leader after it was asked for.
+import { type MemberId, makeMemberId } from '../../../src/base/ids.ts';
 import type { Command } from '../../../src/cluster/commands.ts';
 import type { ClusterState, GroupState, NodeState } from '../../../src/cluster/state.ts';
 import { type Duty, duties } from '../../../src/failover/duties.ts';
@@ -82,6 +83,12 @@ export function proposeOnce({ world, host, agent }: Pass, command: Command): voi
   if (isTaken) agent.proposing.add(command.kind);
 }
 
+/** A new data directory gets an id of its own. */
+export function newMember({ world, node }: Pass): MemberId {
+  world.counter += 1;
+  return makeMemberId(node.name, world.counter.toString(16).padStart(8, '0'));
+}
+
 export function register(pass: Pass): void {
   const { node, host } = pass;
   const member = localMember(node);
@@ -96,7 +103,7 @@ export function register(pass: Pass): void {
     host: node.name,
     port: 5432,
     member,
-    systemIdentifier: member === undefined ? undefined : SYSTEM_IDENTIFIER,
+    systemIdentifier: node.isFit ? SYSTEM_IDENTIFIER : undefined,
     // So that the one that stands furthest is not always the one that is wanted.
     priority: host.place % 3,
   });

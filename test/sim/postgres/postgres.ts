@@ -3,7 +3,13 @@
 // themselves, late. After src/failover/testing/postgres-model.ts, with connections and processes of their own.
 import type { MemberId, NodeId, PeerId } from '../../../src/base/ids.ts';
 import { groupId } from '../../../src/base/ids.ts';
-import { NOBODY, type StandbyNames, type WalRecord, timelineOf } from '../../../src/failover/testing/wal.ts';
+import {
+  ALONE,
+  NOBODY,
+  type StandbyNames,
+  type WalRecord,
+  timelineOf,
+} from '../../../src/failover/testing/wal.ts';
 
 export const GROUP = groupId('main');
 /** What a walsender is called through which WAL is fetched (src/actions/fetch-wal.ts). */
@@ -62,6 +68,8 @@ export interface Postgres {
   frozenUntilUs: number;
   isFrozen: boolean;
   role: 'standby' | 'primary';
+  /** Who has started the present run, or the last one: the owner of a server that is not ours, with settings of his own. */
+  startedBy: 'agent' | 'owner';
   /** Clients are let in (pg_hba.conf). */
   isAdmitting: boolean;
   startCount: number;
@@ -93,6 +101,7 @@ export function createPostgres(name: NodeId, peer: PeerId, place: number): Postg
     frozenUntilUs: 0,
     isFrozen: false,
     role: 'standby',
+    startedBy: 'agent',
     isAdmitting: false,
     startCount: 0,
     replayed: 0,
@@ -107,10 +116,14 @@ export function createPostgres(name: NodeId, peer: PeerId, place: number): Postg
 
 export const isPrimary = (node: Postgres): boolean => node.isUp && node.role === 'primary';
 
+/** It runs with settings that are not ours. */
+export const isForeign = (node: Postgres): boolean => node.isUp && node.startedBy === 'owner';
+
 /** What is configured but not in force yet comes into force with the start. */
 export function start(node: Postgres, role: 'standby' | 'primary', replayed: number): void {
   node.isUp = true;
   node.isFrozen = false;
+  node.startedBy = 'agent';
   node.role = role;
   node.endedAs = role;
   node.startCount += 1;
@@ -120,6 +133,20 @@ export function start(node: Postgres, role: 'standby' | 'primary', replayed: num
   node.isAdmitting = false;
   forgetProcesses(node);
 }
+
+/** Started by its owner, with settings of his own: it waits for no standby, and clients are let in. */
+export function startByHand(node: Postgres, role: 'standby' | 'primary'): void {
+  node.fileNames = ALONE;
+  start(node, role, 0);
+  node.startedBy = 'owner';
+  node.isAdmitting = role === 'primary';
+}
+
+/** `application_name` of its walreceiver. */
+export const streamName = (node: Postgres): MemberId =>
+  node.startedBy === 'owner' || node.member === undefined
+    ? (`walreceiver_${node.name}` as MemberId)
+    : node.member;
 
 /** Every process of the instance is gone. */
 export function stop(node: Postgres): void {
@@ -152,7 +179,7 @@ export function isOnHistory(standby: Postgres, upstream: Postgres): boolean {
 
 /** Whether WAL could flow between the two as they are set up, now or once a process that is connecting has connected. */
 function canStream(standby: Postgres, upstream: Postgres): boolean {
-  if (!standby.isUp || standby.role !== 'standby' || standby.member === undefined) return false;
+  if (!standby.isUp || standby.role !== 'standby') return false;
   if (!upstream.isUp || upstream === standby) return false;
   const leadsThere = standby.upstream === upstream.name || standby.receiver?.upstream === upstream.name;
   return leadsThere && isOnHistory(standby, upstream);
@@ -200,7 +227,7 @@ export function canAcknowledge(node: Postgres, nodes: readonly Postgres[]): bool
   const live: WalSender[] = [];
   for (const other of nodes) {
     if (!canStream(other, node) || isFetchOf(other, node)) continue;
-    const member = other.member as MemberId;
+    const member = streamName(other);
     const known = node.senders.find(
       (sender) => sender.member === member && sender.id === other.receiver?.sender,
     );

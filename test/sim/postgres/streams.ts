@@ -1,6 +1,5 @@
 // WAL on its way: walreceivers that connect, records that flow, answers that release commits, settings that arrive late, clients
 // that write. Each is an event of its own, and may come after everything has changed.
-import type { MemberId } from '../../../src/base/ids.ts';
 import { acknowledged, checkAcknowledgers } from '../checks/group-checks.ts';
 import { EVENT, type Host, type World, after, isLinked, newestState } from '../world.ts';
 import {
@@ -12,6 +11,7 @@ import {
   isOnHistory,
   isPrimary,
   releasedBy,
+  streamName,
   takeOut,
 } from './postgres.ts';
 import { sameNames, timelineOf, type StandbyNames } from '../../../src/failover/testing/wal.ts';
@@ -110,8 +110,7 @@ export function onConnect(world: World, place: number, receiver: Receiver): void
     upstream.isUp &&
     !upstream.isFrozen &&
     isLinked(world, place, upstream.place) &&
-    isOnHistory(node, upstream) &&
-    node.member !== undefined;
+    isOnHistory(node, upstream);
   if (!isReached) {
     node.receiver = undefined;
     beginStreaming(world, node, RETRY_US);
@@ -119,7 +118,7 @@ export function onConnect(world: World, place: number, receiver: Receiver): void
   }
   receiver.sender = world.counter += 1;
   receiver.upstreamStart = upstream.startCount;
-  const name = receiver.isFetch ? FETCH_NAME : (node.member as MemberId);
+  const name = receiver.isFetch ? FETCH_NAME : streamName(node);
   connectSender(upstream, name, receiver.sender, world.timeline.count);
   scheduleFlow(world, node, 500);
   checkAcknowledgers(world);
@@ -272,8 +271,9 @@ export function onClientWrites(world: World): void {
 }
 
 function believedPrimary(world: World): Postgres | undefined {
-  const primary = newestState(world)?.groups.get(GROUP)?.phase.primary;
-  return primary === undefined ? undefined : world.nodeHost.get(primary)?.postgres;
+  const group = newestState(world)?.groups.get(GROUP);
+  if (group === undefined) return world.groupChecks.nodes.find(isPrimary);
+  return world.nodeHost.get(group.phase.primary)?.postgres;
 }
 
 function anyPostgres(world: World): Host | undefined {

@@ -54,16 +54,20 @@ const QUOTAS: readonly (readonly [string, number, (tally: Tally) => number])[] =
 export function describeSum(sum: Sum, catalogue: Catalogue): string {
   const { tally, lives, failures } = sum;
   const count = (value: number): string => String(Math.round(value));
-  const { faultKinds, ...totals } = tally;
+  const { faultKinds, requestKinds, ...totals } = tally;
   const words = Object.entries(totals).map(([name, value]) => `${inWords(name)} ${count(value)}`);
-  const kinds = Object.entries(faultKinds).sort(([a], [b]) => (a < b ? -1 : 1));
+  const kindsOf = (counts: Record<string, number>): string => {
+    const sorted = Object.entries(counts).sort(([a], [b]) => (a < b ? -1 : 1));
+    return sorted.map(([kind, times]) => `${kind} ${times}`).join(', ') || 'none';
+  };
   const quotas = QUOTAS.map(([name, least, of]) => {
     const average = lives === 0 ? 0 : of(tally) / lives;
     return `${name} ${average < 10 ? average.toFixed(2) : count(average)}${average < least ? ` (fewer than ${least})` : ''}`;
   });
   return [
     `totals: ${words.join(', ')}, client operations ${count(clientOperations(tally))}`,
-    `faults by kind: ${kinds.map(([kind, times]) => `${kind} ${times}`).join(', ')}`,
+    `faults by kind: ${kindsOf(faultKinds)}`,
+    `requests of people by kind: ${kindsOf(requestKinds)}`,
     `a life on average: ${quotas.join(', ')}`,
     describeMarks(sum, catalogue),
     `${lives} lives in ${(sum.elapsedMs / 1000).toFixed(1)} s: ${perSecond(lives, sum.elapsedMs)} seeds per second with ` +

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pg_sentinel/v1/report.proto.
  */
 export const file_pg_sentinel_v1_report: GenFile = /*@__PURE__*/
-  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIvwGCgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBARIXCgppc19ndWFyZGVkGA8gASgISAaIAQESJgoGdXBrZWVwGBAgASgLMhYucGdfc2VudGluZWwudjEuVXBrZWVwEjMKCnBhcmFtZXRlcnMYESABKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJSZXBvcnQSKgoFZm91bmQYRiABKAsyGy5wZ19zZW50aW5lbC52MS5Gb3VuZFNlcnZlchIVCghyZXN0b3JlcxhuIAEoCEgHiAEBEiEKE3NlcnZlcl9zdGFydGVkX2F0X3MYggEgASgDSAiIAQESOQoNbG9naWNhbF9zbG90cxiMASADKAsyIS5wZ19zZW50aW5lbC52MS5Mb2dpY2FsU2xvdFJlcG9ydBIYCgpzb3VyY2VfZW5kGJYBIAEoBkgJiAEBEhUKB2ZvbGxvd3MYlwEgASgJSAqIAQESFQoHc3RyYW5nZRiZASABKAlIC4gBAUIJCgdfbWVtYmVyQgsKCV90aW1lbGluZUILCglfcG9zaXRpb25CDQoLX3JlcGxheV9sc25CEQoPX3NlcnZlcl92ZXJzaW9uQgoKCF9tZXNzYWdlQg0KC19pc19ndWFyZGVkQgsKCV9yZXN0b3Jlc0IWChRfc2VydmVyX3N0YXJ0ZWRfYXRfc0INCgtfc291cmNlX2VuZEIKCghfZm9sbG93c0IKCghfc3RyYW5nZSLSAQoLRm91bmRTZXJ2ZXISDAoEcm9sZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhAKCHRpbWVsaW5lGAMgASgNEi4KCHVwc3RyZWFtGAQgASgLMhwucGdfc2VudGluZWwudjEuU3RyZWFtU291cmNlEhIKCmZyZWVfc2xvdHMYBSABKA0SDAoEa2VwdBgGIAMoCRIQCghyZXBsYWNlZBgHIAMoCRILCgNoYmEYCCADKAkSDwoHbm90aWNlcxgJIAMoCRIQCghwcm9ibGVtcxgKIAMoCSLFBAoGVXBrZWVwEjIKCWRhdGFfZGlzaxgBIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5EaXNrUm9vbRIxCgh3YWxfZGlzaxgCIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5EaXNrUm9vbRIrCgVzbG90cxgDIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5TbG90cxIxCghhcmNoaXZlchgEIAEoCzIfLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5BcmNoaXZlchIYCgtyZWFkeV9jb3VudBgFIAEoBEgAiAEBEj4KD3BlbmRpbmdfcmVzdGFydBgGIAEoCzIlLnBnX3NlbnRpbmVsLnYxLlVwa2VlcC5QZW5kaW5nUmVzdGFydBozCghEaXNrUm9vbRISCgpmcmVlX2J5dGVzGAEgASgEEhMKC3RvdGFsX2J5dGVzGAIgASgEGoEBCgVTbG90cxISCgprZXB0X2J5dGVzGAEgASgEEhEKBG1vc3QYAiABKAlIAIgBARIXCgpzYWZlX2J5dGVzGCggASgESAGIAQESEgoKdW5yZXNlcnZlZBgpIAMoCRIMCgRsb3N0GCogAygJQgcKBV9tb3N0Qg0KC19zYWZlX2J5dGVzGi0KCEFyY2hpdmVyEg0KBWlzX29uGAEgASgIEhIKCmlzX2ZhaWxpbmcYAiABKAgaIgoOUGVuZGluZ1Jlc3RhcnQSEAoIc2V0dGluZ3MYASADKAlCDgoMX3JlYWR5X2NvdW50ItQBCg9QYXJhbWV0ZXJSZXBvcnQSFwoPcGVuZGluZ19yZXN0YXJ0GAEgAygJEhIKCm92ZXJyaWRkZW4YAiADKAkSOwoGbGltaXRzGAMgAygLMisucGdfc2VudGluZWwudjEuUGFyYW1ldGVyUmVwb3J0LkxpbWl0c0VudHJ5EhgKC2hiYV9wcm9ibGVtGDwgASgJSACIAQEaLQoLTGltaXRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4AUIOCgxfaGJhX3Byb2JsZW0iQQoRTG9naWNhbFNsb3RSZXBvcnQSDAoEbmFtZRgBIAEoCRIQCghpc19yZWFkeRgCIAEoCBIMCgRub3RlGAMgASgJIioKDFN0cmVhbVNvdXJjZRIMCgRob3N0GAEgASgJEgwKBHBvcnQYAiABKA0ibgoJV2FsU2VuZGVyEhgKEGFwcGxpY2F0aW9uX25hbWUYASABKAkSDQoFc3RhdGUYAiABKAkSEgoKc3luY19zdGF0ZRgDIAEoCRIWCglmbHVzaF9sc24YBCABKAZIAIgBAUIMCgpfZmx1c2hfbHNuYgZwcm90bzM");
+  fileDesc("ChtwZ19zZW50aW5lbC92MS9yZXBvcnQucHJvdG8SDnBnX3NlbnRpbmVsLnYxIrMHCgtBZ2VudFJlcG9ydBIMCgRub2RlGAEgASgJEgwKBHBlZXIYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQSFQoNc3RhcnRlZF9hdF9tcxgEIAEoAxITCgZtZW1iZXIYBSABKAlIAIgBARIRCgljb25kaXRpb24YBiABKAkSEwoLZmVuY2VfZXBvY2gYByABKAQSFQoIdGltZWxpbmUYCCABKA1IAYgBARIVCghwb3NpdGlvbhgJIAEoBkgCiAEBEhcKCnJlcGxheV9sc24YCiABKAZIA4gBARI0Cg5zdHJlYW1pbmdfZnJvbRgLIAEoCzIcLnBnX3NlbnRpbmVsLnYxLlN0cmVhbVNvdXJjZRIuCgt3YWxfc2VuZGVycxgMIAMoCzIZLnBnX3NlbnRpbmVsLnYxLldhbFNlbmRlchIbCg5zZXJ2ZXJfdmVyc2lvbhgNIAEoCUgEiAEBEhQKB21lc3NhZ2UYDiABKAlIBYgBARIXCgppc19ndWFyZGVkGA8gASgISAaIAQESJgoGdXBrZWVwGBAgASgLMhYucGdfc2VudGluZWwudjEuVXBrZWVwEjMKCnBhcmFtZXRlcnMYESABKAsyHy5wZ19zZW50aW5lbC52MS5QYXJhbWV0ZXJSZXBvcnQSKgoFZm91bmQYRiABKAsyGy5wZ19zZW50aW5lbC52MS5Gb3VuZFNlcnZlchIVCghyZXN0b3JlcxhuIAEoCEgHiAEBEiEKE3NlcnZlcl9zdGFydGVkX2F0X3MYggEgASgDSAiIAQESOQoNbG9naWNhbF9zbG90cxiMASADKAsyIS5wZ19zZW50aW5lbC52MS5Mb2dpY2FsU2xvdFJlcG9ydBIYCgpzb3VyY2VfZW5kGJYBIAEoBkgJiAEBEhUKB2ZvbGxvd3MYlwEgASgJSAqIAQESFQoHc3RyYW5nZRiZASABKAlIC4gBARI1Cg5yZWZ1c2VkX3Byb2JlcxigASADKAsyHC5wZ19zZW50aW5lbC52MS5SZWZ1c2VkUHJvYmVCCQoHX21lbWJlckILCglfdGltZWxpbmVCCwoJX3Bvc2l0aW9uQg0KC19yZXBsYXlfbHNuQhEKD19zZXJ2ZXJfdmVyc2lvbkIKCghfbWVzc2FnZUINCgtfaXNfZ3VhcmRlZEILCglfcmVzdG9yZXNCFgoUX3NlcnZlcl9zdGFydGVkX2F0X3NCDQoLX3NvdXJjZV9lbmRCCgoIX2ZvbGxvd3NCCgoIX3N0cmFuZ2UiKQoMUmVmdXNlZFByb2JlEgwKBG5vZGUYASABKAkSCwoDd2h5GAIgASgJItIBCgtGb3VuZFNlcnZlchIMCgRyb2xlGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSEAoIdGltZWxpbmUYAyABKA0SLgoIdXBzdHJlYW0YBCABKAsyHC5wZ19zZW50aW5lbC52MS5TdHJlYW1Tb3VyY2USEgoKZnJlZV9zbG90cxgFIAEoDRIMCgRrZXB0GAYgAygJEhAKCHJlcGxhY2VkGAcgAygJEgsKA2hiYRgIIAMoCRIPCgdub3RpY2VzGAkgAygJEhAKCHByb2JsZW1zGAogAygJItsECgZVcGtlZXASMgoJZGF0YV9kaXNrGAEgASgLMh8ucGdfc2VudGluZWwudjEuVXBrZWVwLkRpc2tSb29tEjEKCHdhbF9kaXNrGAIgASgLMh8ucGdfc2VudGluZWwudjEuVXBrZWVwLkRpc2tSb29tEisKBXNsb3RzGAMgASgLMhwucGdfc2VudGluZWwudjEuVXBrZWVwLlNsb3RzEjEKCGFyY2hpdmVyGAQgASgLMh8ucGdfc2VudGluZWwudjEuVXBrZWVwLkFyY2hpdmVyEhgKC3JlYWR5X2NvdW50GAUgASgESACIAQESPgoPcGVuZGluZ19yZXN0YXJ0GAYgASgLMiUucGdfc2VudGluZWwudjEuVXBrZWVwLlBlbmRpbmdSZXN0YXJ0GjMKCERpc2tSb29tEhIKCmZyZWVfYnl0ZXMYASABKAQSEwoLdG90YWxfYnl0ZXMYAiABKAQalwEKBVNsb3RzEhIKCmtlcHRfYnl0ZXMYASABKAQSEQoEbW9zdBgCIAEoCUgAiAEBEhcKCnNhZmVfYnl0ZXMYKCABKARIAYgBARISCgp1bnJlc2VydmVkGCkgAygJEgwKBGxvc3QYKiADKAkSFAoMbGVmdF9sb2dpY2FsGCsgAygJQgcKBV9tb3N0Qg0KC19zYWZlX2J5dGVzGi0KCEFyY2hpdmVyEg0KBWlzX29uGAEgASgIEhIKCmlzX2ZhaWxpbmcYAiABKAgaIgoOUGVuZGluZ1Jlc3RhcnQSEAoIc2V0dGluZ3MYASADKAlCDgoMX3JlYWR5X2NvdW50ItQBCg9QYXJhbWV0ZXJSZXBvcnQSFwoPcGVuZGluZ19yZXN0YXJ0GAEgAygJEhIKCm92ZXJyaWRkZW4YAiADKAkSOwoGbGltaXRzGAMgAygLMisucGdfc2VudGluZWwudjEuUGFyYW1ldGVyUmVwb3J0LkxpbWl0c0VudHJ5EhgKC2hiYV9wcm9ibGVtGDwgASgJSACIAQEaLQoLTGltaXRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgNOgI4AUIOCgxfaGJhX3Byb2JsZW0iVAoRTG9naWNhbFNsb3RSZXBvcnQSDAoEbmFtZRgBIAEoCRIQCghpc19yZWFkeRgCIAEoCBIMCgRub3RlGAMgASgJEhEKCWlzX2Fic2VudBgEIAEoCCIqCgxTdHJlYW1Tb3VyY2USDAoEaG9zdBgBIAEoCRIMCgRwb3J0GAIgASgNIm4KCVdhbFNlbmRlchIYChBhcHBsaWNhdGlvbl9uYW1lGAEgASgJEg0KBXN0YXRlGAIgASgJEhIKCnN5bmNfc3RhdGUYAyABKAkSFgoJZmx1c2hfbHNuGAQgASgGSACIAQFCDAoKX2ZsdXNoX2xzbmIGcHJvdG8z");
 
 /**
  * @generated from message pg_sentinel.v1.AgentReport
@@ -159,6 +159,13 @@ export type AgentReport = Message<"pg_sentinel.v1.AgentReport"> & {
    * @generated from field: optional string strange = 153;
    */
   strange?: string | undefined;
+
+  /**
+   * Nodes whose PostgreSQL does not let in the probes of this host.
+   *
+   * @generated from field: repeated pg_sentinel.v1.RefusedProbe refused_probes = 160;
+   */
+  refusedProbes: RefusedProbe[];
 };
 
 /**
@@ -167,6 +174,30 @@ export type AgentReport = Message<"pg_sentinel.v1.AgentReport"> & {
  */
 export const AgentReportSchema: GenMessage<AgentReport> = /*@__PURE__*/
   messageDesc(file_pg_sentinel_v1_report, 0);
+
+/**
+ * @generated from message pg_sentinel.v1.RefusedProbe
+ */
+export type RefusedProbe = Message<"pg_sentinel.v1.RefusedProbe"> & {
+  /**
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * The answer of PostgreSQL.
+   *
+   * @generated from field: string why = 2;
+   */
+  why: string;
+};
+
+/**
+ * Describes the message pg_sentinel.v1.RefusedProbe.
+ * Use `create(RefusedProbeSchema)` to create a new message.
+ */
+export const RefusedProbeSchema: GenMessage<RefusedProbe> = /*@__PURE__*/
+  messageDesc(file_pg_sentinel_v1_report, 1);
 
 /**
  * What `sentinelctl adopt` shows and goes by. Lists are for people, a text for each entry.
@@ -234,7 +265,7 @@ export type FoundServer = Message<"pg_sentinel.v1.FoundServer"> & {
  * Use `create(FoundServerSchema)` to create a new message.
  */
 export const FoundServerSchema: GenMessage<FoundServer> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 1);
+  messageDesc(file_pg_sentinel_v1_report, 2);
 
 /**
  * What an administrator keeps an eye on; what could not be read is absent.
@@ -278,7 +309,7 @@ export type Upkeep = Message<"pg_sentinel.v1.Upkeep"> & {
  * Use `create(UpkeepSchema)` to create a new message.
  */
 export const UpkeepSchema: GenMessage<Upkeep> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 2);
+  messageDesc(file_pg_sentinel_v1_report, 3);
 
 /**
  * @generated from message pg_sentinel.v1.Upkeep.DiskRoom
@@ -300,7 +331,7 @@ export type Upkeep_DiskRoom = Message<"pg_sentinel.v1.Upkeep.DiskRoom"> & {
  * Use `create(Upkeep_DiskRoomSchema)` to create a new message.
  */
 export const Upkeep_DiskRoomSchema: GenMessage<Upkeep_DiskRoom> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 2, 0);
+  messageDesc(file_pg_sentinel_v1_report, 3, 0);
 
 /**
  * The WAL that replication slots keep, and the slot that keeps most of it.
@@ -336,6 +367,13 @@ export type Upkeep_Slots = Message<"pg_sentinel.v1.Upkeep.Slots"> & {
    * @generated from field: repeated string lost = 42;
    */
   lost: string[];
+
+  /**
+   * Of a standby: logical slots that nobody reads from and no setting names.
+   *
+   * @generated from field: repeated string left_logical = 43;
+   */
+  leftLogical: string[];
 };
 
 /**
@@ -343,7 +381,7 @@ export type Upkeep_Slots = Message<"pg_sentinel.v1.Upkeep.Slots"> & {
  * Use `create(Upkeep_SlotsSchema)` to create a new message.
  */
 export const Upkeep_SlotsSchema: GenMessage<Upkeep_Slots> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 2, 1);
+  messageDesc(file_pg_sentinel_v1_report, 3, 1);
 
 /**
  * @generated from message pg_sentinel.v1.Upkeep.Archiver
@@ -365,7 +403,7 @@ export type Upkeep_Archiver = Message<"pg_sentinel.v1.Upkeep.Archiver"> & {
  * Use `create(Upkeep_ArchiverSchema)` to create a new message.
  */
 export const Upkeep_ArchiverSchema: GenMessage<Upkeep_Archiver> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 2, 2);
+  messageDesc(file_pg_sentinel_v1_report, 3, 2);
 
 /**
  * @generated from message pg_sentinel.v1.Upkeep.PendingRestart
@@ -382,7 +420,7 @@ export type Upkeep_PendingRestart = Message<"pg_sentinel.v1.Upkeep.PendingRestar
  * Use `create(Upkeep_PendingRestartSchema)` to create a new message.
  */
 export const Upkeep_PendingRestartSchema: GenMessage<Upkeep_PendingRestart> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 2, 3);
+  messageDesc(file_pg_sentinel_v1_report, 3, 3);
 
 /**
  * @generated from message pg_sentinel.v1.ParameterReport
@@ -418,7 +456,7 @@ export type ParameterReport = Message<"pg_sentinel.v1.ParameterReport"> & {
  * Use `create(ParameterReportSchema)` to create a new message.
  */
 export const ParameterReportSchema: GenMessage<ParameterReport> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 3);
+  messageDesc(file_pg_sentinel_v1_report, 4);
 
 /**
  * A logical replication slot of the log, as it stands on this node.
@@ -444,6 +482,13 @@ export type LogicalSlotReport = Message<"pg_sentinel.v1.LogicalSlotReport"> & {
    * @generated from field: string note = 3;
    */
   note: string;
+
+  /**
+   * Of a primary: it has no logical slot of that name, whatever it decodes. False: it may have one.
+   *
+   * @generated from field: bool is_absent = 4;
+   */
+  isAbsent: boolean;
 };
 
 /**
@@ -451,7 +496,7 @@ export type LogicalSlotReport = Message<"pg_sentinel.v1.LogicalSlotReport"> & {
  * Use `create(LogicalSlotReportSchema)` to create a new message.
  */
 export const LogicalSlotReportSchema: GenMessage<LogicalSlotReport> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 4);
+  messageDesc(file_pg_sentinel_v1_report, 5);
 
 /**
  * Where a standby's walreceiver is connected to.
@@ -475,7 +520,7 @@ export type StreamSource = Message<"pg_sentinel.v1.StreamSource"> & {
  * Use `create(StreamSourceSchema)` to create a new message.
  */
 export const StreamSourceSchema: GenMessage<StreamSource> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 5);
+  messageDesc(file_pg_sentinel_v1_report, 6);
 
 /**
  * One row of pg_stat_replication.
@@ -509,5 +554,5 @@ export type WalSender = Message<"pg_sentinel.v1.WalSender"> & {
  * Use `create(WalSenderSchema)` to create a new message.
  */
 export const WalSenderSchema: GenMessage<WalSender> = /*@__PURE__*/
-  messageDesc(file_pg_sentinel_v1_report, 6);
+  messageDesc(file_pg_sentinel_v1_report, 7);
 

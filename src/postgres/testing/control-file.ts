@@ -1,7 +1,7 @@
 // A pg_control for a data directory that no PostgreSQL has made. Never used outside tests.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32c } from '../../postgres/crc32c.ts';
+import { crc32c } from '../crc32c.ts';
 
 export const SHUT_DOWN = 1;
 export const SHUT_DOWN_IN_RECOVERY = 2;
@@ -21,17 +21,21 @@ export async function writeControl(
     nextTransactionId = 0n,
     checkpoint = 0n,
     timeline = 1,
+    catalogVersion = 202_209_061,
   }: {
     readonly system?: bigint;
     readonly writtenAtS?: number;
     readonly nextTransactionId?: bigint;
     readonly checkpoint?: bigint;
     readonly timeline?: number;
+    /** Of PostgreSQL 15, where it is not given. */
+    readonly catalogVersion?: number;
   } = {},
 ): Promise<void> {
   const bytes = Buffer.alloc(8192);
   bytes.writeBigUInt64LE(system, 0);
   bytes.writeUInt32LE(1300, 8);
+  bytes.writeUInt32LE(catalogVersion, 12);
   bytes.writeUInt32LE(state, 16);
   bytes.writeBigInt64LE(BigInt(writtenAtS), 24);
   bytes.writeBigUInt64LE(checkpoint, 32);
