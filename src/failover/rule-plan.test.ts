@@ -14,7 +14,11 @@ import {
   MC,
   RULE_BC,
   at,
+  P1,
+  P2,
+  P3,
   newLog,
+  promoting,
   running,
   runningAlone,
 } from '../cluster/testing/example.ts';
@@ -81,6 +85,43 @@ describe('a member leaves the rule', () => {
     const leader = leaderOf(running({ members: [MB], acks: 1 }), { ...streaming(), c: undefined });
     leader.at(0);
     expect(leader.at(700)).toMatchObject(change(ALONE));
+  });
+});
+
+describe('of a primary that is held for down', () => {
+  /** b was promoted with the rule "1 of c", and c does not stream from it; at 100 ms a quorum holds b for down. */
+  const lostAfterPromotion = () => {
+    const log = promoting();
+    const reportedAt = (nowMs: number, lastMs: number): SeenNodes => ({
+      b: { condition: 'primary', ageMs: nowMs - lastMs },
+      c: { condition: 'standby' },
+    });
+    const leader = leaderOf(log, reportedAt(0, 0));
+    leader.at(0);
+    log.must(at(log).promoted(B, 2, 100));
+    leader.at(50, reportedAt(50, 50));
+    log.must(at(log).down(P1), at(log).down(P3));
+    leader.at(100, reportedAt(100, 60));
+    return { log, leader, reportedAt };
+  };
+
+  test('none is begun on what its agent said before: the failover that follows needs the old one', () => {
+    const { leader, log, reportedAt } = lostAfterPromotion();
+    for (let nowMs = 200; nowMs < 3000; nowMs += 100)
+      expect(leader.at(nowMs, reportedAt(nowMs, 60))).toEqual([]);
+    const [command] = leader.at(3000, reportedAt(3000, 60));
+    expect(command).toMatchObject({ kind: 'begin-failover' });
+    if (command !== undefined) log.must(command);
+    log.must(at(log).cut(C, 100));
+    expect(leader.at(3100, reportedAt(3100, 60))).toMatchObject([{ kind: 'promote', candidate: C }]);
+  });
+
+  test('one is begun once its agent has spoken since, and nobody can take over: writes must not wait for ever', () => {
+    const log = running({ members: [MB], acks: 1 });
+    log.must(at(log).down(P1), at(log).down(P2));
+    const leader = leaderOf(log, { ...streaming(), b: undefined, c: undefined });
+    for (const nowMs of [0, 500, 1000]) expect(leader.at(nowMs)).toEqual([]);
+    expect(leader.at(1001)).toMatchObject(change(ALONE));
   });
 });
 

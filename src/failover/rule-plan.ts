@@ -3,7 +3,7 @@
 import type { MemberId } from '../base/ids.ts';
 import type { Command, SyncRule } from '../cluster/commands.ts';
 import { syncBar } from '../cluster/eligibility.ts';
-import { acksSoFar, fewestAcks, isRule, sameRule } from '../cluster/quorum.ts';
+import { acksSoFar, fewestAcks, isObjectivelyDown, isRule, sameRule } from '../cluster/quorum.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import {
   type ClusterState,
@@ -25,6 +25,32 @@ export function planRule(
     // mark: no-rule-of-unprotected-group
     return undefined;
   }
+  const isLost = isPerhapsLost(state, group, view, stopwatch);
+  const change = wantedChange(state, group, view, stopwatch);
+  if (isLost && change !== undefined) {
+    // mark: no-rule-of-lost-primary
+    return undefined;
+  }
+  return change;
+}
+
+/**
+ * Its observers hold it for down, and its agent's last word may be from before that: a change that it does not live to carry out would stand in the
+ * way of the failover, for by either rule it may have acknowledged.
+ */
+function isPerhapsLost(state: ClusterState, group: GroupState, view: View, stopwatch: Stopwatch): boolean {
+  const node = state.nodes.get(group.phase.primary);
+  if (node === undefined || !isObjectivelyDown(state.membership.voters, node.subjectiveDown, group.epoch))
+    return false;
+  return stopwatch.elapsedMs(`rule of lost ${group.id} ${group.epoch}`) <= view.settings.reportFreshMs;
+}
+
+function wantedChange(
+  state: ClusterState,
+  group: GroupState,
+  view: View,
+  stopwatch: Stopwatch,
+): Command | undefined {
   const primary = freshReport(view, group.phase.primary);
   if (primary === undefined || primary.condition !== 'primary' || primary.fenceEpoch !== group.epoch)
     return undefined;
