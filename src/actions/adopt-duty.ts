@@ -5,7 +5,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Duty } from '../failover/duties.ts';
-import { type ControlData, readControlData } from '../postgres/control-data.ts';
+import { type ControlData, isStoppedCleanly, readControlData } from '../postgres/control-data.ts';
 import { writeFileDurably } from '../postgres/durable-files.ts';
 import {
   hbaLines,
@@ -122,9 +122,6 @@ export function leftToOwner(
     ? `${what}; its owner may start it again: it is started as ours ${Math.round(holdMs / 1000)} s after it was seen to be stopped`
     : undefined;
 }
-
-const isStoppedCleanly = ({ state }: Pick<ControlData, 'state'>): boolean =>
-  state === 'shut down' || state === 'shut down in recovery';
 
 /**
  * The primary that is being adopted has ended: its data directory is made known to the log where that has not happened, if what it had been set to is

@@ -4,9 +4,9 @@
 import type { MemberId, NodeId, Timeline } from '../base/ids.ts';
 import { isKnownTimeline } from '../cluster/site-history.ts';
 import { type GroupState, hasFollowed } from '../cluster/state.ts';
-import { readControlData } from '../postgres/control-data.ts';
+import { endedAsStandby, readControlData } from '../postgres/control-data.ts';
 import { historyMismatch } from '../postgres/divergence.ts';
-import { endedAsStandby, isMarkedOpened, isUnstartedClone, markOpened } from '../postgres/opened-marker.ts';
+import { isMarkedOpened, isUnstartedClone, markOpened } from '../postgres/opened-marker.ts';
 import { readHistory } from '../postgres/timelines.ts';
 import type { AgentContext, Standing } from './context.ts';
 

@@ -1,6 +1,7 @@
 // The duties of a primary: the first one of a new group, and any later one. No node becomes a read-write primary because it
 // was one: PostgreSQL is started as primary only after the log, read through the leader, says that this node still is.
 import type { Duty } from '../failover/duties.ts';
+import { endedAsStandby } from '../postgres/control-data.ts';
 import { initDataDirectory } from '../postgres/initdb.ts';
 import { type Member, writeNewMember } from '../postgres/member.ts';
 import { renderSynchronousStandbys } from '../postgres/settings.ts';
@@ -103,10 +104,7 @@ async function makeFirstData(
     if (data.kind !== 'ready') throw new Error(`initdb left no usable data directory in ${dataDirectory}`);
     const { systemIdentifier, state } = data.control;
     // Opening it without a promotion would end its old primary's timeline in two ways.
-    if (
-      instance.postmaster() === undefined &&
-      (state === 'in archive recovery' || state === 'shut down in recovery')
-    ) {
+    if (instance.postmaster() === undefined && endedAsStandby(data.control)) {
       throw new Error(
         `cannot create the group's first primary: ${dataDirectory} is a standby's (it was ${state}); promote it with pg_ctl promote and stop it, or empty it`,
       );

@@ -1,6 +1,6 @@
 // What is known of an end of PostgreSQL that was not ours: whether somebody shut it down, and may start it again, or it crashed.
 import { delay } from '../base/clock.ts';
-import { readControlData } from '../postgres/control-data.ts';
+import { isStoppedCleanly, readControlData } from '../postgres/control-data.ts';
 import type { Announcements } from './announcements.ts';
 import type { AgentContext, UnexpectedEnd } from './context.ts';
 
@@ -31,8 +31,8 @@ export function createUnexpectedEnds(options: {
       // At once: a pass that is under way is not to take it for one that was stopped by this process.
       const atFirst: UnexpectedEnd = { atMs: performance.now(), isClean: true };
       end = atFirst;
-      const state = (await readControlData(dataDirectory).catch(() => undefined))?.state;
-      const isClean = state === 'shut down' || state === 'shut down in recovery';
+      const control = await readControlData(dataDirectory).catch(() => undefined);
+      const isClean = control !== undefined && isStoppedCleanly(control);
       const noted: UnexpectedEnd = { ...atFirst, isClean };
       if (end === atFirst) end = noted;
       options.announce(endText(noted));

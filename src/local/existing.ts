@@ -3,7 +3,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type ConfigTree, readConfigTree, settingsOfTree } from '../postgres/config-files.ts';
-import { type ControlData } from '../postgres/control-data.ts';
+import { type ControlData, endedAsStandby } from '../postgres/control-data.ts';
 import { writeFileDurably } from '../postgres/durable-files.ts';
 import {
   type HbaLines,
@@ -58,12 +58,13 @@ export async function* whyNotTaken(host: LocalHost, control: ControlData): Async
 async function* whyNotClean(
   dataDirectory: string,
   names: readonly string[],
-  { state }: ControlData,
+  control: ControlData,
 ): AsyncIterable<string> {
   for (const name of ['backup_label', 'tablespace_map'])
     if (names.includes(name))
       yield `${dataDirectory} holds ${name}: it is a copy of a server that ran, and was never recovered; start PostgreSQL on it once and stop it`;
-  const isStandby = state === 'shut down in recovery' || state === 'in archive recovery';
+  const { state } = control;
+  const isStandby = endedAsStandby(control);
   const signal = names.find((name) => name === 'standby.signal' || name === 'recovery.signal');
   if (isStandby || signal !== undefined) {
     const why = isStandby ? `it was ${state}` : `it holds ${signal}`;

@@ -59,6 +59,14 @@ export interface ControlData {
   readonly maxLocksPerTransaction: number;
 }
 
+/** Of PostgreSQL that does not run: it ended by a shutdown, as a primary or as a standby, and has neither crashed nor was killed. */
+export const isStoppedCleanly = ({ state }: Pick<ControlData, 'state'>): boolean =>
+  state === 'shut down' || state === 'shut down in recovery';
+
+/** How PostgreSQL that does not run has ended: as a standby, and not as one that takes writes. */
+export const endedAsStandby = ({ state }: Pick<ControlData, 'state'>): boolean =>
+  state === 'in archive recovery' || state === 'shut down in recovery';
+
 /** 1300 is PostgreSQL 13 to 16, 1700 is 17, 1800 is 18; where the CRC stands. */
 const CRC_OFFSET: Readonly<Record<number, number>> = { 1300: 288, 1700: 288, 1800: 292 };
 

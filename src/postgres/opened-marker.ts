@@ -4,7 +4,6 @@
 import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MemberId } from '../base/ids.ts';
-import type { ControlData } from './control-data.ts';
 import { fsyncDirectory, writeFileDurably, type Owner } from './durable-files.ts';
 
 const OPENED_MARKER = 'pg_sentinel_opened';
@@ -33,10 +32,6 @@ export async function forgetOpened(dataDirectory: string): Promise<void> {
   await rm(join(dataDirectory, OPENED_MARKER), { force: true });
   await fsyncDirectory(dataDirectory);
 }
-
-/** How PostgreSQL that does not run has ended: as a standby, and not as one that takes writes. */
-export const endedAsStandby = ({ state }: Pick<ControlData, 'state'>): boolean =>
-  state === 'in archive recovery' || state === 'shut down in recovery';
 
 /** Its control file is the source's, a running primary's. */
 export async function isUnstartedClone(dataDirectory: string): Promise<boolean> {

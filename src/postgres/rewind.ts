@@ -6,7 +6,7 @@ import type pg from 'pg';
 import { delay } from '../base/clock.ts';
 import type { Binaries } from './binaries.ts';
 import { renderConninfo, renderPassfile, upstreamKeywords, type Upstream } from './conninfo.ts';
-import { readControlData } from './control-data.ts';
+import { endedAsStandby, isStoppedCleanly, readControlData } from './control-data.ts';
 import { fsyncDirectory, removeFileDurably, writeFileDurably } from './durable-files.ts';
 import { removeStaleLockFiles } from './lock-files.ts';
 import { removeMember } from './member.ts';
@@ -123,9 +123,9 @@ export function endInterruptedRewind(options: {
 
 /** False where it was stopped cleanly. A standby that was not has to be started and stopped once by the caller. */
 async function hasCrashed(dataDirectory: string): Promise<boolean> {
-  const { state } = await readControlData(dataDirectory);
-  if (state === 'shut down' || state === 'shut down in recovery') return false;
-  if (state === 'in archive recovery') {
+  const control = await readControlData(dataDirectory);
+  if (isStoppedCleanly(control)) return false;
+  if (endedAsStandby(control)) {
     throw new UncleanStandbyError(
       `cannot rewind ${dataDirectory}: it is a standby that was not stopped cleanly; start and stop it once, or clone`,
     );

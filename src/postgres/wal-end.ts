@@ -3,7 +3,7 @@
 // cut off instead (position.ts).
 import type { Timeline } from '../base/ids.ts';
 import { formatLsn } from '../base/lsn.ts';
-import { readControlData } from './control-data.ts';
+import { endedAsStandby, readControlData } from './control-data.ts';
 import type { Position } from './position.ts';
 import { allGone } from './processes.ts';
 import { readHistory, timelineOf } from './timelines.ts';
@@ -24,7 +24,7 @@ export async function readWalEnd(options: {
       `cannot read the end of WAL of ${dataDirectory}: PostgreSQL runs in it (processes ${left.pids.join(', ')})`,
     );
   const control = await readControlData(dataDirectory);
-  if (control.state === 'in archive recovery' || control.state === 'shut down in recovery') {
+  if (endedAsStandby(control)) {
     throw new Error(
       `cannot read the end of WAL of ${dataDirectory}: it was a standby (${control.state}); start it cut off and let it replay`,
     );

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { until } from '../../../src/base/clock.ts';
 import { freePort } from '../../../src/transport/testing/free-ports.ts';
 import { nodeId, type MemberId } from '../../../src/base/ids.ts';
 import { findTestPostgres, findVersion, wantedPostgres } from '../../../harness/find-postgres.ts';
@@ -17,6 +18,7 @@ import { startPostgres, stopPostgres, type RunningPostgres } from '../../../src/
 import { writeNewMember } from '../../../src/postgres/member.ts';
 import { findOsUser, spawnIds, type OsUser } from '../../../src/postgres/os-user.ts';
 import { makeDirectory } from '../../../src/postgres/own-directories.ts';
+import { readRole } from '../../../src/postgres/role.ts';
 import { openSession, type Session } from '../../../src/postgres/session.ts';
 import {
   DEFAULT_SETTINGS,
@@ -24,7 +26,8 @@ import {
   type InstanceSettings,
   type SynchronousStandbys,
 } from '../../../src/postgres/settings.ts';
-import { setUpPrimary } from '../../../src/postgres/sql.ts';
+import { createSlot, setUpPrimary } from '../../../src/postgres/sql.ts';
+import { followUpstream } from '../../../src/postgres/upstream.ts';
 
 export const LIMIT_MS = 60_000;
 export const QUERY = { timeoutMs: 20_000 } as const;
@@ -209,6 +212,23 @@ export const upstreamOf = (instance: Instance, applicationName: MemberId | strin
   password: REPLICATION.password,
   applicationName,
 });
+
+/** Starts `instance`, which holds a clone or a rewound database, as a standby of `upstream`, with a slot there; resolves when it streams. */
+export async function follow(instance: Instance, upstream: Instance): Promise<void> {
+  const slotName = `${instance.name}_slot`;
+  await createSlot(upstream.session, slotName, QUERY);
+  await followUpstream({
+    ...instance,
+    upstream: upstreamOf(upstream, instance.name),
+    slotName,
+    owner: instance.user.owner,
+  });
+  await start(instance);
+  await until({ what: `${instance.name} streams`, timeoutMs: LIMIT_MS, everyMs: 50 }, async () => {
+    const { replication } = await readRole(upstream.session, QUERY);
+    return replication.some((row) => row.applicationName === instance.name && row.state === 'streaming');
+  });
+}
 
 export async function sql<Row extends object>(instance: Instance, text: string): Promise<Row[]> {
   return instance.session.query<Row>(text, [], QUERY);

@@ -26,9 +26,8 @@ import { rewindPostgres } from '../../../src/postgres/rewind.ts';
 import { discardInterrupted, discardReplaced } from '../../../src/postgres/replaced.ts';
 import { isRewindInterrupted, rewindMarker } from '../../../src/postgres/rewind-marker.ts';
 import { TakenPlaceError } from '../../../src/postgres/rewind-room.ts';
-import { readRole } from '../../../src/postgres/role.ts';
-import { checkpoint, createSlot } from '../../../src/postgres/sql.ts';
-import { cutUpstream, followUpstream } from '../../../src/postgres/upstream.ts';
+import { checkpoint } from '../../../src/postgres/sql.ts';
+import { cutUpstream } from '../../../src/postgres/upstream.ts';
 import {
   LIMIT_MS,
   QUERY,
@@ -36,6 +35,7 @@ import {
   type Place,
   TESTED_VERSIONS,
   configure,
+  follow,
   openPlace,
   sql,
   start,
@@ -82,22 +82,6 @@ for (const version of TESTED_VERSIONS) {
       await configure(instance, { parameters: parametersOf(instance) });
     };
 
-    const followed = async (instance: Instance, upstream: Instance): Promise<void> => {
-      const slotName = `${instance.name}_slot`;
-      await createSlot(upstream.session, slotName, QUERY);
-      await followUpstream({
-        ...instance,
-        upstream: upstreamOf(upstream, instance.name),
-        slotName,
-        owner: instance.user.owner,
-      });
-      await start(instance);
-      await waitUntil(`${instance.name} streams`, async () => {
-        const { replication } = await readRole(upstream.session, QUERY);
-        return replication.some((row) => row.applicationName === instance.name && row.state === 'streaming');
-      });
-    };
-
     const caughtUp = async (standby: Instance, primary: Instance): Promise<void> => {
       const [row] = await sql<{ lsn: string }>(primary, 'select pg_current_wal_flush_lsn()::text as lsn');
       await waitUntil(`${standby.name} replayed ${row?.lsn}`, async () => {
@@ -141,7 +125,7 @@ for (const version of TESTED_VERSIONS) {
       const [link] = await readdir(join(two.dataDirectory, 'pg_tblspc'));
       const target = await readlink(join(two.dataDirectory, 'pg_tblspc', link ?? ''));
       expect(target).toMatch(new RegExp(`^${space}.pg_sentinel-[0-9a-f]{8}$`));
-      await followed(two, one);
+      await follow(two, one);
       await caughtUp(two, one);
       expect(await spaced(two)).toEqual([1]);
     });
@@ -166,7 +150,7 @@ for (const version of TESTED_VERSIONS) {
         await column(two, "select setting as value from pg_settings where name = 'restore_command'"),
       ).toEqual(['']);
       await stop(two);
-      await followed(two, one);
+      await follow(two, one);
       await caughtUp(two, one);
     });
 
@@ -207,7 +191,7 @@ for (const version of TESTED_VERSIONS) {
         await rewindPostgres({ ...one, source: upstreamOf(two, 'pg_sentinel_rewind'), timeoutMs: LIMIT_MS });
         await configure(one, { parameters: parametersOf(one) });
       } else await clone(one, two);
-      await followed(one, two);
+      await follow(one, two);
       await caughtUp(one, two);
       expect(await spaced(one)).toEqual([1, 2, 3, 4]);
       expect(await prepared(one)).toEqual([]);
@@ -253,7 +237,7 @@ for (const version of TESTED_VERSIONS) {
       // One that never worked is replaced by the next clone; the oldest is kept.
       await clone(one, two);
       expect(await exists(join(old, 'of-the-old-one'))).toBe(true);
-      await followed(one, two);
+      await follow(one, two);
       await caughtUp(one, two);
       await (
         await discardReplaced(one.dataDirectory, one.user)
@@ -320,7 +304,7 @@ for (const version of TESTED_VERSIONS) {
       expect(await exists(join(one.dataDirectory, 'PG_VERSION'))).toBe(true);
       expect(await isRewindInterrupted(one.dataDirectory)).toBe(true);
       await clone(one, two);
-      await followed(one, two);
+      await follow(one, two);
       await (
         await discardReplaced(one.dataDirectory, one.user)
       ).removal;

@@ -3,7 +3,6 @@
 import { access, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { until } from '../../../src/base/clock.ts';
 import { timeline } from '../../../src/base/ids.ts';
 import { cloneStandby } from '../../../src/postgres/clone.ts';
 import { makeDirectory } from '../../../src/postgres/own-directories.ts';
@@ -12,15 +11,14 @@ import { discardDataDirectory, discardReplaced, removeDiscarded } from '../../..
 import { isRewindInterrupted } from '../../../src/postgres/rewind-marker.ts';
 import { TakenPlaceError } from '../../../src/postgres/rewind-room.ts';
 import { rewindPostgres } from '../../../src/postgres/rewind.ts';
-import { readRole } from '../../../src/postgres/role.ts';
-import { checkpoint, createSlot } from '../../../src/postgres/sql.ts';
-import { followUpstream } from '../../../src/postgres/upstream.ts';
+import { checkpoint } from '../../../src/postgres/sql.ts';
 import {
   LIMIT_MS,
   QUERY,
   type Instance,
   type Place,
   configure,
+  follow,
   openPlace,
   sql,
   start,
@@ -47,9 +45,6 @@ describe.skipIf(missing.length > 0)(
     let upgraded: Instance;
     let space: string;
 
-    const waitUntil = (what: string, condition: () => Promise<boolean>): Promise<boolean> =>
-      until({ what, timeoutMs: LIMIT_MS, everyMs: 50 }, condition);
-
     async function clone(instance: Instance, source: Instance): Promise<void> {
       await cloneStandby({
         ...instance,
@@ -59,21 +54,6 @@ describe.skipIf(missing.length > 0)(
         onNote: (message) => expect.unreachable(message),
       });
       await configure(instance);
-    }
-    async function follow(instance: Instance, upstream: Instance): Promise<void> {
-      const slotName = `${instance.name}_slot`;
-      await createSlot(upstream.session, slotName, QUERY);
-      await followUpstream({
-        ...instance,
-        upstream: upstreamOf(upstream, instance.name),
-        slotName,
-        owner: instance.user.owner,
-      });
-      await start(instance);
-      await waitUntil(`${instance.name} streams`, async () => {
-        const { replication } = await readRole(upstream.session, QUERY);
-        return replication.some((row) => row.applicationName === instance.name && row.state === 'streaming');
-      });
     }
     /** `standby` goes on alone, with the row `id`, and `former` has written the row 1000 + `id` that it has not. */
     async function diverge(standby: Instance, former: Instance, at: number, id: number): Promise<void> {
