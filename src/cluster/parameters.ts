@@ -135,7 +135,7 @@ export const HBA_KEY = 'hba';
 type Recorded = Pick<GroupState, 'settings' | 'parameters' | 'hba' | 'logicalSlots'>;
 
 /** From one state of the settings to another: settings first, then parameters in the order of their names, then rules. */
-export function* differences(before: Recorded, after: Recorded): Iterable<SettingsDifference> {
+export function* differences(before: Recorded, after: Recorded): Generator<SettingsDifference, void> {
   const keys = Object.keys(before.settings) as (keyof GroupState['settings'])[];
   for (const key of keys.toSorted()) {
     const [from, to] = [before.settings[key], after.settings[key]];

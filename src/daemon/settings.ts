@@ -12,7 +12,13 @@ import {
   logicalSlotVersionProblem,
   logicalSlotsProblem,
 } from '../cluster/logical-slots.ts';
-import { PARAMETER_PREFIX, changedParameters, hbaProblem, parametersProblem } from '../cluster/parameters.ts';
+import {
+  PARAMETER_PREFIX,
+  changedParameters,
+  differences,
+  hbaProblem,
+  parametersProblem,
+} from '../cluster/parameters.ts';
 import type { NodeId } from '../base/ids.ts';
 import type { AgentReport } from '../cluster/report.ts';
 import { type ClusterState, type GroupState, nodesOfGroup } from '../cluster/state.ts';
@@ -94,6 +100,9 @@ export async function changeSettings(
   const outcome = await proposeAndSay(options, checked.command, '');
   if (outcome.kind === 'refused') return outcome;
   const now = options.state().groups.get(group.id) ?? group;
+  const warnings = changeWarnings(options.state(), now, request);
+  if (differences(group, now).next().done === true)
+    return done([`group ${group.id} has all of it already`, ...warnings].join('; '));
   const text = outcomeText(settingsText(now.settings), request);
   const late =
     checked.late.length === 0
@@ -101,7 +110,6 @@ export async function changeSettings(
       : [
           `PostgreSQL takes ${checked.late.join(', ')} at its next start, see sentinelctl status${restartOrder(checked.late)}`,
         ];
-  const warnings = changeWarnings(options.state(), now, request);
   return done(`group ${group.id}: ${[text, ...checked.notes, ...late, ...warnings].join('; ')}`);
 }
 

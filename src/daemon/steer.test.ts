@@ -128,6 +128,17 @@ describe('settings', () => {
     expect(log.group.settings).toMatchObject({ durability: 'strict', acks: 2, leaseMs: 5000 });
   });
 
+  test('that are so already are said to be', async () => {
+    const { ask } = world(newLog({ ...running().state, featureLevel: PARAMETERS_FEATURE_LEVEL }));
+    const set = (change: object) => ask({ kind: 'settings', group: GROUP, change });
+    await set({ acks: 2 });
+    expect(await set({ acks: 2 })).toEqual(DONE(/^group main has all of it already/));
+    const unset = { change: {}, parameters: [{ name: 'work_mem', value: undefined }] };
+    expect(await ask({ kind: 'settings', group: GROUP, ...unset })).toEqual(
+      DONE(/^group main has all of it already$/),
+    );
+  });
+
   test('are changed by two at a time without taking back what the other has changed', async () => {
     const log = upgraded();
     const before = log.state;
