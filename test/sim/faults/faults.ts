@@ -252,7 +252,8 @@ const FAULTS: Record<FaultName, (world: World) => boolean> = {
   'standby-data-lost'(world) {
     const node = any(world).postgres;
     if (node === undefined || !node.isFit || isPrimary(node) || isPrimaryOfLog(world, node)) return false;
-    if (!areStandbysSettled(world)) return false;
+    // Every node has to report after a recovery of the log: each must still have what to report.
+    if (!areStandbysSettled(world) || world.recovering !== undefined) return false;
     dropReceiver(world, node);
     stop(node);
     node.isFit = false;
