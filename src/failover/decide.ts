@@ -178,7 +178,7 @@ function decideGroup(
         (isNew ? undefined : beginIfDown(state, group, view, stopwatch)) ??
         beginScheduled(state, group, view) ??
         beginFailback(state, group, view, stopwatch) ??
-        planRule(state, group, view, stopwatch)
+        (isNew && isToBeReplaced(state, group, view) ? undefined : planRule(state, group, view, stopwatch))
       );
     }
     case 'promoting': {
@@ -250,6 +250,16 @@ const RETRY_GRACES_MAX = 10;
 
 const byPriority = (a: NodeState, b: NodeState): number =>
   b.priority - a.priority || (a.node < b.node ? -1 : 1);
+
+/** Held for down, with a standby that can take over: only the time that a new primary is given is waited for, and its rule is to stay until then. */
+function isToBeReplaced(state: ClusterState, group: GroupState, view: View): boolean {
+  const primary = state.nodes.get(group.phase.primary);
+  return (
+    primary !== undefined &&
+    isObjectivelyDown(state.membership.voters, primary.subjectiveDown, group.epoch) &&
+    failoverObstacle(state, group, view) === undefined
+  );
+}
 
 /** A failover is begun only while enough agents can be reached to finish the fencing. */
 function beginIfDown(

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { epoch, memberId } from '../base/ids.ts';
 import { DEFAULT_GROUP_SETTINGS } from '../cluster/apply-settings.ts';
-import type { GroupSettings, SyncRule } from '../cluster/commands.ts';
+import type { Command, GroupSettings, SyncRule } from '../cluster/commands.ts';
 import { SETTINGS_FEATURE_LEVEL } from '../cluster/features.ts';
 import {
   ALONE,
@@ -88,40 +88,87 @@ describe('a member leaves the rule', () => {
   });
 });
 
-describe('of a primary that is held for down', () => {
-  /** b was promoted with the rule "1 of c", and c does not stream from it; at 100 ms a quorum holds b for down. */
-  const lostAfterPromotion = () => {
+describe('of a new primary', () => {
+  /** b was promoted with the rule "1 of c" at 0, and c does not stream from it at once. Of its agent the report of `lastMs` is the latest. */
+  const newPrimary = () => {
     const log = promoting();
-    const reportedAt = (nowMs: number, lastMs: number): SeenNodes => ({
+    const seenAt = (nowMs: number, lastMs: number): SeenNodes => ({
       b: { condition: 'primary', ageMs: nowMs - lastMs },
       c: { condition: 'standby' },
     });
-    const leader = leaderOf(log, reportedAt(0, 0));
-    leader.at(0);
+    const leader = leaderOf(log);
+    expect(leader.at(0, seenAt(0, 0))).toEqual([]);
     log.must(at(log).promoted(B, 2, 100));
-    leader.at(50, reportedAt(50, 50));
-    log.must(at(log).down(P1), at(log).down(P3));
-    leader.at(100, reportedAt(100, 60));
-    return { log, leader, reportedAt };
+    const proposedUntil = (untilMs: number, lastMs: (nowMs: number) => number, fromMs = 50) => {
+      const proposed: Command[] = [];
+      for (let nowMs = fromMs; nowMs < untilMs; nowMs += 50)
+        proposed.push(...leader.at(nowMs, seenAt(nowMs, lastMs(nowMs))));
+      return proposed;
+    };
+    const holdForDown = () => log.must(at(log).down(P1), at(log).down(P3));
+    /** c is promoted as soon as the failover has begun and c has reported. */
+    const expectReplaced = (nowMs: number, lastMs: number) => {
+      const [command] = leader.at(nowMs, seenAt(nowMs, lastMs));
+      expect(command).toMatchObject({ kind: 'begin-failover' });
+      if (command !== undefined) log.must(command);
+      log.must(at(log).cut(C, 100));
+      expect(leader.at(nowMs + 100, seenAt(nowMs + 100, lastMs))).toMatchObject([
+        { kind: 'promote', candidate: C },
+      ]);
+    };
+    return { log, leader, seenAt, proposedUntil, holdForDown, expectReplaced };
   };
 
-  test('none is begun on what its agent said before: the failover that follows needs the old one', () => {
-    const { leader, log, reportedAt } = lostAfterPromotion();
-    for (let nowMs = 200; nowMs < 3000; nowMs += 100)
-      expect(leader.at(nowMs, reportedAt(nowMs, 60))).toEqual([]);
-    const [command] = leader.at(3000, reportedAt(3000, 60));
-    expect(command).toMatchObject({ kind: 'begin-failover' });
-    if (command !== undefined) log.must(command);
-    log.must(at(log).cut(C, 100));
-    expect(leader.at(3100, reportedAt(3100, 60))).toMatchObject([{ kind: 'promote', candidate: C }]);
+  test('that is lost at once, as everybody sees soon: its rule stays, and it is replaced', () => {
+    const { proposedUntil, holdForDown, expectReplaced } = newPrimary();
+    expect(proposedUntil(100, () => 50)).toEqual([]);
+    holdForDown();
+    expect(proposedUntil(3000, () => 60, 100)).toEqual([]);
+    expectReplaced(3000, 60);
   });
 
-  test('one is begun once its agent has spoken since, and nobody can take over: writes must not wait for ever', () => {
+  test('that vanishes with its host, as is seen only after two seconds: its rule stays, and it is replaced', () => {
+    const { proposedUntil, holdForDown, expectReplaced } = newPrimary();
+    expect(proposedUntil(2000, (nowMs) => Math.min(nowMs, 300))).toEqual([]);
+    holdForDown();
+    expect(proposedUntil(3000, () => 300, 2000)).toEqual([]);
+    expectReplaced(3000, 300);
+  });
+
+  test('that only its agent can reach: its rule stays until it is replaced', () => {
+    const { proposedUntil, holdForDown, expectReplaced } = newPrimary();
+    expect(proposedUntil(300, (nowMs) => nowMs)).toEqual([]);
+    holdForDown();
+    expect(proposedUntil(3000, (nowMs) => nowMs, 300)).toEqual([]);
+    expectReplaced(3000, 3000);
+  });
+
+  test('that goes on and misses its member: as with any other', () => {
+    const { proposedUntil, leader, seenAt } = newPrimary();
+    expect(proposedUntil(750, (nowMs) => nowMs)).toEqual([]);
+    expect(leader.at(750, seenAt(750, 750))).toMatchObject(change(ALONE));
+  });
+});
+
+describe('of a primary that is held for down', () => {
+  test('none is begun before its agent has spoken since; then it is, where nobody can take over: writes must not wait for ever', () => {
     const log = running({ members: [MB], acks: 1 });
+    const seen: SeenNodes = { ...streaming(), b: undefined, c: undefined };
+    const leader = leaderOf(log, seen);
+    expect(leader.at(0)).toEqual([]);
     log.must(at(log).down(P1), at(log).down(P2));
+    for (const nowMs of [500, 1000, 1500]) expect(leader.at(nowMs)).toEqual([]);
+    expect(leader.at(1501)).toMatchObject(change(ALONE));
+  });
+
+  test('at once when its observers take that back', () => {
+    const log = running({ members: [MB], acks: 1 });
     const leader = leaderOf(log, { ...streaming(), b: undefined, c: undefined });
-    for (const nowMs of [0, 500, 1000]) expect(leader.at(nowMs)).toEqual([]);
-    expect(leader.at(1001)).toMatchObject(change(ALONE));
+    leader.at(0);
+    log.must(at(log).down(P1), at(log).down(P2));
+    expect(leader.at(900)).toEqual([]);
+    log.must(at(log).up(P1));
+    expect(leader.at(950)).toMatchObject(change(ALONE));
   });
 });
 

@@ -13,7 +13,7 @@ import {
   nodesOfGroup,
 } from '../cluster/state.ts';
 import type { Stopwatch } from './decide.ts';
-import { type View, freshReport } from './view.ts';
+import { type View, freshReport, reportAgeMs } from './view.ts';
 
 export function planRule(
   state: ClusterState,
@@ -65,7 +65,7 @@ function wantedChange(
     const isHere =
       !isAside &&
       (isStreaming(primary, freshReport(view, node.node), member) ||
-        (isCounted && stopwatch.elapsedMs(`silent ${member}`) < view.settings.syncMemberTimeoutMs));
+        (isCounted && !isGone(group, view, stopwatch.elapsedMs(`silent ${member}`))));
     if (isHere) present.push(member);
     // One that is fenced, paused, in maintenance or may not be counted is not waited for, and apply would take it into no rule.
     else if (isCounted && !isAside) gone.push(member);
@@ -75,6 +75,16 @@ function wantedChange(
   // One that cannot be met could not be committed either: it waits until enough of them are there.
   if (sameRule(group.next?.rule ?? group.rule, next) || !isRule(next)) return undefined;
   return { kind: 'begin-rule-change', group: group.id, epoch: group.epoch, next };
+}
+
+/**
+ * The primary must have missed the member for a while itself: the last word of one that is lost soon after its promotion is that nobody streams
+ * from it yet, and what nobody is left to carry out would stand in the way of the failover.
+ */
+function isGone(group: GroupState, view: View, silentMs: number): boolean {
+  const { syncMemberTimeoutMs } = view.settings;
+  const ageMs = reportAgeMs(view, group.phase.primary) ?? Number.POSITIVE_INFINITY;
+  return silentMs >= syncMemberTimeoutMs && silentMs - ageMs >= syncMemberTimeoutMs / 2;
 }
 
 /**

@@ -65,6 +65,12 @@ export interface View {
   readonly settings: FailoverSettings;
 }
 
+/** How old the node's latest report is, in milliseconds; undefined where there is none. */
+export function reportAgeMs(view: View, node: NodeId): number | undefined {
+  const entry = view.reports.get(node);
+  return entry && view.nowMs - entry.receivedAtMs;
+}
+
 /** The node's report, unless it is too old to count as "its agent can be reached". */
 export function freshReport(view: View, node: NodeId): AgentReport | undefined {
   const entry = view.reports.get(node);
