@@ -16,7 +16,7 @@ const PRODUCT_SOURCES = [
   'tsconfig.build.json',
   'src',
 ] as const;
-const CHAOS_SOURCES = ['docker/chaos/Dockerfile'] as const;
+const CHAOS_SOURCES = ['docker/chaos/Dockerfile', 'docker/chaos/toxiproxy.patch'] as const;
 
 interface Image {
   readonly repository: string;

@@ -1,7 +1,6 @@
 // The links between the hosts, each way by itself, and from clients elsewhere to each host. Every link goes through toxiproxy; host
 // numbers are those of docker/chaos/toxiproxy.json. What is cut hangs, as on a network that drops packets; nothing is refused.
 import { Toxiproxy, type ToxicDirection, type ToxicType } from 'toxiproxy-node-client';
-import { until } from '../../../src/base/clock.ts';
 
 export type HostNumber = 1 | 2 | 3 | 4;
 /** `raft`: between the peers; `node`: to the other's PostgreSQL (WAL stream, probes, rewind, clone). */
@@ -39,34 +38,18 @@ interface Toxic {
 /** These hold data back. */
 const SLOW: readonly ToxicType[] = ['latency', 'slicer'];
 
-const BUSY_TIMEOUT_MS = 30_000;
-
-/** Asks again where toxiproxy says 503: it gives up an answer after 5 s, while closing a proxy waits for what its connections hold. */
-async function patiently(what: string, ask: () => Promise<void>): Promise<void> {
-  await until({ what, timeoutMs: BUSY_TIMEOUT_MS, everyMs: 200 }, () =>
-    ask().then(
-      () => true,
-      (error: unknown) => {
-        if (String(error).includes('status code 503')) return false;
-        throw error;
-      },
-    ),
-  );
-}
-
 /** `url` of toxiproxy's API. */
 export function createLinks(url: string): Links {
   const toxiproxy = new Toxiproxy(url);
   /** What was added to each proxy. */
   const present = new Map<string, readonly Toxic[]>();
-  const setEnabled = (name: string, enabled: boolean): Promise<void> =>
-    patiently(`${name} to be ${enabled ? 'opened' : 'closed'}`, async () => {
-      const proxy = await toxiproxy.get(name);
-      await proxy.update({ enabled, listen: proxy.listen, upstream: proxy.upstream });
-    });
+  const setEnabled = async (name: string, enabled: boolean): Promise<void> => {
+    const proxy = await toxiproxy.get(name);
+    await proxy.update({ enabled, listen: proxy.listen, upstream: proxy.upstream });
+  };
   /**
-   * Closes its connections. toxiproxy changes what befalls an open connection only once what it has in hand was delivered; on a slow link to
-   * a host that reads nothing that never is, and from then on toxiproxy answers nobody. So the proxy of a slow link is made anew.
+   * Closes its connections. What slows an open connection is changed by toxiproxy only once what it holds was delivered; to a host that
+   * reads nothing that never is, and from then on toxiproxy answers nobody. So the proxy of a slow link is made anew.
    */
   const rebuild = async (name: string, toxics: readonly Toxic[]): Promise<void> => {
     const old = await toxiproxy.get(name);

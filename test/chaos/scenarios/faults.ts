@@ -183,3 +183,21 @@ export async function fillDiskOf(primary: ChaosHost): Promise<void> {
   }
   throw new Error(`${primary.node} still has WAL segments after ${SEGMENTS_MAX} on a full disk`);
 }
+
+const LINK_FULL_TIMEOUT_MS = 30_000;
+
+/** Writes WAL until none of it goes to the standby any more: every buffer on the way is full. */
+export async function fillWalLink(primary: ChaosHost, standby: ChaosHost): Promise<void> {
+  const write =
+    "SELECT count(pg_logical_emit_message(false, 'fill', repeat('a', 1000000))) FROM generate_series(1, 16)";
+  const position = `SELECT sent_lsn FROM pg_stat_replication WHERE application_name ~ '^${standby.node}_'`;
+  let before = '';
+  const what = `WAL that does not go to ${standby.node}`;
+  await until({ what, timeoutMs: LINK_FULL_TIMEOUT_MS, everyMs: 500 }, async () => {
+    await primary.sql(write);
+    const sent = await primary.sql(position);
+    const isFull = sent !== '' && sent === before;
+    before = sent;
+    return isFull;
+  });
+}

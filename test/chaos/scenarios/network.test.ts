@@ -1,11 +1,13 @@
 // The network between hosts that are all well: cut as a whole, in one direction, for one kind of traffic, slow, flapping.
 import { expect, test } from 'vitest';
-import { delay } from '../../../src/base/clock.ts';
-import { spoilAll } from './faults.ts';
+import { delay, withDeadline } from '../../../src/base/clock.ts';
+import { fillWalLink, spoilAll } from './faults.ts';
 import { scene } from './scene.ts';
 
 /** Time on the wrong side, for whoever would go on there. */
 const APART_MS = 5000;
+/** toxiproxy is told of a cut within milliseconds, whatever the hosts do. */
+const CUT_TIMEOUT_MS = 5000;
 
 test(
   'the primary is isolated',
@@ -72,6 +74,19 @@ test(
     for (const standby of standbys) await cluster.links.cut(primary.number, standby.number, ['node']);
     await workload.acknowledged({ notBy: primary });
     await delay(APART_MS);
+  }),
+);
+
+test(
+  'the links to a standby that takes in nothing are cut, and it dies meanwhile',
+  scene(async ({ cluster, workload, primary, standbys: [deaf] }) => {
+    await deaf.signalPostgres('STOP');
+    await fillWalLink(primary, deaf);
+    await Promise.all([
+      withDeadline('the cut', CUT_TIMEOUT_MS, cluster.links.cut(primary.number, deaf.number)),
+      deaf.signalPostgres('KILL'),
+    ]);
+    await workload.acknowledged();
   }),
 );
 
