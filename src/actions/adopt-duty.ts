@@ -32,6 +32,7 @@ type DutyOf<K extends Duty['kind']> = Extract<Duty, { readonly kind: K }>;
 const STOP_FAST_MS = 5000;
 /** Its owner may go on changing its files until it is ours. */
 const TAKE_OVER_EVERY_MS = 5000;
+const LET_IN = 'let in';
 
 /** One pass over a primary that goes on as it is. */
 export async function carryOutUnprotected(
@@ -52,7 +53,7 @@ export async function carryOutUnprotected(
   // Before its member id, without which nobody switches over from it: the next start is with these files.
   await context.once('taken over', () => takeOverFiles(context, signal), TAKE_OVER_EVERY_MS);
   await makeMember(context);
-  await context.once('let in', () => letOursIn(context, signal), TAKE_OVER_EVERY_MS);
+  await context.once(LET_IN, () => letOursIn(context, signal), TAKE_OVER_EVERY_MS);
   await context.once(`accounts ${revisionOfAccounts(context)}`, () => setUpAccounts(context, signal));
   await lookAfterSlots(context, duty.slots, signal);
   const { slotProblem } = context.notes;
@@ -228,8 +229,9 @@ async function letOursIn(context: AgentContext, signal: AbortSignal): Promise<vo
   const present = await readServerFile(session, hba, query(context, signal));
   if (present === undefined) throw new Error(`there is no ${hba}, where PostgreSQL says its rules are`);
   const content = hbaWithOurs(present, ourHbaLines(hbaOptions(options, 'kept-out', [])));
-  if (content === present) return;
-  await writeAsUser(options.user, hba, content);
+  if (content !== present) await writeAsUser(options.user, hba, content);
+  // The first time PostgreSQL is told in any case: what is there may be of a sentineld that ended before it could.
+  else if (context.wasDone(LET_IN)) return;
   reloadPostgres(options.dataDirectory);
 }
 

@@ -129,7 +129,7 @@ export function testCreating(steps: Steps, known: Steps = steps): void {
   test('has no step that is not in the table', { timeout: TEST_MS }, async () => {
     await create(undefined, known, async (cluster, recorded) => {
       await takesWrites(cluster);
-      healthy = filesOfHealthy(cluster);
+      healthy = await filesOfHealthy(cluster);
       unknownSteps(recorded, known);
     });
   });

@@ -1,5 +1,6 @@
 // Of each command three steps: of all at which `npm run test:halfway` kills, in little enough time to be run with every change. Which ones follows
 // from the commit: one of the first third of its steps, one of the second, one of the last; with other commits others come up.
+import { ADOPTIONS, testAdopting } from './adopt-table.ts';
 import { chooseBy, oneOfEach, seedFrom } from '../../tooling/sampling.ts';
 import { CLONES } from './clone-tables.ts';
 import { CREATE, testCreating } from './create-table.ts';
@@ -47,3 +48,4 @@ testTables('sample', [
 ]);
 for (const { steps } of sampled('create', [{ steps: CREATE }])) testCreating(steps, CREATE);
 testLocalTables([...sampled('node create', CREATES), ...sampled('node clone', ways)]);
+testAdopting(sampled('adopt', ADOPTIONS));

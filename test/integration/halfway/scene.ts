@@ -81,7 +81,7 @@ export async function openScene(name: string): Promise<Scene> {
   try {
     await cluster.waitUntilHealthy(LIMIT_MS);
     const client = await prepareClients(await cluster.primary());
-    const tidiness = createTidiness(cluster, filesOfHealthy(cluster));
+    const tidiness = createTidiness(cluster, await filesOfHealthy(cluster));
     return {
       cluster,
       halting,

@@ -104,7 +104,7 @@ const nameOf = (step: string): string => step.replace(/ #\d+$/, '');
  * steps are those of seat.ts; and where the database is, written down once by each node.
  */
 const BESIDE =
-  /^(write|link|remove) state\/local\/|^write state\/postgresql\/NODE\.database\.json|^(propose|applied|refused|unknown) (subjective-(down|up)|mark-absent|mark-present|begin-rule-change|commit-rule|floor-passed|register-node|set-feature-level|cut-report|configure|set-accounts)\b/;
+  /^(write|link|remove) state\/local\/|^write state\/postgresql\/NODE\.database\.json|^(propose|applied|refused|unknown) (subjective-(down|up)|mark-absent|mark-present|begin-rule-change|commit-rule|floor-passed|register-node|declare-host|set-feature-level|cut-report|configure|set-accounts)\b/;
 
 /** Those that come each time. */
 export const sureOf = (steps: Steps): string[] =>

@@ -10,14 +10,25 @@ import type { LocalCluster } from '../../../harness/local-cluster.ts';
 import { processesBelow } from '../../../harness/processes.ts';
 import { asSuperuser } from '../../../harness/superuser.ts';
 
+const GUARD_MS = 30_000;
+
 export interface Tidiness {
   /** Waits until nothing is left behind on any host; says what is. The cluster is healthy. */
   waitUntilTidy(timeoutMs: number): Promise<void>;
 }
 
-/** What is there on a healthy cluster is no leftover later on. */
-export const filesOfHealthy = (cluster: LocalCluster): readonly string[] =>
-  cluster.hosts.flatMap((host) => (host.isWitness ? [] : filesOf(host)));
+/** Of a guard that has come up, beside its primary: a process of its own, which takes its time on a busy machine. */
+const OF_GUARD = ['state/guard/N.pid', 'state/guard/N.sock'];
+
+/** What is there on a healthy cluster, with the primary's guard, is no leftover later on. */
+export async function filesOfHealthy(cluster: LocalCluster): Promise<readonly string[]> {
+  const { node } = await cluster.primary();
+  const files = (): string[] => filesOf(cluster.hostOf(node));
+  await until({ what: `the guard of ${node}`, timeoutMs: GUARD_MS, everyMs: 100 }, () =>
+    Promise.resolve(OF_GUARD.every((name) => files().includes(name))),
+  );
+  return cluster.hosts.flatMap((host) => (host.isWitness ? [] : filesOf(host)));
+}
 
 /** Beside what is `known` nothing may be there. */
 export function createTidiness(cluster: LocalCluster, healthy: readonly string[]): Tidiness {
