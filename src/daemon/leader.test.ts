@@ -89,7 +89,9 @@ test('a standby that has fallen silent is taken out of the rule without any furt
 
 test('what is under way is not proposed again, and a proposal that fails is made anew', async () => {
   const log = running();
-  const reports = new Map(viewOf(log, systemClock.monotonicMs(), { ...ALL_WELL, b: undefined }).reports);
+  // What the primary says has just come, at any time of this test.
+  const heardAtMs = systemClock.monotonicMs() + 60_000;
+  const reports = new Map(viewOf(log, heardAtMs, { ...ALL_WELL, b: undefined }).reports);
   const failed: unknown[] = [];
   const answers: ((error: Error) => void)[] = [];
   leader = startLeader({

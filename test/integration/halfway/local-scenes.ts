@@ -179,7 +179,9 @@ async function cloneScene(opened: Opened): Promise<LocalScene | undefined> {
     'checkpoint',
   ])
     await hosts.sql('a', text);
-  writeFileSync(join(hosts.data('a'), 'postgresql.conf'), `include '${external}'\n`, { flag: 'a' });
+  // Before our own line, which stays the last: else the node's sentineld puts it there, at any time of the test.
+  const ownConfig = join(hosts.data('a'), 'postgresql.conf');
+  writeFileSync(ownConfig, `include '${external}'\n${readFileSync(ownConfig, 'utf8')}`);
   const table = await hosts.sql('a', `select pg_relation_filepath('kept')`);
   const ofTable = table.split('/').slice(-2).join('/');
   const hashOf = (data: string): string =>
