@@ -67,6 +67,16 @@ describe('a member leaves the rule', () => {
     expect(leader.at(700)).toMatchObject(change({ members: [MB], acks: 1 }));
   });
 
+  test('also where the primary is heard of only every 1.5 s', () => {
+    const leader = leaderOf(running());
+    const seen = (ageMs: number): SeenNodes => ({
+      ...ALL_WELL,
+      a: { condition: 'primary', streamsTo: [B], ageMs },
+    });
+    for (let nowMs = 0; nowMs < 1500; nowMs += 100) expect(leader.at(nowMs, seen(nowMs))).toEqual([]);
+    expect(leader.at(1500, seen(0))).toMatchObject(change({ members: [MB], acks: 1 }));
+  });
+
   test('not when it came back in between', () => {
     const leader = leaderOf(running());
     leader.at(0, streaming(B));

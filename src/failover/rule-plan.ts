@@ -45,6 +45,8 @@ function isPerhapsLost(state: ClusterState, group: GroupState, view: View, stopw
   return stopwatch.elapsedMs(`rule of lost ${group.id} ${group.epoch}`) <= view.settings.reportFreshMs;
 }
 
+const silence = (member: MemberId): string => `silent ${member}`;
+
 function wantedChange(
   state: ClusterState,
   group: GroupState,
@@ -52,6 +54,10 @@ function wantedChange(
   stopwatch: Stopwatch,
 ): Command | undefined {
   const primary = freshReport(view, group.phase.primary);
+  // One that is heard of rarely has not forgotten whom it missed.
+  if (primary === undefined)
+    for (const member of (group.next?.rule ?? group.rule).members)
+      if (stopwatch.isRunning(silence(member))) stopwatch.elapsedMs(silence(member));
   if (primary === undefined || primary.condition !== 'primary' || primary.fenceEpoch !== group.epoch)
     return undefined;
   const present: MemberId[] = [];
@@ -65,7 +71,7 @@ function wantedChange(
     const isHere =
       !isAside &&
       (isStreaming(primary, freshReport(view, node.node), member) ||
-        (isCounted && !isGone(group, view, stopwatch.elapsedMs(`silent ${member}`))));
+        (isCounted && !isGone(group, view, stopwatch.elapsedMs(silence(member)))));
     if (isHere) present.push(member);
     // One that is fenced, paused, in maintenance or may not be counted is not waited for, and apply would take it into no rule.
     else if (isCounted && !isAside) gone.push(member);
@@ -78,7 +84,7 @@ function wantedChange(
 }
 
 /**
- * The primary must have missed the member for a while itself: the last word of one that is lost soon after its promotion is that nobody streams
+ * The primary must have spoken when the member had been missed for a while: the last word of one that is lost soon after its promotion is that nobody streams
  * from it yet, and what nobody is left to carry out would stand in the way of the failover.
  */
 function isGone(group: GroupState, view: View, silentMs: number): boolean {
