@@ -159,3 +159,19 @@ test('what cannot be read is left out', async () => {
     readyCount: undefined,
   });
 });
+
+test('what could not be read is tried again after a second', async () => {
+  const directory = join(dataDirectory, 'cloned');
+  const { scene, watch, read } = example(directory);
+  scene.answer = () => Promise.reject(new Error('down'));
+  watch.latest();
+  await until({ what: 'the question', timeoutMs: 10_000, everyMs: 5 }, () => scene.askedCount === 1);
+  await mkdir(join(directory, 'pg_wal', 'archive_status'), { recursive: true });
+  scene.answer = () => Promise.resolve([{ upkeep: ROW }]);
+  scene.nowMs = 999;
+  watch.latest();
+  expect(scene.askedCount).toBe(1);
+  scene.nowMs = 1000;
+  await read();
+  expect(watch.latest()).toMatchObject({ ...SAID, readyCount: 0 });
+});

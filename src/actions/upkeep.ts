@@ -9,6 +9,8 @@ import type { Session } from '../postgres/session.ts';
 import type { Instance } from './instance.ts';
 
 const READ_EVERY_MS = 10_000;
+/** What could not be read: a node that is being cloned has no data directory yet, and whoever checks it waits for the figures. */
+const RETRY_EVERY_MS = 1000;
 /** What is older says nothing: whatever it is read from may hang. */
 const SHOWN_MS = 3 * READ_EVERY_MS;
 const QUERY_TIMEOUT_MS = 1000;
@@ -100,7 +102,8 @@ function recently<T>(
     read().then(ended, () => ended(undefined));
   };
   return (mayRead) => {
-    const isDue = begunMs === undefined || nowMs() - begunMs >= READ_EVERY_MS;
+    const everyMs = last !== undefined && last.value === undefined ? RETRY_EVERY_MS : READ_EVERY_MS;
+    const isDue = begunMs === undefined || nowMs() - begunMs >= everyMs;
     if (last?.value !== undefined && isPast(last.value)) last = undefined;
     if (mayRead && !isReading && (isDue || last === undefined)) readAnew();
     return last !== undefined && nowMs() - last.atMs <= SHOWN_MS ? last.value : undefined;
