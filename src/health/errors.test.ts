@@ -36,6 +36,11 @@ describe('classifyLoginError', () => {
     ['28000', 'no pg_hba.conf entry', 'login-refused'],
     ['3D000', 'database "x" does not exist', 'login-refused'],
     ['55000', 'database "x" is not currently accepting connections', 'login-refused'],
+    ['53400', 'configuration limit exceeded', 'login-refused'],
+    ['53100', 'could not resize shared memory segment: No space left on device', 'login-failing'],
+    ['53200', 'out of memory', 'login-failing'],
+    ['58P01', 'could not open file "global/pg_filenode.map"', 'login-failing'],
+    ['XX000', 'could not write init file', 'login-failing'],
   ])('%s "%s" is %s', (code, message, kind) => {
     expect(classifyLoginError({ code, message })).toMatchObject({ kind: 'said', word: { kind } });
   });

@@ -99,18 +99,25 @@ export function classifyWriteError(error: SeenError): WriteOutcome {
     case '55P03':
       return { kind: 'inconclusive', why: 'lock timeout on the heartbeat' };
   }
+  return { kind: isFault(code) ? 'failed' : 'inconclusive', why };
+}
+
+/** Classes of SQLSTATE that tell of a server which cannot do its work, whatever it is asked for. */
+function isFault(code: string): boolean {
   switch (code.slice(0, 2)) {
     case '53': // insufficient resources: disk full, out of memory
     case '58': // system error: I/O, a file missing
     case 'XX': // internal error, corruption
-      return { kind: 'failed', why };
+      return true;
     default:
-      return { kind: 'inconclusive', why };
+      return false;
   }
 }
 
 function serverWord(error: SeenError): ServerWord {
-  switch (error.code ?? '') {
+  const code = error.code ?? '';
+  const why = `${error.message} (${code})`;
+  switch (code) {
     case '57P01':
       return { kind: 'shutting-down' };
     case '57P02':
@@ -121,8 +128,10 @@ function serverWord(error: SeenError): ServerWord {
       return { kind: 'starting-up' };
     case '53300':
       return { kind: 'too-many-connections' };
+    case '53400': // a limit that somebody has set
+      return { kind: 'login-refused', why };
     default:
-      return { kind: 'login-refused', why: `${error.message} (${error.code})` };
+      return { kind: isFault(code) ? 'login-failing' : 'login-refused', why };
   }
 }
 

@@ -24,7 +24,9 @@ export type ServerWord =
   | { readonly kind: 'restarting-backends' }
   | { readonly kind: 'too-many-connections' }
   /** Wrong password, no entry in pg_hba.conf, no such database or role: ours to put right. */
-  | { readonly kind: 'login-refused'; readonly why: string };
+  | { readonly kind: 'login-refused'; readonly why: string }
+  /** A session was begun and failed for a fault of the server's: disk full, out of memory, I/O error, corruption. */
+  | { readonly kind: 'login-failing'; readonly why: string };
 
 /** How the open session ended. */
 export type SessionEnd =

@@ -43,6 +43,7 @@ const anyEvent: fc.Arbitrary<HealthEvent> = fc.oneof(
       'restarting-backends',
       'too-many-connections',
       'login-refused',
+      'login-failing',
     )
     .map((kind) => ({ kind: 'server-said', word: { kind, why: 'because' }, nowMs: 0 }) as HealthEvent),
   fc.record({

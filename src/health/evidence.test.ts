@@ -1,98 +1,25 @@
 // The table of docs/detection.md, row by row: events in, verdict out. Times are those of DEFAULT_HEALTH_SETTINGS.
 import { describe, expect, test } from 'vitest';
-import { epoch, nodeId, peerId } from '../base/ids.ts';
-import { isEdge, judge, startJudging, type EvidenceState } from './evidence.ts';
-import type { HealthEvent, Judgement, Target, WriteOutcome } from './events.ts';
-import { DEFAULT_HEALTH_SETTINGS, TICK_MS } from './settings.ts';
-
-const SELF = peerId('p1');
-const PRIMARY: Target = {
-  node: nodeId('pg2'),
-  host: 'h',
-  port: 5432,
-  epoch: epoch(3),
-  expect: 'primary',
-  hostPeer: peerId('p2'),
-};
-
-type Unstamped<T> = T extends unknown ? Omit<T, 'nowMs'> : never;
-type Step = Unstamped<HealthEvent>;
-
-/** One observer in a story: `at` moves the clock on, ticking, and then tells an event. */
-class Story {
-  #state: EvidenceState;
-  #nowMs = 0;
-  readonly edges: Judgement[] = [];
-
-  constructor(target: Partial<Target> = {}) {
-    this.#state = startJudging({
-      self: SELF,
-      settings: DEFAULT_HEALTH_SETTINGS,
-      target: { ...PRIMARY, ...target },
-      nowMs: 0,
-    });
-  }
-
-  get now(): Judgement {
-    return this.#state.judgement;
-  }
-
-  get facts(): EvidenceState['facts'] {
-    return this.#state.facts;
-  }
-
-  tell(...steps: Step[]): this {
-    for (const step of steps) this.#judge({ ...step, nowMs: this.#nowMs });
-    return this;
-  }
-
-  /** Lets time pass. */
-  wait(ms: number): this {
-    const endMs = this.#nowMs + ms;
-    while (this.#nowMs < endMs) {
-      this.#nowMs = Math.min(this.#nowMs + TICK_MS, endMs);
-      this.#judge({ kind: 'tick', nowMs: this.#nowMs });
-    }
-    return this;
-  }
-
-  /** `ms` of probes and checks of new connections as a well primary answers them. */
-  well(ms: number, write: WriteOutcome = { kind: 'ok' }): this {
-    for (let passedMs = 0; passedMs < ms; passedMs += 500)
-      this.tell(ask('write'), answer({ write }), ask(), CONNECTION_ANSWERED).wait(500);
-    return this;
-  }
-
-  #judge(event: HealthEvent): void {
-    const before = this.#state.judgement;
-    this.#state = judge(this.#state, event).state;
-    if (isEdge(before, this.#state.judgement)) this.edges.push(this.#state.judgement);
-  }
-}
-
-const ask = (what: 'connection' | 'read' | 'write' = 'connection'): Step => ({ kind: 'asked', what });
-const answer = (options: { inRecovery?: boolean; write?: WriteOutcome } = {}): Step => ({
-  kind: 'answered',
-  latencyMs: 1,
-  inRecovery: options.inRecovery ?? false,
-  write: options.write ?? { kind: 'ok' },
-});
-const CONNECTED: Step = { kind: 'connected' };
-const CONNECTION_ANSWERED: Step = { kind: 'connection-answered' };
-const REFUSED: Step = { kind: 'connection-refused' };
-const CLOSED: Step = { kind: 'session-ended', how: 'closed' };
-const HOST_GONE: Step = { kind: 'host-says', gone: true };
-const TOO_MANY: Step = { kind: 'server-said', word: { kind: 'too-many-connections' } };
-const FAILED: WriteOutcome = { kind: 'failed', why: 'disk full (53100)' };
-const abstains = (why: string | undefined): Step => ({ kind: 'observer', abstains: why });
-const down = (evidence: string): object => ({ verdict: 'down', evidence });
-
-const upStory = (target: Partial<Target> = {}): Story =>
-  new Story(target).tell(ask(), CONNECTED, ask('write'), answer()).wait(500).tell(ask('write'), answer());
-const refuse = (story: Story, count: number, everyMs = 40): Story => {
-  for (let tried = 0; tried < count; tried += 1) story.tell(ask(), REFUSED).wait(everyMs);
-  return story;
-};
+import { epoch } from '../base/ids.ts';
+import {
+  type Step,
+  SELF,
+  PRIMARY,
+  Story,
+  ask,
+  answer,
+  CONNECTED,
+  CONNECTION_ANSWERED,
+  REFUSED,
+  CLOSED,
+  HOST_GONE,
+  TOO_MANY,
+  FAILED,
+  abstains,
+  down,
+  upStory,
+  refuse,
+} from './testing/story.ts';
 
 describe('up', () => {
   test('a node is unknown until it answers as expected', () => {
@@ -331,6 +258,48 @@ describe('write-failing', () => {
     expect(story.edges).toHaveLength(1);
   });
 
+  const noRoom: Step = { kind: 'server-said', word: { kind: 'login-failing', why: 'no space left (53100)' } };
+
+  test('a crash loop whose few sessions fail for a full disk, until one writes', () => {
+    const story = upStory().tell({ kind: 'session-ended', how: 'backend-crash' });
+    const crashes = (ms: number): void => {
+      for (let passedMs = 0; passedMs < ms; passedMs += 500)
+        story
+          .tell(ask(), { kind: 'server-said', word: { kind: 'restarting-backends' } })
+          .wait(250)
+          .tell(ask(), noRoom)
+          .wait(250);
+    };
+    crashes(10_000);
+    expect(story.now).toMatchObject({ verdict: 'up', note: 'logins fail: no space left (53100)' });
+    crashes(500);
+    expect(story.now).toMatchObject({
+      ...down('write-failing'),
+      note: expect.stringMatching(/^logins fail for 10\.\ds: no space left \(53100\)$/),
+    });
+    expect(story.tell(ask(), CONNECTED).now.verdict).toBe('down');
+    expect(story.tell(ask('write'), answer()).now.verdict).toBe('up');
+  });
+
+  test('not down: a session that fails once, and too many others after it', () => {
+    const story = upStory().tell(CLOSED, ask(), noRoom).wait(500);
+    for (let passedMs = 0; passedMs < 60_000; passedMs += 1000) story.tell(ask(), TOO_MANY).wait(1000);
+    expect(story.now.verdict).toBe('up');
+    story.tell(ask(), noRoom, ask(), CONNECTED).well(60_000, { kind: 'inconclusive', why: 'lock timeout' });
+    expect(story.now.verdict).toBe('up');
+  });
+
+  test('a session that fails takes no standing down back', () => {
+    const story = refuse(upStory().tell(CLOSED), 3).tell(ask(), noRoom);
+    expect(story.now).toMatchObject(down('refused'));
+  });
+
+  test('nor do sessions that fail', () => {
+    const story = upStory({ expect: 'standby' }).tell(CLOSED);
+    for (let passedMs = 0; passedMs < 60_000; passedMs += 500) story.tell(ask(), noRoom).wait(500);
+    expect(story.now).toMatchObject({ verdict: 'up', note: 'logins fail: no space left (53100)' });
+  });
+
   test('writes do not matter on a standby', () => {
     expect(upStory({ expect: 'standby' }).well(60_000, FAILED).now.verdict).toBe('up');
   });
@@ -355,6 +324,23 @@ describe('in-recovery', () => {
     const story = upStory().tell(CLOSED);
     for (let crash = 0; crash < 12; crash += 1) refuse(hear(story, startingUp, 2500), 1, 300);
     expect(story.now).toMatchObject(down('in-recovery'));
+  });
+
+  test('a crash loop that lets sessions in for a moment ends so too, unless one of them writes', () => {
+    const crashes = (lastWord: Step): Story => {
+      const story = upStory().tell(CLOSED);
+      const read = answer({ write: { kind: 'not-tried' } });
+      for (let crash = 0; crash < 12; crash += 1)
+        hear(story, startingUp, 2500).tell(ask(), CONNECTED, ask('read'), read, ask('write'), lastWord);
+      return hear(story, startingUp, 1000);
+    };
+    expect(crashes({ kind: 'session-ended', how: 'backend-crash' }).now).toMatchObject(down('in-recovery'));
+    expect(crashes(answer()).now.verdict).toBe('up');
+  });
+
+  test('who has been let in after a long start is not held for starting', () => {
+    const story = hear(upStory().tell(CLOSED), startingUp, 29_500).tell(ask(), CONNECTED, ask('write'));
+    expect(story.wait(1500).now.verdict).toBe('up');
   });
 
   test('backends that restart after one was killed are alive', () => {

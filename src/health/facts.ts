@@ -28,7 +28,9 @@ export interface Facts {
   readonly shutdownMs: number | undefined;
   /** It was told to stop at once, so that "shutting down" is no sign of a clean shutdown until a session opens again. */
   readonly stopsAtOnce: boolean;
-  readonly writeFailing: { readonly sinceMs: number; readonly why: string } | undefined;
+  /** `login`: no session could even be begun, for a fault that would fail a write too. */
+  readonly writeFailing:
+    { readonly sinceMs: number; readonly what: 'write' | 'login'; readonly why: string } | undefined;
   readonly notServing:
     { readonly sinceMs: number; readonly kind: 'startup' | 'recovery'; readonly why: string } | undefined;
   readonly localGone: boolean;
@@ -97,7 +99,11 @@ export function learn(facts: Facts, event: HealthEvent): Facts {
         probe: undefined,
         hostGoneMs: undefined,
         shutdownMs: undefined,
-        notServing: facts.notServing?.kind === 'startup' ? undefined : facts.notServing,
+        // A primary that crashes again before it has written anything has not come up.
+        notServing:
+          facts.notServing?.kind === 'startup' && facts.target.expect !== 'primary'
+            ? undefined
+            : facts.notServing,
       };
     case 'connection-answered':
       return connectionAnswered(facts, nowMs);
@@ -200,6 +206,16 @@ function serverSaid(facts: Facts, word: ServerWord, nowMs: number): Facts {
         ...alive(facts, `${word.why}: not down`),
         loginRefused: { sinceMs: facts.loginRefused?.sinceMs ?? nowMs, why: word.why },
       };
+    case 'login-failing':
+      return {
+        ...facts,
+        shutdownMs: undefined,
+        writeFailing:
+          facts.target.expect === 'primary'
+            ? (facts.writeFailing ?? { sinceMs: nowMs, what: 'login', why: word.why })
+            : undefined,
+        remark: `logins fail: ${word.why}`,
+      };
     default:
       return unreachable(word);
   }
@@ -208,7 +224,16 @@ function serverSaid(facts: Facts, word: ServerWord, nowMs: number): Facts {
 /** It lets others in, though not us. */
 function alive(facts: Facts, remark: string): Facts {
   const notServing = facts.notServing?.kind === 'startup' ? undefined : facts.notServing;
-  return { ...facts, seenUp: true, shutdownMs: undefined, hostGoneMs: undefined, notServing, remark };
+  const failing = facts.writeFailing?.what === 'login' ? undefined : facts.writeFailing;
+  return {
+    ...facts,
+    seenUp: true,
+    shutdownMs: undefined,
+    hostGoneMs: undefined,
+    notServing,
+    writeFailing: failing,
+    remark,
+  };
 }
 
 function sessionEnded(
@@ -223,7 +248,11 @@ function sessionEnded(
       return isHangingAlone(facts) && facts.probe?.what === 'write'
         ? {
             ...ended,
-            writeFailing: facts.writeFailing ?? { sinceMs: facts.probe.askedMs, why: 'a write hangs' },
+            writeFailing: facts.writeFailing ?? {
+              sinceMs: facts.probe.askedMs,
+              what: 'write',
+              why: 'a write hangs',
+            },
           }
         : ended;
     case 'closed':
@@ -273,7 +302,10 @@ function answered(facts: Facts, event: Extract<HealthEvent, { kind: 'answered' }
               kind: 'recovery',
               why: 'in recovery where a primary is expected',
             }
-        : undefined,
+        : // The write follows.
+          primary && event.write.kind === 'not-tried' && facts.notServing?.kind === 'startup'
+          ? facts.notServing
+          : undefined,
     writeFailing: primary ? writeFailing(facts.writeFailing, event.write, nowMs) : undefined,
     remark: remarkOf(facts.target.expect, event.inRecovery, event.write),
   };
@@ -289,10 +321,12 @@ function writeFailing(
     case 'excused':
       return undefined;
     case 'not-tried':
-    case 'inconclusive':
       return before;
+    case 'inconclusive':
+      // Sessions can be had again, and no write has failed.
+      return before?.what === 'login' ? undefined : before;
     case 'failed':
-      return { sinceMs: before?.sinceMs ?? nowMs, why: write.why };
+      return { sinceMs: before?.sinceMs ?? nowMs, what: 'write', why: write.why };
     default:
       return unreachable(write);
   }

@@ -7,7 +7,7 @@ import { type PeerId, timeline } from '../base/ids.ts';
 import { parseLsn } from '../base/lsn.ts';
 import { checkConnection, type CheckOutcome } from './connection-check.ts';
 import { classifyLoginError, classifyWriteError, type LoginFailure } from './errors.ts';
-import type { ProbeEvent, ServerFacts, SessionEnd, Target, WriteOutcome } from './events.ts';
+import type { ProbeEvent, ServerFacts, ServerWord, SessionEnd, Target, WriteOutcome } from './events.ts';
 import { applicationName, END_GIVEN_UP, INSERT, READ, READ_SERVER, WRITE } from './heartbeat.ts';
 import { Resolver, ResolvingSocket } from './resolve.ts';
 import { Session, type Credentials } from './session.ts';
@@ -15,7 +15,8 @@ import { CONNECTION_CHECK_INTERVAL_MS, FAST_RETRY_DELAYS_MS, type HealthSettings
 
 /** Each refused login and each refused write leaves a line in the server's log: not more often than this. */
 const LOGIN_REFUSED_RETRY_MS = 5000;
-const TOO_MANY_RETRY_MS = 1000;
+const NO_ROOM_RETRY_MS = 1000;
+const NO_ROOM: ReadonlySet<ServerWord['kind']> = new Set(['too-many-connections', 'login-failing']);
 const EXCUSED_RETRY_MS = 5000;
 
 /** What a check under way gets for its answer when the prober closes. */
@@ -159,7 +160,7 @@ export class Prober {
         return FAST_RETRY_DELAYS_MS[this.#refusedCount] ?? probeIntervalMs;
       case 'said':
         if (failure.word.kind === 'login-refused') return LOGIN_REFUSED_RETRY_MS;
-        return failure.word.kind === 'too-many-connections' ? TOO_MANY_RETRY_MS : probeIntervalMs / 2;
+        return NO_ROOM.has(failure.word.kind) ? NO_ROOM_RETRY_MS : probeIntervalMs / 2;
       case 'own-trouble':
       case 'silent':
         return probeIntervalMs;

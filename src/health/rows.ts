@@ -89,7 +89,7 @@ function writeFailing(facts: Facts, nowMs: number): string | undefined {
   if (facts.target.expect !== 'primary') return undefined;
   const { writeFailing: failing, probe, settings } = facts;
   if (failing !== undefined && nowMs - failing.sinceMs >= settings.writeDownAfterMs) {
-    return `writes fail for ${formatDuration(nowMs - failing.sinceMs)}: ${failing.why}`;
+    return `${failing.what}s fail for ${formatDuration(nowMs - failing.sinceMs)}: ${failing.why}`;
   }
   if (
     probe?.what === 'write' &&
@@ -103,6 +103,8 @@ function writeFailing(facts: Facts, nowMs: number): string | undefined {
 
 function inRecovery(facts: Facts, nowMs: number): string | undefined {
   if (facts.target.expect !== 'primary' || facts.notServing === undefined) return undefined;
+  // It has let us in: a write that hangs has a row of its own.
+  if (facts.notServing.kind === 'startup' && facts.sessionOpen) return undefined;
   const forMs = nowMs - facts.notServing.sinceMs;
   return forMs >= facts.settings.recoveryDownAfterMs
     ? `${facts.notServing.why}, for ${formatDuration(forMs)}`

@@ -89,6 +89,8 @@ const UNSAFE = process.env['PG_SENTINEL_TEST_UNSAFE'] as Unsafe | undefined;
 const PACE_MS = 4;
 const STUBBORN_PACE_MS = 20;
 const EVENTS_MAX = 1000;
+/** Characters of each host's log, of a test that failed. */
+const LOG_SHOWN = 20_000;
 
 export async function openScene({ witnessCount = 0 }: SceneOptions = {}): Promise<Scene> {
   const abandon = new AbortController();
@@ -187,6 +189,12 @@ async function underLoad(options: {
     },
     undo: (work) => void undone.push(work),
   };
+  let all: EventView[] = [];
+  onTestFailed(() => {
+    console.log(all.map(({ index, atMs, text }) => `${index} ${atMs} ${text}`).join('\n'));
+    for (const host of cluster.hosts)
+      console.log(`sentineld of ${host.node}:\n${load.logOf(host).slice(-LOG_SHOWN)}`);
+  });
   try {
     await Promise.all(writers.map((writer) => writer.connected(LIMIT_MS)));
     await load.moreAcks(50);
@@ -200,10 +208,7 @@ async function underLoad(options: {
       await load.moreAcks(20, [cluster.hostOf(after.primary ?? '')]);
     }
     await Promise.all(writers.map((writer) => writer.stop()));
-    const all = await events();
-    onTestFailed(() =>
-      console.log(all.map(({ index, atMs, text }) => `${index} ${atMs} ${text}`).join('\n')),
-    );
+    all = await events();
     const primaries = [primary.node, ...all.flatMap(promotedNode)];
     const attempts = writers.flatMap((writer) => [...writer.attempts]);
     const there = await readBack(cluster.hostOf(after.primary ?? ''), prefix);
@@ -213,6 +218,9 @@ async function underLoad(options: {
     expect.soft(shown(verdict.doubles), 'AtMostOneAcknowledger').toEqual([]);
     expect.soft(verdict.duplicates, 'NoWriteTwice').toEqual([]);
     return { acks: acks(), events: all, primaries, why: whyPrimaries(all) };
+  } catch (error) {
+    all = await events().catch(() => all);
+    throw error;
   } finally {
     await undoAll(undone);
     await Promise.all(writers.map((writer) => writer.stop()));
