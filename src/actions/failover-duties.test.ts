@@ -16,22 +16,18 @@ const DUTY: Extract<Duty, { kind: 'promote' }> = {
   from: { timeline: timeline(1), position: lsn(1n) },
 };
 
-test('a promotion has its guard even where the cut before it has dismissed the one on its way', async () => {
-  let isGuarded = false;
-  let guardedAtPromotion: boolean | undefined;
-  const done = Promise.resolve();
-  const context = {
+const done = Promise.resolve();
+/** Of a standby that is promoted until it asks its own session for something, and has none. */
+const contextOf = (changes: object = {}, instance: object = {}): AgentContext =>
+  ({
     group: () => undefined,
     notes: { cut: undefined },
     timing: { promoteTimeoutMs: 1000 },
     protections: { rule: true, cut: true, guard: true },
-    guarding: { prepare: () => Promise.resolve((isGuarded = true)) },
+    guarding: { prepare: () => Promise.resolve(true) },
     confirms: () => Promise.resolve(true),
     duty: () => DUTY,
-    // The cut looks at the data directory here; one that it starts as a standby to tell where its WAL ends has no guard any more.
-    activity: (condition: string | undefined) => {
-      if (condition === 'absent') isGuarded = false;
-    },
+    activity: () => undefined,
     once: () => done,
     log: () => undefined,
     propose: () => Promise.resolve(true),
@@ -41,6 +37,24 @@ test('a promotion has its guard even where the cut before it has dismissed the o
       postmaster: () => undefined,
       setSynchronousStandbys: () => done,
       stop: () => done,
+      session: { query: () => Promise.reject(new Error('far enough')) },
+      ...instance,
+    },
+    ...changes,
+  }) as unknown as AgentContext;
+
+test('a promotion has its guard even where the cut before it has dismissed the one on its way', async () => {
+  let isGuarded = false;
+  let guardedAtPromotion: boolean | undefined;
+  const context = contextOf(
+    {
+      guarding: { prepare: () => Promise.resolve((isGuarded = true)) },
+      // The cut looks at the data directory here; one that it starts as a standby to tell where its WAL ends has no guard any more.
+      activity: (condition: string | undefined) => {
+        if (condition === 'absent') isGuarded = false;
+      },
+    },
+    {
       session: {
         query: () => {
           guardedAtPromotion ??= isGuarded;
@@ -48,7 +62,7 @@ test('a promotion has its guard even where the cut before it has dismissed the o
         },
       },
     },
-  } as unknown as AgentContext;
+  );
   await carryOutPromote(context, DUTY, new AbortController().signal);
   expect(guardedAtPromotion).toBe(true);
 });
@@ -58,26 +72,16 @@ test('a promotion that is broken off does not end before it has written its rule
   const ending = new AbortController();
   let finishWriting = (): void => undefined;
   const writing = new Promise<void>((resolve) => (finishWriting = resolve));
-  const context = {
-    group: () => undefined,
-    notes: { cut: undefined },
-    protections: { rule: true, cut: true, guard: true },
-    guarding: { prepare: () => Promise.resolve(true) },
-    confirms: () => Promise.resolve(true),
-    duty: () => DUTY,
-    activity: () => undefined,
-    once: () => {
-      ending.abort(new Error('the duty has changed'));
-      setImmediate(finishWriting);
-      return Promise.reject(ending.signal.reason as Error);
+  const context = contextOf(
+    {
+      once: () => {
+        ending.abort(new Error('the duty has changed'));
+        setImmediate(finishWriting);
+        return Promise.reject(ending.signal.reason as Error);
+      },
     },
-    instance: {
-      options: { dataDirectory: '/nowhere', node: 'pg1', user: {} },
-      isForeign: () => false,
-      postmaster: () => undefined,
-      setSynchronousStandbys: () => writing.then(() => void steps.push('rule written')),
-    },
-  } as unknown as AgentContext;
+    { setSynchronousStandbys: () => writing.then(() => void steps.push('rule written')) },
+  );
   await expect(carryOutPromote(context, DUTY, ending.signal)).rejects.toThrow('the duty has changed');
   steps.push('ended');
   expect(steps).toEqual(['rule written', 'ended']);
@@ -86,27 +90,13 @@ test('a promotion that is broken off does not end before it has written its rule
 test('a promotion goes on where a slot of a member cannot be made', async () => {
   let isBegun = false;
   const said: string[] = [];
-  const context = {
-    group: () => undefined,
-    notes: { cut: undefined },
-    timing: { promoteTimeoutMs: 1000 },
-    protections: { rule: true, cut: true, guard: true },
-    guarding: { prepare: () => Promise.resolve(true) },
-    confirms: () => Promise.resolve(true),
-    duty: () => DUTY,
-    activity: () => undefined,
-    once: (key: string) =>
-      key.startsWith('slots ')
-        ? Promise.reject(new Error('all replication slots are in use'))
-        : Promise.resolve(),
-    log: (_: string, message: string) => said.push(message),
-    propose: () => Promise.resolve(true),
-    instance: {
-      options: { dataDirectory: '/nowhere', node: 'pg1', user: {} },
-      isForeign: () => false,
-      postmaster: () => undefined,
-      setSynchronousStandbys: () => Promise.resolve(),
-      stop: () => Promise.resolve(),
+  const context = contextOf(
+    {
+      once: (key: string) =>
+        key.startsWith('slots ') ? Promise.reject(new Error('all replication slots are in use')) : done,
+      log: (_: string, message: string) => said.push(message),
+    },
+    {
       session: {
         query: () => {
           isBegun = true;
@@ -114,7 +104,7 @@ test('a promotion goes on where a slot of a member cannot be made', async () => 
         },
       },
     },
-  } as unknown as AgentContext;
+  );
   await carryOutPromote(context, DUTY, new AbortController().signal);
   expect(isBegun).toBe(true);
   expect(said[0]).toMatch(/^not all replication slots/);
@@ -122,22 +112,16 @@ test('a promotion goes on where a slot of a member cannot be made', async () => 
 
 test('a standby that gets no lease to be promoted keeps the rule that nobody fulfils', async () => {
   const said: (string | undefined)[] = [];
-  const context = {
-    group: () => undefined,
-    notes: { cut: undefined },
-    protections: { rule: true, cut: true, guard: true },
-    guarding: { prepare: () => Promise.resolve(false) },
-    confirms: () => Promise.resolve(true),
-    activity: (_: unknown, message: string | undefined) => said.push(message),
-    once: () => Promise.resolve(),
-    instance: {
-      options: { dataDirectory: '/nowhere', node: 'pg1', user: {} },
-      isForeign: () => false,
-      postmaster: () => undefined,
+  const context = contextOf(
+    {
+      guarding: { prepare: () => Promise.resolve(false) },
+      activity: (_: unknown, message: string | undefined) => said.push(message),
+    },
+    {
       setSynchronousStandbys: () => expect.unreachable('its rule was changed'),
       stop: () => expect.unreachable('it was stopped'),
     },
-  } as unknown as AgentContext;
+  );
   const duty = { ...DUTY, rule: { members: [], acks: 0, leased: true } } as const;
   await carryOutPromote(context, duty, new AbortController().signal);
   expect(said.at(-1)).toMatch(/^not promoted: no lease/);
@@ -152,28 +136,14 @@ test.each([
   ],
 ])('under a lease what %s', async (_, promoteCommand, kind) => {
   const written: unknown[] = [];
-  const context = {
-    group: () => undefined,
-    notes: { cut: undefined },
-    timing: { promoteTimeoutMs: 1000 },
-    protections: { rule: true, cut: true, guard: true },
-    guarding: { prepare: () => Promise.resolve(true) },
-    confirms: () => Promise.resolve(true),
-    duty: () => DUTY,
-    activity: () => undefined,
-    once: () => Promise.resolve(),
-    log: () => undefined,
-    propose: () => Promise.resolve(true),
-    instance: {
+  const context = contextOf(
+    {},
+    {
       options: { dataDirectory: '/nowhere', node: 'pg1', user: {}, promoteCommand },
-      isForeign: () => false,
-      postmaster: () => undefined,
       setSynchronousStandbys: (standbys: { readonly kind: string }) =>
         Promise.resolve(void written.push(standbys.kind)),
-      stop: () => Promise.resolve(),
-      session: { query: () => Promise.reject(new Error('far enough')) },
     },
-  } as unknown as AgentContext;
+  );
   const duty = { ...DUTY, rule: { members: [], acks: 0, leased: true } } as const;
   await carryOutPromote(context, duty, new AbortController().signal);
   expect(written).toEqual([kind]);

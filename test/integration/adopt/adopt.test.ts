@@ -4,17 +4,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { delay, until } from '../../../src/base/clock.ts';
 import { dataDirectory, type HostPlan } from '../../../harness/cluster-config.ts';
-import { INSERT, readBack } from '../../../harness/clients.ts';
-import { checkHistory } from '../../../harness/history.ts';
 import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
-import { CLIENT_DEFAULTS, type Writer, startWriter } from '../../../harness/writer.ts';
-import { HEALTHY_TIMEOUT_MS, LIMIT_MS, harmOf } from '../raft/load.ts';
+import type { Writer } from '../../../harness/writer.ts';
+import { HEALTHY_TIMEOUT_MS, LIMIT_MS } from '../raft/load.ts';
 import { sql } from '../dangers/scene.ts';
-import { adoptScene } from './scene.ts';
-import { CLIENT, HBA_LINE, type Tools, makeServers, psql, startServer, whyNoServers } from './servers.ts';
-
-/** Generous: a write that waits for a standby that is gone would wait for ever. */
-const LONGEST_PAUSE_MS = 10_000;
+import { adoptScene, startWriterThrough, harmThrough, longestPauseMs, LONGEST_PAUSE_MS } from './scene.ts';
+import { HBA_LINE, type Tools, makeServers, psql, startServer, whyNoServers } from './servers.ts';
 
 const stop = new AbortController();
 let cluster: LocalCluster;
@@ -36,16 +31,7 @@ beforeAll(async () => {
       await makeServers(given, hosts);
     },
   });
-  writer = startWriter({
-    ...CLIENT_DEFAULTS,
-    statementTimeoutMs: undefined,
-    name: 'through',
-    client: CLIENT,
-    insert: INSERT,
-    paceMs: 5,
-    targets: cluster.hosts.map(({ target }) => target),
-  });
-  await writer.connected(30_000);
+  writer = await startWriterThrough(cluster.hosts, 5);
 }, LIMIT_MS);
 afterAll(async () => {
   await writer?.stop();
@@ -150,16 +136,7 @@ test('then a crash is failed over, and nothing was lost all the while', { timeou
   );
   await cluster.waitUntilHealthy(HEALTHY_TIMEOUT_MS);
   await delay(500);
-  await writer.stop();
-  const { attempts } = writer;
   const last = await cluster.primary();
-  const verdict = checkHistory({
-    attempts,
-    readBack: await readBack(last),
-    primaries: ['pg1', 'pg2', last.node],
-  });
-  expect(harmOf(verdict)).toEqual([]);
-  const acks = attempts.filter(({ outcome }) => outcome === 'acked');
-  const pauses = acks.map(({ endMs }, at) => endMs - (acks[at - 1]?.endMs ?? endMs));
-  expect(Math.max(...pauses)).toBeLessThan(LONGEST_PAUSE_MS);
+  expect(await harmThrough(writer, last, ['pg1', 'pg2', last.node])).toEqual([]);
+  expect(longestPauseMs(writer)).toBeLessThan(LONGEST_PAUSE_MS);
 });

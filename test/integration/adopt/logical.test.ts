@@ -5,16 +5,14 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
 import { dataDirectory, type HostPlan } from '../../../harness/cluster-config.ts';
-import { INSERT, readBack } from '../../../harness/clients.ts';
-import { checkHistory } from '../../../harness/history.ts';
+import { readBack } from '../../../harness/clients.ts';
 import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
-import { CLIENT_DEFAULTS, type Writer, startWriter } from '../../../harness/writer.ts';
+import type { Writer } from '../../../harness/writer.ts';
 import { sql } from '../dangers/scene.ts';
-import { HEALTHY_TIMEOUT_MS, LIMIT_MS, harmOf } from '../raft/load.ts';
-import { adoptScene } from './scene.ts';
-import { CLIENT, type Tools, makeServers, psql, run } from './servers.ts';
+import { HEALTHY_TIMEOUT_MS, LIMIT_MS } from '../raft/load.ts';
+import { adoptScene, startWriterThrough, harmThrough, longestPauseMs, LONGEST_PAUSE_MS } from './scene.ts';
+import { type Tools, makeServers, psql, run } from './servers.ts';
 
-const LONGEST_PAUSE_MS = 10_000;
 const NAMED = 'sentinelctl settings set logical_slots.kept=postgres:test_decoding';
 
 const stop = new AbortController();
@@ -40,16 +38,7 @@ beforeAll(async () => {
         );
     },
   });
-  writer = startWriter({
-    ...CLIENT_DEFAULTS,
-    statementTimeoutMs: undefined,
-    name: 'through',
-    client: CLIENT,
-    insert: INSERT,
-    paceMs: 20,
-    targets: cluster.hosts.map(({ target }) => target),
-  });
-  await writer.connected(30_000);
+  writer = await startWriterThrough(cluster.hosts, 20);
 }, LIMIT_MS);
 afterAll(async () => {
   await writer?.stop();
@@ -203,15 +192,6 @@ test(
 );
 
 test('no write was lost or waited for long all the while', { timeout: LIMIT_MS }, async () => {
-  await writer.stop();
-  const { attempts } = writer;
-  const verdict = checkHistory({
-    attempts,
-    readBack: await readBack(await cluster.primary()),
-    primaries: ['pg1', 'pg2'],
-  });
-  expect(harmOf(verdict)).toEqual([]);
-  const acks = attempts.filter(({ outcome }) => outcome === 'acked');
-  const pauses = acks.map(({ endMs }, at) => endMs - (acks[at - 1]?.endMs ?? endMs));
-  expect(Math.max(...pauses)).toBeLessThan(LONGEST_PAUSE_MS);
+  expect(await harmThrough(writer, await cluster.primary(), ['pg1', 'pg2'])).toEqual([]);
+  expect(longestPauseMs(writer)).toBeLessThan(LONGEST_PAUSE_MS);
 });

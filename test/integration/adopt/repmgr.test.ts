@@ -1,19 +1,15 @@
 // `sentinelctl adopt` with a pair that repmgr looks after, made by its own commands, under a writer that runs through all of it.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { until } from '../../../src/base/clock.ts';
-import { INSERT, readBack } from '../../../harness/clients.ts';
 import type { HostPlan } from '../../../harness/cluster-config.ts';
-import { checkHistory } from '../../../harness/history.ts';
 import { type LocalCluster, startLocalCluster } from '../../../harness/local-cluster.ts';
-import { CLIENT_DEFAULTS, type Writer, startWriter } from '../../../harness/writer.ts';
+import type { Writer } from '../../../harness/writer.ts';
 import { sql } from '../dangers/scene.ts';
-import { HEALTHY_TIMEOUT_MS, LIMIT_MS, harmOf } from '../raft/load.ts';
+import { HEALTHY_TIMEOUT_MS, LIMIT_MS } from '../raft/load.ts';
 import { makeRepmgrPair, repmgr, startRepmgrd, whyNoRepmgr } from './repmgr.ts';
-import { adoptScene } from './scene.ts';
-import { CLIENT, type Tools } from './servers.ts';
+import { adoptScene, startWriterThrough, harmThrough, LONGEST_PAUSE_MS } from './scene.ts';
+import type { Tools } from './servers.ts';
 
-/** Generous: a write that waits for a standby that is gone would wait for ever. */
-const LONGEST_PAUSE_MS = 10_000;
 /** Of a switchover or a crash, on a busy machine. */
 const LONGEST_OUTAGE_MS = 30_000;
 const REPMGR_SLOT = 'repmgr_slot_2';
@@ -37,16 +33,7 @@ describe.skipIf(whyNot !== undefined)('a pair of repmgr', () => {
         await makeRepmgrPair(tools, planOf('pg1'), planOf('pg2'));
       },
     });
-    writer = startWriter({
-      ...CLIENT_DEFAULTS,
-      statementTimeoutMs: undefined,
-      name: 'through',
-      client: CLIENT,
-      insert: INSERT,
-      paceMs: 5,
-      targets: ['pg1', 'pg2'].map((node) => cluster.hostOf(node).target),
-    });
-    await writer.connected(30_000);
+    writer = await startWriterThrough([cluster.hostOf('pg1'), cluster.hostOf('pg2')], 5);
   }, LIMIT_MS);
   afterAll(async () => {
     await writer?.stop();
@@ -166,13 +153,7 @@ describe.skipIf(whyNot !== undefined)('a pair of repmgr', () => {
     await until({ what: 'writes on pg1', timeoutMs: 30_000, everyMs: 50 }, () =>
       writer.attempts.slice(length).some(({ outcome, node }) => outcome === 'acked' && node === 'pg1'),
     );
-    await writer.stop();
-    const verdict = checkHistory({
-      attempts: writer.attempts,
-      readBack: await readBack(cluster.hostOf('pg1')),
-      primaries: ['pg1', 'pg2', 'pg1'],
-    });
-    expect(harmOf(verdict)).toEqual([]);
+    expect(await harmThrough(writer, cluster.hostOf('pg1'), ['pg1', 'pg2', 'pg1'])).toEqual([]);
     expect(pauses(writer.attempts[0]?.startMs ?? 0, LONGEST_OUTAGE_MS)).toEqual([]);
   });
 });

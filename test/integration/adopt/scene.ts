@@ -1,8 +1,13 @@
-// What the tests of adopting have in common: the plan of a node, sentinelctl, and what it comes to say.
+// What the tests of adopting have in common: the plan of a node, sentinelctl and what it comes to say, and the client that writes all the while.
 import { until } from '../../../src/base/clock.ts';
 import type { HostPlan } from '../../../harness/cluster-config.ts';
+import { INSERT, readBack } from '../../../harness/clients.ts';
+import { checkHistory } from '../../../harness/history.ts';
+import type { Host } from '../../../harness/host.ts';
 import type { LocalCluster } from '../../../harness/local-cluster.ts';
-import { runSentinelctl } from '../raft/load.ts';
+import { CLIENT_DEFAULTS, type Writer, startWriter } from '../../../harness/writer.ts';
+import { harmOf, runSentinelctl } from '../raft/load.ts';
+import { CLIENT } from './servers.ts';
 
 const SAYS_TIMEOUT_MS = 120_000;
 
@@ -47,4 +52,37 @@ export function adoptScene(given: {
       return last;
     },
   };
+}
+
+/** Of a client that writes through a whole test, to whichever of the hosts takes writes. Generous: a write that waits for a standby that is gone would wait for ever. */
+export const LONGEST_PAUSE_MS = 10_000;
+
+/** Its statements never time out: each says in the end whether it was acknowledged. */
+export async function startWriterThrough(hosts: readonly Host[], paceMs: number): Promise<Writer> {
+  const writer = startWriter({
+    ...CLIENT_DEFAULTS,
+    statementTimeoutMs: undefined,
+    name: 'through',
+    client: CLIENT,
+    insert: INSERT,
+    paceMs,
+    targets: hosts.map(({ target }) => target),
+  });
+  await writer.connected(30_000);
+  return writer;
+}
+
+/** Ends it, and says what of its writes is lost, there twice or acknowledged by a former primary; `last` is asked what is there. */
+export async function harmThrough(
+  writer: Writer,
+  last: Host,
+  primaries: readonly string[],
+): Promise<ReturnType<typeof harmOf>> {
+  await writer.stop();
+  return harmOf(checkHistory({ attempts: writer.attempts, readBack: await readBack(last), primaries }));
+}
+
+export function longestPauseMs({ attempts }: Writer): number {
+  const acks = attempts.filter(({ outcome }) => outcome === 'acked');
+  return Math.max(...acks.map(({ endMs }, at) => endMs - (acks[at - 1]?.endMs ?? endMs)));
 }
