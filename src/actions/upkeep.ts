@@ -9,8 +9,8 @@ import type { Session } from '../postgres/session.ts';
 import type { Instance } from './instance.ts';
 
 const READ_EVERY_MS = 10_000;
-/** What could not be read: a node that is being cloned has no data directory yet, and whoever checks it waits for the figures. */
-const RETRY_EVERY_MS = 1000;
+/** Of files that could not be read: a node that is being cloned has no data directory yet, and whoever checks it waits for the figures. */
+const FILES_RETRY_MS = 1000;
 /** What is older says nothing: whatever it is read from may hang. */
 const SHOWN_MS = 3 * READ_EVERY_MS;
 const QUERY_TIMEOUT_MS = 1000;
@@ -34,17 +34,19 @@ export function createUpkeepWatch(options: {
   const { instance, nowMs } = options;
   const { dataDirectory } = instance.options;
   const wal = join(dataDirectory, 'pg_wal');
-  const dataDisk = recently(nowMs, () => readRoom(dataDirectory));
-  const walDisk = recently(nowMs, async () =>
+  const ofFiles = { nowMs, retryMs: FILES_RETRY_MS };
+  const dataDisk = recently(ofFiles, () => readRoom(dataDirectory));
+  const walDisk = recently(ofFiles, async () =>
     (await isOneDisk(dataDirectory, wal)) ? ('same' as const) : readRoom(wal),
   );
-  const readyCount = recently(nowMs, () => countReady(join(wal, 'archive_status')));
+  const readyCount = recently(ofFiles, () => countReady(join(wal, 'archive_status')));
   // What another PostgreSQL said is past.
   const isOfAnother = ({ pid }: { readonly pid: number | undefined }): boolean =>
     pid !== instance.postmaster()?.pid;
   let idleBefore: readonly string[] = [];
   const server = recently(
-    nowMs,
+    // A statement that takes too long costs the session, which everything else needs.
+    { nowMs, retryMs: READ_EVERY_MS },
     async () => {
       const pid = instance.postmaster()?.pid;
       const { idle, slots, ...rest } = await readServer(instance.session);
@@ -84,7 +86,7 @@ function isCalm({ kind }: Duty): boolean {
 
 /** What `read` found last, while that is not too old or past; begins to read anew where it is time to, or what was read is past. */
 function recently<T>(
-  nowMs: () => number,
+  { nowMs, retryMs }: { readonly nowMs: () => number; readonly retryMs: number },
   read: () => Promise<T>,
   isPast: (value: T) => boolean = () => false,
 ): (mayRead: boolean) => T | undefined {
@@ -102,7 +104,7 @@ function recently<T>(
     read().then(ended, () => ended(undefined));
   };
   return (mayRead) => {
-    const everyMs = last !== undefined && last.value === undefined ? RETRY_EVERY_MS : READ_EVERY_MS;
+    const everyMs = last !== undefined && last.value === undefined ? retryMs : READ_EVERY_MS;
     const isDue = begunMs === undefined || nowMs() - begunMs >= everyMs;
     if (last?.value !== undefined && isPast(last.value)) last = undefined;
     if (mayRead && !isReading && (isDue || last === undefined)) readAnew();
@@ -166,7 +168,7 @@ interface RawUpkeep {
   readonly pending_restart: readonly string[];
 }
 
-// All of it is read from memory: nothing in it waits for a lock on a table, a disk or a standby.
+// All of it is read from memory (before PostgreSQL 15 the statistics from a file): nothing in it waits for a lock on a table or a standby.
 const UPKEEP_QUERY = `
   select json_build_object(
     'slot', (select json_build_object('name', slot_name, 'kept_bytes', pg_wal_lsn_diff(

@@ -1,6 +1,12 @@
 // Errors of sockets, node-postgres and PostgreSQL, as each was seen, and what they are evidence of.
 import { describe, expect, test } from 'vitest';
-import { classifyLoginError, classifySessionEnd, classifyWriteError, endsSession } from './errors.ts';
+import {
+  classifyLoginError,
+  classifyReadError,
+  classifySessionEnd,
+  classifyWriteError,
+  endsSession,
+} from './errors.ts';
 
 describe('classifyLoginError', () => {
   test.each([
@@ -40,9 +46,13 @@ describe('classifyLoginError', () => {
     ['53100', 'could not resize shared memory segment: No space left on device', 'login-failing'],
     ['53200', 'out of memory', 'login-failing'],
     ['58P01', 'could not open file "global/pg_filenode.map"', 'login-failing'],
-    ['XX000', 'could not write init file', 'login-failing'],
-  ])('%s "%s" is %s', (code, message, kind) => {
-    expect(classifyLoginError({ code, message })).toMatchObject({ kind: 'said', word: { kind } });
+    ['XX001', 'relation mapping file contains invalid data', 'login-failing'],
+    ['XX000', 'could not write init file', 'login-failing', 'write_item'],
+    ['XX000', 'an extension rejects it', 'login-refused', 'its_routine'],
+    ['58P01', 'could not access file "nosuch"', 'login-refused', 'internal_load_library'],
+    ['42501', 'could not open file "global/pg_filenode.map": Permission denied', 'login-refused'],
+  ])('%s "%s" is %s', (code, message, kind, routine?: string) => {
+    expect(classifyLoginError({ code, message, routine })).toMatchObject({ kind: 'said', word: { kind } });
   });
 });
 
@@ -108,6 +118,15 @@ describe('classifyWriteError', () => {
   ])('%s from %s is %s', (code, routine, kind) => {
     expect(classifyWriteError({ code, routine, message: 'no' }).kind).toBe(kind);
   });
+});
+
+test.each([
+  ['58030', 'failed'],
+  ['XX001', 'failed'],
+  ['53400', 'inconclusive'],
+  ['57014', 'inconclusive'],
+])('a read that ends in %s is %s', (code, kind) => {
+  expect(classifyReadError({ code, message: 'no' }).kind).toBe(kind);
 });
 
 test('endsSession: errors of the socket, FATAL and class 57P end it, others do not', () => {

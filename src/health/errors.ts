@@ -102,8 +102,16 @@ export function classifyWriteError(error: SeenError): WriteOutcome {
   return { kind: isFault(code) ? 'failed' : 'inconclusive', why };
 }
 
+/** What a failed read says: far less can come in its way than in a write's. */
+export function classifyReadError(error: SeenError): WriteOutcome {
+  const code = error.code ?? '';
+  return { kind: isFault(code) ? 'failed' : 'inconclusive', why: `${error.message} (${code})` };
+}
+
 /** Classes of SQLSTATE that tell of a server which cannot do its work, whatever it is asked for. */
 function isFault(code: string): boolean {
+  // A limit that somebody has set.
+  if (code === '53400') return false;
   switch (code.slice(0, 2)) {
     case '53': // insufficient resources: disk full, out of memory
     case '58': // system error: I/O, a file missing
@@ -128,11 +136,24 @@ function serverWord(error: SeenError): ServerWord {
       return { kind: 'starting-up' };
     case '53300':
       return { kind: 'too-many-connections' };
-    case '53400': // a limit that somebody has set
-      return { kind: 'login-refused', why };
     default:
-      return { kind: isFault(code) ? 'login-failing' : 'login-refused', why };
+      return { kind: failsLogins(error) ? 'login-failing' : 'login-refused', why };
   }
+}
+
+/** Libraries that a setting of our role or database names. */
+const LIBRARY_ROUTINES: ReadonlySet<string> = new Set([
+  'internal_load_library',
+  'expand_dynamic_library_name',
+  'incompatible_module_error',
+]);
+/** "could not write init file" has no code of its own. */
+const INIT_FILE_ROUTINES: ReadonlySet<string> = new Set(['write_item', 'write_relcache_init_file']);
+
+/** Whether nobody is let in, for a fault of the server's: not what our role, our database or an extension (XX000) has to do with. */
+function failsLogins({ code = '', routine = '' }: SeenError): boolean {
+  if (LIBRARY_ROUTINES.has(routine)) return false;
+  return code === 'XX000' ? INIT_FILE_ROUTINES.has(routine) : isFault(code);
 }
 
 const isSqlState = (code: string): boolean =>

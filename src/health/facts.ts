@@ -28,11 +28,21 @@ export interface Facts {
   readonly shutdownMs: number | undefined;
   /** It was told to stop at once, so that "shutting down" is no sign of a clean shutdown until a session opens again. */
   readonly stopsAtOnce: boolean;
-  /** `login`: no session could even be begun, for a fault that would fail a write too. */
-  readonly writeFailing:
-    { readonly sinceMs: number; readonly what: 'write' | 'login'; readonly why: string } | undefined;
+  readonly writeFailing: { readonly sinceMs: number; readonly why: string } | undefined;
+  /** Of a primary: sessions that could not be begun for a fault of the server's, since one could. */
+  readonly loginFailing:
+    { readonly firstMs: number; readonly lastMs: number; readonly why: string } | undefined;
   readonly notServing:
-    { readonly sinceMs: number; readonly kind: 'startup' | 'recovery'; readonly why: string } | undefined;
+    | {
+        readonly sinceMs: number;
+        readonly kind: 'startup' | 'recovery';
+        readonly why: string;
+        /** When it said so last. */
+        readonly heardMs: number;
+        /** It has let somebody in since it said so last. */
+        readonly isContradicted?: boolean;
+      }
+    | undefined;
   readonly localGone: boolean;
   readonly hostGoneMs: number | undefined;
   /** Why the observer as a whole abstains, and since when. */
@@ -65,6 +75,7 @@ export function initialFacts(self: PeerId, settings: HealthSettings, target: Tar
     shutdownMs: undefined,
     stopsAtOnce: false,
     writeFailing: undefined,
+    loginFailing: undefined,
     notServing: undefined,
     localGone: false,
     hostGoneMs: undefined,
@@ -96,6 +107,7 @@ export function learn(facts: Facts, event: HealthEvent): Facts {
         sessionOpen: true,
         stopsAtOnce: false,
         loginRefused: undefined,
+        loginFailing: undefined,
         probe: undefined,
         hostGoneMs: undefined,
         shutdownMs: undefined,
@@ -136,6 +148,7 @@ export function learn(facts: Facts, event: HealthEvent): Facts {
         ...facts,
         target: event.target,
         writeFailing: undefined,
+        loginFailing: undefined,
         notServing: facts.notServing === undefined ? undefined : { ...facts.notServing, sinceMs: nowMs },
       };
     case 'local-processes':
@@ -168,6 +181,7 @@ function restartClocks(facts: Facts, nowMs: number): Facts {
     probe: facts.probe === undefined ? undefined : { ...facts.probe, askedMs: nowMs },
     refusals: undefined,
     writeFailing: facts.writeFailing === undefined ? undefined : { ...facts.writeFailing, sinceMs: nowMs },
+    loginFailing: undefined,
     notServing: facts.notServing === undefined ? undefined : { ...facts.notServing, sinceMs: nowMs },
     remark: facts.remark?.endsWith(`observer's own trouble`) ? undefined : facts.remark,
   };
@@ -186,7 +200,11 @@ function connectionAnswered(facts: Facts, nowMs: number): Facts {
 function serverSaid(facts: Facts, word: ServerWord, nowMs: number): Facts {
   const notServing = (why: string): Facts => ({
     ...facts,
-    notServing: facts.notServing ?? { sinceMs: nowMs, kind: 'startup', why },
+    notServing: {
+      ...(facts.notServing ?? { sinceMs: nowMs, kind: 'startup', why }),
+      heardMs: nowMs,
+      isContradicted: false,
+    },
     remark: `${why}: waiting`,
   });
   switch (word.kind) {
@@ -198,43 +216,59 @@ function serverSaid(facts: Facts, word: ServerWord, nowMs: number): Facts {
       return {
         ...notServing('the database system is shutting down'),
         shutdownMs: facts.stopsAtOnce ? undefined : (facts.shutdownMs ?? nowMs),
+        // Whatever ailed it, an administrator is at it.
+        loginFailing: undefined,
       };
     case 'too-many-connections':
-      return alive(facts, 'too many connections: not down');
+      return alive(facts, 'too many connections: not down', nowMs);
     case 'login-refused':
-      return {
-        ...alive(facts, `${word.why}: not down`),
-        loginRefused: { sinceMs: facts.loginRefused?.sinceMs ?? nowMs, why: word.why },
-      };
+      return refusesLogins(alive(facts, `${word.why}: not down`, nowMs), word.why, nowMs);
     case 'login-failing':
-      return {
-        ...facts,
-        shutdownMs: undefined,
-        writeFailing:
-          facts.target.expect === 'primary'
-            ? (facts.writeFailing ?? { sinceMs: nowMs, what: 'login', why: word.why })
-            : undefined,
-        remark: `logins fail: ${word.why}`,
-      };
+      if (facts.target.expect !== 'primary')
+        return refusesLogins(alive(facts, `${word.why}: not down`, nowMs), word.why, nowMs);
+      return refusesLogins(
+        {
+          ...facts,
+          shutdownMs: undefined,
+          loginFailing: { firstMs: facts.loginFailing?.firstMs ?? nowMs, lastMs: nowMs, why: word.why },
+          remark: `logins fail: ${word.why}`,
+        },
+        word.why,
+        nowMs,
+      );
     default:
       return unreachable(word);
   }
 }
 
-/** It lets others in, though not us. */
-function alive(facts: Facts, remark: string): Facts {
-  const notServing = facts.notServing?.kind === 'startup' ? undefined : facts.notServing;
-  const failing = facts.writeFailing?.what === 'login' ? undefined : facts.writeFailing;
+const refusesLogins = (facts: Facts, why: string, nowMs: number): Facts => ({
+  ...facts,
+  loginRefused: { sinceMs: facts.loginRefused?.sinceMs ?? nowMs, why },
+});
+
+/** It lets others in, though not us. For a moment a primary in a crash loop does so too: its start is over when it has not been said for a while. */
+function alive(facts: Facts, remark: string, nowMs: number): Facts {
+  const { notServing, settings } = facts;
+  const isOver = notServing === undefined || nowMs - notServing.heardMs >= settings.downAfterMs;
   return {
     ...facts,
     seenUp: true,
     shutdownMs: undefined,
     hostGoneMs: undefined,
-    notServing,
-    writeFailing: failing,
+    loginFailing: undefined,
+    notServing:
+      notServing?.kind !== 'startup'
+        ? notServing
+        : isOver
+          ? undefined
+          : { ...notServing, isContradicted: true },
     remark,
   };
 }
+
+/** It had let us in and did not crash. */
+const withoutStartup = (facts: Facts): Facts =>
+  facts.notServing?.kind === 'startup' ? { ...facts, notServing: undefined } : facts;
 
 function sessionEnded(
   facts: Facts,
@@ -247,21 +281,17 @@ function sessionEnded(
       // A write that hung while new connections were answered goes on hanging for all we know.
       return isHangingAlone(facts) && facts.probe?.what === 'write'
         ? {
-            ...ended,
-            writeFailing: facts.writeFailing ?? {
-              sinceMs: facts.probe.askedMs,
-              what: 'write',
-              why: 'a write hangs',
-            },
+            ...withoutStartup(ended),
+            writeFailing: facts.writeFailing ?? { sinceMs: facts.probe.askedMs, why: 'a write hangs' },
           }
-        : ended;
+        : withoutStartup(ended);
     case 'closed':
       return { ...ended, lastWordMs: nowMs, remark: 'connection lost' };
     case 'immediate-shutdown':
       return { ...ended, lastWordMs: nowMs, stopsAtOnce: true, remark: 'stopped at once' };
     case 'administrator':
       return {
-        ...ended,
+        ...withoutStartup(ended),
         lastWordMs: nowMs,
         shutdownMs: facts.shutdownMs ?? nowMs,
         remark: 'session ended by an administrator',
@@ -301,6 +331,7 @@ function answered(facts: Facts, event: Extract<HealthEvent, { kind: 'answered' }
               sinceMs: facts.notServing?.sinceMs ?? nowMs,
               kind: 'recovery',
               why: 'in recovery where a primary is expected',
+              heardMs: nowMs,
             }
         : // The write follows.
           primary && event.write.kind === 'not-tried' && facts.notServing?.kind === 'startup'
@@ -321,19 +352,17 @@ function writeFailing(
     case 'excused':
       return undefined;
     case 'not-tried':
-      return before;
     case 'inconclusive':
-      // Sessions can be had again, and no write has failed.
-      return before?.what === 'login' ? undefined : before;
+      return before;
     case 'failed':
-      return { sinceMs: before?.sinceMs ?? nowMs, what: 'write', why: write.why };
+      return { sinceMs: before?.sinceMs ?? nowMs, why: write.why };
     default:
       return unreachable(write);
   }
 }
 
 function remarkOf(expect: Target['expect'], inRecovery: boolean, write: WriteOutcome): string | undefined {
-  if (expect === 'either') return write.kind === 'inconclusive' ? write.why : undefined;
+  if (expect === 'either') return 'why' in write ? write.why : undefined;
   if (expect === 'standby') return inRecovery ? undefined : 'not in recovery where a standby is expected';
   if (inRecovery) return 'in recovery where a primary is expected';
   switch (write.kind) {

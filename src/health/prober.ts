@@ -6,14 +6,14 @@ import { type Clock, settledWithin } from '../base/clock.ts';
 import { type PeerId, timeline } from '../base/ids.ts';
 import { parseLsn } from '../base/lsn.ts';
 import { checkConnection, type CheckOutcome } from './connection-check.ts';
-import { classifyLoginError, classifyWriteError, type LoginFailure } from './errors.ts';
+import { classifyLoginError, classifyReadError, classifyWriteError, type LoginFailure } from './errors.ts';
 import type { ProbeEvent, ServerFacts, ServerWord, SessionEnd, Target, WriteOutcome } from './events.ts';
 import { applicationName, END_GIVEN_UP, INSERT, READ, READ_SERVER, WRITE } from './heartbeat.ts';
 import { Resolver, ResolvingSocket } from './resolve.ts';
 import { Session, type Credentials } from './session.ts';
 import { CONNECTION_CHECK_INTERVAL_MS, FAST_RETRY_DELAYS_MS, type HealthSettings } from './settings.ts';
 
-/** Each refused login and each refused write leaves a line in the server's log: not more often than this. */
+/** Each refused login and each refused write leaves a line in the server's log: not more often than this, where only a person can help. */
 const LOGIN_REFUSED_RETRY_MS = 5000;
 const NO_ROOM_RETRY_MS = 1000;
 const NO_ROOM: ReadonlySet<ServerWord['kind']> = new Set(['too-many-connections', 'login-failing']);
@@ -262,8 +262,7 @@ export class Prober {
     this.#emit({ kind: 'asked', what: 'read' });
     const outcome = await session.query(this.#expect === 'either' ? READ_SERVER : READ, []);
     if (outcome.kind === 'over' || !this.#isCurrent(session)) return;
-    if (outcome.kind === 'error')
-      return this.#answered(askedMs, false, { kind: 'inconclusive', why: outcome.error.message });
+    if (outcome.kind === 'error') return this.#answered(askedMs, false, classifyReadError(outcome.error));
     const row = outcome.rows[0];
     const inRecovery = row?.['in_recovery'] === true;
     if (this.#expect === 'either' && row !== undefined)

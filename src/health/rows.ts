@@ -38,6 +38,7 @@ export function mayRipen(facts: Facts): boolean {
     facts.probe,
     facts.refusals,
     facts.writeFailing,
+    facts.loginFailing,
     facts.notServing,
     facts.trouble,
   ].some((fact) => fact !== undefined);
@@ -87,9 +88,12 @@ function noAnswer(facts: Facts, nowMs: number): string | undefined {
 
 function writeFailing(facts: Facts, nowMs: number): string | undefined {
   if (facts.target.expect !== 'primary') return undefined;
-  const { writeFailing: failing, probe, settings } = facts;
+  const { writeFailing: failing, loginFailing, probe, settings } = facts;
   if (failing !== undefined && nowMs - failing.sinceMs >= settings.writeDownAfterMs) {
-    return `${failing.what}s fail for ${formatDuration(nowMs - failing.sinceMs)}: ${failing.why}`;
+    return `writes fail for ${formatDuration(nowMs - failing.sinceMs)}: ${failing.why}`;
+  }
+  if (loginFailing !== undefined && isLasting(loginFailing, settings.writeDownAfterMs, nowMs)) {
+    return `logins fail for ${formatDuration(nowMs - loginFailing.firstMs)}: ${loginFailing.why}`;
   }
   if (
     probe?.what === 'write' &&
@@ -101,10 +105,20 @@ function writeFailing(facts: Facts, nowMs: number): string | undefined {
   return undefined;
 }
 
+/** Seen more than once, and far enough apart: one may have come of what is over since. */
+function isLasting(
+  { firstMs, lastMs }: { readonly firstMs: number; readonly lastMs: number },
+  forMs: number,
+  nowMs: number,
+): boolean {
+  return nowMs - firstMs >= forMs && lastMs - firstMs >= forMs / 2;
+}
+
 function inRecovery(facts: Facts, nowMs: number): string | undefined {
   if (facts.target.expect !== 'primary' || facts.notServing === undefined) return undefined;
-  // It has let us in: a write that hangs has a row of its own.
-  if (facts.notServing.kind === 'startup' && facts.sessionOpen) return undefined;
+  // It has let us in, where a write that hangs has a row of its own, or somebody else.
+  const { kind, isContradicted } = facts.notServing;
+  if (kind === 'startup' && (facts.sessionOpen || isContradicted === true)) return undefined;
   const forMs = nowMs - facts.notServing.sinceMs;
   return forMs >= facts.settings.recoveryDownAfterMs
     ? `${facts.notServing.why}, for ${formatDuration(forMs)}`

@@ -13,14 +13,14 @@ const READY = message('Z', Buffer.from('I'));
 const AUTHENTICATED = message('R', Buffer.alloc(4));
 const DONE = message('C', Buffer.from('SELECT 0\0'));
 
-/** Lets everybody in, and answers every statement with no rows. */
+/** Lets everybody in, and answers every statement with no rows, but for one that says `sleep`. */
 function server(): Duplex {
   let isIn = false;
   const stream = new Duplex({
     read: () => undefined,
     write(chunk: Buffer, _encoding, done) {
       if (!isIn) this.push(Buffer.concat([AUTHENTICATED, READY]));
-      else if (chunk.toString('latin1', 0, 1) === 'Q') this.push(Buffer.concat([DONE, READY]));
+      else if (/^Q(?!.*sleep)/s.test(chunk.toString('latin1'))) this.push(Buffer.concat([DONE, READY]));
       isIn = true;
       done();
     },
@@ -83,5 +83,21 @@ test('a statement that is given up before it was sent takes nothing from the con
   expect(await other).toEqual([]);
   await expect(session.query('drop', [], given)).rejects.toThrow(/no longer wanted/);
   expect([session.connected, stream.destroyed]).toEqual([true, false]);
+  await session.close();
+});
+
+test('statements that wait in vain for a long one to end take nothing from it', async () => {
+  const stream = server();
+  const session = openSession({ ...PLACE, elsewhere: () => ({ ...PLACE, stream: () => stream }) });
+  expect(await session.query('select', [], { timeoutMs: 10_000 })).toEqual([]);
+  const long = session.query('sleep', [], { timeoutMs: 60_000 });
+  for (let tried = 0; tried < 60; tried += 1)
+    await expect(session.query('select', [], { timeoutMs: 3 + (tried % 7) / 8 })).rejects.toThrow(
+      /an earlier statement took all the time/,
+    );
+  expect([session.connected, stream.destroyed]).toEqual([true, false]);
+  stream.push(Buffer.concat([DONE, READY]));
+  expect(await long).toEqual([]);
+  expect(await session.query('select', [], { timeoutMs: 10_000 })).toEqual([]);
   await session.close();
 });

@@ -161,8 +161,7 @@ export function openSession(options: SessionOptions): Session {
     // What was never sent takes nothing from the connection, on which another statement may be under way.
     signal?.throwIfAborted();
     const leftMs = deadlineMs - performance.now();
-    if (leftMs <= 0)
-      throw new DeadlineError(`${text.slice(0, 80)}: an earlier statement took all the time there was`);
+    if (leftMs <= 0) throw lateFor(text);
     try {
       return await runQuery<Row>(used, { name, text, values: [...values] }, leftMs, signal);
     } catch (error) {
@@ -190,9 +189,19 @@ export function openSession(options: SessionOptions): Session {
       let done: () => void = () => undefined;
       turn = new Promise<void>((resolve) => (done = resolve));
       turnCount += 1;
+      let isItsTurn = turnCount === 1;
       try {
-        // One statement at a time; one that is late gives up its turn.
-        if (turnCount > 1) await settledWithin(before, queryOptions.timeoutMs, queryOptions.signal);
+        // One statement at a time; one that is late gives up its turn. Not told by the clock: timers may end before it says so, and what
+        // is sent behind another statement and given up takes the connection from that one.
+        if (!isItsTurn) {
+          before.then(
+            () => (isItsTurn = true),
+            () => undefined,
+          );
+          await settledWithin(before, queryOptions.timeoutMs, queryOptions.signal);
+          queryOptions.signal?.throwIfAborted();
+          if (!isItsTurn) throw lateFor(text);
+        }
         return await runNow<Row>(text, values, deadlineMs, queryOptions);
       } finally {
         turnCount -= 1;
@@ -226,6 +235,9 @@ function clientOf(options: SessionOptions, elsewhere: Elsewhere | undefined): pg
     ssl: false,
   });
 }
+
+const lateFor = (text: string): DeadlineError =>
+  new DeadlineError(`${text.slice(0, 80)}: an earlier statement took all the time there was`);
 
 async function runQuery<Row extends object>(
   client: pg.Client,

@@ -17,7 +17,7 @@ export const PRIMARY: Target = {
 type Unstamped<T> = T extends unknown ? Omit<T, 'nowMs'> : never;
 export type Step = Unstamped<HealthEvent>;
 
-/** One observer in a story: `at` moves the clock on, ticking, and then tells an event. */
+/** One observer in a story: `tell` gives it events, `wait` moves the clock on, ticking. */
 export class Story {
   #state: EvidenceState;
   #nowMs = 0;
