@@ -88,7 +88,6 @@ function satisfies(facts: Facts, event: HealthEvent, standing: Evidence | undefi
   if (event.kind === 'answered') {
     if (facts.target.expect !== 'primary') return true;
     // `not-tried` on a server out of recovery: the write follows.
-    if (standing === 'write-failing' && event.write.kind === 'inconclusive') return false;
     return !event.inRecovery && event.write.kind !== 'failed' && event.write.kind !== 'not-tried';
   }
   if (event.kind !== 'server-said') return false;

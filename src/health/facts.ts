@@ -115,7 +115,7 @@ export function learn(facts: Facts, event: HealthEvent): Facts {
         notServing:
           facts.notServing?.kind === 'startup' && facts.target.expect !== 'primary'
             ? undefined
-            : facts.notServing,
+            : contradicted(facts.notServing),
       };
     case 'connection-answered':
       return connectionAnswered(facts, nowMs);
@@ -198,10 +198,13 @@ function connectionAnswered(facts: Facts, nowMs: number): Facts {
 }
 
 function serverSaid(facts: Facts, word: ServerWord, nowMs: number): Facts {
+  // Where somebody was let in before, the stop begins something new.
+  const before =
+    word.kind === 'shutting-down' && facts.notServing?.isContradicted === true ? undefined : facts.notServing;
   const notServing = (why: string): Facts => ({
     ...facts,
     notServing: {
-      ...(facts.notServing ?? { sinceMs: nowMs, kind: 'startup', why }),
+      ...(before ?? { sinceMs: nowMs, kind: 'startup', why }),
       heardMs: nowMs,
       isContradicted: false,
     },
@@ -230,7 +233,8 @@ function serverSaid(facts: Facts, word: ServerWord, nowMs: number): Facts {
         {
           ...facts,
           shutdownMs: undefined,
-          loginFailing: { firstMs: facts.loginFailing?.firstMs ?? nowMs, lastMs: nowMs, why: word.why },
+          loginFailing: { firstMs: firstFailureMs(facts, nowMs), lastMs: nowMs, why: word.why },
+          notServing: contradicted(facts.notServing),
           remark: `logins fail: ${word.why}`,
         },
         word.why,
@@ -239,6 +243,16 @@ function serverSaid(facts: Facts, word: ServerWord, nowMs: number): Facts {
     default:
       return unreachable(word);
   }
+}
+
+/** Somebody was let in, which a crash loop does too: what was said before counts again when it is said once more. */
+const contradicted = (notServing: Facts['notServing']): Facts['notServing'] =>
+  notServing?.kind === 'startup' ? { ...notServing, isContradicted: true } : notServing;
+
+/** Of failures with none of the kind for long between them the earlier one is over. */
+function firstFailureMs({ loginFailing, settings }: Facts, nowMs: number): number {
+  const isOver = loginFailing === undefined || nowMs - loginFailing.lastMs >= settings.writeDownAfterMs;
+  return isOver ? nowMs : loginFailing.firstMs;
 }
 
 const refusesLogins = (facts: Facts, why: string, nowMs: number): Facts => ({
@@ -256,19 +270,10 @@ function alive(facts: Facts, remark: string, nowMs: number): Facts {
     shutdownMs: undefined,
     hostGoneMs: undefined,
     loginFailing: undefined,
-    notServing:
-      notServing?.kind !== 'startup'
-        ? notServing
-        : isOver
-          ? undefined
-          : { ...notServing, isContradicted: true },
+    notServing: notServing?.kind === 'startup' && isOver ? undefined : contradicted(notServing),
     remark,
   };
 }
-
-/** It had let us in and did not crash. */
-const withoutStartup = (facts: Facts): Facts =>
-  facts.notServing?.kind === 'startup' ? { ...facts, notServing: undefined } : facts;
 
 function sessionEnded(
   facts: Facts,
@@ -281,18 +286,20 @@ function sessionEnded(
       // A write that hung while new connections were answered goes on hanging for all we know.
       return isHangingAlone(facts) && facts.probe?.what === 'write'
         ? {
-            ...withoutStartup(ended),
+            ...ended,
             writeFailing: facts.writeFailing ?? { sinceMs: facts.probe.askedMs, why: 'a write hangs' },
           }
-        : withoutStartup(ended);
+        : ended;
     case 'closed':
       return { ...ended, lastWordMs: nowMs, remark: 'connection lost' };
     case 'immediate-shutdown':
       return { ...ended, lastWordMs: nowMs, stopsAtOnce: true, remark: 'stopped at once' };
     case 'administrator':
       return {
-        ...withoutStartup(ended),
+        ...ended,
         lastWordMs: nowMs,
+        // It had come up.
+        notServing: facts.notServing?.kind === 'startup' ? undefined : facts.notServing,
         shutdownMs: facts.shutdownMs ?? nowMs,
         remark: 'session ended by an administrator',
       };
@@ -328,7 +335,7 @@ function answered(facts: Facts, event: Extract<HealthEvent, { kind: 'answered' }
         ? facts.notServing?.kind === 'recovery'
           ? facts.notServing
           : {
-              sinceMs: facts.notServing?.sinceMs ?? nowMs,
+              sinceMs: nowMs,
               kind: 'recovery',
               why: 'in recovery where a primary is expected',
               heardMs: nowMs,

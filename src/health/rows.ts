@@ -116,9 +116,7 @@ function isLasting(
 
 function inRecovery(facts: Facts, nowMs: number): string | undefined {
   if (facts.target.expect !== 'primary' || facts.notServing === undefined) return undefined;
-  // It has let us in, where a write that hangs has a row of its own, or somebody else.
-  const { kind, isContradicted } = facts.notServing;
-  if (kind === 'startup' && (facts.sessionOpen || isContradicted === true)) return undefined;
+  if (facts.notServing.isContradicted === true) return undefined;
   const forMs = nowMs - facts.notServing.sinceMs;
   return forMs >= facts.settings.recoveryDownAfterMs
     ? `${facts.notServing.why}, for ${formatDuration(forMs)}`

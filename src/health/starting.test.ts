@@ -70,6 +70,12 @@ describe('sessions that fail', () => {
     expect(story.edges.map(({ verdict }) => verdict)).toEqual(['up']);
   });
 
+  test('not down: one that fails before a long recovery, and one after it', () => {
+    const story = hear(upStory().tell(CLOSED, ask(), noRoom), startingUp, 25_000).tell(ask(), noRoom);
+    story.wait(1000).tell(ask(), CONNECTED, ask('write'), answer());
+    expect(story.edges.map(({ verdict }) => verdict)).toEqual(['up']);
+  });
+
   test('not down: sessions that failed while the observer was unwell, and a session at last', () => {
     const story = upStory().tell(CLOSED, ask(), noRoom).wait(6000).tell(ask(), noRoom);
     story.tell(abstains('stalled')).wait(60_000).tell(abstains(undefined), ask(), noRoom).wait(6000);
@@ -78,11 +84,11 @@ describe('sessions that fail', () => {
     expect(story.tell(ask(), CONNECTION_ANSWERED).wait(1500).now.verdict).not.toBe('down');
   });
 
-  test('a session takes no down back, nor does a write that ends in nothing', () => {
+  test('a session takes no down back, an answer does', () => {
     const story = upStory().tell(CLOSED);
     for (let passedMs = 0; passedMs <= 10_000; passedMs += 1000) story.tell(ask(), noRoom).wait(1000);
     expect(story.now).toMatchObject(down('write-failing'));
-    story.tell(ask(), CONNECTED).well(20_000, { kind: 'inconclusive', why: 'lock timeout' });
+    story.tell(ask(), CONNECTED).wait(500);
     expect(story.now).toMatchObject(down('write-failing'));
     expect(story.tell(ask('write'), answer()).now.verdict).toBe('up');
   });
@@ -142,6 +148,33 @@ describe('in-recovery', () => {
     expect(story.tell(ask(), startingUp).now).toMatchObject(down('in-recovery'));
   });
 
+  test('a session that fails after a long start is no longer a start', () => {
+    const story = hear(upStory().tell(CLOSED), startingUp, 29_500).tell(ask(), noRoom).wait(1000);
+    story.tell(ask(), CONNECTED, ask('write'), answer());
+    expect(story.edges.map(({ verdict }) => verdict)).toEqual(['up']);
+  });
+
+  test('an administrator who ends our session after a long start begins something new', () => {
+    const story = hear(upStory().tell(CLOSED), startingUp, 29_000).tell(ask(), CONNECTED, ask('write'));
+    story.wait(500).tell({ kind: 'session-ended', how: 'administrator' });
+    expect(hear(story, startingUp, 12_000).edges.map(({ verdict }) => verdict)).toEqual(['up']);
+  });
+
+  test('an administrator who stops it after a long start begins something new', () => {
+    const story = hear(hear(upStory().tell(CLOSED), startingUp, 29_000), TOO_MANY, 1000);
+    hear(story, said('shutting-down'), 1000);
+    expect(hear(story, startingUp, 12_000).edges.map(({ verdict }) => verdict)).toEqual(['up']);
+  });
+
+  test('a recovery in which it can be read has the whole time, however long it took to come so far', () => {
+    const story = hear(upStory().tell(CLOSED), startingUp, 20_000).tell(ask(), CONNECTED);
+    const recovering = answer({ inRecovery: true, write: { kind: 'not-tried' } });
+    for (let passedMs = 0; passedMs < 29_000; passedMs += 500) story.tell(ask('read'), recovering).wait(500);
+    expect(story.now.verdict).toBe('up');
+    for (let passedMs = 0; passedMs < 2000; passedMs += 500) story.tell(ask('read'), recovering).wait(500);
+    expect(story.now).toMatchObject(down('in-recovery'));
+  });
+
   test('one that has no room for another session after a long start has started', () => {
     const story = hear(hear(upStory().tell(CLOSED), startingUp, 29_500), TOO_MANY, 60_000);
     expect(hear(story, startingUp, 20_000).edges.map(({ verdict }) => verdict)).toEqual(['up']);
@@ -150,6 +183,7 @@ describe('in-recovery', () => {
   test.each([
     ['its session is given up', { kind: 'session-ended', how: 'given-up' }],
     ['its session is ended by an administrator', { kind: 'session-ended', how: 'administrator' }],
+    ['its session is lost', CLOSED],
   ] as const)('who has been let in after a long start is not held for starting, nor where %s', (_, ended) => {
     const story = hear(upStory().tell(CLOSED), startingUp, 29_500).tell(ask(), CONNECTED, ask('write'));
     expect(story.wait(1500).now.verdict).toBe('up');

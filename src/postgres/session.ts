@@ -134,15 +134,17 @@ export function openSession(options: SessionOptions): Session {
   let turn: Promise<unknown> = Promise.resolve();
   let turnCount = 0;
 
+  const noSession = (): DeadlineError =>
+    new DeadlineError(
+      `no session to the local PostgreSQL on ${options.socketDirectory}: ${lastError.message}`,
+    );
+
   const connectedClient = async (deadlineMs: number, signal: AbortSignal | undefined): Promise<pg.Client> => {
     while (client === undefined) {
       signal?.throwIfAborted();
       if (closing.signal.aborted) throw new Error('the session to the local PostgreSQL was closed');
       const leftMs = deadlineMs - performance.now();
-      if (leftMs <= 0)
-        throw new DeadlineError(
-          `no session to the local PostgreSQL on ${options.socketDirectory}: ${lastError.message}`,
-        );
+      if (leftMs <= 0) throw noSession();
       const connected = new Promise<void>((resolve) => waiting.push(resolve));
       await settledWithin(connected, Math.min(leftMs, 50), signal);
     }
@@ -200,7 +202,7 @@ export function openSession(options: SessionOptions): Session {
           );
           await settledWithin(before, queryOptions.timeoutMs, queryOptions.signal);
           queryOptions.signal?.throwIfAborted();
-          if (!isItsTurn) throw lateFor(text);
+          if (!isItsTurn) throw client === undefined ? noSession() : lateFor(text);
         }
         return await runNow<Row>(text, values, deadlineMs, queryOptions);
       } finally {
