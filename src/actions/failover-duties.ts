@@ -1,7 +1,6 @@
 // The duties of a failover: cut and report, hand over, promote. Each can be broken off at any point and begun again, by this
 // agent or after a restart: it looks at what is, not at what it did before.
 import { delay } from '../base/clock.ts';
-import type { Timeline } from '../base/ids.ts';
 import { type Lsn, formatLsn, lsn } from '../base/lsn.ts';
 import { type FenceToken, compareFences } from '../cluster/fence.ts';
 import { heardReports } from '../cluster/site-history.ts';
@@ -12,13 +11,14 @@ import { forgetOpened } from '../postgres/opened-marker.ts';
 import { type Promotion, promotePostgres } from '../postgres/promote.ts';
 import { checkpoint } from '../postgres/sql.ts';
 import { type SynchronousStandbys, readSettings } from '../postgres/settings.ts';
-import { removeFillers, removeHistories, unreachedHistories } from '../postgres/timelines.ts';
+import { timelinesAhead } from '../postgres/unreached.ts';
 import { cutUpstream, writeStandbySignal } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
 import { stopForeign, takeOverForCut } from './adopt-duty.ts';
 import { type AgentContext, type Standing, placeholder, query, standbysFor } from './context.ts';
 import { inspectDataDirectory } from './data-directory.ts';
 import { fetchWal, holdsAllOf } from './fetch-wal.ts';
+import { forgetUnreached } from './forget-unreached.ts';
 import { keepGuarded } from './guarding.ts';
 import { leftOut, strangeness } from './opened.ts';
 import { openPromoteRun } from './promote-command.ts';
@@ -334,7 +334,7 @@ async function cutOff(
       timeoutMs: timing.cutTimeoutMs,
       signal,
     });
-    await removeFillers({ dataDirectory, current: data.control.checkpointTimeline });
+    await forgetUnreached(context, signal);
     context.activity('starting', 'starting cut off, to tell where its WAL ends');
     await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
   }
@@ -359,13 +359,11 @@ async function cutOff(
     timeoutMs: timing.startTimeoutMs,
     signal,
   });
-  const unreached = options.isTidy === true ? [] : await unreachedOf(context, standing);
-  if (unreached.length > 0) {
+  // A candidate was lost right after it had opened one, or a site leader lags behind the other site's. To be promoted from there would fail.
+  if (options.isTidy !== true && (await timelinesAhead(dataDirectory, standing.timeline)).length > 0) {
     // Not stopped, as the leader sees it: it is about to say where it stands.
-    context.activity('starting', 'starting anew without what it has read of timelines of which nothing came');
+    context.activity('starting', 'starting anew without what it has read of timelines that it did not reach');
     await instance.stop({ fastMs: 1000, signal });
-    await removeHistories(dataDirectory, unreached);
-    context.log('info', 'removed the histories of timelines of which nothing came', { timelines: unreached });
     return cutOff(context, { ...options, isTidy: true });
   }
   const strange = await strangeness(context, data.member?.memberId, standing);
@@ -392,16 +390,6 @@ interface Cut extends Standing {
 async function stoppedStanding(dataDirectory: string): Promise<Standing> {
   const { checkpointTimeline: timeline, checkpoint: position } = await readControlData(dataDirectory);
   return { timeline, position };
-}
-
-/**
- * A site leader that lags has read the history of a timeline that the other site went on to, and nothing more of it. PostgreSQL would name that one
- * as the parent of the timeline to which it is promoted, from where it never left the one before.
- */
-async function unreachedOf(context: AgentContext, { timeline }: Standing): Promise<readonly Timeline[]> {
-  return context.group()?.site === undefined
-    ? []
-    : unreachedHistories(context.instance.options.dataDirectory, timeline);
 }
 
 /** Where this node stands by the cut of this very epoch, if that cut was this agent's and PostgreSQL has run ever since. */

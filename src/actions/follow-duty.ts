@@ -12,13 +12,14 @@ import { readCutPosition } from '../postgres/position.ts';
 import { discardReplaced } from '../postgres/replaced.ts';
 import type { WalReceiver } from '../postgres/role.ts';
 import { forgetRewound } from '../postgres/rewound.ts';
-import { readHistory, removeFillers } from '../postgres/timelines.ts';
+import { readHistory } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
 import { confirmAdopted, stopForeign, takeOverStandby } from './adopt-duty.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
 import { endOfShutdown, standingCut } from './failover-duties.ts';
 import type { InForce } from './instance.ts';
+import { forgetUnreached } from './forget-unreached.ts';
 import { keepLeftovers } from './leftover-wal.ts';
 import { noStandbyText } from './other-database.ts';
 import { NO_DATA, clone, completeRewind, rejoin } from './rejoin.ts';
@@ -277,7 +278,7 @@ async function startOrRejoin(
     timeoutMs: timing.cutTimeoutMs,
     signal,
   });
-  await removeFillers({ dataDirectory, current: control.checkpointTimeline });
+  await forgetUnreached(context, signal);
   await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
   await redirect(context, duty, signal);
 }

@@ -14,10 +14,8 @@ import {
   predictTimeline,
   readHistory,
   removeFillers,
-  removeHistories,
   segmentSuffix,
   timelineOf,
-  unreachedHistories,
 } from './timelines.ts';
 
 const TEXT = '# comment\n\n1\t0/3000000\tno recovery target specified\n4\t0/5000148\tpromoted again\n';
@@ -79,17 +77,6 @@ describe('pg_wal', () => {
     await expect(fill(5, 5)).rejects.toThrow(/assign a number above 5/);
     await expect(fill(1, 20_000)).rejects.toThrow(/numbers apart/);
   });
-  test('loses the histories of timelines that were never reached, so that a promotion is from the one that was', async () => {
-    await put('00000002.history', '1\t0/64\tno reason\n');
-    await put('00000003.history', '1\t0/64\tno reason\n2\t0/96\tno reason\n');
-    expect(await unreachedHistories(dataDirectory, timeline(3))).toEqual([]);
-    expect(await unreachedHistories(dataDirectory, timeline(2))).toEqual([3]);
-    await expect(fill(1, 3)).rejects.toThrow(/cannot promote to timeline 3/);
-    await removeHistories(dataDirectory, await unreachedHistories(dataDirectory, timeline(1)));
-    expect(await listHistories(dataDirectory)).toEqual([]);
-    expect(await fill(1, 3)).toEqual([2]);
-  });
-
   test('loses only the fillers above every real history', async () => {
     await put('00000002.history');
     await put('00000003.history', TEXT);

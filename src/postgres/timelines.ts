@@ -53,17 +53,19 @@ export async function readHistory(dataDirectory: string, of: Timeline): Promise<
   return text === undefined ? undefined : parseHistory(text);
 }
 
-/** The history files in pg_wal, lowest first. Ours, which only fill a gap, are empty. */
+/** The history files in pg_wal, lowest first; only those of timelines above `above`, if that is given. Ours, which only fill a gap, are empty. */
 export async function listHistories(
   dataDirectory: string,
+  above = 0,
 ): Promise<{ readonly timeline: Timeline; readonly empty: boolean }[]> {
-  const names = (await readdir(join(dataDirectory, 'pg_wal'))).filter((name) =>
-    /^[0-9A-F]{8}\.history$/.test(name),
+  const numberOf = (name: string): number => Number.parseInt(name.slice(0, 8), 16);
+  const names = (await readdir(join(dataDirectory, 'pg_wal'))).filter(
+    (name) => /^[0-9A-F]{8}\.history$/.test(name) && numberOf(name) > above,
   );
   const found = await Promise.all(
     names.map(async (name) => {
       const text = await readFile(join(dataDirectory, 'pg_wal', name), 'utf8');
-      return { timeline: timeline(Number.parseInt(name.slice(0, 8), 16)), empty: text.trim() === '' };
+      return { timeline: timeline(numberOf(name)), empty: text.trim() === '' };
     }),
   );
   return found.toSorted((a, b) => a.timeline - b.timeline);
@@ -185,24 +187,6 @@ export async function removeFillers(options: {
     await rm(join(directory, historyFileName(filler)), { force: true });
   if (stray.length > 0) await fsyncDirectory(directory);
   return stray;
-}
-
-/** History files of timelines above `current`, on which nothing was received yet: PostgreSQL would promote to a child of theirs all the same. */
-export async function unreachedHistories(
-  dataDirectory: string,
-  current: Timeline,
-): Promise<readonly Timeline[]> {
-  const histories = await listHistories(dataDirectory);
-  return histories.map((history) => history.timeline).filter((number) => number > current);
-}
-
-/** Only while PostgreSQL does not run, which keeps in mind what it has read, and nothing is to come on those timelines any more. */
-export async function removeHistories(dataDirectory: string, timelines: readonly Timeline[]): Promise<void> {
-  const directory = join(dataDirectory, 'pg_wal');
-  // From the top, so that an interruption leaves no gap below a file.
-  for (const number of timelines.toSorted((a, b) => b - a))
-    await rm(join(directory, historyFileName(number)), { force: true });
-  await fsyncDirectory(directory);
 }
 
 const hex = (value: number): string => value.toString(16).toUpperCase().padStart(8, '0');

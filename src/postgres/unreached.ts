@@ -1,0 +1,83 @@
+// Timelines that a standby has begun to fetch and never reached: their primary was lost right after it had opened them. PostgreSQL takes the newest
+// history in pg_wal for its future, and reads each segment from the newest of its files. Where that one holds only the beginning
+// of the segment, a promotion ends in a PANIC ("invalid magic number"), and a start never becomes consistent; and nobody can follow who goes on
+// from the timeline before. Their files go, then: not one record is in them that is not in those of the timeline before.
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Timeline } from '../base/ids.ts';
+import { type ControlData, endedAsStandby, readControlData } from './control-data.ts';
+import { fsyncDirectory } from './durable-files.ts';
+import { historyFileName, listHistories, readHistory } from './timelines.ts';
+import { openPages, scanRecords } from './wal-records.ts';
+
+/** Those above `current` whose history is there, lowest first: of a running standby that has replayed all it holds and stands on `current`. */
+export async function timelinesAhead(dataDirectory: string, current: Timeline): Promise<readonly Timeline[]> {
+  const histories = await listHistories(dataDirectory, current);
+  return histories.filter(({ empty }) => !empty).map((history) => history.timeline);
+}
+
+/**
+ * Removes the histories and segments of timelines that were never reached; returns their numbers, highest first. Only while PostgreSQL does not run,
+ * which keeps in mind what it has read. Nothing is removed where it did not end as a standby, or where a record of its own begins the timeline:
+ * that one was reached, and may have been acknowledged.
+ */
+export async function removeUnreached(
+  dataDirectory: string,
+  signal?: AbortSignal,
+): Promise<readonly Timeline[]> {
+  const control = await readControlData(dataDirectory);
+  if (!endedAsStandby(control)) return [];
+  const current = Math.max(control.checkpointTimeline, control.minRecoveryTimeline ?? 0) as Timeline;
+  const removed: Timeline[] = [];
+  for (const ahead of (await timelinesAhead(dataDirectory, current)).toReversed()) {
+    if (await isReached({ dataDirectory, control, ahead, signal })) break;
+    await removeTimeline(join(dataDirectory, 'pg_wal'), ahead);
+    removed.push(ahead);
+  }
+  return removed;
+}
+
+/** A stream begins with the segment in which the timeline begins, and brings one byte after the other. */
+async function isReached(options: {
+  readonly dataDirectory: string;
+  readonly control: ControlData;
+  readonly ahead: Timeline;
+  readonly signal: AbortSignal | undefined;
+}): Promise<boolean> {
+  const { dataDirectory, control, ahead, signal } = options;
+  const from = (await readHistory(dataDirectory, ahead))?.at(-1)?.switchLsn;
+  if (from === undefined) return true;
+  let isFound = false;
+  // Of its own files only.
+  const pages = openPages({ ...control, dataDirectory, newest: ahead, history: [] });
+  try {
+    await scanRecords({
+      pages,
+      from,
+      segmentBytes: BigInt(control.walSegmentBytes),
+      onRecord: () => {
+        isFound = true;
+        return 'stop';
+      },
+      signal,
+    });
+  } finally {
+    await pages.close();
+  }
+  return isFound;
+}
+
+/** The history last: what is left of an interruption is found again by it. */
+async function removeTimeline(wal: string, number: Timeline): Promise<void> {
+  const history = historyFileName(number);
+  const prefix = history.slice(0, 8);
+  const isSegment = (name: string): boolean =>
+    name.startsWith(prefix) && /^[0-9A-F]{24}(\.partial)?(\.ready|\.done)?$/.test(name);
+  const status = join(wal, 'archive_status');
+  for (const directory of [status, wal])
+    for (const name of (await readdir(directory)).filter(isSegment)) await rm(join(directory, name));
+  for (const name of [`${history}.ready`, `${history}.done`]) await rm(join(status, name), { force: true });
+  await rm(join(wal, history));
+  await fsyncDirectory(status);
+  await fsyncDirectory(wal);
+}
