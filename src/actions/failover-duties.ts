@@ -360,11 +360,13 @@ async function cutOff(
     signal,
   });
   // A candidate was lost right after it had opened one, or a site leader lags behind the other site's. To be promoted from there would fail.
-  if (options.isTidy !== true && (await timelinesAhead(dataDirectory, standing.timeline)).length > 0) {
+  // Its own promotion, that another run of this agent has begun, is not to be disturbed.
+  const mayTidy = options.isTidy !== true && options.isPromotion !== true;
+  if (mayTidy && (await timelinesAhead(dataDirectory, standing.timeline)).length > 0) {
     // Not stopped, as the leader sees it: it is about to say where it stands.
     context.activity('starting', 'starting anew without what it has read of timelines that it did not reach');
     await instance.stop({ fastMs: 1000, signal });
-    return cutOff(context, { ...options, isTidy: true });
+    return cutOff(context, { ...options, wasPrimary: false, isTidy: true });
   }
   const strange = await strangeness(context, data.member?.memberId, standing);
   context.activity(

@@ -29,6 +29,10 @@ vi.mock(import('../postgres/position.ts'), async (original) => ({
   ...(await original()),
   readCutPosition: () => Promise.resolve({ timeline: timeline(1), position: lsn(seen.position) }),
 }));
+vi.mock(import('../postgres/unreached.ts'), async (original) => ({
+  ...(await original()),
+  timelinesAhead: () => Promise.resolve([]),
+}));
 
 const MEMBER = makeMemberId(nodeId('pg3'), '00000001');
 const TOKEN = { incarnation: 1, epoch: epoch(7) };

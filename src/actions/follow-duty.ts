@@ -13,6 +13,7 @@ import { discardReplaced } from '../postgres/replaced.ts';
 import type { WalReceiver } from '../postgres/role.ts';
 import { forgetRewound } from '../postgres/rewound.ts';
 import { readHistory } from '../postgres/timelines.ts';
+import { timelinesAhead } from '../postgres/unreached.ts';
 import { cutUpstream, followUpstream } from '../postgres/upstream.ts';
 import { whileRunning } from '../postgres/while-running.ts';
 import { confirmAdopted, stopForeign, takeOverStandby } from './adopt-duty.ts';
@@ -209,11 +210,22 @@ function isSteady(context: AgentContext, receiver: WalReceiver | undefined): boo
 }
 
 /** A running standby is turned to another upstream: cut first, so that where it stands is known. */
-async function redirect(context: AgentContext, duty: FollowDuty, signal: AbortSignal): Promise<void> {
+async function redirect(
+  context: AgentContext,
+  duty: FollowDuty,
+  signal: AbortSignal,
+  isTidy?: true,
+): Promise<void> {
   const standing = standingCut(context, duty) ?? (await cutAndRead(context, signal));
   const stray = await strayHistory(context.instance.options.dataDirectory, standing, duty);
   const obstacle = stray ?? followObstacle(standing, duty.upstream, duty.branches);
-  if (obstacle === undefined) return follow(context, duty, signal);
+  if (obstacle === undefined) {
+    if (isTidy === true || !(await isAheadOf(context, duty, standing))) return follow(context, duty, signal);
+    context.activity('starting', 'starting anew without what it has read of timelines that it did not reach');
+    await context.instance.stop({ fastMs: 1000, signal });
+    const control = await readControlData(context.instance.options.dataDirectory);
+    return startOrRejoin(context, duty, control, signal);
+  }
   if (!duty.upstream.isReady) {
     context.activity('standby', `waiting for ${duty.upstream.node}: ${obstacle}`);
     return;
@@ -221,6 +233,17 @@ async function redirect(context: AgentContext, duty: FollowDuty, signal: AbortSi
   // pg_rewind goes by the numbers of timelines, too.
   if (stray !== undefined) await clone(context, duty, stray, signal);
   else await rejoin(context, duty, obstacle, signal);
+}
+
+/** It was not cut where another candidate was lost, and its PostgreSQL waits for a timeline that the upstream has not come by. */
+async function isAheadOf(
+  { instance }: AgentContext,
+  { upstream, branches }: FollowDuty,
+  { timeline: current }: Standing,
+): Promise<boolean> {
+  const known = [upstream.timeline, ...branches.map(({ timeline }) => timeline)];
+  const ahead = await timelinesAhead(instance.options.dataDirectory, current);
+  return ahead.some((number) => !known.includes(number));
 }
 
 /**
@@ -280,7 +303,7 @@ async function startOrRejoin(
   });
   await forgetUnreached(context, signal);
   await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
-  await redirect(context, duty, signal);
+  await redirect(context, duty, signal, true);
 }
 
 const newestTimeline = (control: ControlData): number =>

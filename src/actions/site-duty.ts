@@ -4,13 +4,13 @@ import { unlessAborted } from '../base/clock.ts';
 import type { Timeline } from '../base/ids.ts';
 import type { Lsn } from '../base/lsn.ts';
 import { isKnownTimeline, isSameHistory } from '../cluster/site-history.ts';
-import { readControlData } from '../postgres/control-data.ts';
 import { markOpened } from '../postgres/opened-marker.ts';
 import { standbyPosition } from '../postgres/role.ts';
-import { readHistory, removeFillers } from '../postgres/timelines.ts';
+import { readHistory } from '../postgres/timelines.ts';
 import { cutUpstream, followUpstream, writeStandbySignal } from '../postgres/upstream.ts';
 import { stopForeign } from './adopt-duty.ts';
 import { type AgentContext, type Standing, placeholder, query } from './context.ts';
+import { forgetUnreached } from './forget-unreached.ts';
 import { type Running, cutAndRead, isReconnecting, runningStandby, settled } from './follow-duty.ts';
 import { NO_DATA, clone } from './rejoin.ts';
 import {
@@ -107,7 +107,7 @@ async function start(context: AgentContext, signal: AbortSignal): Promise<void> 
     ...{ timeoutMs: timing.cutTimeoutMs, signal },
   });
   await writeStandbySignal(dataDirectory, user.owner);
-  await removeFillers({ dataDirectory, current: (await readControlData(dataDirectory)).checkpointTimeline });
+  await forgetUnreached(context, signal);
   await instance.startAs('standby', { timeoutMs: timing.startTimeoutMs, signal });
 }
 

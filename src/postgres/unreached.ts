@@ -5,10 +5,11 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Timeline } from '../base/ids.ts';
+import type { Lsn } from '../base/lsn.ts';
 import { type ControlData, endedAsStandby, readControlData } from './control-data.ts';
 import { fsyncDirectory } from './durable-files.ts';
 import { historyFileName, listHistories, readHistory } from './timelines.ts';
-import { openPages, scanRecords } from './wal-records.ts';
+import { openPages, scanRecords, type Pages } from './wal-records.ts';
 
 /** Those above `current` whose history is there, lowest first: of a running standby that has replayed all it holds and stands on `current`. */
 export async function timelinesAhead(dataDirectory: string, current: Timeline): Promise<readonly Timeline[]> {
@@ -37,7 +38,10 @@ export async function removeUnreached(
   return removed;
 }
 
-/** A stream begins with the segment in which the timeline begins, and brings one byte after the other. */
+/**
+ * A stream begins with the segment in which the timeline begins, and brings one byte after the other: nothing beyond a beginning that is not there.
+ * What lies beyond a damaged one is for a person to look at, as is a history that nobody can read.
+ */
 async function isReached(options: {
   readonly dataDirectory: string;
   readonly control: ControlData;
@@ -45,7 +49,8 @@ async function isReached(options: {
   readonly signal: AbortSignal | undefined;
 }): Promise<boolean> {
   const { dataDirectory, control, ahead, signal } = options;
-  const from = (await readHistory(dataDirectory, ahead))?.at(-1)?.switchLsn;
+  const history = await readHistory(dataDirectory, ahead).catch(() => undefined);
+  const from = history?.at(-1)?.switchLsn;
   if (from === undefined) return true;
   let isFound = false;
   // Of its own files only.
@@ -61,23 +66,60 @@ async function isReached(options: {
       },
       signal,
     });
+    return isFound || (await hasPagesBeyond({ ...options, pages, from }));
   } finally {
     await pages.close();
   }
-  return isFound;
 }
 
-/** The history last: what is left of an interruption is found again by it. */
+/** Whether a page beyond the one of `from` carries its own address: in what was never written, or used for other WAL before, none does. */
+async function hasPagesBeyond(options: {
+  readonly dataDirectory: string;
+  readonly control: ControlData;
+  readonly ahead: Timeline;
+  readonly pages: Pages;
+  readonly from: Lsn;
+  readonly signal: AbortSignal | undefined;
+}): Promise<boolean> {
+  const { control, pages, from, signal } = options;
+  const [block, segment] = [BigInt(control.walBlockBytes), BigInt(control.walSegmentBytes)];
+  const nextSegment = (from / segment + 1n) * segment;
+  for (let address = (from / block + 1n) * block; address < nextSegment; address += block) {
+    signal?.throwIfAborted();
+    if ((await pages.read(address)) !== undefined) return true;
+  }
+  const segmentsPerLog = 0x100000000n / segment;
+  const names = await readdir(join(options.dataDirectory, 'pg_wal'));
+  for (const name of names.filter((each) => isSegmentOf(each, options.ahead) && each.length === 24)) {
+    const number = BigInt(`0x${name.slice(8, 16)}`) * segmentsPerLog + BigInt(`0x${name.slice(16)}`);
+    if (number * segment >= nextSegment && (await pages.read(number * segment)) !== undefined) return true;
+  }
+  return false;
+}
+
+const prefixOf = (number: Timeline): string => historyFileName(number).slice(0, 8);
+const isSegmentOf = (name: string, number: Timeline): boolean =>
+  name.startsWith(prefixOf(number)) && /^[0-9A-F]{24}(\.partial)?(\.ready|\.done)?$/.test(name);
+
+/** The history last, when the rest is gone for good: by it what is left of an interruption is found again. */
 async function removeTimeline(wal: string, number: Timeline): Promise<void> {
   const history = historyFileName(number);
-  const prefix = history.slice(0, 8);
-  const isSegment = (name: string): boolean =>
-    name.startsWith(prefix) && /^[0-9A-F]{24}(\.partial)?(\.ready|\.done)?$/.test(name);
   const status = join(wal, 'archive_status');
   for (const directory of [status, wal])
-    for (const name of (await readdir(directory)).filter(isSegment)) await rm(join(directory, name));
+    for (const name of await namesIn(directory))
+      if (isSegmentOf(name, number)) await rm(join(directory, name));
   for (const name of [`${history}.ready`, `${history}.done`]) await rm(join(status, name), { force: true });
-  await rm(join(wal, history));
-  await fsyncDirectory(status);
   await fsyncDirectory(wal);
+  await rm(join(wal, history));
+  await fsyncDirectory(wal);
+}
+
+/** PostgreSQL makes `archive_status` when it starts. */
+async function namesIn(directory: string): Promise<readonly string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
 }

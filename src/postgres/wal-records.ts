@@ -175,7 +175,7 @@ export function openPages(options: {
     // A timeline's files begin with a copy of the segment in which it left its parent.
     for (const timeline of timelinesOf(options, number, segmentBytes)) {
       const name = `${timeline.toString(16).toUpperCase().padStart(8, '0')}${suffix}`;
-      file = await open(join(options.dataDirectory, 'pg_wal', name), 'r').catch(() => undefined);
+      file = await openIfThere(join(options.dataDirectory, 'pg_wal', name));
       if (file !== undefined) return;
     }
   };
@@ -196,6 +196,16 @@ export function openPages(options: {
       await file?.close();
     },
   };
+}
+
+/** A file that is there and cannot be opened says nothing of where WAL ends. */
+async function openIfThere(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 /** The timelines, newest first, that may have a file for the segment: those not begun after it. */

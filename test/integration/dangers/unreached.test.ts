@@ -68,6 +68,8 @@ test(
       await standStill(...pids);
       for (const standby of load.standbys) await beginTimeline(standby);
       await load.event('promoted');
+      for (const standby of load.standbys)
+        expect(load.logOf(standby)).toContain('timelines that were not reached');
       await load.moreAcks(50, load.standbys);
       const others = load.standbys.map(({ node }) => node);
       await load.waitFor('the other one to stream', ({ nodes }) =>
