@@ -333,10 +333,11 @@ export function testAdopting(tables: readonly AdoptTable[]): void {
     expect(isKilled || orders.who === 'sometimes', `it came to ${orders.step}`).toBe(true);
   };
 
-  test.runIf(tables.some(({ victim }) => victim === 'asked'))(
+  // A sample may have nothing of the peer that is asked.
+  test.each(tables.filter(({ victim }) => victim === 'asked').slice(0, 1))(
     'sentinelctl is killed once its request has come to a peer',
     { timeout: TEST_MS },
-    () => killed({ victim: 'asked', step: 'propose adopt-group', who: 'client' }),
+    ({ victim }) => killed({ victim, step: 'propose adopt-group', who: 'client' }),
   );
 
   describe.each(tables.map((table) => ({ ...table })))('sentineld of the $victim', ({ victim, steps }) => {
